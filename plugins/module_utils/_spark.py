@@ -1,0 +1,274 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a DGX Spark says about itself: parsers of files and of commands' output.
+
+PRIVATE to this collection; it can change at any time. Every parser is pure (text in, plain data out) and answers None,
+or an empty value, to text that it does not understand: the module never crashes on a half-installed host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import typing as t
+
+GPU_FIELDS = "name,driver_version,utilization.gpu,temperature.gpu,power.draw,clocks.current.sm"
+
+# A GB10 that is fully busy runs its SMs at 2400 MHz and more. In the degraded power state (USB-PD) it is capped at 500
+# to 850 MHz. Both published by owners of the machine; 1500 MHz under load tells the two apart. Idle clocks say nothing.
+BUSY_PERCENT = 80
+HEALTHY_SM_CLOCK_MHZ = 1500
+
+PACKAGES = (
+    "docker.io",
+    "docker-ce",
+    "docker-compose",
+    "docker-compose-v2",
+    "docker-compose-plugin",
+    "nvidia-container-toolkit",
+    "earlyoom",
+)
+
+Facts = dict[str, t.Any]
+
+
+def parse_assignments(text: str) -> dict[str, str]:
+    """Lines of KEY="value", as in os-release. The last one wins: dgx-release repeats its OTA lines, oldest first."""
+    found = {}
+    for line in text.splitlines():
+        key, sign, value = line.strip().partition("=")
+        if sign and re.fullmatch(r"\w+", key):
+            found[key] = value.strip().strip("\"'").strip()
+    return found
+
+
+def parse_os(os_release: str | None, dgx_release: str | None, kernel: str) -> Facts:
+    release = parse_assignments(os_release or "")
+    dgx = {
+        key[len("DGX_") :].lower(): value
+        for key, value in parse_assignments(dgx_release or "").items()
+        # The serial number identifies a machine and is of no use here: results end up in logs and bug reports.
+        if key.startswith("DGX_") and key != "DGX_SERIAL_NUMBER"
+    }
+    return {
+        "id": release.get("ID"),
+        "version_id": release.get("VERSION_ID"),
+        "codename": release.get("VERSION_CODENAME"),
+        "pretty_name": release.get("PRETTY_NAME"),
+        "dgx_release": dgx or None,
+        "kernel": kernel,
+    }
+
+
+def parse_meminfo(text: str) -> dict[str, int]:
+    kib = {key: int(value) for key, value in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
+
+    def size(*names: str) -> int:
+        return sum(kib.get(name, 0) for name in names) * 1024
+
+    return {
+        "total_bytes": size("MemTotal"),
+        "free_bytes": size("MemFree"),
+        "available_bytes": size("MemAvailable"),
+        # Shared memory is counted as cached by the kernel, but dropping the cache does not give it back.
+        "page_cache_bytes": max(0, size("Buffers", "Cached") - size("Shmem")),
+        "swap_total_bytes": size("SwapTotal"),
+        "swap_free_bytes": size("SwapFree"),
+    }
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:  # [N/A], [Not Supported], [Unknown Error], ...
+        return None
+
+
+def _integer(text: str) -> int | None:
+    number = _number(text)
+    return None if number is None else round(number)
+
+
+def parse_gpu(csv: str, banner: str) -> Facts | None:
+    """The first GPU. CSV answers GPU_FIELDS without header and units; only the banner names the CUDA version."""
+    fields = [field.strip() for field in (csv.strip().splitlines() or [""])[0].split(",")]
+    if len(fields) != len(GPU_FIELDS.split(",")):
+        return None
+    cuda = re.search(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)", banner)  # "UMD" since driver 610
+    return {
+        "name": fields[0],
+        "driver": fields[1],
+        "cuda": cuda.group(1) if cuda else None,
+        "utilization_percent": _integer(fields[2]),
+        "temperature_c": _integer(fields[3]),
+        "power_w": _number(fields[4]),
+        "sm_clock_mhz": _integer(fields[5]),
+        "memory": None,  # unified memory: the driver reports [N/A]; see the host's own memory instead
+    }
+
+
+def throttle_verdict(gpu: Facts | None) -> Facts:
+    """Whether the GPU is held below its clocks. Only a busy GPU can be judged."""
+    if gpu is None or gpu["utilization_percent"] is None or gpu["sm_clock_mhz"] is None:
+        return {"throttled": None, "reason": "utilization or SM clock of the GPU is not known"}
+    load, clock = gpu["utilization_percent"], gpu["sm_clock_mhz"]
+    if load <= BUSY_PERCENT:
+        reason = f"cannot be judged: the GPU is {load} % busy, more than {BUSY_PERCENT} % is needed"
+        return {"throttled": None, "reason": reason}
+    if clock >= HEALTHY_SM_CLOCK_MHZ:
+        return {"throttled": False, "reason": f"SM clock {clock} MHz at {load} % load"}
+    return {
+        "throttled": True,
+        "reason": (
+            f"SM clock {clock} MHz at {load} % load, at least {HEALTHY_SM_CLOCK_MHZ} MHz expected; "
+            "unplug the power supply for 60 s, then look again under load"
+        ),
+    }
+
+
+def spark_verdict(gpu: Facts | None, dgx_release: dict[str, str] | None) -> tuple[bool, list[str]]:
+    """Is this a DGX Spark (or a partner's machine with the same chip), and why."""
+    gpu_name = gpu["name"] if gpu else None
+    product = " ".join((dgx_release or {}).get(key, "") for key in ("name", "pretty_name"))
+    by_gpu = "GB10" in (gpu_name or "")
+    by_release = "DGX Spark" in product
+    reasons = [
+        f"the GPU is {gpu_name}" if gpu_name else "nvidia-smi shows no GPU",
+        "/etc/dgx-release names a DGX Spark" if by_release else "/etc/dgx-release does not name a DGX Spark",
+    ]
+    return by_gpu or by_release, reasons
+
+
+def parse_docker_info(text: str) -> Facts:
+    """`docker info --format '{{json .}}'`. Without a daemon the client still describes itself and its plugins."""
+    try:
+        info = json.loads(text)
+        client = info["ClientInfo"]
+    except (ValueError, KeyError, TypeError):
+        info, client = {}, {}
+    compose = [plugin.get("Version", "") for plugin in client.get("Plugins") or [] if plugin.get("Name") == "compose"]
+    return {
+        "client": client.get("Version"),
+        "server": info.get("ServerVersion") or None,
+        "running": bool(info.get("ServerVersion")),
+        "compose": compose[0].lstrip("v") if compose else None,
+        "runtimes": sorted(info.get("Runtimes") or {}),
+        "default_runtime": info.get("DefaultRuntime") or None,
+        "cdi_spec_dirs": info.get("CDISpecDirs") or [],
+        "cgroup_driver": info.get("CgroupDriver") or None,
+        "root_dir": info.get("DockerRootDir") or None,
+    }
+
+
+def parse_version(text: str) -> str | None:
+    """The first version number of an answer: `Docker version 28.2.2, build …`, `v2.40.3`, `… CLI version 1.19.0`."""
+    found = re.search(r"\bv?(\d+\.\d+[\w.+~-]*)", text)
+    return found.group(1) if found else None
+
+
+def parse_cdi_devices(text: str) -> list[str]:
+    return re.findall(r"^\s*([\w.-]+/[\w.-]+=\S+)\s*$", text, re.MULTILINE)
+
+
+def parse_packages(text: str) -> dict[str, str | None]:
+    """`dpkg-query -W -f '${Package}\\t${Version}\\t${db:Status-Abbrev}\\n'`: versions of those that are installed."""
+    found: dict[str, str | None] = dict.fromkeys(PACKAGES)
+    for line in text.splitlines():
+        name, version, status = (line.split("\t") + ["", ""])[:3]
+        if name in found and status[1:2] == "i":
+            found[name] = version
+    return found
+
+
+def parse_daemon_json(text: str | None) -> tuple[Facts | None, str | None]:
+    """(content, error); (None, None) without a file. dockerd takes an empty file for {}, so do we."""
+    if text is None:
+        return None, None
+    try:
+        content = json.loads(text) if text.strip() else {}
+    except ValueError as error:  # it names line and column
+        return None, f"not valid JSON: {error}"
+    if not isinstance(content, dict):
+        return None, f"must be a JSON object, is {type(content).__name__}"
+    return content, None
+
+
+def listening_inodes(proc_net_tcp: str, port: int) -> set[str]:
+    """Inodes of the sockets that listen on the port, from /proc/net/tcp or tcp6."""
+    inodes = set()
+    for line in proc_net_tcp.splitlines():
+        fields = line.split()
+        if len(fields) > 9 and fields[3] == "0A" and fields[1].endswith(f":{port:04X}"):
+            inodes.add(fields[9])
+    return inodes
+
+
+def container_of(docker_ps: str, port: int, cgroup: str) -> str | None:
+    """Name of the container that publishes the port, or whose id is in the listener's cgroup (network_mode: host).
+
+    DOCKER_PS is `docker ps --no-trunc --format '{{.ID}}\\t{{.Names}}\\t{{.Ports}}'`.
+    """
+    for line in docker_ps.splitlines():
+        container, name, ports = (line.split("\t") + ["", ""])[:3]
+        if container and container in cgroup:
+            return name
+        for first, last in re.findall(r":(\d+)(?:-(\d+))?->\d", ports):
+            if int(first) <= port <= int(last or first):
+                return name
+    return None
+
+
+def read_text(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def read_nics(sys_class_net: str = "/sys/class/net") -> list[Facts]:
+    """Physical network ports. On a Spark mlx5_core drives the ConnectX-7; each of its ports shows up twice."""
+    nics = []
+    for name in sorted(os.listdir(sys_class_net) if os.path.isdir(sys_class_net) else []):
+        folder = os.path.join(sys_class_net, name)
+        if not os.path.exists(os.path.join(folder, "device")):
+            continue
+        speed = _integer((read_text(os.path.join(folder, "speed")) or "").strip())  # EINVAL, or -1, without a link
+        driver = os.path.join(folder, "device", "driver")
+        nics.append(
+            {
+                "name": name,
+                "driver": os.path.basename(os.path.realpath(driver)) if os.path.exists(driver) else None,
+                "state": (read_text(os.path.join(folder, "operstate")) or "unknown").strip(),
+                "speed_mbps": speed if speed and speed > 0 else None,
+                "mtu": _integer((read_text(os.path.join(folder, "mtu")) or "").strip()),
+            }
+        )
+    return nics
+
+
+def socket_owner(inodes: set[str]) -> int | None:
+    """The process that holds one of the sockets. None without the right to look (root), or without such a process."""
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for pid in sorted((entry for entry in os.listdir("/proc") if entry.isdigit()), key=int):
+        try:
+            descriptors = os.listdir(f"/proc/{pid}/fd")
+        except OSError:  # it ended meanwhile, or belongs to somebody else
+            continue
+        for descriptor in descriptors:
+            try:
+                if os.readlink(f"/proc/{pid}/fd/{descriptor}") in wanted:
+                    return int(pid)
+            except OSError:  # closed meanwhile
+                continue
+    return None
+
+
+def filesystem_space(path: str) -> dict[str, int]:
+    """Space of the file system that holds the path, or would hold it: the nearest folder that exists counts."""
+    path = os.path.abspath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    stat = os.statvfs(path)
+    return {"total_bytes": stat.f_blocks * stat.f_frsize, "free_bytes": stat.f_bavail * stat.f_frsize}

@@ -1,0 +1,299 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: spark_info
+short_description: Reads everything about a DGX Spark in one call
+version_added: "0.1.0"
+description:
+  - Reads the operating system, GPU, memory, Docker, NVIDIA container toolkit, packages and network ports, and judges
+    whether the GPU is throttled.
+  - A tool that is missing, broken or hung gives V(null) and, where there is one, a line that says why. The module never
+    fails because of it, so it can be used on a host where nothing is installed yet.
+  - Works without root, but then it cannot see which process listens on O(port), and Docker may refuse to answer.
+author:
+  - The dgxspark.vllm authors (@dgxspark)
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode and changes nothing.
+  diff_mode:
+    support: none
+    description: Changes nothing, so there is no difference to show.
+  idempotent:
+    support: full
+    description: Reads only. The readings themselves move with the machine.
+options:
+  paths:
+    description: Paths whose file systems are measured. A path that is not there stands for its nearest existing parent.
+    type: list
+    elements: path
+    default: []
+  port:
+    description: TCP port, from 1 to 65535, whose listener is wanted.
+    type: int
+notes:
+  - The figures of the throttle verdict come from measurements that owners of the machine published. A healthy GB10 runs
+    its SMs at 2400 MHz and more under load, one in the degraded power state stays between 500 and 850 MHz.
+  - Each command gets 5 seconds.
+"""
+
+EXAMPLES = r"""
+- name: Read the host
+  dgxspark.vllm.spark_info:
+    paths: [/opt/hf, /var/lib/docker]
+    port: 8000
+  register: host
+
+- name: Refuse what is no Spark
+  ansible.builtin.assert:
+    that: host.spark.is_spark
+    fail_msg: "{{ host.spark.reasons | join('; ') }}"
+"""
+
+RETURN = r"""
+spark:
+  description: The host.
+  returned: always
+  type: dict
+  contains:
+    architecture: {description: Machine architecture., type: str, returned: always, sample: aarch64}
+    hostname: {description: Name of the host., type: str, returned: always, sample: spark01}
+    python: {description: Version of the Python that ran the module., type: str, returned: always, sample: 3.12.3}
+    os:
+      description:
+        - C(id), C(version_id), C(codename) and C(pretty_name) are from C(/etc/os-release).
+        - C(dgx_release) is C(/etc/dgx-release) with short lower-case names and without the serial number, or V(null).
+      type: dict
+      returned: always
+      sample:
+        id: ubuntu
+        version_id: "24.04"
+        codename: noble
+        pretty_name: Ubuntu 24.04.3 LTS
+        kernel: 6.11.0-1016-nvidia
+        dgx_release: {name: DGX Spark, pretty_name: NVIDIA DGX Spark, swbuild_version: 7.2.3, ota_version: 7.3.1}
+    is_spark:
+      description: Whether the GPU is a GB10, or C(/etc/dgx-release) names a DGX Spark.
+      type: bool
+      returned: always
+      sample: true
+    reasons:
+      description: Why it is, or is not, a Spark.
+      type: list
+      elements: str
+      returned: always
+      sample: [the GPU is NVIDIA GB10, /etc/dgx-release names a DGX Spark]
+    gpu:
+      description:
+        - The first GPU by C(nvidia-smi). V(null) when there is none, or it does not answer.
+        - C(memory) is always V(null), because a GB10 shares the memory of the host and its driver reports none.
+      type: dict
+      returned: always
+      sample:
+        {name: NVIDIA GB10, driver: 580.95.05, cuda: "13.0", utilization_percent: 0, temperature_c: 32, power_w: 4.23,
+         sm_clock_mhz: 208, memory: null}
+    gpu_error:
+      description: First line of what C(nvidia-smi) complained about.
+      type: str
+      returned: always
+      sample: null
+    memory:
+      description: Memory from C(/proc/meminfo). C(page_cache_bytes) is what dropping the page cache gives back at most.
+      type: dict
+      returned: always
+      sample:
+        {total_bytes: 130663886848, free_bytes: 115964116992, available_bytes: 124555051008,
+         page_cache_bytes: 8805023744, swap_total_bytes: 17179865088, swap_free_bytes: 17179865088}
+    docker:
+      description:
+        - Docker, V(null) without the C(docker) command.
+        - C(running) is whether the daemon answered, C(error) why not.
+        - C(compose) is the version of the Compose plugin.
+        - What only the daemon knows is V(null), or empty, without it.
+      type: dict
+      returned: always
+      sample:
+        {client: 28.3.3, server: 28.3.3, running: true, error: null, compose: 2.39.1, default_runtime: runc,
+         runtimes: [io.containerd.runc.v2, nvidia, runc], cdi_spec_dirs: [/etc/cdi, /var/run/cdi],
+         cgroup_driver: systemd, root_dir: /var/lib/docker}
+    toolkit:
+      description: NVIDIA container toolkit, V(null) without C(nvidia-ctk).
+      type: dict
+      returned: always
+      sample: {version: 1.19.0, ctk_path: /usr/bin/nvidia-ctk, cdi_devices: [nvidia.com/gpu=0, nvidia.com/gpu=all]}
+    daemon_json:
+      description: Content of C(/etc/docker/daemon.json), unabridged. V(null) without the file, or if it is broken.
+      type: dict
+      returned: always
+      sample: {runtimes: {nvidia: {args: [], path: nvidia-container-runtime}}}
+    daemon_json_error:
+      description: What is wrong with C(/etc/docker/daemon.json), and in which line.
+      type: str
+      returned: always
+      sample: null
+    packages:
+      description: Installed versions of the Debian packages that matter, V(null) for those that are not installed.
+      type: dict
+      returned: always
+      sample: {docker.io: null, docker-ce: "5:28.3.3-1~ubuntu.24.04~noble", earlyoom: null}
+    listener:
+      description:
+        - Who listens on O(port). V(null) when nobody does, or O(port) is not set.
+        - C(container) is the name of the container that publishes the port or runs the process.
+        - C(pid) and C(process) are V(null) without root, and when Docker forwards the port without a process.
+      type: dict
+      returned: always
+      sample: {port: 8000, pid: 4242, process: docker-proxy, container: vllm-qwen3-8b-fp8}
+    nics:
+      description:
+        - Physical network ports. The driver of the ConnectX-7 is C(mlx5_core). C(speed_mbps) is V(null) without a link.
+      type: list
+      elements: dict
+      returned: always
+      sample: [{name: enp1s0f0np0, driver: mlx5_core, state: up, speed_mbps: 200000, mtu: 9000}]
+    throttle:
+      description:
+        - C(throttled) is V(true) when the GPU is more than 80 % busy and its SM clock is below 1500 MHz, V(false) when
+          it is as busy and at or above that, V(null) when it is less busy, because then it cannot be judged.
+      type: dict
+      returned: always
+      sample: {throttled: null, reason: "cannot be judged: the GPU is 0 % busy, more than 80 % is needed"}
+    filesystems:
+      description: Size and free space of the file system of each of O(paths). Free is what an ordinary user may fill.
+      type: dict
+      returned: always
+      sample: {/opt/hf: {total_bytes: 3936818806784, free_bytes: 3519069872128}}
+"""
+
+import os
+import platform
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils import _spark
+
+TIMEOUT_SECONDS = 5
+
+
+class Host:
+    """Runs the commands; everything that they print is read by the parsers in module_utils."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        timeout = module.get_bin_path("timeout")
+        # A wedged Docker daemon or GPU driver makes its clients hang for good.
+        self.prefix = [timeout, "--kill-after=1", str(TIMEOUT_SECONDS)] if timeout else []
+
+    def run(self, *argv: str) -> tuple[bool, str, str]:
+        """(succeeded, output, first line of the complaint)"""
+        code, out, err = self.module.run_command([*self.prefix, *argv], environ_update={"LC_ALL": "C", "LANGUAGE": "C"})
+        if self.prefix and code in (124, 137):
+            return False, out, f"{os.path.basename(argv[0])} did not answer within {TIMEOUT_SECONDS} s"
+        # Docker 26 complains about its daemon and exits with 0; nvidia-smi complains on its standard output.
+        complaint = (err.strip() or (out.strip() if code else "")).splitlines()
+        return code == 0, out, complaint[0].strip() if complaint else ""
+
+    def gpu(self) -> tuple[_spark.Facts | None, str | None]:
+        command = self.module.get_bin_path("nvidia-smi")
+        if command is None:
+            return None, "nvidia-smi is not installed"
+        good, csv, error = self.run(command, f"--query-gpu={_spark.GPU_FIELDS}", "--format=csv,noheader,nounits")
+        if not good:
+            return None, error or "nvidia-smi failed"
+        gpu = _spark.parse_gpu(csv, self.run(command)[1])
+        return gpu, None if gpu else "nvidia-smi gave an answer that cannot be read"
+
+    def docker(self) -> _spark.Facts | None:
+        command = self.module.get_bin_path("docker")
+        if command is None:
+            return None
+        _good, out, error = self.run(command, "info", "--format", "{{json .}}")
+        docker = _spark.parse_docker_info(out)
+        if docker["client"] is None:  # a hung daemon keeps the client from describing itself
+            docker["client"] = _spark.parse_version(self.run(command, "--version")[1])
+            compose = self.run(command, "compose", "version", "--short")
+            docker["compose"] = _spark.parse_version(compose[1]) if compose[0] else None
+        docker["error"] = None if docker["running"] else error or "the daemon does not answer"
+        return docker
+
+    def toolkit(self) -> _spark.Facts | None:
+        command = self.module.get_bin_path("nvidia-ctk")
+        if command is None:
+            return None
+        return {
+            "version": _spark.parse_version(self.run(command, "--version")[1]),
+            "ctk_path": command,
+            "cdi_devices": _spark.parse_cdi_devices(self.run(command, "cdi", "list")[1]),
+        }
+
+    def packages(self) -> dict[str, str | None]:
+        command = self.module.get_bin_path("dpkg-query")
+        form = r"${Package}\t${Version}\t${db:Status-Abbrev}\n"
+        return _spark.parse_packages(self.run(command, "-W", "-f", form, *_spark.PACKAGES)[1] if command else "")
+
+    def listener(self, port: int, docker: _spark.Facts | None) -> _spark.Facts | None:
+        inodes: set[str] = set()
+        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+            inodes |= _spark.listening_inodes(_spark.read_text(table) or "", port)
+        pid = _spark.socket_owner(inodes) if inodes else None
+        container = None
+        if docker and docker["running"]:
+            form = r"{{.ID}}\t{{.Names}}\t{{.Ports}}"
+            containers = self.run(self.module.get_bin_path("docker"), "ps", "--no-trunc", "--format", form)[1]
+            container = _spark.container_of(containers, port, _spark.read_text(f"/proc/{pid}/cgroup") or "")
+        if not inodes and container is None:
+            return None
+        process = (_spark.read_text(f"/proc/{pid}/comm") or "").strip() or None
+        return {"port": port, "pid": pid, "process": process, "container": container}
+
+
+def read_host(module: AnsibleModule) -> _spark.Facts:
+    host = Host(module)
+    port = module.params["port"]
+    uname = os.uname()
+    gpu, gpu_error = host.gpu()
+    system = _spark.parse_os(_spark.read_text("/etc/os-release"), _spark.read_text("/etc/dgx-release"), uname.release)
+    is_spark, reasons = _spark.spark_verdict(gpu, system["dgx_release"])
+    docker = host.docker()
+    daemon_json, daemon_json_error = _spark.parse_daemon_json(_spark.read_text("/etc/docker/daemon.json"))
+    return {
+        "architecture": uname.machine,
+        "hostname": uname.nodename,
+        "python": platform.python_version(),
+        "os": system,
+        "is_spark": is_spark,
+        "reasons": reasons,
+        "gpu": gpu,
+        "gpu_error": gpu_error,
+        "memory": _spark.parse_meminfo(_spark.read_text("/proc/meminfo") or ""),
+        "docker": docker,
+        "toolkit": host.toolkit(),
+        "daemon_json": daemon_json,
+        "daemon_json_error": daemon_json_error,
+        "packages": host.packages(),
+        "listener": host.listener(port, docker) if port is not None else None,
+        "nics": _spark.read_nics(),
+        "throttle": _spark.throttle_verdict(gpu),
+        "filesystems": {path: _spark.filesystem_space(path) for path in module.params["paths"]},
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "paths": {"type": "list", "elements": "path", "default": []},
+            "port": {"type": "int"},
+        },
+        supports_check_mode=True,
+    )
+    port = module.params["port"]
+    if port is not None and not 1 <= port <= 65535:
+        module.fail_json(msg=f"port: {port} is not allowed; use a TCP port from 1 to 65535")
+    module.exit_json(changed=False, spark=read_host(module))
+
+
+if __name__ == "__main__":
+    main()
