@@ -1,0 +1,72 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check a role's variables on the controller. The documentation stands in plugins/modules/check_variables.py."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+from ansible.utils.display import Display
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue, hint, read_specs, role_names
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._rules_model import notices
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._variables import names_of, problems, secrets_of
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
+
+display = Display()
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        _validation, args = self.validate_argument_spec({"role": {"type": "list", "elements": "str", "required": True}})
+        lines: list[str] = []
+        for role in args["role"]:
+            lines += self._check(role, task_vars or {})
+        result.update(changed=False, problems=lines)
+        if lines:
+            result.update(failed=True, msg="\n".join(lines))
+        return result
+
+    def _check(self, role: str, task_vars: dict[str, t.Any]) -> list[str]:
+        roles = role_names()
+        if role not in roles:
+            return [f"role: {role} is not a role of this collection; {hint(role, roles)}"]
+        specs = read_specs(role)
+        secrets = secrets_of(specs)
+        # a role that was not loaded has no defaults here: those of its specification stand in, templates included
+        variables = {**_defaults(specs), **task_vars}
+        templar = self._templar.copy_with_new_env(available_variables=variables)
+        values: dict[str, t.Any] = {}
+        unreadable: dict[str, str] = {}
+        for name in names_of(role, variables, roles):
+            try:
+                values[name] = plain(templar.template(variables[name]))
+            except AnsibleError as error:
+                unreadable[name] = f"{name}: cannot be read; {_reason(error, name in secrets)}"
+        catalogue = Catalogue()
+        lines = [*unreadable.values(), *problems(role, values, specs, catalogue, unreadable)]
+        if not lines:
+            for line in notices(role, values, catalogue):
+                display.warning(line)
+        return lines
+
+
+def _defaults(specs: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {
+        name: trust_as_template(option["default"]) if isinstance(option["default"], str) else option["default"]
+        for name, option in (specs["main"].get("options") or {}).items()
+        if option.get("default") is not None
+    }
+
+
+def _reason(error: AnsibleError, secret: bool) -> str:
+    """The first line of an error. Of a secret only what kind it is, unless it names an undefined variable."""
+    if secret and not isinstance(error, AnsibleUndefinedVariable):
+        return f"its template or vault gives {type(error).__name__}"
+    return str(error).splitlines()[0].strip()

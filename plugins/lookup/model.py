@@ -1,0 +1,189 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: model
+short_description: A model of the catalogue
+version_added: "0.1.0"
+author:
+  - The dgxspark.vllm authors (@dgxspark)
+description:
+  - Looks a model up, by its name in the catalogue or by its Hugging Face id.
+  - The collection knows the models of its folder C(roles/vllm/vars/models), one file each. The variable
+    C(vllm_models) adds models, or changes fields of a known one. It is merged over the collection's entries by name,
+    mappings key by key.
+  - An entry that is malformed is refused with the field, its value and what is allowed.
+notes:
+  - An entry of C(vllm_models) needs C(id), C(weights_bytes), C(layers), C(kv_heads), C(head_dim) and
+    C(native_context). All other fields may be left out.
+  - C(sources) says of each number where it comes from. M is measured by somebody who published it, S stated by a
+    vendor or maintainer, C computed from public values, W weak, from a single source. None of it was measured on a
+    Spark by this collection.
+options:
+  _terms:
+    description: Names or Hugging Face ids.
+    type: list
+    elements: str
+    required: true
+seealso:
+  - plugin: dgxspark.vllm.image
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: How large is it?
+  ansible.builtin.debug:
+    msg: "{{ lookup('dgxspark.vllm.model', 'qwen3-8b-fp8').weights_bytes }} bytes"
+
+- name: By its Hugging Face id
+  ansible.builtin.debug:
+    msg: "{{ lookup('dgxspark.vllm.model', 'Qwen/Qwen3-8B-FP8').name }}"
+
+# In the inventory: a model of your own, and another context for one of ours
+# vllm_model: my-7b
+# vllm_models:
+#   my-7b:
+#     id: my-organisation/my-7b-instruct
+#     weights_bytes: 15000000000
+#     layers: 32
+#     kv_heads: 8
+#     head_dim: 128
+#     native_context: 32768
+#   qwen3-32b-fp8:
+#     args:
+#       max_model_len: 16384
+"""
+
+RETURN = r"""
+_value:
+  description: The model.
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Its name in the catalogue.
+      type: str
+      sample: qwen3-8b-fp8
+    id:
+      description: Its Hugging Face id.
+      type: str
+      sample: Qwen/Qwen3-8B-FP8
+    weights_bytes:
+      description: Size of the weights, on the disk and in memory.
+      type: int
+      sample: 9440000000
+    layers:
+      description: Layers that keep a KV cache.
+      type: int
+      sample: 36
+    kv_heads:
+      description: Heads of keys and values in a layer.
+      type: int
+      sample: 8
+    head_dim:
+      description: Length of one head.
+      type: int
+      sample: 128
+    native_context:
+      description: Tokens of context that the model was trained for.
+      type: int
+      sample: 32768
+    config_context:
+      description:
+        - Tokens of context that its configuration allows. vLLM refuses more. Where an entry has none it is the native
+          context.
+      type: int
+      sample: 40960
+    extended_context:
+      description: Tokens of context that it reaches when it is stretched.
+      type: int
+      returned: if known
+      sample: 131072
+    yarn:
+      description: How it is stretched.
+      type: dict
+      returned: if known
+    sliding_window:
+      description: Window of the layers that do not look at the whole context.
+      type: int
+      returned: if it has such layers
+      sample: 128
+    full_attention_layers:
+      description: How many layers look at the whole context.
+      type: int
+      returned: if not all do
+      sample: 12
+    parameters:
+      description: Number of parameters.
+      type: str
+      returned: if known
+      sample: 8.2B
+    quantization:
+      description: How its weights are stored.
+      type: str
+      returned: if known
+      sample: fp8 (blocks of 128x128)
+    gated:
+      description: Whether the hub wants a token for it.
+      type: bool
+      sample: false
+    licence:
+      description: Its licence.
+      type: str
+      returned: if known
+      sample: Apache-2.0
+    environment:
+      description: Environment variables that it needs.
+      type: dict
+      sample: {}
+    args:
+      description: Options of C(vllm serve) that it needs. They win over the profile.
+      type: dict
+      sample: {}
+    tokens_per_second:
+      description: Best published speed for one user on one Spark.
+      type: float
+      returned: if known
+      sample: 51
+    good_for:
+      description: What it is good for.
+      type: str
+      returned: if known
+    avoid_for:
+      description: When to take another one.
+      type: str
+      returned: if known
+    notes:
+      description: What else an operator should know.
+      type: list
+      elements: str
+      returned: if known
+    sources:
+      description: Where each value comes from.
+      type: dict
+      returned: if known
+      sample:
+        layers: "S: config.json"
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue, CatalogueError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
+
+
+class LookupModule(LookupBase):
+    def run(
+        self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any
+    ) -> list[dict[str, t.Any]]:
+        own = plain(self._templar.template((variables or {}).get("vllm_models") or {}))
+        if not isinstance(own, dict):
+            raise AnsibleLookupError("vllm_models: is not allowed; use a mapping of models by name")
+        try:
+            return [Catalogue().model(str(term), own) for term in terms]
+        except CatalogueError as error:
+            raise AnsibleLookupError(f"model: {error}") from error

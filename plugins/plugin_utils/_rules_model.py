@@ -1,0 +1,268 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it may change at any time.
+"""Rules of the role vllm for model, profile and image, and for the options of vLLM that they make together."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import typing as t
+
+from ._catalogue import (
+    Catalogue,
+    CatalogueError,
+    Entry,
+    image_problems,
+    known_or_add,
+    model_problems,
+    nearest,
+    profile_problems,
+    show,
+    split_reference,
+)
+from ._checked import Checked, number
+from ._rules import Lines, at_least, holds_secret
+from ._vllm_options import misspelt
+
+MAX_UTILIZATION = 0.95
+
+# Options of `vllm serve` that belong to a variable of the role.
+_OWN_VARIABLE = {
+    "model": "vllm_model",
+    "model_tag": "vllm_model",
+    "host": "vllm_publish_address",
+    "port": "vllm_port",
+    "uds": "vllm_port",
+    "api_key": "vllm_api_key",
+    "hf_token": "vllm_hf_token",
+    "gpu_memory_utilization": "vllm_gpu_memory_utilization",
+    "device_memory_utilization": "vllm_gpu_memory_utilization",
+    "max_model_len": "vllm_max_model_len",
+    "download_dir": "vllm_hf_cache",
+}
+_NO_HTTP = "would leave no HTTP server that the role can prove"
+_UNUSABLE = {
+    "headless": _NO_HTTP,
+    "grpc": _NO_HTTP,
+    "ssl_keyfile": "would end plain HTTP, which the role's proof speaks; end TLS in a proxy",
+    "ssl_certfile": "would end plain HTTP, which the role's proof speaks; end TLS in a proxy",
+}
+
+
+def choice(checked: Checked, catalogue: Catalogue) -> Lines:
+    """Model, profile, image, and the options that they make together."""
+    own_models = checked["vllm_models"] if checked.ok("vllm_models") else {}
+    own_profiles = checked["vllm_profiles"] if checked.ok("vllm_profiles") else {}
+    own_images = checked["vllm_images"] if checked.ok("vllm_images") else {}
+    broken = [
+        *(line for name, entry in catalogue.models(own_models).items() for line in model_problems(name, entry)),
+        *(line for name, entry in catalogue.profiles(own_profiles).items() for line in profile_problems(name, entry)),
+        *(line for ref, entry in catalogue.images(own_images).items() for line in image_problems(ref, entry)),
+    ]
+    yield from broken
+    if broken:
+        return
+
+    model: Entry | None = None
+    image: Entry | None = None
+    profile: Entry | None = None
+    if checked.ok("vllm_model", "vllm_models"):
+        try:
+            model = catalogue.model(checked["vllm_model"], own_models)
+        except CatalogueError as error:
+            yield f"vllm_model: {error}"
+    if checked.ok("vllm_profile", "vllm_profiles"):
+        profiles = catalogue.profiles(own_profiles)
+        wanted = checked["vllm_profile"]
+        profile = profiles.get(wanted)
+        if profile is None:
+            yield f"vllm_profile: {show(wanted)} is no profile; {known_or_add(wanted, profiles, 'vllm_profiles')}"
+    if checked.ok("vllm_image", "vllm_images"):
+        moving = _moving(checked["vllm_image"], catalogue.images(own_images))
+        if moving:
+            yield moving
+        else:
+            try:
+                image = catalogue.image(checked["vllm_image"], own_images)
+            except CatalogueError as error:
+                yield f"vllm_image: {error}"
+    if model and image:
+        for pattern, reason in image["cannot_run"].items():
+            if fnmatch.fnmatchcase(model["id"], pattern):
+                yield _cannot_run(model, image, str(reason), catalogue.images(own_images))
+    yield from _options(checked, catalogue, model, profile, image)
+    yield from _sizes(checked, catalogue, model, profile, image)
+
+
+def _moving(ref: str, images: t.Mapping[str, t.Any]) -> str | None:
+    """Why a reference may be another image tomorrow."""
+    _registry, _repository, tag, digest = split_reference(ref)
+    if digest or (tag and not re.fullmatch(r"(.*-)?(latest|nightly)", tag)):
+        return None
+    entry = images.get(ref) or {}
+    why = "; ".join(str(fault["what"]).rstrip(".") for fault in entry.get("faults") or [])
+    what = "has no tag, which means latest" if not tag else f"moves: {tag} is another image tomorrow"
+    return (
+        f"vllm_image: {show(ref)} {what}{f' ({why})' if why else ''};"
+        " use a fixed tag such as nvcr.io/nvidia/vllm:25.09-py3, or a digest"
+    )
+
+
+def _cannot_run(model: Entry, image: Entry, reason: str, images: t.Mapping[str, t.Any]) -> str:
+    able = [
+        ref
+        for ref, entry in images.items()
+        if entry.get("status") == "good"
+        and split_reference(ref)[:2] == split_reference(image["ref"])[:2]
+        and not any(fnmatch.fnmatchcase(model["id"], pattern) for pattern in entry.get("cannot_run") or {})
+    ]
+    fix = f"use {able[0]} or newer" if able else "use another image"
+    return f"vllm_image: {show(image['ref'])} cannot run {model['name']}, {reason}; {fix}"
+
+
+def _options(
+    checked: Checked, catalogue: Catalogue, model: Entry | None, profile: Entry | None, image: Entry | None
+) -> Lines:
+    """Every option is known to the image's vLLM, spelt right, and has no variable of its own."""
+    known = catalogue.options(image["vllm"] if image else None)
+    sources: list[tuple[str, t.Mapping[str, t.Any], frozenset[str]]] = []
+    sized = frozenset({"gpu_memory_utilization", "max_model_len"})  # what a profile is made for
+    if profile:
+        sources.append((f"vllm_profiles.{checked['vllm_profile']}.args", profile["args"], sized))
+    if model:
+        sources.append((f"vllm_models.{model['name']}.args", model["args"], frozenset({"max_model_len"})))
+    if checked.ok("vllm_extra_args"):
+        sources.append(("vllm_extra_args", checked["vllm_extra_args"], frozenset()))
+    secrets = checked.secrets()
+    for where, args, may_set in sources:
+        for name, value in args.items():
+            at = f"{where}.{name}"
+            spelling = misspelt(name)
+            plain = re.sub(r"[\s-]+", "_", str(name).strip("- ")).lower()
+            if plain in _OWN_VARIABLE and plain not in may_set:
+                yield f"{at}: is not allowed here; set {_OWN_VARIABLE[plain]} instead"
+            elif spelling:
+                yield f"{at}: is not the name of an option; {spelling}"
+            elif name in _UNUSABLE and value not in (None, False):
+                yield f"{at}: is not allowed; it {_UNUSABLE[name]}"
+            elif holds_secret(value, secrets):
+                yield f"{at}: holds a secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
+            elif (wrong := known.problem(name, value, nearest)) is not None:
+                shown = f"{show(value)} " if wrong.startswith("takes no value") else ""
+                yield f"{at}: {shown}{wrong}"
+            elif (isinstance(value, (list, dict)) and not value) or value == "":
+                yield f"{at}: is empty; use null to drop the option"
+
+
+def _sizes(
+    checked: Checked, catalogue: Catalogue, model: Entry | None, profile: Entry | None, image: Entry | None
+) -> Lines:
+    """The numbers that depend on one another, after merging: profile < model < named variables < vllm_extra_args."""
+    yield from at_least(checked, "vllm_max_model_len", 1, "token")
+    yield from _utilization("vllm_gpu_memory_utilization", checked["vllm_gpu_memory_utilization"])
+    if not (profile and model and checked.ok("vllm_extra_args", "vllm_max_model_len")):
+        return
+    in_profile = f"vllm_profiles.{checked['vllm_profile']}.args"
+    layers: list[tuple[str, t.Mapping[str, t.Any]]] = [
+        (in_profile, profile["args"]),
+        (f"vllm_models.{model['name']}.args", model["args"]),
+        ("vllm_extra_args", checked["vllm_extra_args"]),
+    ]
+    merged = {name: (f"{where}.{name}", value) for where, args in layers for name, value in args.items()}
+    if checked["vllm_max_model_len"] is not None:
+        merged["max_model_len"] = ("vllm_max_model_len", checked["vllm_max_model_len"])
+    sizes: dict[str, int] = {}
+    for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens"):
+        where, value = merged.get(name, ("", None))
+        size = _tokens(value)
+        if size is not None and size > 0:
+            sizes[name] = size
+        elif value is not None and not isinstance(value, bool) and where != "vllm_max_model_len":
+            yield f"{where}: {show(value)} is not allowed; use a whole number above 0"
+    if checked.ok("vllm_gpu_memory_utilization") and not checked.given("vllm_gpu_memory_utilization"):
+        where, value = merged.get("gpu_memory_utilization", (f"{in_profile}.gpu_memory_utilization", None))
+        if value is None:
+            yield f"{where}: is missing; use a share of the memory such as 0.80, or set vllm_gpu_memory_utilization"
+        yield from _utilization(where, value)
+
+    seqs, batched, length = (sizes.get(name) for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len"))
+    if seqs and batched and batched < seqs:
+        yield (
+            f"{merged['max_num_batched_tokens'][0]}: {batched} is less than max_num_seqs ({seqs});"
+            f" use at least {seqs}, or lower max_num_seqs"
+        )
+    elif length and batched and batched < length and merged.get("enable_chunked_prefill", ("", None))[1] is False:
+        yield (
+            f"{merged['max_num_batched_tokens'][0]}: {batched} is less than the context of {length} tokens, and chunked"
+            f" prefill is off; use at least {length}, or drop enable_chunked_prefill: false"
+        )
+    if length:
+        yield from _context(checked, catalogue, model, image, length, merged["max_model_len"][0])
+
+
+def _utilization(name: str, value: t.Any) -> Lines:
+    if value is None:
+        return
+    try:
+        share = number(value)
+    except ValueError:
+        if name.startswith("vllm_profiles"):  # the variable itself has been checked for its type
+            yield f"{name}: {show(value)} is not allowed; use a share of the memory such as 0.90"
+        return
+    if not 0 < share <= MAX_UTILIZATION:
+        yield f"{name}: {show(value)} is not allowed; use a share of the memory above 0 and at most {MAX_UTILIZATION}"
+
+
+def _tokens(value: t.Any) -> int | None:
+    """A number of tokens as vLLM reads it: 16384, "16384", "16k" (1000) or "16K" (1024)."""
+    if isinstance(value, str):
+        parts = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", value)
+        if not parts:
+            return None
+        scale = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}[parts[2]]
+        return int(float(parts[1]) * scale)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _context(
+    checked: Checked, catalogue: Catalogue, model: Entry, image: Entry | None, length: int, origin: str
+) -> Lines:
+    extra = checked["vllm_extra_args"]
+    overrides = extra.get("hf_overrides")
+    stretched = "rope_scaling" in extra or "rope" in str(overrides)
+    limit = model["config_context"]
+    if stretched:
+        limit = model.get("extended_context") or length
+    if length <= limit:
+        return
+    longest = model.get("extended_context")
+    fix = f"use at most {limit}"
+    if longest and not stretched and model.get("yarn") and length <= longest:
+        known = catalogue.options(image["vllm"] if image else None).by_name
+        fix += f", or stretch it to {longest} with vllm_extra_args: {_yarn(model['yarn'], 'rope_scaling' in known)}"
+    if not origin.startswith("vllm_max_model_len"):
+        fix += ", in vllm_max_model_len"
+    yield f"{origin}: {length} is over the {limit} tokens of {model['name']}; {fix}"
+
+
+def _yarn(yarn: t.Mapping[str, t.Any], old: bool) -> str:
+    """The two ways in which vLLM has taken it: an option of its own, later an override of the model's config."""
+    factor = f"factor: {yarn['factor']}, original_max_position_embeddings: {yarn['original_max_position_embeddings']}"
+    if old:
+        return f"{{rope_scaling: {{rope_type: yarn, {factor}}}}}"
+    return f"{{hf_overrides: {{rope_parameters: {{rope_type: yarn, rope_theta: {yarn['rope_theta']}, {factor}}}}}}}"
+
+
+def notices(role: str, values: t.Mapping[str, t.Any], catalogue: Catalogue) -> list[str]:
+    """What is allowed, but worth a warning. Only for values that have no problem."""
+    ref = values.get("vllm_image")
+    if role != "vllm" or not ref:
+        return []
+    image = catalogue.image(str(ref), values.get("vllm_images"))
+    if image["status"] != "avoid":
+        return []
+    why = (
+        "; ".join(str(fault["what"]).rstrip(".") for fault in image["faults"]) or "it is known to be broken on a Spark"
+    )
+    return [f"vllm_image: {show(ref)} is better avoided: {why}"]

@@ -1,0 +1,169 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it may change at any time.
+"""Rules for the variables of the role vllm. One line for each problem."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+from ._catalogue import Catalogue, hint, show
+from ._checked import Checked, integer
+from ._rules import Lines, at_least, folder, holds_secret, matches, url
+from ._rules_model import choice
+
+_SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY)$", re.IGNORECASE)
+_ULIMITS = (
+    *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc"),
+    *("rss", "rtprio", "rttime", "sigpending", "stack"),
+)
+_OWN_ENVIRONMENT = {
+    "HF_TOKEN": "vllm_hf_token",
+    "HUGGING_FACE_HUB_TOKEN": "vllm_hf_token",
+    "VLLM_API_KEY": "vllm_api_key",
+    "HF_ENDPOINT": "vllm_hf_endpoint",
+    "HF_HUB_OFFLINE": "vllm_hf_offline",
+    "HF_HOME": "vllm_hf_cache",
+    "HF_HUB_CACHE": "vllm_hf_cache",
+}
+
+
+def vllm(checked: Checked, catalogue: Catalogue) -> Lines:
+    yield from choice(checked, catalogue)
+    yield from _network(checked)
+    yield from _names(checked)
+    yield from _secrets(checked)
+    yield from _environment(checked)
+    yield from _limits(checked)
+
+
+def _network(checked: Checked) -> Lines:
+    if checked.ok("vllm_port") and not 1 <= checked["vllm_port"] <= 65535:
+        yield f"vllm_port: {show(checked['vllm_port'])} is not allowed; use a TCP port from 1 to 65535"
+    if checked.ok("vllm_publish_address") and checked["vllm_publish_address"] != "":
+        value = checked["vllm_publish_address"]
+        try:
+            address = ipaddress.IPv4Address(value)
+        except ValueError:
+            yield (
+                f"vllm_publish_address: {show(value)} is not allowed; use an IPv4 address of the host,"
+                " 127.0.0.1 or 0.0.0.0"
+            )
+        else:
+            if (
+                not address.is_loopback
+                and checked.ok("vllm_api_key", "vllm_publish_without_api_key")
+                and not checked["vllm_api_key"]
+                and not checked["vllm_publish_without_api_key"]
+            ):
+                yield (
+                    f"vllm_publish_address: {show(value)} would publish the server to everybody without a key;"
+                    " set vllm_api_key, or vllm_publish_without_api_key: true"
+                )
+    yield from matches(
+        checked,
+        "vllm_image_registry",
+        r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?",
+        "host or host:port, without https:// and without a path",
+        empty=True,
+    )
+    yield from url(checked, "vllm_hf_endpoint", "https://mirror.example.org", empty=True)
+
+
+def _names(checked: Checked) -> Lines:
+    yield from matches(
+        checked,
+        "vllm_service_name",
+        r"[a-z][a-z0-9-]{0,30}",
+        "a lower case letter, then up to 30 lower case letters, digits and -",
+    )
+    yield from matches(
+        checked,
+        "vllm_container_name",
+        r"[A-Za-z0-9][A-Za-z0-9_.-]{1,62}",
+        "a letter or digit, then 1 to 62 letters, digits and . _ -",
+        empty=True,
+    )
+    yield from folder(checked, "vllm_home", "/opt/vllm", empty=True)
+    yield from folder(checked, "vllm_hf_cache", "/opt/hf")
+    if checked.ok("vllm_home", "vllm_hf_cache", "vllm_service_name"):
+        home = (checked["vllm_home"] or f"/opt/{checked['vllm_service_name']}").rstrip("/")
+        cache = checked["vllm_hf_cache"].rstrip("/")
+        if home == cache or cache.startswith(f"{home}/releases"):
+            yield f"vllm_hf_cache: {show(cache)} is the folder of the service (vllm_home); use another such as /opt/hf"
+
+
+def _secrets(checked: Checked) -> Lines:
+    """Secrets are written to an env file in single quotes. The message never shows a part of one."""
+    for name, what in (("vllm_hf_token", "token"), ("vllm_api_key", "key")):
+        if not checked.ok(name) or not checked[name]:
+            continue
+        secret = checked[name]
+        bad = next((label for pattern, label in _NOT_IN_SECRET if re.search(pattern, secret)), None)
+        if bad:
+            yield f"{name}: its value holds {bad}; use the {what} alone, one word of printable ASCII without quotes"
+        elif secret in ("hf_your_token_here", "changeme"):
+            yield f"{name}: its value is the placeholder of a guide; use your own {what}, or leave it empty"
+        elif "{{" in secret or "${" in secret:
+            yield f"{name}: its value is a template that was not filled in; use the {what} itself"
+
+
+_NOT_IN_SECRET = (
+    (r"[\r\n]", "a line break"),
+    (r"\s", "a blank"),
+    (r"""['"`]""", "a quote"),
+    (r"\\", "a backslash"),
+    (r"[^!-~]", "a character that is not printable ASCII"),
+)
+
+
+def _environment(checked: Checked) -> Lines:
+    if not checked.ok("vllm_extra_env"):
+        return
+    secrets = checked.secrets()
+    for name, value in checked["vllm_extra_env"].items():
+        at = f"vllm_extra_env.{name}"
+        if name in _OWN_ENVIRONMENT:
+            yield f"{at}: is not allowed here; set {_OWN_ENVIRONMENT[name]} instead"
+        elif not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
+            yield f"{at}: is not the name of an environment variable; use letters, digits and _"
+        elif _SECRET_NAME.search(str(name)) or holds_secret(value, secrets):
+            yield f"{at}: looks like a secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
+        elif isinstance(value, bool):
+            yield f'{at}: {show(value)} is not allowed; write the text that the program wants, such as "1" or "0"'
+        elif value is None or isinstance(value, (dict, list)):
+            yield f"{at}: {show(value)} is not allowed; use one text or number"
+        elif re.search(r"[\r\n]", str(value)):
+            yield f"{at}: holds a line break; use one line"
+
+
+def _limits(checked: Checked) -> Lines:
+    if checked.ok("vllm_ulimits"):
+        for name, value in checked["vllm_ulimits"].items():
+            at = f"vllm_ulimits.{name}"
+            values = list(value.values()) if isinstance(value, dict) else [value]
+            if name not in _ULIMITS:
+                yield f"{at}: unknown limit; {hint(str(name), _ULIMITS)}"
+            elif isinstance(value, dict) and set(value) != {"soft", "hard"}:
+                yield f"{at}: is not allowed; use a number, or soft and hard"
+            elif not all(_is_limit(item) for item in values):
+                yield f"{at}: {show(value)} is not allowed; use a whole number, -1 for no limit"
+    yield from matches(
+        checked,
+        "vllm_ipc",
+        r"host|private|shareable|none|(service|container):[A-Za-z0-9][A-Za-z0-9_.-]*",
+        "host, private, shareable, none, service:NAME or container:NAME",
+    )
+    if checked.ok("vllm_memory_reserve_gib") and not 0 <= checked["vllm_memory_reserve_gib"] <= 100:
+        yield f"vllm_memory_reserve_gib: {show(checked['vllm_memory_reserve_gib'])} is not allowed; use 0 to 100 GiB"
+    yield from at_least(checked, "vllm_start_timeout", 60, "seconds")
+    yield from at_least(checked, "vllm_stall_timeout", 30, "seconds")
+
+
+def _is_limit(value: t.Any) -> bool:
+    try:
+        return integer(value) >= -1
+    except ValueError:
+        return False

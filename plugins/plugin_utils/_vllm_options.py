@@ -1,0 +1,158 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it may change at any time.
+"""Options of `vllm serve`: from a mapping to arguments, and what each version of vLLM knows."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from pathlib import Path
+
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_NEGATIVE_NUMBER = re.compile(r"-(\d+|\d*\.\d+)")  # what argparse takes for one
+
+
+def misspelt(name: t.Any) -> str | None:
+    """How a name must be written if it is not written with underscores, or that it is no name."""
+    if isinstance(name, str) and NAME.fullmatch(name):
+        return None
+    plain = re.sub(r"[\s_-]+", "_", str(name).strip().strip("-")).lower()
+    return f"write {plain}" if NAME.fullmatch(plain) else "use lower case letters, digits and _"
+
+
+def to_argv(options: t.Mapping[str, t.Any]) -> list[str]:
+    """The arguments of `vllm serve` in the order of the mapping. Raises ValueError with one line."""
+    argv: list[str] = []
+    for name, value in options.items():
+        wrong = misspelt(name)
+        if wrong:
+            raise ValueError(f"{name}: is not the name of an option; {wrong}")
+        flag = "--" + name.replace("_", "-")
+        if value is None:
+            continue
+        if value is True:
+            argv.append(flag)
+        elif value is False:
+            argv.append("--no-" + flag[2:])
+        elif isinstance(value, (list, tuple)):
+            if not value:
+                raise ValueError(f"{name}: is an empty list; use null to drop the option")
+            words = [_word(item) for item in value]
+            if any(_looks_like_an_option(word) for word in words):
+                raise ValueError(f"{name}: a value in the list begins with -, vLLM would take it for an option")
+            argv += [flag, *words]
+        else:
+            word = _utilization(value) if name == "gpu_memory_utilization" else _word(value)
+            argv += [f"{flag}={word}"] if _looks_like_an_option(word) else [flag, word]
+    return argv
+
+
+def _utilization(value: t.Any) -> str:
+    try:
+        return f"{float(value):.2f}"
+    except (TypeError, ValueError):
+        raise ValueError(f"gpu_memory_utilization: {value!r} is no number; use a share such as 0.90") from None
+
+
+def _looks_like_an_option(word: str) -> bool:
+    return word.startswith("-") and not _NEGATIVE_NUMBER.fullmatch(word)
+
+
+def _word(value: t.Any) -> str:
+    if isinstance(value, str):
+        return str(value)
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+def plain(value: t.Any) -> t.Any:
+    """Plain containers instead of Ansible's lazy ones, which are templated while one looks at them."""
+    if isinstance(value, t.Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """0.10.1.1+381074ae.nv25.09 -> (0, 10, 1, 1)"""
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0]))
+
+
+class Option(t.NamedTuple):
+    flag: bool  # may stand alone
+    value: bool  # may take a value
+    negatable: bool  # has a --no- form
+
+
+class Options:
+    """The options of one version, or of its recorded neighbours when it was not recorded itself."""
+
+    def __init__(self, versions: t.Sequence[str], lists: t.Sequence[t.Sequence[t.Mapping[str, t.Any]]]) -> None:
+        self.versions = tuple(versions)
+        self.by_name: dict[str, Option] = {}
+        for options in lists:
+            for item in options:
+                name = str(item["name"]).replace("-", "_")
+                old = self.by_name.get(name, Option(False, False, False))
+                self.by_name[name] = Option(
+                    flag=old.flag or item["kind"] == "flag" or bool(item.get("bare")),
+                    value=old.value or item["kind"] == "value",
+                    negatable=old.negatable or bool(item.get("negatable")),
+                )
+
+    @property
+    def title(self) -> str:
+        return " or ".join(self.versions)
+
+    def problem(self, name: str, value: t.Any, nearest: t.Callable[[str, t.Iterable[str]], str | None]) -> str | None:
+        """What is wrong with one option, without its name."""
+        option = self.by_name.get(name)
+        if option is None:
+            positive = name.removeprefix("no_")
+            if positive != name and self.by_name.get(positive, Option(False, False, False)).negatable:
+                return f"unknown option of vLLM {self.title}; write {positive}: false"
+            near = nearest(name, self.by_name)
+            known = f"did you mean {near}?" if near else "`vllm serve --help` lists what there is"
+            return f"unknown option of vLLM {self.title}; {known}"
+        if value is None:
+            return None
+        if value is True:
+            return None if option.flag else "true is not allowed; the option needs a value"
+        if value is False:
+            if option.negatable:
+                return None
+            return "false is not allowed; the option has no --no- form, use null to drop it"
+        return None if option.value else "takes no value; use true, false or null"
+
+
+class Recorded:
+    """The lists that tools/record_options.py wrote, one file a version."""
+
+    def __init__(self, folder: Path, read: t.Callable[[Path], t.Any]) -> None:
+        self._folder = folder
+        self._read = read
+
+    def versions(self) -> list[str]:
+        return sorted((path.stem for path in self._folder.glob("*.yml")), key=version_key)
+
+    def options(self, version: str | None) -> Options:
+        chosen = neighbours(version, self.versions())
+        return Options(chosen, [self._read(self._folder / f"{item}.yml")["options"] for item in chosen])
+
+
+def neighbours(version: str | None, recorded: t.Sequence[str]) -> list[str]:
+    """The version itself, or those recorded just below and just above it; all when it is not known.
+
+    Both neighbours, because an option may have gone or come in between: what either knows is not refused here.
+    """
+    if version is None:
+        return list(recorded)
+    key = version_key(version)
+    same = [item for item in recorded if version_key(item) == key]
+    if same:
+        return same
+    below = [item for item in recorded if version_key(item) < key]
+    above = [item for item in recorded if version_key(item) > key]
+    return below[-1:] + above[:1]

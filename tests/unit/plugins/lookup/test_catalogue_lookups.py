@@ -1,0 +1,68 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lookups, with the variables that a play would give them."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.dgxspark.vllm.plugins.lookup import image, model
+
+MINE = {"id": "a/b", "weights_bytes": 10, "layers": 1, "kv_heads": 1, "head_dim": 8, "native_context": 4096}
+NGC = "nvcr.io/nvidia/vllm:25.09-py3"
+
+
+def look(kind: str, *terms: str, **variables: t.Any) -> list[dict[str, t.Any]]:
+    templar = Templar(loader=DataLoader(), variables=variables)
+    plugin = {"model": model, "image": image}[kind].LookupModule(loader=DataLoader(), templar=templar)
+    return plugin.run(list(terms), variables=variables)
+
+
+def test_models_in_the_order_of_the_terms() -> None:
+    found = look("model", "llama31-8b-fp8", "Qwen/Qwen3-8B-FP8")
+    assert [entry["name"] for entry in found] == ["llama31-8b-fp8", "qwen3-8b-fp8"]
+
+
+def test_a_template_in_the_users_models_is_filled_in() -> None:
+    own = {"mine": {**MINE, "layers": trust_as_template("{{ depth }}")}}
+    (found,) = look("model", "mine", vllm_models=own, depth=7)
+    assert found["layers"] == 7
+
+
+def test_a_template_for_all_of_the_users_models() -> None:
+    (found,) = look("model", "mine", vllm_models=trust_as_template("{{ catalogue }}"), catalogue={"mine": MINE})
+    assert found["id"] == "a/b"
+
+
+def test_images() -> None:
+    (found,) = look("image", NGC)
+    assert found["command_prefix"] == ["vllm", "serve"]
+    (found,) = look("image", "x/y:1", vllm_images={"x/y:1": {"vllm": "0.32.0"}})
+    assert found["vllm"] == "0.32.0"
+
+
+@pytest.mark.parametrize(
+    ("kind", "term", "variables", "line"),
+    [
+        ("model", "nothing", {}, 'model: "nothing" is not in the catalogue; known: '),
+        (
+            "model",
+            "mine",
+            {"vllm_models": {"mine": {}}},
+            "model: vllm_models.mine.id: is missing; use a Hugging Face id",
+        ),
+        ("model", "mine", {"vllm_models": ["mine"]}, "vllm_models: is not allowed; use a mapping of models by name"),
+        ("image", "nothing:1", {}, 'image: "nothing:1" is not in the image matrix; '),
+        ("image", "a:1", {"vllm_images": {"a:1": {"x": 1}}}, "image: vllm_images[a:1].x: unknown field; "),
+        ("image", "a:1", {"vllm_images": "a:1"}, "vllm_images: is not allowed; use a mapping of images by reference"),
+    ],
+)
+def test_refused_with_one_line(kind: str, term: str, variables: dict[str, t.Any], line: str) -> None:
+    with pytest.raises(AnsibleError) as refused:
+        look(kind, term, **variables)
+    assert line in str(refused.value)
+    assert "\n" not in str(refused.value)
