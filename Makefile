@@ -2,12 +2,51 @@
 VENV ?= .venv
 PYTHON ?= python3
 export VENV PYTHON
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+in_venv = PATH="$(abspath $(VENV))/bin:$$PATH"
+play = $(in_venv) ansible-playbook
+scenarios = default guide secrets cache inputs runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help setup
+.PHONY: help setup demo sandbox sandbox-down sandbox-purge test lint unit sanity molecule docs build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## the virtual environment with everything in it
 	@tools/setup.sh
+
+demo: setup ## a simulated Spark, and the main job on it
+	@$(play) molecule/default/create.yml
+	@$(play) -i inventories/sandbox site.yml -l spark01
+
+sandbox: setup ## start the simulated Sparks (or find them running)
+	@$(play) molecule/default/create.yml
+
+sandbox-down: setup ## stop them and keep the caches: the next start takes seconds
+	@$(play) molecule/default/destroy.yml
+
+sandbox-purge: setup ## remove all of the sandbox, caches and images too
+	@$(play) molecule/default/destroy.yml -e sandbox_purge=true
+
+test: ## everything: setup, lint, unit, sanity, molecule
+	@tools/stages.sh setup lint unit sanity molecule
+
+lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
+	@$(in_venv) tools/lint.sh
+
+unit: setup ## unit tests
+	@$(in_venv) pytest tests/unit
+
+sanity: setup ## ansible-test sanity
+	@tools/sanity.sh
+
+molecule: setup ## the journeys; takes the sandbox for itself: starts with a new one and leaves none
+	@$(in_venv) tools/journeys.sh $(scenarios)
+
+docs: setup ## write the tables of variables in README.md
+	@$(in_venv) python tools/variables_table.py
+
+build: setup ## the collection as a file for `ansible-galaxy collection install`
+	@$(in_venv) ansible-galaxy collection build --force
