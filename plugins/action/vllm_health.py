@@ -1,0 +1,195 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waits for a vLLM server with the module of the same name, and shows how far it is."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible import constants as C
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.dgxspark.vllm.plugins.module_utils._health import argument_spec
+from ansible_collections.dgxspark.vllm.plugins.module_utils._progress import Progress, duration
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import condition
+
+MODULE = "dgxspark.vllm.vllm_health"
+SLOWEST_POLL = 5.0
+LOST_CONNECTIONS = 5
+# A sign that may pass (a server that listens a moment after it says so) must be seen so often.
+SEEN_TWICE, SEEN_OFTEN = 2, 3
+# Output for machines has no room for lines of our own.
+MACHINE_READABLE = ("json", "jsonl", "null")
+
+display = Display()
+
+State = dict[str, t.Any]
+
+
+class ActionModule(ActionBase):
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> State:
+        result = super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        options = self.validate_argument_spec(argument_spec=argument_spec())[1]
+        if not options["wait"] or self._task.check_mode:
+            return {**result, **self._look(task_vars)}
+        return {**result, **self._wait(options, str(task_vars.get("inventory_hostname", "")), task_vars)}
+
+    def _look(self, task_vars: dict[str, t.Any]) -> State:
+        state: State = self._execute_module(module_name=MODULE, module_args=dict(self._task.args), task_vars=task_vars)
+        return state
+
+    def _wait(self, options: State, host: str, task_vars: dict[str, t.Any]) -> State:
+        begin = time.monotonic()
+        progress = Progress(host, begin)
+        watch = Watch(options, begin)
+        pause = options["poll_interval"]
+        while True:
+            state = self._look_again(task_vars)
+            if "verdict" not in state:  # the module itself failed
+                return state
+            now = time.monotonic()
+            state["seconds"] = round(now - begin, 1)
+            problem = watch.judge(state, now)
+            if problem is not None:
+                return {**problem, "failed": True, "msg": message(problem, options["container"], host)}
+            if state["verdict"] == "ready":
+                self._show([] if watch.looks == 1 else progress.lines(state, now))
+                self._show([progress.ready(state, now)])
+                return state
+            self._show(progress.lines(state, now))
+            state["progress"]["rate_bps"] = int(progress.rate.per_second or 0)
+            time.sleep(pause)
+            pause = min(pause * 1.2, max(SLOWEST_POLL, options["poll_interval"]))
+
+    def _look_again(self, task_vars: dict[str, t.Any]) -> State:
+        """One look, through a connection that may break: the server loads for minutes, and a host under load stalls."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                state = self._look(task_vars)
+                # a module that was cut off has no verdict, and one that refuses its options has no traceback
+                if "verdict" in state or "module_stderr" not in state or attempt == LOST_CONNECTIONS:
+                    return state
+                display.vvv(f"vllm_health: no result, trying again: {state.get('msg')}")
+            except AnsibleConnectionFailure as error:
+                if attempt == LOST_CONNECTIONS:
+                    raise
+                display.vvv(f"vllm_health: connection lost, trying again: {error}")
+                self._reset_connection()
+            time.sleep(min(2.0**attempt, 20))
+
+    def _reset_connection(self) -> None:
+        try:
+            self._connection.reset()
+        except Exception as error:  # not every connection can be reset, and a dead one may refuse
+            display.vvv(f"vllm_health: cannot reset the connection: {error}")
+
+    def _show(self, lines: list[str]) -> None:
+        if self._task.no_log or C.DEFAULT_STDOUT_CALLBACK.rpartition(".")[2] in MACHINE_READABLE:
+            return
+        for line in lines:
+            display.display(line)
+
+
+class Watch:
+    """Compares one look with those before it: what is over, what moves, and for how long it did not."""
+
+    def __init__(self, options: t.Mapping[str, t.Any], begin: float) -> None:
+        self.timeout: int = options["timeout"]
+        self.stall_timeout: int = options["stall_timeout"]
+        self.looks = 0
+        self._restarts: int | None = None
+        self._moved = begin
+        self._mark: tuple[t.Any, ...] = ()
+        self._bytes: int | None = None
+        self._last_look = begin
+        self._waited = 0.0  # without the time of a download that moved
+        self._bad: State | None = None  # the last look that was not ready or loading
+        self._bad_looks = 0
+
+    def judge(self, state: State, now: float) -> State | None:
+        """None to go on, or the state to fail with."""
+        self.looks += 1
+        self._follow(state, now)
+        verdict = state["verdict"]
+        restarts = _restarts(state)
+        if self._restarts is None:
+            self._restarts = restarts
+        if verdict == "ready":
+            return None
+        if restarts > self._restarts:
+            return self._restarted(state)
+        if verdict == "loading":
+            self._bad, self._bad_looks = None, 0
+            return self._too_slow(state, now)
+        self._bad_looks = self._bad_looks + 1 if self._bad and self._bad["verdict"] == verdict else 1
+        # the first look may have caught half of a traceback, the second one half of a log
+        if not (self._bad and self._bad["verdict"] == verdict and _is_vague(state) and not _is_vague(self._bad)):
+            self._bad = state
+        return self._bad if self._bad_looks >= (SEEN_OFTEN if verdict == "degraded" else SEEN_TWICE) else None
+
+    def _follow(self, state: State, now: float) -> None:
+        size = state["progress"]["bytes"]
+        mark = (
+            state["phase"],
+            state["log_lines"],
+            state["last_line"],
+            size,
+            (state["container"] or {}).get("started_at"),
+        )
+        grown = size is not None and self._bytes is not None and size > self._bytes
+        if mark != self._mark:
+            self._mark, self._moved = mark, now
+        if not (state["phase"] == "download" and grown):
+            self._waited += now - self._last_look
+        self._bytes, self._last_look = size, now
+
+    def _restarted(self, state: State) -> State:
+        cause = state["cause"] or state["previous_cause"] or (self._bad or {}).get("cause")
+        return {**state, "verdict": "failed", "cause": cause or _cause("restarting", state["last_line"])}
+
+    def _too_slow(self, state: State, now: float) -> State | None:
+        if now - self._moved >= self.stall_timeout:
+            evidence = f"nothing for {duration(now - self._moved)}; last line: {state['last_line']}"
+            return {**state, "verdict": "stuck", "cause": state["hint"] or _cause("stuck", evidence)}
+        if self._waited >= self.timeout:
+            evidence = f"{duration(self._waited)}; last line: {state['last_line']}"
+            return {**state, "cause": _cause("timeout", evidence)}
+        return None
+
+
+def _restarts(state: State) -> int:
+    return sum((state[part] or {}).get("restarts", 0) for part in ("container", "service"))
+
+
+def _is_vague(state: State) -> bool:
+    return (state["cause"] or {}).get("id") in (
+        None,
+        "engine_init_generic",
+        "unknown_exception",
+        "exited",
+        "unit_failed",
+    )
+
+
+def _cause(name: str, evidence: str) -> dict[str, str]:
+    return condition(name, evidence)._asdict()
+
+
+def message(state: t.Mapping[str, t.Any], container: str, host: str) -> str:
+    """What failed, what it means, what to do, and the line that shows it: in one line."""
+    cause = state["cause"] or {}
+    verdict = {"failed": "failed", "loading": "is not ready", "absent": "is gone or was never there"}.get(
+        state["verdict"], f"is {state['verdict']}"
+    )
+    where = f" in phase {state['phase']}" if state["phase"] else ""
+    text = f"{container} on {host} {verdict}{where}: {cause.get('meaning')}. Remedy: {cause.get('remedy')}."
+    if cause.get("evidence"):
+        text += f" Seen: {cause['evidence']}"
+    return " ".join(text.split())

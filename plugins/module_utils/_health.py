@@ -1,0 +1,280 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what was seen of a vLLM service to one verdict. Pure. Private to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import asdict, dataclass, field
+
+from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import Container, Unit, epoch
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_bytes import CachedBytes
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import Metrics, Model
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import (
+    Cause,
+    LogState,
+    condition,
+    explain,
+    hide,
+    mask,
+    recognise,
+)
+
+# A partial file that was not written to for so long is a leftover, no download.
+PARTIAL_IS_ALIVE = 120
+
+
+def argument_spec() -> dict[str, dict[str, t.Any]]:
+    """The options of the module and of its action plugin, in one place."""
+    return {
+        "container": {"type": "str", "required": True},
+        "service": {"type": "str"},
+        "url": {"type": "str", "default": "http://127.0.0.1:8000"},
+        "model": {"type": "str"},
+        "max_model_len": {"type": "int"},
+        "env_file": {"type": "path"},
+        "cache_path": {"type": "path"},
+        "cache_repo": {"type": "str"},
+        "expected_bytes": {"type": "int"},
+        "canary": {"type": "bool", "default": True},
+        "canary_timeout": {"type": "int", "default": 30},
+        "wait": {"type": "bool", "default": False},
+        "timeout": {"type": "int", "default": 3600},
+        "stall_timeout": {"type": "int", "default": 900},
+        "poll_interval": {"type": "float", "default": 2.0},
+    }
+
+
+@dataclass
+class Completion:
+    text: str
+    tokens: int
+    seconds: float
+
+
+@dataclass
+class Api:
+    """What the server answered."""
+
+    health: int | None = None  # HTTP status of /health
+    error: str | None = None  # why /health did not answer: refused, reset, timeout, ...
+    models_status: int | None = None
+    models: list[Model] = field(default_factory=list)
+    version: str | None = None
+    completion: Completion | None = None
+    completion_error: str | None = None
+    metrics: Metrics | None = None
+
+
+@dataclass
+class Wanted:
+    model: str | None = None
+    max_model_len: int | None = None
+    expected_bytes: int | None = None
+    canary: bool = True
+
+
+@dataclass
+class Observation:
+    now: float
+    wanted: Wanted = field(default_factory=Wanted)
+    container: Container | None = None
+    unit: Unit | None = None
+    unit_started: float | None = None  # when the unit's process started, by the clock of now
+    log: LogState = field(default_factory=LogState)
+    previous: LogState | None = None  # log of the attempt before, when there was one
+    unit_log: str = ""  # journal of the unit, when the container did not start
+    docker_missing: bool = False
+    docker_error: str = ""  # what Docker said instead of an answer
+    api: Api | None = None
+    cached: CachedBytes | None = None
+
+
+class Verdict(t.NamedTuple):
+    verdict: str  # ready, loading, degraded, failed, absent; "stuck" takes time to see, so the action plugin says it
+    phase: str | None = None
+    cause: Cause | None = None
+
+
+def judge(seen: Observation) -> Verdict:
+    """One verdict for one observation."""
+    if seen.docker_missing:
+        return Verdict("absent", None, condition("docker_missing"))
+    if seen.docker_error:
+        return Verdict("failed", None, recognise(seen.docker_error) or condition("docker_error", seen.docker_error))
+    container = seen.container
+    if container is None:
+        return _without_container(seen)
+    if container.status == "running":
+        return _running(seen)
+    if container.status == "paused":
+        return Verdict("degraded", _phase(seen), condition("paused"))
+    if container.status in ("created", "removing") and not container.error:
+        return _without_container(seen, there_is_one=True)
+    if _unit_is_working(seen, container):
+        return Verdict("loading", "container")
+    if container.error:
+        return Verdict("failed", "container", recognise(container.error) or condition("start_error", container.error))
+    return Verdict("failed", _phase(seen), _death(seen, container))
+
+
+def _without_container(seen: Observation, there_is_one: bool = False) -> Verdict:
+    unit = seen.unit
+    if unit and (unit.active_state == "failed" or unit.sub_state == "auto-restart"):
+        cause = recognise(seen.unit_log)
+        if cause is None:
+            lines = [line.strip() for line in seen.unit_log.splitlines() if line.strip()]
+            cause = condition("unit_failed", lines[-1] if lines else unit.result)
+        return Verdict("failed", "container", cause)
+    if there_is_one or (unit and unit.active_state in ("active", "activating", "reloading")):
+        return Verdict("loading", "container")
+    return Verdict("absent", None, condition("absent"))
+
+
+def _unit_is_working(seen: Observation, container: Container) -> bool:
+    """The container's end is news of yesterday: the unit was started after it and is about to start it again."""
+    unit = seen.unit
+    if unit is None or unit.active_state not in ("active", "activating") or unit.sub_state == "auto-restart":
+        return False
+    finished = epoch(container.finished_at)
+    if finished is None:  # never ran: the unit would have given up if Docker's refusal were new
+        return True
+    return seen.unit_started is not None and finished < seen.unit_started
+
+
+def _death(seen: Observation, container: Container) -> Cause:
+    log = seen.log
+    known = log.specific is not None and log.specific.signature.kind == "fatal"
+    exit_code = f"exit code {container.exit_code}"
+    if container.oom_killed:
+        return condition("oom_killed", log.last_line)
+    if log.ready and log.shutdown and not (log.specific or log.wrapper):
+        return condition("stopped", log.last_line)
+    if not known and container.exit_code == 137:
+        return condition("killed", f"{exit_code}: {log.last_line}")
+    if not known and container.exit_code in (130, 143):
+        return condition("stopped", f"{exit_code}: {log.last_line}")
+    if log.cause is not None:
+        return log.cause
+    return condition("exited_after_ready" if log.ready else "exited", f"{exit_code}: {log.last_line}")
+
+
+def _running(seen: Observation) -> Verdict:
+    api, log = seen.api or Api(), seen.log
+    if api.health == 200:
+        return _serving(seen, api)
+    if api.health is not None:
+        evidence = f"/health answers HTTP {api.health}"
+        if api.health < 500:
+            return Verdict("degraded", "server", condition("wrong_model", evidence))
+        return Verdict("failed", _phase(seen), log.cause or condition("engine_unhealthy", evidence))
+    if log.failed:
+        return Verdict("failed", _phase(seen), log.cause)
+    if log.ready and (log.shutdown or log.wrapper):
+        return Verdict("failed", _phase(seen), log.cause or condition("stopped", log.last_line))
+    if log.ready:
+        return Verdict("degraded", "server", condition("no_answer", f"/health: {api.error}"))
+    return Verdict("loading", _phase(seen))
+
+
+def _serving(seen: Observation, api: Api) -> Verdict:
+    wanted = seen.wanted
+
+    def degraded(name: str, evidence: str) -> Verdict:
+        return Verdict("degraded", "server", condition(name, evidence))
+
+    if api.models_status in (401, 403):
+        return degraded("key_refused", f"/v1/models answers HTTP {api.models_status}")
+    served = [model.id for model in api.models]
+    if not served:
+        return degraded("wrong_model", f"/v1/models answers HTTP {api.models_status} and names no model")
+    if wanted.model and wanted.model not in served:
+        return degraded("wrong_model", f"served: {', '.join(served)}; wanted: {wanted.model}")
+    model = served_model(seen)
+    if wanted.max_model_len and model and model.max_model_len not in (None, wanted.max_model_len):
+        return degraded("wrong_max_model_len", f"served: {model.max_model_len}; wanted: {wanted.max_model_len}")
+    if wanted.canary and api.completion is None:
+        name = "canary_timeout" if api.completion_error == "timeout" else "canary_failed"
+        return degraded(name, f"/v1/completions: {api.completion_error}")
+    return Verdict("ready", "ready")
+
+
+def served_model(seen: Observation) -> Model | None:
+    """The model that was asked for, or else the first that is served."""
+    models = seen.api.models if seen.api else []
+    return next((model for model in models if model.id == seen.wanted.model), models[0] if models else None)
+
+
+def _phase(seen: Observation) -> str:
+    phase = seen.log.phase
+    if phase in ("container", "load") and seen.log.shards_done is None and _downloading(seen):
+        return "download"
+    # "ready" is what the API proves; the log alone takes it to the server
+    return "server" if phase == "ready" else phase
+
+
+def _downloading(seen: Observation) -> bool:
+    written = seen.cached.newest_partial if seen.cached else None
+    if written is None or seen.now - written > PARTIAL_IS_ALIVE:
+        return False
+    started = epoch(seen.container.started_at) if seen.container else None
+    return started is None or written >= started
+
+
+def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
+    """What the module returns, without the secrets."""
+    verdict = judge(seen)
+    log, api, container, unit = seen.log, seen.api or Api(), seen.container, seen.unit
+    metrics = api.metrics
+    model = served_model(seen)
+    return {
+        "verdict": verdict.verdict,
+        "phase": verdict.phase,
+        "progress": _progress(seen, verdict.phase),
+        "cause": _cause(verdict.cause, key),
+        "previous_cause": _cause(seen.previous.cause if seen.previous else None, key),
+        "hint": _cause(explain(log.hint) if log.hint else None, key),
+        "model": model.id if model else None,
+        "max_model_len": model.max_model_len if model else log.max_model_len,
+        "vllm_version": api.version or log.version,
+        "kv_cache_tokens": (metrics.kv_cache_tokens if metrics else None) or log.kv_cache_tokens,
+        "max_concurrency": (metrics.max_concurrency if metrics else None) or log.max_concurrency,
+        "weights_gib": log.weights_gib,
+        "completion": asdict(api.completion) if api.completion else None,
+        "metrics": metrics.values if metrics else None,
+        "container": dict(asdict(container), error=mask(container.error, key)) if container else None,
+        "service": (
+            {"active_state": unit.active_state, "result": unit.result, "restarts": unit.restarts} if unit else None
+        ),
+        "last_line": mask(log.last_line, key),
+        "log_lines": log.lines,
+    }
+
+
+def _cause(cause: Cause | None, key: str | None) -> dict[str, str] | None:
+    if cause is None:
+        return None
+    # What comes from the log has no tokens in it any more, and our own words name hf_overrides.
+    return {name: hide(text, key) for name, text in cause._asdict().items()}
+
+
+def _progress(seen: Observation, phase: str | None) -> dict[str, t.Any]:
+    log = seen.log
+    size = seen.cached.bytes if seen.cached else None
+    parts: dict[str, tuple[int | None, int | None]] = {
+        "download": (size, seen.wanted.expected_bytes),
+        "load": (log.shards_done, log.shards_total),
+        "capture": (log.capture_done, log.capture_total),
+    }
+    done, total = parts.get(phase or "", (None, None))
+    return {
+        "percent": min(100, int(100 * done / total)) if done is not None and total else None,
+        "bytes": size,
+        "expected_bytes": seen.wanted.expected_bytes,
+        "shards_done": log.shards_done,
+        "shards_total": log.shards_total,
+        "compile_seconds": log.compile_seconds,
+        "capture_done": log.capture_done,
+        "capture_total": log.capture_total,
+        "capture_seconds": log.capture_seconds,
+    }

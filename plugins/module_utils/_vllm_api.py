@@ -1,0 +1,205 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The HTTP side of a vLLM server, as 0.10.1.1 and 0.32 have it. Private to the collection."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import typing as t
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+MAX_BODY = 4 * 1024 * 1024
+
+
+@dataclass
+class Answer:
+    """An HTTP answer, or why there is none: refused, reset, timeout or another error's text."""
+
+    status: int | None
+    body: str = ""
+    error: str | None = None
+
+
+class Model(t.NamedTuple):
+    id: str
+    max_model_len: int | None
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: t.Any, **kwargs: t.Any) -> None:
+        return None
+
+
+def request(url: str, timeout: float, key: str | None = None, data: t.Mapping[str, t.Any] | None = None) -> Answer:
+    """GET, or POST when there is data. Never through a proxy: the server is on this host."""
+    if not url.startswith(("http://", "https://")):
+        return Answer(None, error="the address must begin with http:// or https://")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    body = None
+    if data is not None:
+        body = json.dumps(data).encode()
+        headers["Content-Type"] = "application/json"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+    try:
+        with opener.open(urllib.request.Request(url, data=body, headers=headers), timeout=timeout) as answer:
+            return Answer(answer.status, answer.read(MAX_BODY).decode("utf-8", "replace"))
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, error.read(MAX_BODY).decode("utf-8", "replace"))
+    except Exception as error:  # a server that is dying may answer anything, and none of it may crash the check
+        return Answer(None, error=_reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    inner = getattr(error, "reason", None)
+    cause = inner if isinstance(inner, BaseException) else error
+    if isinstance(cause, TimeoutError):  # socket.timeout, which is another class before Python 3.10, says "timed out"
+        return "timeout"
+    if isinstance(cause, ConnectionRefusedError):
+        return "refused"
+    if isinstance(cause, ConnectionError):
+        return "reset"
+    return "timeout" if "timed out" in str(cause) else str(cause) or type(cause).__name__
+
+
+def dotenv_value(text: str, name: str) -> str | None:
+    """The value of a variable in an env file, quoted or not; None when it is not there or empty."""
+    value = None
+    for line in text.splitlines():
+        found = re.match(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$", line)
+        if not found or found.group(1) != name:
+            continue
+        raw = found.group(2)
+        if raw[:1] == "'" and "'" in raw[1:]:
+            value = raw[1 : raw.index("'", 1)]
+        elif raw[:1] == '"':
+            quoted = re.match(r'"((?:[^"\\]|\\.)*)"', raw)
+            value = re.sub(r"\\(.)", r"\1", quoted.group(1)) if quoted else raw
+        else:
+            value = re.split(r"\s#", raw, maxsplit=1)[0].strip()
+    return value or None
+
+
+def parse_models(body: str) -> list[Model]:
+    """/v1/models"""
+    models = []
+    for entry in _list(_json(body), "data"):
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str):
+            length = entry.get("max_model_len")
+            models.append(Model(entry["id"], length if isinstance(length, int) else None))
+    return models
+
+
+def parse_version(body: str) -> str | None:
+    """/version"""
+    found = _json(body)
+    version = found.get("version") if isinstance(found, dict) else None
+    return version if isinstance(version, str) else None
+
+
+def parse_completion(body: str) -> tuple[str, int]:
+    """/v1/completions: the text and the number of generated tokens."""
+    found = _json(body)
+    text = ""
+    for choice in _list(found, "choices")[:1]:
+        if isinstance(choice, dict) and isinstance(choice.get("text"), str):
+            text = choice["text"]
+    usage = found.get("usage") if isinstance(found, dict) else None
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return text, tokens if isinstance(tokens, int) else 0
+
+
+def error_message(answer: Answer) -> str:
+    """What a refused request was told, in one line."""
+    found = _json(answer.body)
+    if isinstance(found, dict):
+        inner = found.get("error", found)
+        if isinstance(inner, dict):
+            inner = inner.get("message", inner)
+        return f"HTTP {answer.status}: {inner}"
+    return f"HTTP {answer.status}: {' '.join(answer.body.split())[:200]}" if answer.status else f"{answer.error}"
+
+
+def _json(body: str) -> t.Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+
+def _list(found: t.Any, key: str) -> list[t.Any]:
+    inner = found.get(key) if isinstance(found, dict) else None
+    return inner if isinstance(inner, list) else []
+
+
+# --- /metrics --------------------------------------------------------------------------------------------------
+
+_SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+# our name -> the names in vLLM, the first that is there counts. Several engines are added up.
+_COUNTS: dict[str, tuple[str, ...]] = {
+    "running": ("vllm:num_requests_running",),
+    "waiting": ("vllm:num_requests_waiting",),
+    "preemptions": ("vllm:num_preemptions_total",),
+    "prompt_tokens": ("vllm:prompt_tokens_total",),
+    "generation_tokens": ("vllm:generation_tokens_total",),
+    "prefix_cache_queries": ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"),
+    "prefix_cache_hits": ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
+}
+_KV_USAGE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
+_CACHE_CONFIG = "vllm:cache_config_info"
+
+
+@dataclass
+class Metrics:
+    values: dict[str, t.Any]
+    kv_cache_tokens: int | None = None
+    max_concurrency: float | None = None
+
+
+def parse_metrics(text: str) -> Metrics | None:
+    """What an operator asks for, out of /metrics; None if it is no vLLM's page."""
+    wanted = {name for names in _COUNTS.values() for name in names} | set(_KV_USAGE) | {_CACHE_CONFIG}
+    samples: dict[str, list[tuple[str, float]]] = {}
+    for line in text.splitlines():
+        if not line.startswith("vllm:"):
+            continue
+        found = _SAMPLE.match(line)
+        if found and found.group(1) in wanted:
+            try:
+                value = float(found.group(3))
+            except ValueError:
+                continue
+            if math.isfinite(value):
+                samples.setdefault(found.group(1), []).append((found.group(2) or "", value))
+    if not samples:
+        return None
+    values: dict[str, t.Any] = {}
+    for name, sources in _COUNTS.items():
+        found_name = next((source for source in sources if source in samples), None)
+        values[name] = int(sum(value for _labels, value in samples[found_name])) if found_name else None
+    usage = next((source for source in _KV_USAGE if source in samples), None)
+    values["kv_cache_usage"] = max(value for _labels, value in samples[usage]) if usage else None
+    queries, hits = values["prefix_cache_queries"], values["prefix_cache_hits"]
+    values["prefix_cache_hit_rate"] = round(hits / queries, 4) if queries and hits is not None else None
+    metrics = Metrics(values)
+    for labels, _value in samples.get(_CACHE_CONFIG, [])[:1]:
+        config = dict(_LABEL.findall(labels))
+        metrics.kv_cache_tokens = _whole(config.get("kv_cache_size_tokens"))
+        if metrics.kv_cache_tokens is None:  # 0.10 has no such label
+            blocks, size = _whole(config.get("num_gpu_blocks")), _whole(config.get("block_size"))
+            metrics.kv_cache_tokens = blocks * size if blocks and size else None
+        try:
+            metrics.max_concurrency = float(config["kv_cache_max_concurrency"])
+        except (KeyError, ValueError):
+            metrics.max_concurrency = None
+    return metrics
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and text.isdigit() else None

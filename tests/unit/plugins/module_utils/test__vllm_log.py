@@ -1,0 +1,577 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import (
+    PHASES,
+    LogState,
+    clean,
+    condition,
+    mask,
+    parse,
+    recognise,
+)
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_signatures import CONDITIONS, HARMLESS, SIGNATURES
+from hypothesis import given
+from hypothesis import strategies as st
+
+FIXTURES = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm"
+LOGS = FIXTURES / "0.32"
+
+
+def read(name: str) -> str:
+    return (LOGS / name).read_bytes().decode("utf-8")
+
+
+# file, phase, the log alone proves the failure, cause, a piece of the remedy
+RECORDED = [
+    ("startup_ok.log", "ready", False, None, ""),
+    ("bench_srv.log", "ready", False, None, ""),
+    ("bench.log", "container", False, None, ""),
+    ("engine_killed.log", "ready", False, "engine_dead", "dmesg"),
+    ("kill.log", "ready", False, "engine_dead", "dmesg"),
+    ("badconfig.log", "container", True, "config_corrupt", "vllm_hf_cache"),
+    ("badquant.log", "container", True, "unknown_quant", "vllm_extra_args"),
+    ("quantarg.log", "container", True, "unknown_quant", "vllm_extra_args"),
+    ("dangling.log", "load", True, "dangling_symlink", "vllm_hf_cache"),
+    ("kvsmall.log", "container", True, "config_rejected", "vllm_extra_env"),
+    ("kvsmall3.log", "load", True, "kv_too_small", "set vllm_max_model_len to 1792"),
+    ("maxlen.log", "container", True, "max_len_gt_model", "set vllm_max_model_len to 4096 or less"),
+    ("missingshard.log", "load", True, "weights_missing_shard", "vllm_hf_offline"),
+    ("netdown.log", "container", False, "hf_network", "vllm_hf_endpoint"),
+    ("noweights.log", "load", True, "weights_missing", "vllm_hf_offline"),
+    ("offline.log", "container", False, "hf_offline_missing", "vllm_hf_offline: false"),
+    ("portinuse.log", "container", True, "addr_in_use", "vllm_port"),
+    ("remotecode.log", "container", False, "trust_remote_code", "trust_remote_code: true in vllm_extra_args"),
+    ("truncated.log", "load", True, "weights_truncated", "vllm_hf_cache"),
+    ("unknownflag.log", "container", True, "bad_flag", "vllm_extra_args"),
+    ("unsup.log", "container", True, "arch_unsupported", "vllm_image"),
+    ("zeroheader.log", "load", True, "weights_truncated", "vllm_hf_cache"),
+]
+
+
+@pytest.mark.parametrize(("name", "phase", "failed", "cause", "remedy"), RECORDED)
+def test_recorded_log(name: str, phase: str, failed: bool, cause: str | None, remedy: str) -> None:
+    state = parse(read(name))
+    assert (state.phase, state.failed, state.cause.id if state.cause else None) == (phase, failed, cause)
+    if state.cause:
+        assert remedy in state.cause.remedy
+        assert state.cause.evidence
+        assert "?" not in state.cause.meaning + state.cause.remedy
+
+
+def test_every_recorded_log_is_expected() -> None:
+    assert {path.name for path in LOGS.glob("*.log")} == {row[0] for row in RECORDED}
+
+
+def test_numbers_of_a_start_on_032() -> None:
+    state = parse(read("startup_ok.log"))
+    assert state.version == "0.32.0"
+    assert state.max_model_len == 2048
+    assert (state.shards_done, state.shards_total) == (1, 1)
+    assert state.kv_cache_tokens == 2_097_152
+    assert state.max_concurrency == 1024.0
+    assert (state.ready, state.shutdown) == (True, True)
+
+
+def test_numbers_of_a_start_on_010() -> None:
+    state = parse((FIXTURES / "0.10.1.1" / "startup.log").read_text())
+    assert state == LogState(
+        phase="ready",
+        version="0.10.1.1+381074ae.nv25.09",
+        max_model_len=32768,
+        shards_done=2,
+        shards_total=2,
+        weights_gib=8.8011,
+        compile_seconds=33.83,
+        kv_cache_tokens=623_104,
+        max_concurrency=19.02,
+        capture_done=19,
+        capture_total=19,
+        capture_seconds=5.0,
+        ready=True,
+        last_line="(APIServer pid=1) INFO:     Application startup complete.",
+        lines=37,
+    )
+
+
+def test_phases_come_in_order() -> None:
+    lines = (FIXTURES / "0.10.1.1" / "startup.log").read_text().splitlines()
+    phases = [parse("\n".join(lines[:count])).phase for count in range(len(lines) + 1)]
+    assert list(dict.fromkeys(phases)) == [phase for phase in PHASES if phase != "download"]
+
+
+@pytest.mark.parametrize(
+    ("last", "done"),
+    [("  50% Completed | 1/2", (1, 2)), (" 100% Completed | 2/2", (2, 2))],
+)
+def test_shards_of_a_load_that_goes_on(last: str, done: tuple[int, int]) -> None:
+    text = (FIXTURES / "0.10.1.1" / "startup.log").read_text()
+    state = parse(text[: text.index(last) + len(last)])
+    assert (state.phase, state.shards_done, state.shards_total) == ("load", *done)
+
+
+def test_shards_of_other_loaders() -> None:
+    state = parse("Loading safetensors using Runai Model Streamer:  25% Completed | 1/4 [00:01<00:03,  1.1s/it]")
+    assert (state.shards_done, state.shards_total) == (1, 4)
+
+
+def test_kv_cache_and_concurrency_in_one_line() -> None:
+    state = parse(
+        "(EngineCore pid=7) INFO 11-23 09:33:36 [kv_cache_utils.py:2327] GPU KV cache size: 623,104 tokens,"
+        " Maximum concurrency for 32,768 tokens per request: 19.02x"
+    )
+    assert (state.kv_cache_tokens, state.max_concurrency) == (623_104, 19.02)
+
+
+def test_compilation_of_032_in_the_line_of_the_engine() -> None:
+    line = "(EngineCore pid=7) INFO 11-23 09:33:36 [core.py:402] init engine (profile, create kv cache, warmup model)"
+    assert parse(f"{line} took 60.87 s (compilation: 34.20 s)").compile_seconds == 34.2
+
+
+# --- signatures ------------------------------------------------------------------------------------------------
+
+# One line per way that a cause shows, and a piece of what the operator reads.
+SAMPLES = [
+    (
+        "docker_no_gpu_runtime",
+        'Error response from daemon: could not select device driver "nvidia" with capabilities: [[gpu]]',
+        "playbooks/prepare.yml",
+    ),
+    (
+        "docker_no_gpu_runtime",
+        'could not select device driver "cdi" with capabilities: [[gpu]]',
+        "vllm_gpu",
+    ),
+    (
+        "docker_no_cdi_device",
+        "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=all",
+        "no CDI description of the device nvidia.com/gpu=all",
+    ),
+    (
+        "docker_port_in_use",
+        "driver failed programming external connectivity on endpoint vllm: Bind for 0.0.0.0:8000 failed:"
+        " port is already allocated",
+        "vllm_port",
+    ),
+    (
+        "docker_port_in_use",
+        "failed to bind host port for 127.0.0.1:8000:172.18.0.2:8000/tcp: address already in use",
+        "ss -ltnp",
+    ),
+    (
+        "docker_port_in_use",
+        "driver failed programming external connectivity on endpoint try (aac2d43c): Error starting userland proxy:"
+        " listen tcp4 127.0.0.1:8010: bind: address already in use",
+        "ss -ltnp",
+    ),
+    (
+        "docker_ulimit",
+        "runc create failed: unable to start container process: error during container init: error setting rlimit"
+        " type 8: operation not permitted: unknown",
+        "vllm_ulimits",
+    ),
+    ("docker_image", "manifest for nvcr.io/nvidia/vllm:99.99-py3 not found: manifest unknown", "vllm_image"),
+    ("docker_image", "pull access denied for nope, repository does not exist", "vllm_image"),
+    ("docker_command", 'exec: "vllm": executable file not found in $PATH: unknown', "vllm_image"),
+    ("docker_command", "exec /usr/bin/vllm: exec format error", "arm64"),
+    (
+        "docker_permission",
+        "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock",
+        "become: true",
+    ),
+    (
+        "docker_down",
+        "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+        "systemctl start docker",
+    ),
+    (
+        "nvidia_cli_requirement",
+        "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=13.0, please update your driver",
+        "needs cuda>=13.0",
+    ),
+    (
+        "nvidia_banner_old_driver",
+        "       version 550.54 was detected and compatibility mode is UNAVAILABLE.",
+        "driver 550.54",
+    ),
+    (
+        "cuda_driver_too_old",
+        "RuntimeError: The NVIDIA driver on your system is too old (found version 12020).",
+        "update the driver",
+    ),
+    (
+        "cuda_803_804",
+        "RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 803: system has unsupported display driver",
+        "reboot",
+    ),
+    ("no_gpu_visible", "RuntimeError: Failed to infer device type, please set VLLM_LOGGING_LEVEL=DEBUG", "vllm_gpu"),
+    ("no_gpu_visible", "RuntimeError: No CUDA GPUs are available", "vllm_gpu"),
+    (
+        "no_gpu_visible",
+        "WARNING: The NVIDIA Driver was not detected.  GPU functionality will not be available.",
+        "vllm_gpu",
+    ),
+    ("addr_in_use", "OSError: [Errno 98] Address already in use", "vllm_port"),
+    (
+        "addr_in_use",
+        "OSError: [Errno 98] error while attempting to bind on address ('0.0.0.0', 8000): address already in use",
+        "vllm_port",
+    ),
+    ("shm_too_small", "RuntimeError: Insufficient space in /dev/shm: 64 MiB are there", "vllm_ipc: host"),
+    ("shm_too_small", "OSError: [Errno 28] No space left on device: '/dev/shm/psm_1a2b3c4d'", "/dev/shm"),
+    (
+        "mem_free_below_util",
+        "ValueError: Free memory on device (98.7/119.7 GiB) on startup is less than desired GPU memory utilization"
+        " (0.9, 107.73 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.",
+        "set vllm_gpu_memory_utilization to 0.81",
+    ),
+    (
+        "mem_free_below_util",
+        "ValueError: Free memory on device cuda:0 (0.4/119.7 GiB) on startup is less than desired GPU memory"
+        " utilization (0.92, 110.1 GiB).",
+        "what fits after stopping",
+    ),
+    (
+        "mem_profiling_assert",
+        "AssertionError: Error in memory profiling. Initial free memory 98.2 GiB, current free memory 101.9 GiB.",
+        "98.2 GiB free before, 101.9 GiB after",
+    ),
+    (
+        "kv_none",
+        "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`",
+        "vllm_model",
+    ),
+    (
+        "kv_too_small",
+        "ValueError: To serve at least one request with the models's max seq len (32768), (4.50 GiB KV cache is needed,"
+        " which is larger than the available KV cache memory (1.20 GiB). Based on the available memory, the estimated"
+        " maximum model length is 8736.",
+        "set vllm_max_model_len to 8736",
+    ),
+    (
+        "kv_too_small",
+        "ValueError: To serve at least one request with the model's max seq len (32768), (4.50 GiB KV cache is needed,"
+        " which is larger than the available KV cache memory (1.20 GiB).",
+        "set vllm_max_model_len to less than 32768",
+    ),
+    (
+        "sampler_oom",
+        "RuntimeError: CUDA out of memory occurred when warming up sampler with 1024 dummy requests.",
+        "1024 requests",
+    ),
+    ("cuda_oom", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.32 GiB.", "max_num_seqs"),
+    ("cuda_oom", "RuntimeError: CUDA error: out of memory", "vllm_gpu_memory_utilization"),
+    (
+        "batched_lt_len",
+        "  Value error, max_num_batched_tokens (2048) is smaller than max_model_len (32768). This effectively limits",
+        "max_num_batched_tokens 2048",
+    ),
+    (
+        "max_len_gt_model",
+        "  Value error, User-specified max_model_len (999999) is greater than the derived max_model_len"
+        " (max_position_embeddings=40960 or model_max_length=None in model's config.json).",
+        "set vllm_max_model_len to 40960",
+    ),
+    ("unknown_quant", "  Value error, Unknown quantization method: fp9. Must be one of ['awq', 'fp8'].", "fp9"),
+    (
+        "quant_mismatch",
+        "  Value error, Quantization method specified in the model config (fp8) does not match the quantization method"
+        " specified in the `quantization` argument (awq).",
+        "remove quantization",
+    ),
+    ("quant_mismatch", "ValueError: Cannot find the config file for awq", "remove quantization"),
+    (
+        "quant_capability",
+        "ValueError: The quantization method fp8 is not supported for the current GPU. Minimum capability: 89."
+        " Current capability: 75.",
+        "capability 89",
+    ),
+    (
+        "trust_remote_code",
+        "ValueError: The repository x/y contains custom code which must be executed to correctly load the model.",
+        "trust_remote_code: true",
+    ),
+    (
+        "trust_remote_code",
+        "ValueError: Loading x/y requires you to execute the configuration file in that repo on your local machine.",
+        "trust_remote_code: true",
+    ),
+    (
+        "arch_unsupported",
+        "  Value error, Model architectures ['FooForCausalLM'] are not supported for now. Supported architectures:",
+        "newer image",
+    ),
+    (
+        "arch_unsupported",
+        "ValueError: The checkpoint you are trying to load has model type `qwen9` but Transformers does not recognize"
+        " this architecture.",
+        "newer image",
+    ),
+    (
+        "hf_gated_noauth",
+        "Access to model meta-llama/Llama-3.1-8B is restricted. You must have access to it and be authenticated"
+        " to access it. Please log in.",
+        "vllm_hf_token",
+    ),
+    (
+        "hf_gated_denied",
+        "Access to model meta-llama/Llama-3.1-8B-Instruct is restricted and you are not in the authorized list. Visit"
+        " the page to ask for access.",
+        "accept the licence",
+    ),
+    ("hf_gated_denied", "OSError: You are trying to access a gated repo.", "accept the licence"),
+    ("hf_bad_token", "Invalid credentials in Authorization header", "vllm_hf_token"),
+    ("hf_bad_token", "Invalid username or password.", "vllm_hf_token"),
+    ("hf_revision", "Revision Not Found for url: https://hub/api/models/x/y/revision/z.", "revision"),
+    ("hf_repo_not_found", "Repository Not Found for url: https://hub/api/models/x/y.", "vllm_model"),
+    (
+        "hf_repo_not_found",
+        "OSError: x/y is not a local folder and is not a valid model identifier listed on the hub",
+        "vllm_model",
+    ),
+    ("hf_rate_limit", "429 Client Error: Too Many Requests for url: https://hub/x", "vllm_hf_token"),
+    ("hf_rate_limit", "httpx.HTTPStatusError: Client error '429 Too Many Requests' for url 'https://hub/x'", "later"),
+    (
+        "hf_offline_missing",
+        "huggingface_hub.errors.OfflineModeIsEnabled: Cannot reach https://hub/x: offline mode is enabled.",
+        "vllm_hf_offline: false",
+    ),
+    ("hf_network", "httpx.ConnectError: [Errno -3] Temporary failure in name resolution", "vllm_hf_endpoint"),
+    ("hf_network", "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='hub', port=443)", "proxy"),
+    (
+        "hf_network",
+        "OSError: We couldn't connect to 'https://hub' to load the files, and couldn't find them in the cached files.",
+        "proxy",
+    ),
+    ("disk_full", "OSError: [Errno 28] No space left on device", "playbooks/clean.yml"),
+    ("disk_full", "RuntimeError: Data processing error: IO Error: No space left on device (os error 28)", "free space"),
+    ("permission", "PermissionError: [Errno 13] Permission denied: '/root/.cache/huggingface/x'", "hf_cache_owner"),
+    (
+        "dl_consistency",
+        "OSError: Consistency check failed: file should be of size 41943040 but has size 8388608 (model.safetensors).",
+        "8388608 of 41943040",
+    ),
+    (
+        "weights_truncated",
+        "safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge",
+        "HeaderTooLarge",
+    ),
+    (
+        "weights_missing_shard",
+        "FileNotFoundError: Weight files referenced in index but missing: {'model-00002-of-00002.safetensors'}",
+        "model-00002-of-00002",
+    ),
+    ("weights_missing", "RuntimeError: Cannot find any model weights with `x/y`", "vllm_hf_offline"),
+    ("weights_missing", "ValueError: Following weights were not initialized from checkpoint: {'a'}", "downloaded"),
+    (
+        "dangling_symlink",
+        "FileNotFoundError: [Errno 2] No such file or directory: '/root/.cache/x/snapshots/1/model.safetensors'",
+        "model.safetensors",
+    ),
+    (
+        "config_corrupt",
+        "OSError: It looks like the config file at '/x/config.json' is not a valid JSON file.",
+        "/x/con",
+    ),
+    (
+        "ptxas_sm121",
+        "ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'",
+        "TRITON_PTXAS_PATH: /usr/local/cuda/bin/ptxas in vllm_extra_env",
+    ),
+    (
+        "cutlass_not_compiled",
+        "NotImplementedError: No compiled cutlass_scaled_mm for CUDA device capability: 121.",
+        "capability 121",
+    ),
+    ("cutlass_internal", "RuntimeError: Error Internal", "vllm_image"),
+    ("cutlass_internal", "cutlass_gemm_caller, /workspace/csrc/cutlass_gemm_caller.cuh:61, Error Internal", "GB10"),
+    ("no_kernel_image", "RuntimeError: CUDA error: no kernel image is available for execution on the device", "GB10"),
+    ("illegal_access", "RuntimeError: CUDA error: an illegal memory access was encountered", "enforce_eager: true"),
+    ("nccl", "RuntimeError: NCCL error: unhandled cuda error", "NCCL_DEBUG: INFO"),
+    (
+        "shm_too_small",
+        "NCCL WARN Error while creating shared memory segment /dev/shm/nccl-x (size 9637888)",
+        "vllm_ipc",
+    ),
+    (
+        "engine_ready_timeout",
+        "TimeoutError: Timed out waiting for engine core processes to start. This is often caused by slow loading.",
+        "VLLM_ENGINE_READY_TIMEOUT_S",
+    ),
+    ("engine_ready_timeout", "RuntimeError: Timed out waiting for engines to send initial message", "download finish"),
+    ("bad_flag", "vllm: error: unrecognized arguments: --swap-space 4", "--swap-space 4"),
+    ("bad_flag", "vllm serve: error: argument --port: invalid int value: 'x'", "argument --port"),
+    ("config_rejected", "  Value error, top_k must be -1 or more [type=value_error, input_value=x]", "top_k must be"),
+    ("worker_killed", "Engine core proc EngineCore_0 died unexpectedly, shutting down client.", "dmesg"),
+    ("engine_dead", "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.", "dmesg"),
+    ("engine_init_generic", "RuntimeError: Engine core initialization failed. See root cause above.", "docker logs"),
+]
+
+
+@pytest.mark.parametrize(("name", "line", "words"), SAMPLES)
+def test_signature(name: str, line: str, words: str) -> None:
+    for prefix in ("", "(EngineCore pid=26) ERROR 11-23 09:37:05 [core.py:1510] "):
+        cause = parse(f"something before\n{prefix}{line}\nsomething after\n").cause
+        assert cause is not None
+        assert cause.id == name
+        assert words in cause.meaning + cause.remedy
+        assert "?" not in cause.meaning + cause.remedy
+        assert cause.evidence.split()[-1] == line.split()[-1]
+
+
+def test_every_signature_has_a_sample() -> None:
+    hints = {signature.id for signature in SIGNATURES if signature.kind == "hint"}
+    assert {signature.id for signature in SIGNATURES} == {row[0] for row in SAMPLES} | hints
+
+
+def test_signatures_are_well_formed() -> None:
+    assert len({entry.id for entry in (*SIGNATURES, *CONDITIONS)}) == len(SIGNATURES) + len(CONDITIONS)
+    for signature in SIGNATURES:
+        assert signature.kind in ("fatal", "exit", "hint", "wrapper")
+        assert signature.literals
+        assert all(literal == literal.lower() for literal in (*signature.literals, *HARMLESS))
+        assert not signature.remedy.endswith(".")
+
+
+HARMLESS_LINES = [
+    "(EngineCore pid=7) INFO 11-23 09:33:36 [gpu_worker.py:500] Free memory on device (101.2/119.7 GiB) on startup."
+    " Desired GPU memory utilization is (0.9, 107.73 GiB). Actual usage is 8.8 GiB for weight.",
+    "WARNING: Found GPU0 NVIDIA GB10 which is of cuda capability 12.1.",
+    "    Maximum cuda capability supported is 12.0.",
+    "(APIServer pid=9) WARNING 11-23 09:32:52 [system_utils.py:255] Found ulimit of 20000 and failed to automatically"
+    " increase. This can cause fd limit errors like `OSError: [Errno 24] Too many open files`.",
+    "FutureWarning: `torch.distributed.reduce_op` is deprecated, please use `torch.distributed.ReduceOp` instead",
+    "NVRM: nvCheckOkFailedNoLog: Check failed: Out of memory [NV_ERR_NO_MEMORY]",
+    "'[Errno -2] Name or service not known' thrown while requesting HEAD https://hub/x/resolve/main/config.json",
+    "(EngineCore pid=7) WARNING 11-23 09:33:36 [x.py:1] CUDA out of memory, trying less",
+    "(APIServer pid=9) INFO 11-23 09:33:36 [logger.py:40] Received request: prompt: 'CUDA out of memory', params",
+    '  File "/usr/lib/python3/dist-packages/vllm/x.py", line 3, in y\n    raise RuntimeError("Error Internal")',
+    "UserWarning: Not enough free disk space to download the file. The expected file size is: 41.94 MB.",
+]
+
+
+@pytest.mark.parametrize("line", HARMLESS_LINES)
+def test_harmless_line(line: str) -> None:
+    state = parse(line)
+    assert not state.failed
+    assert state.cause is None
+
+
+def test_lock_is_a_hint_and_no_cause() -> None:
+    state = parse("WARNING 11-23 09:33:36 [x.py:1] Still waiting to acquire lock on /opt/hf/.locks/a.lock")
+    assert state.hint is not None
+    assert state.hint.groups == {"path": "/opt/hf/.locks/a.lock"}
+    assert (state.failed, state.cause) == (False, None)
+
+
+def test_first_specific_line_wins_over_later_ones_and_wrappers() -> None:
+    cause = parse("EngineCore failed to start.\nRuntimeError: Error Internal\ntorch.OutOfMemoryError: x").cause
+    assert cause is not None
+    assert cause.id == "cutlass_internal"
+
+
+def test_unknown_error_is_shown_as_it_is() -> None:
+    state = parse("WorkerProc failed to start.\nTraceback (most recent call last):\nFooError: bar is 3\n")
+    assert state.failed
+    assert state.cause is not None
+    assert (state.cause.id, state.cause.evidence) == ("engine_init_generic", "FooError: bar is 3")
+    cause = parse("Traceback (most recent call last):\nFooError: bar is 3\n").cause
+    assert cause is not None
+    assert (cause.id, cause.evidence) == ("unknown_exception", "FooError: bar is 3")
+
+
+def test_unknown_error_whose_text_begins_in_the_next_line() -> None:
+    cause = parse("RuntimeError: \n        An attempt has been made.\n        More.\n").cause
+    assert cause is not None
+    assert cause.evidence == "RuntimeError: An attempt has been made."
+
+
+def test_only_the_last_attempt_counts() -> None:
+    state = parse(read("truncated.log") + read("startup_ok.log")[:3000])
+    assert (state.failed, state.cause, state.shards_total, state.version) == (False, None, None, "0.32.0")
+
+
+def test_banner_of_the_image_belongs_to_the_attempt() -> None:
+    banner = "       version 550.54 was detected and compatibility mode is UNAVAILABLE.\n"
+    cause = parse(banner + read("startup_ok.log")[:3000]).cause
+    assert cause is not None
+    assert cause.id == "nvidia_banner_old_driver"
+
+
+def test_what_a_ready_server_survived_is_forgotten_and_what_follows_is_no_proof() -> None:
+    ready = "INFO:     Application startup complete.\n"
+    assert parse("ERROR 11-23 09:33:36 [x.py:1] RuntimeError: Error Internal\n" + ready).cause is None
+    state = parse(ready + "ERROR 11-23 09:33:36 [x.py:1] torch.OutOfMemoryError: CUDA out of memory\n")
+    assert state.cause is not None
+    assert (state.failed, state.cause.id) == (False, "cuda_oom")
+
+
+def test_colours_and_carriage_returns() -> None:
+    bar = "\rLoading safetensors checkpoint shards:   0% Completed | 0/2\rLoading safetensors checkpoint shards:  50% "
+    state = parse(f"\x1b[1;36m(Worker pid=3)\x1b[0;0m {bar}Completed | 1/2\r\n")
+    assert (state.shards_done, state.shards_total, state.lines) == (1, 2, 3)
+
+
+def test_secrets_are_masked() -> None:
+    state = parse("OSError: x\nPermissionError: [Errno 13] Permission denied: '/hf_AbC123/x' for hf_XyZ987\n")
+    assert state.cause is not None
+    assert "AbC123" not in str(state)
+    assert "XyZ987" not in str(state)
+    assert mask("vllm_hf_token: hf_AbC123, key: s3cret", "s3cret") == "vllm_hf_token: hf_***, key: ***"
+    assert mask("no key", None, "") == "no key"
+
+
+def test_recognise_and_condition() -> None:
+    found = recognise("Error: manifest unknown")
+    assert found is not None
+    assert found.id == "docker_image"
+    assert recognise("all is well") is None
+    assert condition("killed", "hf_abc " + "x" * 999).evidence.startswith("hf_*** x")
+
+
+HUGE = {
+    "tracebacks": read("truncated.log"),
+    "starts": read("startup_ok.log"),
+    "requests": 'INFO:     127.0.0.1:47194 - "GET /health HTTP/1.1" 200 OK\n',
+    "errors": "ERROR 11-23 09:37:05 [x.py:1] something is wrong, and nobody knows what it may be, but it is\n",
+    "one line": "x" * 1000,
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_fifty_megabytes_take_less_than_two_seconds(name: str) -> None:
+    text = HUGE[name] * (50_000_000 // len(HUGE[name]))
+    begin = time.process_time()
+    parse(text)
+    assert time.process_time() - begin < 2
+
+
+def test_huge_log_keeps_its_beginning_and_its_end() -> None:
+    noise = 'INFO:     127.0.0.1:47194 - "GET /health HTTP/1.1" 200 OK\n' * 200_000
+    state = parse(
+        read("startup_ok.log").split("[shutdown]")[0] + noise + "torch.OutOfMemoryError: CUDA out of memory\n"
+    )
+    assert (state.ready, state.kv_cache_tokens) == (True, 2_097_152)
+    assert state.cause is not None
+    assert state.cause.id == "cuda_oom"
+    assert len(clean(noise)) < len(noise)
+
+
+pieces = st.sampled_from([row[1] for row in SAMPLES] + [line for line in read("truncated.log").splitlines() if line])
+
+
+@given(st.lists(st.one_of(st.text(max_size=80), pieces), max_size=30).map("\n".join))
+def test_no_text_makes_it_raise(text: str) -> None:
+    state = parse(text)
+    assert state.phase in PHASES
+    assert state.cause is None or state.cause.meaning
+
+
+@given(pieces, st.integers(0, 400), st.integers(0, 400))
+def test_no_torn_line_makes_it_raise(line: str, begin: int, end: int) -> None:
+    assert parse(line[begin:end]).lines <= 1

@@ -1,0 +1,317 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module itself, with programs that stand in for Docker and systemd and a server that stands in for vLLM."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils._health import argument_spec
+from ansible_collections.dgxspark.vllm.plugins.modules import vllm_health
+
+FIXTURES = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm"
+KEY = "s3cret-key"
+MODEL = "Qwen/Qwen3-8B-FP8"
+Reply = tuple[int, str]
+
+
+class Host:
+    """What the module finds on the host."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.calls = folder / "calls"
+
+    def program(self, name: str, script: str) -> None:
+        path = self.folder / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/bin/sh\necho "{name} $*" >>"{self.calls}"\n{script}\n')
+        path.chmod(0o755)
+
+    def container(self, log: Path | str, **state: t.Any) -> None:
+        """A container with this log."""
+        values = {
+            "Status": "running",
+            "ExitCode": 0,
+            "StartedAt": "2026-11-23T09:00:00Z",
+            "FinishedAt": "0001-01-01T00:00:00Z",
+        }
+        restarts = state.pop("restarts", 0)
+        entry = {
+            "Id": "0123456789ab" * 5,
+            "Name": "/vllm-x",
+            "RestartCount": restarts,
+            "State": {**values, **state},
+            "Config": {"Image": "vllm:1", "Labels": {"dgxspark.vllm.release": "abc"}},
+        }
+        (self.folder / "inspect.json").write_text(json.dumps([entry]))
+        if isinstance(log, str):
+            (self.folder / "log").write_text(log)
+            log = self.folder / "log"
+        self.program("docker", f'case "$1" in inspect) cat "{self.folder}/inspect.json";; logs) cat "{log}" >&2;; esac')
+
+    def no_container(self) -> None:
+        self.program("docker", 'echo "Error: No such container: vllm-x" >&2; exit 1')
+
+    def unit(self, journal: str = "", **values: t.Any) -> None:
+        defaults = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "NRestarts": 0}
+        lines = "\n".join(f"{key}={value}" for key, value in {**defaults, **values}.items())
+        self.program("systemctl", f"cat <<'END'\n{lines}\nEND")
+        self.program("journalctl", f"cat <<'END'\n{journal}\nEND")
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    replies: dict[str, Reply]
+    key: str | None
+    requests: list[tuple[str, str | None]]
+
+    def _answer(self, body: str | None) -> None:
+        self.requests.append((self.path, body))
+        status, text = self.replies.get(self.path, (404, ""))
+        if self.key and self.path.startswith("/v1") and self.headers["Authorization"] != f"Bearer {self.key}":
+            status, text = 401, '{"error":"Unauthorized"}'
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def do_GET(self) -> None:
+        self._answer(None)
+
+    def do_POST(self) -> None:
+        self._answer(self.rfile.read(int(self.headers["Content-Length"])).decode())
+
+    def log_message(self, format: str, *args: t.Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> t.Iterator[tuple[type[Server], int]]:
+    class Mine(Server):
+        replies: t.ClassVar[dict[str, Reply]] = {
+            "/health": (200, ""),
+            "/version": (200, '{"version":"0.32.0"}'),
+            "/v1/models": (200, json.dumps({"data": [{"id": MODEL, "max_model_len": 32768}]})),
+            "/v1/completions": (200, '{"choices":[{"text":" I"}],"usage":{"completion_tokens":1}}'),
+            "/metrics": (200, (FIXTURES / "0.32" / "metrics.txt").read_text()),
+        }
+        key = None
+        requests: t.ClassVar[list[tuple[str, str | None]]] = []
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mine) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield Mine, httpd.server_port
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: tuple[type[Server], int]) -> Host:
+    found = Host(tmp_path, server[1])
+    found.program("docker", "exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    return found
+
+
+def run(host: Host, capsys: pytest.CaptureFixture[str], **options: t.Any) -> dict[str, t.Any]:
+    arguments = {"container": "vllm-x", "url": f"http://127.0.0.1:{host.port}/", **options}
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        vllm_health.main()
+    found: dict[str, t.Any] = json.loads(capsys.readouterr().out)
+    assert found["changed"] is False
+    return found
+
+
+def test_ready(host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str]) -> None:
+    host.container(FIXTURES / "0.10.1.1" / "startup.log")
+    host.unit()
+    found = run(host, capsys, service="vllm", model=MODEL, max_model_len=32768)
+    assert (found["verdict"], found["phase"], found["cause"]) == ("ready", "ready", None)
+    assert found["completion"]["tokens"] == 1
+    assert found["kv_cache_tokens"] == 2_097_152
+    assert found["weights_gib"] == 8.8011
+    assert found["vllm_version"] == "0.32.0"
+    assert found["metrics"]["generation_tokens"] == 40
+    assert found["container"]["labels"] == {"dgxspark.vllm.release": "abc"}
+    assert found["service"] == {"active_state": "active", "result": "", "restarts": 0}
+    [body] = [body for path, body in server[0].requests if path == "/v1/completions"]
+    assert json.loads(body or "") == {"model": MODEL, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
+
+
+def test_only_the_log_of_this_start_is_read(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.container(FIXTURES / "0.32" / "startup_ok.log")
+    run(host, capsys)
+    assert "docker logs --since 1795424398.000000 0123456789ab\n" in host.calls.read_text()
+
+
+def test_key_comes_from_the_env_file_and_shows_nowhere(
+    host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    server[0].key = KEY
+    host.container(f"non-default args: {KEY} hf_AbC123\n")
+    (tmp_path / ".env").write_text(f"HF_TOKEN='hf_AbC123'\nVLLM_API_KEY='{KEY}'\n")
+    found = run(host, capsys, env_file=str(tmp_path / ".env"))
+    assert found["verdict"] == "ready"
+    assert found["last_line"] == "non-default args: *** hf_***"
+    text = json.dumps(found) + host.calls.read_text()
+    assert KEY not in text
+    assert "AbC123" not in text
+
+
+@pytest.mark.parametrize("content", [None, "VLLM_API_KEY='wrong'\n"])
+def test_key_refused(
+    host: Host,
+    server: tuple[type[Server], int],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    content: str | None,
+) -> None:
+    server[0].key = KEY
+    host.container("")
+    if content:
+        (tmp_path / ".env").write_text(content)
+    found = run(host, capsys, env_file=str(tmp_path / ".env"))
+    assert (found["verdict"], found["cause"]["id"]) == ("degraded", "key_refused")
+
+
+def test_frozen_engine(host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str]) -> None:
+    release = threading.Event()
+
+    class Frozen(server[0]):  # type: ignore[name-defined, misc]
+        def do_POST(self) -> None:
+            release.wait(10)
+
+    host.container("")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Frozen) as httpd:
+        threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            found = run(host, capsys, url=f"http://127.0.0.1:{httpd.server_port}", canary_timeout=1)
+            assert run(host, capsys, url=f"http://127.0.0.1:{httpd.server_port}", canary=False)["verdict"] == "ready"
+        finally:
+            release.set()
+            httpd.shutdown()
+    assert (found["verdict"], found["cause"]["id"]) == ("degraded", "canary_timeout")
+
+
+def test_other_model_is_not_asked_for_a_token(
+    host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.container("")
+    found = run(host, capsys, model="other")
+    assert (found["verdict"], found["cause"]["id"], found["model"]) == ("degraded", "wrong_model", MODEL)
+    assert not [path for path, _body in server[0].requests if path == "/v1/completions"]
+
+
+def test_failed_start(host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str]) -> None:
+    host.container(FIXTURES / "0.32" / "maxlen.log", Status="exited", ExitCode=1, FinishedAt="2026-11-23T09:00:09Z")
+    found = run(host, capsys)
+    assert (found["verdict"], found["cause"]["id"]) == ("failed", "max_len_gt_model")
+    assert "set vllm_max_model_len to 4096" in found["cause"]["remedy"]
+    assert server[0].requests == []
+
+
+def test_attempt_before_is_read_after_a_restart(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.container("", restarts=1)
+    old = FIXTURES / "0.32" / "badquant.log"
+    host.program(
+        "docker",
+        f'case "$*" in inspect*) cat "{host.folder}/inspect.json";; *--until*) cat "{old}";; esac',
+    )
+    found = run(host, capsys, url="http://127.0.0.1:9")
+    assert (found["verdict"], found["container"]["restarts"]) == ("loading", 1)
+    assert found["previous_cause"]["id"] == "unknown_quant"
+
+
+def test_absent(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.no_container()
+    found = run(host, capsys)
+    assert (found["verdict"], found["phase"], found["container"]) == ("absent", None, None)
+
+
+def test_journal_of_the_unit_says_why_there_is_no_container(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.no_container()
+    host.unit("Error response from daemon: manifest unknown", ActiveState="failed", InvocationID="abc")
+    found = run(host, capsys, service="vllm")
+    assert (found["verdict"], found["cause"]["id"]) == ("failed", "docker_image")
+    assert "_SYSTEMD_INVOCATION_ID=abc" in host.calls.read_text()
+
+
+def test_docker_down(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.program("docker", 'echo "Cannot connect to the Docker daemon at unix:///var/run/docker.sock." >&2; exit 1')
+    found = run(host, capsys)
+    assert (found["verdict"], found["cause"]["id"]) == ("failed", "docker_down")
+
+
+def test_docker_hangs(host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_health, "COMMAND_TIMEOUT", 0.2)
+    host.program("docker", "exec sleep 60")
+    found = run(host, capsys)
+    assert (found["verdict"], found["cause"]["id"]) == ("failed", "docker_error")
+    assert "gave no answer" in found["cause"]["evidence"]
+
+
+def test_no_docker(host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_health.AnsibleModule, "get_bin_path", lambda *args, **kwargs: None)
+    found = run(host, capsys)
+    assert (found["verdict"], found["cause"]["id"]) == ("absent", "docker_missing")
+
+
+def test_huge_log_is_read_at_both_ends(
+    host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_health, "LOG_HEAD", 20_000)
+    monkeypatch.setattr(vllm_health, "LOG_TAIL", 1_000)
+    start = (FIXTURES / "0.10.1.1" / "startup.log").read_text()
+    host.container(start + "INFO:     \u2588 request\n" * 9000 + "the end\n")
+    found = run(host, capsys)
+    assert (found["weights_gib"], found["last_line"]) == (8.8011, "the end")
+    assert found["log_lines"] < 2000
+
+
+def test_bytes_that_are_no_text(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.container("")
+    (host.folder / "log").write_bytes(b"caf\xe9 \xff\n")
+    assert run(host, capsys)["last_line"].startswith("caf")
+
+
+def test_download(host: Host, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    host.container("")
+    blobs = tmp_path / "hf" / "models--Qwen--Qwen3-8B-FP8" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / f"{'a' * 64}.0123abcd.incomplete").write_bytes(b"x" * 65536)
+    options = {"url": "http://127.0.0.1:9", "cache_path": str(tmp_path / "hf"), "cache_repo": MODEL}
+    found = run(host, capsys, expected_bytes=131072, **options)
+    assert (found["verdict"], found["phase"]) == ("loading", "download")
+    assert (found["progress"]["bytes"], found["progress"]["percent"]) == (65536, 50)
+
+
+def test_check_mode_says_the_same(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.container("")
+    assert run(host, capsys, _ansible_check_mode=True, wait=True)["verdict"] == "ready"
+
+
+def test_documentation_and_argument_spec_agree() -> None:
+    documented = yaml.safe_load(vllm_health.DOCUMENTATION)["options"]
+    spec = argument_spec()
+    assert {
+        name: (option["type"], option.get("default"), option.get("required", False))
+        for name, option in documented.items()
+    } == {name: (option["type"], option.get("default"), option.get("required", False)) for name, option in spec.items()}
+
+
+def test_documentation_names_every_key_of_the_result(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.container(FIXTURES / "0.32" / "startup_ok.log")
+    host.unit()
+    found = run(host, capsys, service="vllm")
+    documented = yaml.safe_load(vllm_health.RETURN)
+    assert set(found) - {"changed", "invocation"} == set(documented) - {"seconds", "msg"}
+    for name in ("progress", "metrics", "container", "service", "completion"):
+        assert set(found[name]) == set(documented[name]["contains"]) - {"rate_bps"}, name
