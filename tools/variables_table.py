@@ -28,7 +28,10 @@ def plain(text: str) -> str:
     text = re.sub(r"\bI\(([^)]*)\)", r"*\1*", text)
     text = re.sub(r"\bU\(([^)]*)\)", r"\1", text)
     text = re.sub(r"\bP\(([^)#]*)(?:#[a-z]+)?\)", r"`\1`", text)
-    text = re.sub(r"\b(?:C|E|F|M|O|RV|V)\(([^)]*)\)", r"`\1`", text)
+    # inside of a mark, \) stands for )
+    text = re.sub(
+        r"\b(?:C|E|F|M|O|RV|V)\(((?:\\.|[^)\\])*)\)", lambda found: "`" + re.sub(r"\\(.)", r"\1", found[1]) + "`", text
+    )
     return " ".join(text.split()).replace("|", "\\|")
 
 

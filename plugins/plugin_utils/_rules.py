@@ -81,8 +81,6 @@ def spark_host(checked: Checked, catalogue: Catalogue) -> Lines:
     yield from matches(
         checked, "spark_host_earlyoom_args", r'[^"\r\n]*', "one line without a double quote, such as -M 2097152 -s 100"
     )
-    yield from matches(checked, "spark_host_limits_memlock", r"unlimited|\d+", "unlimited or a number of KiB in quotes")
-    yield from at_least(checked, "spark_host_limits_stack", 1, "KiB")
 
 
 def container_runtime(checked: Checked, catalogue: Catalogue) -> Lines:

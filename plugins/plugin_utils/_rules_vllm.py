@@ -76,8 +76,8 @@ def _names(checked: Checked) -> Lines:
     yield from matches(
         checked,
         "vllm_service_name",
-        r"[a-z][a-z0-9-]{0,30}",
-        "a lower case letter, then up to 30 lower case letters, digits and -",
+        r"vllm(-[a-z0-9-]{1,25})?",
+        "vllm, or vllm- and up to 25 lower case letters, digits and -: it names a systemd unit",
     )
     yield from matches(
         checked,
@@ -91,8 +91,8 @@ def _names(checked: Checked) -> Lines:
     if checked.ok("vllm_home", "vllm_hf_cache", "vllm_service_name"):
         home = (checked["vllm_home"] or f"/opt/{checked['vllm_service_name']}").rstrip("/")
         cache = checked["vllm_hf_cache"].rstrip("/")
-        if home == cache or cache.startswith(f"{home}/releases"):
-            yield f"vllm_hf_cache: {show(cache)} is the folder of the service (vllm_home); use another such as /opt/hf"
+        if f"{cache}/".startswith(f"{home}/"):
+            yield f"vllm_hf_cache: {show(cache)} lies in the folder of the service; use another such as /opt/hf"
 
 
 def _secrets(checked: Checked) -> Lines:
@@ -108,8 +108,12 @@ def _secrets(checked: Checked) -> Lines:
             yield f"{name}: its value is the placeholder of a guide; use your own {what}, or leave it empty"
         elif "{{" in secret or "${" in secret:
             yield f"{name}: its value is a template that was not filled in; use the {what} itself"
+        elif name == "vllm_api_key" and len(secret) < SHORTEST_KEY:
+            yield f"{name}: its value is shorter than {SHORTEST_KEY} characters; use one from `openssl rand -hex 24`"
 
 
+# A short key can be guessed, over the network and from the release's name, which is a hash of secrets and settings.
+SHORTEST_KEY = 16
 _NOT_IN_SECRET = (
     (r"[\r\n]", "a line break"),
     (r"\s", "a blank"),

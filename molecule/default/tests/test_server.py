@@ -94,7 +94,8 @@ def test_supervised_by_systemd(spark: Host) -> None:
 
 def test_secrets_are_in_one_file_that_only_root_reads(spark: Host) -> None:
     with spark.sudo():
-        secrets = spark.file("/opt/vllm/.env")
+        assert spark.file("/opt/vllm/.env").linked_to == spark.check_output("readlink -f /opt/vllm/current/.env")
+        secrets = spark.file("/opt/vllm/current/.env")
         assert secrets.mode == 0o600
         assert (secrets.user, secrets.group) == ("root", "root")
         assert "hf_sandboxgranted" in secrets.content_string

@@ -56,8 +56,9 @@ def test_one_file_holds_them(spark: Host, run: Any, pattern: str) -> None:
         )
         # /run has the container's own environment: what the engine needs to start it
         files = {name for name in found.stdout.split() if not name.startswith("/run/")} - {pattern}
-        assert files == {"/opt/vllm/.env"}
-        assert spark.file("/opt/vllm/.env").mode == 0o600
+        releases = spark.check_output("ls /opt/vllm/releases").split()
+        assert files == {f"/opt/vllm/releases/{release}/.env" for release in releases}
+        assert {spark.file(name).mode for name in files} == {0o600}
 
 
 def test_no_log_has_them(spark: Host, run: Any, pattern: str) -> None:

@@ -77,7 +77,7 @@ def test_templates_are_followed(tmp_path: Path) -> None:
         """
         my_port: "{{ 8000 + 1 }}"
         vllm_port: "{{ my_port }}"
-        vllm_service_name: "{{ inventory_hostname }}-vllm"
+        vllm_service_name: "vllm-{{ inventory_hostname }}"
         vllm_container_name: "{{ vllm_service_name }}-one"
         vllm_hf_offline: "{{ false }}"
         vllm_max_model_len: "{{ none }}"

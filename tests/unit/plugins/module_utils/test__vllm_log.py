@@ -512,8 +512,10 @@ def test_what_a_ready_server_survived_is_forgotten_and_what_follows_is_no_proof(
 
 
 def test_colours_and_carriage_returns() -> None:
-    bar = "\rLoading safetensors checkpoint shards:   0% Completed | 0/2\rLoading safetensors checkpoint shards:  50% "
-    state = parse(f"\x1b[1;36m(Worker pid=3)\x1b[0;0m {bar}Completed | 1/2\r\n")
+    progress_bar = (
+        "\rLoading safetensors checkpoint shards:   0% Completed | 0/2\rLoading safetensors checkpoint shards:  50% "
+    )
+    state = parse(f"\x1b[1;36m(Worker pid=3)\x1b[0;0m {progress_bar}Completed | 1/2\r\n")
     assert (state.shards_done, state.shards_total, state.lines) == (1, 2, 3)
 
 

@@ -41,7 +41,7 @@ def one(name: str, value: t.Any) -> Values:
 
 FOLDER = "use letters, digits and . _ @ + - between the /, and no . or .."
 SECRET = "one word of printable ASCII without quotes"
-SERVICE = "a lower case letter, then up to 30 lower case letters, digits and -"
+SERVICE = "vllm, or vllm- and up to 25 lower case letters, digits and -: it names a systemd unit"
 CONTAINER = "a letter or digit, then 1 to 62 letters, digits and . _ -"
 UTILIZATION = "use a share of the memory above 0 and at most 0.95"
 FIXED_TAG = "use a fixed tag such as nvcr.io/nvidia/vllm:25.09-py3, or a digest"
@@ -469,7 +469,18 @@ BAD: list[tuple[Values, str]] = [
     # names and folders
     *(
         (one("vllm_service_name", name), f'vllm_service_name: "{name}" is not allowed; use {SERVICE}')
-        for name in ("Vllm", "1vllm", "vl lm", "vllm/x", "", "v" * 32, "vllm.service", "vllm_2")
+        for name in (
+            "Vllm",
+            "1vllm",
+            "vl lm",
+            "vllm/x",
+            "",
+            "vllm-" + "v" * 26,
+            "vllm.service",
+            "vllm_2",
+            "ssh",
+            "docker",
+        )
     ),
     *(
         (one("vllm_container_name", name), f'vllm_container_name: "{name}" is not allowed; use {CONTAINER}')
@@ -489,7 +500,11 @@ BAD: list[tuple[Values, str]] = [
     (one("vllm_hf_cache", "/opt/hf\n"), f'vllm_hf_cache: "/opt/hf\\n" is not allowed; {FOLDER}'),
     (
         one("vllm_hf_cache", "/opt/vllm"),
-        'vllm_hf_cache: "/opt/vllm" is the folder of the service (vllm_home); use another such as /opt/hf',
+        'vllm_hf_cache: "/opt/vllm" lies in the folder of the service; use another such as /opt/hf',
+    ),
+    (
+        {"vllm_home": "/data", "vllm_hf_cache": "/data/hf"},
+        'vllm_hf_cache: "/data/hf" lies in the folder of the service; use another such as /opt/hf',
     ),
     (one("vllm_home", "srv/vllm"), 'vllm_home: "srv/vllm" is not allowed; use an absolute path such as /opt/vllm'),
     (one("vllm_home", "/etc"), 'vllm_home: "/etc" is a folder of the system; use one of its own such as /opt/vllm'),
@@ -516,6 +531,10 @@ BAD: list[tuple[Values, str]] = [
     (
         one("vllm_hf_token", "${HF_TOKEN}"),
         "vllm_hf_token: its value is a template that was not filled in; use the token itself",
+    ),
+    (
+        one("vllm_api_key", "too-short-a-key"),
+        "vllm_api_key: its value is shorter than 16 characters; use one from `openssl rand -hex 24`",
     ),
     (one("vllm_api_key", "two words"), f"vllm_api_key: its value holds a blank; use the key alone, {SECRET}"),
     # limits
@@ -720,7 +739,7 @@ GOOD: list[Values] = [
     one("vllm_max_model_len", "16384"),
     one("vllm_max_model_len", 40960),
     one("vllm_memory_reserve_gib", "12.5"),
-    one("vllm_api_key", 12345678),
+    one("vllm_api_key", 1234567812345678),
     # models, profiles, images
     *(one("vllm_model", name) for name in Catalogue().models() if name != "gpt-oss-20b"),
     one("vllm_model", "Qwen/Qwen3-8B-FP8"),
