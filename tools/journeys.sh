@@ -12,5 +12,8 @@ take_down
 
 scenarios=()
 for name in "$@"; do scenarios+=(--scenario-name "$name"); done
+
 export MOLECULE_GLOB='molecule/*/molecule.yml'
+export MOLECULE_EPHEMERAL_DIRECTORY=$PWD/.cache/molecule # where a run that broke off has left its memory
+rm -rf "$MOLECULE_EPHEMERAL_DIRECTORY"
 molecule test --no-command-borders "${scenarios[@]}"
