@@ -8,7 +8,7 @@ action=${1:?up or down}
 state=${2:?state directory}
 pid_file=$state/dockerd.pid
 log_file=$state/dockerd.log
-packages=(docker.io docker-cli iptables mmdebstrap zstd)
+packages=(docker.io docker-cli iproute2 iptables mmdebstrap zstd)
 
 fail() { echo "sandbox: $*" >&2; exit 1; }
 answers() { docker info >/dev/null 2>&1; }
