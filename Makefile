@@ -18,17 +18,17 @@ setup: ## the virtual environment with everything in it
 	@tools/setup.sh
 
 demo: setup ## a simulated Spark, and the main job on it
-	@$(play) molecule/default/create.yml
+	@$(play) -i localhost, molecule/default/create.yml
 	@$(play) -i inventories/sandbox site.yml -l spark01
 
 sandbox: setup ## start the simulated Sparks (or find them running)
-	@$(play) molecule/default/create.yml
+	@$(play) -i localhost, molecule/default/create.yml
 
 sandbox-down: setup ## stop them and keep the caches: the next start takes seconds
-	@$(play) molecule/default/destroy.yml
+	@$(play) -i localhost, molecule/default/destroy.yml
 
 sandbox-purge: setup ## remove all of the sandbox, caches and images too
-	@$(play) molecule/default/destroy.yml -e sandbox_purge=true
+	@$(play) -i localhost, molecule/default/destroy.yml -e sandbox_purge=true
 
 test: ## everything: setup, lint, unit, sanity, molecule
 	@tools/stages.sh setup lint unit sanity molecule

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-take_down() { ansible-playbook molecule/default/destroy.yml >.cache/destroy.log 2>&1 || { cat .cache/destroy.log; return 1; }; }
+take_down() { ansible-playbook -i localhost, molecule/default/destroy.yml >.cache/destroy.log 2>&1 || { cat .cache/destroy.log; return 1; }; }
 
 trap take_down EXIT
 trap 'exit 130' INT TERM

@@ -13,6 +13,10 @@ packages=(docker.io docker-cli iproute2 iptables mmdebstrap zstd)
 fail() { echo "sandbox: $*" >&2; exit 1; }
 answers() { docker info >/dev/null 2>&1; }
 
+alive() {  # a zombie that its parent has not collected is not
+  grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1/status"
+}
+
 ours() {  # is the process in our pid file still that daemon?
   [[ -s $pid_file && $(cat "/proc/$(<"$pid_file")/comm" 2>/dev/null) == dockerd ]]
 }
@@ -63,12 +67,12 @@ up() {
 }
 
 down() {
-  ours || return 0
+  ours && alive "$(<"$pid_file")" || return 0
   local pid
   pid=$(<"$pid_file")
   kill "$pid"
   for _ in $(seq 120); do
-    [[ -d /proc/$pid ]] || { rm -f "$pid_file"; echo stopped; return; }
+    alive "$pid" || { rm -f "$pid_file"; echo stopped; return; }
     sleep 0.5
   done
   fail "the Docker engine (process $pid) did not stop within 60 s"
