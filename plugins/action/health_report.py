@@ -9,16 +9,12 @@ import os
 import time
 import typing as t
 
-from ansible import constants as C
-from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._fleet import build
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._fleet_table import render
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._screen import is_wanted_on_screen
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
-
-# Output for machines has no room for lines of our own.
-MACHINE_READABLE = ("json", "jsonl", "null")
 
 display = Display()
 
@@ -41,7 +37,7 @@ class ActionModule(ActionBase):
         hosts, health, spark, wanted = (plain(args[name]) for name in ("hosts", "health", "spark", "wanted"))
         report = build(hosts, health, spark, wanted, time.time())
         table = render(report)
-        if not self._task.no_log and not for_machines():
+        if not self._task.no_log and is_wanted_on_screen():
             display.display(f"\n{table}\n")
         if args["path"] and not self._task.check_mode:
             try:
@@ -53,18 +49,6 @@ class ActionModule(ActionBase):
         # No change: what is measured anew differs each time, and nothing on a host did.
         result.update(changed=False, table=table, report=report, unhealthy=report["unhealthy"])
         return result
-
-
-def for_machines() -> bool:
-    """Whether the output is read by a program, or the user wants to see nothing but trouble."""
-    callback = C.DEFAULT_STDOUT_CALLBACK
-    if callback.rpartition(".")[2] in MACHINE_READABLE:
-        return True
-    try:
-        shown = C.config.get_config_value("display_ok_hosts", plugin_type="callback", plugin_name=callback)
-    except AnsibleError:  # a callback without this option
-        return False
-    return shown is False
 
 
 def write(path: str, text: str) -> None:

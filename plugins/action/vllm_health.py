@@ -7,13 +7,13 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible import constants as C
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.dgxspark.vllm.plugins.module_utils._health import PHASE_TIMEOUTS, argument_spec, as_dict
 from ansible_collections.dgxspark.vllm.plugins.module_utils._progress import Progress, duration
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import condition
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._screen import is_wanted_on_screen
 
 MODULE = "dgxspark.vllm.vllm_health"
 SLOWEST_POLL = 4.0
@@ -24,8 +24,6 @@ LOST_CONNECTIONS = 5
 SEEN_TWICE, SEEN_OFTEN = 2, 3
 # Ansible prints all of a failed result: only what helps is left in it.
 ON_FAILURE = ("changed", "verdict", "phase", "cause", "last_line", "seconds")
-# Output for machines has no room for lines of our own.
-MACHINE_READABLE = ("json", "jsonl", "null")
 
 display = Display()
 
@@ -106,16 +104,6 @@ class ActionModule(ActionBase):
             return
         for line in lines:
             display.display(line)
-
-
-def is_wanted_on_screen() -> bool:
-    """Whether the operator wants to see more than failures, and a person reads it."""
-    if C.DEFAULT_STDOUT_CALLBACK.rpartition(".")[2] in MACHINE_READABLE:
-        return False
-    try:
-        return bool(C.config.get_config_value("display_ok_hosts", plugin_type="callback", plugin_name="default"))
-    except AnsibleError:  # a callback that knows no such setting shows everything
-        return True
 
 
 def phase_timeouts(wishes: t.Mapping[str, t.Any]) -> dict[str, float]:

@@ -39,6 +39,11 @@ _PREFIX = re.compile(
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)(?::|$)")
 
 
+def link(name: str) -> str:
+    """Where to read more of a cause or a note, from the collection's root. tools/troubleshooting.py writes the page."""
+    return f"docs/troubleshooting.md#{name}"
+
+
 class Cause(t.NamedTuple):
     id: str
     meaning: str
@@ -49,8 +54,7 @@ class Cause(t.NamedTuple):
 
     @property
     def link(self) -> str:
-        """Where to read more, from the collection's root."""
-        return f"docs/troubleshooting.md#{self.id}"
+        return link(self.id)
 
 
 class Match(t.NamedTuple):

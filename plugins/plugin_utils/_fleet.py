@@ -12,6 +12,7 @@ from collections import Counter
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import epoch
 from ansible_collections.dgxspark.vllm.plugins.module_utils._spark import HEALTHY_SM_CLOCK_MHZ
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import link
 
 from ._notes import NOTES, UNSEEN
 
@@ -112,11 +113,6 @@ def unseen(name: str, message: t.Any) -> Report:
     text = _TEXTS[name]
     said = {"id": name, "meaning": text.meaning, "remedy": text.remedy, "evidence": evidence}
     return {**said, "link": link(name), "change": {}}
-
-
-def link(name: str) -> str:
-    """Where docs/ says more; tools/troubleshooting.py writes that page from the same data."""
-    return f"docs/troubleshooting.md#{name}"
 
 
 def summary(found: Facts) -> str:
