@@ -108,25 +108,28 @@ def harmless(entries: Iterable[Any]) -> list[str]:
 def page() -> str:
     signatures = load("plugins/module_utils/_vllm_signatures.py")
     notes = load("plugins/plugin_utils/_notes.py")
-    of_kind = {
-        kind: [found for found in signatures.SIGNATURES if found.kind == kind]
-        for kind in ("fatal", "exit", "hint", "wrapper")
-    }
-    specific = [found for found in signatures.SIGNATURES if found.kind in ("fatal", "exit")]
+
+    def of_kind(*kinds: str) -> list[Any]:
+        return [found for found in signatures.SIGNATURES if found.kind in kinds]
+
     every = [*signatures.SIGNATURES, *signatures.CONDITIONS, *signatures.HARMLESS, *notes.NOTES]
     lines = [
         HEAD,
         *guide(signatures, every),
         *section(
-            "Why a start fails", "Recognised by a line of vLLM's log, of Docker or of the unit's journal.", specific
+            "Why a start fails",
+            "Recognised by a line of vLLM's log, of Docker or of the unit's journal.",
+            of_kind("fatal", "exit"),
         ),
         *section(
-            "What a start waits for", "Shown while it waits; a cause only if nothing moves any more.", of_kind["hint"]
+            "What a start waits for",
+            "Shown while it waits; the cause if nothing moves any more, or it ends for no other reason.",
+            of_kind("hint", "retry"),
         ),
         *section(
             "What vLLM only wraps",
             "The cause is in another line, which this collection does not know.",
-            of_kind["wrapper"],
+            of_kind("wrapper"),
         ),
         *section(
             "What the host shows", "Recognised by what is around the server, not by its log.", signatures.CONDITIONS

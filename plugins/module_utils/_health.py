@@ -177,6 +177,15 @@ def _death(seen: Observation, container: Container) -> Cause:
     return condition("exited_after_ready" if log.ready else "exited", f"{exit_code}: {log.last_line}")
 
 
+def _end(log: LogState) -> Cause:
+    """Why an attempt ended of which only the log is left."""
+    if log.cause is not None:
+        return log.cause
+    if log.ready and log.shutdown:
+        return condition("stopped", log.shutdown)
+    return condition("exited_after_ready" if log.ready else "exited", log.last_line)
+
+
 def _running(seen: Observation) -> Verdict:
     api, log = seen.api or Api(), seen.log
     if api.health == 200:
@@ -263,7 +272,7 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
         "phase": verdict.phase,
         "progress": _progress(seen, verdict.phase),
         "cause": as_dict(verdict.cause, key),
-        "previous_cause": as_dict(seen.previous.cause if seen.previous else None, key),
+        "previous_cause": as_dict(_end(seen.previous) if seen.previous else None, key),
         "hint": as_dict(explain(log.hint) if log.hint else None, key),
         "model": model.id if model else None,
         "max_model_len": model.max_model_len if model else log.max_model_len,

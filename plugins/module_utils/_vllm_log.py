@@ -100,6 +100,8 @@ class LogState:
         """The best explanation the log has, whether or not the start is over."""
         if self.specific:
             return explain(self.specific)
+        if self.hint and self.hint.signature.kind == "retry" and (self.wrapper or self.exception):
+            return explain(self.hint)
         if self.wrapper and self.wrapper.signature.id == "engine_init_generic" and self.exception:
             return explain(self.wrapper._replace(evidence=self.exception))
         if self.wrapper:
@@ -212,7 +214,8 @@ _LITERALS = tuple(
     for signature in SIGNATURES
     for literal in signature.literals
 )
-_HINT_LITERALS = tuple(entry for entry in _LITERALS if entry[2].kind == "hint")
+_SLOTS = {"wrapper": "wrapper", "hint": "hint", "retry": "hint"}  # of LogState; else it is specific
+_HINT_LITERALS = tuple(entry for entry in _LITERALS if _SLOTS.get(entry[2].kind) == "hint")
 _HARMLESS = tuple(literal for entry in HARMLESS for literal in entry.literals)
 
 
@@ -309,7 +312,7 @@ def _find(state: LogState, message: str, entries: t.Iterable[tuple[str, t.Patter
     for literal, pattern, signature in entries:
         if literal not in low:
             continue
-        slot = signature.kind if signature.kind in ("wrapper", "hint") else "specific"
+        slot = _SLOTS.get(signature.kind, "specific")
         if slot != "hint" and getattr(state, slot) is not None:
             continue
         found = pattern.search(message)

@@ -10,6 +10,7 @@ kind:
   fatal    the line alone ends the start: no need to wait for the process to go
   exit     explains why the process went, but the line alone may be retried or survived
   hint     explains why nothing moves; never a failure by itself
+  retry    a hint while the start goes on, and why it ended if nothing more specific was said
   wrapper  says that something failed; the cause is in another line, so it counts only when nothing else was found
 """
 
@@ -523,6 +524,18 @@ SIGNATURES: tuple[Signature, ...] = (
         "the hub does not answer, the client asks again (try {number} of {of})",
         "check name resolution, proxy and firewall of the host; vllm_hf_endpoint names a mirror; with the model in"
         " vllm_hf_cache set vllm_hf_offline: true",
+        versions="huggingface_hub",
+        known="seen",
+        guide=DOWNLOAD,
+    ),
+    Signature(
+        "hf_silent",
+        "retry",
+        ("error while downloading from",),
+        r"Error while downloading from (?P<url>\S{1,300}): (?P<reason>.{1,120})",
+        "the hub stops sending in the middle of a file ({reason})",
+        "check proxy, firewall and line between the host and the hub; vllm_hf_endpoint names a mirror; what is there is"
+        " not downloaded again",
         versions="huggingface_hub",
         known="seen",
         guide=DOWNLOAD,

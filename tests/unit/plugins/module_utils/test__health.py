@@ -466,6 +466,20 @@ def test_attempt_before_is_explained() -> None:
     assert found["previous_cause"]["id"] == "max_len_gt_model"
 
 
+@pytest.mark.parametrize(
+    ("previous", "cause"),
+    [
+        (log("startup_ok.log"), "stopped"),
+        (log("kill.log"), "engine_dead"),
+        (SERVING, "exited_after_ready"),
+        (parse("bye"), "exited"),
+    ],
+)
+def test_attempt_before_that_ended_without_a_known_line(previous: t.Any, cause: str) -> None:
+    found = result(seen(container=container(), api=RESET, previous=previous))
+    assert found["previous_cause"]["id"] == cause
+
+
 def test_secrets_do_not_show() -> None:
     text = "PermissionError: [Errno 13] Permission denied: '/x/s3cretkey/hf_AbC123'\nlast s3cretkey hf_AbC123"
     observation = seen(container=container("exited", exit_code=1, error="s3cretkey hf_AbC123"), log=parse(text))

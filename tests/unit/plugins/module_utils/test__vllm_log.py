@@ -426,7 +426,7 @@ def test_signature(name: str, line: str, words: str) -> None:
 
 
 def test_every_signature_has_a_sample() -> None:
-    hints = {signature.id for signature in SIGNATURES if signature.kind == "hint"}
+    hints = {signature.id for signature in SIGNATURES if signature.kind in ("hint", "retry")}
     assert {signature.id for signature in SIGNATURES} == {row[0] for row in SAMPLES} | hints
 
 
@@ -434,7 +434,7 @@ def test_signatures_are_well_formed() -> None:
     entries = (*SIGNATURES, *CONDITIONS, *HARMLESS)
     assert len({entry.id for entry in entries}) == len(entries)
     for signature in SIGNATURES:
-        assert signature.kind in ("fatal", "exit", "hint", "wrapper")
+        assert signature.kind in ("fatal", "exit", "hint", "retry", "wrapper")
         assert signature.known in ("seen", "source", "report")
         assert signature.versions
         assert not signature.remedy.endswith(".")
@@ -485,6 +485,28 @@ def test_the_hub_is_asked_again_and_that_is_a_hint() -> None:
     assert state.hint is not None
     assert (state.hint.signature.id, state.hint.groups) == ("hub_retry", {"number": "3", "of": "5"})
     assert (state.failed, state.cause) == (False, None)
+
+
+SILENT = (
+    "Error while downloading from http://hub/x/model-00002-of-00002.safetensors: timed out\n"
+    "Trying to resume download...\n"
+)
+
+
+def test_a_hub_that_stops_sending_is_a_hint_and_then_the_cause() -> None:
+    state = parse(SILENT * 3)
+    assert state.hint is not None
+    assert (state.hint.signature.id, state.failed, state.cause) == ("hf_silent", False, None)
+    state = parse(SILENT * 5 + "TimeoutError: timed out\nRuntimeError: Engine core initialization failed.\n")
+    assert state.cause is not None
+    assert (state.failed, state.cause.id) == (True, "hf_silent")
+    assert "model-00002-of-00002" in state.cause.evidence
+    later = (
+        "INFO 11-23 09:33:36 [x.py:1] Starting to load model x...\nRuntimeError: Engine core initialization failed.\n"
+    )
+    state = parse(SILENT + later)
+    assert state.cause is not None
+    assert state.cause.id == "engine_init_generic"
 
 
 def test_a_hint_is_over_when_the_start_goes_on() -> None:
