@@ -16,7 +16,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import con
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._screen import is_wanted_on_screen
 
 MODULE = "dgxspark.vllm.vllm_health"
-SLOWEST_POLL = 4.0
+SLOWEST_POLL = 3.0
 # After a bad look the next one follows soon: it only has to confirm what was seen.
 CONFIRM_AFTER = 1.0
 LOST_CONNECTIONS = 5
@@ -132,6 +132,7 @@ class Watch:
         self._phase_waited = 0.0
         self._bad: State | None = None  # the last look that was not ready or loading
         self._bad_looks = 0
+        self._loading: str | None = None  # start, as Docker tells it, of the attempt that was last seen to load
 
     @property
     def is_worried(self) -> bool:
@@ -152,12 +153,21 @@ class Watch:
             return self._restarted(state)
         if verdict == "loading" or (verdict == "stuck" and self._grows):
             self._bad, self._bad_looks = None, 0
+            self._loading = (state["container"] or {}).get("started_at")
             return self._too_slow(state)
+        if self._has_ended(state):
+            return state
         self._bad_looks = self._bad_looks + 1 if self._bad and self._bad["verdict"] == verdict else 1
         # the first look may have caught half of a traceback, the second one half of a log
         if not (self._bad and self._bad["verdict"] == verdict and _is_vague(state) and not _is_vague(self._bad)):
             self._bad = state
         return self._bad if self._bad_looks >= (SEEN_OFTEN if verdict == "degraded" else SEEN_TWICE) else None
+
+    def _has_ended(self, state: State) -> bool:
+        """The attempt that was loading is over, and its log says why: a second look could only see the next attempt."""
+        container = state["container"] or {}
+        ended = container.get("status") == "exited" and container.get("exit_code") != 0
+        return ended and container.get("started_at") == self._loading and not _is_vague(state)
 
     def _follow(self, state: State, now: float) -> None:
         size = state["progress"]["bytes"]

@@ -120,7 +120,7 @@ def test_start_with_progress(stage: Stage) -> None:
         "spark01 | ready     | 13 s | 1 token in 0.3 s",
     ]
     assert (found["verdict"], found["changed"], "failed" in found) == ("ready", False, False)
-    assert found["seconds"] == pytest.approx(13.2, abs=0.1)
+    assert found["seconds"] == pytest.approx(12.8, abs=0.1)
 
 
 def test_ready_at_once_is_one_line(stage: Stage) -> None:
@@ -134,9 +134,29 @@ def test_at_most_a_line_in_ten_seconds_when_nothing_changes(stage: Stage) -> Non
     assert len(stage.lines) <= 2 + stage.now / 10
 
 
-def test_polls_slow_down_to_four_seconds(stage: Stage) -> None:
+def test_polls_slow_down_to_three_seconds(stage: Stage) -> None:
     stage.run(*[look()] * 30, READY)
-    assert 90 < stage.now < 30 * 4.5
+    assert 70 < stage.now < 30 * 3.5
+
+
+EXITED = {"name": "vllm-x", "restarts": 0, "status": "exited", "exit_code": 1}
+
+
+def test_an_attempt_that_ended_for_a_known_reason_is_over_at_once(stage: Stage) -> None:
+    gated = look("failed", "container", "start_error", container={**EXITED, "started_at": "t"})
+    before = stage.run(look(), look(), READY)["seconds"]
+    assert stage.run(look(), look(), gated)["seconds"] == before
+
+
+@pytest.mark.parametrize(
+    ("cause", "started"),
+    [("start_error", "yesterday"), ("unknown_exception", "t")],
+)
+def test_an_end_of_another_attempt_or_for_no_known_reason_is_looked_at_again(
+    stage: Stage, cause: str, started: str
+) -> None:
+    ended = look("failed", "container", cause, container={**EXITED, "started_at": started})
+    assert stage.run(look(), ended, READY)["verdict"] == "ready"
 
 
 def test_a_bad_look_is_confirmed_soon(stage: Stage) -> None:
