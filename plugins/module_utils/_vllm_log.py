@@ -299,6 +299,8 @@ def _read_bar(state: LogState, message: str) -> None:
 
 
 def _read_failure(state: LogState, message: str) -> None:
+    if state.shutdown:  # a server that was told to stop may miss its engine for a moment
+        return
     if state.exception is None and _EXCEPTION.match(message):
         state.exception = shorten(mask(message.strip()))
     elif state.exception and state.exception.endswith(":"):  # its text begins in the next line

@@ -470,6 +470,7 @@ def test_attempt_before_is_explained() -> None:
     ("previous", "cause"),
     [
         (log("startup_ok.log"), "stopped"),
+        (log("stopped_engine_dead.log"), "stopped"),
         (log("kill.log"), "engine_dead"),
         (SERVING, "exited_after_ready"),
         (parse("bye"), "exited"),

@@ -34,6 +34,7 @@ RECORDED = [
     ("bench.log", "container", False, None, ""),
     ("engine_killed.log", "ready", False, "engine_dead", "dmesg"),
     ("kill.log", "ready", False, "engine_dead", "dmesg"),
+    ("stopped_engine_dead.log", "ready", False, None, ""),
     ("badconfig.log", "container", True, "config_corrupt", "vllm_hf_cache"),
     ("badquant.log", "container", True, "unknown_quant", "vllm_extra_args"),
     ("quantarg.log", "container", True, "unknown_quant", "vllm_extra_args"),
