@@ -64,6 +64,8 @@ class Cleaning:
     look: Look = dataclasses.field(default_factory=Look)
     removed: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
     kept: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
+    # Links that went with the blob that is being removed.
+    links: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
 
     def run(self, models: list[str], keep_models: list[str] | None) -> None:
         check_is_cache(self.path, self.look)
@@ -137,7 +139,8 @@ class Cleaning:
                 reason = f"cannot be removed: {error.strerror}"
             else:
                 if freed is not None:
-                    self._went(each.path, state, size, freed, reason)
+                    self.removed += [_went(each.path, state, size, freed, reason), *self.links]
+                    self.links = []
                     return
                 if not os.path.lexists(each.path):
                     return  # somebody else removed it, or it was finished
@@ -152,11 +155,6 @@ class Cleaning:
                 "holder_pid": each.holder_pid,
                 "holder_command": each.holder_command,
             }
-        )
-
-    def _went(self, path: str, state: str, size: int, freed: int, reason: str) -> None:
-        self.removed.append(
-            {"path": shown(path), "class": state, "size": size, "bytes": freed, "reason": shown(reason)}
         )
 
     # --- removal, under the locks ------------------------------------------------------------------------------------
@@ -202,7 +200,7 @@ class Cleaning:
             found = os.lstat(link)
             freed = _hf_files.remove(self.path, link, found, self.check_mode)
             if freed is not None:
-                self._went(link, state, found.st_size, freed, "a link to that file")
+                self.links.append(_went(link, state, found.st_size, freed, "a link to that file"))
 
     def _payload(self, repository: Repository, each: Doomed) -> str | None:
         """Where the content really is, when it is in the store that repositories share."""
@@ -332,3 +330,7 @@ def _size(each: _hf_locks.Candidate) -> int:
     with contextlib.suppress(OSError):
         return os.stat(each.path).st_size
     return each.stat.st_size
+
+
+def _went(path: str, state: str, size: int, freed: int, reason: str) -> dict[str, t.Any]:
+    return {"path": shown(path), "class": state, "size": size, "bytes": freed, "reason": shown(reason)}

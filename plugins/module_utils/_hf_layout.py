@@ -152,6 +152,7 @@ def check_is_cache(path: str, look: Look) -> None:
     """Refuse a folder in which nothing looks like a cache: somebody mistyped the path."""
     names = [entry.name for entry in look.entries(path)]
     known = [name for name in names if name in _MARKS or _REPOSITORY.fullmatch(name) or name.endswith(".lock")]
+    known += [path] if is_store(os.path.join(path, "blobs")) else []
     if set(names) - {"lost+found"} and not known and not find_local_folders(path, look):
         raise CacheError(f"path: {shown(path)} is not a Hugging Face cache; use the folder of the cache, like /opt/hf")
 

@@ -110,7 +110,8 @@ def open_files(wanted: t.Iterable[Inode], names: t.Iterable[str] = ()) -> tuple[
             continue
         for link in links:
             try:
-                if os.readlink(link).endswith(endings):
+                # A file that was given another name may be shown as deleted.
+                if os.readlink(link).removesuffix(" (deleted)").endswith(endings):
                     found = os.stat(link)
                     if (found.st_dev, found.st_ino) in wanted:
                         holders[found.st_dev, found.st_ino] = pid

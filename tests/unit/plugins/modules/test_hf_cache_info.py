@@ -282,7 +282,7 @@ def test_a_link_is_refused(tmp_path: Path, run: Run) -> None:
     assert run(path=f"{tmp_path}/link/")["failed"] is True
 
 
-# --- what is broken ---------------------------------------------------------------------------------------------------
+# --- what is broken --------------------------------------------------------------------------------------------------
 
 
 def states(result: dict[str, t.Any]) -> list[tuple[str, str | None]]:
