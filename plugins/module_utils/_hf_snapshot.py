@@ -37,6 +37,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_partials import 
 # So many blobs are held in memory at once; a repository with more is gone through several times.
 AT_ONCE = 20_000
 _LARGE = 8 << 20
+_REFS_MAX = 64 << 20
 # These alone keep no model from loading.
 _HARMLESS = ("sparse", "unreferenced", "probes", "wrong_owner")
 # Names whose content is looked at.
@@ -186,12 +187,11 @@ def scan_repository(repository: Repository, asked: Asked, look: Look) -> Content
 def _read_refs(content: Content, look: Look) -> None:
     top = os.path.join(content.path, "refs")
     for entry in look.files(top):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             found = entry.stat(follow_symlinks=False)
             if not stat.S_ISREG(found.st_mode) or REF_PROBE.fullmatch(entry.name):
                 continue
-            with open(entry.path, encoding="utf-8", errors="replace") as file:
-                commit = file.read(64).strip()
+            commit = _hf_verify.read_text(entry.path, 4096).strip()[:64]
             name = os.path.relpath(entry.path, top)
             content.refs[name] = commit
             if not COMMIT.fullmatch(commit):
@@ -532,8 +532,8 @@ def local_files(folder: str, look: Look) -> t.Iterator[tuple[str, str]]:
     top = download_folder(folder)
     for entry in look.files(top):
         if entry.name.endswith(".metadata"):
-            with contextlib.suppress(OSError, IndexError), open(entry.path, encoding="utf-8", errors="replace") as file:
-                lines = file.read(1024).splitlines()
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                lines = _hf_verify.read_text(entry.path, 4096).splitlines()
                 yield os.path.relpath(entry.path, top)[: -len(".metadata")], lines[1].strip()
 
 
@@ -664,9 +664,8 @@ def payloads(store: str, look: Look) -> t.Iterator[os.DirEntry[str]]:
 def references(root: str, payload: str) -> set[str] | None:
     """Blobs of repositories that lead to the payload. None when the client's list is not there: then nobody knows."""
     try:
-        with open(f"{payload}.refs", encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
-    except OSError:
+        lines = _hf_verify.read_text(f"{payload}.refs", _REFS_MAX).splitlines()
+    except (OSError, ValueError):
         return None
     found = set()
     for line in lines:

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import stat
 import struct
 import threading
 import typing as t
@@ -79,12 +80,18 @@ def _safetensors_flaw(path: str, size: int) -> Flaw | None:
 def read_json(path: str) -> t.Any:
     """The content, None where there is none, or none that is valid."""
     try:
-        if os.path.getsize(path) > _JSON_MAX:
-            return None
-        with open(os.open(path, _FILE), encoding="utf-8") as file:
-            return json.load(file)
+        return json.loads(read_text(path, _JSON_MAX))
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def read_text(path: str, limit: int) -> str:
+    """The content of a regular file; of a pipe or device there is no end. Raises OSError and ValueError."""
+    with open(os.open(path, _FILE), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
+            raise ValueError(f"{path} is no file of at most {limit} bytes")
+        return file.read(limit).decode("utf-8", "surrogateescape")
 
 
 @dataclasses.dataclass
