@@ -51,11 +51,6 @@ _REF_REST_SECONDS = 60
 
 
 @dataclasses.dataclass
-class Doomed(_hf_locks.Candidate):
-    broken: Broken | None = None
-
-
-@dataclasses.dataclass
 class Cleaning:
     path: str
     classes: set[str]
@@ -93,18 +88,16 @@ class Cleaning:
         chosen = [broken for broken in content.broken if self._chosen(broken)]
         partials = content.partials if "partials" in self.classes else []
         locks = self._all_locks(content) if chosen else []
-        doomed = [Doomed(each.path, each.stat, locks, broken=each) for each in chosen if each.stat]
+        doomed = [(_hf_locks.Candidate(each.path, each.stat, locks), each) for each in chosen if each.stat]
         # The partials are judged in any case: one that is alive means that a client is at work here.
-        candidates: list[_hf_locks.Candidate] = [*(content.partials if doomed else partials), *doomed]
+        candidates = [*(content.partials if doomed else partials), *(each for each, _broken in doomed)]
         with _hf_locks.judged(candidates, self.path, not self.check_mode, self.idle):
             for partial in partials:
                 self._settle(
                     partial, "partials", partial.stat.st_size, functools.partial(self._remove_partial, partial)
                 )
             alive = next((partial for partial in content.partials if partial.live), None)
-            for each in doomed:
-                broken = each.broken
-                assert broken
+            for each, broken in doomed:
                 if alive and each.live is False:
                     each.live, each.reason = True, f"a download is under way, of {alive.path}"
                     each.holder_pid, each.holder_command = alive.holder_pid, alive.holder_command
@@ -177,7 +170,7 @@ class Cleaning:
             return None
         return _hf_files.remove(self.path, moved, partial.stat, check_mode=False)
 
-    def _remove_broken(self, content: Content, each: Doomed, broken: Broken) -> int | None:
+    def _remove_broken(self, content: Content, each: _hf_locks.Candidate, broken: Broken) -> int | None:
         if broken.state == "dangling_links" and os.path.exists(each.path):
             return None  # its blob has come
         if content.repository is None or broken.etag is None:
@@ -202,7 +195,7 @@ class Cleaning:
             if freed is not None:
                 self.links.append(_went(link, state, found.st_size, freed, "a link to that file"))
 
-    def _payload(self, repository: Repository, each: Doomed) -> str | None:
+    def _payload(self, repository: Repository, each: _hf_locks.Candidate) -> str | None:
         """Where the content really is, when it is in the store that repositories share."""
         if not stat.S_ISLNK(each.stat.st_mode) or not is_store(os.path.join(repository.root, "blobs")):
             return None
@@ -272,13 +265,13 @@ class Cleaning:
                 found = os.lstat(entry.path)
             except OSError:
                 continue
-            each = Doomed(entry.path, found, [f"{entry.path}.lock"], reason="no repository has it")
+            each = _hf_locks.Candidate(entry.path, found, [f"{entry.path}.lock"], reason="no repository has it")
             with _hf_locks.judged([each], self.path, not self.check_mode, self.idle):
                 if each.live is False:
                     each.reason = "no repository has it"
                 self._settle(each, "unreferenced", found.st_size, functools.partial(self._remove_unused, root, each))
 
-    def _remove_unused(self, root: str, each: Doomed) -> int | None:
+    def _remove_unused(self, root: str, each: _hf_locks.Candidate) -> int | None:
         if _hf_snapshot.references(root, each.path) != set():
             return None
         freed = _hf_files.remove(self.path, each.path, each.stat, self.check_mode)
@@ -292,7 +285,7 @@ class Cleaning:
             folder = os.lstat(repository.path)
         except OSError:
             return
-        whole = Doomed(repository.path, folder, self._all_locks(content))
+        whole = _hf_locks.Candidate(repository.path, folder, self._all_locks(content))
         with _hf_locks.judged([whole, *content.partials], self.path, not self.check_mode, self.idle):
             alive = next((partial for partial in content.partials if partial.live), None)
             if alive and whole.live is False:
@@ -314,7 +307,7 @@ class Cleaning:
         if is_store(store):
             for entry in list(self.look.entries(os.path.join(repository.path, "blobs"))):
                 if entry.is_symlink():
-                    each = Doomed(entry.path, os.lstat(entry.path), [])
+                    each = _hf_locks.Candidate(entry.path, os.lstat(entry.path), [])
                     payload = self._payload(repository, each)
                     freed += self._remove_payload(repository, payload, "pruned") if payload else 0
         if not self.check_mode:

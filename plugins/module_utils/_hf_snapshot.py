@@ -175,7 +175,7 @@ def scan_repository(repository: Repository, asked: Asked, look: Look) -> Content
     parts = 1 + blobs // AT_ONCE
     weights = False
     for part in range(parts):
-        weights |= _Pass(content, asked, look, listed, part, parts).run()
+        weights |= _Pass(repository, content, asked, look, listed, part, parts).run()
     _probes(content, look)
     if asked.owner is not None:
         _wrong_owner(content, asked.owner, look)
@@ -235,14 +235,20 @@ class _Pass:
     """One pass over blobs and snapshots, for the share of the names that is `part` of `parts`."""
 
     def __init__(
-        self, content: Content, asked: Asked, look: Look, listed: dict[str, int], part: int, parts: int
+        self,
+        repository: Repository,
+        content: Content,
+        asked: Asked,
+        look: Look,
+        listed: dict[str, int],
+        part: int,
+        parts: int,
     ) -> None:
-        assert content.repository
         self.content, self.asked, self.look, self.listed = content, asked, look, listed
         self.part, self.parts = part, parts
-        self.root = os.path.realpath(content.repository.root)
+        self.root = os.path.realpath(repository.root)
         self.blobs = os.path.join(content.path, "blobs")
-        self.marked = is_store(os.path.join(content.repository.root, "blobs"))
+        self.marked = is_store(os.path.join(repository.root, "blobs"))
         self.flaws: dict[str, _hf_verify.Flaw] = {}
         self.reported: set[str] = set()
         self.store_folders: set[str] = set()  # that were found to be real ones
@@ -273,7 +279,7 @@ class _Pass:
         """Sizes by name. This loop and that of the snapshots are what a large cache waits for."""
         sizes: dict[str, int] = {}
         regular, all_mine = stat.S_ISREG, self.parts == 1
-        size_of_all = blocks_of_all = 0
+        files = size_of_all = blocks_of_all = 0
         for entry in self.look.entries(self.blobs):
             name = entry.name
             if len(name) not in (40, 64) or not BLOB.fullmatch(name) or not (all_mine or self.mine(name)):
@@ -290,14 +296,18 @@ class _Pass:
             blocks = found.st_blocks
             if found.st_nlink > 1:
                 self.asked.totals.add(found)
+                self.content.count(found)
             else:
+                files += 1
                 size_of_all += size
                 blocks_of_all += blocks
-            self.content.count(found)
             if size == 0 or size - blocks * 512 >= 65536:
                 self.suspect(entry, found, found)
         self.asked.totals.bytes += size_of_all
         self.asked.totals.allocated += blocks_of_all * 512
+        self.content.files += files
+        self.content.bytes += size_of_all
+        self.content.allocated += blocks_of_all * 512
         return sizes
 
     def shared_blob(self, entry: os.DirEntry[str], link: os.stat_result, sizes: dict[str, int]) -> None:

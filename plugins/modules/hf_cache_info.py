@@ -350,7 +350,7 @@ def read_cache(path: str, models: list[str], verify: str, owner: int | None) -> 
         "bytes": totals.bytes,
         "allocated_bytes": totals.allocated,
         "models": [_answer(name, revision or None, trees) for name, _at, revision in wanted],
-        "repositories": [_repository(content) for content in trees],
+        "repositories": [_repository(*both) for both in zip(repositories, trees)],
         "local_folders": [content.describe() for content in plain],
         "broken": broken,
         "partials": [partial.describe() for partial in partials],
@@ -361,9 +361,8 @@ def read_cache(path: str, models: list[str], verify: str, owner: int | None) -> 
     }
 
 
-def _repository(content: _hf_snapshot.Content) -> dict[str, t.Any]:
-    shown, repository = _hf_layout.shown, content.repository
-    assert repository
+def _repository(repository: _hf_layout.Repository, content: _hf_snapshot.Content) -> dict[str, t.Any]:
+    shown = _hf_layout.shown
     return {
         "repo_id": shown(repository.repo_id),
         "type": repository.type,
