@@ -48,6 +48,7 @@ _NEED_HEADERS = {"truncated", "lfs_pointers", "invalid_json"}
 _CONTENT = {"truncated", "empty", "lfs_pointers", "invalid_json", "corrupt"}
 # A client writes the ref first, and for a moment nothing else tells that it is at work.
 _REF_REST_SECONDS = 60
+_BEGAN = "a download began meanwhile"
 
 
 @dataclasses.dataclass
@@ -97,7 +98,10 @@ class Cleaning:
                     partial, "partials", partial.stat.st_size, functools.partial(self._remove_partial, partial)
                 )
             alive = next((partial for partial in content.partials if partial.live), None)
+            began = bool(doomed) and self._began(content, locks)
             for each, broken in doomed:
+                if began and each.live is False:
+                    each.live, each.reason = True, _BEGAN
                 if alive and each.live is False:
                     each.live, each.reason = True, f"a download is under way, of {alive.path}"
                     each.holder_pid, each.holder_command = alive.holder_pid, alive.holder_command
@@ -122,6 +126,10 @@ class Cleaning:
             return local_locks(content.path, self.look)
         locks = [entry.path for entry in self.look.entries(content.repository.locks_folder)]
         return content.repository.vllm_locks + [lock for lock in locks if lock.endswith(".lock")]
+
+    def _began(self, content: Content, locks: list[str]) -> bool:
+        """Whether there is a lock by now that was not there to be taken: a client has come."""
+        return not set(self._all_locks(content)) <= set(locks)
 
     def _settle(self, each: _hf_locks.Candidate, state: str, size: int, remove: t.Callable[[], int | None]) -> None:
         reason = each.reason
@@ -285,21 +293,33 @@ class Cleaning:
             folder = os.lstat(repository.path)
         except OSError:
             return
-        whole = _hf_locks.Candidate(repository.path, folder, self._all_locks(content))
+        locks = self._all_locks(content)
+        whole = _hf_locks.Candidate(repository.path, folder, locks)
         with _hf_locks.judged([whole, *content.partials], self.path, not self.check_mode, self.idle):
             alive = next((partial for partial in content.partials if partial.live), None)
             if alive and whole.live is False:
                 whole.live, whole.reason = True, alive.reason
                 whole.holder_pid, whole.holder_command = alive.holder_pid, alive.holder_command
+            if whole.live is False and self._began(content, locks):
+                whole.live, whole.reason = True, _BEGAN
             if whole.live is False:
-                names = {entry.name for entry in self.look.entries(os.path.join(repository.path, "blobs"))}
-                whole.holder_pid = _hf_locks.user_of({name for name in names if BLOB.fullmatch(name)})
+                whole.holder_pid = _hf_locks.user_of(self._names_of_content(repository))
                 if whole.holder_pid is not None:
                     whole.live, whole.reason = True, "a process uses a file of it"
                     whole.holder_command = _hf_locks.command_of(whole.holder_pid)
             if whole.live is False:
                 whole.reason = f"{repository.repo_id} is not in keep_models"
             self._settle(whole, "pruned", content.bytes, lambda: self._remove_repository(repository, content))
+
+    def _names_of_content(self, repository: Repository) -> set[str]:
+        """What its files are called where they are open: by their hash, in the repository or in the shared store."""
+        names = set()
+        for entry in self.look.entries(os.path.join(repository.path, "blobs")):
+            if BLOB.fullmatch(entry.name):
+                names.add(entry.name)
+                with contextlib.suppress(OSError):
+                    names.add(os.path.basename(os.readlink(entry.path)))
+        return names
 
     def _remove_repository(self, repository: Repository, content: Content) -> int:
         store = os.path.join(repository.root, "blobs")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import typing as t
@@ -71,7 +72,10 @@ def remove_tree(root: str, folder: str) -> int:
     """Remove a folder with all that is in it, links as links. Returns the bytes freed."""
     parent, name = os.path.split(folder)
     with open_folder(root, parent) as descriptor:
-        return _remove_below(descriptor, name)
+        try:
+            return _remove_below(descriptor, name)
+        except RecursionError:
+            raise OSError(errno.ELOOP, "folders are nested too deeply") from None
 
 
 def _remove_below(parent: int, name: str) -> int:

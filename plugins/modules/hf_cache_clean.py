@@ -70,7 +70,7 @@ options:
     description:
       - Remove every model that is not in this list, whole, unless it is being downloaded or a process has a file of it
         open. Other repositories and plain folders stay.
-      - Nothing is removed for this reason by default. An empty list is refused.
+      - Nothing is removed for this reason by default. An empty list is refused, and so is O(models) beside it.
     type: list
     elements: str
   assume_idle:
@@ -190,6 +190,8 @@ def clean(asked: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     keep = asked["keep_models"]
     if keep is not None:
         _hf_layout.check_models(keep, "keep_models")
+        if asked["models"]:
+            raise _hf_layout.CacheError("keep_models: not together with models; use one of the two")
         if not keep:
             raise _hf_layout.CacheError("keep_models: the list is empty; use the models that stay, or leave it out")
     cleaning = _hf_clean.Cleaning(

@@ -413,7 +413,7 @@ def test_models_that_are_not_kept(three: list[Repo], tmp_path: Path, run: Run) -
     assert keep.path.exists()
 
 
-@pytest.mark.parametrize("how", ["open", "mapped", "locked"])
+@pytest.mark.parametrize("how", ["open", "mapped", "shared", "locked"])
 def test_a_model_in_use_is_not_pruned(three: list[Repo], tmp_path: Path, run: Run, how: str) -> None:
     _keep, old, _hub = three
     lock = Path(_hf_layout.vllm_lock(str(tmp_path), "org/old"))
@@ -427,6 +427,8 @@ def test_a_model_in_use_is_not_pruned(three: list[Repo], tmp_path: Path, run: Ru
         "sys.stdin.read()\n"
     )
     place = lock if how == "locked" else old.blob(SHARDS[0])
+    if how == "shared":  # a process sees the name in the store
+        place = old.share("extra.bin", b"12345").resolve()
     with subprocess.Popen(
         [sys.executable, "-c", script, how, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -434,14 +436,10 @@ def test_a_model_in_use_is_not_pruned(three: list[Repo], tmp_path: Path, run: Ru
         result = run(keep_models=[MODEL])
         assert str(old.path) in {entry["path"] for entry in result["kept"]}
         assert {entry["holder_pid"] for entry in result["kept"]} == {process.pid}
-        assert state_of_all(old)
+        assert all(old.file(name).exists() for name in (*SHARDS, "config.json"))
         process.kill()
     run(keep_models=[MODEL])
     assert not old.path.exists()
-
-
-def state_of_all(repo: Repo) -> bool:
-    return all(repo.file(name).exists() for name in (*SHARDS, "config.json"))
 
 
 def test_links_in_a_pruned_model_lead_nowhere(tmp_path: Path, run: Run) -> None:
@@ -461,6 +459,10 @@ def test_links_in_a_pruned_model_lead_nowhere(tmp_path: Path, run: Run) -> None:
     ("options", "message"),
     [
         ({"keep_models": []}, "keep_models: the list is empty; use the models that stay, or leave it out"),
+        (
+            {"keep_models": [MODEL], "models": [MODEL]},
+            "keep_models: not together with models; use one of the two",
+        ),
         ({"keep_models": ["gpt2"]}, "keep_models: 'gpt2' is not a Hugging Face id; use ORGANISATION/NAME"),
         ({"classes": ["everything"]}, "value of classes must be one or more of: "),
     ],
@@ -509,3 +511,31 @@ def test_a_root_that_vanishes(repo: Repo, run: Run, monkeypatch: pytest.MonkeyPa
     result = run(classes=ALL, keep_models=["org/other"])
     assert "failed" not in result
     assert result["removed"] == []
+
+
+def test_folders_nested_too_deeply_are_left(repo: Repo, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deep(*_asked: t.Any) -> int:
+        raise RecursionError
+
+    monkeypatch.setattr(_hf_clean._hf_files, "_remove_below", deep)
+    (kept,) = run(keep_models=["org/other"])["kept"]
+    assert kept["reason"] == "cannot be removed: folders are nested too deeply"
+    assert repo.path.exists()
+
+
+@pytest.mark.parametrize("options", [{"classes": ALL}, {"keep_models": ["org/other"]}])
+def test_a_client_that_comes_while_the_locks_are_taken(
+    repo: Repo, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, options: dict[str, t.Any]
+) -> None:
+    cut(repo)
+    look, lock = _hf_locks.open_files, tmp_path / ".locks" / repo.path.name / f"{'f' * 64}.lock"
+
+    def begin(*asked: t.Any) -> t.Any:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+        return look(*asked)
+
+    monkeypatch.setattr(_hf_locks, "open_files", begin)
+    result = run(**options)
+    assert (result["changed"], {entry["reason"] for entry in result["kept"]}) == (False, {"a download began meanwhile"})
+    assert run(**options)["changed"] is True  # the lock is there and free
