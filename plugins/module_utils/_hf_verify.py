@@ -160,7 +160,7 @@ def hash_all(jobs: t.Iterable[Job], threads: int = 0) -> t.Iterator[Result]:
             ready.release()
 
     cores = threads or len(os.sched_getaffinity(0))
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(cores)]
+    workers = [threading.Thread(target=work, daemon=True) for _core in range(cores)]
     for worker in workers:
         worker.start()
     running = cores
@@ -174,7 +174,7 @@ def hash_all(jobs: t.Iterable[Job], threads: int = 0) -> t.Iterator[Result]:
                 running -= 1
     finally:
         stop.set()
-        for _ in range(cores):
+        for _core in range(cores):
             free.release()
         for worker in workers:
             worker.join()
