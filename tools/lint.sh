@@ -19,5 +19,6 @@ run tools/types.sh
 run shellcheck "${scripts[@]}"
 run antsibull-changelog lint
 run python tools/variables_table.py --check
+run python tools/troubleshooting.py --check
 
 [ ${#failed[@]} = 0 ] || { printf 'lint: %s\n' "${failed[*]}"; exit 1; }

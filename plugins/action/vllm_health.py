@@ -7,21 +7,23 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible import constants as C
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.dgxspark.vllm.plugins.module_utils._health import argument_spec
+from ansible_collections.dgxspark.vllm.plugins.module_utils._health import PHASE_TIMEOUTS, argument_spec, as_dict
 from ansible_collections.dgxspark.vllm.plugins.module_utils._progress import Progress, duration
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import condition
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._screen import is_wanted_on_screen
 
 MODULE = "dgxspark.vllm.vllm_health"
-SLOWEST_POLL = 5.0
+SLOWEST_POLL = 3.0
+# After a bad look the next one follows soon: it only has to confirm what was seen.
+CONFIRM_AFTER = 1.0
 LOST_CONNECTIONS = 5
 # A sign that may pass (a server that listens a moment after it says so) must be seen so often.
 SEEN_TWICE, SEEN_OFTEN = 2, 3
-# Output for machines has no room for lines of our own.
-MACHINE_READABLE = ("json", "jsonl", "null")
+# Ansible prints all of a failed result: only what helps is left in it.
+ON_FAILURE = ("changed", "verdict", "phase", "cause", "last_line", "seconds")
 
 display = Display()
 
@@ -35,17 +37,20 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         task_vars = task_vars or {}
         options = self.validate_argument_spec(argument_spec=argument_spec())[1]
+        options["phase_timeouts"] = phase_timeouts(options["phase_timeouts"])
         if not options["wait"] or self._task.check_mode:
             return {**result, **self._look(task_vars)}
-        return {**result, **self._wait(options, str(task_vars.get("inventory_hostname", "")), task_vars)}
+        return {**result, **self._wait(options, task_vars)}
 
     def _look(self, task_vars: dict[str, t.Any]) -> State:
         state: State = self._execute_module(module_name=MODULE, module_args=dict(self._task.args), task_vars=task_vars)
         return state
 
-    def _wait(self, options: State, host: str, task_vars: dict[str, t.Any]) -> State:
+    def _wait(self, options: State, task_vars: dict[str, t.Any]) -> State:
         begin = time.monotonic()
-        progress = Progress(host, begin)
+        host = str(task_vars.get("inventory_hostname", ""))
+        width = max(map(len, [host, *task_vars.get("ansible_play_batch", [])]))
+        progress = Progress(host.ljust(width), begin)
         watch = Watch(options, begin)
         pause = options["poll_interval"]
         while True:
@@ -56,14 +61,18 @@ class ActionModule(ActionBase):
             state["seconds"] = round(now - begin, 1)
             problem = watch.judge(state, now)
             if problem is not None:
-                return {**problem, "failed": True, "msg": message(problem, options["container"], host)}
+                return {
+                    **{name: problem[name] for name in ON_FAILURE},
+                    "failed": True,
+                    "msg": message(problem, options["container"], host),
+                }
             if state["verdict"] == "ready":
                 self._show([] if watch.looks == 1 else progress.lines(state, now))
                 self._show([progress.ready(state, now)])
                 return state
             self._show(progress.lines(state, now))
             state["progress"]["rate_bps"] = int(progress.rate.per_second or 0)
-            time.sleep(pause)
+            time.sleep(min(pause, CONFIRM_AFTER) if watch.is_worried else pause)
             pause = min(pause * 1.2, max(SLOWEST_POLL, options["poll_interval"]))
 
     def _look_again(self, task_vars: dict[str, t.Any]) -> State:
@@ -91,10 +100,20 @@ class ActionModule(ActionBase):
             display.vvv(f"vllm_health: cannot reset the connection: {error}")
 
     def _show(self, lines: list[str]) -> None:
-        if self._task.no_log or C.DEFAULT_STDOUT_CALLBACK.rpartition(".")[2] in MACHINE_READABLE:
+        if self._task.no_log or not is_wanted_on_screen():
             return
         for line in lines:
             display.display(line)
+
+
+def phase_timeouts(wishes: t.Mapping[str, t.Any]) -> dict[str, float]:
+    """The limits, with the wishes of the user over them; one clear line for a wish that makes no sense."""
+    for phase, seconds in wishes.items():
+        if phase not in PHASE_TIMEOUTS:
+            raise AnsibleActionFail(f"phase_timeouts: {phase} is not allowed; use {', '.join(PHASE_TIMEOUTS)}")
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds <= 0:
+            raise AnsibleActionFail(f"phase_timeouts: {phase}: {seconds} is not allowed; use seconds, more than 0")
+    return {**PHASE_TIMEOUTS, **wishes}
 
 
 class Watch:
@@ -102,16 +121,23 @@ class Watch:
 
     def __init__(self, options: t.Mapping[str, t.Any], begin: float) -> None:
         self.timeout: int = options["timeout"]
-        self.stall_timeout: int = options["stall_timeout"]
+        self.phase_timeouts: t.Mapping[str, float] = options["phase_timeouts"]
         self.looks = 0
         self._restarts: int | None = None
-        self._moved = begin
-        self._mark: tuple[t.Any, ...] = ()
         self._bytes: int | None = None
+        self._grows = False  # the download has grown since the last look
         self._last_look = begin
         self._waited = 0.0  # without the time of a download that moved
+        self._phase: str | None = None
+        self._phase_waited = 0.0
         self._bad: State | None = None  # the last look that was not ready or loading
         self._bad_looks = 0
+        self._loading: str | None = None  # start, as Docker tells it, of the attempt that was last seen to load
+
+    @property
+    def is_worried(self) -> bool:
+        """The last look was bad, and has yet to be confirmed."""
+        return self._bad is not None
 
     def judge(self, state: State, now: float) -> State | None:
         """None to go on, or the state to fail with."""
@@ -125,39 +151,43 @@ class Watch:
             return None
         if restarts > self._restarts:
             return self._restarted(state)
-        if verdict == "loading":
+        if verdict == "loading" or (verdict == "stuck" and self._grows):
             self._bad, self._bad_looks = None, 0
-            return self._too_slow(state, now)
+            self._loading = (state["container"] or {}).get("started_at")
+            return self._too_slow(state)
+        if self._has_ended(state):
+            return state
         self._bad_looks = self._bad_looks + 1 if self._bad and self._bad["verdict"] == verdict else 1
         # the first look may have caught half of a traceback, the second one half of a log
         if not (self._bad and self._bad["verdict"] == verdict and _is_vague(state) and not _is_vague(self._bad)):
             self._bad = state
         return self._bad if self._bad_looks >= (SEEN_OFTEN if verdict == "degraded" else SEEN_TWICE) else None
 
+    def _has_ended(self, state: State) -> bool:
+        """The attempt that was loading is over, and its log says why: a second look could only see the next attempt."""
+        container = state["container"] or {}
+        ended = container.get("status") == "exited" and container.get("exit_code") != 0
+        return ended and container.get("started_at") == self._loading and not _is_vague(state)
+
     def _follow(self, state: State, now: float) -> None:
         size = state["progress"]["bytes"]
-        mark = (
-            state["phase"],
-            state["log_lines"],
-            state["last_line"],
-            size,
-            (state["container"] or {}).get("started_at"),
-        )
-        grown = size is not None and self._bytes is not None and size > self._bytes
-        if mark != self._mark:
-            self._mark, self._moved = mark, now
-        if not (state["phase"] == "download" and grown):
+        self._grows = size is not None and self._bytes is not None and size > self._bytes
+        if state["phase"] != self._phase:
+            self._phase, self._phase_waited = state["phase"], 0.0
+        if not (state["phase"] == "download" and self._grows):
             self._waited += now - self._last_look
+            self._phase_waited += now - self._last_look
         self._bytes, self._last_look = size, now
 
     def _restarted(self, state: State) -> State:
         cause = state["cause"] or state["previous_cause"] or (self._bad or {}).get("cause")
         return {**state, "verdict": "failed", "cause": cause or _cause("restarting", state["last_line"])}
 
-    def _too_slow(self, state: State, now: float) -> State | None:
-        if now - self._moved >= self.stall_timeout:
-            evidence = f"nothing for {duration(now - self._moved)}; last line: {state['last_line']}"
-            return {**state, "verdict": "stuck", "cause": state["hint"] or _cause("stuck", evidence)}
+    def _too_slow(self, state: State) -> State | None:
+        limit = self.phase_timeouts.get(state["phase"])
+        if limit is not None and self._phase_waited >= limit:
+            evidence = f"{state['phase']}: {duration(self._phase_waited)}; last line: {state['last_line']}"
+            return {**state, "cause": _cause("phase_timeout", evidence)}
         if self._waited >= self.timeout:
             evidence = f"{duration(self._waited)}; last line: {state['last_line']}"
             return {**state, "cause": _cause("timeout", evidence)}
@@ -178,12 +208,12 @@ def _is_vague(state: State) -> bool:
     )
 
 
-def _cause(name: str, evidence: str) -> dict[str, str]:
-    return condition(name, evidence)._asdict()
+def _cause(name: str, evidence: str) -> State | None:
+    return as_dict(condition(name, evidence))
 
 
 def message(state: t.Mapping[str, t.Any], container: str, host: str) -> str:
-    """What failed, what it means, what to do, and the line that shows it: in one line."""
+    """What failed, what it means, what to do, the line that shows it, and where to read more: in one line."""
     cause = state["cause"] or {}
     verdict = {"failed": "failed", "loading": "is not ready", "absent": "is gone or was never there"}.get(
         state["verdict"], f"is {state['verdict']}"
@@ -191,5 +221,7 @@ def message(state: t.Mapping[str, t.Any], container: str, host: str) -> str:
     where = f" in phase {state['phase']}" if state["phase"] else ""
     text = f"{container} on {host} {verdict}{where}: {cause.get('meaning')}. Remedy: {cause.get('remedy')}."
     if cause.get("evidence"):
-        text += f" Seen: {cause['evidence']}"
+        text += f" Seen: {cause['evidence'].rstrip('.')}."
+    if cause.get("link"):
+        text += f" More: {cause['link']}."
     return " ".join(text.split())

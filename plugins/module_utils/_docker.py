@@ -26,6 +26,7 @@ class Container:
     image: str
     restarts: int
     labels: dict[str, str] = field(default_factory=dict)
+    published: str | None = None  # host:port where the host finds the server's port
 
 
 @dataclass
@@ -63,7 +64,17 @@ def parse_inspect(text: str) -> Container | None:
         image=str(config.get("Image", "")),
         restarts=int(entry.get("RestartCount") or 0),
         labels={str(key): str(value) for key, value in (config.get("Labels") or {}).items()},
+        published=_published((entry.get("HostConfig") or {}).get("PortBindings")),
     )
+
+
+def _published(bindings: t.Any) -> str | None:
+    for entries in bindings.values() if isinstance(bindings, dict) else []:
+        for entry in entries or []:
+            host, port = entry.get("HostIp", ""), entry.get("HostPort", "")
+            if port:
+                return f"{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{port}"
+    return None
 
 
 def parse_unit(text: str) -> Unit | None:

@@ -22,6 +22,9 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import (
 
 # A partial file that was not written to for so long is a leftover, no download.
 PARTIAL_IS_ALIVE = 120
+# Longest time in seconds for a phase; generous for a Spark, where a model of 120 billion parameters takes a quarter of
+# an hour to start. A download has none: it may take as long as it moves.
+PHASE_TIMEOUTS = {"container": 900, "load": 2700, "compile": 1800, "kv_cache": 600, "capture": 900, "server": 300}
 
 
 def argument_spec() -> dict[str, dict[str, t.Any]]:
@@ -38,8 +41,10 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
         "expected_bytes": {"type": "int"},
         "canary": {"type": "bool", "default": True},
         "canary_timeout": {"type": "int", "default": 30},
+        "sample_seconds": {"type": "float", "default": 0.0},
         "wait": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 3600},
+        "phase_timeouts": {"type": "dict", "default": {}},
         "stall_timeout": {"type": "int", "default": 900},
         "poll_interval": {"type": "float", "default": 2.0},
     }
@@ -72,6 +77,7 @@ class Wanted:
     max_model_len: int | None = None
     expected_bytes: int | None = None
     canary: bool = True
+    stall_timeout: float = 900.0  # seconds
 
 
 @dataclass
@@ -79,9 +85,11 @@ class Observation:
     now: float
     wanted: Wanted = field(default_factory=Wanted)
     container: Container | None = None
+    is_wanted: bool = True  # the container has the wanted name; if not, it is another release of the same service
     unit: Unit | None = None
     unit_started: float | None = None  # when the unit's process started, by the clock of now
     log: LogState = field(default_factory=LogState)
+    last_log: float | None = None  # when a loading server wrote its last line, or was started if it wrote none
     previous: LogState | None = None  # log of the attempt before, when there was one
     unit_log: str = ""  # journal of the unit, when the container did not start
     docker_missing: bool = False
@@ -91,7 +99,7 @@ class Observation:
 
 
 class Verdict(t.NamedTuple):
-    verdict: str  # ready, loading, degraded, failed, absent; "stuck" takes time to see, so the action plugin says it
+    verdict: str  # ready, loading, stuck, degraded, failed, absent
     phase: str | None = None
     cause: Cause | None = None
 
@@ -106,7 +114,7 @@ def judge(seen: Observation) -> Verdict:
     if container is None:
         return _without_container(seen)
     if container.status == "running":
-        return _running(seen)
+        return _for_the_wanted(seen, _running(seen))
     if container.status == "paused":
         return Verdict("degraded", _phase(seen), condition("paused"))
     if container.status in ("created", "removing") and not container.error:
@@ -116,6 +124,16 @@ def judge(seen: Observation) -> Verdict:
     if container.error:
         return Verdict("failed", "container", recognise(container.error) or condition("start_error", container.error))
     return Verdict("failed", _phase(seen), _death(seen, container))
+
+
+def _for_the_wanted(seen: Observation, verdict: Verdict) -> Verdict:
+    """What is fine for the release that runs is not what was asked for, if another one was."""
+    if seen.is_wanted or verdict.verdict != "ready":
+        return verdict
+    container, model = seen.container, served_model(seen)
+    release = container.labels.get("dgxspark.vllm.release", "?") if container else "?"
+    evidence = f"served: {model.id if model else '?'} (release {release}); wanted: {seen.wanted.model}"
+    return Verdict("degraded", "server", condition("other_release", evidence))
 
 
 def _without_container(seen: Observation, there_is_one: bool = False) -> Verdict:
@@ -149,7 +167,7 @@ def _death(seen: Observation, container: Container) -> Cause:
     if container.oom_killed:
         return condition("oom_killed", log.last_line)
     if log.ready and log.shutdown and not (log.specific or log.wrapper):
-        return condition("stopped", log.last_line)
+        return condition("stopped", log.shutdown)
     if not known and container.exit_code == 137:
         return condition("killed", f"{exit_code}: {log.last_line}")
     if not known and container.exit_code in (130, 143):
@@ -157,6 +175,15 @@ def _death(seen: Observation, container: Container) -> Cause:
     if log.cause is not None:
         return log.cause
     return condition("exited_after_ready" if log.ready else "exited", f"{exit_code}: {log.last_line}")
+
+
+def _end(log: LogState) -> Cause:
+    """Why an attempt ended of which only the log is left."""
+    if log.cause is not None:
+        return log.cause
+    if log.ready and log.shutdown:
+        return condition("stopped", log.shutdown)
+    return condition("exited_after_ready" if log.ready else "exited", log.last_line)
 
 
 def _running(seen: Observation) -> Verdict:
@@ -171,14 +198,27 @@ def _running(seen: Observation) -> Verdict:
     if log.failed:
         return Verdict("failed", _phase(seen), log.cause)
     if log.ready and (log.shutdown or log.wrapper):
-        return Verdict("failed", _phase(seen), log.cause or condition("stopped", log.last_line))
+        return Verdict("failed", _phase(seen), log.cause or condition("stopped", log.shutdown or log.last_line))
     if log.ready:
         return Verdict("degraded", "server", condition("no_answer", f"/health: {api.error}"))
+    still = idle_seconds(seen)
+    if still is not None and still >= seen.wanted.stall_timeout:
+        evidence = f"nothing for {still:.0f} s; last line: {log.last_line}"
+        return Verdict("stuck", _phase(seen), explain(log.hint) if log.hint else condition("stuck", evidence))
     return Verdict("loading", _phase(seen))
 
 
+def idle_seconds(seen: Observation) -> float | None:
+    """For how long neither the log nor the download of a loading server has moved."""
+    if seen.last_log is None:
+        return None
+    partial = seen.cached.newest_partial if seen.cached else None
+    return max(0.0, round(seen.now - max(seen.last_log, partial or 0.0), 1))
+
+
 def _serving(seen: Observation, api: Api) -> Verdict:
-    wanted = seen.wanted
+    # another release has other options
+    wanted = seen.wanted if seen.is_wanted else Wanted(canary=seen.wanted.canary)
 
     def degraded(name: str, evidence: str) -> Verdict:
         return Verdict("degraded", "server", condition(name, evidence))
@@ -231,14 +271,15 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
         "verdict": verdict.verdict,
         "phase": verdict.phase,
         "progress": _progress(seen, verdict.phase),
-        "cause": _cause(verdict.cause, key),
-        "previous_cause": _cause(seen.previous.cause if seen.previous else None, key),
-        "hint": _cause(explain(log.hint) if log.hint else None, key),
+        "cause": as_dict(verdict.cause, key),
+        "previous_cause": as_dict(_end(seen.previous) if seen.previous else None, key),
+        "hint": as_dict(explain(log.hint) if log.hint else None, key),
         "model": model.id if model else None,
         "max_model_len": model.max_model_len if model else log.max_model_len,
         "vllm_version": api.version or log.version,
         "kv_cache_tokens": (metrics.kv_cache_tokens if metrics else None) or log.kv_cache_tokens,
         "max_concurrency": (metrics.max_concurrency if metrics else None) or log.max_concurrency,
+        "idle_seconds": idle_seconds(seen) if verdict.verdict in ("loading", "stuck") else None,
         "weights_gib": log.weights_gib,
         "completion": asdict(api.completion) if api.completion else None,
         "metrics": metrics.values if metrics else None,
@@ -251,11 +292,14 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
     }
 
 
-def _cause(cause: Cause | None, key: str | None) -> dict[str, str] | None:
+def as_dict(cause: Cause | None, key: str | None = None) -> dict[str, t.Any] | None:
+    """A cause as the module returns it."""
     if cause is None:
         return None
     # What comes from the log has no tokens in it any more, and our own words name hf_overrides.
-    return {name: hide(text, key) for name, text in cause._asdict().items()}
+    texts = {"id": cause.id, "meaning": cause.meaning, "remedy": cause.remedy, "evidence": cause.evidence}
+    hidden = {name: hide(text, key) for name, text in texts.items()}
+    return {**hidden, "link": cause.link, "change": dict(cause.change)}
 
 
 def _progress(seen: Observation, phase: str | None) -> dict[str, t.Any]:

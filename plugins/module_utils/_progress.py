@@ -14,6 +14,7 @@ QUIET_FOR = 10
 # A rate is measured over so many seconds.
 RATE_OVER = 30
 
+_WIDTH = max(map(len, PHASES))  # so that the lines of many hosts stand in columns
 _UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
 
@@ -101,7 +102,7 @@ class Progress:
         return True
 
     def _line(self, phase: str, text: str) -> str:
-        return f"{self.host} | {phase} | {text}"
+        return f"{self.host} | {phase:<{_WIDTH}} | {text}"
 
     def _going_on(self, phase: str, progress: t.Mapping[str, t.Any], now: float) -> str:
         if phase == "download":
@@ -127,6 +128,8 @@ class Progress:
 def _milestones(state: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
     """What is known of the phases by now, whichever of them is going on: a quick one ends between two looks."""
     progress = state["progress"]
+    if state["hint"]:
+        yield state["phase"], state["hint"]["meaning"]
     if progress["shards_total"]:
         done, total = progress["shards_done"], progress["shards_total"]
         yield "load", f"shards {done}/{total} | {100 * done // total} %"

@@ -20,6 +20,13 @@ GPU_FIELDS = "name,driver_version,utilization.gpu,temperature.gpu,power.draw,clo
 BUSY_PERCENT = 80
 HEALTHY_SM_CLOCK_MHZ = 1500
 
+# A busy host that was set up well was measured to keep 4 GiB available, and earlyoom ends vLLM below 2 GiB (role
+# spark_host). What is between the two is worth a word: there is still time to give vLLM less.
+LOW_MEMORY_BYTES = 3 * 1024**3
+
+# The adapters' own names say nothing to most people: hca_type of /sys/class/infiniband -> name of the product.
+HCA_NAMES = {"MT4129": "connectx7"}
+
 PACKAGES = (
     "docker.io",
     "docker-ce",
@@ -78,6 +85,16 @@ def parse_meminfo(text: str) -> dict[str, int]:
     }
 
 
+def low_memory_verdict(memory: dict[str, int]) -> Facts:
+    """Whether so little memory is available that the host is about to run dry."""
+    available = memory["available_bytes"]
+    if not memory["total_bytes"]:
+        return {"low": None, "reason": "/proc/meminfo cannot be read"}
+    low = available < LOW_MEMORY_BYTES
+    reason = f"{available / 1024**3:.1f} GiB available, at least {LOW_MEMORY_BYTES / 1024**3:.0f} GiB expected"
+    return {"low": low, "reason": reason}
+
+
 def _number(text: str) -> float | None:
     try:
         return float(text)
@@ -125,6 +142,27 @@ def throttle_verdict(gpu: Facts | None) -> Facts:
             "unplug the power supply for 60 s, then look again under load"
         ),
     }
+
+
+def firmware_versions(
+    bios: str | None, vbios: str, adapters: t.Iterable[tuple[str, str]], dgx_release: dict[str, str] | None
+) -> dict[str, str]:
+    """What should be the same on every host of a fleet, as far as it is known.
+
+    ADAPTERS are (hca_type, fw_ver). A Spark shows its one ConnectX-7 four times.
+    """
+    release = dgx_release or {}
+    found = {
+        "dgx_os": release.get("ota_version") or release.get("swbuild_version") or "",
+        "bios": (bios or "").strip(),
+        "vbios": (vbios.strip().splitlines() or [""])[0].strip(),
+    }
+    versions: dict[str, set[str]] = {}
+    for kind, version in adapters:
+        versions.setdefault(HCA_NAMES.get(kind, kind.lower()), set()).add(version)
+    found.update((name, ", ".join(sorted(different))) for name, different in sorted(versions.items()))
+    # [N/A], [Unknown Error]: a field without a value
+    return {name: version for name, version in found.items() if version and not version.startswith("[")}
 
 
 def spark_verdict(gpu: Facts | None, dgx_release: dict[str, str] | None) -> tuple[bool, list[str]]:
@@ -246,6 +284,17 @@ def read_nics(sys_class_net: str = "/sys/class/net") -> list[Facts]:
             }
         )
     return nics
+
+
+def read_adapters(sys_class_infiniband: str = "/sys/class/infiniband") -> list[tuple[str, str]]:
+    """(hca_type, fw_ver) of the RDMA devices."""
+    adapters = []
+    for name in sorted(os.listdir(sys_class_infiniband) if os.path.isdir(sys_class_infiniband) else []):
+        folder = os.path.join(sys_class_infiniband, name)
+        kind, version = ((read_text(os.path.join(folder, file)) or "").strip() for file in ("hca_type", "fw_ver"))
+        if kind and version:
+            adapters.append((kind, version))
+    return adapters
 
 
 def socket_owner(inodes: set[str]) -> int | None:

@@ -186,6 +186,7 @@ def parse_metrics(text: str) -> Metrics | None:
     usage = next((source for source in _KV_USAGE if source in samples), None)
     values["kv_cache_usage"] = max(value for _labels, value in samples[usage]) if usage else None
     queries, hits = values["prefix_cache_queries"], values["prefix_cache_hits"]
+    values["prompt_tokens_per_second"] = values["generation_tokens_per_second"] = None
     values["prefix_cache_hit_rate"] = round(hits / queries, 4) if queries and hits is not None else None
     metrics = Metrics(values)
     for labels, _value in samples.get(_CACHE_CONFIG, [])[:1]:
@@ -199,6 +200,14 @@ def parse_metrics(text: str) -> Metrics | None:
         except (KeyError, ValueError):
             metrics.max_concurrency = None
     return metrics
+
+
+def add_rates(before: Metrics, after: Metrics, seconds: float) -> None:
+    """Tokens per second between two pages, into the later one. A server that started anew in between has no rate."""
+    for name in ("prompt_tokens", "generation_tokens"):
+        first, last = before.values[name], after.values[name]
+        if first is not None and last is not None and last >= first and seconds > 0:
+            after.values[f"{name}_per_second"] = round((last - first) / seconds, 1)
 
 
 def _whole(text: str | None) -> int | None:

@@ -8,6 +8,7 @@ Wordings are those of vLLM 0.10.1.1 and 0.32.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import typing as t
@@ -26,6 +27,7 @@ PHASES = ("container", "download", "load", "compile", "kv_cache", "capture", "se
 MAX_TEXT = 2 * 1024 * 1024  # of each end; a start writes some hundred kilobytes, the rest is requests
 MAX_LINE = 4000
 MAX_EVIDENCE = 300
+LEAST_UTILIZATION = 0.05  # a smaller share of the memory serves no model
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_])hf_[A-Za-z0-9]+")
@@ -37,11 +39,22 @@ _PREFIX = re.compile(
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)(?::|$)")
 
 
+def link(name: str) -> str:
+    """Where to read more of a cause or a note, from the collection's root. tools/troubleshooting.py writes the page."""
+    return f"docs/troubleshooting.md#{name}"
+
+
 class Cause(t.NamedTuple):
     id: str
     meaning: str
     remedy: str
     evidence: str
+    # variables of the role vllm, and the values with which the start should succeed; empty where none can be computed
+    change: t.Mapping[str, float | int] = {}
+
+    @property
+    def link(self) -> str:
+        return link(self.id)
 
 
 class Match(t.NamedTuple):
@@ -67,10 +80,10 @@ class LogState:
     capture_total: int | None = None
     capture_seconds: float | None = None
     ready: bool = False
-    shutdown: bool = False
+    shutdown: str = ""  # line with which a ready server began to end
     specific: Match | None = None  # first line that names a cause
     wrapper: Match | None = None  # first line that says only that something failed
-    hint: Match | None = None
+    hint: Match | None = None  # last line that says what this phase waits for
     exception: str | None = None  # first line that looks like an exception, known or not
     last_line: str = ""
     lines: int = 0
@@ -87,6 +100,8 @@ class LogState:
         """The best explanation the log has, whether or not the start is over."""
         if self.specific:
             return explain(self.specific)
+        if self.hint and self.hint.signature.kind == "retry" and (self.wrapper or self.exception):
+            return explain(self.hint)
         if self.wrapper and self.wrapper.signature.id == "engine_init_generic" and self.exception:
             return explain(self.wrapper._replace(evidence=self.exception))
         if self.wrapper:
@@ -104,6 +119,10 @@ def hide(text: str, *secrets: str | None) -> str:
         if secret and len(secret) >= 4:  # a shorter one would tear words apart
             text = text.replace(secret, "***")
     return text
+
+
+def shorten(text: str) -> str:
+    return text if len(text) <= MAX_EVIDENCE else text[: MAX_EVIDENCE - 1] + "…"
 
 
 def clean(text: str) -> str:
@@ -195,7 +214,9 @@ _LITERALS = tuple(
     for signature in SIGNATURES
     for literal in signature.literals
 )
-_HINT_LITERALS = tuple(entry for entry in _LITERALS if entry[2].kind == "hint")
+_SLOTS = {"wrapper": "wrapper", "hint": "hint", "retry": "hint"}  # of LogState; else it is specific
+_HINT_LITERALS = tuple(entry for entry in _LITERALS if _SLOTS.get(entry[2].kind) == "hint")
+_HARMLESS = tuple(literal for entry in HARMLESS for literal in entry.literals)
 
 
 def parse(text: str) -> LogState:
@@ -228,7 +249,7 @@ def parse(text: str) -> LogState:
             if "% Completed" in message or "Capturing CUDA graphs" in message:
                 _read_bar(state, message)
             _read_failure(state, message)
-    state.last_line = mask(state.last_line)[:MAX_EVIDENCE]
+    state.last_line = shorten(mask(state.last_line))
     return state
 
 
@@ -243,7 +264,7 @@ def _version(message: str) -> str | None:
 def _advance(state: LogState, message: str) -> None:
     for literal, phase in _PHASE_MARKS:
         if literal in message and _RANK[phase] > _RANK[state.phase]:
-            state.phase = phase
+            state.phase, state.hint = phase, None
 
 
 def _fill(state: LogState, message: str, facts: tuple[_Fact, ...]) -> None:
@@ -259,11 +280,11 @@ def _read_progress(state: LogState, message: str) -> None:
     if message.startswith("Application startup complete"):
         state.phase, state.ready = "ready", True
         # It survived whatever was logged before.
-        state.specific = state.wrapper = state.exception = None
+        state.specific = state.wrapper = state.exception = state.hint = None
         return
     if state.ready:  # from here on it is requests, until the end
-        if "shutdown triggered" in message or message.startswith("Shutting down"):
-            state.shutdown = True
+        if not state.shutdown and ("shutdown triggered" in message or message.startswith("Shutting down")):
+            state.shutdown = shorten(mask(message.strip()))
         return
     _advance(state, message)
     _fill(state, message, _FACTS)
@@ -279,47 +300,47 @@ def _read_bar(state: LogState, message: str) -> None:
 
 def _read_failure(state: LogState, message: str) -> None:
     if state.exception is None and _EXCEPTION.match(message):
-        state.exception = mask(message.strip())[:MAX_EVIDENCE]
+        state.exception = shorten(mask(message.strip()))
     elif state.exception and state.exception.endswith(":"):  # its text begins in the next line
-        state.exception = f"{state.exception} {mask(message.strip())}"[:MAX_EVIDENCE]
-    if state.specific is None or state.wrapper is None:
-        _find(state, message, _LITERALS)
+        state.exception = shorten(f"{state.exception} {mask(message.strip())}")
+    _find(state, message, _HINT_LITERALS if state.specific and state.wrapper else _LITERALS)
 
 
 def _find(state: LogState, message: str, entries: t.Iterable[tuple[str, t.Pattern[str], Signature]]) -> None:
-    """Remember the first line of each sort that a signature matches."""
+    """Remember the first line of each sort that a signature matches, and the last hint."""
     low = message.lower()
     for literal, pattern, signature in entries:
         if literal not in low:
             continue
-        slot = signature.kind if signature.kind in ("wrapper", "hint") else "specific"
-        if getattr(state, slot) is not None:
+        slot = _SLOTS.get(signature.kind, "specific")
+        if slot != "hint" and getattr(state, slot) is not None:
             continue
         found = pattern.search(message)
-        if found is None or any(harmless in low for harmless in HARMLESS):
+        if found is None or (slot != "hint" and any(harmless in low for harmless in _HARMLESS)):
             continue
         groups = {name: mask(value) for name, value in found.groupdict().items() if value is not None}
-        setattr(state, slot, Match(signature, groups, mask(message.strip())[:MAX_EVIDENCE]))
+        setattr(state, slot, Match(signature, groups, shorten(mask(message.strip()))))
 
 
 # --- from a match to words -------------------------------------------------------------------------------------
 
 
-def _utilization(groups: t.Mapping[str, str]) -> str:
+def _utilization(groups: t.Mapping[str, str]) -> dict[str, float]:
     free, total = float(groups["free"]), float(groups["total"])
     # one GiB stays free: other processes breathe too
     fits = math.floor((free - 1) / total * 100) / 100 if total else 0.0
-    return f"{fits:.2f}" if fits >= 0.05 else "what fits after stopping what uses the memory"
+    return {"vllm_gpu_memory_utilization": fits} if fits >= LEAST_UTILIZATION else {}
 
 
-def _model_len(groups: t.Mapping[str, str]) -> str:
-    estimate = groups.get("estimate")
-    return estimate if estimate and int(estimate) > 0 else f"less than {groups['length']}"
+def _model_len(groups: t.Mapping[str, str]) -> dict[str, int]:
+    estimate = int(groups["estimate"])
+    return {"vllm_max_model_len": estimate} if estimate > 0 else {}
 
 
-_SUGGESTIONS: dict[str, t.Callable[[t.Mapping[str, str]], str]] = {
-    "mem_free_below_util": _utilization,
-    "kv_too_small": _model_len,
+# How a cause can be computed away, and what to say where it cannot.
+_CHANGES: dict[str, tuple[t.Callable[[t.Mapping[str, str]], dict[str, t.Any]], str]] = {
+    "mem_free_below_util": (_utilization, "what fits after stopping what uses the memory"),
+    "kv_too_small": (_model_len, "less than {length}"),
 }
 
 
@@ -331,13 +352,14 @@ class _Words(dict[str, str]):
 def explain(match: Match) -> Cause:
     """Put the numbers of the line into the words of its signature."""
     signature = match.signature
-    words = _Words(match.groups)
-    if signature.id in _SUGGESTIONS:
-        try:
-            words["suggested"] = _SUGGESTIONS[signature.id](match.groups)
-        except (KeyError, ValueError):
-            words["suggested"] = "a lower value"
-    return Cause(signature.id, signature.meaning.format_map(words), signature.remedy.format_map(words), match.evidence)
+    words, change = _Words(match.groups), dict[str, t.Any]()
+    if signature.id in _CHANGES:
+        compute, otherwise = _CHANGES[signature.id]
+        with contextlib.suppress(KeyError, ValueError):  # the line was torn before its numbers
+            change = compute(match.groups)
+        words["suggested"] = next((f"{value}" for value in change.values()), otherwise.format_map(words))
+    meaning, remedy = signature.meaning.format_map(words), signature.remedy.format_map(words)
+    return Cause(signature.id, meaning, remedy, match.evidence, change)
 
 
 _CONDITIONS = {entry.id: entry for entry in CONDITIONS}
@@ -346,7 +368,7 @@ _CONDITIONS = {entry.id: entry for entry in CONDITIONS}
 def condition(name: str, evidence: str | None = None) -> Cause:
     """A cause that shows in what is around the server, not in its log."""
     entry = _CONDITIONS[name]
-    return Cause(entry.id, entry.meaning, entry.remedy, mask(evidence or "")[:MAX_EVIDENCE])
+    return Cause(entry.id, entry.meaning, entry.remedy, shorten(mask(evidence or "")))
 
 
 def recognise(text: str) -> Cause | None:

@@ -10,12 +10,20 @@ kind:
   fatal    the line alone ends the start: no need to wait for the process to go
   exit     explains why the process went, but the line alone may be retried or survived
   hint     explains why nothing moves; never a failure by itself
+  retry    a hint while the start goes on, and why it ended if nothing more specific was said
   wrapper  says that something failed; the cause is in another line, so it counts only when nothing else was found
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+# The entries of the deployment guide's section on troubleshooting, as it calls them.
+MEMORY = "Container Fails with Memory Errors"
+FP8 = "FP8 Quantization Fails"
+DOWNLOAD = "Model Download Incomplete"
+CAPABILITY = '"Compute Capability 12.1" Warning'
+THROUGHPUT = "Lower Than Expected Throughput"
 
 
 class Signature(NamedTuple):
@@ -25,12 +33,25 @@ class Signature(NamedTuple):
     pattern: str  # case does not matter
     meaning: str
     remedy: str
+    versions: str  # which program, and which versions of it, write the line
+    known: str  # seen: by us, from the real program; source: read in its source; report: others have published it
+    guide: str = ""  # entry of the guide's section on troubleshooting that this belongs to
 
 
 class Condition(NamedTuple):
     id: str
     meaning: str
     remedy: str
+    guide: str = ""
+
+
+class Harmless(NamedTuple):
+    """Lines that look like a failure and are none."""
+
+    id: str
+    literals: tuple[str, ...]  # lower case
+    meaning: str
+    guide: str = ""
 
 
 SIGNATURES: tuple[Signature, ...] = (
@@ -43,6 +64,8 @@ SIGNATURES: tuple[Signature, ...] = (
         "Docker has no GPU runtime or CDI support, so the GPU reservation cannot be met",
         "run playbooks/prepare.yml: the role container_runtime installs and registers the NVIDIA container toolkit"
         " (vllm_gpu chooses between nvidia and cdi)",
+        versions="Docker",
+        known="seen",
     ),
     Signature(
         "docker_no_cdi_device",
@@ -52,6 +75,8 @@ SIGNATURES: tuple[Signature, ...] = (
         "Docker found no CDI description of the device {devices}",
         "run playbooks/prepare.yml, or `systemctl restart nvidia-cdi-refresh.service` on the host, or set"
         " vllm_gpu: nvidia",
+        versions="Docker",
+        known="report",
     ),
     Signature(
         "docker_port_in_use",
@@ -61,6 +86,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|(?:failed to bind host port|Error starting userland proxy:) .{0,80}?address already in use",
         "the port of the host is taken, so Docker did not start the container",
         "see who holds it with `ss -ltnp`; stop that service or set another vllm_port",
+        versions="Docker",
+        known="seen",
     ),
     Signature(
         "docker_ulimit",
@@ -69,6 +96,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"error setting rlimit type (?P<type>\d+): operation not permitted",
         "this host may not grant a limit that the container asks for (rlimit type {type}; 8 is memlock, 3 is stack)",
         "lower it in vllm_ulimits, for example memlock: 8388608",
+        versions="Docker",
+        known="seen",
     ),
     Signature(
         "docker_image",
@@ -77,6 +106,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"manifest unknown|manifest for \S+ not found|pull access denied for (?P<image>\S+?),|No such image",
         "the image is not to be had",
         "check vllm_image (and vllm_image_registry), and log in to the registry if it asks for it",
+        versions="Docker",
+        known="seen",
     ),
     Signature(
         "docker_command",
@@ -85,6 +116,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"exec: \"?(?P<command>[^\":]+)\"?: executable file not found|exec format error",
         "the image cannot run the command: it does not hold it, or it was built for another processor",
         "use an image of the matrix (vllm_image) built for arm64, with the entry point that its entry names",
+        versions="Docker",
+        known="seen",
     ),
     Signature(
         "docker_permission",
@@ -93,6 +126,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"permission denied while trying to connect to the Docker",
         "this user may not talk to Docker",
         "set become: true for this task",
+        versions="Docker",
+        known="report",
     ),
     Signature(
         "docker_down",
@@ -101,6 +136,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"Cannot connect to the Docker daemon|Is the docker daemon running",
         "the Docker daemon does not run",
         "start it with `systemctl start docker` and see `journalctl -u docker`; playbooks/prepare.yml sets it up",
+        versions="Docker",
+        known="seen",
     ),
     Signature(
         "nvidia_cli_requirement",
@@ -109,6 +146,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"nvidia-container-cli: requirement error: unsatisfied condition: (?P<condition>cuda\s*>=\s*[\d.]+)",
         "the image needs {condition}, more than the driver of the host offers",
         "update the driver, or choose an older image (vllm_image)",
+        versions="NVIDIA container toolkit",
+        known="report",
     ),
     # --- driver and GPU ----------------------------------------------------------------------------------------
     Signature(
@@ -118,6 +157,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"version (?P<have>[\d.]+) was detected and compatibility mode is UNAVAILABLE",
         "the driver {have} of the host is too old for this image",
         "update the driver, or choose an older image (vllm_image)",
+        versions="NGC images",
+        known="report",
     ),
     Signature(
         "cuda_driver_too_old",
@@ -126,6 +167,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"The NVIDIA driver on your system is too old|CUDA driver version is insufficient for CUDA runtime",
         "the driver of the host is older than the CUDA of the image",
         "update the driver, or choose an older image (vllm_image)",
+        versions="driver, CUDA, PyTorch",
+        known="report",
     ),
     Signature(
         "cuda_803_804",
@@ -135,6 +178,8 @@ SIGNATURES: tuple[Signature, ...] = (
         "the driver's library and kernel module do not belong together, or CUDA's compatibility library is used where"
         " it may not be",
         "reboot after a driver update; keep /usr/local/cuda/compat out of LD_LIBRARY_PATH (vllm_extra_env)",
+        versions="driver, CUDA, PyTorch",
+        known="report",
     ),
     Signature(
         "no_gpu_visible",
@@ -150,6 +195,8 @@ SIGNATURES: tuple[Signature, ...] = (
         "the container sees no GPU",
         "check that vllm_gpu is not none and that `docker exec CONTAINER nvidia-smi` answers; playbooks/prepare.yml"
         " sets the runtime up",
+        versions="vLLM 0.10.1.1, 0.32, PyTorch",
+        known="seen",
     ),
     # --- network namespace and shared memory -------------------------------------------------------------------
     Signature(
@@ -159,6 +206,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"\[Errno 98\] (?:error while attempting to bind on address .{0,80}: )?address already in use",
         "another process of the same network namespace holds the port",
         "see who holds it with `ss -ltnp`; stop that service or set another vllm_port",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="seen",
     ),
     Signature(
         "shm_too_small",
@@ -167,6 +216,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"Insufficient space in /dev/shm|No space left on device: '/dev/shm|Error while creating shared memory segment",
         "the shared memory (/dev/shm) of the container is too small",
         "keep vllm_ipc: host, and give the host's /dev/shm at least 1 GiB",
+        versions="PyTorch, NCCL, Python",
+        known="report",
     ),
     # --- memory ------------------------------------------------------------------------------------------------
     Signature(
@@ -176,8 +227,11 @@ SIGNATURES: tuple[Signature, ...] = (
         r"Free memory on device(?: \S+)? \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than desired"
         r" GPU memory utilization \((?P<util>[\d.]+), (?P<wanted>[\d.]+) GiB\)",
         "{free} of {total} GiB were free at the start, vllm_gpu_memory_utilization {util} asks for {wanted} GiB",
-        "set vllm_gpu_memory_utilization to {suggested}, or stop what else uses the memory; leave vllm_drop_page_cache"
-        " on: vLLM 0.10 counts the page cache as used",
+        "set vllm_gpu_memory_utilization to {suggested}: {free} of {total} GiB were free; or stop what else uses the"
+        " memory, and leave vllm_drop_page_cache on: vLLM 0.10 counts the page cache as used",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="source",
+        guide=MEMORY,
     ),
     Signature(
         "mem_profiling_assert",
@@ -187,6 +241,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r" current free memory (?P<after>[\d.]+) GiB",
         "memory was released by something else while vLLM measured it ({before} GiB free before, {after} GiB after)",
         "deploy again while nothing else starts or stops; leave vllm_drop_page_cache on",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="source",
+        guide=MEMORY,
     ),
     Signature(
         "kv_none",
@@ -196,6 +253,9 @@ SIGNATURES: tuple[Signature, ...] = (
         "the weights and the activations already fill the share of the memory, nothing is left for the KV cache",
         "raise vllm_gpu_memory_utilization if memory is free, lower max_num_batched_tokens in vllm_extra_args, or"
         " choose a smaller vllm_model",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="source",
+        guide=MEMORY,
     ),
     Signature(
         "kv_too_small",
@@ -206,8 +266,11 @@ SIGNATURES: tuple[Signature, ...] = (
         r" \((?P<have>[\d.]+) GiB\)"
         r"(?:.{0,80}?estimated maximum model length is (?P<estimate>\d+))?",
         "one request of {length} tokens needs {need} GiB of KV cache, {have} GiB are there",
-        "set vllm_max_model_len to {suggested}, or kv_cache_dtype: fp8 in vllm_extra_args, or raise"
-        " vllm_gpu_memory_utilization",
+        "set vllm_max_model_len to {suggested}: {have} of {need} GiB were there; or set kv_cache_dtype: fp8 in"
+        " vllm_extra_args, or raise vllm_gpu_memory_utilization",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="seen",
+        guide=MEMORY,
     ),
     Signature(
         "sampler_oom",
@@ -216,6 +279,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"CUDA out of memory occurred when warming up sampler with (?P<requests>\d+) dummy requests",
         "the sampler's buffers for {requests} requests do not fit",
         "lower max_num_seqs in vllm_extra_args, or vllm_gpu_memory_utilization",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="source",
+        guide=MEMORY,
     ),
     Signature(
         "cuda_oom",
@@ -225,6 +291,9 @@ SIGNATURES: tuple[Signature, ...] = (
         "the GPU ran out of memory after the check at the start",
         "lower vllm_gpu_memory_utilization (leave 10 to 15 % to the system), or max_num_batched_tokens and max_num_seqs"
         " in vllm_extra_args",
+        versions="vLLM 0.10.1.1, 0.32, PyTorch",
+        known="report",
+        guide=MEMORY,
     ),
     # --- arguments and model -----------------------------------------------------------------------------------
     Signature(
@@ -234,6 +303,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"max_num_batched_tokens \((?P<batched>\d+)\) is smaller than max_model_len(?: \((?P<length>\d+)\))?",
         "max_num_batched_tokens {batched} is smaller than the context",
         "raise max_num_batched_tokens in vllm_extra_args, lower vllm_max_model_len, or keep chunked prefill on",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="source",
     ),
     Signature(
         "max_len_gt_model",
@@ -243,6 +314,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r" \([^=]{1,60}=(?P<limit>\d+)",
         "vllm_max_model_len {asked} is more than the {limit} tokens that the model was trained for",
         "set vllm_max_model_len to {limit} or less, or configure YaRN with hf_overrides in vllm_extra_args",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="seen",
     ),
     Signature(
         "unknown_quant",
@@ -251,6 +324,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"Unknown quantization method: (?P<method>\S+?)\. Must be one of",
         "this vLLM does not know the quantization {method}",
         "correct or remove quantization in vllm_extra_args, or use a newer image (vllm_image)",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="seen",
+        guide=FP8,
     ),
     Signature(
         "quant_mismatch",
@@ -260,6 +336,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|Cannot find the config file for \w+",
         "the quantization asked for is not the one of the checkpoint",
         "remove quantization from vllm_extra_args: vLLM reads it from the checkpoint",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="seen",
+        guide=FP8,
     ),
     Signature(
         "quant_capability",
@@ -269,6 +348,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r" Minimum capability: (?P<capability>\d+)",
         "the GPU cannot compute the quantization {method} (it needs capability {capability})",
         "choose another checkpoint (vllm_model)",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="source",
+        guide=FP8,
     ),
     Signature(
         "trust_remote_code",
@@ -279,6 +361,8 @@ SIGNATURES: tuple[Signature, ...] = (
         "the model's repository brings Python code of its own",
         "read that code, pin the revision, then set trust_remote_code: true in vllm_extra_args; Qwen3, Llama and"
         " Mistral do not need it",
+        versions="vLLM 0.10.1.1, 0.32, transformers",
+        known="seen",
     ),
     Signature(
         "arch_unsupported",
@@ -288,6 +372,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|has model type `(?P<type>[^`]{1,80})` but Transformers does not recognize",
         "this vLLM does not know the model's architecture",
         "use a newer image (vllm_image) or another vllm_model",
+        versions="vLLM 0.10.1.1, 0.32, transformers",
+        known="seen",
     ),
     # --- Hugging Face ------------------------------------------------------------------------------------------
     Signature(
@@ -297,6 +383,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"Access to model (?P<repo>\S+) is restricted\. You must (?:have access|be authenticated)",
         "the model {repo} is gated and no valid token was sent",
         "accept the licence on the model's page and set vllm_hf_token",
+        versions="huggingface_hub",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     Signature(
         "hf_gated_denied",
@@ -306,6 +395,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|You are trying to access a gated repo",
         "the model is gated and the token's account has no access to it",
         "accept the licence on the model's page with the account of vllm_hf_token, and check the token's scopes",
+        versions="huggingface_hub",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     Signature(
         "hf_bad_token",
@@ -314,6 +406,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"Invalid credentials in Authorization header|Invalid username or password|Invalid user token",
         "the hub refuses the token (a wrong or revoked token breaks public models too)",
         "replace vllm_hf_token, or leave it empty for public models",
+        versions="huggingface_hub",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     Signature(
         "hf_revision",
@@ -322,6 +417,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"Revision Not Found for url|RevisionNotFoundError|is not a valid git identifier",
         "the hub has no such revision of the model",
         "correct revision in vllm_extra_args",
+        versions="huggingface_hub",
+        known="seen",
     ),
     Signature(
         "hf_repo_not_found",
@@ -331,6 +428,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|RepositoryNotFoundError",
         "the hub has no such model, or it is private and the token may not see it",
         "correct the id of the model (vllm_model, vllm_models), or set vllm_hf_token",
+        versions="huggingface_hub",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     Signature(
         "hf_rate_limit",
@@ -339,6 +439,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"429 (?:Client Error|Too Many Requests)",
         "the hub refuses more requests from this address for now",
         "set vllm_hf_token and deploy again later; files that are there are not loaded again",
+        versions="huggingface_hub",
+        known="report",
+        guide=DOWNLOAD,
     ),
     Signature(
         "hf_offline_missing",
@@ -352,6 +455,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"outgoing traffic has been disabled|OfflineModeIsEnabled|offline mode is enabled|IncompleteSnapshotError",
         "offline mode is on and the cache lacks files of the model",
         "deploy once with vllm_hf_offline: false, or fill vllm_hf_cache from a host that has the model",
+        versions="huggingface_hub",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     Signature(
         "hf_network",
@@ -373,6 +479,9 @@ SIGNATURES: tuple[Signature, ...] = (
         "the container cannot reach the hub",
         "check name resolution, proxy and firewall of the host; vllm_hf_endpoint names a mirror; with the model in"
         " vllm_hf_cache set vllm_hf_offline: true",
+        versions="huggingface_hub",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     Signature(
         "disk_full",
@@ -381,6 +490,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"\[Errno 28\] No space left on device|os error 28\b",
         "the disk of the host is full",
         "free space under vllm_hf_cache or vllm_home; playbooks/clean.yml removes dead partial downloads",
+        versions="any",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     Signature(
         "permission",
@@ -389,6 +501,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"PermissionError: \[Errno 13\] Permission denied: '(?P<path>[^']{1,400})'",
         "the container may not write to {path}",
         "give the folder to the user of the container (hf_cache_owner, hf_cache_group, hf_cache_mode)",
+        versions="any",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     Signature(
         "dl_consistency",
@@ -397,6 +512,33 @@ SIGNATURES: tuple[Signature, ...] = (
         r"Consistency check failed: file should be of size (?P<wanted>\d+) but has size (?P<have>\d+)",
         "a download was cut short ({have} of {wanted} bytes)",
         "run playbooks/clean.yml and deploy again",
+        versions="huggingface_hub",
+        known="source",
+        guide=DOWNLOAD,
+    ),
+    Signature(
+        "hub_retry",
+        "hint",
+        ("[retry ",),
+        r"Retrying in \d{1,6}(?:\.\d{1,6})?s \[Retry (?P<number>\d{1,6})/(?P<of>\d{1,6})\]",
+        "the hub does not answer, the client asks again (try {number} of {of})",
+        "check name resolution, proxy and firewall of the host; vllm_hf_endpoint names a mirror; with the model in"
+        " vllm_hf_cache set vllm_hf_offline: true",
+        versions="huggingface_hub",
+        known="seen",
+        guide=DOWNLOAD,
+    ),
+    Signature(
+        "hf_silent",
+        "retry",
+        ("error while downloading from",),
+        r"Error while downloading from (?P<url>\S{1,300}): (?P<reason>.{1,120})",
+        "the hub stops sending in the middle of a file ({reason})",
+        "check proxy, firewall and line between the host and the hub; vllm_hf_endpoint names a mirror; what is there is"
+        " not downloaded again",
+        versions="huggingface_hub",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     Signature(
         "lock_wait",
@@ -405,6 +547,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"Still waiting to acquire lock on (?P<path>\S+)",
         "another process holds the download lock {path}",
         "see who holds it with `lslocks`; do not delete the lock file",
+        versions="huggingface_hub",
+        known="source",
+        guide=DOWNLOAD,
     ),
     # --- files of the model ------------------------------------------------------------------------------------
     Signature(
@@ -416,6 +561,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|InvalidHeader\w*)",
         "a weight file is cut short, empty or no safetensors file ({detail})",
         "remove that file of the model from vllm_hf_cache (link and blob) and deploy again",
+        versions="safetensors",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     Signature(
         "weights_missing_shard",
@@ -424,6 +572,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"Weight files referenced in index but missing: (?P<files>\{[^}]{1,300}\}?)",
         "weight files are missing: {files}",
         "deploy again with vllm_hf_offline: false, so that they are downloaded",
+        versions="vLLM 0.32",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     Signature(
         "weights_missing",
@@ -433,6 +584,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|Following weights were not initialized from checkpoint",
         "the model's folder holds no weights, or not all",
         "deploy again with vllm_hf_offline: false, so that they are downloaded",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     Signature(
         "dangling_symlink",
@@ -441,6 +595,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"FileNotFoundError: \[Errno 2\] No such file or directory: '(?P<path>[^']{1,400}\.(?:safetensors|json|bin))'",
         "the model's folder names {path}, and the file behind it is gone",
         "remove that link from vllm_hf_cache and deploy again, so that the file is downloaded",
+        versions="any",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     Signature(
         "config_corrupt",
@@ -449,6 +606,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"It looks like the config file at '(?P<path>[^']{1,400})' is not a valid JSON file",
         "{path} is empty or damaged",
         "remove that file of the model from vllm_hf_cache (link and blob) and deploy again",
+        versions="transformers",
+        known="seen",
+        guide=DOWNLOAD,
     ),
     # --- kernels -----------------------------------------------------------------------------------------------
     Signature(
@@ -458,6 +618,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"ptxas fatal\s{0,4}:\s{0,4}Value '(?P<arch>sm_121a?)' is not defined for option 'gpu-name'",
         "the compiler that Triton brings in this image does not know the GB10 ({arch})",
         "set TRITON_PTXAS_PATH: /usr/local/cuda/bin/ptxas in vllm_extra_env, or use a newer image (vllm_image)",
+        versions="Triton",
+        known="report",
     ),
     Signature(
         "cutlass_not_compiled",
@@ -467,6 +629,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r" (?P<capability>\d+)",
         "this image has no FP8 kernel for the GPU (capability {capability})",
         "use an image built for the GB10 (vllm_image)",
+        versions="vLLM's kernels",
+        known="source",
+        guide=FP8,
     ),
     Signature(
         "cutlass_internal",
@@ -475,6 +640,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"RuntimeError: Error Internal|cutlass(?: error:|_scaled_mm|_gemm_caller).{0,400}?Error Internal",
         "the FP8 kernel of this image was built for another Blackwell GPU and does not run on the GB10",
         "use an image built for the GB10 (vllm_image); the model is not the problem",
+        versions="CUTLASS in vLLM",
+        known="report",
+        guide=FP8,
     ),
     Signature(
         "no_kernel_image",
@@ -484,6 +652,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|PTX was compiled with an unsupported toolchain",
         "this image was not built for the GPU",
         "use an image built for the GB10 with CUDA 13 (vllm_image)",
+        versions="driver, CUDA, PyTorch",
+        known="report",
+        guide=FP8,
     ),
     Signature(
         "illegal_access",
@@ -492,6 +663,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"CUDA error: an illegal memory access was encountered|CUDA error: unspecified launch failure",
         "a GPU kernel crashed",
         "look for Xid lines in `dmesg`; try enforce_eager: true in vllm_extra_args, then a newer image or driver",
+        versions="driver, CUDA, PyTorch",
+        known="report",
     ),
     Signature(
         "nccl",
@@ -500,6 +673,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"NCCL error(?: in)?:|ncclSystemError|ncclUnhandledCudaError",
         "the GPUs cannot talk to each other (NCCL)",
         "keep vllm_ipc: host, set NCCL_DEBUG: INFO in vllm_extra_env and look at the lines before",
+        versions="driver, CUDA, PyTorch",
+        known="report",
     ),
     # --- start-up ----------------------------------------------------------------------------------------------
     Signature(
@@ -509,6 +684,9 @@ SIGNATURES: tuple[Signature, ...] = (
         r"Timed out waiting for (?:new )?engines?(?: core processes)? to ?(?:send ?initial message|start)",
         "the engine took longer to start than vLLM waits for it",
         "let the download finish first, or raise VLLM_ENGINE_READY_TIMEOUT_S in vllm_extra_env",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="source",
+        guide=DOWNLOAD,
     ),
     Signature(
         "bad_flag",
@@ -518,6 +696,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"(?P<detail>(?:unrecognized arguments|argument [^:]{1,80}|the following arguments).{0,300})",
         "this vLLM does not accept an option: {detail}",
         "correct it in vllm_extra_args or the profile; `null` drops an option of the profile",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="seen",
     ),
     Signature(
         "config_rejected",
@@ -526,6 +706,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"^\s*Value error, (?P<detail>.{1,300}?)(?: \[type=|$)",
         "vLLM refuses its options: {detail}",
         "correct vllm_extra_args, vllm_extra_env or the profile",
+        versions="vLLM 0.32",
+        known="seen",
     ),
     # --- wrappers: the cause is in another line ----------------------------------------------------------------
     Signature(
@@ -535,6 +717,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"(?:Worker|Engine core) proc (?P<process>\S+) died unexpectedly",
         "a process of vLLM ({process}) was killed",
         "look for `out of memory` in `dmesg`; lower vllm_gpu_memory_utilization",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="seen",
     ),
     Signature(
         "engine_dead",
@@ -543,6 +727,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"EngineDeadError|EngineCore encountered a(?:n issue| fatal error)|engine core exited unexpectedly",
         "the engine died after the start",
         "look at the lines before in `docker logs`, and for `out of memory` in `dmesg`",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="seen",
     ),
     Signature(
         "engine_init_generic",
@@ -557,22 +743,56 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|WorkerProc (?:failed to start|initialization failed)",
         "the engine did not start, with an error that this collection does not know",
         "look at the lines before in `docker logs`",
+        versions="vLLM 0.10.1.1, 0.32",
+        known="seen",
     ),
 )
 
-# Lines that look like a failure and are none: announced retries, and what a server logs about a request of a client.
-HARMLESS: tuple[str, ...] = ("thrown while requesting", "retrying in ", ", retrying ", "error with model error=")
+HARMLESS: tuple[Harmless, ...] = (
+    Harmless(
+        "capability_121",
+        ("of cuda capability 12.1", "maximum cuda capability supported"),
+        "PyTorch lists the GB10 (12.1) as newer than what it was built for (12.0); code for 12.0 runs on it",
+        CAPABILITY,
+    ),
+    Harmless(
+        "free_memory_info",
+        ("replace gpu_memory_utilization config with",),
+        "an INFO line of a healthy start: it says how much memory was free, and begins like the error",
+    ),
+    Harmless(
+        "nvrm",
+        ("nvrm:",),
+        "the kernel's driver reports allocations that it retried; seen on healthy starts",
+    ),
+    Harmless("deprecation", ("futurewarning", "deprecationwarning"), "a library announces a change of its own"),
+    Harmless("ulimit", ("found ulimit of",), "vLLM would like more open files than the host grants"),
+    Harmless(
+        "disk_warning",
+        ("not enough free disk space to download the file",),
+        "a warning before a download; if the disk gets full in fact, an error follows",
+    ),
+    Harmless(
+        "hub_not_yet",
+        ("thrown while requesting", "retrying in ", ", retrying "),
+        "the hub did not answer and is asked again; only the last refusal ends the start",
+    ),
+    Harmless("client_error", ("error with model error=",), "a client sent a request that the server refused"),
+)
 
 CONDITIONS: tuple[Condition, ...] = (
     Condition("docker_missing", "Docker is not installed", "run playbooks/prepare.yml"),
     Condition("docker_error", "Docker cannot say how the container is", "see `journalctl -u docker` on the host"),
     Condition("start_error", "Docker did not start the container", "see `docker inspect` and the unit's journal"),
     Condition("unit_failed", "the systemd unit could not start the container", "see `journalctl -u UNIT` on the host"),
-    Condition("oom_killed", "the kernel killed the container: out of memory", "lower vllm_gpu_memory_utilization"),
+    Condition(
+        "oom_killed", "the kernel killed the container: out of memory", "lower vllm_gpu_memory_utilization", MEMORY
+    ),
     Condition(
         "killed",
         "the server was killed (exit code 137): by the kernel for lack of memory, or by hand",
         "look for `out of memory` in `dmesg`; if it is there, lower vllm_gpu_memory_utilization",
+        MEMORY,
     ),
     Condition(
         "stopped",
@@ -630,6 +850,17 @@ CONDITIONS: tuple[Condition, ...] = (
         "stuck",
         "neither the log nor the downloaded bytes moved",
         "look at `docker logs` and `docker top`; raise vllm_stall_timeout if it only needs more time",
+        DOWNLOAD,
+    ),
+    Condition(
+        "phase_timeout",
+        "a phase of the start took longer than it may",
+        "raise its limit in vllm_phase_timeouts, or look at `docker logs` for what takes so long",
+    ),
+    Condition(
+        "other_release",
+        "the host serves, but not the model that the inventory wants",
+        "bring the wanted one into service with playbooks/deploy.yml; if it was rolled back, that run says why",
     ),
     Condition(
         "timeout",

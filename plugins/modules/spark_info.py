@@ -9,8 +9,8 @@ module: spark_info
 short_description: Reads everything about a DGX Spark in one call
 version_added: "0.1.0"
 description:
-  - Reads the operating system, GPU, memory, Docker, NVIDIA container toolkit, packages and network ports, and judges
-    whether the GPU is throttled.
+  - Reads the operating system, GPU, firmware, memory, Docker, NVIDIA container toolkit, packages and network ports, and
+    judges whether the GPU is throttled and whether memory is low.
   - A tool that is missing, broken or hung gives V(null) and, where there is one, a line that says why. The module never
     fails because of it, so it can be used on a host where nothing is installed yet.
   - Works without root, but then it cannot see which process listens on O(port), and Docker may refuse to answer.
@@ -38,6 +38,8 @@ options:
 notes:
   - The figures of the throttle verdict come from measurements that owners of the machine published. A healthy GB10 runs
     its SMs at 2400 MHz and more under load, one in the degraded power state stays between 500 and 850 MHz.
+  - A Spark that gives vLLM 90 % of its memory was measured to keep 4 GiB available, and earlyoom, as the role
+    P(dgxspark.vllm.spark_host#role) sets it up, ends vLLM below 2 GiB. Below 3 GiB memory is called low.
   - Each command gets 5 seconds.
 """
 
@@ -108,6 +110,19 @@ spark:
       sample:
         {total_bytes: 130663886848, free_bytes: 115964116992, available_bytes: 124555051008,
          page_cache_bytes: 8805023744, swap_total_bytes: 17179865088, swap_free_bytes: 17179865088}
+    low_memory:
+      description: Whether less than 3 GiB of memory are available, V(null) when it cannot be read.
+      type: dict
+      returned: always
+      sample: {low: false, reason: "116.0 GiB available, at least 3 GiB expected"}
+    firmware:
+      description:
+        - Versions that should be the same on every host of a fleet. What is not known is left out.
+        - C(dgx_os) is the release after the last update over the air, C(bios) the UEFI, C(vbios) that of the GPU,
+          C(connectx7) that of the network adapter. An adapter of another kind has the name of its type.
+      type: dict
+      returned: always
+      sample: {dgx_os: 7.3.1, bios: 5.36_0ACUM018, vbios: 9A.0B.2D.00.00, connectx7: 28.45.4028}
     docker:
       description:
         - Docker, V(null) without the C(docker) command.
@@ -206,6 +221,14 @@ class Host:
         gpu = _spark.parse_gpu(csv, self.run(command)[1])
         return gpu, None if gpu else "nvidia-smi gave an answer that cannot be read"
 
+    def vbios(self) -> str:
+        """Asked apart: a driver that does not know one field answers none of them."""
+        command = self.module.get_bin_path("nvidia-smi")
+        if command is None:
+            return ""
+        good, csv, _error = self.run(command, "--query-gpu=vbios_version", "--format=csv,noheader")
+        return csv if good else ""
+
     def docker(self) -> _spark.Facts | None:
         command = self.module.get_bin_path("docker")
         if command is None:
@@ -257,6 +280,7 @@ def read_host(module: AnsibleModule) -> _spark.Facts:
     gpu, gpu_error = host.gpu()
     system = _spark.parse_os(_spark.read_text("/etc/os-release"), _spark.read_text("/etc/dgx-release"), uname.release)
     is_spark, reasons = _spark.spark_verdict(gpu, system["dgx_release"])
+    memory = _spark.parse_meminfo(_spark.read_text("/proc/meminfo") or "")
     docker = host.docker()
     daemon_json, daemon_json_error = _spark.parse_daemon_json(_spark.read_text("/etc/docker/daemon.json"))
     return {
@@ -268,7 +292,14 @@ def read_host(module: AnsibleModule) -> _spark.Facts:
         "reasons": reasons,
         "gpu": gpu,
         "gpu_error": gpu_error,
-        "memory": _spark.parse_meminfo(_spark.read_text("/proc/meminfo") or ""),
+        "memory": memory,
+        "low_memory": _spark.low_memory_verdict(memory),
+        "firmware": _spark.firmware_versions(
+            _spark.read_text("/sys/class/dmi/id/bios_version"),
+            host.vbios() if gpu else "",
+            _spark.read_adapters(),
+            system["dgx_release"],
+        ),
         "docker": docker,
         "toolkit": host.toolkit(),
         "daemon_json": daemon_json,

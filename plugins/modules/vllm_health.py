@@ -23,7 +23,11 @@ options:
     type: str
     required: true
   service:
-    description: Name of the systemd unit that runs the container, to see its restarts and why it could not start.
+    description:
+      - Name of the service, which is the systemd unit that runs the container, with or without C(.service). Its
+        restarts are seen, and why it could not start.
+      - If O(container) is not there and another container of this service runs (label C(dgxspark.vllm.service)), for
+        example after a roll back to another model, that one is judged.
     type: str
   url:
     description: Address of the server as the host sees it.
@@ -59,6 +63,12 @@ options:
     description: Longest time, in seconds, for that token.
     type: int
     default: 30
+  sample_seconds:
+    description:
+      - Read the metrics twice, so many seconds apart, for the tokens per second in RV(metrics). With V(0) there are
+        none.
+    type: float
+    default: 0.0
   wait:
     description:
       - Wait until the server is ready, print the progress, and fail as soon as it cannot become ready.
@@ -70,8 +80,16 @@ options:
     description: With O(wait), the longest time in seconds. The time of a download that moves does not count.
     type: int
     default: 3600
+  phase_timeouts:
+    description:
+      - With O(wait), the longest time in seconds for single phases, as a dictionary from RV(phase) to seconds, merged
+        over the defaults C(container) 900, C(load) 2700, C(compile) 1800, C(kv_cache) 600, C(capture) 900,
+        C(server) 300.
+      - A download has no limit while it moves.
+    type: dict
+    default: {}
   stall_timeout:
-    description: With O(wait), fail when neither the log nor the download moved for so many seconds.
+    description: A loading server is V(stuck) when neither its log nor the download moved for so many seconds.
     type: int
     default: 900
   poll_interval:
@@ -92,6 +110,8 @@ attributes:
     support: full
     details: Changes nothing at all.
 notes:
+  - When the task fails, the result holds only RV(verdict), RV(phase), RV(cause), RV(last_line), RV(seconds) and
+    RV(msg), because Ansible prints all of it.
   - Talks to Docker, so it needs root or a user who may.
   - Bytes of a download are blocks that the files really take on the disk, at most their length.
 author:
@@ -131,7 +151,7 @@ verdict:
     - V(loading) - the server starts, see RV(phase).
     - V(degraded) - the server answers and is not usable, see RV(cause).
     - V(failed) - the start failed or the server died, see RV(cause).
-    - V(stuck) - with O(wait), nothing moved for O(stall_timeout).
+    - V(stuck) - it should be loading, and nothing moved for O(stall_timeout).
     - V(absent) - there is no such container.
   returned: always
   type: str
@@ -196,11 +216,28 @@ cause:
     evidence:
       description: The line that shows it, without secrets.
       type: str
+    link:
+      description: Where this collection's documentation says more.
+      type: str
+    change:
+      description:
+        - Variables of the role vllm, and the values with which the start should succeed, computed from the log. Empty
+          where none can be computed. See C(vllm_auto_remedy).
+      type: dict
   sample:
     id: max_len_gt_model
     meaning: vllm_max_model_len 999999 is more than the 40960 tokens that the model was trained for
     remedy: set vllm_max_model_len to 40960 or less, or configure YaRN with hf_overrides in vllm_extra_args
     evidence: User-specified max_model_len (999999) is greater than the derived max_model_len
+    link: docs/troubleshooting.md#max_len_gt_model
+    change: {}
+idle_seconds:
+  description:
+    - For how long, in seconds, neither the log nor the download of a loading server has moved.
+    - V(null) if it is not loading.
+  returned: always
+  type: float
+  sample: 1.5
 previous_cause:
   description: Why the start before this one failed, if the server was restarted and is not ready yet. As RV(cause).
   returned: always
@@ -280,6 +317,12 @@ metrics:
     generation_tokens:
       description: Tokens generated.
       type: int
+    prompt_tokens_per_second:
+      description: Tokens read per second, with O(sample_seconds).
+      type: float
+    generation_tokens_per_second:
+      description: Tokens generated per second, with O(sample_seconds).
+      type: float
     prefix_cache_queries:
       description: Tokens looked up in the prefix cache.
       type: int
@@ -328,6 +371,9 @@ container:
     labels:
       description: Labels.
       type: dict
+    published:
+      description: Address and port at which the host reaches the server. V(null) if no port is published.
+      type: str
   sample: {"name": "vllm-qwen3-8b-fp8", "status": "running", "exit_code": 0}
 service:
   description: State of the systemd unit. V(null) if none was asked for or there is none.
@@ -374,6 +420,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import (
     Container,
     Unit,
+    epoch,
     log_since,
     parse_inspect,
     parse_unit,
@@ -390,6 +437,8 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._health import (
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_bytes import cached_bytes
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import (
     Answer,
+    Metrics,
+    add_rates,
     dotenv_value,
     error_message,
     parse_completion,
@@ -414,6 +463,7 @@ class Look:
         self.options: dict[str, t.Any] = module.params
         self.docker: str | None = module.get_bin_path("docker")
         self.key = self.read_key()
+        self.url: str = module.params["url"].rstrip("/")
 
     def read_key(self) -> str | None:
         path = self.options["env_file"]
@@ -436,14 +486,23 @@ class Look:
         options = self.options
         seen = Observation(
             now=time.time(),
-            wanted=Wanted(options["model"], options["max_model_len"], options["expected_bytes"], options["canary"]),
+            wanted=Wanted(
+                options["model"],
+                options["max_model_len"],
+                options["expected_bytes"],
+                options["canary"],
+                options["stall_timeout"],
+            ),
         )
         if self.docker is None:
             seen.docker_missing = True
             return seen
-        seen.container, seen.docker_error = self.inspect(self.docker)
+        seen.container, seen.docker_error = self.inspect(self.docker, options["container"])
         if seen.docker_error:
             return seen
+        if seen.container is None and options["service"]:
+            seen.container = self.other(self.docker, options["service"])
+            seen.is_wanted = seen.container is None
         if options["service"]:
             seen.unit = self.unit(options["service"])
             if seen.unit and seen.unit.started_monotonic:
@@ -453,7 +512,9 @@ class Look:
         if seen.container is not None:
             seen.log = self.log(self.docker, seen.container)
             if seen.container.status == "running":
-                seen.api = self.ask()
+                seen.api = self.ask(seen)
+                if seen.api.health is None:
+                    seen.last_log = self.last_log(self.docker, seen.container)
             restarts = seen.container.restarts + (seen.unit.restarts if seen.unit else 0)
             if restarts and judge(seen).verdict not in ("ready", "degraded"):
                 seen.previous = self.previous_log(self.docker, seen.container)
@@ -461,12 +522,20 @@ class Look:
             seen.cached = cached_bytes(options["cache_path"], options["cache_repo"])
         return seen
 
-    def inspect(self, docker: str) -> tuple[Container | None, str]:
-        rc, out, err = self.run([docker, "inspect", "--type", "container", "--", self.options["container"]])
+    def inspect(self, docker: str, name: str) -> tuple[Container | None, str]:
+        rc, out, err = self.run([docker, "inspect", "--type", "container", "--", name])
         if rc == 0:
             return parse_inspect(out), ""
         missing = "no such container" in err.lower() or "no such object" in err.lower()
         return None, "" if missing else err.strip() or f"docker inspect ended with {rc}"
+
+    def other(self, docker: str, service: str) -> Container | None:
+        """The running container of this service that has another name: another release of it."""
+        label = (
+            f"label=dgxspark.vllm.service={service[: -len('.service')] if service.endswith('.service') else service}"
+        )
+        names = self.run([docker, "ps", "--filter", label, "--format", "{{.Names}}"])[1].split()
+        return self.inspect(docker, names[0])[0] if names else None
 
     def unit(self, service: str) -> Unit | None:
         systemctl = self.module.get_bin_path("systemctl")
@@ -492,6 +561,12 @@ class Look:
             text += "\n" + self.logs(docker, container, ["--since", since, "--tail", "5000"], f"tail -c {LOG_TAIL}")
         return parse(text)
 
+    def last_log(self, docker: str, container: Container) -> float | None:
+        """When this start wrote its last line; when it began, if it wrote none."""
+        options = ["--timestamps", "--since", log_since(container), "--tail", "1"]
+        line = self.logs(docker, container, options, "tail -n 1")
+        return epoch(line.split(" ", 1)[0] if line else container.started_at)
+
     def previous_log(self, docker: str, container: Container) -> LogState | None:
         text = self.logs(docker, container, ["--until", log_since(container), "--tail", "2000"], f"tail -c {LOG_TAIL}")
         return parse(text) if text.strip() else None
@@ -501,7 +576,10 @@ class Look:
         command = shlex.join(["timeout", str(COMMAND_TIMEOUT), docker, "logs", *options, container.id])
         return mask(plain(self.module.run_command(f"{command} 2>&1 | {bound}", use_unsafe_shell=True)[1]), self.key)
 
-    def ask(self) -> Api:
+    def ask(self, seen: Observation) -> Api:
+        if not seen.is_wanted and seen.container and seen.container.published:
+            self.url = f"http://{seen.container.published}"
+        wanted = self.options["model"] if seen.is_wanted else None
         answer = self.get("/health")
         api = Api(health=answer.status, error=answer.error)
         if answer.status != 200:
@@ -510,17 +588,29 @@ class Look:
         api.models_status = models.status
         api.models = parse_models(models.body) if models.status == 200 else []
         api.version = parse_version(self.get("/version").body)
-        names = [model.id for model in api.models if self.options["model"] in (None, model.id)]
+        names = [model.id for model in api.models if wanted in (None, model.id)]
         if self.options["canary"] and names:
             api.completion, api.completion_error = self.generate(names[0])
-        api.metrics = parse_metrics(self.get("/metrics").body)
+        api.metrics = self.metrics()
         return api
 
+    def metrics(self) -> Metrics | None:
+        """/metrics, twice if rates are wanted."""
+        pause, begin = self.options["sample_seconds"], time.monotonic()
+        first = parse_metrics(self.get("/metrics").body)
+        if first is None or pause <= 0:
+            return first
+        time.sleep(pause)
+        last = parse_metrics(self.get("/metrics").body)
+        if last is not None:
+            add_rates(first, last, time.monotonic() - begin)
+        return last
+
     def get(self, path: str) -> Answer:
-        return request(self.options["url"].rstrip("/") + path, HTTP_TIMEOUT, self.key)
+        return request(self.url + path, HTTP_TIMEOUT, self.key)
 
     def generate(self, model: str) -> tuple[Completion | None, str | None]:
-        url = self.options["url"].rstrip("/") + "/v1/completions"
+        url = f"{self.url}/v1/completions"
         data = {"model": model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
         begin = time.monotonic()
         answer = request(url, self.options["canary_timeout"], self.key, data)

@@ -9,6 +9,8 @@ import ipaddress
 import re
 import typing as t
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._health import PHASE_TIMEOUTS
+
 from ._catalogue import Catalogue, hint, show
 from ._checked import Checked, integer
 from ._rules import Lines, at_least, folder, holds_secret, matches, url
@@ -164,6 +166,19 @@ def _limits(checked: Checked) -> Lines:
         yield f"vllm_memory_reserve_gib: {show(checked['vllm_memory_reserve_gib'])} is not allowed; use 0 to 100 GiB"
     yield from at_least(checked, "vllm_start_timeout", 60, "seconds")
     yield from at_least(checked, "vllm_stall_timeout", 30, "seconds")
+    for phase, seconds in (checked["vllm_phase_timeouts"] if checked.ok("vllm_phase_timeouts") else {}).items():
+        at = f"vllm_phase_timeouts.{phase}"
+        if phase not in PHASE_TIMEOUTS:
+            yield f"{at}: unknown phase; {hint(str(phase), PHASE_TIMEOUTS)}"
+        elif not _is_time(seconds):
+            yield f"{at}: {show(seconds)} is not allowed; use whole seconds, at least 1"
+
+
+def _is_time(value: t.Any) -> bool:
+    try:
+        return integer(value) >= 1
+    except ValueError:
+        return False
 
 
 def _is_limit(value: t.Any) -> bool:

@@ -188,6 +188,62 @@ TABLE: dict[str, tuple[Observation, str, str | None, str | None]] = {
         "container",
         None,
     ),
+    "quiet, but not for long": (
+        seen(container=container(), api=RESET, last_log=1000.0, wanted=Wanted(stall_timeout=101)),
+        "loading",
+        "container",
+        None,
+    ),
+    # --- stuck
+    "silent for too long": (
+        seen(container=container(), api=RESET, last_log=1000.0, wanted=Wanted(stall_timeout=100)),
+        "stuck",
+        "container",
+        "stuck",
+    ),
+    "silent for too long, and it said why": (
+        seen(
+            container=container(),
+            api=RESET,
+            last_log=1000.0,
+            log=parse("Still waiting to acquire lock on /x.lock"),
+            wanted=Wanted(stall_timeout=100),
+        ),
+        "stuck",
+        "container",
+        "lock_wait",
+    ),
+    "silent, but it downloads": (
+        seen(
+            container=container(),
+            api=RESET,
+            last_log=1000.0,
+            cached=CachedBytes(5, newest_partial=1090),
+            wanted=Wanted(stall_timeout=100),
+        ),
+        "loading",
+        "download",
+        None,
+    ),
+    # --- another release of the service
+    "another model, after a roll back": (
+        seen(container=container(), is_wanted=False, api=api(models=[Model("old", 4096)])),
+        "degraded",
+        "server",
+        "other_release",
+    ),
+    "another model that is frozen": (
+        seen(container=container(), is_wanted=False, api=api(completion=None, completion_error="timeout")),
+        "degraded",
+        "server",
+        "canary_timeout",
+    ),
+    "another model that loads": (
+        seen(container=container(), is_wanted=False, api=RESET),
+        "loading",
+        "container",
+        None,
+    ),
     # --- ready, degraded
     "ready": (seen(container=container(), api=HEALTHY, log=SERVING), "ready", "ready", None),
     "ready, nothing asked": (
@@ -408,6 +464,20 @@ def test_attempt_before_is_explained() -> None:
     found = result(seen(container=container(), api=RESET, previous=log("maxlen.log")))
     assert found["verdict"] == "loading"
     assert found["previous_cause"]["id"] == "max_len_gt_model"
+
+
+@pytest.mark.parametrize(
+    ("previous", "cause"),
+    [
+        (log("startup_ok.log"), "stopped"),
+        (log("kill.log"), "engine_dead"),
+        (SERVING, "exited_after_ready"),
+        (parse("bye"), "exited"),
+    ],
+)
+def test_attempt_before_that_ended_without_a_known_line(previous: t.Any, cause: str) -> None:
+    found = result(seen(container=container(), api=RESET, previous=previous))
+    assert found["previous_cause"]["id"] == cause
 
 
 def test_secrets_do_not_show() -> None:

@@ -21,7 +21,7 @@ def state(phase: str | None, **values: t.Any) -> dict[str, t.Any]:
             "capture_seconds",
         )
     )
-    top = dict.fromkeys(("kv_cache_tokens", "max_concurrency", "max_model_len", "completion"))
+    top = dict.fromkeys(("kv_cache_tokens", "max_concurrency", "max_model_len", "completion", "hint"))
     for name, value in values.items():
         (progress if name in progress else top)[name] = value
     return {"phase": phase, "progress": progress, **top}
@@ -59,6 +59,21 @@ def test_rate_looks_at_the_last_half_minute() -> None:
     assert rate.per_second == 0
     rate.add(95, 3)  # removed and begun again
     assert rate.per_second is None
+
+
+def padded(line: str) -> str:
+    """The phases stand in a column."""
+    phase, rest = line.split(" | ", 1)
+    return f"spark01 | {phase:<9} | {rest}"
+
+
+def test_what_it_waits_for_is_shown_at_once_and_then_now_and_again() -> None:
+    progress = Progress("spark01", 0)
+    progress.lines(state("container"), 0)
+    waits = {"meaning": "the hub does not answer, the client asks again (try 1 of 5)"}
+    assert progress.lines(state("container", hint=waits), 2) == [padded(f"container | {waits['meaning']}")]
+    assert progress.lines(state("container", hint=waits), 4) == []
+    assert progress.lines(state("container", hint=waits), 14) == [padded(f"container | {waits['meaning']} | 14 s")]
 
 
 def test_story_of_a_start() -> None:
@@ -101,28 +116,31 @@ def test_story_of_a_start() -> None:
         ),
     ]
     for now, look, lines in looks:
-        assert progress.lines(look, now) == [f"spark01 | {line}" for line in lines], now
+        assert progress.lines(look, now) == [padded(line) for line in lines], now
 
 
 def test_quick_start_shows_its_milestones_at_the_end() -> None:
     progress = Progress("spark01", 0)
     progress.lines(state("container"), 0)
     done = state("ready", shards_done=1, shards_total=1, kv_cache_tokens=2_097_152)
-    assert progress.lines(done, 30) == ["spark01 | load | shards 1/1 | 100 %", "spark01 | kv_cache | 2,097,152 tokens"]
+    assert progress.lines(done, 30) == [
+        padded("load | shards 1/1 | 100 %"),
+        padded("kv_cache | 2,097,152 tokens"),
+    ]
     assert progress.lines(done, 60) == []
 
 
 def test_download_of_unknown_size() -> None:
     progress = Progress("spark01", 0)
     progress.lines(state("download", bytes=0), 0)
-    assert progress.lines(state("download", bytes=20_000_000), 10) == ["spark01 | download | 20 MB | 2 MB/s"]
+    assert progress.lines(state("download", bytes=20_000_000), 10) == [padded("download | 20 MB | 2 MB/s")]
 
 
 def test_ready() -> None:
     progress = Progress("spark01", 0)
     done = state("ready", completion={"text": " I", "tokens": 1, "seconds": 0.31})
-    assert progress.ready(done, 81.2) == "spark01 | ready | 81 s | 1 token in 0.3 s"
-    assert progress.ready(state("ready"), 81.2) == "spark01 | ready | 81 s"
+    assert progress.ready(done, 81.2) == "spark01 | ready     | 81 s | 1 token in 0.3 s"
+    assert progress.ready(state("ready"), 81.2) == "spark01 | ready     | 81 s"
 
 
 def test_no_line_without_a_phase() -> None:

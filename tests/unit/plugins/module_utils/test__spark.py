@@ -111,6 +111,59 @@ def test_throttle_without_gpu() -> None:
     assert _spark.throttle_verdict(None)["throttled"] is None
 
 
+def test_memory_of_an_idle_spark_is_not_low() -> None:
+    verdict = _spark.low_memory_verdict(_spark.parse_meminfo(fixture("meminfo")))
+    assert verdict == {"low": False, "reason": "116.0 GiB available, at least 3 GiB expected"}
+
+
+@pytest.mark.parametrize(("kib", "low"), [(3 * 1024**2, False), (3 * 1024**2 - 1, True), (0, True)])
+def test_low_memory_limit(kib: int, low: bool) -> None:
+    meminfo = f"MemTotal:       127601452 kB\nMemAvailable:   {kib} kB\n"
+    assert _spark.low_memory_verdict(_spark.parse_meminfo(meminfo))["low"] is low
+
+
+def test_memory_that_cannot_be_read_is_not_low() -> None:
+    assert _spark.low_memory_verdict(_spark.parse_meminfo(""))["low"] is None
+
+
+def test_firmware_of_a_spark() -> None:
+    dgx = _spark.parse_os(None, fixture("dgx-release"), "")["dgx_release"]
+    adapters = [("MT4129", "28.45.4028")] * 4
+    assert _spark.firmware_versions("5.36_0ACUM018\n", "9A.0B.2D.00.00\n", adapters, dgx) == {
+        "dgx_os": "7.5.0",
+        "bios": "5.36_0ACUM018",
+        "vbios": "9A.0B.2D.00.00",
+        "connectx7": "28.45.4028",
+    }
+
+
+def test_firmware_without_an_update_over_the_air() -> None:
+    assert _spark.firmware_versions(None, "", [], {"swbuild_version": "7.2.3"}) == {"dgx_os": "7.2.3"}
+
+
+@pytest.mark.parametrize("vbios", ["", "\n", "[N/A]\n", "[Unknown Error]"])
+def test_firmware_that_is_not_known_is_left_out(vbios: str) -> None:
+    assert _spark.firmware_versions(None, vbios, [], None) == {}
+
+
+def test_firmware_of_adapters_that_differ() -> None:
+    adapters = [("MT4129", "28.45.4028"), ("MT4129", "28.40.1000"), ("MT4125", "22.1")]
+    assert _spark.firmware_versions(None, "", adapters, None) == {
+        "connectx7": "28.40.1000, 28.45.4028",
+        "mt4125": "22.1",
+    }
+
+
+def test_adapters(tmp_path: Path) -> None:
+    for name in ("rocep1s0f0", "roceP2p1s0f0", "broken"):
+        (tmp_path / name).mkdir()
+    for name in ("rocep1s0f0", "roceP2p1s0f0"):
+        (tmp_path / name / "hca_type").write_text("MT4129\n")
+        (tmp_path / name / "fw_ver").write_text("28.45.4028\n")
+    assert _spark.read_adapters(str(tmp_path)) == [("MT4129", "28.45.4028")] * 2
+    assert _spark.read_adapters(str(tmp_path / "absent")) == []
+
+
 @pytest.mark.parametrize(
     ("name", "release", "verdict"),
     [
@@ -268,7 +321,8 @@ def test_space_of_a_path_that_is_not_there_yet(tmp_path: Path) -> None:
 @given(st.text())
 def test_no_parser_crashes_on_garbage(text: str) -> None:
     _spark.parse_os(text, text, "")
-    _spark.parse_meminfo(text)
+    _spark.low_memory_verdict(_spark.parse_meminfo(text))
+    _spark.firmware_versions(text, text, [(text, text)], {"ota_version": text})
     _spark.parse_gpu(text, text)
     _spark.parse_docker_info(text)
     _spark.parse_version(text)

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import (
     Answer,
     Model,
+    add_rates,
     dotenv_value,
     error_message,
     parse_completion,
@@ -105,6 +106,8 @@ def test_metrics_of_032() -> None:
     assert metrics is not None
     assert (metrics.kv_cache_tokens, metrics.max_concurrency) == (2_097_152, 1024.0)
     assert metrics.values == {
+        "prompt_tokens_per_second": None,
+        "generation_tokens_per_second": None,
         "running": 0,
         "waiting": 0,
         "preemptions": 0,
@@ -151,3 +154,15 @@ def test_no_answer_makes_it_raise(text: str) -> None:
     parse_metrics("vllm:cache_config_info{" + text)
     dotenv_value(text, "VLLM_API_KEY")
     error_message(Answer(500, text))
+
+
+def test_rates() -> None:
+    text = (FIXTURES / "0.10.1.1" / "metrics.txt").read_text()
+    before, after = parse_metrics(text), parse_metrics(text.replace(" 512.0", " 912.0"))
+    assert before is not None
+    assert after is not None
+    add_rates(before, after, 2.0)
+    assert after.values["generation_tokens_per_second"] == 200.0
+    assert after.values["prompt_tokens_per_second"] == 0.0
+    add_rates(after, before, 2.0)  # started anew in between
+    assert before.values["generation_tokens_per_second"] is None

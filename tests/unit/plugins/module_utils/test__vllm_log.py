@@ -75,7 +75,8 @@ def test_numbers_of_a_start_on_032() -> None:
     assert (state.shards_done, state.shards_total) == (1, 1)
     assert state.kv_cache_tokens == 2_097_152
     assert state.max_concurrency == 1024.0
-    assert (state.ready, state.shutdown) == (True, True)
+    assert state.ready
+    assert "shutdown" in state.shutdown.lower()
 
 
 def test_numbers_of_a_start_on_010() -> None:
@@ -425,20 +426,30 @@ def test_signature(name: str, line: str, words: str) -> None:
 
 
 def test_every_signature_has_a_sample() -> None:
-    hints = {signature.id for signature in SIGNATURES if signature.kind == "hint"}
+    hints = {signature.id for signature in SIGNATURES if signature.kind in ("hint", "retry")}
     assert {signature.id for signature in SIGNATURES} == {row[0] for row in SAMPLES} | hints
 
 
 def test_signatures_are_well_formed() -> None:
-    assert len({entry.id for entry in (*SIGNATURES, *CONDITIONS)}) == len(SIGNATURES) + len(CONDITIONS)
+    entries = (*SIGNATURES, *CONDITIONS, *HARMLESS)
+    assert len({entry.id for entry in entries}) == len(entries)
     for signature in SIGNATURES:
-        assert signature.kind in ("fatal", "exit", "hint", "wrapper")
-        assert signature.literals
-        assert all(literal == literal.lower() for literal in (*signature.literals, *HARMLESS))
+        assert signature.kind in ("fatal", "exit", "hint", "retry", "wrapper")
+        assert signature.known in ("seen", "source", "report")
+        assert signature.versions
         assert not signature.remedy.endswith(".")
+    for entry in (*SIGNATURES, *HARMLESS):
+        assert entry.literals
+        assert all(literal == literal.lower() for literal in entry.literals)
 
 
+# One line at least for every entry of HARMLESS, and some more.
 HARMLESS_LINES = [
+    "Error with model error=ErrorInfo(message='CUDA out of memory', type='BadRequestError', param=None, code=400)",
+    "NVRM: Xid (PCI:000f:01:00): 31, CUDA error: an illegal memory access was encountered",
+    "(EngineCore pid=7) INFO 11-23 09:33:36 [gpu_worker.py:500] Free memory on device (101.2/119.7 GiB) on startup."
+    " Desired GPU memory utilization is (0.9, 107.73 GiB). Replace gpu_memory_utilization config with"
+    " `--kv-cache-memory=102005473280` (95.0 GiB) to fit into requested memory.",
     "(EngineCore pid=7) INFO 11-23 09:33:36 [gpu_worker.py:500] Free memory on device (101.2/119.7 GiB) on startup."
     " Desired GPU memory utilization is (0.9, 107.73 GiB). Actual usage is 8.8 GiB for weight.",
     "WARNING: Found GPU0 NVIDIA GB10 which is of cuda capability 12.1.",
@@ -460,6 +471,95 @@ def test_harmless_line(line: str) -> None:
     state = parse(line)
     assert not state.failed
     assert state.cause is None
+
+
+def test_every_harmless_entry_has_a_line() -> None:
+    text = "\n".join(HARMLESS_LINES).lower()
+    assert [entry.id for entry in HARMLESS if not any(literal in text for literal in entry.literals)] == []
+
+
+def test_the_hub_is_asked_again_and_that_is_a_hint() -> None:
+    lines = read("netdown.log").splitlines()
+    last = next(number for number, line in enumerate(lines) if "[Retry 3/5]" in line)
+    state = parse("\n".join(lines[: last + 1]))
+    assert state.hint is not None
+    assert (state.hint.signature.id, state.hint.groups) == ("hub_retry", {"number": "3", "of": "5"})
+    assert (state.failed, state.cause) == (False, None)
+
+
+SILENT = (
+    "Error while downloading from http://hub/x/model-00002-of-00002.safetensors: timed out\n"
+    "Trying to resume download...\n"
+)
+
+
+def test_a_hub_that_stops_sending_is_a_hint_and_then_the_cause() -> None:
+    state = parse(SILENT * 3)
+    assert state.hint is not None
+    assert (state.hint.signature.id, state.failed, state.cause) == ("hf_silent", False, None)
+    state = parse(SILENT * 5 + "TimeoutError: timed out\nRuntimeError: Engine core initialization failed.\n")
+    assert state.cause is not None
+    assert (state.failed, state.cause.id) == (True, "hf_silent")
+    assert "model-00002-of-00002" in state.cause.evidence
+    later = (
+        "INFO 11-23 09:33:36 [x.py:1] Starting to load model x...\nRuntimeError: Engine core initialization failed.\n"
+    )
+    state = parse(SILENT + later)
+    assert state.cause is not None
+    assert state.cause.id == "engine_init_generic"
+
+
+def test_a_hint_is_over_when_the_start_goes_on() -> None:
+    waits = "Retrying in 8s [Retry 4/5].\n"
+    assert parse(waits).hint is not None
+    assert parse(waits + "INFO 11-23 09:33:36 [x.py:1] Starting to load model x...").hint is None
+
+
+CHANGES = [
+    (
+        "ValueError: Free memory on device (98.7/119.7 GiB) on startup is less than desired GPU memory utilization"
+        " (0.9, 107.73 GiB).",
+        {"vllm_gpu_memory_utilization": 0.81},
+        "set vllm_gpu_memory_utilization to 0.81: 98.7 of 119.7 GiB were free",
+    ),
+    (
+        "ValueError: Free memory on device (0.9/119.7 GiB) on startup is less than desired GPU memory utilization"
+        " (0.9, 107.73 GiB).",
+        {},
+        "what fits after stopping what uses the memory",
+    ),
+    (
+        "ValueError: To serve at least one request with the models's max seq len (32768), (4.50 GiB KV cache is needed,"
+        " which is larger than the available KV cache memory (1.20 GiB). Based on the available memory, the estimated"
+        " maximum model length is 8736.",
+        {"vllm_max_model_len": 8736},
+        "set vllm_max_model_len to 8736: 1.20 of 4.50 GiB were there",
+    ),
+    (
+        "ValueError: To serve at least one request with the models's max seq len (32768), (4.50 GiB KV cache is needed,"
+        " which is larger than the available KV cache memory (0.00 GiB). Based on the available memory, the estimated"
+        " maximum model length is 0.",
+        {},
+        "set vllm_max_model_len to less than 32768",
+    ),
+    ("torch.OutOfMemoryError: CUDA out of memory.", {}, "lower vllm_gpu_memory_utilization"),
+]
+
+
+@pytest.mark.parametrize(("line", "change", "words"), CHANGES)
+def test_what_can_be_computed_is_a_change(line: str, change: dict[str, float], words: str) -> None:
+    cause = parse(line).cause
+    assert cause is not None
+    assert cause.change == change
+    assert words in cause.remedy
+    assert cause.link == f"docs/troubleshooting.md#{cause.id}"
+
+
+def test_long_evidence_says_that_it_was_cut() -> None:
+    cause = parse("RuntimeError: CUDA out of memory " + "x" * 999).cause
+    assert cause is not None
+    assert len(cause.evidence) == 300
+    assert cause.evidence.endswith("x…")
 
 
 def test_lock_is_a_hint_and_no_cause() -> None:

@@ -51,7 +51,8 @@ def a_whole_spark(folder: Path) -> None:
     command(
         folder,
         "nvidia-smi",
-        'case "$1" in --query-gpu=*) cat nvidia-smi-busy.csv;; "") cat nvidia-smi-banner-580.txt;; *) exit 2;; esac',
+        'case "$1" in --query-gpu=vbios_version) echo 9A.0B.2D.00.00;; --query-gpu=*) cat nvidia-smi-busy.csv;;'
+        ' "") cat nvidia-smi-banner-580.txt;; *) exit 2;; esac',
     )
     command(folder, "docker", 'case "$1" in info) cat docker-info.json;; ps) cat docker-ps.txt;; *) exit 2;; esac')
     command(
@@ -78,6 +79,8 @@ def test_a_whole_spark(commands: Path, run: Run) -> None:
     assert spark["packages"]["nvidia-container-toolkit"] == "1.19.0-1"
     assert spark["listener"]["container"] == "vllm-qwen3-8b-fp8"
     assert spark["memory"]["total_bytes"] > 0
+    assert spark["low_memory"]["low"] is (spark["memory"]["available_bytes"] < 3 * 1024**3)
+    assert spark["firmware"]["vbios"] == "9A.0B.2D.00.00"
     assert set(spark["filesystems"]) == {"/", "/nowhere/yet"}
 
 
@@ -89,6 +92,14 @@ def test_a_host_with_nothing_installed(commands: Path, run: Run) -> None:
     assert set(spark["packages"].values()) == {None}
     assert spark["throttle"]["throttled"] is None
     assert spark["architecture"] and spark["hostname"] and spark["os"]["kernel"]
+
+
+def test_a_driver_that_does_not_know_the_vbios_still_answers_the_rest(commands: Path, run: Run) -> None:
+    script = 'case "$1" in *vbios*) echo "Field \\"vbios_version\\" is not a valid field to query."; exit 2;; esac'
+    command(commands, "nvidia-smi", f"{script}; cat nvidia-smi-busy.csv")
+    spark = run()["spark"]
+    assert spark["gpu"]["sm_clock_mhz"] == 2418
+    assert "vbios" not in spark["firmware"]
 
 
 def test_a_broken_driver_is_named(commands: Path, run: Run) -> None:

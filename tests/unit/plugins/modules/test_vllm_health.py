@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import datetime
 import http.server
 import json
+import re
 import threading
 import typing as t
 from pathlib import Path
@@ -219,7 +221,8 @@ def test_failed_start(host: Host, server: tuple[type[Server], int], capsys: pyte
 
 
 def test_attempt_before_is_read_after_a_restart(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
-    host.container("", restarts=1)
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    host.container("", restarts=1, StartedAt=now)
     old = FIXTURES / "0.32" / "badquant.log"
     host.program(
         "docker",
@@ -228,6 +231,71 @@ def test_attempt_before_is_read_after_a_restart(host: Host, capsys: pytest.Captu
     found = run(host, capsys, url="http://127.0.0.1:9")
     assert (found["verdict"], found["container"]["restarts"]) == ("loading", 1)
     assert found["previous_cause"]["id"] == "unknown_quant"
+
+
+def test_a_loading_server_that_says_nothing_more_is_stuck(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "INFO 11-23 09:07:31 [x.py:1] Starting to load model x..."
+    host.container(f"{line}\n")
+    host.program(
+        "docker",
+        f'case "$*" in inspect*) cat "{host.folder}/inspect.json";;'
+        f' *--timestamps*) echo "2026-11-23T09:07:31.000000001Z {line}";; logs*) cat "{host.folder}/log";; esac',
+    )
+    found = run(host, capsys, url="http://127.0.0.1:9", stall_timeout=60)
+    assert (found["verdict"], found["phase"], found["cause"]["id"]) == ("stuck", "load", "stuck")
+    assert found["idle_seconds"] > 60
+    assert "docker logs --timestamps --since" in host.calls.read_text()
+
+
+def test_what_runs_under_another_name_is_found(
+    host: Host, capsys: pytest.CaptureFixture[str], server: tuple[type[Server], int]
+) -> None:
+    host.container("")
+    entry = json.loads((host.folder / "inspect.json").read_text())
+    entry[0]["Name"] = "/vllm-old"
+    entry[0]["HostConfig"] = {"PortBindings": {"8000/tcp": [{"HostIp": "", "HostPort": str(host.port)}]}}
+    (host.folder / "inspect.json").write_text(json.dumps(entry))
+    host.program(
+        "docker",
+        f'case "$*" in ps*label=dgxspark.vllm.service=vllm-two\\ *) echo vllm-old;;'
+        f' *vllm-old) cat "{host.folder}/inspect.json";; inspect*) echo "Error: No such container" >&2; exit 1;; esac',
+    )
+    host.unit()
+    # nobody listens where the wanted release would be
+    found = run(host, capsys, url="http://127.0.0.1:9", service="vllm-two.service", model="new")
+    assert (found["verdict"], found["cause"]["id"], found["model"]) == ("degraded", "other_release", MODEL)
+    assert found["cause"]["evidence"] == f"served: {MODEL} (release abc); wanted: new"
+    assert found["container"]["name"] == "vllm-old"
+    assert found["completion"]["tokens"] == 1
+
+
+def test_rates_are_measured_between_two_pages(
+    host: Host, capsys: pytest.CaptureFixture[str], server: tuple[type[Server], int]
+) -> None:
+    host.container("")
+    page = (FIXTURES / "0.32" / "metrics.txt").read_text()
+
+    class Busy(server[0]):  # type: ignore[name-defined, misc]
+        tokens = 40
+
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self.replies["/metrics"] = (
+                    200,
+                    re.sub(r"(?m)^(vllm:generation_tokens_total.*) .*$", rf"\1 {Busy.tokens}", page),
+                )
+                Busy.tokens += 100
+            super().do_GET()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Busy) as httpd:
+        threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{httpd.server_port}"
+        still = run(host, capsys, url=url)["metrics"]
+        found = run(host, capsys, url=url, sample_seconds=0.2)["metrics"]
+        httpd.shutdown()
+    assert still["generation_tokens_per_second"] is None
+    assert 0 < found["generation_tokens_per_second"] <= 500
+    assert found["prompt_tokens_per_second"] == 0
 
 
 def test_absent(host: Host, capsys: pytest.CaptureFixture[str]) -> None:

@@ -557,6 +557,12 @@ BAD: list[tuple[Values, str]] = [
     ),
     (one("vllm_start_timeout", 5), "vllm_start_timeout: 5 is not allowed; use at least 60 seconds"),
     (one("vllm_stall_timeout", 0), "vllm_stall_timeout: 0 is not allowed; use at least 30 seconds"),
+    (one("vllm_phase_timeouts", {"lod": 60}), "vllm_phase_timeouts.lod: unknown phase; did you mean load?"),
+    (
+        one("vllm_phase_timeouts", {"load": "soon"}),
+        'vllm_phase_timeouts.load: "soon" is not allowed; use whole seconds, at least 1',
+    ),
+    (one("vllm_auto_remedy", "maybe"), 'vllm_auto_remedy: "maybe" is not allowed; use true or false'),
 ]
 
 BAD_HOST: list[tuple[str, Values, str]] = [

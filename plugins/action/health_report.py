@@ -1,0 +1,69 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shows one table of all hosts, on the controller. The documentation stands in plugins/modules/health_report.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import typing as t
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._fleet import build
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._fleet_table import render
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._screen import is_wanted_on_screen
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
+
+display = Display()
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        _validation, args = self.validate_argument_spec(
+            {
+                "hosts": {"type": "list", "elements": "str", "required": True},
+                "health": {"type": "dict", "required": True},
+                "spark": {"type": "dict", "default": {}},
+                "wanted": {"type": "dict", "default": {}},
+                "path": {"type": "str", "default": ""},
+            }
+        )
+        hosts, health, spark, wanted = (plain(args[name]) for name in ("hosts", "health", "spark", "wanted"))
+        report = build(hosts, health, spark, wanted, time.time())
+        table = render(report)
+        if not self._task.no_log and is_wanted_on_screen():
+            display.display(f"\n{table}\n")
+        if args["path"] and not self._task.check_mode:
+            try:
+                write(args["path"], json.dumps(report, indent=2) + "\n")
+            except OSError as error:
+                problem = error.strerror or str(error)
+                result.update(failed=True, msg=f"The report cannot be written to {args['path']}: {problem}")
+                return result
+        # No change: what is measured anew differs each time, and nothing on a host did.
+        result.update(changed=False, table=table, report=report, unhealthy=report["unhealthy"])
+        return result
+
+
+def write(path: str, text: str) -> None:
+    """The whole file or nothing: whoever reads it never sees half of it."""
+    target = os.path.realpath(os.path.expanduser(path))  # a link stays a link
+    if not os.path.isdir(os.path.dirname(target)):
+        raise FileNotFoundError(0, f"the folder {os.path.dirname(target)} does not exist")
+    if os.path.exists(target) and not os.path.isfile(target):  # /dev/null must stay what it is
+        raise OSError(0, "it is no regular file")
+    partial = f"{target}.{os.getpid()}.partial"
+    try:
+        with open(partial, "x", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(partial, target)
+    except OSError:
+        if os.path.exists(partial):
+            os.unlink(partial)
+        raise

@@ -1,0 +1,111 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it may change at any time.
+"""What playbooks/health.yml says of hosts and fleets beside the verdicts, as data.
+
+NOTES are worth a word and make no host unhealthy. UNSEEN are the causes for hosts that could not be judged. The texts
+may name numbers, which ``_fleet`` fills in. Remedies speak in the variables of this collection's roles.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# The deployment guide's own entry, whose advice some of the notes take up.
+THROUGHPUT = "Lower Than Expected Throughput"
+
+
+class Note(NamedTuple):
+    id: str
+    meaning: str
+    remedy: str
+    guide: str = ""  # title of that entry
+
+
+NOTES: tuple[Note, ...] = (
+    # --- the machine -------------------------------------------------------------------------------------------
+    Note(
+        "gpu_throttled",
+        "the GPU is throttled: its SM clock is {clock} MHz at {load} % load, at least {expected} MHz are expected",
+        "shut the host down, unplug its power supply for 60 s, and look again under load; if it stays like that, power"
+        " supply or machine are broken",
+        THROUGHPUT,
+    ),
+    Note(
+        "low_memory",
+        "only {available:.1f} GiB of memory are available; earlyoom, as the role spark_host sets it up, ends vLLM below"
+        " 2 GiB (spark_host_earlyoom_args)",
+        "end what else runs on the host, or give vLLM less: lower vllm_gpu_memory_utilization or raise"
+        " vllm_memory_reserve_gib, and deploy",
+    ),
+    # --- the fleet: {differs} says who has what, and what the majority has if there is one ---------------------
+    Note(
+        "driver_drift",
+        "the version of the GPU driver {differs}",
+        "bring the hosts to the same release of DGX OS: with DGX Dashboard, or `sudo apt update && sudo apt"
+        " dist-upgrade` and a restart, one host at a time",
+    ),
+    Note(
+        "dgx_os_drift",
+        "the release of DGX OS {differs}",
+        "bring the hosts to the same release: with DGX Dashboard, or `sudo apt update && sudo apt dist-upgrade` and a"
+        " restart, one host at a time",
+    ),
+    Note(
+        "firmware_drift",
+        "the firmware {part} {differs}",
+        "bring the hosts to the same firmware: with DGX Dashboard, or `sudo fwupdmgr refresh && sudo fwupdmgr upgrade`"
+        " and a restart, one host at a time",
+    ),
+    # --- the service -------------------------------------------------------------------------------------------
+    Note(
+        "other_image",
+        "{running} runs, and the inventory wants {wanted}",
+        "run playbooks/deploy.yml, or set vllm_image to what runs",
+    ),
+    Note(
+        "preemptions",
+        "the KV cache ran full and requests had to give theirs up: {count} preemptions since the server started",
+        "let vLLM take fewer requests at once (max_num_seqs in vllm_extra_args), lower vllm_max_model_len, or enlarge"
+        " the KV cache: raise vllm_gpu_memory_utilization if the host has memory left, or set kv_cache_dtype: fp8 in"
+        " vllm_extra_args",
+        THROUGHPUT,
+    ),
+    Note(
+        "kv_nearly_full",
+        "{usage:.0f} % of the KV cache are in use while requests wait ({waiting})",
+        "enlarge the KV cache: raise vllm_gpu_memory_utilization if the host has memory left, or set kv_cache_dtype:"
+        " fp8 in vllm_extra_args; or send some of the requests to another host",
+        THROUGHPUT,
+    ),
+    # --- why throughput may be lower than expected ---------------------------------------------------------------
+    Note(
+        "single_requests",
+        "{rate:.1f} tokens/s, and at the moment of the look nothing to batch: {running} running, none waiting",
+        "if that is usual, send requests concurrently: one alone is bound by the bandwidth of the memory, and a batch"
+        " of up to max_num_seqs (see vllm_profile) shares it; for a single user vllm_profile: latency is meant",
+        THROUGHPUT,
+    ),
+    Note(
+        "no_prefix_hits",
+        "the prefix cache was asked for {queries:,} tokens and had none of them",
+        "put what requests have in common (system prompt, documents) at the very beginning of the prompt, the same to"
+        " the letter; if they have nothing in common, this is as it must be",
+        THROUGHPUT,
+    ),
+)
+
+UNSEEN: tuple[Note, ...] = (
+    Note(
+        "unreachable",
+        "the host could not be reached",
+        "see whether it is switched on and answers to `ssh`; a host that ran out of memory answers to ping alone and"
+        " has to be switched off and on",
+    ),
+    Note(
+        "check_failed",
+        "the check itself failed, so nothing is known of the service",
+        "correct the variable or the host that the message names, and look again; a host on which the check only times"
+        " out may have to be switched off and on",
+    ),
+)

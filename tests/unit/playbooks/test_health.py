@@ -1,0 +1,129 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""playbooks/health.yml on hosts that are each ill in their own way: none of them hides another."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+BIN = Path(sys.executable).parent
+UNREACHABLE = {
+    "ansible_connection": "ssh",
+    "ansible_host": "127.0.0.1",
+    "ansible_port": 1,  # nobody listens there
+    "ansible_ssh_common_args": "-F /dev/null -o BatchMode=yes",
+}
+HOSTS: dict[str, dict[str, t.Any]] = {
+    "dead": UNREACHABLE,
+    "empty": {"vllm_container_name": "no-such-container-anywhere"},
+    "mistyped": {"vllm_model": "qwen3-9b"},
+    "no-number": {"vllm_port": "abc"},
+    "no-python": {"ansible_python_interpreter": "/usr/bin/nopython"},
+}
+
+
+def play(folder: Path, hosts: t.Mapping[str, dict[str, t.Any]], *flags: str) -> t.Any:
+    inventory = folder / "hosts.yml"
+    common = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "ansible_become": False,
+        "vllm_health_file": str(folder / "health.json"),
+    }
+    inventory.write_text(yaml.safe_dump({"spark": {"hosts": dict(hosts), "vars": common}}), encoding="utf-8")
+    return subprocess.run(
+        [str(BIN / "ansible-playbook"), "-i", str(inventory), "playbooks/health.yml", *flags],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+            "ANSIBLE_HOME": str(folder / "home"),
+            "ANSIBLE_REMOTE_TMP": str(folder / "tmp"),
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        },
+        timeout=300,
+        check=False,
+    )
+
+
+def rows(output: str) -> list[list[str]]:
+    """Host and verdict of each line of the table, which must be there exactly once."""
+    lines = output.splitlines()
+    (begin,) = (number for number, line in enumerate(lines) if line.split()[:2] == ["host", "verdict"])
+    end = lines.index("", begin)
+    return [line.split()[:2] for line in lines[begin + 1 : end]]
+
+
+@pytest.fixture(scope="module", name="everybody")
+def _everybody(tmp_path_factory: pytest.TempPathFactory) -> tuple[t.Any, dict[str, t.Any]]:
+    folder = tmp_path_factory.mktemp("everybody")
+    run = play(folder, HOSTS)
+    return run, json.loads((folder / "health.json").read_text())
+
+
+def test_every_host_is_in_the_table(everybody: tuple[t.Any, dict[str, t.Any]]) -> None:
+    run, report = everybody
+    found = dict(rows(run.stdout))
+    assert list(found) == list(HOSTS)
+    # without Docker, or without the right to ask it, the service is not there either, in other words
+    assert found.pop("empty") in ("absent", "failed")
+    assert found == {"dead": "unreachable", "mistyped": "unknown", "no-number": "unknown", "no-python": "unknown"}
+    assert report["unhealthy"] == list(HOSTS)
+
+
+@pytest.mark.parametrize(
+    ("host", "seen"),
+    [
+        ("dead", "Connection refused"),
+        ("mistyped", 'vllm_model: "qwen3-9b" is not in the catalogue; did you mean qwen3-8b-fp8?'),
+        ("no-number", 'vllm_port: "abc" is not allowed; use a whole number'),
+        ("no-python", "/usr/bin/nopython"),
+    ],
+)
+def test_each_says_what_is_wrong(host: str, seen: str, everybody: tuple[t.Any, dict[str, t.Any]]) -> None:
+    run, report = everybody
+    (entry,) = (entry for entry in report["hosts"] if entry["host"] == host)
+    assert seen in entry["cause"]["evidence"]
+    assert f"\n{host} | {entry['summary']}\n    remedy: {entry['cause']['remedy']}\n" in run.stdout
+
+
+def test_each_fails_with_one_short_line(everybody: tuple[t.Any, dict[str, t.Any]]) -> None:
+    run, report = everybody
+    assert run.returncode == 2
+    after = run.stdout.partition("| Fail unless it is ready")[2]
+    for entry in report["hosts"]:
+        line = entry["summary"]
+        assert len(line) < 120
+        result = after.partition(f"fatal: [{entry['host']}]: FAILED!")[2].partition("fatal:")[0].partition("PLAY")[0]
+        assert line in " ".join(result.split())
+        assert "metrics" not in result
+
+
+def test_what_is_known_of_a_host_that_does_not_serve(everybody: tuple[t.Any, dict[str, t.Any]]) -> None:
+    """Its hardware was read, and what it should serve is known."""
+    (entry,) = (entry for entry in everybody[1]["hosts"] if entry["host"] == "empty")
+    assert entry["memory_available_bytes"] > 0
+    assert (entry["model"], entry["wanted_model"]) == (None, "Qwen/Qwen3-8B-FP8")
+
+
+def test_one_at_a_time_and_the_first_one_dead(tmp_path: Path) -> None:
+    run = play(tmp_path, HOSTS, "--forks", "1", "-l", "dead,mistyped", "--check")
+    assert (run.returncode, rows(run.stdout)) == (2, [["dead", "unreachable"], ["mistyped", "unknown"]])
+    assert not (tmp_path / "health.json").exists()  # check mode writes nothing
+
+
+def test_sixteen_dead_hosts(tmp_path: Path) -> None:
+    names = [f"spark{number:02}" for number in range(1, 17)]
+    run = play(tmp_path, dict.fromkeys(names, UNREACHABLE))
+    assert run.returncode == 2
+    assert rows(run.stdout) == [[name, "unreachable"] for name in names]

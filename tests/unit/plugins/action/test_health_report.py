@@ -1,0 +1,187 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The action in a real play: what the operator sees, what the file holds, and when neither is wanted."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.action.health_report import write
+
+BIN = Path(sys.executable).parent
+# what a task would have registered, with a template in it that must not be followed any more
+VARIABLES: dict[str, t.Any] = {
+    "good": {"verdict": "ready", "model": "a/b", "metrics": {"running": 3}, "container": None},
+    "bad": {"verdict": "failed", "cause": {"id": "x", "meaning": "it broke", "remedy": "mend it", "evidence": "crash"}},
+    "gone": {"unreachable": True, "msg": "no route to host"},
+}
+HEADER = "host  verdict"
+
+
+def play(folder: Path, health: str, *flags: str, path: str = "", **environment: str) -> t.Any:
+    """Runs the action once for three hosts that nobody could connect to."""
+    book = [
+        {
+            "hosts": "all",
+            "gather_facts": False,
+            "vars": VARIABLES | {"ansible_host": "192.0.2.1"},
+            "tasks": [
+                {
+                    "name": "Show",
+                    "dgxspark.vllm.health_report": {
+                        "hosts": "{{ ansible_play_hosts_all }}",
+                        "health": health,
+                        "spark": {"a": {"gpu": {"driver": "580.1"}}, "b": None},
+                        "wanted": {"c": {"model": "a/b", "image": "x:1"}},
+                        "path": path,
+                    },
+                    "run_once": True,
+                    "register": "shown",
+                },
+                {"name": "Say", "ansible.builtin.debug": {"msg": "unhealthy={{ shown.unhealthy | join('+') }}"}},
+            ],
+        }
+    ]
+    (folder / "play.yml").write_text(json.dumps(book), encoding="utf-8")
+    (folder / "ansible.cfg").touch()
+    return subprocess.run(
+        [str(BIN / "ansible-playbook"), "-i", "a,b,c,", "play.yml", *flags],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+            "ANSIBLE_HOME": str(folder / "home"),
+            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
+            **environment,
+        },
+        timeout=120,
+        check=False,
+    )
+
+
+ALL = "{{ {'a': good, 'b': bad, 'c': gone} }}"
+
+
+def test_one_table_for_all_and_no_failure(tmp_path: Path) -> None:
+    run = play(tmp_path, ALL)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.count(HEADER) == 1
+    lines = run.stdout.splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith(HEADER))
+    assert [line.split()[:2] for line in lines[begin + 1 : begin + 4]] == [
+        ["a", "ready"],
+        ["b", "failed"],
+        ["c", "unreachable"],
+    ]
+    for text in ("b | failed: it broke", "remedy: mend it", "seen:   crash", "seen:   no route to host"):
+        assert text in run.stdout
+    assert "unhealthy=b+c" in run.stdout
+    assert "changed=0" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("environment", "shown"),
+    [
+        ({"ANSIBLE_STDOUT_CALLBACK": "minimal"}, 1),
+        ({"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}, 0),
+        ({"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"}, 0),
+        ({"ANSIBLE_DISPLAY_OK_HOSTS": "false"}, 0),
+    ],
+)
+def test_whatever_shows_the_rest(tmp_path: Path, environment: dict[str, str], shown: int) -> None:
+    run = play(tmp_path, "{{ {'a': good} }}", **environment)
+    assert run.returncode == 0, run.stdout + run.stderr
+    # the result of the task, which some of them print, has the line breaks written as \n
+    assert sum(line.startswith(HEADER) for line in run.stdout.splitlines()) == shown
+
+
+def test_output_for_programs_is_left_whole(tmp_path: Path) -> None:
+    output = json.loads(play(tmp_path, ALL, ANSIBLE_STDOUT_CALLBACK="ansible.posix.json").stdout)
+    result = output["plays"][0]["tasks"][0]["hosts"]["a"]
+    assert result["unhealthy"] == result["report"]["unhealthy"] == ["b", "c"]
+    assert result["table"].startswith(HEADER)
+
+
+def test_the_file_holds_the_report(tmp_path: Path) -> None:
+    run = play(tmp_path, ALL, path="report.json")
+    assert run.returncode == 0, run.stdout + run.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [(host["host"], host["verdict"]) for host in report["hosts"]] == [
+        ("a", "ready"),
+        ("b", "failed"),
+        ("c", "unreachable"),
+    ]
+    assert (report["hosts"][0]["running"], report["hosts"][0]["driver"]) == (3, "580.1")
+    assert (report["hosts"][2]["wanted_image"], report["verdicts"]["failed"]) == ("x:1", 1)
+    assert "changed=0" in run.stdout
+
+
+def test_check_mode_shows_and_does_not_write(tmp_path: Path) -> None:
+    run = play(tmp_path, ALL, "--check", path="report.json")
+    assert (run.returncode, run.stdout.count(HEADER)) == (0, 1)
+    assert not (tmp_path / "report.json").exists()
+
+
+def test_a_file_that_cannot_be_written_is_one_clear_line_below_the_table(tmp_path: Path) -> None:
+    run = play(tmp_path, ALL, path=f"{tmp_path}/no/report.json", ANSIBLE_CALLBACK_RESULT_FORMAT="json")
+    assert run.returncode != 0
+    assert run.stdout.count(HEADER) == 1
+    line = f"The report cannot be written to {tmp_path}/no/report.json: the folder {tmp_path}/no does not exist"
+    assert line in run.stdout
+    assert '"report"' not in run.stdout
+
+
+def test_a_value_is_never_templated_again(tmp_path: Path) -> None:
+    """A host's message may hold anything."""
+    (tmp_path / "seen").write_text("{{ 6 * 7 }} {% if", encoding="utf-8")
+    run = play(tmp_path, "{{ {'a': {'msg': lookup('file', 'seen')}} }}")
+    assert "seen:   {{ 6 * 7 }} {% if" in run.stdout, run.stdout + run.stderr
+
+
+def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write(str(path), "one\n")
+    before = os.umask(0)
+    os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~before  # a web server may have to read it
+    with path.open(encoding="utf-8") as reader:
+        write(str(path), "two\n")
+        assert reader.read() == "one\n"
+    assert path.read_text() == "two\n"
+    assert os.listdir(tmp_path) == ["report.json"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("real.json")
+    write(str(tmp_path / "link"), "one\n")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real.json").read_text() == "one\n"
+
+
+def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(OSError, match="no regular file"):
+            write(str(tmp_path / name), "one\n")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_nothing_is_left_of_a_file_that_could_not_be_put_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_paths: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(str(tmp_path / "report.json"), "one\n")
+    assert os.listdir(tmp_path) == []
