@@ -15,7 +15,14 @@ import stat
 import time
 import typing as t
 
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_files, _hf_locks, _hf_snapshot
+from ansible_collections.dgxspark.vllm.plugins.module_utils import (
+    _hf_content,
+    _hf_files,
+    _hf_local,
+    _hf_locks,
+    _hf_snapshot,
+    _hf_store,
+)
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_layout import (
     BLOB,
     Look,
@@ -76,7 +83,7 @@ class Cleaning:
             self._clean(_hf_snapshot.scan_repository(repository, asked, self.look))
         if not models:
             for folder in find_local_folders(self.path, self.look):
-                self._clean(_hf_snapshot.scan_local(folder, asked, self.look))
+                self._clean(_hf_local.scan_local(folder, asked, self.look))
             if "unreferenced" in self.classes:
                 for root in tree_roots(self.path):
                     self._sweep_store(root)
@@ -85,7 +92,7 @@ class Cleaning:
 
     def _clean(self, content: Content) -> None:
         if self.classes & {"corrupt", "sparse"}:
-            _hf_snapshot.verify([content], self.look, sparse_only="corrupt" not in self.classes)
+            _hf_content.verify([content], self.look, sparse_only="corrupt" not in self.classes)
         chosen = [broken for broken in content.broken if self._chosen(broken)]
         partials = content.partials if "partials" in self.classes else []
         locks = self._all_locks(content) if chosen else []
@@ -214,9 +221,9 @@ class Cleaning:
         """A bad payload goes with every blob that leads to it, or the next download would link to it again.
         A good one stays as long as another repository has it."""
         mine = os.path.join(repository.path, "blobs") + os.sep
-        others = {blob for blob in _hf_snapshot.references(repository.root, payload) or () if not blob.startswith(mine)}
+        others = {blob for blob in _hf_store.references(repository.root, payload) or () if not blob.startswith(mine)}
         if state not in _CONTENT:
-            known = _hf_snapshot.references(repository.root, payload)
+            known = _hf_store.references(repository.root, payload)
             if known is None or others:
                 return 0
         with contextlib.suppress(FileNotFoundError):
@@ -266,8 +273,8 @@ class Cleaning:
     def _sweep_store(self, root: str) -> None:
         """Payloads that no repository has any more. Without the client's list of references they stay."""
         store = os.path.join(root, "blobs")
-        for entry in _hf_snapshot.payloads(store, self.look) if is_store(store) else ():
-            if _hf_snapshot.references(root, entry.path) != set():
+        for entry in _hf_store.payloads(store, self.look) if is_store(store) else ():
+            if _hf_store.references(root, entry.path) != set():
                 continue
             try:
                 found = os.lstat(entry.path)
@@ -280,7 +287,7 @@ class Cleaning:
                 self._settle(each, "unreferenced", found.st_size, functools.partial(self._remove_unused, root, each))
 
     def _remove_unused(self, root: str, each: _hf_locks.Candidate) -> int | None:
-        if _hf_snapshot.references(root, each.path) != set():
+        if _hf_store.references(root, each.path) != set():
             return None
         freed = _hf_files.remove(self.path, each.path, each.stat, self.check_mode)
         if freed is not None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import os
 import re
 import stat
@@ -23,23 +22,18 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_layout import (
     TREE_PROBE,
     Look,
     Repository,
-    download_folder,
     is_store,
     shown,
-    tree_roots,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_partials import (
     Partial,
-    local_partials,
     partials_of,
 )
 
 # So many blobs are held in memory at once; a repository with more is gone through several times.
 AT_ONCE = 20_000
-_LARGE = 8 << 20
-_REFS_MAX = 64 << 20
 # These alone keep no model from loading.
-_HARMLESS = ("sparse", "unreferenced", "probes", "wrong_owner")
+HARMLESS = ("sparse", "unreferenced", "probes", "wrong_owner")
 # Names whose content is looked at.
 _TELLING = (*_hf_verify.WEIGHTS, "config.json", ".index.json")
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
@@ -180,7 +174,7 @@ def scan_repository(repository: Repository, asked: Asked, look: Look) -> Content
     if asked.owner is not None:
         _wrong_owner(content, asked.owner, look)
     if judge:
-        _completeness(content, listed, weights)
+        completeness(content, listed, weights)
     return content
 
 
@@ -336,7 +330,7 @@ class _Pass:
         if found.st_size == 0 and entry.name not in _hf_verify.EMPTY:
             self.flaws[entry.name] = _hf_verify.Flaw("empty", "empty")
         elif _hf_verify.holes(found, self.asked.kind):
-            self.add("sparse", entry.path, _holes(found), removable, etag=entry.name)
+            self.add("sparse", entry.path, holes_of(found), removable, etag=entry.name)
 
     def stays(self, link: str) -> bool:
         """Whether a blob that is a link stays in the cache. Nearly all lead straight into the shared store."""
@@ -391,7 +385,7 @@ class _Pass:
         chosen: bool,
     ) -> None:
         """A link that does not lead to a blob in the usual way."""
-        found = _lstat(entry.path)
+        found = lstat(entry.path)
         real = os.path.realpath(entry.path)
         if not real.startswith(self.root + os.sep):
             self.add("outside", entry.path, "a link out of the cache", found, name)
@@ -434,7 +428,7 @@ class _Pass:
             self.flaws[etag] = flaw
         if etag not in self.reported:
             self.reported.add(etag)
-            self.add(flaw.state, path, flaw.reason, _lstat(path), name, etag)
+            self.add(flaw.state, path, flaw.reason, lstat(path), name, etag)
         self.gap(chosen, f"{name} ({flaw.reason})")
 
     def flaw(self, path: str, name: str, size: int, chosen: bool) -> _hf_verify.Flaw | None:
@@ -457,18 +451,18 @@ def _dead_link(error: OSError) -> str:
     return "a link to nothing" if isinstance(error, FileNotFoundError) else f"a link: {error.strerror}"
 
 
-def _holes(found: os.stat_result) -> str:
+def holes_of(found: os.stat_result) -> str:
     return f"{found.st_blocks * 512} of {found.st_size} bytes are on the disk"
 
 
-def _lstat(path: str) -> os.stat_result | None:
+def lstat(path: str) -> os.stat_result | None:
     try:
         return os.lstat(path)
     except OSError:
         return None
 
 
-def _completeness(content: Content, listed: dict[str, int], weights: bool) -> None:
+def completeness(content: Content, listed: dict[str, int], weights: bool) -> None:
     """What vLLM would look for in the snapshot and not find."""
     known = {gap.split(" (")[0] for gap in content.missing}
     # vLLM fetches a part of the repository only, so not everything that is listed has to be there.
@@ -532,175 +526,3 @@ def links_to(repository: Repository, etags: t.Container[str], look: Look) -> t.I
                 if etag in etags and folder.endswith("/blobs"):
                     top = os.path.join(repository.path, "snapshots")
                     yield entry.path, os.path.relpath(entry.path, top).partition("/")[2], etag
-
-
-# --- plain folders ---------------------------------------------------------------------------------------------------
-
-
-def local_files(folder: str, look: Look) -> t.Iterator[tuple[str, str]]:
-    """Files that a client put into the folder, and their ETags."""
-    top = download_folder(folder)
-    for entry in look.files(top):
-        if entry.name.endswith(".metadata"):
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                lines = _hf_verify.read_text(entry.path, 4096).splitlines()
-                yield os.path.relpath(entry.path, top)[: -len(".metadata")], lines[1].strip()
-
-
-def scan_local(folder: str, asked: Asked, look: Look) -> Content:
-    content = Content(folder, partials=local_partials(folder, look), complete=True)
-    weights = False
-    for name, etag in local_files(folder, look):
-        path = os.path.join(folder, name)
-        found = _lstat(path)
-        if found is None or not stat.S_ISREG(found.st_mode) or _leaves(folder, name):
-            continue
-        content.count(found)
-        asked.totals.add(found)
-        weights |= name.endswith(_hf_verify.WEIGHTS)
-        flaw = None
-        if found.st_size == 0 and etag not in _hf_verify.EMPTY:
-            flaw = _hf_verify.Flaw("empty", "empty")
-        elif _hf_verify.holes(found, asked.kind):
-            content.broken.append(Broken("sparse", path, _holes(found), found, name, etag))
-        if flaw is None and asked.headers:
-            try:
-                flaw = _hf_verify.header_flaw(path, name, found.st_size)
-            except OSError as error:
-                look.skip(path, error)
-        if flaw:
-            content.broken.append(Broken(flaw.state, path, flaw.reason, found, name, etag))
-            content.lacks(f"{name} ({flaw.reason})")
-    _completeness(content, {}, weights)
-    for partial in content.partials:
-        content.lacks(f"{os.path.relpath(partial.path, download_folder(folder))} (partial)")
-    return content
-
-
-def _leaves(folder: str, name: str) -> bool:
-    """Whether a link on the way leads out of the folder."""
-    parent = os.path.dirname(os.path.join(folder, name))
-    return os.path.realpath(parent) != os.path.normpath(os.path.join(os.path.realpath(folder), os.path.dirname(name)))
-
-
-# --- content ---------------------------------------------------------------------------------------------------------
-
-
-def hash_jobs(contents: t.Iterable[Content], look: Look, sparse_only: bool = False) -> t.Iterator[_hf_verify.Job]:
-    """Everything whose name, or whose client's note, says what its hash should be.
-
-    The large ones go first, the largest at the very first, so that all threads end at about the same time.
-    """
-    for content in contents:
-        suspects = {broken.path for broken in content.broken if broken.state == "sparse"}
-        large = sorted((job for job in _hashed(content, look) if job[0] >= _LARGE), reverse=True)
-        small = (job for job in _hashed(content, look) if job[0] < _LARGE)
-        for _size, path, etag in itertools.chain(large, small):
-            if not sparse_only or path in suspects:
-                yield _hf_verify.Job(path, etag, content)
-
-
-def _hashed(content: Content, look: Look) -> t.Iterator[tuple[int, str, str]]:
-    if content.repository:
-        root = os.path.realpath(content.repository.root) + os.sep
-        for entry in look.entries(os.path.join(content.path, "blobs")):
-            with contextlib.suppress(OSError):
-                if BLOB.fullmatch(entry.name):
-                    found = entry.stat()
-                    inside = not entry.is_symlink() or os.path.realpath(entry.path).startswith(root)
-                    if inside and stat.S_ISREG(found.st_mode):
-                        yield found.st_size, entry.path, entry.name
-    else:
-        for name, etag in local_files(content.path, look):
-            path = os.path.join(content.path, name)
-            status = _lstat(path)
-            if status and stat.S_ISREG(status.st_mode) and BLOB.fullmatch(etag) and not _leaves(content.path, name):
-                yield status.st_size, path, etag
-
-
-def verify(contents: list[Content], look: Look, sparse_only: bool = False) -> dict[str, int]:
-    """Hash the files and note in the contents which of them are corrupt. What has holes and the right hash is fine."""
-    files = size = 0
-    bad = {each.path for content in contents for each in content.broken if each.state not in _HARMLESS}
-    suspects = {each.path for content in contents for each in content.broken if each.state == "sparse"}
-    proven: set[str] = set()
-    for result in _hf_verify.hash_all(hash_jobs(contents, look, sparse_only)):
-        content: Content = result.job.owner
-        files, size = files + 1, size + result.size
-        path, etag = result.job.path, result.job.etag
-        if result.matches is None:
-            if os.path.lexists(path):  # else it vanished meanwhile
-                look.skipped[path] = result.reason
-            continue
-        if path in suspects:
-            proven.add(path)
-        # What is known to be bad by its size or header stays under that name.
-        if not result.matches and path not in bad:
-            _note_corrupt(content, path, etag, look)
-    for content in contents:
-        content.broken = [each for each in content.broken if each.state != "sparse" or each.path not in proven]
-    return {"files": files, "bytes": size}
-
-
-def _note_corrupt(content: Content, path: str, etag: str, look: Look) -> None:
-    reason = "its content is not what its name says"
-    if content.repository is None:
-        name: str | None = os.path.relpath(path, content.path)
-        reason = "its content is not what the hub announced"
-    else:
-        links = list(links_to(content.repository, {etag}, look))
-        inside = os.path.join(content.path, "snapshots", content.commit or "-") + os.sep
-        used = [name for link, name, _etag in links if link.startswith(inside)]
-        name = used[0] if used else next((name for _link, name, _etag in links), None)
-        if not used:
-            content.broken.append(Broken("corrupt", path, reason, _lstat(path), name, etag))
-            return
-    content.broken.append(Broken("corrupt", path, reason, _lstat(path), name, etag))
-    if content.complete is not None:
-        content.lacks(f"{name} ({reason})")
-
-
-# --- the shared store ------------------------------------------------------------------------------------------------
-
-
-def payloads(store: str, look: Look) -> t.Iterator[os.DirEntry[str]]:
-    for prefix in look.entries(store):
-        if len(prefix.name) == 2 and prefix.is_dir(follow_symlinks=False):
-            for entry in look.entries(prefix.path):
-                if PAYLOAD.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                    yield entry
-
-
-def references(root: str, payload: str) -> set[str] | None:
-    """Blobs of repositories that lead to the payload. None when the client's list is not there: then nobody knows."""
-    try:
-        lines = _hf_verify.read_text(f"{payload}.refs", _REFS_MAX).splitlines()
-    except (OSError, ValueError):
-        return None
-    found = set()
-    for line in lines:
-        blob = os.path.normpath(os.path.join(root, line))
-        if blob.startswith(root + os.sep) and _target(blob) == payload:
-            found.add(blob)
-    return found
-
-
-def _target(blob: str) -> str | None:
-    try:
-        return os.path.normpath(os.path.join(os.path.dirname(blob), os.readlink(blob)))
-    except OSError:
-        return None
-
-
-def count_stores(path: str, totals: Totals, look: Look, waste: bool) -> list[dict[str, t.Any]]:
-    """Add what is in the stores to the totals; with `waste`, name what no repository has any more."""
-    unused = []
-    for root in tree_roots(path):
-        store = os.path.join(root, "blobs")
-        for entry in payloads(store, look) if is_store(store) else ():
-            with contextlib.suppress(OSError):
-                size = entry.stat(follow_symlinks=False)
-                totals.add(size)
-                if waste and references(root, entry.path) == set():
-                    unused.append(Broken("unreferenced", entry.path, "no repository has it", size).describe(None))
-    return unused

@@ -308,9 +308,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils import (
+    _hf_content,
     _hf_layout,
+    _hf_local,
     _hf_locks,
     _hf_snapshot,
+    _hf_store,
     _spark,
 )
 
@@ -333,12 +336,12 @@ def read_cache(path: str, models: list[str], verify: str, owner: int | None) -> 
     repositories = _hf_layout.find_repositories(path, names, look)
     trees = [_hf_snapshot.scan_repository(repository, asked, look) for repository in repositories]
     folders = [] if models else _hf_layout.find_local_folders(path, look)
-    plain = [_hf_snapshot.scan_local(folder, asked, look) for folder in folders]
+    plain = [_hf_local.scan_local(folder, asked, look) for folder in folders]
     contents = trees + plain
-    verified = _hf_snapshot.verify(contents, look) if verify == "full" else {"files": 0, "bytes": 0}
+    verified = _hf_content.verify(contents, look) if verify == "full" else {"files": 0, "bytes": 0}
     broken = [each.describe(content.repo_id) for content in contents for each in content.broken]
     if not models:
-        broken += _hf_snapshot.count_stores(path, totals, look, waste=verify == "full")
+        broken += _hf_store.count_stores(path, totals, look, waste=verify == "full")
     partials = [partial for content in contents for partial in content.partials]
     with _hf_locks.judged(partials, path, exclusive=False):
         pass

@@ -145,7 +145,7 @@ def test_a_killed_download_into_a_plain_folder(client: Client, hub: Hub, cache: 
     assert [(local["complete"], local["broken"]) for local in found["local_folders"]] == [(True, [])]
 
 
-# --- every broken state: made, found, cleaned, downloaded again --------------------------------------------------------
+# --- every broken state: made, found, cleaned, downloaded again -------------------------------------------------------
 
 
 def blob(cache: Path, name: str) -> Path:
