@@ -9,7 +9,7 @@ play = $(in_venv) ansible-playbook
 scenarios = default guide secrets cache inputs change runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox sandbox-down sandbox-purge test lint unit sanity molecule docs build
+.PHONY: help setup demo sandbox sandbox-down sandbox-purge test lint unit hub bench sanity molecule docs build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 
 unit: setup ## unit tests
 	@$(in_venv) pytest tests/unit
+
+hub: setup ## the model cache against real huggingface_hub of two generations (two minutes)
+	@$(in_venv) pytest tests/hub
+
+bench: setup ## speed of the model cache's modules, as ratios; BENCH_GIB=1 for a quick look
+	@$(in_venv) python tests/bench/cache.py
 
 sanity: setup ## ansible-test sanity
 	@tools/sanity.sh

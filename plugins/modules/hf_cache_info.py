@@ -6,18 +6,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: hf_cache_info
-short_description: Tells what a Hugging Face cache holds, what is missing, and which partial downloads are alive
+short_description: Tells what a Hugging Face cache holds, what is broken or missing, and which downloads are alive
 version_added: "0.1.0"
 description:
-  - Lists the repositories of a Hugging Face cache with their revisions, sizes and partial downloads.
+  - Lists the repositories of a Hugging Face cache with their revisions, sizes, partial downloads and whatever is broken
+    in them, and says of a model whether it can be served.
   - Both layouts are read, the tree in O(path) itself (what vLLM's C(--download-dir) makes) and the one in C(hub) below
     it. A repository that is in both is listed twice.
   - A partial download is live when a process has it open, or its lock or vLLM's lock is held. Its age says nothing,
     because a running download can rest for long. Locks are only tried, for an instant, and none is created.
-  - Run it as root. Otherwise the open files of others cannot be seen, and whether a partial is live stays V(null).
-  - A folder that does not exist is an empty cache, not an error.
+  - A folder that does not exist is an empty cache, not an error. What cannot be read is listed in RV(skipped).
 author:
   - The dgxspark.vllm authors (@dgxspark)
+extends_documentation_fragment:
+  - dgxspark.vllm.hf_cache
 attributes:
   check_mode:
     support: full
@@ -29,15 +31,29 @@ attributes:
     support: full
     description: Reads only.
 options:
-  path:
-    description: Absolute path of the cache. The root directory and a symbolic link are refused.
-    type: path
-    default: /opt/hf
   models:
-    description: Only these models, by their Hugging Face id. All repositories by default.
+    description:
+      - Only these models, by their Hugging Face id. All repositories by default.
+      - C(ORGANISATION/NAME@REVISION) asks for the snapshot of a commit, branch or tag instead of C(main).
     type: list
     elements: str
     default: []
+  verify:
+    description:
+      - How closely to look at files. The network is never needed.
+      - V(none) looks at names, links and sizes.
+      - V(headers) also reads the beginning of each weight file and the JSON that a model cannot do without. That finds
+        truncated files and git-lfs pointers.
+      - V(full) also reads every byte. A file's name in the cache is its hash, so wrong content is found. One thread per
+        core is used; reckon with the speed of the disk.
+    type: str
+    choices: [none, headers, full]
+    default: headers
+  owner:
+    description:
+      - User, by name or number, whom every file should belong to. Others are reported as V(wrong_owner).
+      - Nobody is expected by default.
+    type: str
 seealso:
   - module: dgxspark.vllm.hf_cache_clean
 """
@@ -46,13 +62,20 @@ EXAMPLES = r"""
 - name: Look at the cache
   dgxspark.vllm.hf_cache_info:
     path: /opt/hf
-    models: [Qwen/Qwen3-8B-FP8]
   become: true
   register: cache
 
 - name: Name the models that can be served offline
   ansible.builtin.debug:
     msg: "{{ cache.repositories | selectattr('complete', 'eq', true) | map(attribute='repo_id') }}"
+
+- name: Read every byte of one model
+  dgxspark.vllm.hf_cache_info:
+    models: [Qwen/Qwen3-8B-FP8]
+    verify: full
+  become: true
+  register: model
+  failed_when: not model.models[0].complete
 """
 
 RETURN = r"""
@@ -66,8 +89,13 @@ exists:
   returned: always
   type: bool
   sample: true
+filesystem:
+  description: Type of the file system that holds, or would hold, the cache.
+  returned: always
+  type: str
+  sample: ext4
 total_bytes:
-  description: Size of the file system that holds, or would hold, the cache.
+  description: Size of that file system.
   returned: always
   type: int
   sample: 3936818806784
@@ -77,10 +105,42 @@ free_bytes:
   type: int
   sample: 3519069872128
 bytes:
-  description: Size of all finished files in the listed repositories; a file that several of them share counts once.
+  description:
+    - Size of all finished files in the listed repositories and folders; a file that several of them share counts once.
+    - Without O(models), all of the store that repositories share counts.
   returned: always
   type: int
   sample: 9452126208
+allocated_bytes:
+  description: What these files take on the disk.
+  returned: always
+  type: int
+  sample: 9452142592
+models:
+  description: One answer for each of O(models), in their order, from whichever tree has more of it.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    repo_id: {description: Id of the model., type: str, returned: always, sample: Qwen/Qwen3-8B-FP8}
+    revision: {description: 'The wanted revision, V(null) for C(main).', type: str, returned: always, sample: main}
+    commit:
+      description: The commit that was looked at. V(null) when there is none.
+      type: str
+      returned: always
+      sample: 220b46e3b2180893580a4454f21f22d3ebb187d3
+    path:
+      description: The repository. V(null) when it is nowhere.
+      type: str
+      returned: always
+      sample: /opt/hf/models--Qwen--Qwen3-8B-FP8
+    complete: {description: 'As in RV(repositories).', type: bool, returned: always, sample: true}
+    missing:
+      description: What keeps it from being complete, and whether the other tree has it.
+      type: list
+      elements: str
+      returned: always
+      sample: ["config.json (it is in /opt/hf/hub/models--Qwen--Qwen3-8B-FP8)"]
 repositories:
   description: What is in the cache.
   returned: always
@@ -91,6 +151,8 @@ repositories:
     type: {description: 'V(model), V(dataset), V(space) or V(kernel).', type: str, returned: always, sample: model}
     path: {description: Its folder., type: str, returned: always, sample: /opt/hf/models--Qwen--Qwen3-8B-FP8}
     bytes: {description: Size of its finished files., type: int, returned: always, sample: 9452126208}
+    allocated_bytes: {description: What they take on the disk., type: int, returned: always, sample: 9452142592}
+    files: {description: How many there are., type: int, returned: always, sample: 12}
     revisions:
       description: Commits of which there is a snapshot.
       type: list
@@ -106,9 +168,8 @@ repositories:
       description:
         - Whether the snapshot of C(main), or the only snapshot, has all that serving needs. These are C(config.json),
           weights, every shard of the index, no broken link, the sizes of the manifest where there is one, and no
-          partial of an absent file.
+          partial of an absent file. With O(verify) what is found in the files counts too.
         - V(null) when there are several snapshots and no C(main), and for what is not a model.
-        - Sizes are compared, contents are not.
       type: bool
       returned: always
       sample: false
@@ -124,6 +185,66 @@ repositories:
       elements: dict
       returned: always
       sample: []
+    broken:
+      description: What is broken in it, as in RV(broken).
+      type: list
+      elements: dict
+      returned: always
+      sample: []
+local_folders:
+  description: Plain folders that were the target of a download, unless O(models) is set.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path: {description: The folder., type: str, returned: always, sample: /opt/hf/qwen3}
+    bytes: {description: Size of the files that a client put there., type: int, returned: always, sample: 9452126208}
+    allocated_bytes: {description: What they take on the disk., type: int, returned: always, sample: 9452142592}
+    files: {description: How many there are., type: int, returned: always, sample: 12}
+    complete: {description: 'As in RV(repositories), without a manifest.', type: bool, returned: always, sample: true}
+    missing: {description: What keeps it from that., type: list, elements: str, returned: always, sample: []}
+    partials: {description: 'As in RV(partials).', type: list, elements: dict, returned: always, sample: []}
+    broken: {description: 'As in RV(broken).', type: list, elements: dict, returned: always, sample: []}
+broken:
+  description:
+    - Everything that is not as a client leaves it.
+    - The states are also the classes of M(dgxspark.vllm.hf_cache_clean), except V(outside) and V(wrong_owner), which
+      are only reported.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    state:
+      description:
+        - V(dangling_links) lead to nothing, or in a circle.
+        - V(truncated) files are shorter or longer than their header or the manifest says.
+        - V(empty) files have no byte, and their name says that they should.
+        - V(lfs_pointers) are what git has instead of the weights.
+        - V(invalid_json) is C(config.json) or an index that cannot be read.
+        - V(corrupt) files have another hash than their name says. Only O(verify=full) finds them.
+        - V(sparse) files were partly never written. That is a hint; O(verify=full) proves it or drops it.
+        - V(refs) are empty, no commit, or name a snapshot that is not there.
+        - V(unreferenced) blobs are in no snapshot.
+        - V(probes) are scratch files of a client that was killed.
+        - V(outside) links lead out of the cache.
+        - V(wrong_owner) is said once per repository, see O(owner).
+      type: str
+      returned: always
+      sample: truncated
+    path:
+      description: The blob, link, ref or file.
+      type: str
+      returned: always
+      sample: /opt/hf/models--Qwen--Qwen3-8B-FP8/blobs/0123456789abcdef0123456789abcdef01234567
+    file:
+      description: Its name in the snapshot. V(null) when it has none.
+      type: str
+      returned: always
+      sample: model-00002-of-00002.safetensors
+    repo_id: {description: 'Its repository, V(null) in a plain folder.', type: str, returned: always, sample: a/b}
+    reason: {description: What is wrong., type: str, returned: always, sample: 1048576 bytes instead of 4900000000}
+    bytes: {description: Its size., type: int, returned: always, sample: 1048576}
+    allocated_bytes: {description: What it takes on the disk., type: int, returned: always, sample: 1048576}
 partials:
   description: All partial downloads, those into plain folders included unless O(models) is set.
   returned: always
@@ -163,31 +284,119 @@ partials:
       type: int
       returned: always
       sample: 17
+verified:
+  description: What was hashed. Nothing without O(verify=full).
+  returned: always
+  type: dict
+  contains:
+    files: {description: How many files., type: int, returned: always, sample: 12}
+    bytes: {description: How much was read., type: int, returned: always, sample: 9452126208}
+skipped:
+  description: What could not be read, and is therefore in no other part of the result.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path: {description: The file or folder., type: str, returned: always, sample: /opt/hf/models--a--b/blobs}
+    reason: {description: Why., type: str, returned: always, sample: Permission denied}
+  sample: []
 """
 
 import os
+import pwd
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_cache, _spark
+from ansible_collections.dgxspark.vllm.plugins.module_utils import (
+    _hf_content,
+    _hf_layout,
+    _hf_local,
+    _hf_locks,
+    _hf_snapshot,
+    _hf_store,
+    _spark,
+)
 
 
-def read_cache(path: str, models: list[str]) -> dict[str, t.Any]:
-    repositories, partials = _hf_cache.scan(path, models)
-    with _hf_cache.judged(partials, path, exclusive=False):
+def read_cache(path: str, models: list[str], verify: str, owner: int | None) -> dict[str, t.Any]:
+    look = _hf_layout.Look()
+    _hf_layout.check_path(path)
+    path = os.path.normpath(path)
+    wanted = [model.partition("@") for model in models]
+    names = [name for name, _at, _revision in wanted]
+    _hf_layout.check_models(names)
+    totals = _hf_snapshot.Totals(counts_store=not models)
+    asked = _hf_snapshot.Asked(
+        headers=verify != "none",
+        owner=owner,
+        kind=_hf_locks.filesystem_of(path),
+        revisions={name: revision for name, _at, revision in wanted if revision},
+        totals=totals,
+    )
+    repositories = _hf_layout.find_repositories(path, names, look)
+    trees = [_hf_snapshot.scan_repository(repository, asked, look) for repository in repositories]
+    folders = [] if models else _hf_layout.find_local_folders(path, look)
+    plain = [_hf_local.scan_local(folder, asked, look) for folder in folders]
+    contents = trees + plain
+    verified = _hf_content.verify(contents, look) if verify == "full" else {"files": 0, "bytes": 0}
+    broken = [each.describe(content.repo_id) for content in contents for each in content.broken]
+    if not models:
+        broken += _hf_store.count_stores(path, totals, look, waste=verify == "full")
+    partials = [partial for content in contents for partial in content.partials]
+    with _hf_locks.judged(partials, path, exclusive=False):
         pass
-    described = [_hf_cache.describe(repository, path) for repository in repositories]
-    files: dict[tuple[int, int], int] = {}
-    for _repository, own in described:
-        files.update(own)
     return {
         "path": path,
         "exists": os.path.isdir(path),
+        "filesystem": asked.kind,
         **_spark.filesystem_space(path),
-        "bytes": sum(files.values()),
-        "repositories": [repository for repository, _own in described],
+        "bytes": totals.bytes,
+        "allocated_bytes": totals.allocated,
+        "models": [_answer(name, revision or None, trees) for name, _at, revision in wanted],
+        "repositories": [_repository(*both) for both in zip(repositories, trees)],
+        "local_folders": [content.describe() for content in plain],
+        "broken": broken,
         "partials": [partial.describe() for partial in partials],
+        "verified": verified,
+        "skipped": [
+            {"path": _hf_layout.shown(place), "reason": reason} for place, reason in sorted(look.skipped.items())
+        ],
     }
+
+
+def _repository(repository: _hf_layout.Repository, content: _hf_snapshot.Content) -> dict[str, t.Any]:
+    shown = _hf_layout.shown
+    return {
+        "repo_id": shown(repository.repo_id),
+        "type": repository.type,
+        "revisions": [shown(revision) for revision in content.revisions],
+        "refs": {shown(name): shown(commit) for name, commit in content.refs.items()},
+        **content.describe(),
+    }
+
+
+def _answer(name: str, revision: str | None, trees: list[_hf_snapshot.Content]) -> dict[str, t.Any]:
+    """What both trees together say of a model: it may be whole in one, or half in each."""
+    mine = sorted(
+        (tree for tree in trees if tree.repo_id == name), key=lambda tree: (not tree.complete, len(tree.missing))
+    )
+    answer: dict[str, t.Any] = {"repo_id": name, "revision": revision, "commit": None, "path": None}
+    if not mine:
+        return {**answer, "complete": False, "missing": ["the repository"]}
+    best, others = mine[0], mine[1:]
+    missing = []
+    for gap in best.missing:
+        has = [tree.path for tree in others if tree.commit and gap not in tree.missing and tree.has(gap)]
+        missing.append(_hf_layout.shown(gap) + (f" (it is in {_hf_layout.shown(has[0])})" if has else ""))
+    found = {"commit": best.commit and _hf_layout.shown(best.commit), "path": _hf_layout.shown(best.path)}
+    return {**answer, **found, "complete": best.complete, "missing": missing}
+
+
+def _uid(owner: str) -> int:
+    try:
+        return int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
+    except KeyError:
+        raise _hf_layout.CacheError(f"owner: there is no user {owner}; use a name or a number, like root") from None
 
 
 def main() -> None:
@@ -195,12 +404,16 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path", "default": "/opt/hf"},
             "models": {"type": "list", "elements": "str", "default": []},
+            "verify": {"type": "str", "choices": ["none", "headers", "full"], "default": "headers"},
+            "owner": {"type": "str"},
         },
         supports_check_mode=True,
     )
+    asked = module.params
     try:
-        module.exit_json(changed=False, **read_cache(module.params["path"], module.params["models"]))
-    except _hf_cache.CacheError as error:
+        owner = _uid(asked["owner"]) if asked["owner"] else None
+        module.exit_json(changed=False, **read_cache(asked["path"], asked["models"], asked["verify"], owner))
+    except _hf_layout.CacheError as error:
         module.fail_json(msg=str(error))
 
 

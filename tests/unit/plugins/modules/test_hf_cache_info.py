@@ -4,19 +4,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import shutil
 import subprocess
+import tracemalloc
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_cache
+from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_locks, _hf_snapshot
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_info
+from hf_trees import COMMIT, SHARDS, LocalFolder, Repo, safetensors
 
-COMMIT = "c" * 40
 OTHER_COMMIT = "d" * 40
 ETAG = "e" * 64
 
@@ -26,8 +29,8 @@ Run = t.Callable[..., dict[str, t.Any]]
 @pytest.fixture(autouse=True)
 def _visible(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may not see the processes of others, but sees those of the tests."""
-    look = _hf_cache.open_files
-    monkeypatch.setattr(_hf_cache, "open_files", lambda wanted: (look(wanted)[0], True))
+    look = _hf_locks.open_files
+    monkeypatch.setattr(_hf_locks, "open_files", lambda *asked: (look(*asked)[0], True))
 
 
 @pytest.fixture(name="run")
@@ -40,51 +43,10 @@ def _run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
-class Repo:
-    """A repository in the layout that huggingface_hub makes."""
-
-    def __init__(self, root: Path, name: str = "Qwen/Qwen3-8B-FP8", kind: str = "models") -> None:
-        self.path = root / f"{kind}--{name.replace('/', '--')}"
-        (self.path / "blobs").mkdir(parents=True)
-        self.files = 0
-
-    def add(self, name: str, content: str = "x", commit: str = COMMIT) -> Path:
-        self.files += 1
-        blob = self.path / "blobs" / f"{self.files:040x}"
-        blob.write_text(content)
-        link = self.path / "snapshots" / commit / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(blob, link.parent))
-        return blob
-
-    def ref(self, name: str = "main", commit: str = COMMIT) -> None:
-        path = self.path / "refs" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(commit)
-
-    def index(self, *shards: str) -> None:
-        weights = {f"layer.{number}": shard for number, shard in enumerate(shards)}
-        self.add("model.safetensors.index.json", json.dumps({"weight_map": weights}))
-
-    def manifest(self, **sizes: int) -> None:
-        (self.path / "trees").mkdir()
-        files = {name.replace("__", "."): {"size": size} for name, size in sizes.items()}
-        (self.path / "trees" / f"{COMMIT}.json").write_text(json.dumps({"format_version": 1, "files": files}))
-
-
-SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-
-
 @pytest.fixture(name="repo")
 def _repo(tmp_path: Path) -> Repo:
     """A whole model."""
-    repo = Repo(tmp_path)
-    repo.ref()
-    repo.add("config.json", "{}")
-    repo.index(*SHARDS)
-    for shard in SHARDS:
-        repo.add(shard, "0123456789")
-    return repo
+    return Repo(tmp_path).model()
 
 
 def test_a_cache_that_is_not_there(tmp_path: Path, run: Run) -> None:
@@ -103,6 +65,9 @@ def test_a_whole_model(repo: Repo, run: Run) -> None:
         "type": "model",
         "path": str(repo.path),
         "bytes": size,
+        "allocated_bytes": sum(blob.stat().st_blocks * 512 for blob in (repo.path / "blobs").iterdir()),
+        "files": 4,
+        "broken": [],
         "revisions": [COMMIT],
         "refs": {"main": COMMIT},
         "complete": True,
@@ -115,8 +80,8 @@ def test_a_whole_model(repo: Repo, run: Run) -> None:
 def test_one_safetensors_file_needs_no_index(tmp_path: Path, run: Run) -> None:
     repo = Repo(tmp_path)
     repo.ref()
-    repo.add("config.json")
-    repo.add("model.safetensors")
+    repo.add("config.json", "{}")
+    repo.add("model.safetensors", safetensors())
     assert run()["repositories"][0]["complete"] is True
 
 
@@ -138,7 +103,7 @@ def drop_weights(repo: Repo) -> None:
 
 
 def break_index(repo: Repo) -> None:
-    (repo.path / "snapshots" / COMMIT / "model.safetensors.index.json").resolve().write_text("{")
+    repo.blob("model.safetensors.index.json").write_text("{")
 
 
 def empty_ref(repo: Repo) -> None:
@@ -163,7 +128,7 @@ def link_out(repo: Repo) -> None:
 
 
 def truncate(repo: Repo) -> None:
-    repo.manifest(config__json=2, **{SHARDS[0].replace(".", "__"): 99})
+    repo.manifest(config__json=2, **{SHARDS[0].replace(".", "__"): 99_999})
 
 
 def manifest_lists_more(repo: Repo) -> None:
@@ -178,13 +143,13 @@ def manifest_lists_more(repo: Repo) -> None:
         (drop_blob, [f"{SHARDS[0]} (broken link)"]),
         (drop_config, ["config.json"]),
         (drop_weights, ["weights"]),
-        (break_index, ["model.safetensors.index.json (not a valid index)"]),
+        (break_index, ["model.safetensors.index.json (not valid JSON)"]),
         (empty_ref, ["refs/main (not a commit)"]),
         (other_ref, [f"snapshots/{OTHER_COMMIT}"]),
         (drop_snapshots, ["snapshots"]),
         (add_partial, [f"blobs/{ETAG}.incomplete (partial)"]),
         (link_out, ["notes.txt (link out of the cache)"]),
-        (truncate, [f"{SHARDS[0]} (10 bytes instead of 99)"]),
+        (truncate, [f"{SHARDS[0]} ({len(safetensors())} bytes instead of 99999)"]),
         (manifest_lists_more, [SHARDS[0], "model.safetensors.index.json"]),
     ],
 )
@@ -220,7 +185,7 @@ def test_a_pinned_model_needs_no_ref(repo: Repo, run: Run) -> None:
 def test_both_trees_and_the_filter(repo: Repo, tmp_path: Path, run: Run) -> None:
     half = Repo(tmp_path / "hub")
     half.ref()
-    half.add("config.json")
+    half.add("config.json", "{}")
     Repo(tmp_path, "org/other").add("config.json")
     Repo(tmp_path, "Qwen/Qwen3-8B-FP8", "datasets")
     found = run(models=["Qwen/Qwen3-8B-FP8"])["repositories"]
@@ -232,15 +197,15 @@ def test_both_trees_and_the_filter(repo: Repo, tmp_path: Path, run: Run) -> None
 
 
 def test_a_shared_blob_counts_once(repo: Repo, tmp_path: Path, run: Run) -> None:
-    store = tmp_path / "blobs" / "ee"
-    store.mkdir(parents=True)
-    (store / ETAG).write_text("12345")
     before = run()["bytes"]
     for each in (repo, Repo(tmp_path, "org/twin")):
-        (each.path / "blobs" / ETAG).symlink_to(f"../../blobs/ee/{ETAG}")
+        each.share("tokenizer.bin", b"12345")
     result = run()
     assert result["bytes"] == before + 5
     assert [entry["bytes"] for entry in result["repositories"]] == [before + 5, 5]
+    assert run(models=["Qwen/Qwen3-8B-FP8", "org/twin"])["bytes"] == before + 5
+    (tmp_path / "blobs" / ".huggingface-shared-blobs").unlink()
+    assert run()["bytes"] == before + 5
 
 
 def test_a_live_partial_names_its_holder(repo: Repo, run: Run) -> None:
@@ -271,7 +236,7 @@ def test_a_live_partial_names_its_holder(repo: Repo, run: Run) -> None:
 
 def test_without_root_nothing_is_called_dead(repo: Repo, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     add_partial(repo)
-    monkeypatch.setattr(_hf_cache, "open_files", lambda wanted: ({}, False))
+    monkeypatch.setattr(_hf_locks, "open_files", lambda *_asked: ({}, False))
     (partial,) = run()["partials"]
     assert (partial["live"], partial["reason"]) == (
         None,
@@ -284,7 +249,7 @@ def test_looking_does_not_disturb_another_look(repo: Repo, run: Run) -> None:
     lock = repo.path.parent / ".locks" / repo.path.name / f"{ETAG}.lock"
     lock.parent.mkdir(parents=True)
     with lock.open("w") as file:
-        _hf_cache.fcntl.flock(file, _hf_cache.fcntl.LOCK_SH)
+        fcntl.flock(file, fcntl.LOCK_SH)
         assert run()["partials"][0]["live"] is False
 
 
@@ -315,3 +280,279 @@ def test_a_link_is_refused(tmp_path: Path, run: Run) -> None:
     message = f"path: {tmp_path}/link is a symbolic link; use the folder itself, {tmp_path}/real"
     assert run(path=str(tmp_path / "link"))["msg"] == message
     assert run(path=f"{tmp_path}/link/")["failed"] is True
+
+
+# --- what is broken --------------------------------------------------------------------------------------------------
+
+
+def states(result: dict[str, t.Any]) -> list[tuple[str, str | None]]:
+    return sorted(((broken["state"], broken["file"]) for broken in result["broken"]), key=str)
+
+
+def cut(repo: Repo) -> None:
+    os.truncate(repo.blob(SHARDS[0]), 60)
+
+
+def grow(repo: Repo) -> None:
+    with repo.blob(SHARDS[0]).open("ab") as file:
+        file.write(b"more")
+
+
+def empty(repo: Repo) -> None:
+    os.truncate(repo.blob(SHARDS[0]), 0)
+
+
+def pointer(repo: Repo) -> None:
+    text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{ETAG}\nsize 4900000000\n"
+    repo.blob(SHARDS[0]).write_text(text)
+
+
+def bad_config(repo: Repo) -> None:
+    repo.blob("config.json").write_text('{"a": ')
+
+
+def dangle(repo: Repo) -> None:
+    repo.blob(SHARDS[0]).unlink()
+
+
+def circle(repo: Repo) -> None:
+    repo.file("a.txt").symlink_to("b.txt")
+    repo.file("b.txt").symlink_to("a.txt")
+
+
+def leave(repo: Repo) -> None:
+    repo.file("notes.txt").symlink_to("/etc/hostname")
+
+
+def half_ref(repo: Repo) -> None:
+    repo.ref("main", COMMIT[:12])
+
+
+def waste(repo: Repo) -> None:
+    repo.add("old.txt")
+    repo.file("old.txt").unlink()
+
+
+def probe(repo: Repo) -> None:
+    (repo.path / "blobs" / "tmp_0f8fad5b-d9cb-469f-a165-70867728950e").touch()
+
+
+def lose_payload(repo: Repo) -> None:
+    repo.share("extra.bin", b"12345").resolve().unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "state", "file", "complete"),
+    [
+        (cut, "truncated", SHARDS[0], False),
+        (grow, "truncated", SHARDS[0], False),
+        (truncate, "truncated", SHARDS[0], False),
+        (empty, "empty", SHARDS[0], False),
+        (pointer, "lfs_pointers", SHARDS[0], False),
+        (bad_config, "invalid_json", "config.json", False),
+        (break_index, "invalid_json", "model.safetensors.index.json", False),
+        (dangle, "dangling_links", SHARDS[0], False),
+        (leave, "outside", "notes.txt", False),
+        (empty_ref, "refs", None, False),
+        (half_ref, "refs", None, False),
+        (other_ref, "refs", None, False),
+        (waste, "unreferenced", None, True),
+        (probe, "probes", None, True),
+    ],
+)
+def test_broken_states(
+    repo: Repo, run: Run, damage: t.Callable[[Repo], None], state: str, file: str | None, complete: bool
+) -> None:
+    assert run()["broken"] == []
+    damage(repo)
+    result = run(models=["Qwen/Qwen3-8B-FP8"])
+    assert states(result) == [(state, file)]
+    assert result["broken"][0]["repo_id"] == "Qwen/Qwen3-8B-FP8"
+    assert result["models"][0]["complete"] is complete
+    assert result["skipped"] == []
+
+
+def test_links_in_a_circle(repo: Repo, run: Run) -> None:
+    circle(repo)
+    result = run()
+    assert states(result) == [("dangling_links", "a.txt"), ("dangling_links", "b.txt")]
+    assert "Too many levels of symbolic links" in result["broken"][0]["reason"]
+
+
+def test_a_shared_payload_that_is_gone(repo: Repo, run: Run) -> None:
+    lose_payload(repo)
+    assert states(run()) == [("dangling_links", "extra.bin"), ("dangling_links", None)]
+
+
+def test_empty_files_may_be_right(repo: Repo, run: Run) -> None:
+    repo.add("__init__.py", "")
+    repo.add("empty.bin", b"")
+    assert run()["broken"] == []
+
+
+def test_links_to_parents_deeper_down(repo: Repo, run: Run) -> None:
+    repo.add("a/b/c.txt", "deep")
+    assert run()["broken"] == []
+    assert run()["repositories"][0]["files"] == 5
+
+
+def spoil(path: Path) -> None:
+    """The same size, another content."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("file", [SHARDS[1], "config.json"])
+def test_wrong_content_of_the_right_size(repo: Repo, run: Run, file: str) -> None:
+    path = repo.blob(file)
+    path.write_bytes(path.read_bytes()[:-1] + b"]" if file == "config.json" else path.read_bytes())
+    if file == "config.json":
+        path.write_text("[]")
+    else:
+        spoil(path)
+    result = run(verify="full")
+    assert [broken["path"] for broken in result["broken"]] == [str(path)]
+    assert result["repositories"][0]["complete"] is False
+    if file != "config.json":
+        assert run()["broken"] == []
+        assert states(result) == [("corrupt", file)]
+        assert result["repositories"][0]["missing"] == [f"{file} (its content is not what its name says)"]
+
+
+def test_full_verification_reads_everything(repo: Repo, tmp_path: Path, run: Run) -> None:
+    LocalFolder(tmp_path / "plain").add("model.safetensors", safetensors(99))
+    shared = repo.share("extra.bin", b"12345")
+    result = run(verify="full")
+    assert result["verified"] == {"files": 6, "bytes": result["bytes"]}
+    assert result["broken"] == []
+    shared.resolve().write_bytes(b"54321")
+    assert states(run(verify="full")) == [("corrupt", "extra.bin")]
+    assert run()["verified"] == {"files": 0, "bytes": 0}
+
+
+def test_holes_are_a_hint_that_the_hash_settles(repo: Repo, run: Run) -> None:
+    size = 1 << 20
+    data = bytes(size)
+    with (repo.path / "blobs" / hashlib.sha256(data).hexdigest()).open("wb") as file:
+        file.truncate(size)
+    repo.link("zeros.bin", hashlib.sha256(data).hexdigest())
+    with (repo.path / "blobs" / ETAG).open("wb") as file:
+        file.truncate(size)
+    repo.link("holes.bin", ETAG)
+    result = run()
+    assert [broken["state"] for broken in result["broken"]] == ["sparse", "sparse"]
+    assert result["repositories"][0]["complete"] is True
+    assert states(run(verify="full")) == [("corrupt", "holes.bin")]
+
+
+def test_the_wrong_owner_is_said_once(repo: Repo, run: Run) -> None:
+    assert run(owner=str(os.getuid()))["broken"] == []
+    (broken,) = run(owner=str(os.getuid() + 1))["broken"]
+    assert broken["state"] == "wrong_owner"
+    assert broken["reason"].startswith("9 files belong to somebody else")
+    assert run(owner="nobody-of-this-name")["msg"].startswith("owner: there is no user nobody-of-this-name; use ")
+
+
+def test_half_a_model_in_each_tree(tmp_path: Path, run: Run) -> None:
+    """What the old --download-dir made: weights in one tree, config.json in the other."""
+    weights, config = Repo(tmp_path).model(), Repo(tmp_path / "hub")
+    weights.file("config.json").unlink()
+    config.ref()
+    config.add("config.json", "{}")
+    (answer,) = run(models=["Qwen/Qwen3-8B-FP8"])["models"]
+    assert (answer["complete"], answer["missing"]) == (False, [f"config.json (it is in {config.path})"])
+    assert answer["path"] == str(weights.path)
+
+
+def test_answers_for_wanted_models(repo: Repo, run: Run) -> None:
+    repo.add("config.json", "{}", commit=OTHER_COMMIT)
+    repo.ref("v2", OTHER_COMMIT)
+    wanted = ["Qwen/Qwen3-8B-FP8", "org/absent"]
+    answers = run(models=wanted)["models"]
+    assert [(answer["repo_id"], answer["complete"], answer["missing"]) for answer in answers] == [
+        (wanted[0], True, []),
+        (wanted[1], False, ["the repository"]),
+    ]
+    for revision in (OTHER_COMMIT, "v2"):
+        (answer,) = run(models=[f"{wanted[0]}@{revision}"])["models"]
+        assert (answer["commit"], answer["complete"], answer["missing"]) == (OTHER_COMMIT, False, ["weights"])
+
+
+def test_plain_folders(tmp_path: Path, run: Run) -> None:
+    folder = LocalFolder(tmp_path / "qwen3")
+    folder.add("config.json", b"{}")
+    path = folder.add("model.safetensors", safetensors())
+    (found,) = run()["local_folders"]
+    assert (found["path"], found["complete"], found["files"]) == (str(folder.path), True, 2)
+    spoil(path)
+    assert states(run(verify="full")) == [("corrupt", "model.safetensors")]
+    os.truncate(path, 9)
+    result = run()
+    assert states(result) == [("truncated", "model.safetensors")]
+    assert result["local_folders"][0]["complete"] is False
+
+
+def test_a_payload_that_nobody_has(repo: Repo, run: Run) -> None:
+    blob = repo.share("extra.bin", b"12345")
+    payload = blob.resolve()
+    blob.unlink()
+    repo.file("extra.bin").unlink()
+    assert [broken["path"] for broken in run(verify="full")["broken"]] == [str(payload)]
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+def test_a_repository_in_several_passes(repo: Repo, run: Run, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    for number in range(50):
+        repo.add(f"{number}/file.bin", f"{number}".encode())
+    cut(repo)
+    dangle_name = "7/file.bin"
+    repo.blob(dangle_name).unlink()
+    waste(repo)
+    monkeypatch.setattr(_hf_snapshot, "AT_ONCE", at_once)
+    result = run()
+    assert {broken["state"]: broken["file"] for broken in result["broken"]} == {
+        "dangling_links": dangle_name,
+        "truncated": SHARDS[0],
+        "unreferenced": None,
+    }
+    assert (result["repositories"][0]["files"], result["repositories"][0]["complete"]) == (54, False)
+
+
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_hf_snapshot, "AT_ONCE", 200)
+    peaks = []
+    for count in (500, 5000):
+        repo = Repo(tmp_path / str(count)).model()
+        blobs = [f"{number:064x}" for number in range(count)]
+        for blob in blobs:
+            (repo.path / "blobs" / blob).write_bytes(b"x")
+            (repo.path / "snapshots" / COMMIT / f"{blob[40:]}.txt").symlink_to(f"../../blobs/{blob}")
+        del blobs
+        tracemalloc.start()
+        hf_cache_info.read_cache(str(repo.root), [], "headers", None)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_names_with_control_characters(repo: Repo, run: Run) -> None:
+    repo.file("a\nb.txt").symlink_to("nowhere\x1b[31m")
+    repo.ref("x\ny")
+    os.symlink(b"nowhere", os.fsencode(repo.file("caf")) + b"\xe9")
+    result = run()
+    assert states(result) == [("dangling_links", "a\\x0ab.txt"), ("dangling_links", "caf\\xe9")]
+    assert "x\\x0ay" in result["repositories"][0]["refs"]
+
+
+def test_a_root_that_vanishes(repo: Repo, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = _hf_snapshot.scan_repository
+
+    def vanish(*asked: t.Any) -> t.Any:
+        shutil.rmtree(repo.root)
+        return scan(*asked)
+
+    monkeypatch.setattr(_hf_snapshot, "scan_repository", vanish)
+    result = run()
+    assert "failed" not in result
+    assert (result["exists"], result["repositories"][0]["complete"], result["bytes"]) == (False, False, 0)

@@ -1,0 +1,96 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changes below a root that cannot be led out of it: no link is followed on the way. Private to the collection."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import typing as t
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def open_folder(root: str, folder: str) -> t.Iterator[int]:
+    """Descriptor of a folder at or below the root, opened step by step, so that nobody can slip in a link."""
+    relative = os.path.relpath(folder, root)
+    descriptor = os.open(root, _FOLDER)
+    try:
+        for name in [] if relative == "." else relative.split(os.sep):
+            if name == "..":
+                raise NotADirectoryError(f"{folder} is not below {root}")
+            below = os.open(name, _FOLDER, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def same(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def freed_by(found: os.stat_result) -> int:
+    """What the disk gets back when this name goes: nothing while the file has another name."""
+    return found.st_blocks * 512 if found.st_nlink == 1 else 0
+
+
+def remove(root: str, path: str, judged: os.stat_result, check_mode: bool) -> int | None:
+    """Remove the very file that was judged. Returns the bytes freed, None when it is not there any more."""
+    try:
+        with open_folder(root, os.path.dirname(path)) as folder:
+            name = os.path.basename(path)
+            now = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if not same(now, judged) or stat.S_ISDIR(now.st_mode):
+                return None
+            if not check_mode:
+                os.unlink(name, dir_fd=folder)
+            return freed_by(now)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def rename(root: str, path: str, name: str, judged: os.stat_result) -> bool:
+    """Give the very file that was judged another name in its folder; never over an existing one."""
+    try:
+        with open_folder(root, os.path.dirname(path)) as folder:
+            old = os.path.basename(path)
+            if not same(os.stat(old, dir_fd=folder, follow_symlinks=False), judged):
+                return False
+            os.link(old, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+            os.unlink(old, dir_fd=folder)
+            return True
+    except (FileNotFoundError, NotADirectoryError, FileExistsError):
+        return False
+
+
+def remove_tree(root: str, folder: str) -> int:
+    """Remove a folder with all that is in it, links as links. Returns the bytes freed."""
+    parent, name = os.path.split(folder)
+    with open_folder(root, parent) as descriptor:
+        try:
+            return _remove_below(descriptor, name)
+        except RecursionError:
+            raise OSError(errno.ELOOP, "folders are nested too deeply") from None
+
+
+def _remove_below(parent: int, name: str) -> int:
+    freed = 0
+    descriptor = os.open(name, _FOLDER, dir_fd=parent)
+    try:
+        # Refs go first: from then on nobody who is offline finds the half that is left.
+        for entry in sorted(os.listdir(descriptor), key=lambda entry: (entry != "refs", entry != "snapshots", entry)):
+            found = os.stat(entry, dir_fd=descriptor, follow_symlinks=False)
+            if stat.S_ISDIR(found.st_mode):
+                freed += _remove_below(descriptor, entry)
+            else:
+                os.unlink(entry, dir_fd=descriptor)
+                freed += freed_by(found)
+    finally:
+        os.close(descriptor)
+    os.rmdir(name, dir_fd=parent)
+    return freed
