@@ -6,7 +6,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 in_venv = PATH="$(abspath $(VENV))/bin:$$PATH"
 play = $(in_venv) ansible-playbook
-scenarios = default guide secrets cache inputs change runtime
+scenarios = default guide secrets cache inputs change faults runtime
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo sandbox sandbox-down sandbox-purge test lint unit hub bench sanity molecule docs build
@@ -30,8 +30,8 @@ sandbox-down: setup ## stop them and keep the caches: the next start takes secon
 sandbox-purge: setup ## remove all of the sandbox, caches and images too
 	@$(play) -i localhost, molecule/default/destroy.yml -e sandbox_purge=true
 
-test: ## everything: setup, lint, unit, sanity, molecule
-	@tools/stages.sh setup lint unit sanity molecule
+test: ## everything: setup, lint, unit, hub, sanity, molecule
+	@tools/stages.sh setup lint unit hub sanity molecule
 
 lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 	@$(in_venv) tools/lint.sh
@@ -51,8 +51,9 @@ sanity: setup ## ansible-test sanity
 molecule: setup ## the journeys; takes the sandbox for itself: starts with a new one and leaves none
 	@$(in_venv) tools/journeys.sh $(scenarios)
 
-docs: setup ## write the tables of variables in README.md
+docs: setup ## write what is generated: README.md's tables of variables, docs/troubleshooting.md
 	@$(in_venv) python tools/variables_table.py
+	@$(in_venv) python tools/troubleshooting.py
 
 build: setup ## the collection as a file for `ansible-galaxy collection install`
 	@$(in_venv) ansible-galaxy collection build --force

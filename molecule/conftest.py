@@ -9,9 +9,10 @@ import os
 import re
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class Run:
 
     code: int
     output: str
+    lines: list[tuple[float, str]] = field(default_factory=list)  # with the time at which the terminal showed them
 
     def count(self, host: str, what: str) -> int:
         """A number of the recap, for example count("spark01", "changed")."""
@@ -67,12 +69,18 @@ class Run:
         return int(recap[1])
 
 
-def run_playbook(playbook: str, *arguments: str, timeout: float = 900, **variables: Any) -> Run:
-    """Runs a playbook of the repository on the sandbox, as its README says."""
+def run_playbook(
+    playbook: str,
+    *arguments: str,
+    timeout: float = 900,
+    on_line: Callable[[str], None] = lambda _line: None,
+    **variables: Any,
+) -> Run:
+    """Runs a playbook of the repository on the sandbox, as its README says; on_line sees each line as it is shown."""
     extra = ["--extra-vars", json.dumps(variables)] if variables else []
     # Molecule's own settings of Ansible are not a user's
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    done = subprocess.run(
+    run = subprocess.Popen(
         ["ansible-playbook", "--inventory", str(INVENTORY), *arguments, *extra, playbook],
         cwd=ROOT,
         env={**environment, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
@@ -80,10 +88,25 @@ def run_playbook(playbook: str, *arguments: str, timeout: float = 900, **variabl
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=timeout,
-        check=False,
     )
-    return Run(done.returncode, done.stdout)
+    lines: list[tuple[float, str]] = []
+    late = threading.Timer(timeout, run.kill)
+    late.start()
+    try:
+        assert run.stdout is not None
+        for line in run.stdout:
+            lines.append((time.time(), line.rstrip("\n")))
+            on_line(line)
+    except BaseException:
+        run.kill()
+        raise
+    finally:
+        code = run.wait()
+        in_time = late.is_alive()
+        late.cancel()
+    output = "".join(f"{line}\n" for _when, line in lines)
+    assert in_time, f"{playbook} did not end within {timeout} s:\n{output}"
+    return Run(code, output, lines)
 
 
 @pytest.fixture(scope="session")

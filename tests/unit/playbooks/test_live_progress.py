@@ -51,7 +51,7 @@ class Servers(http.server.BaseHTTPRequestHandler):
     lock: t.ClassVar[threading.Lock] = threading.Lock()
 
     def answer(self) -> None:
-        _, host, path = self.path.split("/", 2)
+        host, path = self.path[1:].split("/", 1)
         with self.lock:
             self.asked[host] = self.asked.get(host, 0) + (path == "health")
             ready = host != BROKEN and self.asked[host] > LOOKS

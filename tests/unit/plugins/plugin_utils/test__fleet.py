@@ -79,7 +79,7 @@ def fleet(number: int) -> dict[str, Facts | None]:
 
 
 def table_of(report: Facts) -> list[str]:
-    return _fleet_table.render(report).split("\n\n")[0].splitlines()
+    return _fleet_table.render(report).split("\n\n", 1)[0].splitlines()
 
 
 def found(report: Facts, name: str) -> list[tuple[list[str], str]]:

@@ -1,0 +1,49 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The service that the faults are made on: a second one beside the main one, with a port and a unit of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from testinfra.host import Host
+
+HOST = "spark01"
+ON_THE_HOST = f"--limit={HOST}"
+
+SERVICE = "vllm-faults"
+CONTAINER = f"{SERVICE}-qwen3-8b-fp8"
+PORT = 8001
+CACHE = "/opt/hf"  # filled by the journey `default`
+FOLDER = "models--Qwen--Qwen3-8B-FP8"
+KNOWN_MODEL = {"qwen3-8b-fp8": {"weights_bytes": 112840384}}
+# No main service is replaced, so a failed start has no good release to go back to.
+ITS_OWN: dict[str, Any] = {"vllm_service_name": SERVICE, "vllm_port": PORT, "vllm_models": KNOWN_MODEL}
+
+DROP_IN = f"/run/systemd/system/{SERVICE}.service.d"
+
+
+def processes(name: str = "") -> str:
+    """Prints the pids of vLLM's own processes; they call themselves VLLM::EngineCore and VLLM::Worker."""
+    return f"docker top {CONTAINER} -eo pid,args | awk '/VLLM::{name}/ {{print $1}}'"
+
+
+def root(spark: Host, script: str) -> str:
+    with spark.sudo():
+        output: str = spark.check_output("sh -euc %s", script)
+    return output
+
+
+def write(spark: Host, path: str, text: str) -> None:
+    with spark.sudo():
+        spark.check_output("mkdir -p $(dirname %s) && printf '%%s\\n' %s > %s", path, text, path)
+
+
+def amend_unit(spark: Host, setting: str) -> None:
+    """A setting of the unit that lasts until restore_unit."""
+    write(spark, f"{DROP_IN}/fault.conf", f"[Service]\n{setting}")
+    root(spark, "systemctl daemon-reload")
+
+
+def restore_unit(spark: Host) -> None:
+    root(spark, f"rm -rf {DROP_IN}; systemctl daemon-reload")

@@ -1,0 +1,156 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What befalls a server that was ready, as playbooks/health.yml tells it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import second_service
+from second_service import CONTAINER, ITS_OWN, ON_THE_HOST, PORT, SERVICE, amend_unit, processes, restore_unit, root
+from start_faults import TINY
+from testinfra.host import Host
+
+HOST = second_service.HOST
+
+ENGINE = processes("EngineCore")
+TOLD = re.compile(
+    rf"^{HOST} \| (?P<verdict>\w+)(?:: (?P<meaning>.+))?\n"
+    r"(?:    restarted after: (?P<before>.+)\n)?"
+    r"    remedy: (?P<remedy>.+)\n"
+    r"(?:    seen:   (?P<evidence>.+)\n)?"
+    r"    more:   docs/troubleshooting\.md#(?P<cause>\w+)$",
+    re.MULTILINE,
+)
+
+
+@pytest.fixture(scope="module")
+def server(playbook: Callable[..., Any]) -> None:
+    eager = {"vllm_extra_args": {"enforce_eager": True}}  # compiling is not what is tested here
+    run = playbook("playbooks/deploy.yml", ON_THE_HOST, **ITS_OWN, **eager)
+    assert run.code == 0, run.output
+
+
+@pytest.fixture(autouse=True)
+def ready(spark: Host, until: Callable[..., Any], server: None) -> None:
+    """What was done by the test before is undone, and the server has come back."""
+    ask = f"curl --fail --silent http://127.0.0.1:{PORT}/v1/models"
+    until(lambda: spark.run(ask).rc == 0, "the server is ready again", timeout=300)
+
+
+@pytest.fixture
+def look(playbook: Callable[..., Any], record: Callable[..., None]) -> Callable[..., re.Match[str]]:
+    """health.yml on a server that something has befallen: what it says, as it is also kept for the table."""
+
+    def look(fault: str, **variables: Any) -> re.Match[str]:
+        run = playbook("playbooks/health.yml", ON_THE_HOST, **{**ITS_OWN, **variables})
+        assert run.code != 0, run.output
+        assert "Traceback" not in run.output
+        told = list(TOLD.finditer(run.output))
+        assert len(told) == 1, run.output
+        record(kind="server", fault=fault, verdict=told[0]["verdict"], cause=told[0]["cause"], remedy=told[0]["remedy"])
+        return told[0]
+
+    return look
+
+
+def test_ready(playbook: Callable[..., Any]) -> None:
+    run = playbook("playbooks/health.yml", ON_THE_HOST, **ITS_OWN)
+    assert run.code == 0, run.output
+    assert "1 host: 1 ready" in run.output
+
+
+def test_another_model_on_the_port(look: Callable[..., re.Match[str]]) -> None:
+    """The inventory was changed, and nobody has deployed."""
+    told = look(
+        "wrong model id on the port",
+        vllm_container_name=CONTAINER,
+        vllm_model="tiny",
+        vllm_models={**ITS_OWN["vllm_models"], "tiny": {"id": "sandbox/tiny", **TINY}},
+    )
+    assert (told["verdict"], told["cause"]) == ("degraded", "wrong_model")
+    assert told["evidence"] == "served: Qwen/Qwen3-8B-FP8; wanted: sandbox/tiny"
+    assert "stop the other service, or deploy again" in told["remedy"]
+
+
+@pytest.fixture
+def web_server(spark: Host, until: Callable[..., Any]) -> Iterator[int]:
+    """Some other HTTP server."""
+    port = PORT + 1
+    root(spark, f"systemd-run --collect --unit={SERVICE}-other python3 -m http.server {port} --bind 127.0.0.1")
+    try:
+        until(lambda: spark.run(f"curl --silent http://127.0.0.1:{port}/").rc == 0, "the other server")
+        yield port
+    finally:
+        root(spark, f"systemctl stop {SERVICE}-other")
+
+
+def test_another_service_on_the_port(look: Callable[..., re.Match[str]], web_server: int) -> None:
+    told = look("another service on the port", vllm_port=web_server)
+    assert (told["verdict"], told["cause"]) == ("degraded", "wrong_model")
+    assert "stop the other service, or deploy again" in told["remedy"]
+
+
+@pytest.fixture
+def frozen(spark: Host) -> Iterator[None]:
+    root(spark, f"{ENGINE} | xargs kill -STOP")
+    yield
+    root(spark, f"{ENGINE} | xargs kill -CONT")
+
+
+def test_a_frozen_engine(look: Callable[..., re.Match[str]], frozen: None) -> None:
+    told = look("engine frozen with SIGSTOP")
+    assert (told["verdict"], told["cause"]) == ("degraded", "canary_timeout")
+    assert "restart the unit" in told["remedy"]
+
+
+def started_at(spark: Host) -> str:
+    return root(spark, f"docker inspect --format '{{{{.State.Running}}}} {{{{.State.StartedAt}}}}' {CONTAINER}")
+
+
+def test_docker_stop_is_repaired_by_systemd(
+    spark: Host, look: Callable[..., re.Match[str]], until: Callable[..., Any]
+) -> None:
+    before = started_at(spark)
+    root(spark, f"docker stop {CONTAINER}")
+    until(lambda: (now := started_at(spark)) != before and now.startswith("true"), "systemd starts it again")
+    told = look("container stopped by hand, `docker stop`")
+    assert (told["verdict"], told["cause"]) == ("loading", "stopped")
+    assert told["before"] == "the server was told to stop and did"
+    assert "start it again with `systemctl start`" in told["remedy"]
+
+
+@pytest.fixture
+def stopped(spark: Host) -> Iterator[None]:
+    root(spark, f"systemctl stop {SERVICE}")
+    yield
+    root(spark, f"systemctl start {SERVICE}")
+
+
+def test_systemctl_stop(look: Callable[..., re.Match[str]], stopped: None) -> None:
+    told = look("container stopped by hand, `systemctl stop`")
+    assert (told["verdict"], told["cause"]) == ("failed", "stopped")
+    assert "start it again with `systemctl start`" in told["remedy"]
+
+
+@pytest.fixture
+def killed(spark: Host, until: Callable[..., Any]) -> Iterator[None]:
+    """systemd waits long before it tries again, so that the dead server can be looked at."""
+    state = f"systemctl show --property=SubState --value {SERVICE}"
+    try:
+        amend_unit(spark, "RestartSec=1h")
+        root(spark, f"{ENGINE} | xargs kill -KILL")
+        until(lambda: root(spark, state) == "auto-restart", "the server ends after its engine")
+        yield
+    finally:
+        restore_unit(spark)
+        root(spark, f"systemctl restart {SERVICE}")
+
+
+def test_a_killed_engine(look: Callable[..., re.Match[str]], killed: None) -> None:
+    told = look("engine killed with -9 after the start")
+    assert (told["verdict"], told["cause"]) == ("failed", "engine_dead")
+    assert "look at the lines before in `docker logs`" in told["remedy"]

@@ -1,0 +1,155 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Starts that fail for a real reason: one line says verdict, cause and remedy, and nothing is left that restarts."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import datetime
+from typing import Any
+
+import pytest
+import second_service
+from second_service import DROP_IN, ITS_OWN, ON_THE_HOST, SERVICE, amend_unit, processes, restore_unit, root, write
+from start_faults import FAULTS, HUB, Fault
+from testinfra.host import Host
+
+HOST = second_service.HOST
+
+MESSAGE = re.compile(
+    rf"(?P<container>{SERVICE}-\S+) on {HOST} (?:is )?(?P<verdict>\w+)(?: in phase (?P<phase>\w+))?:"
+    r" (?P<meaning>.+?)\. Remedy: (?P<remedy>.+?)\.(?: Seen: (?P<evidence>.+?)\.)?"
+    r" More: docs/troubleshooting\.md#(?P<cause>\w+)\."
+    r" The service was stopped, so that it does not restart in a loop; no earlier good release .*"
+)
+
+
+def tell_hub(rules: list[dict[str, Any]]) -> None:
+    request = urllib.request.Request(f"http://{HUB}:8080/control", json.dumps({"fail": rules}).encode())
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert json.load(answer)["fail"] == rules
+
+
+@pytest.fixture
+def fault(spark: Host, request: pytest.FixtureRequest) -> Iterator[Fault]:
+    """A fault, made on the host, and undone whatever happens."""
+    fault: Fault = request.param
+    # a start that should have failed and did not may not become what the next one goes back to
+    root(spark, f"rm -f /opt/{SERVICE}/good")
+    with ExitStack() as undo:
+        if fault.meanwhile:
+            undo.callback(restore_unit, spark)
+            write(spark, f"{DROP_IN}/meanwhile.sh", fault.meanwhile)
+            amend_unit(spark, f"ExecStartPre=/bin/sh -eu {DROP_IN}/meanwhile.sh")
+        if fault.undo:
+            undo.callback(root, spark, fault.undo)
+        if fault.make:
+            root(spark, fault.make)
+        if fault.hub:
+            undo.callback(tell_hub, [])
+            tell_hub(fault.hub)
+        yield fault
+
+
+@pytest.fixture
+def deploy(spark: Host, playbook: Callable[..., Any], until: Callable[..., Any]) -> Callable[[Fault], Any]:
+    """deploy.yml as an operator runs it."""
+
+    def while_it_loads(command: str) -> None:
+        with spark.sudo():
+            until(lambda: spark.run("sh -c %s", processes("Worker")).stdout, "vLLM loads", timeout=300)
+        root(spark, command)
+
+    def deploy(fault: Fault) -> Any:
+        with ThreadPoolExecutor() as pool:
+            done: list[Future[None]] = []
+
+            def on_line(line: str) -> None:
+                # the first line of progress: the server was started
+                if fault.loading and not done and line.startswith(f"{HOST} | "):
+                    done.append(pool.submit(while_it_loads, fault.loading))
+
+            run = playbook("playbooks/deploy.yml", ON_THE_HOST, on_line=on_line, **{**ITS_OWN, **fault.variables})
+            for command in done:
+                command.result()
+        return run
+
+    return deploy
+
+
+def told(run: Any) -> list[tuple[float, str]]:
+    """The lines in which Ansible says what failed, and when they were on the terminal."""
+    start = "[ERROR]: Task failed: Action failed: "
+    return [(when, line.removeprefix(start)) for when, line in run.lines if line.startswith(start)]
+
+
+def fatal_moment(spark: Host, container: str, evidence: str, since: float) -> float:
+    """When the line that shows the fault was written: to the container's log, or by Docker to the unit's journal."""
+    shown = evidence.rpartition("last line: ")[2][:60]
+    with spark.sudo():
+        log = spark.run("docker logs --timestamps --since=%s %s 2>&1", str(since), container).stdout
+        journal = spark.check_output("journalctl --unit=%s --output=json --since=%s", SERVICE, f"@{int(since)}")
+    for line in log.splitlines():
+        when, _blank, text = line.partition(" ")
+        if shown in text:
+            return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*Z$", r"\1+00:00", when)).timestamp()
+    entries = [json.loads(line) for line in journal.splitlines()]
+    return min(int(entry["__REALTIME_TIMESTAMP"]) / 1e6 for entry in entries if shown in str(entry["MESSAGE"]))
+
+
+def these(faults: Iterable[Fault]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("fault", [pytest.param(fault, id=fault.name) for fault in faults], indirect=True)
+
+
+@these(fault for fault in FAULTS if not fault.cause)
+def test_refused_before_anything_is_started(
+    spark: Host, record: Callable[..., None], deploy: Callable[[Fault], Any], fault: Fault
+) -> None:
+    with spark.sudo():
+        before = spark.run("systemctl show --property=ActiveState,InvocationID %s", SERVICE).stdout
+    run = deploy(fault)
+    assert run.code != 0, run.output
+    lines = told(run)
+    assert len(lines) == 1, run.output
+    message = lines[0][1]
+    assert fault.remedy in message
+    with spark.sudo():
+        assert spark.run("systemctl show --property=ActiveState,InvocationID %s", SERVICE).stdout == before
+    record(kind="start", fault=fault.name, verdict="refused", cause="", remedy=message, seconds=None)
+
+
+@these(fault for fault in FAULTS if fault.cause)
+def test_a_start_that_fails_says_why_and_what_to_do(
+    spark: Host, record: Callable[..., None], deploy: Callable[[Fault], Any], fault: Fault
+) -> None:
+    run = deploy(fault)
+    assert run.code != 0, run.output
+    assert "Traceback" not in run.output
+
+    lines = told(run)
+    messages = [found for _when, line in lines if (found := MESSAGE.fullmatch(line))]
+    assert len(messages) == 1, run.output
+    message = messages[0]
+    assert (message["verdict"], message["cause"]) == (fault.verdict, fault.cause), message[0]
+    assert fault.remedy in message["remedy"]
+
+    with spark.sudo():
+        unit = spark.check_output("systemctl show --property=ActiveState,UnitFileState --value %s", SERVICE).split()
+        running = spark.check_output("docker ps --quiet --filter label=dgxspark.vllm.service=%s", SERVICE)
+    # not "activating", which is what it would be while it waits for another try
+    assert unit in (["inactive", "disabled"], ["failed", "disabled"])
+    assert running == ""
+
+    record(
+        kind="start",
+        fault=fault.name,
+        verdict=message["verdict"],
+        cause=message["cause"],
+        remedy=message["remedy"],
+        seconds=lines[0][0] - fatal_moment(spark, message["container"], message["evidence"], since=run.lines[0][0]),
+    )
