@@ -331,7 +331,14 @@ class Download:
             have = cached_bytes(self.path, self.model).bytes
             self.check_space(max(0, (self.options["expected_bytes"] or 0) - have), 0)
             return
-        self.plan(snapshot)
+        try:
+            self.plan(snapshot)
+        except Failed as failed:
+            # the file with the token is only written by a run that changes something
+            if not (check and self.options["env_file"] and not os.path.exists(self.options["env_file"])):
+                raise
+            self.result.update(status="missing", changed=True)
+            self.module.warn(f"the hub did not say which files it has: {failed}")
 
     def plan(self, snapshot: _hf_download.Snapshot) -> None:
         """Ask the hub for the files, make room for them, and start."""
