@@ -289,6 +289,10 @@ _OWN = {
         "the hub answers with an error of its own",
         "try again later, or name a mirror with vllm_hf_endpoint",
     ),
+    "hub_refused": (
+        "the hub, or something between it and the host, refuses a file",
+        "check that the account of vllm_hf_token may read this model, and that no proxy or firewall refuses it",
+    ),
     "hub_connection": (
         "the connection to the hub broke off",
         "try again; files that are complete are not loaded again",
@@ -317,6 +321,7 @@ _OWN = {
 }
 _OWN_LINES = (
     ("hub_error", r"\b5\d\d (?:Server Error|Internal|Bad Gateway|Service|Gateway)|Server error '5\d\d"),
+    ("hub_refused", r"\b40[13] (?:Client Error|Forbidden|Unauthorized)"),
     ("hub_silent", r"Timeout(?:Error|Exception)?\b|timed out"),
     ("hub_connection", r"Connection(?:Reset|Aborted)?Error|ProtocolError|Remote\w*Error|IncompleteRead|ReadError"),
     ("no_client", r"No module named '(?:huggingface_hub|_hf_)|ImportError"),
@@ -354,7 +359,7 @@ def explain(errors: t.Sequence[str]) -> dict[str, t.Any]:
         for text in errors:
             if re.search(pattern, text):
                 return own_cause(name, text)
-    return own_cause("client_failed", errors[-1] if errors else "")
+    return own_cause("client_failed", errors[0] if errors else "")
 
 
 def no_space_cause(path: str, needed: int, free: int, keep_free: int) -> dict[str, t.Any]:

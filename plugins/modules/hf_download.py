@@ -502,7 +502,8 @@ class Download:
             raise Failed(_hf_download.explain(answer["errors"]))
         if container.exit_code in (137, 143):
             raise Failed(_hf_download.own_cause("client_killed", f"exit code {container.exit_code}"))
-        raise Failed(_hf_download.explain(lines[-20:] + [container.error or f"exit code {container.exit_code}"]))
+        last = container.error or "\n".join(lines[-20:]) or f"exit code {container.exit_code}"
+        raise Failed(_hf_download.explain([last]))
 
     def look_up(self) -> _hf_download.Snapshot:
         snapshot = _hf_download.look_up(self.path, self.model, self.revision)
@@ -606,7 +607,7 @@ def main() -> None:
         download = Download(module)
         result = download.look()
     except _hf_cache.CacheError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error).replace("models: ", "model: ", 1))
     if module._diff and download.before != download.after:
         result["diff"] = {"before": download.before, "after": download.after}
     module.exit_json(**result)
