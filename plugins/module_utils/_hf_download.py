@@ -67,6 +67,10 @@ def check_revision(revision: str) -> str | None:
     return f"revision: {revision!r} is not allowed; use a commit, or the name of a branch or tag such as main"
 
 
+def is_commit(text: str) -> bool:
+    return _COMMIT.fullmatch(text) is not None
+
+
 def container_name(path: str, model: str) -> str:
     """One download at a time for a model in a cache: the name of a container exists once."""
     return "dgxspark-download-" + hashlib.sha256(f"{os.path.realpath(path)}\n{model}".encode()).hexdigest()[:12]

@@ -343,6 +343,8 @@ class Download:
     def plan(self, snapshot: _hf_download.Snapshot) -> None:
         """Ask the hub for the files, make room for them, and start."""
         answer = self.ask_hub()
+        if not _hf_download.is_commit(str(answer.get("commit"))):
+            raise Failed(_hf_download.own_cause("client_failed", f"the hub names no commit: {answer.get('commit')}"))
         commit, client = str(answer.get("commit")), str(answer.get("client"))
         everything = _hf_download.parse_listing(answer.get("files"))
         files = _hf_download.wanted(everything)
@@ -351,8 +353,9 @@ class Download:
         sizes = _hf_download.by_blob(files)
         if snapshot.commit != commit:
             snapshot = _hf_download.Snapshot(commit, None, {}, list(files), [])
-        bad = [name for name, file in files.items() if snapshot.present.get(name, file.size) != file.size]
-        absent = [name for name in files if name not in snapshot.present or name in bad]
+        absent = [name for name, file in files.items() if snapshot.present.get(name) != file.size]
+        # of a wrong size, or a link that leads nowhere or out of the cache
+        bad = [name for name in absent if os.path.lexists(os.path.join(snapshot.path or "", name)) and snapshot.path]
         self.result.update(
             commit=commit,
             client=client,
@@ -393,16 +396,20 @@ class Download:
         return dict(answer["done"])
 
     def remove_damaged(self, snapshot: _hf_download.Snapshot, names: list[str]) -> None:
-        """A client takes a file that is there as it is: link and content have to go."""
+        """A client takes a file that is there as it is: the link has to go, and what it leads to."""
+        inside = os.path.realpath(self.path) + os.sep
         for name in names:
-            link = os.path.join(str(snapshot.path), name)
-            blob = os.path.realpath(link)
-            if not blob.startswith(os.path.realpath(self.folder) + os.sep):
-                continue
-            self.result["removed"].append(blob)
-            if not self.module.check_mode:
-                for path in dict.fromkeys((link, blob)):
+            path = os.path.join(os.path.realpath(str(snapshot.path)), name)
+            for _hop in range(3):  # snapshot -> blobs -> a store that repositories share
+                folder = os.path.realpath(os.path.dirname(path))
+                if not f"{folder}{os.sep}".startswith(inside) or not os.path.lexists(path):
+                    break
+                target = os.path.join(folder, os.readlink(path)) if os.path.islink(path) else ""
+                if not target:
+                    self.result["removed"].append(os.path.join(folder, os.path.basename(path)))
+                if not self.module.check_mode:
                     os.unlink(path)
+                path = target
 
     def clean(self, sizes: dict[str, int], resume: bool) -> tuple[dict[str, int], int]:
         """Remove dead partials, but those that can be resumed: their bytes by blob; and the bytes freed."""
@@ -594,7 +601,6 @@ def listing(files: t.Mapping[str, int]) -> str:
 def main() -> None:
     module = AnsibleModule(
         argument_spec=_hf_download.argument_spec(),
-        required_if=[("offline", False, ["image"])],
         supports_check_mode=True,
     )
     options = module.params
@@ -602,12 +608,17 @@ def main() -> None:
         _hf_cache.check_path(options["path"])
         _hf_cache.check_models([options["model"]])
         wrong = _hf_download.check_revision(options["revision"])
+        if not (wrong or options["offline"] or options["image"]):
+            wrong = "image: is not set; use the image that will serve the model, or offline: true"
         if wrong:
             raise _hf_cache.CacheError(wrong)
         download = Download(module)
         result = download.look()
     except _hf_cache.CacheError as error:
         module.fail_json(msg=str(error).replace("models: ", "model: ", 1))
+    except OSError as error:
+        remedy = "run this task with become: true" if isinstance(error, PermissionError) else "look at that path"
+        module.fail_json(msg=f"{error.filename or options['path']}: {error.strerror}; {remedy}")
     if module._diff and download.before != download.after:
         result["diff"] = {"before": download.before, "after": download.after}
     module.exit_json(**result)
