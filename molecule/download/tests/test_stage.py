@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role vllm: a model that was staged is switched to without a hub; what is missing is said before the switch."""
+"""The role vllm: a model that was staged is served without a hub; what is missing is said before the switch."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ ITS_OWN: dict[str, Any] = {
     "vllm_extra_args": {"enforce_eager": True, "max_num_batched_tokens": 2048},
 }
 
+OFFLINE = {"vllm_hf_offline": True}
+
 
 @pytest.fixture(scope="module", autouse=True)
 def no_trace(spark: Host, playbook: Callable[..., Any], own_hub: Hub) -> Iterator[None]:
@@ -65,19 +67,20 @@ def test_stage_downloads_and_starts_nothing(spark: Host, staged: Any) -> None:
 @pytest.fixture(scope="module")
 def switched(playbook: Callable[..., Any], own_hub: Hub, staged: Any) -> Any:
     own_hub.stop()
-    run = playbook("playbooks/deploy.yml", ON_THE_HOST, **ITS_OWN)
+    run = playbook("playbooks/deploy.yml", ON_THE_HOST, **ITS_OWN, **OFFLINE)
     own_hub.start()
     return run
 
 
 def test_the_switch_needs_no_hub(spark: Host, switched: Any) -> None:
     assert switched.code == 0, switched.output
+    assert f"serves {MODEL} " in switched.output
     assert spark.run("curl --fail --silent http://127.0.0.1:8012/health").rc == 0
 
 
 def test_a_second_run_changes_nothing(playbook: Callable[..., Any], own_hub: Hub, switched: Any) -> None:
     own_hub.tell(reset=True)
-    again = playbook("playbooks/deploy.yml", ON_THE_HOST, **ITS_OWN)
+    again = playbook("playbooks/deploy.yml", ON_THE_HOST, **ITS_OWN, **OFFLINE)
     assert again.code == 0, again.output
     assert again.count(HOST, "changed") == 0, again.output
     assert own_hub.tell()["requests"] == 0
@@ -94,7 +97,7 @@ def test_what_is_missing_offline_is_said_before_the_switch(
     with spark.sudo():
         shard = spark.check_output("readlink -f %s/models--journey--model/snapshots/*/model-00002-of-*", STAGED)
         spark.check_output("mv %s %s.away", shard, shard)
-    run = playbook("playbooks/deploy.yml", ON_THE_HOST, **ITS_OWN, vllm_hf_offline=True)
+    run = playbook("playbooks/deploy.yml", ON_THE_HOST, **{**ITS_OWN, **OFFLINE, "vllm_max_model_len": 1024})
     with spark.sudo():
         spark.check_output("mv %s.away %s", shard, shard)
     assert run.code != 0
