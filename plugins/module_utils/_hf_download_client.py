@@ -43,7 +43,8 @@ def main(argv: list[str]) -> None:
 
 
 def say(answer: dict[str, t.Any]) -> None:
-    print("\n" + json.dumps(answer), flush=True)
+    sys.stdout.write("\n" + json.dumps(answer) + "\n")
+    sys.stdout.flush()
     os._exit(0 if "done" in answer else 1)  # threads of the client may go on for a while
 
 

@@ -244,7 +244,9 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import mas
 COMMAND_TIMEOUT = 30
 # Longest time for the hub to list the files; the container and the client need some seconds to start.
 LIST_TIMEOUT = 120
-LABEL, COMMIT, JOB = (f"dgxspark.vllm.download{part}" for part in ("", ".commit", ".job"))
+LABEL = "dgxspark.vllm.download"
+COMMIT = f"{LABEL}.commit"
+JOB = f"{LABEL}.job"
 RUN = "/run/dgxspark-download"  # in memory: the token is there until the client has read it
 
 
