@@ -130,3 +130,4 @@ def hf_cache(checked: Checked, catalogue: Catalogue) -> Lines:
         elif mode[1] != "7":
             yield f'hf_cache_mode: {show(mode)} locks the owner out; use "0755", or "2775" to share it with the group'
     yield from at_least(checked, "hf_cache_space_bytes", 0, "bytes")
+    yield from at_least(checked, "hf_cache_keep_free_gib", 0, "GiB")

@@ -1,0 +1,84 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A hub of the journey's own with its models, a cache, and the image with two clients."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from own_hub import CACHE, IMAGE, MODEL, OLD_CLIENT, OLD_IMAGE, SHARED, USELESS, Hub, remove_all
+from testinfra.host import Host
+
+sys.path.insert(0, str(SHARED / "hub"))
+import make_models
+
+
+@pytest.fixture(scope="session")
+def own_hub(tmp_path_factory: pytest.TempPathFactory, until: Callable[..., Any]) -> Iterator[Hub]:
+    models = tmp_path_factory.mktemp("models")
+    make_models.make(models / MODEL, shards=2, vocabulary=200_000, hidden=64, heads=4, head_dim=32)
+    make_models.make(models / "sandbox/gated", shards=1, vocabulary=640, hidden=64, heads=4, head_dim=32)
+    for name in USELESS:
+        file = models / MODEL / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"useless" * 200_000)
+    hub = Hub(models, until)
+    hub.start()
+    yield hub
+    hub.stop()
+
+
+@pytest.fixture
+def hub(own_hub: Hub) -> Iterator[Hub]:
+    """The hub, without a fault, as fast as it goes, its counters at zero."""
+    if own_hub.process is None:
+        own_hub.start()
+    own_hub.tell(rate_bytes_per_second=0, fail=[], reset=True)
+    yield own_hub
+    if own_hub.process is not None and any(rule.get("hang") for rule in own_hub.tell()["fail"]):
+        own_hub.stop()  # let go, it would send, and count, what its sockets still take
+
+
+@pytest.fixture
+def cache(spark: Host) -> Iterator[str]:
+    remove_all(spark)
+    yield CACHE
+    remove_all(spark)
+
+
+@pytest.fixture(scope="session")
+def old_client() -> Iterator[Path]:
+    """The hub's client of image 25.09, as this machine's package index has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--target", f"{folder}/old", f"huggingface_hub=={OLD_CLIENT}"], check=True)
+        archive = Path(folder) / "old.tar.gz"
+        subprocess.run(["tar", "-C", folder, "-czf", archive, "old"], check=True)
+        yield archive
+
+
+@pytest.fixture(scope="module")
+def old_image(spark: Host, ssh: Any, old_client: Path) -> Iterator[str]:
+    """The sandbox's image with that client in front of its own."""
+    copy = ["scp", "-q", "-i", ssh.key, *ssh.options.split()]
+    subprocess.run([*copy, old_client, f"{ssh.user}@{ssh.address}:/tmp/old.tar.gz"], check=True)
+    with spark.sudo():
+        spark.run("docker rm --force journey-old-client")
+        spark.check_output("docker create --name journey-old-client %s", IMAGE)
+        spark.check_output("tar -C /tmp -xzf /tmp/old.tar.gz && docker cp /tmp/old journey-old-client:/old")
+        spark.check_output("docker commit --change 'ENV PYTHONPATH=/old' journey-old-client %s", OLD_IMAGE)
+        spark.check_output("docker rm journey-old-client && rm -rf /tmp/old /tmp/old.tar.gz")
+    yield OLD_IMAGE
+    with spark.sudo():
+        spark.check_output("docker rmi %s", OLD_IMAGE)
+
+
+@pytest.fixture(scope="module", params=["its own client", f"client {OLD_CLIENT}"])
+def image(request: pytest.FixtureRequest) -> str:
+    return IMAGE if request.param == "its own client" else request.getfixturevalue("old_image")

@@ -1,0 +1,388 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module with a program that stands in for Docker and runs the real script, with a stand-in for huggingface_hub."""
+
+from __future__ import annotations
+
+import json
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_cache, _hf_download
+from ansible_collections.dgxspark.vllm.plugins.modules import hf_download
+
+MODEL = "org/name"
+COMMIT = "c" * 40
+FILES = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": b"x" * 5000, "README.md": b"hello"}
+TOKEN = "hf_abcdefghijkl"
+
+DOCKER = """#!{python}
+import json, os, pathlib, subprocess, sys
+here, argv = pathlib.Path({folder!r}), sys.argv[1:]
+with (here / "calls").open("a") as calls:
+    calls.write(" ".join(argv) + "\\n")
+box = here / "container.json"
+if argv[0] == "image":
+    sys.exit(0 if (here / "image").exists() else 1)
+elif argv[0] == "pull":
+    sys.exit("Error: manifest unknown")
+elif argv[0] == "inspect":
+    if not box.exists():
+        sys.exit("Error: No such container: " + argv[-1])
+    print("[" + box.read_text() + "]")
+elif argv[0] == "rm":
+    box.unlink()
+elif argv[0] == "logs":
+    print((here / "log").read_text())
+elif argv[0] == "run":
+    job = next(word for word in argv if word.endswith(":/job"))[: -len(":/job")]
+    environment = dict(os.environ, PYTHONPATH=str(here / "client"), FAKE=str(here))
+    command = [sys.executable, job + "/client.py", job + "/job.json"]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE)
+    if "--detach" not in argv:
+        sys.stdout.buffer.write(done.stdout)
+        sys.exit(done.returncode)
+    if box.exists():
+        sys.exit("docker: Error: Conflict. The container name is already in use")
+    (here / "log").write_bytes(done.stdout)
+    labels = dict(word[len("--label="):].split("=", 1) for word in argv if word.startswith("--label="))
+    state = dict(Status="exited", ExitCode=done.returncode)
+    box.write_text(json.dumps(dict(Id="0" * 64, Name="x", State=state, Config=dict(Labels=labels))))
+    print("0" * 64)
+"""
+
+# As 2.x: a listing with sizes, and a download that writes what was asked for.
+CLIENT = """
+import json, os, pathlib
+from types import SimpleNamespace as N
+here = pathlib.Path(os.environ["FAKE"])
+fake = json.loads((here / "fake.json").read_text())
+__version__ = fake["version"]
+class HfApi:
+    def model_info(self, repo, revision, files_metadata, token):
+        (here / "seen.json").write_text(json.dumps({"token": token, "environment": dict(os.environ)}))
+        if fake["error"]:
+            raise RuntimeError(fake["error"])
+        files = [N(rfilename=n, size=s, blob_id=e, lfs=None) for n, (s, e) in fake["files"].items()]
+        return N(sha=fake["commit"], siblings=files)
+def snapshot_download(repo, revision, allow_patterns, token):
+    top = pathlib.Path(fake["path"]) / "models--org--name"
+    snapshot = top / "snapshots" / fake["commit"]
+    for folder in (top / "blobs", top / "refs", snapshot):
+        folder.mkdir(parents=True, exist_ok=True)
+    (top / "refs" / "main").write_text(fake["commit"])
+    for name in allow_patterns[: fake["stop_after"]]:
+        size, etag = fake["files"][name]
+        (top / "blobs" / etag).write_bytes(b"x" * size)
+        if not (snapshot / name).exists():
+            (snapshot / name).symlink_to("../../blobs/" + etag)
+    if fake["download_error"]:
+        raise OSError(28, "No space left on device")
+    return str(snapshot)
+"""
+
+
+class Host:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
+        self.path = folder / "hf"
+        self.repo = self.path / "models--org--name"
+        self.calls = folder / "calls"
+        (folder / "bin").mkdir()
+        docker = folder / "bin" / "docker"
+        docker.write_text(DOCKER.format(python=sys.executable, folder=str(folder)))
+        docker.chmod(0o755)
+        (folder / "image").touch()
+        (folder / "client").mkdir()
+        (folder / "client" / "huggingface_hub.py").write_text(CLIENT)
+        (folder / "env").write_text(f"HF_TOKEN='{TOKEN}'\n")
+        self.etags = {name: f"{number:040x}" for number, name in enumerate(FILES, 1)}
+        self.fake: dict[str, t.Any] = {
+            "version": "2.4.0",
+            "commit": COMMIT,
+            "error": "",
+            "download_error": False,
+            "stop_after": None,
+            "path": str(self.path),
+            "files": {name: [len(content), self.etags[name]] for name, content in FILES.items()},
+        }
+        monkeypatch.setenv("PATH", f"{folder}/bin", prepend=":")
+        monkeypatch.setattr(hf_download, "RUN", str(folder / "run"))
+        # Whoever runs the tests may not see the processes of others.
+        look = _hf_cache.open_files
+        monkeypatch.setattr(_hf_cache, "open_files", lambda wanted: (look(wanted)[0], True))
+
+    def run(self, **options: t.Any) -> dict[str, t.Any]:
+        (self.folder / "fake.json").write_text(json.dumps(self.fake))
+        self.calls.write_text("")
+        arguments = {"model": MODEL, "path": str(self.path), "image": "vllm:1", "keep_free": 0, **options}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            hf_download.main()
+        found: dict[str, t.Any] = json.loads(self.capsys.readouterr().out)
+        return found
+
+    def download(self, **options: t.Any) -> dict[str, t.Any]:
+        first = self.run(**options)
+        assert first["status"] == "running", first
+        return self.run(follow=first["container"], **options)
+
+    def container(self, status: str, **labels: str) -> None:
+        state = {"Status": status, "ExitCode": 1}
+        entry = {"Id": "f" * 64, "Name": "x", "State": state, "Config": {"Labels": labels}}
+        (self.folder / "container.json").write_text(json.dumps(entry))
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Host:
+    return Host(tmp_path, monkeypatch, capsys)
+
+
+def test_a_download_from_the_first_look_to_the_last(host: Host) -> None:
+    first = host.run(env_file=str(host.folder / "env"))
+    assert (first["status"], first["changed"], first["joined"]) == ("running", True, False)
+    assert [file["name"] for file in first["files"]] == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert first["expected_bytes"] == 5004
+    last = host.run(follow=first["container"])
+    assert (last["status"], last["changed"], last["client"], last["bytes"]) == ("complete", True, "2.4.0", 5004)
+    assert last["snapshot"] == str(host.repo / "snapshots" / COMMIT)
+    assert not (host.repo / "snapshots" / COMMIT / "README.md").exists()
+    assert not (host.folder / "container.json").exists()
+    assert list((host.folder / "run").iterdir()) == []
+
+
+def test_complete_is_one_look_and_no_container(host: Host) -> None:
+    host.download()
+    again = host.run()
+    assert (again["status"], again["changed"], again["files"], again["bytes"]) == ("complete", False, [], 5004)
+    assert [call.split()[0] for call in host.calls.read_text().splitlines()] == ["inspect"]
+
+
+def test_the_token_reaches_the_client_and_nothing_else(host: Host) -> None:
+    host.run(env_file=str(host.folder / "env"), environment={"HTTPS_PROXY": "http://user:pw@proxy", "N": 1})
+    seen = json.loads((host.folder / "seen.json").read_text())
+    assert seen["token"] == TOKEN
+    assert seen["environment"]["HTTPS_PROXY"] == "http://user:pw@proxy"
+    assert seen["environment"]["HF_HUB_CACHE"] == "/root/.cache/huggingface"
+    assert TOKEN not in host.calls.read_text()
+    assert "user:pw" not in host.calls.read_text()
+    for file in (host.folder / "run").rglob("*"):
+        if file.is_file():
+            assert TOKEN not in file.read_text()
+            assert file.stat().st_mode & 0o077 == 0
+
+
+def test_offline_starts_nothing(host: Host) -> None:
+    found = host.run(offline=True, image=None)
+    assert (found["status"], found["cause"]["id"], found["missing"]) == (
+        "failed",
+        "hf_offline_missing",
+        ["the snapshot"],
+    )
+    assert " run " not in f" {host.calls.read_text()}"
+    host.download()
+    assert host.run(offline=True, image=None)["status"] == "complete"
+
+
+def test_check_mode_lists_and_changes_nothing(host: Host) -> None:
+    found = host.run(_ansible_check_mode=True, _ansible_diff=True)
+    assert (found["status"], found["changed"]) == ("missing", True)
+    assert found["diff"] == {"before": "", "after": "config.json 2\nmodel.safetensors 5000\ntokenizer.json 2\n"}
+    assert not host.path.exists()
+    assert "--detach" not in host.calls.read_text()
+
+
+def test_check_mode_without_the_image_asks_nobody(host: Host) -> None:
+    (host.folder / "image").unlink()
+    found = host.run(_ansible_check_mode=True)
+    assert (found["status"], found["changed"], found["files"], found["missing"]) == (
+        "missing",
+        True,
+        [],
+        ["the snapshot"],
+    )
+    big = host.run(_ansible_check_mode=True, expected_bytes=10**18)
+    assert (big["status"], big["cause"]["id"]) == ("failed", "no_space")
+
+
+def test_check_mode_before_the_token_is_there(host: Host) -> None:
+    host.fake["error"] = "Access to model org/name is restricted. You must have access to it"
+    found = host.run(_ansible_check_mode=True, env_file=str(host.folder / "none"))
+    assert (found["status"], found["changed"]) == ("missing", True)
+    found = host.run(_ansible_check_mode=True, env_file=str(host.folder / "env"))
+    assert (found["status"], found["cause"]["id"]) == ("failed", "hf_gated_noauth")
+
+
+def test_no_space_before_the_first_byte(host: Host) -> None:
+    found = host.run(keep_free=10**18)
+    assert (found["status"], found["cause"]["id"]) == ("failed", "no_space")
+    assert "--detach" not in host.calls.read_text()
+
+
+def test_an_image_that_is_not_to_be_had(host: Host) -> None:
+    (host.folder / "image").unlink()
+    assert host.run()["cause"]["id"] == "docker_image"
+
+
+def test_a_host_without_docker(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.get_bin_path", lambda *_args, **_more: None)
+    assert host.run()["cause"]["id"] == "docker_missing"
+    assert host.run(_ansible_check_mode=True)["status"] == "missing"
+
+
+def test_a_repository_without_weights(host: Host) -> None:
+    del host.fake["files"]["model.safetensors"]
+    assert host.run()["cause"]["id"] == "no_weights"
+
+
+@pytest.mark.parametrize("status", ["running", "created"])
+def test_a_download_that_is_there_is_joined(host: Host, status: str) -> None:
+    _hf_download.record(str(host.repo), COMMIT, {"model.safetensors": _hf_download.File(5000, "a" * 40)})
+    host.container(status, **{"dgxspark.vllm.download.commit": COMMIT})
+    found = host.run()
+    assert (found["status"], found["joined"], found["changed"]) == ("running", True, False)
+    assert (found["bytes"], found["expected_bytes"]) == (0, 5000)
+
+
+def test_the_remains_of_an_earlier_one_go(host: Host) -> None:
+    job = host.folder / "run" / "job"
+    job.mkdir(parents=True)
+    host.container("exited", **{"dgxspark.vllm.download.job": str(job)})
+    assert host.download()["status"] == "complete"
+    assert not job.exists()
+
+
+def test_a_label_leads_to_no_other_folder(host: Host) -> None:
+    host.container("exited", **{"dgxspark.vllm.download.job": f"{host.folder}/run/../client"})
+    assert host.download()["status"] == "complete"
+    assert (host.folder / "client").exists()
+
+
+def test_a_failure_in_the_middle(host: Host) -> None:
+    host.fake["download_error"] = True
+    found = host.download()
+    assert (found["status"], found["changed"], found["cause"]["id"]) == ("failed", False, "disk_full")
+    assert not (host.folder / "container.json").exists()
+
+
+def test_a_client_that_ends_too_early(host: Host) -> None:
+    host.fake["stop_after"] = 1
+    found = host.download()
+    assert (found["cause"]["id"], found["missing"]) == ("incomplete", ["model.safetensors", "tokenizer.json"])
+
+
+def test_a_kill(host: Host) -> None:
+    first = host.run()
+    (host.folder / "log").write_text("")
+    host.container("exited")
+    box = json.loads((host.folder / "container.json").read_text())
+    box["State"]["ExitCode"] = 137
+    (host.folder / "container.json").write_text(json.dumps(box))
+    assert host.run(follow=first["container"])["cause"]["id"] == "client_killed"
+
+
+def test_a_container_that_went_away(host: Host) -> None:
+    assert host.run(follow="f" * 12)["status"] == "gone"
+
+
+def test_cancel(host: Host) -> None:
+    host.container("running")
+    assert host.run(follow="f" * 12, cancel=True)["status"] == "gone"
+    assert not (host.folder / "container.json").exists()
+
+
+def test_a_damaged_file_goes_with_its_link(host: Host) -> None:
+    host.download()
+    blob = host.repo / "blobs" / host.etags["model.safetensors"]
+    blob.write_bytes(b"x" * 4999)
+    look = host.run(_ansible_check_mode=True)
+    assert (look["missing"], look["removed"]) == (["model.safetensors"], [str(blob)])
+    assert blob.exists()
+    first = host.run()
+    assert [file["name"] for file in first["files"]] == ["model.safetensors"]
+    assert first["removed"] == [str(blob)]
+    assert host.run(follow=first["container"])["status"] == "complete"
+    assert blob.stat().st_size == 5000
+
+
+def test_a_damaged_file_in_a_store_that_is_shared(host: Host) -> None:
+    host.download()
+    blob, store = host.repo / "blobs" / host.etags["model.safetensors"], host.path / "blobs" / "ab"
+    store.mkdir(parents=True)
+    (store / "shared").write_bytes(b"x" * 4999)
+    blob.unlink()
+    blob.symlink_to(store / "shared")
+    assert host.download()["status"] == "complete"
+    assert not (store / "shared").exists()
+
+
+def test_nothing_outside_of_the_cache_is_removed(host: Host) -> None:
+    host.download()
+    link = host.repo / "snapshots" / COMMIT / "model.safetensors"
+    (host.folder / "precious").write_bytes(b"x" * 5000)
+    link.unlink()
+    link.symlink_to(host.folder / "precious")
+    assert host.download()["status"] == "complete"
+    assert (host.folder / "precious").exists()
+    assert host.repo in link.resolve().parents
+
+
+def test_a_hub_that_names_no_commit(host: Host) -> None:
+    host.fake["commit"] = "../../x"
+    assert host.run()["cause"]["id"] == "client_failed"
+
+
+def test_a_folder_that_may_not_be_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: t.Any, **_more: t.Any) -> None:
+        raise PermissionError(13, "Permission denied", "/run/x")
+
+    monkeypatch.setattr(hf_download.tempfile, "mkdtemp", refuse)
+    assert host.run()["msg"] == "/run/x: Permission denied; run this task with become: true"
+
+
+@pytest.mark.parametrize(("version", "kept"), [("0.34.4", True), ("2.4.0", False)])
+def test_dead_partials(host: Host, version: str, kept: bool) -> None:
+    host.fake["version"] = version
+    (host.repo / "blobs").mkdir(parents=True)
+    resumable = host.repo / "blobs" / f"{host.etags['model.safetensors']}.incomplete"
+    garbage = host.repo / "blobs" / f"{host.etags['model.safetensors']}.12345678.incomplete"
+    for file in (resumable, garbage):
+        file.write_bytes(b"x" * 4096)
+    found = host.run()
+    assert set(found["removed"]) == ({str(garbage)} if kept else {str(garbage), str(resumable)})
+    assert resumable.exists() is kept
+    assert not garbage.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"path": "/"}, "path: / is not allowed"),
+        ({"model": "../x"}, "model: '../x' is not a Hugging Face id"),
+        ({"revision": "../x"}, "revision: '../x' is not allowed"),
+        ({"image": None}, "image: is not set"),
+        ({"image": ""}, "image: is not set"),
+    ],
+)
+def test_bad_options(host: Host, options: dict[str, t.Any], words: str) -> None:
+    found = host.run(**options)
+    assert found["failed"]
+    assert words in found["msg"]
+    assert host.calls.read_text() == ""
+
+
+def test_documentation_and_spec_say_the_same() -> None:
+    documented = yaml.safe_load(hf_download.DOCUMENTATION)["options"]
+    spec = _hf_download.argument_spec()
+    assert list(documented) == list(spec)
+    for name, option in spec.items():
+        assert documented[name]["type"] == option["type"]
+        assert documented[name].get("default") == option.get("default")
+
+
+def test_the_result_is_documented(host: Host) -> None:
+    documented = set(yaml.safe_load(hf_download.RETURN))
+    assert set(host.run(_ansible_check_mode=True)) - {"changed", "invocation", "warnings"} <= documented
