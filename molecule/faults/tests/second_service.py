@@ -18,7 +18,13 @@ CACHE = "/opt/hf"  # filled by the journey `default`
 FOLDER = "models--Qwen--Qwen3-8B-FP8"
 KNOWN_MODEL = {"qwen3-8b-fp8": {"weights_bytes": 112840384}}
 # No main service is replaced, so a failed start has no good release to go back to.
-ITS_OWN: dict[str, Any] = {"vllm_service_name": SERVICE, "vllm_port": PORT, "vllm_models": KNOWN_MODEL}
+# vLLM itself is to meet the hub's faults: the role downloads nothing for it.
+ITS_OWN: dict[str, Any] = {
+    "vllm_service_name": SERVICE,
+    "vllm_port": PORT,
+    "vllm_models": KNOWN_MODEL,
+    "vllm_download": False,
+}
 
 DROP_IN = f"/run/systemd/system/{SERVICE}.service.d"
 
