@@ -9,8 +9,6 @@ import dataclasses
 import fcntl
 import functools
 import os
-import re
-import secrets
 import stat
 import time
 import typing as t
@@ -20,6 +18,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils import (
     _hf_files,
     _hf_local,
     _hf_locks,
+    _hf_partials,
     _hf_snapshot,
     _hf_store,
 )
@@ -34,7 +33,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_layout import (
     shown,
     tree_roots,
 )
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_partials import Partial, local_locks
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_partials import local_locks
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_snapshot import Broken, Content
 
 CLASSES = (
@@ -102,7 +101,10 @@ class Cleaning:
         with _hf_locks.judged(candidates, self.path, not self.check_mode, self.idle):
             for partial in partials:
                 self._settle(
-                    partial, "partials", partial.stat.st_size, functools.partial(self._remove_partial, partial)
+                    partial,
+                    "partials",
+                    partial.stat.st_size,
+                    functools.partial(_hf_partials.remove, self.path, partial, self.check_mode),
                 )
             alive = next((partial for partial in content.partials if partial.live), None)
             began = bool(doomed) and self._began(content, locks)
@@ -166,24 +168,6 @@ class Cleaning:
         )
 
     # --- removal, under the locks ------------------------------------------------------------------------------------
-
-    def _remove_partial(self, partial: Partial) -> int | None:
-        if self.check_mode or any(os.path.lexists(lock) for lock in partial.locks[-1:]):
-            return _hf_files.remove(self.path, partial.path, partial.stat, self.check_mode)
-        # There is no lock to hold, so a client can make one at any moment and go on with this file. Under another
-        # name nobody finds it any more; whoever opened it before is seen now, and gets it back.
-        base = re.sub(r"(\.[0-9a-f]{8})?\.incomplete$", "", os.path.basename(partial.path))
-        name = f"{base}.{secrets.token_hex(4)}.incomplete"
-        if not _hf_files.rename(self.path, partial.path, name, partial.stat):
-            return None
-        moved = os.path.join(os.path.dirname(partial.path), name)
-        holders, _all_seen = _hf_locks.open_files({partial.inode})
-        if partial.inode in holders:
-            _hf_files.rename(self.path, moved, os.path.basename(partial.path), partial.stat)
-            partial.live, partial.reason = True, "a process has it open"
-            partial.holder_pid = holders[partial.inode]
-            return None
-        return _hf_files.remove(self.path, moved, partial.stat, check_mode=False)
 
     def _remove_broken(self, content: Content, each: _hf_locks.Candidate, broken: Broken) -> int | None:
         if broken.state == "dangling_links" and os.path.exists(each.path):

@@ -7,9 +7,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import secrets
 import time
 import typing as t
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_files, _hf_locks
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_layout import (
     LOCAL_PARTIAL,
     PARTIAL,
@@ -73,3 +75,23 @@ def local_partials(folder: str, look: Look) -> list[Partial]:
         beside = look.sorted(os.path.dirname(partial.path))
         partial.locks = [entry.path for entry in beside if entry.name.endswith(".lock")]
     return partials
+
+
+def remove(root: str, partial: Partial, check_mode: bool) -> int | None:
+    """Remove a dead partial, under its locks. Returns the bytes freed, None when it is alive or gone after all."""
+    if check_mode or any(os.path.lexists(lock) for lock in partial.locks[-1:]):
+        return _hf_files.remove(root, partial.path, partial.stat, check_mode)
+    # There is no lock to hold, so a client can make one at any moment and go on with this file. Under another
+    # name nobody finds it any more; whoever opened it before is seen now, and gets it back.
+    base = re.sub(r"(\.[0-9a-f]{8})?\.incomplete$", "", os.path.basename(partial.path))
+    name = f"{base}.{secrets.token_hex(4)}.incomplete"
+    if not _hf_files.rename(root, partial.path, name, partial.stat):
+        return None
+    moved = os.path.join(os.path.dirname(partial.path), name)
+    holders, _all_seen = _hf_locks.open_files({partial.inode})
+    if partial.inode in holders:
+        _hf_files.rename(root, moved, os.path.basename(partial.path), partial.stat)
+        partial.live, partial.reason = True, "a process has it open"
+        partial.holder_pid = holders[partial.inode]
+        return None
+    return _hf_files.remove(root, moved, partial.stat, check_mode=False)

@@ -231,9 +231,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils import (
-    _hf_cache,
     _hf_download,
     _hf_download_client,
+    _hf_layout,
+    _hf_locks,
+    _hf_partials,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import Container, parse_inspect
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_bytes import cached_bytes
@@ -417,9 +419,16 @@ class Download:
         """Remove dead partials, but those that can be resumed: their bytes by blob; and the bytes freed."""
         kept: dict[str, int] = {}
         freed = 0
-        _repositories, partials = _hf_cache.scan(self.path, [self.model])
-        partials = [one for one in partials if one.path.startswith(self.folder + os.sep)]
-        with _hf_cache.judged(partials, self.path, exclusive=not self.module.check_mode):
+        look = _hf_layout.Look()
+        repositories = _hf_layout.find_repositories(self.path, [self.model], look)
+        partials = [
+            partial
+            for repository in repositories
+            if repository.path == self.folder
+            for entry in look.entries(os.path.join(repository.path, "blobs"))
+            for partial in _hf_partials.partials_of(repository, entry)
+        ]
+        with _hf_locks.judged(partials, self.path, exclusive=not self.module.check_mode):
             for partial in partials:
                 if partial.live is not False:
                     continue
@@ -427,7 +436,7 @@ class Download:
                     kept[partial.etag] = partial.stat.st_size
                     continue
                 try:
-                    gone = _hf_cache.remove(partial, self.module.check_mode)
+                    gone = _hf_partials.remove(self.path, partial, self.module.check_mode)
                 except OSError as error:
                     self.module.warn(f"{partial.path} cannot be removed: {error.strerror}")
                     continue
@@ -607,17 +616,17 @@ def main() -> None:
     )
     options = module.params
     try:
-        _hf_cache.check_path(options["path"])
-        _hf_cache.check_models([options["model"]])
+        _hf_layout.check_path(options["path"])
+        _hf_layout.check_models([options["model"]], "model")
         wrong = _hf_download.check_revision(options["revision"])
         if not (wrong or options["offline"] or options["image"]):
             wrong = "image: is not set; use the image that will serve the model, or offline: true"
         if wrong:
-            raise _hf_cache.CacheError(wrong)
+            raise _hf_layout.CacheError(wrong)
         download = Download(module)
         result = download.look()
-    except _hf_cache.CacheError as error:
-        module.fail_json(msg=str(error).replace("models: ", "model: ", 1))
+    except _hf_layout.CacheError as error:
+        module.fail_json(msg=str(error))
     except OSError as error:
         remedy = "run this task with become: true" if isinstance(error, PermissionError) else "look at that path"
         module.fail_json(msg=f"{error.filename or options['path']}: {error.strerror}; {remedy}")

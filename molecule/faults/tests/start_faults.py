@@ -29,6 +29,7 @@ class Fault:
     undo: str = ""
     meanwhile: str = ""  # between the role's look at the host and the start of the server
     loading: str = ""  # as soon as vLLM has begun to load
+    retried: bool = False  # the line comes with every try, and only the last one is fatal
     hub: list[dict[str, Any]] = field(default_factory=list)  # rules of the hub's /control
 
 
@@ -221,6 +222,7 @@ FAULTS = [
         remedy="vllm_hf_endpoint names a mirror",
         # the client tries six times; two seconds each instead of its ten
         variables={"vllm_hf_cache": SCRATCH, "vllm_extra_env": {"HF_HUB_DOWNLOAD_TIMEOUT": "2"}},
+        retried=True,
         make=EMPTY,
         undo=GONE,
         hub=[{"match": LAST, "hang": True}],

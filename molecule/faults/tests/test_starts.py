@@ -88,18 +88,22 @@ def told(run: Any) -> list[tuple[float, str]]:
     return [(when, line.removeprefix(start)) for when, line in run.lines if line.startswith(start)]
 
 
-def fatal_moment(spark: Host, container: str, evidence: str, since: float) -> float:
+def moments(spark: Host, container: str, evidence: str, since: float) -> list[float]:
     """When the line that shows the fault was written: to the container's log, or by Docker to the unit's journal."""
     shown = evidence.rpartition("last line: ")[2][:60]
     with spark.sudo():
         log = spark.run("docker logs --timestamps --since=%s %s 2>&1", str(since), container).stdout
         journal = spark.check_output("journalctl --unit=%s --output=json --since=%s", SERVICE, f"@{int(since)}")
-    for line in log.splitlines():
-        when, _blank, text = line.partition(" ")
-        if shown in text:
-            return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*Z$", r"\1+00:00", when)).timestamp()
+    lines = [line.partition(" ") for line in log.splitlines()]
+    if found := [when for when, _blank, text in lines if shown in text]:
+        return [datetime.fromisoformat(re.sub(r"(\.\d{6})\d*Z$", r"\1+00:00", when)).timestamp() for when in found]
     entries = [json.loads(line) for line in journal.splitlines()]
-    return min(int(entry["__REALTIME_TIMESTAMP"]) / 1e6 for entry in entries if shown in str(entry["MESSAGE"]))
+    return [int(entry["__REALTIME_TIMESTAMP"]) / 1e6 for entry in entries if shown in text_of(entry["MESSAGE"])]
+
+
+def text_of(message: str | list[int]) -> str:
+    """The journal gives bytes where a program wrote colours."""
+    return message if isinstance(message, str) else bytes(message).decode(errors="replace")
 
 
 def these(faults: Iterable[Fault]) -> pytest.MarkDecorator:
@@ -145,11 +149,13 @@ def test_a_start_that_fails_says_why_and_what_to_do(
     assert unit in (["inactive", "disabled"], ["failed", "disabled"])
     assert running == ""
 
+    shown = moments(spark, message["container"], message["evidence"], since=run.lines[0][0])
+    assert shown, message["evidence"]
     record(
         kind="start",
         fault=fault.name,
         verdict=message["verdict"],
         cause=message["cause"],
         remedy=message["remedy"],
-        seconds=lines[0][0] - fatal_moment(spark, message["container"], message["evidence"], since=run.lines[0][0]),
+        seconds=lines[0][0] - (shown[-1] if fault.retried else shown[0]),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_cache, _hf_download
+from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download, _hf_locks
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_download
 
 MODEL = "org/name"
@@ -113,8 +113,8 @@ class Host:
         monkeypatch.setenv("PATH", f"{folder}/bin", prepend=":")
         monkeypatch.setattr(hf_download, "RUN", str(folder / "run"))
         # Whoever runs the tests may not see the processes of others.
-        look = _hf_cache.open_files
-        monkeypatch.setattr(_hf_cache, "open_files", lambda wanted: (look(wanted)[0], True))
+        look = _hf_locks.open_files
+        monkeypatch.setattr(_hf_locks, "open_files", lambda *wanted: (look(*wanted)[0], True))
 
     def run(self, **options: t.Any) -> dict[str, t.Any]:
         (self.folder / "fake.json").write_text(json.dumps(self.fake))
