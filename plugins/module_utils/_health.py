@@ -123,7 +123,17 @@ def judge(seen: Observation) -> Verdict:
         return Verdict("loading", "container")
     if container.error:
         return Verdict("failed", "container", recognise(container.error) or condition("start_error", container.error))
+    if is_older_than_the_failure(container, unit=seen.unit, unit_started=seen.unit_started):
+        return _without_container(seen)
     return Verdict("failed", _phase(seen), _death(seen, container))
+
+
+def is_older_than_the_failure(container: Container, unit: Unit | None, unit_started: float | None) -> bool:
+    """The unit failed before it made a new container: the one that is there ended earlier, for another reason."""
+    if unit is None or unit_started is None or not (unit.active_state == "failed" or unit.sub_state == "auto-restart"):
+        return False
+    finished = epoch(container.finished_at)
+    return container.status == "exited" and finished is not None and finished < unit_started
 
 
 def _for_the_wanted(seen: Observation, verdict: Verdict) -> Verdict:

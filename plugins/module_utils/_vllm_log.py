@@ -28,9 +28,12 @@ MAX_TEXT = 2 * 1024 * 1024  # of each end; a start writes some hundred kilobytes
 MAX_LINE = 4000
 MAX_EVIDENCE = 300
 LEAST_UTILIZATION = 0.05  # a smaller share of the memory serves no model
+LEAST_CONTEXT = 1024  # tokens; with less, a server is of no use
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_])hf_[A-Za-z0-9]+")
+_PASSWORD = re.compile(r"://[^/\s@]{1,300}@")
+_SIGNED = re.compile(r"\?[^\s'\"?]{0,2000}?(?:Signature=|X-Amz-)[^\s'\"]{0,4000}")
 _PREFIX = re.compile(
     r"(?:\([^()]{0,60}\bpid=\d+\) ?)?"
     r"(?:(DEBUG|INFO|WARNING|ERROR|CRITICAL)[ :]\s*)?"
@@ -110,8 +113,9 @@ class LogState:
 
 
 def mask(text: str, *secrets: str | None) -> str:
-    """Take Hugging Face tokens and the given secrets out of a text."""
-    return hide(_TOKEN.sub("hf_***", text), *secrets)
+    """Take Hugging Face tokens, passwords and signatures in addresses, and the given secrets out of a text."""
+    text = _SIGNED.sub("?***", _PASSWORD.sub("://***@", _TOKEN.sub("hf_***", text)))
+    return hide(text, *secrets)
 
 
 def hide(text: str, *secrets: str | None) -> str:
@@ -317,6 +321,10 @@ def _find(state: LogState, message: str, entries: t.Iterable[tuple[str, t.Patter
         slot = _SLOTS.get(signature.kind, "specific")
         if slot != "hint" and getattr(state, slot) is not None:
             continue
+        if (
+            state.ready and signature.kind == "exit"
+        ):  # of a request; it is survived, and forgotten for long when the end comes
+            continue
         found = pattern.search(message)
         if found is None or (slot != "hint" and any(harmless in low for harmless in _HARMLESS)):
             continue
@@ -336,7 +344,7 @@ def _utilization(groups: t.Mapping[str, str]) -> dict[str, float]:
 
 def _model_len(groups: t.Mapping[str, str]) -> dict[str, int]:
     estimate = int(groups["estimate"])
-    return {"vllm_max_model_len": estimate} if estimate > 0 else {}
+    return {"vllm_max_model_len": estimate} if estimate >= LEAST_CONTEXT else {}
 
 
 # How a cause can be computed away, and what to say where it cannot.

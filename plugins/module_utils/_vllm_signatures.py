@@ -716,7 +716,7 @@ SIGNATURES: tuple[Signature, ...] = (
         ("died unexpectedly",),
         r"(?:Worker|Engine core) proc (?P<process>\S+) died unexpectedly",
         "a process of vLLM ({process}) was killed",
-        "look for `out of memory` in `dmesg`; lower vllm_gpu_memory_utilization",
+        "look for `out of memory` in `dmesg`, and at `journalctl -u earlyoom`; lower vllm_gpu_memory_utilization",
         versions="vLLM 0.10.1.1, 0.32",
         known="seen",
     ),
@@ -726,7 +726,7 @@ SIGNATURES: tuple[Signature, ...] = (
         ("enginedeaderror", "enginecore encountered", "engine core exited unexpectedly"),
         r"EngineDeadError|EngineCore encountered a(?:n issue| fatal error)|engine core exited unexpectedly",
         "the engine died after the start",
-        "look at the lines before in `docker logs`, and for `out of memory` in `dmesg`",
+        "look at the lines before in `docker logs`, for `out of memory` in `dmesg`, and at `journalctl -u earlyoom`",
         versions="vLLM 0.10.1.1, 0.32",
         known="seen",
     ),
@@ -791,7 +791,8 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(
         "killed",
         "the server was killed (exit code 137): by the kernel for lack of memory, or by hand",
-        "look for `out of memory` in `dmesg`; if it is there, lower vllm_gpu_memory_utilization",
+        "look for `out of memory` in `dmesg`, and at `journalctl -u earlyoom`; if one of them names vLLM, lower"
+        " vllm_gpu_memory_utilization",
         MEMORY,
     ),
     Condition(

@@ -431,6 +431,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._health import (
     Observation,
     Wanted,
     argument_spec,
+    is_older_than_the_failure,
     judge,
     result,
 )
@@ -464,6 +465,7 @@ class Look:
         self.docker: str | None = module.get_bin_path("docker")
         self.key = self.read_key()
         self.url: str = module.params["url"].rstrip("/")
+        self.bytes_read = 0  # of the last log
 
     def read_key(self) -> str | None:
         path = self.options["env_file"]
@@ -507,7 +509,11 @@ class Look:
             seen.unit = self.unit(options["service"])
             if seen.unit and seen.unit.started_monotonic:
                 seen.unit_started = time.time() - time.monotonic() + seen.unit.started_monotonic
-        if seen.container is None or seen.container.status == "created":
+        if (
+            seen.container is None
+            or seen.container.status == "created"
+            or is_older_than_the_failure(seen.container, seen.unit, seen.unit_started)
+        ):
             seen.unit_log = self.unit_log(options["service"], seen.unit) if seen.unit else ""
         if seen.container is not None:
             seen.log = self.log(self.docker, seen.container)
@@ -557,7 +563,7 @@ class Look:
         """The log of this start: its beginning, where the causes are, and its end."""
         since = log_since(container)
         text = self.logs(docker, container, ["--since", since], f"head -c {LOG_HEAD}")
-        if len(text.encode("utf-8", "replace")) >= LOG_HEAD:
+        if self.bytes_read >= LOG_HEAD:
             text += "\n" + self.logs(docker, container, ["--since", since, "--tail", "5000"], f"tail -c {LOG_TAIL}")
         return parse(text)
 
@@ -574,7 +580,9 @@ class Look:
     def logs(self, docker: str, container: Container, options: list[str], bound: str) -> str:
         # a pipe, because the log of a busy server grows without end
         command = shlex.join(["timeout", str(COMMAND_TIMEOUT), docker, "logs", *options, container.id])
-        return mask(plain(self.module.run_command(f"{command} 2>&1 | {bound}", use_unsafe_shell=True)[1]), self.key)
+        text = plain(self.module.run_command(f"{command} 2>&1 | {bound}", use_unsafe_shell=True)[1])
+        self.bytes_read = len(text.encode())  # what is masked may be shorter
+        return mask(text, self.key)
 
     def ask(self, seen: Observation) -> Api:
         if not seen.is_wanted and seen.container and seen.container.published:

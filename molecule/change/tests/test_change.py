@@ -31,8 +31,12 @@ def served(spark: Host, playbook: Callable[..., Any], tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="module")
 def refused(playbook: Callable[..., Any], served: str) -> Any:
-    """A release without the key, with a quantization that is not the checkpoint's: it parses, and cannot start."""
-    return playbook("playbooks/deploy.yml", "--limit=spark01", vllm_extra_args={"quantization": "awq"})
+    """A release without the key, with a quantization that is not the checkpoint's: it parses, and cannot start.
+
+    vllm_auto_remedy has nothing to offer for that.
+    """
+    wishes = {"vllm_extra_args": {"quantization": "awq"}, "vllm_auto_remedy": True}
+    return playbook("playbooks/deploy.yml", "--limit=spark01", **wishes)
 
 
 def test_the_run_fails_with_cause_and_remedy(refused: Any) -> None:

@@ -13,11 +13,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from own_hub import CACHE, GATEWAY, IMAGE, MODEL, USELESS, Hub
 from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parents[3]
 
 HOST = "spark01"
 
@@ -109,7 +112,8 @@ def started(hub: Hub, until: Callable[..., Any], image: str, rate: int) -> Itera
     hub.tell(rate_bytes_per_second=rate)
     command = ["ansible-playbook", "--inventory=inventories/sandbox", ON_THE_HOST, PLAY]
     command += ["--extra-vars", json.dumps(variables(image))]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    run = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **output)
     try:
         until(lambda: run.poll() is not None or hub.tell()["bytes"] > 12_000_000, "the middle of the download")
         assert run.poll() is None, run.communicate()[0]

@@ -203,8 +203,8 @@ def test_failure_stops_within_seconds_with_one_line(stage: Stage) -> None:
     assert stage.now < 10
     assert found["msg"] == (
         "vllm-x on spark01 failed in phase load: the server was killed (exit code 137): by the kernel for lack of"
-        " memory, or by hand. Remedy: look for `out of memory` in `dmesg`; if it is there, lower"
-        " vllm_gpu_memory_utilization. Seen: the line. More: docs/troubleshooting.md#killed."
+        " memory, or by hand. Remedy: look for `out of memory` in `dmesg`, and at `journalctl -u earlyoom`; if one of"
+        " them names vLLM, lower vllm_gpu_memory_utilization. Seen: the line. More: docs/troubleshooting.md#killed."
     )
 
 

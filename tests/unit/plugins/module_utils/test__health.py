@@ -413,6 +413,18 @@ TABLE: dict[str, tuple[Observation, str, str | None, str | None]] = {
         "container",
         "docker_port_in_use",
     ),
+    "old container, and a unit that failed before it made a new one": (
+        seen(
+            container=container("exited", exit_code=0),
+            log=log("startup_ok.log"),
+            unit=unit("failed"),
+            unit_started=1090.0,
+            unit_log="Error response from daemon: manifest unknown",
+        ),
+        "failed",
+        "container",
+        "docker_image",
+    ),
     "unit waits to start it again": (
         seen(
             container=container("exited", exit_code=1),

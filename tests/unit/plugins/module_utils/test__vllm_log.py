@@ -543,6 +543,13 @@ CHANGES = [
         {},
         "set vllm_max_model_len to less than 32768",
     ),
+    (
+        "ValueError: To serve at least one request with the models's max seq len (32768), (4.50 GiB KV cache is needed,"
+        " which is larger than the available KV cache memory (0.01 GiB). Based on the available memory, the estimated"
+        " maximum model length is 16.",
+        {},
+        "set vllm_max_model_len to less than 32768",
+    ),
     ("torch.OutOfMemoryError: CUDA out of memory.", {}, "lower vllm_gpu_memory_utilization"),
 ]
 
@@ -627,6 +634,29 @@ def test_secrets_are_masked() -> None:
     assert "XyZ987" not in str(state)
     assert mask("vllm_hf_token: hf_AbC123, key: s3cret", "s3cret") == "vllm_hf_token: hf_***, key: ***"
     assert mask("no key", None, "") == "no key"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("proxy http://me:pass@proxy:3128/ refused", "proxy http://***@proxy:3128/ refused"),
+        ("GET https://cdn/x?Expires=1&Signature=abc~-_&Key-Pair-Id=K 'y'", "GET https://cdn/x?*** 'y'"),
+        ("GET https://cdn/x?X-Amz-Algorithm=A&X-Amz-Signature=abc: timed out", "GET https://cdn/x?*** timed out"),
+        ("https://hub/x?a=b fine", "https://hub/x?a=b fine"),
+    ],
+)
+def test_addresses_give_nothing_away(text: str, masked: str) -> None:
+    assert mask(text) == masked
+
+
+def test_what_a_request_met_is_not_what_ended_the_server() -> None:
+    ready = "INFO:     Application startup complete.\n"
+    request = (
+        "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='x', port=443): Max retries exceeded with url\n"
+    )
+    state = parse(ready + request + "EngineDeadError: EngineCore encountered an issue.\n")
+    assert state.cause is not None
+    assert state.cause.id == "engine_dead"
 
 
 def test_recognise_and_condition() -> None:
