@@ -1,0 +1,244 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The releases of a vLLM service on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vllm_releases
+short_description: Read and mark the releases of a vLLM service
+version_added: "0.1.0"
+author:
+  - The dgxspark.vllm authors (@dgxspark)
+description:
+  - A release is what the role P(dgxspark.vllm.vllm#role) has rendered for one deployment, a folder that is never edited.
+  - With O(state=read) says which there are, which one runs, and which was good when.
+  - With O(state=good) marks a release as proven, points the link C(good) at it, and removes what nobody needs any more.
+options:
+  home:
+    description: Folder of the service on the host.
+    type: path
+    required: true
+  state:
+    description: What to do.
+    type: str
+    choices: [read, good]
+    default: read
+  release:
+    description: Name of the release. Needed with O(state=good).
+    type: str
+  keep:
+    description:
+      - How many good releases stay. The one that runs stays anyway.
+      - Releases that never were good go when they are older than those. One that is staged for later stays.
+    type: int
+    default: 3
+  remove_images:
+    description: Remove the images of releases that go, unless another release or any container uses them.
+    type: bool
+    default: true
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode.
+  diff_mode:
+    support: full
+    description: Shows the releases and images that go.
+  idempotent:
+    support: full
+    description: A second run changes nothing.
+    details: The time at which a release was last proven is written anew, which is no change.
+notes:
+  - Needs root.
+"""
+
+EXAMPLES = r"""
+- name: What could this host go back to?
+  dgxspark.vllm.vllm_releases:
+    home: /opt/vllm
+  become: true
+  register: releases
+
+- name: Keep what was proven
+  dgxspark.vllm.vllm_releases:
+    home: /opt/vllm
+    state: good
+    release: 0123456789ab
+  become: true
+"""
+
+RETURN = r"""
+current:
+  description: The release that the unit starts. V(null) if there is none.
+  returned: always
+  type: str
+  sample: 0123456789ab
+good:
+  description: The release that was proven last.
+  returned: always
+  type: str
+  sample: 0123456789ab
+previous:
+  description: The release to go back to from RV(current), the last one that was good beside it.
+  returned: always
+  type: str
+  sample: ba9876543210
+releases:
+  description: All releases, the one that was proven last first.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Its name.
+      type: str
+    good:
+      description: When it was last proven, in seconds since 1970. V(null) if it never was.
+      type: float
+    facts:
+      description: What its file C(release.json) says, among it model, image, container and url.
+      type: dict
+  sample:
+    - id: 0123456789ab
+      good: 1795644000.0
+      facts: {"model": "Qwen/Qwen3-8B-FP8", "image": "nvcr.io/nvidia/vllm:25.09-py3"}
+taken_over:
+  description: What was stopped to make room for a release that is not proven yet. Empty if nothing was.
+  returned: always
+  type: dict
+  sample: {"kind": "container", "name": "vllm-by-hand", "restart": "unless-stopped"}
+removed:
+  description: Releases that went, or would go.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+removed_images:
+  description: Images that went, or would go.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+"""
+
+import os
+import shutil
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._releases import (
+    TAKEN_OVER,
+    Release,
+    homes_of_units,
+    linked,
+    outdated,
+    read,
+    read_json,
+    unused_images,
+)
+
+UNITS = "/etc/systemd/system"
+
+
+class Good:
+    """Marks a release as good and removes what it makes needless."""
+
+    def __init__(self, module: AnsibleModule, home: str, release: str) -> None:
+        self.module = module
+        self.home = home
+        self.release = release
+        self.changed = False
+
+    def mark(self) -> None:
+        path = os.path.join(self.home, "releases", self.release)
+        if not os.path.isdir(path):
+            self.module.fail_json(msg=f"release: {self.release} is not a release in {self.home}/releases")
+        self.changed = linked(self.home, "good") != self.release
+        if self.module.check_mode:
+            return
+        replace(os.path.join(path, "good"), lambda name: write(name, f"{time.time():.0f}\n"))
+        if self.changed:
+            replace(os.path.join(self.home, "good"), lambda name: os.symlink(f"releases/{self.release}", name))
+        if os.path.exists(os.path.join(self.home, TAKEN_OVER)):
+            os.unlink(os.path.join(self.home, TAKEN_OVER))  # there is no way back to it any more
+
+    def prune(self, keep: int, images: bool) -> tuple[list[str], list[str]]:
+        releases = read(self.home)
+        gone = outdated(releases, keep, {self.release, linked(self.home, "current"), linked(self.home, "good")})
+        kept = [release for release in releases if release not in gone]
+        for release in gone:
+            self.changed = True
+            if not self.module.check_mode:
+                shutil.rmtree(os.path.join(self.home, "releases", release.id))
+        return [release.id for release in gone], self.remove_images(gone, kept) if images else []
+
+    def remove_images(self, gone: list[Release], kept: list[Release]) -> list[str]:
+        """An image that a container has, running or not, is refused by Docker itself; so is one that is not there."""
+        docker = self.module.get_bin_path("docker")
+        others = [release for home in homes_of_units(UNITS) if home != self.home for release in read(home)]
+        removed = []
+        for image in unused_images(gone, [*kept, *others]) if docker else []:
+            if self.module.check_mode or self.module.run_command([docker, "image", "rm", "--", image])[0] == 0:
+                removed.append(image)
+        return removed
+
+
+def write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def replace(path: str, make: t.Callable[[str], t.Any]) -> None:
+    """Puts what MAKE makes in the place of PATH at once, so that nobody ever finds nothing there."""
+    new = f"{path}.new"
+    if os.path.lexists(new):
+        os.unlink(new)
+    make(new)
+    os.replace(new, path)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "home": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["read", "good"], "default": "read"},
+            "release": {"type": "str"},
+            "keep": {"type": "int", "default": 3},
+            "remove_images": {"type": "bool", "default": True},
+        },
+        required_if=[("state", "good", ["release"])],
+        supports_check_mode=True,
+    )
+    home: str = module.params["home"]
+    if module.params["keep"] < 1:
+        module.fail_json(msg=f"keep: {module.params['keep']} is not allowed; use 1 or more")
+    result: dict[str, t.Any] = {"changed": False, "removed": [], "removed_images": []}
+    if module.params["state"] == "good":
+        good = Good(module, home, module.params["release"])
+        try:
+            good.mark()
+            result["removed"], result["removed_images"] = good.prune(
+                module.params["keep"], module.params["remove_images"]
+            )
+        except OSError as error:
+            module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
+        result["changed"] = good.changed
+        if result["removed"]:
+            lines = "".join(f"{line}\n" for line in [*result["removed"], *result["removed_images"]])
+            result["diff"] = {"before": lines, "after": "", "before_header": f"{home}/releases, images"}
+    releases = read(home)
+    current = linked(home, "current")
+    module.exit_json(
+        **result,
+        current=current,
+        good=linked(home, "good"),
+        previous=next((one.id for one in releases if one.good is not None and one.id != current), None),
+        releases=[{"id": one.id, "good": one.good, "facts": dict(one.facts)} for one in releases],
+        taken_over=read_json(os.path.join(home, TAKEN_OVER)),
+    )
+
+
+if __name__ == "__main__":
+    main()
