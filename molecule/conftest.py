@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import threading
@@ -74,9 +75,13 @@ def run_playbook(
     *arguments: str,
     timeout: float = 900,
     on_line: Callable[[str], None] = lambda _line: None,
+    interrupt: str = "",
     **variables: Any,
 ) -> Run:
-    """Runs a playbook of the repository on the sandbox, as its README says; on_line sees each line as it is shown."""
+    """Runs a playbook of the repository on the sandbox, as its README says; on_line sees each line as it is shown.
+
+    A line with the text INTERRUPT is answered with Ctrl-C, once.
+    """
     extra = ["--extra-vars", json.dumps(variables)] if variables else []
     # Molecule's own settings of Ansible are not a user's
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
@@ -88,6 +93,7 @@ def run_playbook(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,  # Ctrl-C reaches all processes of a terminal, and not these tests
     )
     lines: list[tuple[float, str]] = []
     late = threading.Timer(timeout, run.kill)
@@ -97,6 +103,9 @@ def run_playbook(
         for line in run.stdout:
             lines.append((time.time(), line.rstrip("\n")))
             on_line(line)
+            if interrupt and interrupt in line:
+                os.killpg(run.pid, signal.SIGINT)
+                interrupt = ""
     except BaseException:
         run.kill()
         raise

@@ -1,0 +1,136 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of this journey share: a client that never stops asking, and what the hosts are told to serve."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parents[3]
+IMAGE = "172.30.111.3:5000/nvidia/vllm:25.09-py3"
+CACHE = "/opt/hf"
+QWEN = "models--Qwen--Qwen3-8B-FP8"
+TINY = "models--sandbox--tiny"
+
+# Compiling is not what is tested here.
+EAGER = {"enforce_eager": True}
+# What the hosts serve before and after most of the tests.
+A: dict[str, Any] = {"vllm_extra_args": EAGER}
+# Another model, which the hub has under this name.
+B: dict[str, Any] = {
+    "vllm_extra_args": EAGER,
+    "vllm_model": "tiny",
+    "vllm_models": {
+        "qwen3-8b-fp8": {"weights_bytes": 112840384},
+        "tiny": {
+            "id": "sandbox/tiny",
+            "weights_bytes": 400000,
+            "layers": 2,
+            "kv_heads": 2,
+            "head_dim": 32,
+            "native_context": 40960,
+        },
+    },
+}
+
+ASK_FOR_EVER = """
+import time, urllib.request
+while True:
+    begin = time.time()
+    try:
+        answered = urllib.request.urlopen("http://127.0.0.1:8000/v1/models", timeout=2).status == 200
+    except OSError:
+        answered = False
+    print(begin, int(answered), flush=True)
+    time.sleep(max(0, 0.2 - (time.time() - begin)))
+"""
+
+
+class Client:
+    """Asks the server of a host every 0.2 s, from the host itself, and remembers when it was answered."""
+
+    def __init__(self, ssh: Any) -> None:
+        self.answers: list[tuple[float, bool]] = []
+        options = ssh.options.split()
+        self.process = subprocess.Popen(
+            ["ssh", "-i", str(ssh.key), *options, f"{ssh.user}@{ssh.address}", "exec python3 -"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdin is not None
+        self.process.stdin.write(ASK_FOR_EVER)
+        self.process.stdin.close()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            begin, answered = line.split()
+            self.answers.append((float(begin), answered == "1"))
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def answered(self) -> bool:
+        return bool(self.answers) and self.answers[-1][1]
+
+    def gaps(self) -> list[tuple[float, float]]:
+        """From when to when nobody answered: last answer before, first answer after."""
+        found, last = [], None
+        for when, answered in self.answers:
+            if answered:
+                if last is not None and when - last > 1:
+                    found.append((last, when))
+                last = when
+        return found
+
+
+def root(spark: Host, script: str) -> str:
+    with spark.sudo():
+        output: str = spark.check_output("sh -euc %s", script)
+    return output
+
+
+def served(spark: Host) -> tuple[str, str]:
+    """The release that runs, and since when its container does."""
+    form = '{{index .Config.Labels "dgxspark.vllm.release"}} {{.State.StartedAt}}'
+    ask = f"docker inspect --format '{form}' $(docker ps --quiet --filter label=dgxspark.vllm.service=vllm)"
+    release, since = root(spark, ask).split()
+    return release, since
+
+
+def guides_project(spark: Host, folder: str, model: str = "Qwen/Qwen3-8B-FP8") -> None:
+    """The guide's own compose file on a host, with what has to differ in the sandbox."""
+    project = yaml.safe_load((ROOT / "tests/fixtures/guide/compose.yaml").read_text())
+    (service,) = project["services"].values()
+    service["image"] = IMAGE
+    service["ulimits"]["memlock"] = 8388608
+    service["environment"]["HF_ENDPOINT"] = "http://172.30.111.2:8080"
+    service["command"][2] = model
+    service["command"].append("--enforce-eager")
+    spark.check_output("mkdir -p %s", folder)
+    spark.check_output("printf %%s %s >%s/compose.yaml", yaml.safe_dump(project), folder)
+    spark.check_output("echo HF_TOKEN=hf_sandboxgranted >%s/.env", folder)
+
+
+def deployed(playbook: Callable[..., Any], variables: dict[str, Any], *arguments: str) -> Any:
+    run = playbook("playbooks/deploy.yml", *arguments, **variables)
+    assert run.code == 0, run.output
+    return run
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())

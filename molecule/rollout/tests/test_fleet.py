@@ -1,0 +1,79 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two hosts that serve: a bad release stops at the first of them, which serves the old one again; a good one reaches both."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pieces import EAGER, A, deployed, served, words
+from testinfra.host import Host
+
+HOST = "spark01"
+
+# It says it serves one model, and serves it under another name.
+LIAR = ["sh", "-c", 'exec vllm serve "$@" --served-model-name somebody/else', "vllm"]
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "a flag that vLLM reads and cannot follow": (
+        {"vllm_extra_args": {**EAGER, "quantization": "awq"}},
+        "the quantization asked for is not the one of the checkpoint",
+    ),
+    "a model that cannot be loaded": (
+        {"vllm_extra_args": {**EAGER, "hf_overrides": '{"hidden_size": 128}'}},
+        "in phase load",
+    ),
+    "healthy, with another model": (
+        {**A, "vllm_images": {"nvcr.io/nvidia/vllm:25.09-py3": {"command_prefix": LIAR}}},
+        "served: somebody/else; wanted: Qwen/Qwen3-8B-FP8",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def good(fleet: dict[str, Host], playbook: Callable[..., Any]) -> dict[str, tuple[str, str]]:
+    """What the hosts serve before: release, and since when."""
+    deployed(playbook, A)
+    return {name: served(spark) for name, spark in fleet.items()}
+
+
+@pytest.fixture
+def no_hub_no_registry() -> Iterator[None]:
+    """Both are there and do not answer."""
+    names = ["dgxspark-sandbox-hub", "dgxspark-sandbox-registry"]
+    subprocess.run(["docker", "pause", *names], check=True, stdout=subprocess.DEVNULL)
+    yield
+    subprocess.run(["docker", "unpause", *names], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_release_touches_one_host(
+    name: str,
+    fleet: dict[str, Host],
+    playbook: Callable[..., Any],
+    good: dict[str, tuple[str, str]],
+    no_hub_no_registry: None,
+) -> None:
+    variables, cause = BAD[name]
+    run = playbook("playbooks/deploy.yml", **variables)
+    assert run.code != 0
+    said = words(run.output)
+    assert cause in said, run.output
+    assert f"The last good release ({good['spark01'][0]}) serves again." in said
+    assert re.search(r"spark01 +\w{12} +\w{12} +\d+ s +rolled back", run.output), run.output
+    assert re.search(r"spark02 +- +- +- +not touched", run.output), run.output
+    assert served(fleet["spark01"])[0] == good["spark01"][0]
+    assert served(fleet["spark02"]) == good["spark02"], "the container of the second host is another one"
+
+
+def test_a_good_release_reaches_both(
+    fleet: dict[str, Host], playbook: Callable[..., Any], good: dict[str, tuple[str, str]]
+) -> None:
+    run = deployed(playbook, A, "--extra-vars=vllm_profile=latency")
+    for name, spark in fleet.items():
+        release = served(spark)[0]
+        assert release != good[name][0]
+        assert re.search(rf"{name} +{good[name][0]} +{release} +\d+ s +ready", run.output), run.output
