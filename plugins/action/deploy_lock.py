@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes the lock of a service in the name of this run of ansible-playbook. The module of the same name does the work."""
+"""Takes the lock of a service in the name of this run of ansible-playbook, with the module of the same name."""
 
 from __future__ import annotations
 

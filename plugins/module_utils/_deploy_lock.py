@@ -8,13 +8,13 @@ Times are seconds since the boot of the host, as the lock is: no clock that is s
 from __future__ import annotations
 
 import json
-import math
 import typing as t
 
-Holder = t.Dict[str, t.Any]
+Holder = dict[str, t.Any]
 WORDS = ("run", "user", "controller")
 TIMES = ("since", "until")
 LONGEST_WORD = 200
+LATEST = 1e11  # thousands of years
 
 
 def parse(text: str) -> Holder | None:
@@ -25,12 +25,13 @@ def parse(text: str) -> Holder | None:
         return None
     if not isinstance(holder, dict):
         return None
-    words, times = [holder.get(name) for name in WORDS], [holder.get(name) for name in TIMES]
-    if not all(isinstance(word, str) and word for word in words):
-        return None
-    if not all(type(time) in (int, float) and math.isfinite(time) and abs(time) < 1e12 for time in times):
-        return None
-    return {**dict(zip(WORDS, map(plain, words))), **dict(zip(TIMES, map(float, times)))}
+    for name in WORDS:
+        if not isinstance(holder.get(name), str) or not holder[name]:
+            return None
+    for name in TIMES:
+        if type(holder.get(name)) not in (int, float) or not abs(holder[name]) < LATEST:  # nor is NaN
+            return None
+    return {**{name: plain(holder[name]) for name in WORDS}, **{name: holder[name] for name in TIMES}}
 
 
 def plain(word: str) -> str:

@@ -14,8 +14,8 @@ author:
 description:
   - Takes the lock of a service on a host, or fails and says who holds it, from which machine and since when.
   - A run that holds the lock renews it by taking it once more.
-  - A lock heals by itself. It ends with the boot of the host, with its lease, and at once when the run that holds it was
-    started on the same machine as this one and is over, however it ended.
+  - A lock heals by itself. It ends with the boot of the host, with its lease, and at once when the run that holds it
+    was started on the same machine as this one and is over, however it ended.
   - The action plugin of the same name fills in who asks, and looks whether the other run is over.
 options:
   service:
@@ -223,7 +223,7 @@ def main() -> None:
         module.fail_json(msg=f"{error.filename or path}: {error.strerror}. The lock needs root: become: true")
     except OSError as error:
         if error.errno == errno.ELOOP:
-            module.fail_json(msg=f"{path} is not a plain file, and not of this collection. Look what it is, and remove it")
+            module.fail_json(msg=f"{path} is not a plain file, and not ours. Look what it is, and remove it")
         module.fail_json(msg=f"{error.filename or path}: {error.strerror}")
     module.exit_json(
         changed=False, holder=by_the_clock(holder), healed=by_the_clock(healed), refused=not fine, lock_file=path
