@@ -152,11 +152,10 @@ def open_lock(path: str, make: bool, write: bool) -> t.TextIO | None:
         if make:
             raise
         return None
-    file = os.fdopen(descriptor, "r+" if write else "r", encoding="utf-8", errors="replace")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
+        os.close(descriptor)
         raise OSError(errno.ELOOP, "", path)
-    return file
+    return os.fdopen(descriptor, "r+" if write else "r", encoding="utf-8", errors="replace")
 
 
 def change(
@@ -222,7 +221,7 @@ def main() -> None:
     except PermissionError as error:
         module.fail_json(msg=f"{error.filename or path}: {error.strerror}. The lock needs root: become: true")
     except OSError as error:
-        if error.errno == errno.ELOOP:
+        if error.errno in (errno.ELOOP, errno.EISDIR):
             module.fail_json(msg=f"{path} is not a plain file, and not ours. Look what it is, and remove it")
         module.fail_json(msg=f"{error.filename or path}: {error.strerror}")
     module.exit_json(
