@@ -177,11 +177,12 @@ class Takeover:
         if rc and "no such" not in err.lower():
             raise Failed(f"docker inspect {name} ended with {rc}: {err.strip()}")
         holder = holder_of(out) if rc == 0 else None
-        systemctl = self.module.get_bin_path("systemctl")
-        if holder is None or holder["kind"] != "service" or systemctl is None:
+        if holder is None or holder["kind"] != "service":
             return holder
-        properties = "--property=LoadState,ActiveState,UnitFileState"
-        shown: str = self.module.run_command([systemctl, "show", properties, "--", f"{holder['service']}.service"])[1]
+        systemctl, shown = self.module.get_bin_path("systemctl"), ""
+        if systemctl:
+            properties = "--property=LoadState,ActiveState,UnitFileState"
+            shown = self.module.run_command([systemctl, "show", properties, "--", f"{holder['service']}.service"])[1]
         return with_unit(holder, shown)
 
     def in_the_way(self, holder: Holder) -> bool:
@@ -277,6 +278,8 @@ def main() -> None:
     state = module.params["state"]
     if module.params["stop_timeout"] < 0:
         module.fail_json(msg=f"stop_timeout: {module.params['stop_timeout']} is not allowed; use 0 seconds or more")
+    if state != "found" and not module.params["home"]:
+        module.fail_json(msg="home: it is empty; name the folder of the service")
     takeover = Takeover(module)
     try:
         if state == "started":
@@ -285,7 +288,7 @@ def main() -> None:
             if changed and not module.check_mode:
                 takeover.start()
         else:
-            holders = [holder for holder in map(takeover.find, module.params["containers"]) if holder]
+            holders = [holder for holder in map(takeover.find, module.params["containers"] or []) if holder]
             wanted = [holder for holder in holders if takeover.in_the_way(holder)] if state == "stopped" else []
             lost = [holder["name"] for holder in wanted if holder["auto_remove"]]
             if lost:
