@@ -40,7 +40,7 @@ class ActionModule(ActionBase):
         if answer.pop("refused", False):
             answer.update(failed=True, msg=refusal(answer["holder"], host, answer["lock_file"]))
         elif answer.get("healed") and is_wanted_on_screen():
-            display.display(f"{host} | the lock of a deployment that is over was taken: by {who(answer['healed'])}")
+            display.display(f"{host} | the lock of a deployment that is over was taken (of {who(answer['healed'])})")
         return {**result, **answer}
 
     def _ask(self, task_vars: dict[str, t.Any], **more: t.Any) -> dict[str, t.Any]:

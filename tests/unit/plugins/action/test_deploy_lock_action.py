@@ -93,7 +93,7 @@ def test_a_dead_run_of_this_machine_is_named_to_the_module(stage: Stage) -> None
     assert stage.asked[1]["dead"] == dead["run"]
     assert stage.asked[1]["run"] == stage.asked[0]["run"]
     assert stage.lines == [
-        "spark01 | the lock of a deployment that is over was taken: by bob on desk since 2026-11-25 22:00:00 UTC"
+        "spark01 | the lock of a deployment that is over was taken (of bob on desk since 2026-11-25 22:00:00 UTC)"
     ]
 
 
