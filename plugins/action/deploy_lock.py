@@ -1,20 +1,27 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes the lock of a service in the name of this run of ansible-playbook. The module of the same name does the work."""
+"""Takes the lock of a service in the name of this run of ansible-playbook, with the module of the same name."""
 
 from __future__ import annotations
 
 import getpass
+import multiprocessing
 import os
+import re
 import socket
 import time
 import typing as t
 from pathlib import Path
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy_lock import plain
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._screen import is_wanted_on_screen
 
 MODULE = "dgxspark.vllm.deploy_lock"
+# Of a process: it lives, but when it began cannot be told; it is over.
+UNKNOWN, OVER = "?", ""
 
 display = Display()
 
@@ -26,73 +33,89 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         task_vars = task_vars or {}
-        mine = this_run()
-        answer = self._ask(mine, task_vars)
-        if answer.get("refused") and is_over(answer["holder"], mine["machine"]):
-            answer = self._ask({**mine}, task_vars, dead=answer["holder"]["run"])
-        host = task_vars.get("inventory_hostname", "the host")
+        host = str(task_vars.get("inventory_hostname", "the host"))
+        answer = self._ask(task_vars)
+        if answer.get("refused") and is_over(answer["holder"]["run"]):
+            answer = self._ask(task_vars, dead=answer["holder"]["run"])
         if answer.pop("refused", False):
-            answer.update(failed=True, msg=refusal(answer["holder"], host, self._task.args.get("service", "")))
-        elif answer.get("healed"):
-            display.display(f"{host} | the lock of a deployment that is over was taken")
+            answer.update(failed=True, msg=refusal(answer["holder"], host, answer["lock_file"]))
+        elif answer.get("healed") and is_wanted_on_screen():
+            display.display(f"{host} | the lock of a deployment that is over was taken (of {who(answer['healed'])})")
         return {**result, **answer}
 
-    def _ask(self, run: dict[str, str], task_vars: dict[str, t.Any], **more: t.Any) -> dict[str, t.Any]:
-        arguments = {**self._task.args, "run": run, **more}
+    def _ask(self, task_vars: dict[str, t.Any], **more: t.Any) -> dict[str, t.Any]:
+        arguments = {**self._task.args, "run": this_run(), **more}
         answer: dict[str, t.Any] = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
         return answer
 
 
 def this_run() -> dict[str, str]:
     """Who deploys: a name for this process of ansible-playbook that no other one has, and what an operator calls it."""
-    playbook = os.getppid()  # tasks run in a child of its own
-    machine = _machine()
-    return {
-        "run": f"{machine}/{playbook}/{_started(playbook)}",
-        "machine": machine,
-        "user": getpass.getuser(),
-        "controller": socket.gethostname(),
-    }
+    # A task runs in a child, which may outlive a playbook that was killed: getppid() would not tell that.
+    parent = multiprocessing.parent_process()
+    pid = parent.pid if parent and parent.pid else os.getpid()
+    began = started(pid)
+    if began == OVER:
+        raise AnsibleActionFail("The ansible-playbook of this task was killed: it takes no lock any more")
+    return {"run": f"{machine()}/{pid}/{began}", "user": user(), "controller": plain(socket.gethostname())}
 
 
-def is_over(holder: t.Mapping[str, t.Any], machine: str) -> bool:
-    """Whether the run that holds the lock was one of this machine, and its process is gone."""
-    if holder["machine"] != machine:
+def is_over(run: str) -> bool:
+    """Whether it was a run of this machine, and its process is gone."""
+    found = re.fullmatch(rf"{re.escape(machine())}/(\d{{1,9}})/(.+)", run)
+    if not found:
         return False
-    pid, started = str(holder["run"]).split("/")[-2:]
-    return _started(int(pid)) != started
+    began = started(int(found[1]))
+    return began == OVER or (UNKNOWN not in (began, found[2]) and began != found[2])
 
 
-def refusal(holder: t.Mapping[str, t.Any], host: str, service: str) -> str:
-    since, until = (time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(holder[key])) for key in ("since", "until"))
+def who(holder: t.Mapping[str, t.Any]) -> str:
+    return f"{holder['user']} on {holder['controller']} since {utc(holder['since'])}"
+
+
+def utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
+def refusal(holder: t.Mapping[str, t.Any], host: str, path: str) -> str:
     return (
-        f"{host} is being deployed by {holder['user']} on {holder['controller']} since {since}. Nothing was changed."
-        f" Wait until that run has ended; if it is dead, its lock ends at {until},"
-        f" or at once with: rm /run/dgxspark.vllm/{service}.lock on {host}"
+        f"{host} is being deployed by {who(holder)}. Nothing that runs was changed."
+        f" Wait until that one has ended; if it is dead, its lock ends at {utc(holder['until'])},"
+        f" or at once with: rm {path} on {host}"
     )
 
 
-def _machine() -> str:
+def user() -> str:
+    try:
+        return plain(getpass.getuser())
+    except (KeyError, OSError):  # a container whose user has no name
+        return f"uid {os.getuid()}"
+
+
+def machine() -> str:
     """The boot of this machine, and the namespace in which its process ids count."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid').strip('pid:[]')}"
     except OSError:  # no Linux
-        return socket.gethostname()
+        return plain(socket.gethostname())
 
 
-def _started(pid: int) -> str:
-    """When the process began, in the kernel's clock ticks; empty if there is no such process."""
+def started(pid: int) -> str:
+    """When the process began, in the kernel's clock ticks."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "" if not _lives(pid) else "?"
-    return stat.rpartition(")")[2].split()[19]
+    except OSError:  # gone, not ours to see, or no Linux
+        return UNKNOWN if lives(pid) else OVER
+    state, *fields = stat.rpartition(")")[2].split()
+    return OVER if state in "ZX" else fields[18]
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
+    except PermissionError:
+        return True
     except OSError:
         return False
     return True

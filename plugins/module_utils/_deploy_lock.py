@@ -1,35 +1,51 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who deploys a service at the moment: the content of the lock, and the decision to take it. Private to the collection."""
+"""Who deploys a service at the moment: the content of the lock, and the decision to take it. Private to the collection.
+
+Times are seconds since the boot of the host, as the lock is: no clock that is set meanwhile can end it or keep it.
+"""
 
 from __future__ import annotations
 
 import json
 import typing as t
 
-Holder = t.Dict[str, t.Any]
-FIELDS = {"run": str, "machine": str, "user": str, "controller": str, "since": float, "until": float}
+Holder = dict[str, t.Any]
+WORDS = ("run", "user", "controller")
+TIMES = ("since", "until")
+LONGEST_WORD = 200
+LATEST = 1e11  # thousands of years
 
 
 def parse(text: str) -> Holder | None:
     """The holder that a lock's file names; None for a file that is empty, torn or not ours."""
     try:
         holder = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(holder, dict):
         return None
-    for name, kind in FIELDS.items():
-        if not isinstance(holder.get(name), (int, float) if kind is float else kind):
+    for name in WORDS:
+        if not isinstance(holder.get(name), str) or not holder[name]:
             return None
-    return holder
+    for name in TIMES:
+        if type(holder.get(name)) not in (int, float) or not abs(holder[name]) < LATEST:  # nor is NaN
+            return None
+    return {**{name: plain(holder[name]) for name in WORDS}, **{name: holder[name] for name in TIMES}}
+
+
+def plain(word: str) -> str:
+    """A word that stays on its line, whatever somebody has called a user or a machine."""
+    return "".join(letter if letter.isprintable() else "?" for letter in word[:LONGEST_WORD])
 
 
 def holder_after(held: Holder | None, run: Holder, now: float, lease: float, dead: str | None) -> Holder | None:
     """Who holds the lock now: RUN, with its lease renewed; None when somebody else holds it.
 
-    RUN has the fields run, machine, user and controller. DEAD is a run that is known to be over.
+    RUN has the fields run, user and controller. DEAD is a run that is known to be over.
     """
+    if held is not None and held["since"] > now:  # of an earlier boot
+        held = None
     mine = held is not None and held["run"] == run["run"]
     if held is not None and not mine and held["until"] > now and held["run"] != dead:
         return None

@@ -8,13 +8,16 @@ A release holds compose.yaml, .env and release.json, which says what a program o
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import re
+import stat
 import typing as t
 from dataclasses import dataclass, field
 
-NAME = re.compile(r"[0-9a-f]{12}$")
+NAME = re.compile(r"[0-9a-f]{12}")
 # In HOME: which other server was stopped to make room for a release that is not proven yet.
 TAKEN_OVER = "taken_over.json"
 
@@ -28,7 +31,8 @@ class Release:
 
     @property
     def image(self) -> str | None:
-        return self.facts.get("image")
+        image = self.facts.get("image")
+        return image if isinstance(image, str) and image else None
 
 
 def read_json(path: str) -> dict[str, t.Any]:
@@ -36,47 +40,62 @@ def read_json(path: str) -> dict[str, t.Any]:
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def read(home: str) -> list[Release]:
-    """All releases, the one that was proven last first, those that never were at the end."""
+    """All releases, as in_order() sorts them."""
     folder = os.path.join(home, "releases")
     found = []
-    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+    for name in names_in(folder):
         path = os.path.join(folder, name)
-        if not NAME.match(name) or os.path.islink(path):
-            continue
         try:
-            staged = os.stat(path).st_mtime
-        except OSError:  # gone meanwhile
+            status = os.lstat(path)
+        except FileNotFoundError:  # meanwhile
             continue
-        found.append(Release(name, staged, _time(os.path.join(path, "good")), read_json(f"{path}/release.json")))
-    return sorted(found, key=lambda release: (release.good or 0, release.staged, release.id), reverse=True)
+        if NAME.fullmatch(name) and stat.S_ISDIR(status.st_mode):
+            good, facts = _time(os.path.join(path, "good")), read_json(os.path.join(path, "release.json"))
+            found.append(Release(name, status.st_mtime, good, facts))
+    return in_order(found)
+
+
+def names_in(folder: str) -> list[str]:
+    """What is in a folder; nothing if there is none. One that may not be read is an error."""
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def in_order(releases: t.Iterable[Release]) -> list[Release]:
+    """The one that was proven last first, those that never were at the end."""
+    return sorted(releases, key=lambda release: (release.good or 0, release.staged, release.id), reverse=True)
 
 
 def _time(path: str) -> float | None:
     try:
         with open(path, encoding="ascii") as file:
-            return float(file.read())
+            time = float(file.read(100))
     except (OSError, ValueError):
         return None
+    return time if math.isfinite(time) and time > 0 else None
 
 
 def linked(home: str, link: str) -> str | None:
-    """The release that HOME/LINK leads to; None if the link or the release is not there."""
+    """The release that HOME/LINK leads to; None if there is no such link, or it leads to anything else."""
     path = os.path.join(home, link)
-    if not os.path.islink(path) or not os.path.isdir(path):
+    folder, name = os.path.split(os.path.realpath(path))
+    if not os.path.islink(path) or folder != os.path.realpath(os.path.join(home, "releases")):
         return None
-    return os.path.basename(os.readlink(path).rstrip("/"))
+    return name if NAME.fullmatch(name) and os.path.isdir(path) else None
 
 
 def outdated(releases: t.Sequence[Release], keep: int, needed: t.Collection[str | None]) -> list[Release]:
-    """Releases that nobody needs any more: good ones beyond the last KEEP, and what is older than those and never was good.
+    """Releases that nobody needs: good ones beyond the last KEEP, and what is older than those and never was good.
 
-    RELEASES as read() sorts them. NEEDED stay whatever their age. A release that is staged for later is young, and stays.
+    RELEASES as in_order() sorts them. NEEDED stay whatever their age. What is staged for later is young, and stays.
     """
     good = [release for release in releases if release.good is not None]
     kept = good[:keep]
@@ -93,18 +112,36 @@ def unused_images(gone: t.Iterable[Release], kept: t.Iterable[Release]) -> list[
     return sorted({release.image for release in gone if release.image} - needed)
 
 
-def homes_of_units(folder: str) -> list[str]:
-    """Folders of all services of this collection on the host, by their systemd units."""
-    homes = []
-    for name in sorted(os.listdir(folder) if os.path.isdir(folder) else []):
+def other_homes(home: str, units: str) -> list[str]:
+    """Folders of the other services on the host: those of systemd units, and those beside HOME, perhaps only staged."""
+    parent = os.path.dirname(os.path.realpath(home))
+    homes = {os.path.realpath(os.path.join(parent, name)) for name in names_in(parent)}
+    for name in names_in(units):
         if not name.endswith(".service"):
             continue
-        try:
-            with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
-                text = file.read()
-        except OSError:
-            continue
-        found = re.search(r"^WorkingDirectory=(/.*)/current$", text, re.MULTILINE)
-        if found:
-            homes.append(found[1])
-    return homes
+        with contextlib.suppress(OSError), open(os.path.join(units, name), encoding="utf-8", errors="replace") as file:
+            found = re.search(r"^WorkingDirectory=(/.*)/current$", file.read(), re.MULTILINE)
+            if found:
+                homes.add(os.path.realpath(found[1]))
+    return sorted(homes - {os.path.realpath(home)})
+
+
+def write(path: str, text: str) -> None:
+    """Puts TEXT in the place of PATH at once and for good: nobody ever finds half of it, not even after a power cut."""
+
+    def make(new: str) -> None:
+        with open(new, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    replace(path, make)
+
+
+def replace(path: str, make: t.Callable[[str], None]) -> None:
+    """Puts what MAKE makes in the place of PATH at once."""
+    new = f"{path}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)
+    make(new)
+    os.replace(new, path)

@@ -14,9 +14,9 @@ author:
 description:
   - Takes the lock of a service on a host, or fails and says who holds it, from which machine and since when.
   - A run that holds the lock renews it by taking it once more.
-  - A lock heals by itself. It ends with the boot of the host, with its lease, and at once when the run that holds it was
-    started on the same machine as this one and is over, however it ended.
-  - The action plugin of the same name fills in who asks. Without it the module does nothing of use.
+  - A lock heals by itself. It ends with the boot of the host, with its lease, and at once when the run that holds it
+    was started on the same machine as this one and is over, however it ended.
+  - The action plugin of the same name fills in who asks, and looks whether the other run is over.
 options:
   service:
     description: Name of the service, as C(vllm_service_name) of the role P(dgxspark.vllm.vllm#role).
@@ -34,7 +34,19 @@ options:
   run:
     description: The run that asks. Set by the action plugin.
     type: dict
-    default: {}
+    suboptions:
+      run:
+        description: Its name.
+        type: str
+        required: true
+      user:
+        description: Who started it.
+        type: str
+        required: true
+      controller:
+        description: Name of the machine on which it was started.
+        type: str
+        required: true
   dead:
     description: A run that is over, whatever its lock says. Set by the action plugin.
     type: str
@@ -80,9 +92,6 @@ holder:
     run:
       description: Name of the run.
       type: str
-    machine:
-      description: The controller's boot and process namespace.
-      type: str
     user:
       description: Who started it.
       type: str
@@ -90,81 +99,134 @@ holder:
       description: Name of the machine on which it was started.
       type: str
     since:
-      description: When it took the lock, in seconds since 1970.
+      description: When it took the lock, in seconds since 1970 by the clock of the host.
       type: float
     until:
-      description: When its lease ends, in seconds since 1970.
+      description: When its lease ends, in seconds since 1970 by the clock of the host.
       type: float
   sample:
-    run: 4f1c/4026531836/2211/903312
-    machine: 4f1c/4026531836
+    run: 4f1c0e52-90a4-4f0c-a5d0-5e3a7d7e0c11/4026531836/2211/903312
     user: operator
     controller: laptop
     since: 1795644000.0
     until: 1795651200.0
 healed:
-  description: Whether the lock of a run that is over was taken.
+  description: Whose lock was taken because that run is over, with the fields of RV(holder). V(null) if nobody's was.
   returned: always
-  type: bool
-  sample: false
+  type: dict
+  sample: null
+lock_file:
+  description: The lock's file on the host.
+  returned: always
+  type: str
+  sample: /run/dgxspark.vllm/vllm.lock
 """
 
+import errno
 import fcntl
 import json
 import os
+import re
+import stat
 import time
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy_lock import Holder, holder_after, parse
 
 FOLDER = "/run/dgxspark.vllm"
+LONGEST = 4096  # bytes of a lock's file
+
+
+def open_lock(path: str, make: bool, write: bool) -> t.TextIO | None:
+    """The lock's file, and nothing else that may have its name; None if it is not there and not to be made."""
+    if make:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    how = os.O_RDWR if write else os.O_RDONLY
+    try:
+        # 0600: who may open it may lock it, and let everybody wait
+        descriptor = os.open(
+            path, how | (os.O_CREAT if make else 0) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
+        )
+    except FileNotFoundError:
+        if make:
+            raise
+        return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, "", path)
+    return os.fdopen(descriptor, "r+" if write else "r", encoding="utf-8", errors="replace")
 
 
 def change(
     path: str, run: Holder, lease: int, dead: str | None, free: bool, dry: bool
-) -> tuple[Holder | None, bool, bool]:
-    """Who holds the lock in the end, whether that is as wanted, and whether a dead one was taken."""
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+", encoding="utf-8") as file:
+) -> tuple[Holder | None, bool, Holder | None]:
+    """Who holds the lock in the end, whether that is as wanted, and whose dead one was taken."""
+    file = open_lock(path, make=not (dry or free), write=not dry)
+    if file is None:
+        return None, True, None
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)  # only while it is read and written
-        held = parse(file.read())
+        held = parse(file.read(LONGEST))
         mine = held is not None and held["run"] == run["run"]
-        after = (None if mine else held) if free else holder_after(held, run, time.time(), lease, dead)
-        if not free and after is None:
-            return held, False, False
-        if not dry:
+        if free:
+            after = None if mine else held
+        else:
+            after = holder_after(held, run, since_boot(), lease, dead)
+            if after is None:
+                return held, False, None
+        if dry:
+            return held, True, None
+        if after != held:
             file.seek(0)
             file.truncate()
             file.write(json.dumps(after) if after else "")
-        return after, True, held is not None and not mine and not free
+        return after, True, None if mine or free else held
+
+
+def since_boot() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def by_the_clock(holder: Holder | None) -> Holder | None:
+    """The same with times that people read."""
+    boot = time.time() - since_boot()
+    return holder and {**holder, **{name: round(holder[name] + boot, 3) for name in ("since", "until")}}
 
 
 def main() -> None:
+    word = {"type": "str", "required": True}
     module = AnsibleModule(
         argument_spec={
             "service": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["held", "free"], "default": "held"},
             "lease": {"type": "int", "default": 7200},
-            "run": {"type": "dict", "default": {}},
+            "run": {"type": "dict", "options": {"run": word, "user": word, "controller": word}},
             "dead": {"type": "str"},
         },
         supports_check_mode=True,
     )
     options = module.params
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", options["service"]):
+        module.fail_json(msg=f"service: {options['service']!r} is not allowed; use letters, digits and . _ -")
+    if options["lease"] < 1:
+        module.fail_json(msg=f"lease: {options['lease']} is not allowed; use 1 second or more")
     if not options["run"]:
-        module.fail_json(msg="deploy_lock: run is empty; call it from a task, where its action plugin fills it in")
+        module.fail_json(msg="run: it is empty; call deploy_lock from a task, where its action plugin fills it in")
+    path = f"{FOLDER}/{options['service']}.lock"
     try:
         holder, fine, healed = change(
-            f"{FOLDER}/{options['service']}.lock",
-            options["run"],
-            options["lease"],
-            options["dead"],
-            options["state"] == "free",
-            module.check_mode,
+            path, options["run"], options["lease"], options["dead"], options["state"] == "free", module.check_mode
         )
+    except PermissionError as error:
+        module.fail_json(msg=f"{error.filename or path}: {error.strerror}. The lock needs root: become: true")
     except OSError as error:
-        module.fail_json(msg=f"deploy_lock: {error.filename or FOLDER}: {error.strerror}. The lock needs root")
-    module.exit_json(changed=False, holder=holder, healed=healed, refused=not fine)
+        if error.errno in (errno.ELOOP, errno.EISDIR):
+            module.fail_json(msg=f"{path} is not a plain file, and not ours. Look what it is, and remove it")
+        module.fail_json(msg=f"{error.filename or path}: {error.strerror}")
+    module.exit_json(
+        changed=False, holder=by_the_clock(holder), healed=by_the_clock(healed), refused=not fine, lock_file=path
+    )
 
 
 if __name__ == "__main__":

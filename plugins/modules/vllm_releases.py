@@ -12,7 +12,7 @@ version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - A release is what the role P(dgxspark.vllm.vllm#role) has rendered for one deployment, a folder that is never edited.
+  - A release is what the role P(dgxspark.vllm.vllm#role) has rendered for one deployment. Its folder is never edited.
   - With O(state=read) says which there are, which one runs, and which was good when.
   - With O(state=good) marks a release as proven, points the link C(good) at it, and removes what nobody needs any more.
 options:
@@ -104,10 +104,12 @@ releases:
       good: 1795644000.0
       facts: {"model": "Qwen/Qwen3-8B-FP8", "image": "nvcr.io/nvidia/vllm:25.09-py3"}
 taken_over:
-  description: What was stopped to make room for a release that is not proven yet. Empty if nothing was.
+  description:
+    - What was stopped to make room for a release that is not proven yet. Empty if nothing was.
+    - C(holders) are as the module M(dgxspark.vllm.vllm_takeover) returns them.
   returned: always
   type: dict
-  sample: {"kind": "container", "name": "vllm-by-hand", "restart": "unless-stopped"}
+  sample: {}
 removed:
   description: Releases that went, or would go.
   returned: always
@@ -122,21 +124,28 @@ removed_images:
   sample: []
 """
 
+import contextlib
+import dataclasses
 import os
 import shutil
 import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._port_holder import noted
 from ansible_collections.dgxspark.vllm.plugins.module_utils._releases import (
+    NAME,
     TAKEN_OVER,
     Release,
-    homes_of_units,
+    in_order,
     linked,
+    other_homes,
     outdated,
     read,
     read_json,
+    replace,
     unused_images,
+    write,
 )
 
 UNITS = "/etc/systemd/system"
@@ -149,35 +158,50 @@ class Good:
         self.module = module
         self.home = home
         self.release = release
+        self.now = time.time()
         self.changed = False
 
+    def folder(self, release: str) -> str:
+        return os.path.join(self.home, "releases", release)
+
     def mark(self) -> None:
-        path = os.path.join(self.home, "releases", self.release)
-        if not os.path.isdir(path):
-            self.module.fail_json(msg=f"release: {self.release} is not a release in {self.home}/releases")
+        folder = self.folder(self.release)
+        if not NAME.fullmatch(self.release) or os.path.islink(folder) or not os.path.isdir(folder):
+            self.module.fail_json(msg=f"release: {self.release!r} is not a release in {self.home}/releases")
         self.changed = linked(self.home, "good") != self.release
         if self.module.check_mode:
             return
-        replace(os.path.join(path, "good"), lambda name: write(name, f"{time.time():.0f}\n"))
-        if self.changed:
-            replace(os.path.join(self.home, "good"), lambda name: os.symlink(f"releases/{self.release}", name))
-        if os.path.exists(os.path.join(self.home, TAKEN_OVER)):
+        write(os.path.join(folder, "good"), f"{self.now:.3f}\n")
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.home, TAKEN_OVER))  # there is no way back to it any more
+        if self.changed:  # the last step: a run that was interrupted before it begins anew
+            replace(os.path.join(self.home, "good"), lambda new: os.symlink(f"releases/{self.release}", new))
 
     def prune(self, keep: int, images: bool) -> tuple[list[str], list[str]]:
-        releases = read(self.home)
-        gone = outdated(releases, keep, {self.release, linked(self.home, "current"), linked(self.home, "good")})
+        releases = in_order(
+            dataclasses.replace(release, good=self.now) if release.id == self.release else release
+            for release in read(self.home)
+        )
+        gone = outdated(releases, keep, {self.release, linked(self.home, "current")})
         kept = [release for release in releases if release not in gone]
         for release in gone:
             self.changed = True
             if not self.module.check_mode:
-                shutil.rmtree(os.path.join(self.home, "releases", release.id))
+                self.remove(self.folder(release.id))
         return [release.id for release in gone], self.remove_images(gone, kept) if images else []
+
+    def remove(self, folder: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, "good"))  # first: nobody goes back to half a release
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:  # somebody else removes it
+            shutil.rmtree(folder, ignore_errors=True)
 
     def remove_images(self, gone: list[Release], kept: list[Release]) -> list[str]:
         """An image that a container has, running or not, is refused by Docker itself; so is one that is not there."""
         docker = self.module.get_bin_path("docker")
-        others = [release for home in homes_of_units(UNITS) if home != self.home for release in read(home)]
+        others = [release for home in other_homes(self.home, UNITS) for release in read(home)]
         removed = []
         for image in unused_images(gone, [*kept, *others]) if docker else []:
             if self.module.check_mode or self.module.run_command([docker, "image", "rm", "--", image])[0] == 0:
@@ -185,18 +209,16 @@ class Good:
         return removed
 
 
-def write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
-
-
-def replace(path: str, make: t.Callable[[str], t.Any]) -> None:
-    """Puts what MAKE makes in the place of PATH at once, so that nobody ever finds nothing there."""
-    new = f"{path}.new"
-    if os.path.lexists(new):
-        os.unlink(new)
-    make(new)
-    os.replace(new, path)
+def state_of(home: str) -> dict[str, t.Any]:
+    releases, current = read(home), linked(home, "current")
+    holders = noted(read_json(os.path.join(home, TAKEN_OVER)))
+    return {
+        "current": current,
+        "good": linked(home, "good"),
+        "previous": next((one.id for one in releases if one.good is not None and one.id != current), None),
+        "releases": [{"id": one.id, "good": one.good, "facts": dict(one.facts)} for one in releases],
+        "taken_over": {"holders": holders} if holders else {},
+    }
 
 
 def main() -> None:
@@ -215,29 +237,23 @@ def main() -> None:
     if module.params["keep"] < 1:
         module.fail_json(msg=f"keep: {module.params['keep']} is not allowed; use 1 or more")
     result: dict[str, t.Any] = {"changed": False, "removed": [], "removed_images": []}
-    if module.params["state"] == "good":
-        good = Good(module, home, module.params["release"])
-        try:
+    try:
+        if module.params["state"] == "good":
+            good = Good(module, home, module.params["release"])
             good.mark()
             result["removed"], result["removed_images"] = good.prune(
                 module.params["keep"], module.params["remove_images"]
             )
-        except OSError as error:
-            module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
-        result["changed"] = good.changed
-        if result["removed"]:
-            lines = "".join(f"{line}\n" for line in [*result["removed"], *result["removed_images"]])
-            result["diff"] = {"before": lines, "after": "", "before_header": f"{home}/releases, images"}
-    releases = read(home)
-    current = linked(home, "current")
-    module.exit_json(
-        **result,
-        current=current,
-        good=linked(home, "good"),
-        previous=next((one.id for one in releases if one.good is not None and one.id != current), None),
-        releases=[{"id": one.id, "good": one.good, "facts": dict(one.facts)} for one in releases],
-        taken_over=read_json(os.path.join(home, TAKEN_OVER)),
-    )
+            result["changed"] = good.changed
+            if result["removed"]:
+                lines = "".join(f"{line}\n" for line in [*result["removed"], *result["removed_images"]])
+                result["diff"] = {"before": lines, "after": "", "before_header": f"{home}/releases, images"}
+        result.update(state_of(home))
+    except PermissionError as error:
+        module.fail_json(msg=f"{error.filename or home}: {error.strerror}. It needs root: become: true")
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,17 @@ author:
 description:
   - Knows servers that other services of this collection run, those of a Compose project, and those that somebody has
     started by hand with C(docker run).
-  - Nothing is ever removed. What is stopped is noted in the folder of the service that takes over, so that it can be
-    started again, also by a later run.
+  - What is stopped is noted in the folder of the service that takes over, so that it can be started again as it was,
+    also by a later run.
+  - Nothing is removed that could not be made again. A container that Docker would remove when it stops (C(--rm)) is
+    therefore refused.
 options:
   state:
     description:
       - V(found) only says what the containers are.
       - V(stopped) stops those that run, so that neither Docker nor systemd starts them again.
-      - V(started) starts what was stopped for O(home), as it was before. Nothing happens if nothing was.
+      - V(started) starts what was stopped for O(home), as it was before. Nothing happens if nothing was. If a container
+        of the release that took over has its name, that one is removed; the next start makes it anew.
     type: str
     choices: [found, stopped, started]
     default: found
@@ -80,6 +83,9 @@ holders:
   type: list
   elements: dict
   contains:
+    id:
+      description: Docker's id of the container.
+      type: str
     kind:
       description: V(service) of this collection, V(compose) or V(container).
       type: str
@@ -95,6 +101,9 @@ holders:
     service:
       description: Name of the service, if it is one of this collection.
       type: str
+    enabled:
+      description: Whether systemd starts that service with the host.
+      type: bool
     project:
       description: Compose project, if it belongs to one.
       type: str
@@ -104,6 +113,9 @@ holders:
     restart:
       description: Docker's restart policy, as it was before.
       type: str
+    auto_remove:
+      description: Whether Docker removes it when it stops (C(--rm)).
+      type: bool
     is_vllm:
       description: Whether it runs vLLM, by its image and its command.
       type: bool
@@ -111,14 +123,17 @@ holders:
       description: The same in words.
       type: str
   sample:
-    - kind: compose
+    - id: 0123456789ab0123456789ab0123456789ab0123456789ab0123456789ab0123
+      kind: compose
       name: vllm-qwen3-8b-fp8
       renamed: null
       running: true
       service: null
+      enabled: false
       project: llm
       image: nvcr.io/nvidia/vllm:25.09-py3
       restart: unless-stopped
+      auto_remove: false
       is_vllm: true
       description: the container vllm-qwen3-8b-fp8 of the Compose project llm
 """
@@ -127,51 +142,74 @@ import json
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._port_holder import Holder, description, holder_of
-from ansible_collections.dgxspark.vllm.plugins.module_utils._releases import TAKEN_OVER, read_json
+from ansible_collections.dgxspark.vllm.plugins.module_utils._port_holder import (
+    Holder,
+    description,
+    holder_of,
+    merged,
+    noted,
+    with_unit,
+)
+from ansible_collections.dgxspark.vllm.plugins.module_utils._releases import TAKEN_OVER, read_json, write
+
+
+class Failed(Exception):
+    pass
 
 
 class Takeover:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
-        self.docker: str = module.get_bin_path("docker", required=True)
         self.note = os.path.join(module.params["home"] or "", TAKEN_OVER)
+        self.noted = noted(read_json(self.note)) if module.params["home"] else []
 
-    def run(self, *command: str) -> str:
-        rc, out, err = self.module.run_command(list(command))
+    def run(self, program: str, *arguments: str) -> None:
+        path = self.module.get_bin_path(program, required=True)
+        rc, out, err = self.module.run_command([path, *arguments])
         if rc:
-            self.module.fail_json(msg=f"{' '.join(command[:3])} ended with {rc}: {(err or out).strip()}")
-        return str(out)
+            raise Failed(f"{program} {arguments[0]} {arguments[-1]} ended with {rc}: {(err or out).strip()}")
 
     def find(self, name: str) -> Holder | None:
-        rc, out, _err = self.module.run_command([self.docker, "inspect", "--type", "container", "--", name])
-        return holder_of(out) if rc == 0 else None
+        docker = self.module.get_bin_path("docker")
+        if docker is None:  # nor a container
+            return None
+        rc, out, err = self.module.run_command([docker, "inspect", "--type", "container", "--", name])
+        if rc and "no such" not in err.lower():
+            raise Failed(f"docker inspect {name} ended with {rc}: {err.strip()}")
+        holder = holder_of(out) if rc == 0 else None
+        if holder is None or holder["kind"] != "service":
+            return holder
+        systemctl, shown = self.module.get_bin_path("systemctl"), ""
+        if systemctl:
+            properties = "--property=LoadState,ActiveState,UnitFileState"
+            shown = self.module.run_command([systemctl, "show", properties, "--", f"{holder['service']}.service"])[1]
+        return with_unit(holder, shown)
 
-    def noted(self) -> list[Holder]:
-        """What an earlier run has stopped and not started again."""
-        return list(read_json(self.note).get("holders") or [])
+    def in_the_way(self, holder: Holder) -> bool:
+        return bool(holder["running"] or holder["name"] == self.module.params["vacate"])
 
-    def stop(self, holders: list[Holder], vacate: str | None) -> None:
+    def stop(self, holders: list[Holder]) -> None:
         """The note first: whatever happens then, a later run knows what there is to start again."""
         for holder in holders:
-            if holder["name"] == vacate:
-                holder["renamed"] = self.free_name(vacate)
-        new = f"{self.note}.new"
-        with open(new, "w", encoding="utf-8") as file:
-            json.dump({"holders": [*self.noted(), *holders]}, file)
-        os.replace(new, self.note)
+            if holder["name"] == self.module.params["vacate"]:
+                holder["renamed"] = self.free_name(holder["name"])
+        write(self.note, json.dumps({"holders": merged(self.noted, holders)}))
         for holder in holders:
             self.stop_one(holder)
 
     def stop_one(self, holder: Holder) -> None:
+        """First what keeps it from coming back, then the stop: one that was half stopped runs, and is found again."""
         if holder["kind"] == "service":
-            self.run("systemctl", "disable", "--now", f"{holder['service']}.service")
-        else:
-            if holder["restart"] == "always":  # comes back with Docker even when it was stopped
-                self.run(self.docker, "update", "--restart", "unless-stopped", holder["name"])
-            self.run(self.docker, "stop", "--time", str(self.module.params["stop_timeout"]), holder["name"])
-        if holder["renamed"]:
-            self.run(self.docker, "rename", holder["name"], holder["renamed"])
+            # disable would let systemd read all units anew, which can take the GPU away from containers that run
+            self.run("systemctl", "disable", "--no-reload", f"{holder['service']}.service")
+            self.run("systemctl", "stop", f"{holder['service']}.service")
+        elif holder["restart"] == "always":  # comes back with Docker even when it was stopped
+            self.run("docker", "update", "--restart", "unless-stopped", holder["id"])
+        there = self.find(holder["id"])
+        if there and there["running"]:
+            self.run("docker", "stop", "-t", str(self.module.params["stop_timeout"]), holder["id"])
+        if there and holder["renamed"]:
+            self.run("docker", "rename", holder["id"], holder["renamed"])
 
     def free_name(self, name: str) -> str:
         number = 1
@@ -180,18 +218,45 @@ class Takeover:
         return f"{name}-before-{number}"
 
     def start(self) -> None:
-        for holder in self.noted():
-            if holder["renamed"] and self.find(holder["renamed"]):
-                self.run(self.docker, "rename", holder["renamed"], holder["name"])
-            if holder["kind"] != "service" and holder["restart"] == "always":
-                self.run(self.docker, "update", "--restart", "always", holder["name"])
-            if not holder["running"]:
-                continue
-            if holder["kind"] == "service":
-                self.run("systemctl", "enable", "--now", f"{holder['service']}.service")
-            else:
-                self.run(self.docker, "start", holder["name"])
+        """All of them, also after one has failed; the note stays until all run."""
+        failures = []
+        for holder in self.noted:
+            try:
+                self.start_one(holder)
+            except Failed as failed:
+                failures.append(str(failed))
+        if failures:
+            raise Failed("; ".join(failures))
         os.unlink(self.note)
+
+    def start_one(self, holder: Holder) -> None:
+        there = self.find(holder["id"])
+        if there:
+            self.rename_back(there, holder["name"])
+        if holder["kind"] == "service":
+            if holder["enabled"]:
+                self.run("systemctl", "enable", "--no-reload", f"{holder['service']}.service")
+            if holder["running"]:
+                self.run("systemctl", "start", f"{holder['service']}.service")
+            return
+        if there is None:
+            self.module.warn(f"{holder['name']} cannot be started again: somebody has removed it")
+            return
+        if holder["restart"] == "always":
+            self.run("docker", "update", "--restart", "always", holder["id"])
+        if holder["running"]:
+            self.run("docker", "start", holder["id"])
+
+    def rename_back(self, there: Holder, name: str) -> None:
+        if there["name"] == name:
+            return
+        other = self.find(name)
+        if other and other["service"] and not other["running"]:  # of the release that did not prove itself
+            self.run("docker", "rm", other["id"])
+        elif other:
+            self.module.warn(f"{there['name']} keeps this name: another container is called {name} now")
+            return
+        self.run("docker", "rename", there["id"], name)
 
 
 def main() -> None:
@@ -210,22 +275,35 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
+    state = module.params["state"]
+    if module.params["stop_timeout"] < 0:
+        module.fail_json(msg=f"stop_timeout: {module.params['stop_timeout']} is not allowed; use 0 seconds or more")
+    if state != "found" and not module.params["home"]:
+        module.fail_json(msg="home: it is empty; name the folder of the service")
     takeover = Takeover(module)
-    state, vacate = module.params["state"], module.params["vacate"]
-    if state == "started":
-        holders = takeover.noted()
-        changed = bool(holders)
-    else:
-        holders = [holder for holder in map(takeover.find, module.params["containers"]) if holder]
-        changed = state == "stopped" and any(holder["running"] or holder["name"] == vacate for holder in holders)
-    if changed and not module.check_mode:
-        try:
-            if state == "started":
+    try:
+        if state == "started":
+            holders = takeover.noted
+            changed = bool(holders)
+            if changed and not module.check_mode:
                 takeover.start()
-            else:
-                takeover.stop(holders, vacate)
-        except OSError as error:
-            module.fail_json(msg=f"{error.filename or takeover.note}: {error.strerror}")
+        else:
+            holders = [holder for holder in map(takeover.find, module.params["containers"] or []) if holder]
+            wanted = [holder for holder in holders if takeover.in_the_way(holder)] if state == "stopped" else []
+            lost = [holder["name"] for holder in wanted if holder["auto_remove"]]
+            if lost:
+                raise Failed(
+                    f"{', '.join(lost)}: started with --rm, so Docker removes it when it stops, and it could not be"
+                    " started again if the new release fails. Nothing was stopped. Stop it yourself:"
+                    f" docker stop {' '.join(lost)}"
+                )
+            changed = bool(wanted)
+            if changed and not module.check_mode:
+                takeover.stop(wanted)
+    except Failed as failed:
+        module.fail_json(msg=str(failed))
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or takeover.note}: {error.strerror}")
     module.exit_json(changed=changed, holders=[{**holder, "description": description(holder)} for holder in holders])
 
 
