@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import Container, Unit, epoch
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_bytes import CachedBytes
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import Metrics, Model
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import Completion, Metrics, Model
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import (
     Cause,
     LogState,
@@ -48,13 +48,6 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
         "stall_timeout": {"type": "int", "default": 900},
         "poll_interval": {"type": "float", "default": 2.0},
     }
-
-
-@dataclass
-class Completion:
-    text: str
-    tokens: int
-    seconds: float
 
 
 @dataclass

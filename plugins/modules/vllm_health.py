@@ -427,7 +427,6 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import (
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._health import (
     Api,
-    Completion,
     Observation,
     Wanted,
     argument_spec,
@@ -441,8 +440,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import (
     Metrics,
     add_rates,
     dotenv_value,
-    error_message,
-    parse_completion,
+    generate,
     parse_metrics,
     parse_models,
     parse_version,
@@ -598,7 +596,8 @@ class Look:
         api.version = parse_version(self.get("/version").body)
         names = [model.id for model in api.models if wanted in (None, model.id)]
         if self.options["canary"] and names:
-            api.completion, api.completion_error = self.generate(names[0])
+            canary = generate(self.url, names[0], self.options["canary_timeout"], self.key)
+            api.completion, api.completion_error = canary.completion, canary.error
         api.metrics = self.metrics()
         return api
 
@@ -616,18 +615,6 @@ class Look:
 
     def get(self, path: str) -> Answer:
         return request(self.url + path, HTTP_TIMEOUT, self.key)
-
-    def generate(self, model: str) -> tuple[Completion | None, str | None]:
-        url = f"{self.url}/v1/completions"
-        data = {"model": model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
-        begin = time.monotonic()
-        answer = request(url, self.options["canary_timeout"], self.key, data)
-        if answer.status != 200:
-            return None, error_message(answer)
-        text, tokens = parse_completion(answer.body)
-        if tokens < 1:
-            return None, "no token was generated"
-        return Completion(text, tokens, round(time.monotonic() - begin, 2)), None
 
 
 def plain(text: str) -> str:
