@@ -430,9 +430,9 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._health import (
     Observation,
     Wanted,
     argument_spec,
-    is_older_than_the_failure,
     judge,
     result,
+    unit_is_down,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_bytes import cached_bytes
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import (
@@ -507,12 +507,10 @@ class Look:
             seen.unit = self.unit(options["service"])
             if seen.unit and seen.unit.started_monotonic:
                 seen.unit_started = time.time() - time.monotonic() + seen.unit.started_monotonic
-        if (
-            seen.container is None
-            or seen.container.status == "created"
-            or is_older_than_the_failure(seen.container, seen.unit, seen.unit_started)
-        ):
+        if seen.container is None or seen.container.status == "created" or unit_is_down(seen.unit):
             seen.unit_log = self.unit_log(options["service"], seen.unit) if seen.unit else ""
+        if seen.unit and seen.unit.active_state == "failed":
+            seen.gave_up = "Start request repeated too quickly" in self.unit_end(options["service"])
         if seen.container is not None:
             seen.log = self.log(self.docker, seen.container)
             if seen.container.status == "running":
@@ -550,12 +548,20 @@ class Look:
         return parse_unit(out) if rc == 0 else None
 
     def unit_log(self, service: str, unit: Unit) -> str:
+        """What the processes of the unit's last start wrote."""
+        where = [f"_SYSTEMD_INVOCATION_ID={unit.invocation_id}"] if unit.invocation_id else ["--unit", service]
+        return self.journal("200", where)
+
+    def unit_end(self, service: str) -> str:
+        """The last lines of the unit, with what systemd itself says of it."""
+        return self.journal("5", ["--unit", service])
+
+    def journal(self, lines: str, where: list[str]) -> str:
         journalctl = self.module.get_bin_path("journalctl")
         if journalctl is None:
             return ""
-        where = [f"_SYSTEMD_INVOCATION_ID={unit.invocation_id}"] if unit.invocation_id else ["--unit", service]
-        journal = self.run([journalctl, "--quiet", "--no-pager", "--output", "cat", "--lines", "200", *where])[1]
-        return mask(journal, self.key)
+        command = [journalctl, "--quiet", "--no-pager", "--output", "cat", "--lines", lines, *where]
+        return mask(self.run(command)[1], self.key)
 
     def log(self, docker: str, container: Container) -> LogState:
         """The log of this start: its beginning, where the causes are, and its end."""

@@ -9,13 +9,13 @@ The look is the one of the module vllm_health: one generated token. It also tell
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 import typing as t
 from pathlib import Path
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import (
+    Canary,
     dotenv_value,
     generate,
     parse_metrics,
@@ -44,63 +44,38 @@ REPORT_EVERY = 60
 HTTP_TIMEOUT = 5
 
 
-@dataclasses.dataclass
-class Look:
-    health: int | None  # HTTP status of /health
-    token: bool = False
-    answer: int | None = None  # HTTP status of the completion
-    reason: str = ""  # why there is no token
-    metrics: State | None = None  # what the engine counts
-
-
-def look(url: str, model: str, key: str | None, timeout: float, before: State | None) -> tuple[Look, bool]:
-    """What the server says; and whether its engine has moved since the look before, or during this one."""
-    health = request(f"{url}/health", HTTP_TIMEOUT, key)
-    seen = Look(health.status, reason=f"/health: {health.error or f'HTTP {health.status}'}")
-    if health.status != 200:
-        return seen, False
-    first = metrics(url)
+def look(url: str, model: str, key: str | None, timeout: float) -> tuple[Canary, State | None]:
+    """The canary; and, only if it gave no token, what the engine counts by now."""
     canary = generate(url, model, timeout, key)
-    seen.token, seen.answer = canary.completion is not None, canary.status
-    seen.reason = f"/v1/completions: {canary.error}"
-    seen.metrics = metrics(url)
-    return seen, differ(first, seen.metrics) or differ(before, seen.metrics)
-
-
-def metrics(url: str) -> State | None:
+    if canary.completion is not None:
+        return canary, None
     page = parse_metrics(request(f"{url}/metrics", HTTP_TIMEOUT).body)
-    return page.values if page else None
+    return canary, page.values if page else None
 
 
-def differ(before: State | None, after: State | None) -> bool:
-    return before is not None and after is not None and before != after
-
-
-def judge(seen: Look, moved: bool, was_ready: bool) -> str:
-    """answers, loads, works (no token yet, but the engine computes), refuses (no token, but an answer), or silent."""
-    if seen.token:
+def judge(canary: Canary, metrics: State | None, before: State | None, was_ready: bool) -> str:
+    """answers, refuses (no token, but an answer), loads, works (the engine moved since the last look), or silent."""
+    if canary.completion is not None:
         return "answers"
-    if seen.health is None and not was_ready:
-        return "loads"
-    if moved:
-        return "works"
-    if seen.health not in (None, 200) or seen.answer is not None:
+    if canary.status is not None:
         return "refuses"
+    if canary.error != "timeout" and not was_ready:  # a server that loads takes no connection
+        return "loads"
+    if before is not None and metrics is not None and before != metrics:
+        return "works"
     return "silent"
 
 
 def follow(state: State, verdict: str, metrics: State | None, now: float, frozen_after: int) -> tuple[State, str]:
     """The state after this look, and what to do: nothing, restart or report."""
     restarts = [when for when in state.get("restarts", []) if 0 <= now - when < RESTARTS_WITHIN]
-    new: State = {"silent": 0, "metrics": metrics, "restarts": restarts}
-    if verdict != "silent":
-        return new, "nothing"
-    new["silent"] = state.get("silent", 0) + 1
-    if new["silent"] < frozen_after:
+    silent = state.get("silent", 0) + 1 if verdict == "silent" else 0
+    new: State = {"silent": silent, "metrics": metrics, "restarts": restarts}
+    if silent < frozen_after:
         return new, "nothing"
     if len(restarts) < MOST_RESTARTS:
         return {"silent": 0, "metrics": None, "restarts": [*restarts, now]}, "restart"
-    return new, "report" if (new["silent"] - frozen_after) % REPORT_EVERY == 0 else "nothing"
+    return new, "report" if (silent - frozen_after) % REPORT_EVERY == 0 else "nothing"
 
 
 def watch(service: Service, now: float) -> None:
@@ -113,17 +88,18 @@ def watch(service: Service, now: float) -> None:
     env_file = service.current / str(parameters.get("api_key_file", ".env"))
     key = dotenv_value(env_file.read_text(encoding="utf-8"), "VLLM_API_KEY") if env_file.is_file() else None
     timeout = float(parameters.get("canary_timeout", CANARY_TIMEOUT))
-    seen, moved = look(parameters["url"], parameters["model"], key, timeout, state.get("metrics"))
-    verdict = judge(seen, moved, was_ready)
+    canary, metrics = look(parameters["url"], parameters["model"], key, timeout)
+    verdict = judge(canary, metrics, state.get("metrics"), was_ready)
     if verdict == "answers":
         service.answered()
     if not is_on:
         return
     frozen_after = int(parameters.get("frozen_after", FROZEN_AFTER))
-    new, action = follow(state, verdict, seen.metrics, now, frozen_after)
-    write_json(service.watchdog, new)
+    new, action = follow(state, verdict, metrics, now, frozen_after)
+    if new != state:
+        write_json(service.watchdog, new)
     if verdict in ("silent", "refuses"):
-        say(NOTICE, f"no token: {seen.reason}")
+        say(NOTICE, f"no token: {canary.error}")
     if action == "restart":
         say(ERROR, f"frozen: {frozen_after} looks without a token or any other move of the engine; restarting")
         run("systemctl", "--no-block", "restart", f"{service.name}.service")
