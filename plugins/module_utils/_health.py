@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import Container, Unit, epoch
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_bytes import CachedBytes
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import Metrics, Model
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import Completion, Metrics, Model
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import (
     Cause,
     LogState,
@@ -51,13 +51,6 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
 
 
 @dataclass
-class Completion:
-    text: str
-    tokens: int
-    seconds: float
-
-
-@dataclass
 class Api:
     """What the server answered."""
 
@@ -91,7 +84,8 @@ class Observation:
     log: LogState = field(default_factory=LogState)
     last_log: float | None = None  # when a loading server wrote its last line, or was started if it wrote none
     previous: LogState | None = None  # log of the attempt before, when there was one
-    unit_log: str = ""  # journal of the unit, when the container did not start
+    unit_log: str = ""  # what the unit's last start wrote to the journal, when the container did not start
+    gave_up: bool = False  # systemd's limit of tries is reached
     docker_missing: bool = False
     docker_error: str = ""  # what Docker said instead of an answer
     api: Api | None = None
@@ -106,6 +100,29 @@ class Verdict(t.NamedTuple):
 
 def judge(seen: Observation) -> Verdict:
     """One verdict for one observation."""
+    verdict = _judge(seen)
+    if seen.gave_up and verdict.verdict == "failed" and verdict.cause:
+        last, end = verdict.cause, condition("gave_up")
+        return verdict._replace(
+            cause=last._replace(
+                id=end.id, meaning=f"{end.meaning}: {last.meaning}", remedy=f"{last.remedy}. After that {end.remedy}"
+            )
+        )
+    return verdict
+
+
+def unit_is_down(unit: Unit | None) -> bool:
+    """It neither runs nor is it being started; systemd may try again later."""
+    return unit is not None and (unit.active_state in ("failed", "inactive") or unit.sub_state == "auto-restart")
+
+
+def refusal(unit_log: str) -> Cause | None:
+    """Why the guard (roles/vllm/files/guard.py) did not let the unit's last start happen."""
+    lines = [line for line in unit_log.splitlines() if line.startswith("not started: ")]
+    return recognise(lines[-1]) if lines else None
+
+
+def _judge(seen: Observation) -> Verdict:
     if seen.docker_missing:
         return Verdict("absent", None, condition("docker_missing"))
     if seen.docker_error:
@@ -117,6 +134,9 @@ def judge(seen: Observation) -> Verdict:
         return _for_the_wanted(seen, _running(seen))
     if container.status == "paused":
         return Verdict("degraded", _phase(seen), condition("paused"))
+    refused = refusal(seen.unit_log)
+    if refused and unit_is_down(seen.unit):
+        return Verdict("failed", "container", refused)
     if container.status in ("created", "removing") and not container.error:
         return _without_container(seen, there_is_one=True)
     if _unit_is_working(seen, container):
@@ -148,7 +168,7 @@ def _for_the_wanted(seen: Observation, verdict: Verdict) -> Verdict:
 
 def _without_container(seen: Observation, there_is_one: bool = False) -> Verdict:
     unit = seen.unit
-    if unit and (unit.active_state == "failed" or unit.sub_state == "auto-restart"):
+    if unit and (unit.active_state == "failed" or unit.sub_state == "auto-restart" or unit.result == "exec-condition"):
         cause = recognise(seen.unit_log)
         if cause is None:
             lines = [line.strip() for line in seen.unit_log.splitlines() if line.strip()]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 import typing as t
 import urllib.error
 import urllib.request
@@ -27,6 +28,21 @@ class Answer:
 class Model(t.NamedTuple):
     id: str
     max_model_len: int | None
+
+
+@dataclass
+class Completion:
+    text: str
+    tokens: int
+    seconds: float
+
+
+class Canary(t.NamedTuple):
+    """One generated token, or why there is none."""
+
+    completion: Completion | None
+    error: str | None = None
+    status: int | None = None  # of the HTTP answer; None: there was none
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -111,6 +127,19 @@ def parse_completion(body: str) -> tuple[str, int]:
     usage = found.get("usage") if isinstance(found, dict) else None
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
     return text, tokens if isinstance(tokens, int) else 0
+
+
+def generate(url: str, model: str, timeout: float, key: str | None = None) -> Canary:
+    """The canary: let the model generate one token. /health stays fine when the engine is frozen."""
+    data = {"model": model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
+    begin = time.monotonic()
+    answer = request(f"{url}/v1/completions", timeout, key, data)
+    if answer.status != 200:
+        return Canary(None, error_message(answer), answer.status)
+    text, tokens = parse_completion(answer.body)
+    if tokens < 1:
+        return Canary(None, "no token was generated", answer.status)
+    return Canary(Completion(text, tokens, round(time.monotonic() - begin, 2)), None, answer.status)
 
 
 def error_message(answer: Answer) -> str:

@@ -149,6 +149,31 @@ SIGNATURES: tuple[Signature, ...] = (
         versions="NVIDIA container toolkit",
         known="report",
     ),
+    # --- the unit: its guard lets no start happen ----------------------------------------------------------------
+    Signature(
+        "start_memory",
+        "fatal",
+        ("gib of memory are needed",),
+        r"not started: (?P<need>[\d.]+) GiB of memory are needed, (?P<have>[\d.]+) GiB are available"
+        r" after (?P<seconds>\d+) s; most is held by (?P<holders>.{1,250})",
+        "the service waits for {need} GiB of memory and has {have} GiB (most is held by {holders})",
+        "stop what holds the memory, or lower vllm_gpu_memory_utilization, and deploy again",
+        versions="the role vllm",
+        known="seen",
+        guide=MEMORY,
+    ),
+    Signature(
+        "start_tries",
+        "fatal",
+        ("and never answered",),
+        r"not started: release (?P<release>\S+) was started (?P<number>\d+) times since (?P<since>.{1,20}?)"
+        r" \(.{1,40}?\) and never answered; deploy again, or run: (?P<command>.{1,200})",
+        "release {release} was started {number} times since {since} and never answered, so it is not started any more",
+        "look at `docker logs` for what ended the starts, mend it and deploy again; or, to start it as it is, run on the"
+        " host: {command}",
+        versions="the role vllm",
+        known="seen",
+    ),
     # --- driver and GPU ----------------------------------------------------------------------------------------
     Signature(
         "nvidia_banner_old_driver",
@@ -785,6 +810,11 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition("docker_error", "Docker cannot say how the container is", "see `journalctl -u docker` on the host"),
     Condition("start_error", "Docker did not start the container", "see `docker inspect` and the unit's journal"),
     Condition("unit_failed", "the systemd unit could not start the container", "see `journalctl -u UNIT` on the host"),
+    Condition(
+        "gave_up",
+        "it ended four times in half an hour, so systemd leaves it down",
+        "deploy again, or run `systemctl reset-failed` and `systemctl start` of its unit",
+    ),
     Condition(
         "oom_killed", "the kernel killed the container: out of memory", "lower vllm_gpu_memory_utilization", MEMORY
     ),

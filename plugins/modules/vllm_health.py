@@ -427,13 +427,12 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import (
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._health import (
     Api,
-    Completion,
     Observation,
     Wanted,
     argument_spec,
-    is_older_than_the_failure,
     judge,
     result,
+    unit_is_down,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_bytes import cached_bytes
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import (
@@ -441,8 +440,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import (
     Metrics,
     add_rates,
     dotenv_value,
-    error_message,
-    parse_completion,
+    generate,
     parse_metrics,
     parse_models,
     parse_version,
@@ -509,12 +507,10 @@ class Look:
             seen.unit = self.unit(options["service"])
             if seen.unit and seen.unit.started_monotonic:
                 seen.unit_started = time.time() - time.monotonic() + seen.unit.started_monotonic
-        if (
-            seen.container is None
-            or seen.container.status == "created"
-            or is_older_than_the_failure(seen.container, seen.unit, seen.unit_started)
-        ):
+        if seen.container is None or seen.container.status == "created" or unit_is_down(seen.unit):
             seen.unit_log = self.unit_log(options["service"], seen.unit) if seen.unit else ""
+        if seen.unit and seen.unit.active_state == "failed":
+            seen.gave_up = "Start request repeated too quickly" in self.unit_end(options["service"])
         if seen.container is not None:
             seen.log = self.log(self.docker, seen.container)
             if seen.container.status == "running":
@@ -552,12 +548,20 @@ class Look:
         return parse_unit(out) if rc == 0 else None
 
     def unit_log(self, service: str, unit: Unit) -> str:
+        """What the processes of the unit's last start wrote."""
+        where = [f"_SYSTEMD_INVOCATION_ID={unit.invocation_id}"] if unit.invocation_id else ["--unit", service]
+        return self.journal("200", where)
+
+    def unit_end(self, service: str) -> str:
+        """The last lines of the unit, with what systemd itself says of it."""
+        return self.journal("5", ["--unit", service])
+
+    def journal(self, lines: str, where: list[str]) -> str:
         journalctl = self.module.get_bin_path("journalctl")
         if journalctl is None:
             return ""
-        where = [f"_SYSTEMD_INVOCATION_ID={unit.invocation_id}"] if unit.invocation_id else ["--unit", service]
-        journal = self.run([journalctl, "--quiet", "--no-pager", "--output", "cat", "--lines", "200", *where])[1]
-        return mask(journal, self.key)
+        command = [journalctl, "--quiet", "--no-pager", "--output", "cat", "--lines", lines, *where]
+        return mask(self.run(command)[1], self.key)
 
     def log(self, docker: str, container: Container) -> LogState:
         """The log of this start: its beginning, where the causes are, and its end."""
@@ -598,7 +602,8 @@ class Look:
         api.version = parse_version(self.get("/version").body)
         names = [model.id for model in api.models if wanted in (None, model.id)]
         if self.options["canary"] and names:
-            api.completion, api.completion_error = self.generate(names[0])
+            canary = generate(self.url, names[0], self.options["canary_timeout"], self.key)
+            api.completion, api.completion_error = canary.completion, canary.error
         api.metrics = self.metrics()
         return api
 
@@ -616,18 +621,6 @@ class Look:
 
     def get(self, path: str) -> Answer:
         return request(self.url + path, HTTP_TIMEOUT, self.key)
-
-    def generate(self, model: str) -> tuple[Completion | None, str | None]:
-        url = f"{self.url}/v1/completions"
-        data = {"model": model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
-        begin = time.monotonic()
-        answer = request(url, self.options["canary_timeout"], self.key, data)
-        if answer.status != 200:
-            return None, error_message(answer)
-        text, tokens = parse_completion(answer.body)
-        if tokens < 1:
-            return None, "no token was generated"
-        return Completion(text, tokens, round(time.monotonic() - begin, 2)), None
 
 
 def plain(text: str) -> str:

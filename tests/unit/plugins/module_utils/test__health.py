@@ -506,3 +506,52 @@ def test_secrets_do_not_show() -> None:
 def test_own_words_are_not_taken_for_a_token() -> None:
     found = result(seen(container=container(), api=RESET, log=log("maxlen.log")), key="abc")
     assert "hf_overrides" in found["cause"]["remedy"]
+
+
+REFUSED_MEMORY = (
+    "not started: 109.5 GiB of memory are needed, 41.2 GiB are available after 120 s; most is held by x (pid 1) 9.0 GiB"
+)
+REFUSED_TRIES = (
+    "not started: release ab12 was started 4 times since 2026-11-25 22:19 (1 boot of the host) and never answered;"
+    " deploy again, or run: sudo python3 /opt/vllm/supervise/guard.py forget vllm"
+)
+
+
+@pytest.mark.parametrize("there", [container("exited", exit_code=137), None])
+@pytest.mark.parametrize(
+    ("state", "line", "cause"),
+    [
+        (unit("activating", "auto-restart", 2, "exit-code"), REFUSED_MEMORY, "start_memory"),
+        (unit("inactive", "dead", 0, "exec-condition"), REFUSED_TRIES, "start_tries"),
+    ],
+)
+def test_the_guard_refused_the_start(there: t.Any, state: Unit, line: str, cause: str) -> None:
+    """What the container of the attempt before died of is old news."""
+    verdict = judge(seen(container=there, unit=state, unit_log=f"waiting\n{line}\n", log=log("kvsmall.log")))
+    assert (verdict.verdict, verdict.phase) == ("failed", "container")
+    assert verdict.cause is not None
+    assert verdict.cause.id == cause
+
+
+def test_what_the_guard_said_before_the_start_that_runs_is_old_news() -> None:
+    there = seen(container=container(), unit=unit("active", "running"), unit_log=REFUSED_MEMORY, api=HEALTHY)
+    assert judge(there).verdict == "ready"
+
+
+def test_systemd_gave_up() -> None:
+    """The cause of the last end stays in the words."""
+    down = seen(
+        container=container("exited", exit_code=1),
+        unit=unit("failed", "failed", 4, "exit-code"),
+        gave_up=True,
+        log=log("kvsmall.log"),
+    )
+    verdict = judge(down)
+    assert verdict.verdict == "failed"
+    assert verdict.cause is not None
+    assert verdict.cause.id == "gave_up"
+    last = log("kvsmall.log").cause
+    assert last.meaning in verdict.cause.meaning
+    assert "systemd leaves it down" in verdict.cause.meaning
+    assert last.remedy in verdict.cause.remedy
+    assert "`systemctl reset-failed`" in verdict.cause.remedy

@@ -172,6 +172,18 @@ SAMPLES = [
         "ss -ltnp",
     ),
     (
+        "start_memory",
+        "not started: 109.5 GiB of memory are needed, 41.2 GiB are available after 120 s; most is held by"
+        " VLLM::EngineCor (pid 812) 70.1 GiB, python3 (pid 77) 2.0 GiB",
+        "has 41.2 GiB (most is held by VLLM::EngineCor (pid 812) 70.1 GiB",
+    ),
+    (
+        "start_tries",
+        "not started: release ab12 was started 4 times since 2026-11-25 22:19 (2 boots of the host) and never answered;"
+        " deploy again, or run: sudo python3 /opt/vllm/supervise/guard.py forget vllm && sudo systemctl start vllm",
+        "sudo python3 /opt/vllm/supervise/guard.py forget vllm && sudo systemctl start vllm",
+    ),
+    (
         "docker_ulimit",
         "runc create failed: unable to start container process: error during container init: error setting rlimit"
         " type 8: operation not permitted: unknown",

@@ -383,3 +383,32 @@ def test_documentation_names_every_key_of_the_result(host: Host, capsys: pytest.
     assert set(found) - {"changed", "invocation"} == set(documented) - {"seconds", "msg"}
     for name in ("progress", "metrics", "container", "service", "completion"):
         assert set(found[name]) == set(documented[name]["contains"]) - {"rate_bps"}, name
+
+
+def test_systemd_gave_up(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.container(FIXTURES / "0.32" / "maxlen.log", Status="exited", ExitCode=1)
+    lines = "vllm.service: Start request repeated too quickly.\nvllm.service: Failed with result 'exit-code'."
+    host.unit(lines, ActiveState="failed", SubState="failed", NRestarts=4)
+    found = run(host, capsys, service="vllm")
+    assert (found["verdict"], found["cause"]["id"]) == ("failed", "gave_up")
+    assert found["cause"]["link"] == "docs/troubleshooting.md#gave_up"
+    assert "than the 4096 tokens" in found["cause"]["meaning"]
+
+
+def test_a_unit_that_failed_for_another_reason_did_not_give_up(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.container(FIXTURES / "0.32" / "maxlen.log", Status="exited", ExitCode=1)
+    host.unit("vllm.service: Stopped.", ActiveState="failed", SubState="failed", NRestarts=1)
+    assert run(host, capsys, service="vllm")["cause"]["id"] == "max_len_gt_model"
+
+
+def test_the_guard_refused_the_start(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.container("", Status="exited", ExitCode=137)
+    line = (
+        "not started: 20.0 GiB of memory are needed, 4.0 GiB are available after 2 s;"
+        " most is held by sh (pid 7) 3.0 GiB"
+    )
+    host.unit(line, ActiveState="activating", SubState="auto-restart", InvocationID="ab12")
+    found = run(host, capsys, service="vllm")
+    assert (found["verdict"], found["cause"]["id"]) == ("failed", "start_memory")
+    assert "most is held by sh (pid 7) 3.0 GiB" in found["cause"]["meaning"]
+    assert "_SYSTEMD_INVOCATION_ID=ab12" in host.calls.read_text()

@@ -1,0 +1,261 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What systemd asks before it starts a vLLM service, and how it stops one. Runs on the host, standard library only.
+
+python3 guard.py VERB SERVICE
+
+allow    ExecCondition: not if the same release was started too often without an answer
+prepare  ExecStartPre: waits for the memory that the release needs, then counts the start
+stop     ExecStop: stops the containers of the service, whatever `current` points to by now
+forget   by hand and by a deployment: the starts so far do not count any more
+
+What the release needs stands in current/release.json; what happened in state/, beside this file's folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+# Starts of one release that never gave an answer, until it is not started any more.
+MOST_TRIES = 4
+# Seconds that memory of a stopped server may take to come back; the key wait_seconds of release.json.
+MEMORY_WAIT = 120
+# Seconds that a server may take to end by itself.
+STOP_TIMEOUT = 30
+# Less page cache is not worth a drop.
+LEAST_CACHE = 1024**3
+
+ERROR, NOTICE = 3, 5  # as syslog counts; the journal keeps errors apart, so a busy log cannot crowd them out
+
+State = dict[str, t.Any]
+
+
+def say(priority: int, text: str) -> None:
+    print(f"<{priority}>{text}", flush=True)
+
+
+def read_json(path: Path) -> State:
+    """A file of ours; empty if it is not there, or no file of ours any more."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_json(path: Path, state: State) -> None:
+    """The file survives a power cut: it is the old one or the new one, never half of it."""
+    path.parent.mkdir(mode=0o755, exist_ok=True)
+    new = path.with_suffix(".new")
+    with new.open("w", encoding="utf-8") as file:
+        json.dump(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+
+
+class Service:
+    """The files of one service on this host."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        self.home, self.name = home, name
+        self.current = home / "current"
+        self.tries = home / "state" / "tries.json"
+        self.watchdog = home / "state" / "watchdog.json"
+
+    @property
+    def parameters(self) -> State:
+        return read_json(self.current / "release.json")
+
+    @property
+    def release(self) -> str:
+        return self.current.resolve().name
+
+    # --- the starts that gave no answer yet -----------------------------------------------------------------------
+
+    def starts(self) -> list[State]:
+        """Those of the release that is to be started; another one's do not count."""
+        state = read_json(self.tries)
+        starts = state.get("starts")
+        return starts if state.get("release") == self.release and isinstance(starts, list) else []
+
+    def count(self, start: State) -> None:
+        write_json(self.tries, {"release": self.release, "starts": [*self.starts(), start]})
+
+    def uncount(self) -> None:
+        """A start that was ended on request is none that failed."""
+        starts = self.starts()[:-1]
+        if starts:
+            write_json(self.tries, {"release": self.release, "starts": starts})
+        else:
+            self.answered()
+
+    def answered(self) -> None:
+        remove(self.tries)
+
+    def is_unanswered(self) -> bool:
+        return self.tries.exists()
+
+    def forget(self) -> None:
+        self.answered()
+        remove(self.watchdog)
+
+
+def refusal(service: Service, starts: t.Sequence[State]) -> str:
+    """Why it is not started again, in one line."""
+    boots = len({start.get("boot") for start in starts})
+    first = time.strftime("%Y-%m-%d %H:%M", time.localtime(starts[0].get("time", 0)))
+    return (
+        f"not started: release {service.release} was started {len(starts)} times since {first}"
+        f" ({boots} {'boot' if boots == 1 else 'boots'} of the host) and never answered; deploy again, or run:"
+        f" sudo python3 {service.home}/supervise/guard.py forget {service.name} && sudo systemctl start {service.name}"
+    )
+
+
+# --- memory -----------------------------------------------------------------------------------------------------
+
+
+class Memory(t.NamedTuple):
+    free: int
+    available: int
+
+
+def memory(meminfo: str) -> Memory:
+    """/proc/meminfo, in bytes."""
+    found = {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", meminfo, re.MULTILINE)}
+    return Memory(found["MemFree"], found["MemAvailable"])
+
+
+def should_drop(now: Memory, needed: int) -> bool:
+    """vLLM before 0.17 takes the page cache of unified memory for used, and asks for free memory."""
+    return now.available - now.free >= LEAST_CACHE and (not needed or now.free < needed)
+
+
+def gib(size: float) -> str:
+    return f"{size / 1024**3:.1f}"
+
+
+def holders(proc: Path, gpu: str) -> str:
+    """The three processes that hold most memory: of the GPU, which no process is charged for, or of their own."""
+    held: dict[int, int] = {}
+    for folder in proc.glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            resident = re.search(r"^VmRSS:\s+(\d+) kB$", (folder / "status").read_text(), re.MULTILINE)
+            held[int(folder.name)] = int(resident[1]) * 1024 if resident else 0
+    for pid, mib in re.findall(r"^\s*(\d+)\s*,\s*(\d+)", gpu, re.MULTILINE):
+        held[int(pid)] = held.get(int(pid), 0) + int(mib) * 1024**2
+    texts = []
+    for pid, size in sorted(held.items(), key=lambda entry: -entry[1])[:3]:
+        name = "?"
+        with contextlib.suppress(OSError):
+            name = (proc / str(pid) / "comm").read_text().strip()
+        texts.append(f"{name} (pid {pid}) {gib(size)} GiB")
+    return ", ".join(texts) or "nobody that can be seen"
+
+
+def gpu_processes() -> str:
+    return run("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")[1]
+
+
+def wait_for_memory(needed: int, longest: float, look: t.Callable[[], Memory]) -> Memory:
+    """The first look that is good enough, or the last one."""
+    begin = time.monotonic()
+    told = False
+    while (now := look()).available < needed and time.monotonic() - begin < longest:
+        if not told:
+            say(NOTICE, f"{gib(needed)} GiB of memory wanted, {gib(now.available)} GiB available: waiting")
+            told = True
+        time.sleep(0.5)
+    return now
+
+
+# --- the verbs --------------------------------------------------------------------------------------------------
+
+
+def allow(service: Service) -> int:
+    starts = service.starts()
+    if len(starts) < MOST_TRIES:
+        return 0
+    say(ERROR, refusal(service, starts))
+    return 1
+
+
+def prepare(service: Service, proc: Path = Path("/proc")) -> int:
+    parameters = service.parameters
+    needed = int(parameters.get("needed_bytes") or 0)
+    longest = float(parameters.get("wait_seconds", MEMORY_WAIT))
+    now = wait_for_memory(needed, longest, lambda: memory((proc / "meminfo").read_text()))
+    if now.available < needed:
+        say(
+            ERROR,
+            f"not started: {gib(needed)} GiB of memory are needed, {gib(now.available)} GiB are available after"
+            f" {longest:.0f} s; most is held by {holders(proc, gpu_processes())}",
+        )
+        return 1
+    if parameters.get("drop_page_cache") and should_drop(now, needed):
+        os.sync()
+        (proc / "sys" / "vm" / "drop_caches").write_text("3")
+        say(NOTICE, f"dropped {gib(now.available - now.free)} GiB of page cache")
+    boot = (proc / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
+    service.count({"time": int(time.time()), "boot": boot})
+    return 0
+
+
+def stop(service: Service) -> int:
+    if os.environ.get("MAINPID"):  # systemd names it while it lives: it did not end by itself
+        service.uncount()
+    label = f"label=dgxspark.vllm.service={service.name}"
+    containers = run("docker", "ps", "--quiet", "--filter", label)[1].split()
+    if containers:
+        run("docker", "stop", "-t", str(STOP_TIMEOUT), *containers)
+    return 0
+
+
+def forget(service: Service) -> int:
+    service.forget()
+    rc, _out, error = run("systemctl", "reset-failed", f"{service.name}.service")
+    if rc and "not loaded" not in error:
+        say(ERROR, error.strip())
+        return rc
+    return 0
+
+
+def run(*command: str) -> tuple[int, str, str]:
+    """A program that may be missing, and may not hang."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=STOP_TIMEOUT + 30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 127, "", str(error)
+    return done.returncode, done.stdout, done.stderr
+
+
+VERBS: dict[str, t.Callable[[Service], int]] = {"allow": allow, "prepare": prepare, "stop": stop, "forget": forget}
+
+
+def main(argv: t.Sequence[str]) -> int:
+    if len(argv) != 3 or argv[1] not in VERBS:
+        print(f"usage: guard.py {'|'.join(VERBS)} SERVICE", file=sys.stderr)
+        return 2
+    return VERBS[argv[1]](Service(Path(argv[0]).resolve().parents[1], argv[2]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

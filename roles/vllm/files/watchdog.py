@@ -1,0 +1,127 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One look at a vLLM service that runs: a frozen engine is restarted, a busy one never. Runs on the host by a timer.
+
+python3 watchdog.py SERVICE
+
+The look is the one of the module vllm_health: one generated token. It also tells guard.py that a start was answered.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import (
+    Canary,
+    dotenv_value,
+    generate,
+    parse_metrics,
+    request,
+)
+from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import (
+    ERROR,
+    NOTICE,
+    Service,
+    State,
+    read_json,
+    run,
+    say,
+    write_json,
+)
+
+# Seconds for a token, and looks without one until the engine counts as frozen; keys of release.json.
+CANARY_TIMEOUT = 30
+FROZEN_AFTER = 3
+# Restarts in so many seconds; after that it only says what it sees.
+MOST_RESTARTS = 3
+RESTARTS_WITHIN = 2 * 3600
+# Looks from one report to the next.
+REPORT_EVERY = 60
+
+HTTP_TIMEOUT = 5
+
+
+def look(url: str, model: str, key: str | None, timeout: float) -> tuple[Canary, State | None]:
+    """The canary; and, only if it gave no token, what the engine counts by now."""
+    canary = generate(url, model, timeout, key)
+    if canary.completion is not None:
+        return canary, None
+    page = parse_metrics(request(f"{url}/metrics", HTTP_TIMEOUT).body)
+    return canary, page.values if page else None
+
+
+def judge(canary: Canary, metrics: State | None, before: State | None, was_ready: bool) -> str:
+    """answers, refuses (no token, but an answer), loads, works (the engine moved since the last look), or silent."""
+    if canary.completion is not None:
+        return "answers"
+    if canary.status is not None:
+        return "refuses"
+    if canary.error != "timeout" and not was_ready:  # a server that loads takes no connection
+        return "loads"
+    if before is not None and metrics is not None and before != metrics:
+        return "works"
+    return "silent"
+
+
+def follow(state: State, verdict: str, metrics: State | None, now: float, frozen_after: int) -> tuple[State, str]:
+    """The state after this look, and what to do: nothing, restart or report."""
+    restarts = [when for when in state.get("restarts", []) if 0 <= now - when < RESTARTS_WITHIN]
+    silent = state.get("silent", 0) + 1 if verdict == "silent" else 0
+    new: State = {"silent": silent, "metrics": metrics, "restarts": restarts}
+    if silent < frozen_after:
+        return new, "nothing"
+    if len(restarts) < MOST_RESTARTS:
+        return {"silent": 0, "metrics": None, "restarts": [*restarts, now]}, "restart"
+    return new, "report" if (silent - frozen_after) % REPORT_EVERY == 0 else "nothing"
+
+
+def watch(service: Service, now: float) -> None:
+    parameters = service.parameters
+    is_on = bool(parameters.get("watchdog"))
+    was_ready = not service.is_unanswered()
+    if "url" not in parameters or (was_ready and not is_on) or not is_active(service):
+        return
+    state = read_json(service.watchdog)
+    env_file = service.current / str(parameters.get("api_key_file", ".env"))
+    key = dotenv_value(env_file.read_text(encoding="utf-8"), "VLLM_API_KEY") if env_file.is_file() else None
+    timeout = float(parameters.get("canary_timeout", CANARY_TIMEOUT))
+    canary, metrics = look(parameters["url"], parameters["model"], key, timeout)
+    verdict = judge(canary, metrics, state.get("metrics"), was_ready)
+    if verdict == "answers":
+        service.answered()
+    if not is_on:
+        return
+    frozen_after = int(parameters.get("frozen_after", FROZEN_AFTER))
+    new, action = follow(state, verdict, metrics, now, frozen_after)
+    if new != state:
+        write_json(service.watchdog, new)
+    if verdict in ("silent", "refuses"):
+        say(NOTICE, f"no token: {canary.error}")
+    if action == "restart":
+        say(ERROR, f"frozen: {frozen_after} looks without a token or any other move of the engine; restarting")
+        run("systemctl", "--no-block", "restart", f"{service.name}.service")
+    elif action == "report":
+        say(
+            ERROR,
+            f"frozen, and not restarted: {MOST_RESTARTS} restarts within {RESTARTS_WITHIN // 3600} hours did not help;"
+            f" look at docker logs, then: sudo systemctl restart {service.name}",
+        )
+
+
+def is_active(service: Service) -> bool:
+    return run("systemctl", "is-active", "--quiet", f"{service.name}.service")[0] == 0
+
+
+def main(argv: t.Sequence[str]) -> int:
+    if len(argv) != 2:
+        print("usage: watchdog.py SERVICE", file=sys.stderr)
+        return 2
+    watch(Service(Path(argv[0]).resolve().parents[1], argv[1]), time.time())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,213 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guard of a service's starts, on files in a folder and with programs that stand in for Docker and systemd."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._health import refusal
+from ansible_collections.dgxspark.vllm.roles.vllm.files import guard
+from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import Memory, Service
+
+GIB = 1024**3
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    service = Service(tmp_path / "vllm", "vllm")
+    release(service, "one")
+    return service
+
+
+def release(service: Service, name: str, **parameters: Any) -> None:
+    folder = service.home / "releases" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "release.json").write_text(json.dumps(parameters))
+    service.current.unlink(missing_ok=True)
+    service.current.symlink_to(f"releases/{name}")
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    proc = tmp_path / "proc"
+    (proc / "sys" / "vm").mkdir(parents=True)
+    (proc / "sys" / "kernel" / "random").mkdir(parents=True)
+    (proc / "sys" / "kernel" / "random" / "boot_id").write_text("first-boot\n")
+    meminfo(proc, free=100, available=110)
+    for pid, name, mib in ((7, "small", 10), (812, "VLLM::EngineCor", 4096), (9, "middle", 2048), (10, "tiny", 1)):
+        (proc / str(pid)).mkdir()
+        (proc / str(pid) / "comm").write_text(f"{name}\n")
+        (proc / str(pid) / "status").write_text(f"Name:\t{name}\nVmRSS:\t{mib * 1024} kB\n")
+    return proc
+
+
+def meminfo(proc: Path, free: int, available: int) -> None:
+    text = f"MemTotal: {120 << 20} kB\nMemFree: {free << 20} kB\nMemAvailable: {available << 20} kB\n"
+    (proc / "meminfo").write_text(text)
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Programs that only say that they were called; the file with what they said."""
+    calls = tmp_path / "calls"
+    calls.touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.delenv("MAINPID", raising=False)
+    program(calls, "docker", 'if [ "$1" = ps ]; then echo aa; echo bb; fi')
+    program(calls, "systemctl", "")
+    program(calls, "nvidia-smi", 'echo "812, 66560"')
+    return calls
+
+
+def program(calls: Path, name: str, script: str) -> None:
+    path = calls.parent / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'#!/bin/sh\necho "{name} $*" >>"{calls}"\n{script}\n')
+    path.chmod(0o755)
+
+
+# --- the limit of tries -----------------------------------------------------------------------------------------
+
+
+def test_a_release_that_never_answers_is_started_four_times(
+    service: Service, proc: Path, programs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for boot in ("a", "a", "b", "c"):
+        (proc / "sys" / "kernel" / "random" / "boot_id").write_text(boot)
+        assert guard.allow(service) == 0
+        assert guard.prepare(service, proc) == 0
+    assert guard.allow(service) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("<3>not started: release one was started 4 times since ")
+    assert "(3 boots of the host) and never answered" in said
+    cause = refusal(said.removeprefix("<3>"))
+    assert cause is not None
+    assert cause.id == "start_tries"
+    assert f"sudo python3 {service.home}/supervise/guard.py forget vllm" in cause.remedy
+
+
+def test_an_answer_and_a_deployment_begin_anew(service: Service, proc: Path, programs: Path) -> None:
+    for end in (service.answered, lambda: guard.forget(service)):
+        for _try in range(4):
+            guard.prepare(service, proc)
+        assert guard.allow(service) == 1
+        end()
+        assert guard.allow(service) == 0
+    assert "systemctl reset-failed vllm.service" in programs.read_text()
+
+
+def test_forget_says_when_systemd_refuses(service: Service, programs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program(programs, "systemctl", "echo 'Unit vllm.service not loaded.' >&2; exit 1")
+    assert guard.forget(service) == 0
+    program(programs, "systemctl", "echo 'Access denied' >&2; exit 1")
+    assert guard.forget(service) == 1
+    assert "Access denied" in capsys.readouterr().out
+
+
+def test_another_release_has_its_own_tries(service: Service, proc: Path, programs: Path) -> None:
+    for _try in range(4):
+        guard.prepare(service, proc)
+    release(service, "two")
+    assert guard.allow(service) == 0
+    guard.prepare(service, proc)
+    assert len(service.starts()) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"release": "one", "starts": 3}'])
+def test_a_damaged_file_is_no_reason_to_stay_down(service: Service, proc: Path, programs: Path, text: str) -> None:
+    service.tries.parent.mkdir()
+    service.tries.write_text(text)
+    assert guard.allow(service) == 0
+    assert guard.prepare(service, proc) == 0
+    assert len(service.starts()) == 1
+
+
+# --- memory -----------------------------------------------------------------------------------------------------
+
+
+def test_a_start_without_a_need_waits_for_nothing(service: Service, proc: Path, programs: Path) -> None:
+    meminfo(proc, free=0, available=0)
+    assert guard.prepare(service, proc) == 0
+    assert len(service.starts()) == 1
+
+
+def test_too_little_memory_is_said_with_who_holds_it_and_is_no_try(
+    service: Service, proc: Path, programs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release(service, "one", needed_bytes=112 * GIB, wait_seconds=0)
+    assert guard.prepare(service, proc) == 1
+    assert not service.is_unanswered()
+    said = capsys.readouterr().out
+    assert said == (
+        "<3>not started: 112.0 GiB of memory are needed, 110.0 GiB are available after 0 s; most is held by"
+        " VLLM::EngineCor (pid 812) 69.0 GiB, middle (pid 9) 2.0 GiB, small (pid 7) 0.0 GiB\n"
+    )
+    cause = refusal(said.removeprefix("<3>"))
+    assert cause is not None
+    assert cause.id == "start_memory"
+
+
+def test_it_waits_until_the_memory_is_back(capsys: pytest.CaptureFixture[str]) -> None:
+    looks = iter([Memory(1, 10), Memory(1, 40), Memory(1, 100)])
+    assert guard.wait_for_memory(90, 60, lambda: next(looks)).available == 100
+    assert capsys.readouterr().out.count("waiting") == 1
+
+
+@pytest.mark.parametrize(
+    ("free", "available", "needed", "drops"),
+    [
+        (60, 110, 100, True),  # enough, but in the page cache
+        (105, 110, 100, False),  # enough is free
+        (99, 99.5, 100, False),  # nothing to be had from the page cache
+        (60, 110, 0, True),  # nobody knows how much is enough
+    ],
+)
+def test_the_page_cache_is_dropped_when_it_helps(free: float, available: float, needed: int, drops: bool) -> None:
+    assert guard.should_drop(Memory(int(free * GIB), int(available * GIB)), needed * GIB) is drops
+
+
+def test_the_page_cache_is_dropped_only_on_request(service: Service, proc: Path, programs: Path) -> None:
+    drop = proc / "sys" / "vm" / "drop_caches"
+    release(service, "one", needed_bytes=105 * GIB)
+    assert guard.prepare(service, proc) == 0
+    assert not drop.exists()
+    release(service, "one", needed_bytes=105 * GIB, drop_page_cache=True)
+    assert guard.prepare(service, proc) == 0
+    assert drop.read_text() == "3"
+
+
+# --- the stop ---------------------------------------------------------------------------------------------------
+
+
+def test_stop_asks_for_the_label_and_not_for_the_release(service: Service, programs: Path) -> None:
+    service.current.unlink()
+    assert guard.stop(service) == 0
+    assert programs.read_text().splitlines() == [
+        "docker ps --quiet --filter label=dgxspark.vllm.service=vllm",
+        "docker stop -t 30 aa bb",
+    ]
+
+
+def test_a_stop_on_request_takes_its_try_back(
+    service: Service, proc: Path, programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard.prepare(service, proc)
+    guard.prepare(service, proc)
+    guard.stop(service)  # it ended by itself
+    assert len(service.starts()) == 2
+    monkeypatch.setenv("MAINPID", "4711")
+    guard.stop(service)
+    assert len(service.starts()) == 1
+    guard.stop(service)
+    assert not service.is_unanswered()
+
+
+def test_the_command_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    here = str(service.home / "supervise" / "guard.py")
+    assert guard.main([here, "allow", "vllm"]) == 0
+    assert guard.main([here, "dance", "vllm"]) == 2
+    assert "usage: guard.py allow|prepare|stop|forget SERVICE" in capsys.readouterr().err

@@ -1,0 +1,231 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the watchdog takes for frozen, what for busy, and where it stops; with a server that stands in for vLLM."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import Canary, Completion
+from ansible_collections.dgxspark.vllm.roles.vllm.files import guard, watchdog
+from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import Service, State
+
+TOKEN = Canary(Completion(" I", 1, 0.1), None, 200)
+TIMEOUT, REFUSED, RESET = Canary(None, "timeout"), Canary(None, "refused"), Canary(None, "reset")
+BROKEN = Canary(None, "HTTP 500: no", 500)
+IDLE, COMPUTES = {"generation_tokens": 40, "running": 1}, {"generation_tokens": 41, "running": 1}
+
+
+@pytest.mark.parametrize(
+    ("canary", "metrics", "before", "was_ready", "verdict"),
+    [
+        (TOKEN, None, None, True, "answers"),
+        (TOKEN, None, None, False, "answers"),
+        (BROKEN, IDLE, IDLE, True, "refuses"),
+        (REFUSED, None, None, False, "loads"),
+        (RESET, None, None, False, "loads"),
+        (REFUSED, None, None, True, "silent"),
+        (TIMEOUT, IDLE, None, True, "silent"),
+        (TIMEOUT, IDLE, IDLE, True, "silent"),
+        (TIMEOUT, IDLE, IDLE, False, "silent"),  # frozen as soon as it was loaded
+        (TIMEOUT, None, IDLE, True, "silent"),  # all of it is frozen
+        (TIMEOUT, COMPUTES, IDLE, True, "works"),
+    ],
+)
+def test_one_look(canary: Canary, metrics: Any, before: Any, was_ready: bool, verdict: str) -> None:
+    assert watchdog.judge(canary, metrics, before, was_ready) == verdict
+
+
+def looks(verdicts: list[str], state: State, begin: float = 0.0) -> tuple[State, list[str]]:
+    """A minute apart."""
+    actions = []
+    for number, verdict in enumerate(verdicts):
+        state, action = watchdog.follow(state, verdict, IDLE, begin + 60 * number, frozen_after=3)
+        actions.append(action)
+    return state, actions
+
+
+def test_three_silent_looks_in_a_row_are_a_restart() -> None:
+    assert looks(["silent"] * 3, {})[1] == ["nothing", "nothing", "restart"]
+
+
+@pytest.mark.parametrize("other", ["answers", "works", "refuses", "loads"])
+def test_any_other_look_begins_anew(other: str) -> None:
+    state, actions = looks(["silent", "silent", other, "silent", "silent"], {})
+    assert set(actions) == {"nothing"}
+    assert state["silent"] == 2
+
+
+def test_a_busy_server_is_never_restarted() -> None:
+    assert set(looks(["works"] * 500, {})[1]) == {"nothing"}
+
+
+def test_three_restarts_in_two_hours_then_it_only_reports_each_hour() -> None:
+    state, actions = looks(["silent"] * 9, {})
+    assert actions.count("restart") == 3
+    state, actions = looks(["silent"] * 100, state, begin=540)
+    assert "restart" not in actions
+    assert actions.count("report") == 2
+    assert looks(["silent"], state, begin=3 * 3600)[1] == ["restart"]
+
+
+# --- a whole run ------------------------------------------------------------------------------------------------
+
+
+class Vllm(http.server.BaseHTTPRequestHandler):
+    frozen: ClassVar[bool] = False
+    tokens: ClassVar[int] = 40
+    key: ClassVar[str | None] = None
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self._answer(f"vllm:generation_tokens_total {self.tokens}\nvllm:num_requests_running 3\n")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.frozen:
+            time.sleep(0.5)
+        self._answer('{"choices":[{"text":" I"}],"usage":{"completion_tokens":1}}')
+
+    def _answer(self, text: str) -> None:
+        self.asked.append(self.path)
+        if self.path.startswith("/v1") and self.key and self.headers["Authorization"] != f"Bearer {self.key}":
+            self.send_response(401)
+        else:
+            self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def vllm() -> Iterator[tuple[type[Vllm], int]]:
+    class Mine(Vllm):
+        asked: ClassVar[list[str]] = []
+
+    class Quiet(http.server.ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            pass  # the canary does not wait for a frozen server
+
+    with Quiet(("127.0.0.1", 0), Mine) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield Mine, httpd.server_port
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vllm: tuple[type[Vllm], int]) -> Service:
+    service = Service(tmp_path / "vllm", "vllm")
+    (service.home / "releases" / "one").mkdir(parents=True)
+    service.current.symlink_to("releases/one")
+    parameters(service, url=f"http://127.0.0.1:{vllm[1]}", model="m", watchdog=True, canary_timeout=0.1)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    program(tmp_path, "systemctl", "exit 0")
+    return service
+
+
+def parameters(service: Service, **values: Any) -> None:
+    (service.current / "release.json").write_text(json.dumps({**service.parameters, **values}))
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    path = folder / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'#!/bin/sh\necho "{name} $*" >>"{folder}/calls"\n{script}\n')
+    path.chmod(0o755)
+
+
+def restarts(service: Service) -> int:
+    return (service.home.parent / "calls").read_text().count("systemctl --no-block restart vllm.service")
+
+
+def unanswered(service: Service) -> None:
+    service.count({"time": 1, "boot": "a"})
+
+
+def test_an_answer_is_one_request_and_ends_the_count_of_tries(service: Service, vllm: tuple[type[Vllm], int]) -> None:
+    unanswered(service)
+    watchdog.watch(service, 0.0)
+    assert not service.is_unanswered()
+    assert vllm[0].asked == ["/v1/completions"]
+
+
+def test_a_frozen_server_is_restarted_and_the_journal_says_why(
+    service: Service, vllm: tuple[type[Vllm], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    vllm[0].frozen = True
+    for minute in range(3):
+        assert restarts(service) == 0 if minute else True
+        watchdog.watch(service, 60.0 * minute)
+    assert restarts(service) == 1
+    said = capsys.readouterr().out
+    assert said.count("<5>no token: timeout") == 3
+    assert "<3>frozen: 3 looks without a token" in said
+
+
+def test_a_busy_server_is_left_alone(service: Service, vllm: tuple[type[Vllm], int]) -> None:
+    vllm[0].frozen = True
+    for minute in range(8):
+        vllm[0].tokens += 1
+        watchdog.watch(service, 60.0 * minute)
+    assert restarts(service) == 0
+
+
+def test_switched_off_it_only_ends_the_count_of_tries(service: Service, vllm: tuple[type[Vllm], int]) -> None:
+    parameters(service, watchdog=False)
+    unanswered(service)
+    watchdog.watch(service, 0.0)
+    assert not service.is_unanswered()
+    vllm[0].frozen = True
+    for minute in range(1, 9):
+        watchdog.watch(service, 60.0 * minute)
+    assert vllm[0].asked == ["/v1/completions"]
+    assert not service.watchdog.exists()
+
+
+def test_a_unit_that_is_down_stays_down(service: Service, vllm: tuple[type[Vllm], int]) -> None:
+    program(service.home.parent, "systemctl", "exit 3")
+    for minute in range(9):
+        watchdog.watch(service, 60.0 * minute)
+    assert vllm[0].asked == []
+    assert restarts(service) == 0
+
+
+def test_the_key_is_read_from_the_release_and_said_nowhere(
+    service: Service, vllm: tuple[type[Vllm], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    vllm[0].key = "sk-notToBePrinted"
+    (service.current / ".env").write_text("VLLM_API_KEY='sk-notToBePrinted'\n")
+    unanswered(service)
+    watchdog.watch(service, 0.0)
+    assert not service.is_unanswered()
+    (service.current / ".env").write_text("VLLM_API_KEY='sk-notToBePrinted2'\n")
+    watchdog.watch(service, 60.0)
+    assert "no token: HTTP 401" in (said := capsys.readouterr().out)
+    assert "notToBePrinted" not in said
+    assert "notToBePrinted" not in service.watchdog.read_text()
+
+
+def test_a_release_of_an_earlier_version_of_the_role_is_left_alone(
+    service: Service, vllm: tuple[type[Vllm], int]
+) -> None:
+    (service.current / "release.json").unlink()
+    watchdog.watch(service, 0.0)
+    assert vllm[0].asked == []
+
+
+def test_the_command_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    assert watchdog.main([str(service.home / "supervise" / "watchdog.py"), "vllm"]) == 0
+    assert watchdog.main(["watchdog.py"]) == 2
+    assert guard.read_json(service.watchdog)["silent"] == 0
