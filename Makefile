@@ -6,10 +6,10 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 in_venv = PATH="$(abspath $(VENV))/bin:$$PATH"
 play = $(in_venv) ansible-playbook
-scenarios = default guide secrets cache download inputs change faults runtime
+scenarios = default guide secrets cache download inputs change faults runtime rollout
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox sandbox-down sandbox-purge test lint unit hub bench sanity molecule docs build
+.PHONY: help setup demo sandbox sandbox-down sandbox-purge test lint unit hub bench sanity molecule soak docs build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ sanity: setup ## ansible-test sanity
 
 molecule: setup ## the journeys; takes the sandbox for itself: starts with a new one and leaves none
 	@$(in_venv) tools/journeys.sh $(scenarios)
+
+soak: setup ## fifty deployments in a row on the sandbox that is up, with a stand-in for the engine
+	@DEPLOYMENTS=50 $(in_venv) pytest molecule/rollout/tests/test_operators.py -k in_a_row
 
 docs: setup ## write what is generated: README.md's tables of variables, docs/troubleshooting.md
 	@$(in_venv) python tools/variables_table.py

@@ -80,7 +80,7 @@ def run_playbook(
 ) -> Run:
     """Runs a playbook of the repository on the sandbox, as its README says; on_line sees each line as it is shown.
 
-    A line with the text INTERRUPT is answered with Ctrl-C, once.
+    A line with the text INTERRUPT is answered with Ctrl-C. ansible-core may hang then: what does not end is killed.
     """
     extra = ["--extra-vars", json.dumps(variables)] if variables else []
     # Molecule's own settings of Ansible are not a user's
@@ -106,6 +106,9 @@ def run_playbook(
             if interrupt and interrupt in line:
                 os.killpg(run.pid, signal.SIGINT)
                 interrupt = ""
+                hangs = threading.Timer(5, run.kill)
+                hangs.daemon = True
+                hangs.start()
     except BaseException:
         run.kill()
         raise

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From model A to model B: for how long nobody answers, beside the guide's own procedure and the bare start of the engine."""
+"""From model A to model B: for how long nobody answers, beside the guide's procedure and the bare start of the engine."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def guides_seconds(fleet: dict[str, Host], until: Callable[..., Any], ssh: Any) 
     spark = fleet["spark02"]
     guides_project(spark, GUIDE)
     root(
-        spark,
-        f"systemctl stop vllm 2>/dev/null || true; docker ps -aq | xargs -r docker rm -f; docker image prune -af; rm -rf {CACHE}/{QWEN} {CACHE}/hub",
+        spark, "systemctl stop vllm 2>/dev/null || true; docker ps --all --quiet | xargs --no-run-if-empty docker rm -f"
     )
+    root(spark, f"docker image prune --all --force; rm -rf {CACHE}/{QWEN} {CACHE}/hub")
     with Client(type(ssh)("172.30.111.12")) as client:
         until(lambda: client.answers, "the client asks")
         begin = client.answers[-1][0]
@@ -81,7 +81,8 @@ def test_the_figures(
         until(lambda: not client.answered, "the bare engine has stopped")
         until(lambda: client.answered, "B answers again", timeout=300)
     figure(
-        f"A to B: nobody answered for {ours:.1f} s; the bare start of the engine takes {bare:.1f} s ({ours - bare:+.1f} s);"
+        f"A to B: nobody answered for {ours:.1f} s; the bare start of the engine takes {bare:.1f} s"
+        f" ({ours - bare:+.1f} s);"
         f" the guide's procedure {guides_seconds:.1f} s without its stop, {guides_seconds / ours:.1f} times as long"
     )
     assert ours < guides_seconds

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two hosts that serve: a bad release stops at the first of them, which serves the old one again; a good one reaches both."""
+"""Two hosts that serve: a bad release stops at the first, which serves the old one again; a good one reaches both."""
 
 from __future__ import annotations
 

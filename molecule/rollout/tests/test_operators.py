@@ -147,7 +147,6 @@ def test_deployments_in_a_row_leave_nothing_behind(
     for _time in range(TIMES):
         run = playbook("playbooks/deploy.yml", ON_THE_HOST, **other_profile(spark))
         assert run.code == 0, run.output
-    figure(
-        f"{TIMES} deployments in a row; releases, containers, networks, volumes, images, units, locks, …: {before.split()}"
-    )
+    what = "releases, containers, networks, volumes, images, units, bytes of locks, loaded units, files"
+    figure(f"{TIMES} deployments in a row, before and after the same: {before.split()} ({what})")
     assert root(spark, LEFT) == before

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host on which the guide's own Compose project serves: it is refused, given back, or taken over, and never removed."""
+"""A host on which the guide's own Compose project serves: refused, given back, or taken over, and never removed."""
 
 from __future__ import annotations
 
