@@ -21,7 +21,8 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._screen import is_wa
 
 MODULE = "dgxspark.vllm.deploy_lock"
 # Of a process: it lives, but when it began cannot be told; it is over.
-UNKNOWN, OVER = "?", ""
+UNKNOWN = "?"
+OVER = ""
 
 display = Display()
 

@@ -140,6 +140,7 @@ holders:
 
 import json
 import os
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._port_holder import (
@@ -167,7 +168,8 @@ class Takeover:
         path = self.module.get_bin_path(program, required=True)
         rc, out, err = self.module.run_command([path, *arguments])
         if rc:
-            raise Failed(f"{program} {arguments[0]} {arguments[-1]} ended with {rc}: {(err or out).strip()}")
+            call = " ".join(dict.fromkeys([program, arguments[0], arguments[-1]]))
+            raise Failed(f"{call} ended with {rc}: {(err or out).strip()}")
 
     def find(self, name: str) -> Holder | None:
         docker = self.module.get_bin_path("docker")
@@ -196,11 +198,11 @@ class Takeover:
         write(self.note, json.dumps({"holders": merged(self.noted, holders)}))
         for holder in holders:
             self.stop_one(holder)
+        self.reload_units(holders)
 
     def stop_one(self, holder: Holder) -> None:
         """First what keeps it from coming back, then the stop: one that was half stopped runs, and is found again."""
         if holder["kind"] == "service":
-            # disable would let systemd read all units anew, which can take the GPU away from containers that run
             self.run("systemctl", "disable", "--no-reload", f"{holder['service']}.service")
             self.run("systemctl", "stop", f"{holder['service']}.service")
         elif holder["restart"] == "always":  # comes back with Docker even when it was stopped
@@ -217,35 +219,54 @@ class Takeover:
             number += 1
         return f"{name}-before-{number}"
 
+    def reload_units(self, holders: list[Holder]) -> None:
+        """systemd starts them with Docker, or does not, as it last read their units. Never while one of them runs.
+
+        A reload can take the GPU away from containers that have it by Docker's old hook.
+        """
+        services = [self.find(holder["id"]) for holder in holders if holder["kind"] == "service"]
+        if services and not any(service and service["running"] for service in services):
+            self.run("systemctl", "daemon-reload")
+
     def start(self) -> None:
         """All of them, also after one has failed; the note stays until all run."""
-        failures = []
-        for holder in self.noted:
-            try:
-                self.start_one(holder)
-            except Failed as failed:
-                failures.append(str(failed))
+        failures = self.each(self.restore)
+        self.reload_units(self.noted)
+        failures += self.each(self.start_one)
         if failures:
             raise Failed("; ".join(failures))
         os.unlink(self.note)
 
-    def start_one(self, holder: Holder) -> None:
+    def each(self, step: t.Callable[[Holder], None]) -> list[str]:
+        failures = []
+        for holder in self.noted:
+            try:
+                step(holder)
+            except Failed as failed:
+                failures.append(str(failed))
+        return failures
+
+    def restore(self, holder: Holder) -> None:
         there = self.find(holder["id"])
         if there:
             self.rename_back(there, holder["name"])
-        if holder["kind"] == "service":
-            if holder["enabled"]:
-                self.run("systemctl", "enable", "--no-reload", f"{holder['service']}.service")
-            if holder["running"]:
-                self.run("systemctl", "start", f"{holder['service']}.service")
-            return
-        if there is None:
-            self.module.warn(f"{holder['name']} cannot be started again: somebody has removed it")
-            return
-        if holder["restart"] == "always":
+        if holder["kind"] == "service" and holder["enabled"]:
+            self.run("systemctl", "enable", "--no-reload", f"{holder['service']}.service")
+        elif there and holder["restart"] == "always":
             self.run("docker", "update", "--restart", "always", holder["id"])
-        if holder["running"]:
+
+    def start_one(self, holder: Holder) -> None:
+        if not holder["running"]:
+            return
+        if holder["kind"] == "service":
+            unit = f"{holder['service']}.service"
+            # an operator's start is none of the few that the unit may try; a unit without starts is refused
+            self.module.run_command([self.module.get_bin_path("systemctl", required=True), "reset-failed", unit])
+            self.run("systemctl", "start", unit)
+        elif self.find(holder["id"]):
             self.run("docker", "start", holder["id"])
+        else:
+            self.module.warn(f"{holder['name']} cannot be started again: somebody has removed it")
 
     def rename_back(self, there: Holder, name: str) -> None:
         if there["name"] == name:

@@ -37,9 +37,11 @@ class Host:
         self.containers: dict[str, dict[str, t.Any]] = {}
         self.units: dict[str, dict[str, t.Any]] = {}
         self.calls: list[str] = []
+        self.warnings: list[str] = []
         self.daemon = True
         self.broken: str | None = None
         self.kill_at: int | None = None  # after so many calls that change something
+        monkeypatch.setattr(AnsibleModule, "warn", lambda _module, text: self.warnings.append(text))
         monkeypatch.setattr(AnsibleModule, "run_command", lambda _module, words: self.command(words))
         monkeypatch.setattr(AnsibleModule, "get_bin_path", lambda *how, **more: self.get_bin_path(*how, **more))
 
@@ -57,7 +59,7 @@ class Host:
         return ident
 
     def service(self, name: str, container: str, active: str = "active", file: str = "enabled") -> str:
-        self.units[f"{name}.service"] = {"active": active, "file": file}
+        self.units[f"{name}.service"] = {"active": active, "file": file, "known": file, "starts": 3}
         return self.container(container, active == "active", labels={**GUIDE, "dgxspark.vllm.service": name})
 
     def find(self, name: str) -> str | None:
@@ -121,6 +123,11 @@ class Host:
 
     def systemctl(self, verb: str, words: list[str]) -> Answer:
         name = words[-1]
+        if verb == "daemon-reload":
+            assert not any(unit["active"] == "active" for unit in self.units.values())
+            for unit in self.units.values():
+                unit["known"] = unit["file"]
+            return 0, "", ""
         unit = self.units.get(name)
         if verb == "show":
             load = "loaded" if unit else "not-found"
@@ -132,7 +139,14 @@ class Host:
             assert "--no-reload" in words
             assert "--now" not in words
             unit["file"] = f"{verb}d"
+        elif verb == "reset-failed":
+            if not unit["starts"]:
+                return 1, "", f"Failed to reset failed state of unit {name}: Unit {name} not loaded."
+            unit["starts"] = 0
+        elif verb == "start" and unit["starts"] >= 4:
+            return 1, "", f"{name}: Start request repeated too quickly."
         else:
+            unit["starts"] += verb == "start"
             was = unit["active"] == "active"
             unit["active"] = "active" if verb == "start" else "inactive"
             for box in self.containers.values():
@@ -141,14 +155,15 @@ class Host:
         return 0, "", ""
 
     def after_restart_of_docker(self) -> set[str]:
-        """Who runs when Docker and the host have started anew."""
+        """Who runs when Docker, or the host, has started anew."""
         boxes = self.containers.values()
         up = {box["name"] for box in boxes if box["restart"] == "always"}
         up |= {box["name"] for box in boxes if box["running"] and box["restart"] == "unless-stopped"}
-        return up | {name for name, unit in self.units.items() if unit["file"] == "enabled"}
+        return up | {name for name, unit in self.units.items() if "enabled" in (unit["file"], unit["known"])}
 
     def look(self) -> t.Any:
-        return copy.deepcopy((self.containers, self.units))
+        units = {name: {**unit, "starts": None} for name, unit in self.units.items()}
+        return copy.deepcopy((self.containers, units))
 
     def noted(self) -> list[Result]:
         return list(json.loads(self.note.read_text())["holders"]) if self.note.exists() else []
@@ -207,10 +222,13 @@ def test_a_container_is_stopped_for_good_and_started_as_it_was(
 @pytest.mark.parametrize("active", ["active", "activating"])
 def test_a_service_is_stopped_for_good_and_started_as_it_was(host: Host, active: str, file: str) -> None:
     host.service("vllm-b", "vllm-b-x", active, file)
-    host.run("stopped", "vllm-b-x")
-    assert host.units == {"vllm-b.service": {"active": "inactive", "file": "disabled"}}
-    assert host.run("started")["changed"]
-    assert host.units == {"vllm-b.service": {"active": "active", "file": file}}
+    for _time in range(4):  # more often than systemd allows by itself
+        host.run("stopped", "vllm-b-x")
+        assert host.units["vllm-b.service"]["active"] == "inactive"
+        assert host.after_restart_of_docker() == set()
+        assert host.run("started")["changed"]
+        unit = host.units["vllm-b.service"]
+        assert (unit["active"], unit["file"], unit["known"]) == ("active", file, file)
 
 
 def test_a_service_that_runs_without_its_unit(host: Host) -> None:
@@ -261,8 +279,8 @@ def test_a_name_that_somebody_else_has_by_now(host: Host) -> None:
     guide = host.container(NAME, labels=GUIDE)
     host.run("stopped", NAME, vacate=NAME)
     host.container(NAME, image="debian:12", running=False)
-    found = host.run("started")
-    assert f"{NAME}-before-1 keeps this name: another container is called {NAME} now" in str(found["warnings"])
+    assert host.run("started")["changed"]
+    assert host.warnings == [f"{NAME}-before-1 keeps this name: another container is called {NAME} now"]
     assert host.containers[guide]["running"]
     assert len(host.containers) == 2
 
@@ -331,8 +349,8 @@ def test_a_container_that_somebody_has_removed(host: Host) -> None:
     host.container("b")
     host.run("stopped", "a", "b")
     del host.containers[host.find("a") or ""]
-    found = host.run("started")
-    assert "a cannot be started again: somebody has removed it" in str(found["warnings"])
+    assert host.run("started")["changed"]
+    assert host.warnings == ["a cannot be started again: somebody has removed it"]
     assert host.containers[host.find("b") or ""]["running"]
     assert not host.note.exists()
 
@@ -366,6 +384,7 @@ def everything(host: Host) -> None:
     host.container(NAME, labels=GUIDE, restart="always")
     host.service("vllm-b", "vllm-b-x")
     host.service("vllm-c", "vllm-c-x", file="disabled")
+    host.units["vllm-c.service"]["starts"] = 0
     host.container("by-hand", restart="unless-stopped")
 
 
