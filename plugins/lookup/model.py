@@ -15,6 +15,7 @@ description:
     C(vllm_models) adds models, or changes fields of a known one. It is merged over the collection's entries by name,
     mappings key by key.
   - An entry that is malformed is refused with the field, its value and what is allowed.
+  - Of a Hugging Face id that no entry has, only name and id are known. All else is V(none), unless O(facts) says it.
 notes:
   - An entry of C(vllm_models) needs C(id), C(weights_bytes), C(layers), C(kv_heads), C(head_dim) and
     C(native_context). All other fields may be left out.
@@ -27,7 +28,14 @@ options:
     type: list
     elements: str
     required: true
+  facts:
+    description:
+      - What the files of a model say, as the module M(dgxspark.vllm.model_facts) returns it in C(entry). It fills in
+        what no entry says of the model with that id.
+    type: dict
+    default: {}
 seealso:
+  - module: dgxspark.vllm.model_facts
   - plugin: dgxspark.vllm.image
     plugin_type: lookup
 """
@@ -70,6 +78,10 @@ _value:
       description: Its Hugging Face id.
       type: str
       sample: Qwen/Qwen3-8B-FP8
+    described:
+      description: Whether an entry of the catalogue or of C(vllm_models) describes it.
+      type: bool
+      sample: true
     weights_bytes:
       description: Size of the weights, on the disk and in memory.
       type: int
@@ -115,6 +127,23 @@ _value:
       type: int
       returned: if not all do
       sample: 12
+    latent_dim:
+      description:
+        - Numbers that a layer keeps of a token, where it keeps one latent vector instead of keys and values (MLA).
+          C(kv_lora_rank) and C(qk_rope_head_dim) of its configuration, added.
+      type: int
+      returned: if it is of that kind
+      sample: 576
+    state_layers:
+      description: Layers that keep a state of constant size instead of a KV cache. They are not among C(layers).
+      type: int
+      returned: if it has such layers
+      sample: 36
+    state_bytes:
+      description: Size of that state, for one request in one layer.
+      type: int
+      returned: if it has such layers
+      sample: 2146304
     parameters:
       description: Number of parameters.
       type: str
@@ -176,14 +205,21 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Ca
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
 
 
+def fill_in(entry: dict[str, t.Any], facts: dict[str, t.Any]) -> dict[str, t.Any]:
+    if entry["described"] or facts.get("id") != entry["id"]:
+        return entry
+    return {**entry, **facts}
+
+
 class LookupModule(LookupBase):
     def run(
         self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any
     ) -> list[dict[str, t.Any]]:
+        facts = plain(kwargs.get("facts") or {})
         own = plain(self._templar.template((variables or {}).get("vllm_models") or {}))
         if not isinstance(own, dict):
             raise AnsibleLookupError("vllm_models: is not allowed; use a mapping of models by name")
         try:
-            return [Catalogue().model(str(term), own) for term in terms]
+            return [fill_in(Catalogue().model(str(term), own), facts) for term in terms]
         except CatalogueError as error:
             raise AnsibleLookupError(f"model: {error}") from error

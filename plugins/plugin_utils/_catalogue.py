@@ -45,6 +45,9 @@ MODEL_FIELDS = {
     "extended_context": Field("whole number"),
     "sliding_window": Field("whole number"),
     "full_attention_layers": Field("whole number"),
+    "latent_dim": Field("whole number"),
+    "state_layers": Field("whole number"),
+    "state_bytes": Field("whole number"),
     "yarn": Field("mapping"),
     "parameters": Field("text"),
     "quantization": Field("text"),
@@ -210,10 +213,15 @@ class Catalogue:
         return self._recorded.options(version)
 
     def model(self, name: str, own: t.Mapping[str, t.Any] | None = None) -> Entry:
-        """One model by its name or its Hugging Face id, complete, with its name."""
+        """One model by its name or its Hugging Face id, complete, with its name.
+
+        Of an id that nobody has described nothing else is known: see the module model_facts.
+        """
         models = self.models(own)
         if name not in models:
             same_id = [key for key, entry in models.items() if isinstance(entry, dict) and entry.get("id") == name]
+            if not same_id and _KINDS["Hugging Face id"][0](name):
+                return _stranger(name)
             if not same_id:
                 raise CatalogueError(
                     f"{show(name)} is not in the catalogue; {known_or_add(name, models, 'vllm_models')}"
@@ -224,7 +232,7 @@ class Catalogue:
         lines = model_problems(name, models[name])
         if lines:
             raise CatalogueError(lines[0])
-        entry: Entry = {"name": name, **copy.deepcopy(models[name])}
+        entry: Entry = {"name": name, "described": True, **copy.deepcopy(models[name])}
         entry.setdefault("config_context", entry["native_context"])
         for key, default in (("gated", False), ("environment", {}), ("args", {})):
             if entry.get(key) is None:
@@ -266,6 +274,20 @@ class Catalogue:
         entry["registry"] = registry or "docker.io"
         entry["path"] = repository + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
         return entry
+
+
+def _stranger(model: str) -> Entry:
+    """A model that no entry describes. Its name is made of its id, for a container to bear."""
+    name = re.sub(r"[^a-z0-9._-]", "-", model.rpartition("/")[2].lower()).strip("._-") or "model"
+    return {
+        "name": name,
+        "id": model,
+        "described": False,
+        **dict.fromkeys(field for field in MODEL_FIELDS if field != "id"),
+        "gated": False,
+        "environment": {},
+        "args": {},
+    }
 
 
 def _same_image(known: str, repository: str, tag: str) -> bool:

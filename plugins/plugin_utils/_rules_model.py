@@ -23,7 +23,7 @@ from ._catalogue import (
 )
 from ._checked import Checked, number
 from ._rules import Lines, at_least, holds_secret
-from ._vllm_options import misspelt
+from ._vllm_options import misspelt, tokens_of
 
 MAX_UTILIZATION = 0.95
 
@@ -175,7 +175,7 @@ def _sizes(
     sizes: dict[str, int] = {}
     for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens"):
         where, value = merged.get(name, ("", None))
-        size = _tokens(value)
+        size = tokens_of(value)
         if size is not None and size > 0:
             sizes[name] = size
         elif value is not None and not isinstance(value, bool) and where != "vllm_max_model_len":
@@ -214,17 +214,6 @@ def _utilization(name: str, value: t.Any) -> Lines:
         yield f"{name}: {show(value)} is not allowed; use a share of the memory above 0 and at most {MAX_UTILIZATION}"
 
 
-def _tokens(value: t.Any) -> int | None:
-    """A number of tokens as vLLM reads it: 16384, "16384", "16k" (1000) or "16K" (1024)."""
-    if isinstance(value, str):
-        parts = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", value)
-        if not parts:
-            return None
-        scale = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}[parts[2]]
-        return int(float(parts[1]) * scale)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
 def _context(
     checked: Checked, catalogue: Catalogue, model: Entry, image: Entry | None, length: int, origin: str
 ) -> Lines:
@@ -234,7 +223,7 @@ def _context(
     limit = model["config_context"]
     if stretched:
         limit = model.get("extended_context") or length
-    if length <= limit:
+    if limit is None or length <= limit:  # a model that nobody has described is planned when its files were read
         return
     longest = model.get("extended_context")
     fix = f"use at most {limit}"
