@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Starts vLLM's engine for each of the cases on stdin, one after the other, and prints their logs as JSON.
+
+Runs inside the image. A case is {"name", "config", "args", "environment"}: the config.json of a model, options of
+`vllm serve`. Weights are vLLM's own dummies. vLLM is imported once: each engine is a fork of what has imported it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the engine in this very process
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from vllm import LLM  # noqa: E402  the environment comes first
+from vllm.platforms.cpu import get_memory_node_info  # noqa: E402
+
+
+def start(case: dict[str, Any], folder: Path) -> None:
+    os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # the image sets it
+    os.environ.update(case["environment"])
+    (folder / "config.json").write_text(json.dumps(case["config"]))
+    LLM(str(folder), load_format="dummy", skip_tokenizer_init=True, enforce_eager=True, **case["args"])
+
+
+def log_of(case: dict[str, Any], folder: Path) -> str:
+    path = folder / "log"
+    child = os.fork()
+    if child == 0:
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        try:
+            start(case, folder)
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    os.waitpid(child, 0)
+    return path.read_text(errors="replace")
+
+
+def main() -> None:
+    logs = {}
+    for case in json.load(sys.stdin):
+        with tempfile.TemporaryDirectory() as folder:
+            logs[case["name"]] = log_of(case, Path(folder))
+    print(json.dumps({"total_bytes": get_memory_node_info(0).total_memory, "logs": logs}))
+
+
+if __name__ == "__main__":
+    main()
