@@ -116,6 +116,7 @@ def ours(spark: Host, profile: str, playbook: Callable[..., Any]) -> Iterator[di
         vllm_gpu="nvidia",
         # the sandbox has less memory than a Spark, and the wish of the profile would be capped
         vllm_memory_reserve_gib=0,
+        vllm_memory_plan=False,
     )
     assert run.code == 0, run.output
     with spark.sudo():
@@ -128,4 +129,7 @@ def ours(spark: Host, profile: str, playbook: Callable[..., Any]) -> Iterator[di
 @pytest.mark.parametrize("profile", PROFILES)
 def test_our_service_is_the_guides(guide: dict[str, Any], ours: dict[str, Any], profile: str) -> None:
     assert ours.pop("labels.dgxspark.vllm.release")  # named after its content
+    # what a second service and playbooks/health.yml want to know of it
+    assert int(ours.pop("labels.dgxspark.vllm.planned_bytes"))
+    assert int(ours.pop("labels.dgxspark.vllm.planned_tokens"))
     assert ours == {**guide, **differences(profile, f"/opt/guide-{profile}")}
