@@ -16,7 +16,7 @@ HUB = "https://huggingface.co"
 MAX_BODY = 32 * 1024 * 1024  # the index of a mixture of experts has some hundred thousand lines
 HOPS = 3
 
-Json = t.Dict[str, t.Any]
+Json = dict[str, t.Any]
 
 
 class HubError(Exception):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 Config = t.Mapping[str, t.Any]
-Entry = t.Dict[str, t.Any]
+Entry = dict[str, t.Any]
 
 # Families whose config.json names a window that vLLM does not use unless this says so.
 _WINDOW_SWITCH = "use_sliding_window"

@@ -260,7 +260,7 @@ def container_of(docker_ps: str, port: int, cgroup: str) -> str | None:
 def parse_services(docker_ps: str) -> list[Facts]:
     """Running services of this collection, with the memory that each was planned with.
 
-    DOCKER_PS is `docker ps --format` with name, label dgxspark.vllm.service, label dgxspark.vllm.planned_bytes, by tabs.
+    DOCKER_PS has the container's name and its labels dgxspark.vllm.service and dgxspark.vllm.planned_bytes, by tabs.
     """
     services = []
     for line in docker_ps.splitlines():

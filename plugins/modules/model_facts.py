@@ -10,8 +10,8 @@ module: model_facts
 short_description: Read from a model's own files what the memory plan needs to know
 version_added: "0.1.0"
 description:
-  - Reads C(config.json) and the index of the weights of a model, and gives an entry as the catalogue has them. The cache
-    on the host is asked first, then the hub. A few kilobytes are read, and nothing is kept.
+  - Reads C(config.json) and the index of the weights of a model, and gives an entry as the catalogue has them. The
+    cache on the host is asked first, then the hub. A few kilobytes are read, and nothing is kept.
   - The role C(vllm) does so for a model that is neither in the catalogue nor in C(vllm_models).
   - Only weights in safetensors are understood.
 options:

@@ -31,7 +31,7 @@ class Layers(t.NamedTuple):
 
 class Group(t.NamedTuple):
     kind: str  # full, window or state
-    count: int  # of groups of this kind
+    number: int
 
 
 class Pool(t.NamedTuple):
@@ -46,7 +46,7 @@ class Pool(t.NamedTuple):
 
     def blocks_of(self, context: int) -> int:
         """Blocks that one request of that length needs."""
-        return sum(group.count * self._blocks(group.kind, context) for group in self.groups)
+        return sum(group.number * self._blocks(group.kind, context) for group in self.groups)
 
     def _blocks(self, kind: str, context: int) -> int:
         if kind == "state":

@@ -98,11 +98,14 @@ def plan(entry: Entry, host: Host, args: t.Mapping[str, t.Any], environment: t.M
             f" {_gib(requested)} that vLLM may use ({_share(share)} of {_gib(host.total)})"
         )
     elif need > size:
-        of = "" if is_given else f", {_share(share)} of {_gib(host.total)} less weights {_gib(weights)} and {_gib(rest)}"
         found["problem"] = (
-            f"one request of {context:,} tokens needs {_gib(need)} of KV cache, and there are {_gib(size)}{of}"
-            f"{'' if is_given else ' for activations, graphs and the engine'}"
+            f"one request of {context:,} tokens needs {_gib(need)} of KV cache, and there are {_gib(size)}"
         )
+        if not is_given:
+            found["problem"] += (
+                f", {_share(share)} of {_gib(host.total)} less {_gib(weights)} of weights and {_gib(rest)} for"
+                " activations, graphs and the engine"
+            )
     found["fits"] = found["problem"] is None
     found["reasons"] = [*_reasons(found, is_given), *given.assumed]
     return found
@@ -138,16 +141,12 @@ def _remedies(
     rounded = found["max_context"] // 1024 * 1024 or found["max_context"]
     if 0 < rounded < context:
         yield f"vllm_max_model_len: {rounded} instead of {context}; {found['max_context']} is the longest that fits"
-    given = _pool_option(args, environment)
-    if given:
-        fitting = tried(**{given: None}) if given in args else plan(entry, host, args, {**environment, given: ""})
-        if fitting["fits"]:
-            yield f"no {given}: KV cache of {_holds(fitting)}"
     best = math.floor(min(host.highest, HIGHEST_ADVICE) * 100) / 100
     if best > found["utilization"]:
         fitting = tried(gpu_memory_utilization=best)
         if fitting["fits"]:
-            yield f"vllm_gpu_memory_utilization: {best} instead of {found['utilization']}; KV cache of {_holds(fitting)}"
+            instead = f"{best} instead of {found['utilization']}"
+            yield f"vllm_gpu_memory_utilization: {instead}; KV cache of {_holds(fitting)}"
     if found["kv_cache_dtype"] != "fp8":
         fitting = tried(kv_cache_dtype="fp8")
         if fitting["fits"]:
@@ -162,16 +161,9 @@ def _remedies(
             continue
         fitting = tried(where=host._replace(number=number))
         if fitting["fits"]:
-            yield f"{number} hosts that serve it together (tensor_parallel_size {number}); KV cache of {_holds(fitting)}"
+            together = f"{number} hosts that serve it together (tensor_parallel_size {number})"
+            yield f"{together}; KV cache of {_holds(fitting)}"
             break
-
-
-def _pool_option(args: t.Mapping[str, t.Any], environment: t.Mapping[str, t.Any]) -> str | None:
-    """What gives the pool's size instead of the share of the memory."""
-    for name in ("num_gpu_blocks_override", "kv_cache_memory_bytes"):
-        if args.get(name) is not None:
-            return name
-    return CPU_POOL if environment.get(CPU_POOL) else None
 
 
 def _smaller(entry: Entry, catalogue: t.Mapping[str, Entry]) -> t.Iterator[tuple[str, Entry]]:

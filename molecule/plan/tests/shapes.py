@@ -30,6 +30,7 @@ QWEN3: Config = {
     "torch_dtype": "bfloat16",
     "vocab_size": 640,
 }
+OTHER_HEADS = {**QWEN3, "head_dim": 96, "num_attention_heads": 12, "num_key_value_heads": 3}
 # without head_dim: hidden size by heads
 LLAMA = {
     **{name: value for name, value in QWEN3.items() if name != "head_dim"},
@@ -103,9 +104,10 @@ QWEN3_NEXT = {
     "moe_intermediate_size": 64,
     "shared_expert_intermediate_size": 64,
     "partial_rotary_factor": 0.5,
+    "mamba_ssm_dtype": "float32",
 }
 # Half a gigabyte in each of its embeddings.
-LARGE = {**QWEN3, "vocab_size": 1_000_000, "hidden_size": 256}
+LARGE = {**QWEN3, "vocab_size": 50_000, "hidden_size": 5120}
 
 
 @dataclass(frozen=True)
@@ -116,19 +118,25 @@ class Case:
     environment: dict[str, str] = field(default_factory=lambda: POOL)
 
     def weights_bytes(self) -> int:
-        """All of it that matters: the embeddings."""
-        tables = 1 if self.config["tie_word_embeddings"] else 2
-        return tables * 2 * int(self.config["vocab_size"]) * int(self.config["hidden_size"])
+        """Embeddings, attention and MLP of a Qwen3. The other shapes are so small that it does not matter."""
+        size = self.config
+        hidden, head = size["hidden_size"], size.get("head_dim", 64)
+        tables = (1 if size["tie_word_embeddings"] else 2) * size["vocab_size"] * hidden
+        attention = 2 * (size["num_attention_heads"] + size["num_key_value_heads"]) * head * hidden
+        mlp = 3 * size["intermediate_size"] * hidden
+        return 2 * (tables + size["num_hidden_layers"] * (attention + mlp))
 
     def as_dict(self) -> Config:
         return {"name": self.name, "config": self.config, "args": self.args, "environment": self.environment}
 
 
+# Some processors make it so in any case.
+FLOAT_STATES = {"mamba_ssm_cache_dtype": "float32"}
 # The size of the pool is given: 1 GiB, or a number of blocks.
 GIVEN = [
     Case("grouped heads", QWEN3, {"max_model_len": 32768}),
     Case("fp8 KV cache", QWEN3, {"max_model_len": 32768, "kv_cache_dtype": "fp8"}),
-    Case("other heads", {**QWEN3, "head_dim": 96, "num_attention_heads": 12, "num_key_value_heads": 3}, {"max_model_len": 30000}),
+    Case("other heads", OTHER_HEADS, {"max_model_len": 30000}),
     Case("head_dim left out", LLAMA, {"max_model_len": 10000}),
     Case("tied embeddings", {**QWEN3, "tie_word_embeddings": True}, {"max_model_len": 32768}),
     Case("blocks given", QWEN3, {"max_model_len": 1000, "num_gpu_blocks_override": 14}),
@@ -138,15 +146,17 @@ GIVEN = [
     Case("windows, padded", GEMMA3_PADDED, {"max_model_len": 32768}),
     Case("gpt-oss", GPT_OSS, {"max_model_len": 32768}),
     Case("latent cache", DEEPSEEK, {"max_model_len": 16384}),
-    Case("states", QWEN3_NEXT, {"max_model_len": 32768}),
-    Case("states, no prefix cache", QWEN3_NEXT, {"max_model_len": 32768, "enable_prefix_caching": False}),
-]  # fmt: skip
+    Case("states", QWEN3_NEXT, {"max_model_len": 32768, **FLOAT_STATES}),
+    Case(
+        "states, no prefix cache", QWEN3_NEXT, {"max_model_len": 8192, "enable_prefix_caching": False, **FLOAT_STATES}
+    ),
+]
 # 14 blocks of 128 tokens, one of which is never given away
 TOO_LONG = Case("too long", QWEN3, {"max_model_len": 32768, "num_gpu_blocks_override": 14})
 # vLLM takes a share of the memory. The first tells what the engine itself takes on this machine.
-SHARE = {"max_model_len": 32768, "gpu_memory_utilization": 0.3, "max_num_seqs": 1}
-REFERENCE = Case("share", QWEN3, SHARE, {})
+SHARE = {"max_model_len": 32768, "gpu_memory_utilization": 0.25, "max_num_seqs": 1, "max_num_batched_tokens": 512}
+REFERENCE = Case("share, tied embeddings", {**LARGE, "tie_word_embeddings": True}, SHARE, {})
 SHARED = [
     Case("share, untied embeddings", LARGE, SHARE, {}),
-    Case("share, tied embeddings", {**LARGE, "tie_word_embeddings": True}, SHARE, {}),
+    Case("share, more layers", {**LARGE, "intermediate_size": 4096, "num_hidden_layers": 6}, SHARE, {}),
 ]

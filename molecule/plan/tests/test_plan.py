@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,92 @@ def requested_and_consumed(log: str) -> tuple[float, float]:
 
 @pytest.mark.parametrize("case", SHARED, ids=lambda case: case.name)
 def test_a_share_of_the_memory(logs: dict[str, str], case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The weights are taken off as they really are. What the engine takes is the CPU's, measured with a model of none."""
-    monkeypatch.setattr(_memory, "ENGINE_BYTES", int(requested_and_consumed(logs[REFERENCE.name])[1]))
+    """What the engine itself takes is the CPU's, and is taken from the reference. The weights are the plan's."""
+    engine = requested_and_consumed(logs[REFERENCE.name])[1] - REFERENCE.weights_bytes()
+    monkeypatch.setattr(_memory, "ENGINE_BYTES", int(engine))
     monkeypatch.setattr(_memory, "ACTIVATION_BYTES", 0)
     monkeypatch.setattr(_memory._kv_cache, "BLOCK", _memory._kv_cache.CPU_BLOCK)
     requested = requested_and_consumed(logs[case.name])[0]
     plan = planned(case, int(requested / case.args["gpu_memory_utilization"]))
     assert plan["kv_tokens"] == pytest.approx(parse(logs[case.name]).kv_cache_tokens, rel=0.02)
+
+
+# --- what does not fit is refused -----------------------------------------------------------------------------------
+LONG = 131072
+
+
+def too_large(total_bytes: int) -> dict[str, Any]:
+    """Asks of this host what Llama 3.3 70B FP8 with 128K tokens asks of a Spark, and offers a smaller form of it."""
+    layers = max(1, int(total_bytes * 0.1 / (4096 * LONG)))
+    need = layers * 4096 * LONG
+    weights = int(0.9 * total_bytes - 0.9 * need - 16384 * _memory.ACTIVATION_BYTES)
+    weights -= _memory.GRAPH_BYTES + _memory.ENGINE_BYTES
+    smaller = {
+        "id": "sandbox/70b-nvfp4",
+        "weights_bytes": weights // 2,
+        "layers": layers,
+        "kv_heads": 8,
+        "head_dim": 128,
+    }
+    return {
+        "vllm_model": "llama33-70b-fp8",
+        "vllm_max_model_len": LONG,
+        "vllm_gpu_memory_utilization": 0.9,
+        "vllm_memory_reserve_gib": 0,
+        "vllm_extra_env": {},
+        "vllm_models": {
+            "llama33-70b-fp8": {"weights_bytes": weights, "layers": layers},
+            "llama33-70b-nvfp4": {**smaller, "parameters": "70.6B", "native_context": LONG},
+        },
+    }
+
+
+def test_what_does_not_fit_is_refused_before_anything_changes(spark: Host, playbook: Callable[..., Any]) -> None:
+    total = int(spark.check_output("awk '/^MemTotal/ {print $2}' /proc/meminfo")) * 1024
+    with spark.sudo():
+        before = spark.check_output("docker ps --all --quiet; docker images --quiet; ls -R /opt/vllm /opt/hf 2>&1")
+    run = playbook("playbooks/deploy.yml", f"--limit={HOST}", **too_large(total))
+    assert run.code != 0, run.output
+    assert (run.count(HOST, "changed"), run.count(HOST, "failed")) == (0, 1), run.output
+    with spark.sudo():
+        assert before == spark.check_output(
+            "docker ps --all --quiet; docker images --quiet; ls -R /opt/vllm /opt/hf 2>&1"
+        )
+    assert f"llama33-70b-fp8 does not fit into the memory of {HOST}: one request of 131,072 tokens needs" in run.output
+    for line in (
+        r"1\. vllm_max_model_len: 1\d{5} instead of 131072; 1\d{5} is the longest that fits",
+        r"2\. vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of \d{3},\d{3} tokens, 1\.\d requests of 131,072 tokens",
+        r"3\. vllm_model: llama33-70b-nvfp4, with [\d.]+ GiB of weights; KV cache of",
+    ):
+        assert re.search(line, run.output), run.output
+
+
+def test_a_model_that_nobody_has_described_is_read(playbook: Callable[..., Any]) -> None:
+    wanted = {"vllm_model": "sandbox/tiny", "vllm_max_model_len": 8192}
+    run = playbook("playbooks/deploy.yml", f"--limit={HOST}", "--tags=stage", "--check", **wanted)
+    said = " ".join(run.output.split())
+    assert run.code == 0, run.output
+    assert "sandbox/tiny is not in the catalogue. By its own files (hub) it has" in said
+    assert "2 layers with 2 heads of 32, and 40960 tokens of context" in said
+    longer = playbook("playbooks/deploy.yml", f"--limit={HOST}", "--check", **{**wanted, "vllm_max_model_len": 50000})
+    assert longer.code != 0
+    assert "50,000 tokens of context are more than the 40,960 that the model allows" in longer.output
+    assert "1. vllm_max_model_len: 40960 instead of 50000" in longer.output
+    nobody = playbook("playbooks/deploy.yml", f"--limit={HOST}", "--check", vllm_model="sandbox/nobody")
+    assert nobody.code != 0
+    assert "vllm_model: sandbox/nobody cannot be planned: the hub has no such model" in " ".join(nobody.output.split())
+
+
+def test_explained_without_root_and_without_a_connection(playbook: Callable[..., Any]) -> None:
+    extra = {"vllm_profile": "latency", "vllm_extra_args": {"max_num_seqs": 4}}
+    run = playbook("playbooks/explain.yml", f"--limit={HOST}", **extra)
+    assert run.code == 0, run.output
+    assert re.search(r"--max-num-seqs 4 +vllm_extra_args, instead of 16 of profile latency\n", run.output), run.output
+    assert re.search(r"--max-model-len 16384 +profile latency\n", run.output), run.output
+    assert re.search(r"--gpu-memory-utilization 0\.\d\d +this host \(.* instead of 0.85 of profile", run.output), (
+        run.output
+    )
+    assert re.search(r"HF_TOKEN is set, and not shown +vllm_hf_token", run.output), run.output
+    apart = playbook("playbooks/explain.yml", f"--limit={HOST}", **extra, ansible_host="127.0.0.1", ansible_port=9)
+    assert apart.code == 0, apart.output
+    assert re.search(r"--gpu-memory-utilization 0.85 +profile latency\n", apart.output), apart.output

@@ -85,7 +85,23 @@ def test_a_model_by_name_or_id(asked: str) -> None:
 
 def test_a_model_of_the_user() -> None:
     model = Catalogue().model("mine", {"mine": MINE})
-    assert model == {"name": "mine", **MINE, "config_context": 4096, "gated": False, "environment": {}, "args": {}}
+    filled_in = {"described": True, "config_context": 4096, "gated": False, "environment": {}, "args": {}}
+    assert model == {"name": "mine", **MINE, **filled_in}
+
+
+def test_an_id_that_nobody_has_described() -> None:
+    model = Catalogue().model("Some-Org/New.Model_7B")
+    known = {name: value for name, value in model.items() if value is not None}
+    assert known == {
+        "name": "new.model_7b",
+        "id": "Some-Org/New.Model_7B",
+        "described": False,
+        "gated": False,
+        "environment": {},
+        "args": {},
+    }
+    with pytest.raises(CatalogueError, match="is not in the catalogue"):
+        Catalogue().model("Some-Org/New/Model")
 
 
 def test_a_change_of_one_of_ours_keeps_the_rest_and_ours() -> None:
