@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From config.json to an entry: what families write differently. The journey `plan` plans such entries for real engines."""
+"""From config.json to an entry: what families write differently. The journey `plan` does it with real engines."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ def test_windows(changes: dict[str, t.Any], window: int | None, full: int | None
     assert (found["layers"], found["assumed"]) == (36, [])
 
 
-@pytest.mark.parametrize("kinds", [{"full_attention_interval": 4}, {"layer_types": (["linear_attention"] * 3 + ["full_attention"]) * 9}])  # fmt: skip
+NINE_TIMES = (["linear_attention"] * 3 + ["full_attention"]) * 9
+
+
+@pytest.mark.parametrize("kinds", [{"full_attention_interval": 4}, {"layer_types": NINE_TIMES}])
 def test_states(kinds: dict[str, t.Any]) -> None:
     found = entry(**LINEAR, **kinds, mamba_ssm_dtype="float32")
     assert (found["layers"], found["state_layers"]) == (9, 27)
