@@ -11,6 +11,7 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from ansible.utils.display import Display
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue, hint, read_specs, role_names
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._neighbours import Service, clashes
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._rules_model import notices
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._variables import names_of, problems, secrets_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
@@ -51,10 +52,32 @@ class ActionModule(ActionBase):
                 unreadable[name] = f"{name}: cannot be read; {_reason(error, name in secrets)}"
         catalogue = Catalogue()
         lines = [*unreadable.values(), *problems(role, values, specs, catalogue, unreadable)]
+        if role == "vllm":
+            lines += self._clashes(task_vars)
         if not lines:
             for line in notices(role, values, catalogue):
                 display.warning(line)
         return lines
+
+    def _clashes(self, task_vars: dict[str, t.Any]) -> list[str]:
+        """Of all hosts of the play; the first one looks for all, because reading their variables takes time."""
+        hosts = list(task_vars.get("ansible_play_hosts_all") or [])
+        if len(hosts) < 2 or task_vars["inventory_hostname"] != hosts[0]:
+            return []
+        raw = {host: task_vars["hostvars"].raw_get(host) for host in hosts}
+        machines = {host: _machine(host, variables) for host, variables in raw.items()}
+        twice = [host for host in hosts if list(machines.values()).count(machines[host]) > 1]
+        specs = _defaults(read_specs("vllm"))
+        services = []
+        for host in twice:
+            variables = {**specs, **raw[host]}
+            templar = self._templar.copy_with_new_env(available_variables=variables)
+            try:
+                name, port = (templar.template(variables[key]) for key in ("vllm_service_name", "vllm_port"))
+            except AnsibleError:
+                continue  # the host says so itself
+            services.append(Service(host, machines[host], str(name), port))
+        return clashes(services)
 
 
 def _defaults(specs: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -63,6 +86,12 @@ def _defaults(specs: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         for name, option in (specs["main"].get("options") or {}).items()
         if option.get("default") is not None
     }
+
+
+def _machine(host: str, variables: t.Mapping[str, t.Any]) -> str:
+    """Where Ansible connects to: behind one address, other ports are other machines."""
+    port = variables.get("ansible_port")
+    return f"{variables.get('ansible_host') or host}{f' port {port}' if port else ''}"
 
 
 def _reason(error: AnsibleError, secret: bool) -> str:

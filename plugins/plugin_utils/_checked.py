@@ -40,9 +40,10 @@ class Checked:
             got = "its value" if secret else show(value)
             return [f"{name}: {got} is not allowed; use {error}"]
         choices = option.get("choices")
-        if choices and value not in choices:
+        wrong = [item for item in (value if kind == "list" else [value]) if choices and item not in choices]
+        if wrong:
             self._bad.add(name)
-            return [f"{name}: {show(value)} is not allowed; use {', '.join(map(str, choices))}"]
+            return [f"{name}: {show(wrong[0])} is not allowed; use {', '.join(map(str, choices))}"]
         self._values[name] = value
         return []
 
