@@ -201,6 +201,10 @@ _value:
       description: Environment variables that the image needs for it, found in the same way.
       type: dict
       returned: with O(image)
+    image_notes:
+      description: Why, by the name of the option or variable.
+      type: dict
+      returned: with O(image)
     reasoning_parser:
       description: Value of C(--reasoning-parser), if you want its thoughts apart from its answer.
       type: str

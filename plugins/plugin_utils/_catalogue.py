@@ -267,7 +267,8 @@ class Catalogue:
         if lines:
             raise CatalogueError(lines[0])
         if digest and found.get("digest") not in (None, digest):
-            raise CatalogueError(f"{show(ref)} has another digest than {known}, which is {found['digest']}")
+            pinned = f"{str(known).partition('@')[0]}@{found['digest']}"
+            raise CatalogueError(f"{show(ref)} has another digest than {known}; use {pinned}, or correct vllm_images")
         entry: Entry = {"ref": ref, **copy.deepcopy(found)}
         if entry.get("command_prefix") is None:
             entry["command_prefix"] = [] if repository == UPSTREAM else ["vllm", "serve"]
@@ -298,9 +299,10 @@ def _known_instead(ref: str, images: Entries, model: Entry | None) -> str:
     twin = mirrored(ref, images)
     if twin and tag:
         return f"for a mirror use {twin} and set vllm_image_registry to {registry or 'the host of the mirror'}"
-    fix = f"use {nearest_good(ref, images, model)}"
-    if digest and not tag:
-        fix = f"write its tag before the @, as in {nearest_good(ref, images, model)}@{digest[:12]}..."
+    instead = nearest_good(ref, images, model)
+    fix = f"use {instead or 'another image'}"
+    if digest and not tag and instead:
+        fix = f"write its tag before the @, as in {instead}@{digest[:12]}..."
     return f"{fix}, or add it to vllm_images, or set vllm_image_allow: [unknown]"
 
 
@@ -317,7 +319,6 @@ _AT_MOST = (
     ("native_context", "config_context"),
     ("config_context", "extended_context"),
     ("full_attention_layers", "layers"),
-    ("active_bytes", "weights_bytes"),
 )
 
 

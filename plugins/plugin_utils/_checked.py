@@ -39,7 +39,7 @@ class Checked:
             self._bad.add(name)
             got = "its value" if secret else show(value)
             return [f"{name}: {got} is not allowed; use {error}"]
-        choices = option.get("choices")
+        choices = option.get("choices") or []
         wrong = [item for item in (value if kind == "list" else [value]) if choices and item not in choices]
         if wrong:
             self._bad.add(name)

@@ -66,20 +66,24 @@ def unable(model: Image, image: Image) -> str | None:
     return None
 
 
+def _surely_able(model: Image, image: Image) -> bool:
+    return unable(model, image) is None and bool(image.get("vllm") or not model.get("min_vllm"))
+
+
 def nearest_good(ref: str, images: t.Mapping[str, t.Any], model: Image | None = None) -> str | None:
     """The image to take instead: of the same repository the next newer one, else the newest; or the guide's."""
     good = [
         key
         for key, entry in images.items()
-        if isinstance(entry, dict) and entry.get("status") == "good" and not (model and unable(model, entry))
+        if isinstance(entry, dict) and entry.get("status") == "good" and (not model or _surely_able(model, entry))
     ]
     same = [key for key in good if split_reference(key)[:2] == split_reference(ref)[:2]]
     tag = split_reference(ref)[2]
-    if same and re.search(r"\d", tag):
+    if same and re.match(r"v?\d", tag):
         wanted = _tag_key(tag)
         same.sort(key=lambda key: _tag_key(split_reference(key)[2]))
         return next((key for key in same if _tag_key(split_reference(key)[2]) >= wanted), same[-1])
-    return GUIDES if GUIDES in good else (same or good or [None])[0]
+    return GUIDES if GUIDES in good else next(iter(same or good), None)
 
 
 def _tag_key(tag: str) -> tuple[int, ...]:

@@ -47,12 +47,20 @@ def applies(rule: Mapping, ref: str, version: str | None) -> bool:
 
 
 def for_image(model: Mapping, image: Mapping) -> dict[str, dict[str, t.Any]]:
-    """What this image adds to this model: the image's own needs, then those of the model's rules, in their order."""
+    """What this image adds to this model: the image's own needs, then those of the model's rules, in their order.
+
+    image_notes says why, by the name of the option or variable.
+    """
     chosen = [rule for rule in model.get("per_image") or [] if applies(rule, image["ref"], image.get("vllm"))]
-    return {
-        f"image_{what}": {name: value for part in (image, *chosen) for name, value in (part.get(what) or {}).items()}
-        for what in ("args", "environment")
-    }
+    added: dict[str, dict[str, t.Any]] = {"image_args": {}, "image_environment": {}, "image_notes": {}}
+    for part in (image, *chosen):
+        for what in ("args", "environment"):
+            values = part.get(what) or {}
+            added[f"image_{what}"].update(values)
+            added["image_notes"].update(
+                dict.fromkeys(values, part.get("why") or f"every model needs it with {image['ref']}")
+            )
+    return added
 
 
 def _conditions(text: str) -> list[str]:

@@ -43,12 +43,12 @@ _OWN_VARIABLE = {
     "max_model_len": "vllm_max_model_len",
     "download_dir": "vllm_hf_cache",
 }
-_NO_HTTP = "would leave no HTTP server that the role can prove"
+_NO_HTTP = "would leave no HTTP server that the role can prove; remove it"
 _UNUSABLE = {
     "headless": _NO_HTTP,
     "grpc": _NO_HTTP,
-    "ssl_keyfile": "would end plain HTTP, which the role's proof speaks; end TLS in a proxy",
-    "ssl_certfile": "would end plain HTTP, which the role's proof speaks; end TLS in a proxy",
+    "ssl_keyfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
+    "ssl_certfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
 }
 
 
@@ -84,14 +84,19 @@ def choice(checked: Checked, catalogue: Catalogue) -> Lines:
     if model and image:
         model = catalogue.model(model["name"], own_models, image)
         yield from environment(f"vllm_models.{model['name']}.environment", model["environment"], checked.secrets())
-        yield from environment(f"{_added(model)}.environment", model["image_environment"], checked.secrets())
+        for where, variables in _added(model, image, "environment"):
+            yield from environment(f"{where}.environment", variables, checked.secrets())
     yield from _options(checked, catalogue, model, profile, image)
     yield from _sizes(checked, catalogue, model, profile, image)
 
 
-def _added(model: Entry) -> str:
-    """Where to look for what an image adds to a model."""
-    return f"vllm_models.{model['name']}.per_image or vllm_images"
+def _added(model: Entry, image: Entry, what: str) -> list[tuple[str, dict[str, t.Any]]]:
+    """What the image adds to the model, by where it is written."""
+    own, all_of_it = image[what], model[f"image_{what}"]
+    return [
+        (f"vllm_images[{image['ref']}]", own),
+        (f"vllm_models.{model['name']}.per_image", {name: all_of_it[name] for name in all_of_it if name not in own}),
+    ]
 
 
 def _options(
@@ -106,7 +111,8 @@ def _options(
     if model:
         may_set = frozenset({"max_model_len"})
         sources.append((f"vllm_models.{model['name']}.args", model["args"], may_set))
-        sources.append((f"{_added(model)}.args", model.get("image_args", {}), may_set))
+        if image:
+            sources += [(f"{where}.args", args, may_set) for where, args in _added(model, image, "args")]
     if checked.ok("vllm_extra_args"):
         sources.append(("vllm_extra_args", checked["vllm_extra_args"], frozenset()))
     secrets = checked.secrets()
@@ -145,7 +151,7 @@ def _sizes(
     layers: list[tuple[str, t.Mapping[str, t.Any]]] = [
         (in_profile, profile["args"]),
         (f"vllm_models.{model['name']}.args", model["args"]),
-        (f"{_added(model)}.args", model.get("image_args", {})),
+        *((f"{where}.args", args) for where, args in (_added(model, image, "args") if image else [])),
         ("vllm_extra_args", checked["vllm_extra_args"]),
     ]
     merged = {name: (f"{where}.{name}", value) for where, args in layers for name, value in args.items()}

@@ -151,8 +151,8 @@ def test_an_unknown_role(tmp_path: Path) -> None:
     assert run["result"]["problems"] == ["role: vlm is not a role of this collection; did you mean vllm?"]
 
 
-def test_an_image_to_avoid_is_a_warning(tmp_path: Path) -> None:
-    run = play(tmp_path, "vllm_image: nvcr.io/nvidia/vllm:26.06-py3")
+def test_an_image_to_avoid_is_a_warning_if_it_is_allowed(tmp_path: Path) -> None:
+    run = play(tmp_path, "vllm_image: nvcr.io/nvidia/vllm:26.06-py3\nvllm_image_allow: [avoid]")
     assert run["rc"] == 0
     assert "is better avoided: Every request under /v1 fails" in " ".join(run["text"].split())
 
