@@ -216,7 +216,9 @@ _value:
       returned: if known
       sample: hermes
     tokens_per_second:
-      description: Best published speed of vLLM for one user on one Spark, with the weights as they are stored.
+      description:
+        - Best published speed for one user on one Spark, of vLLM where it was measured, with the weights as they are
+          stored.
       type: float
       returned: if known
       sample: 51

@@ -24,8 +24,9 @@ class Planned(t.NamedTuple):
 
 
 @cache
-def planned() -> list[Planned]:
-    run = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=True, timeout=300)
+def planned(user: str = "{}") -> list[Planned]:
+    """USER is a JSON mapping of variables that the user has set."""
+    run = subprocess.run([sys.executable, __file__, user], capture_output=True, text=True, check=True, timeout=300)
     return [Planned(*item) for item in json.loads(run.stdout)]
 
 
@@ -46,12 +47,14 @@ def main() -> None:
     variables = {"role_path": str(role), "__dgxspark": {"spark": {"memory": {"total_bytes": 130_663_448_576}}}}
     for part in ("defaults", "vars"):
         variables.update(loader.load_from_file(str(role / part / "main.yml"), trusted_as_template=True))
+    own = json.loads(sys.argv[1])
+    variables.update(own)
     catalogue = Catalogue()
     found: list[Planned] = []
     done: dict[str, t.Any] = {}  # what an image brings with it is all that makes a difference
     for ref in catalogue.images():
         image = catalogue.image(ref)
-        for model, entry in catalogue.models().items():
+        for model, entry in catalogue.models(own.get("vllm_models")).items():
             for profile in () if unable(entry, image) else catalogue.profiles():
                 key = json.dumps([model, profile, image["command_prefix"], for_image(entry, image)])
                 if key not in done:
