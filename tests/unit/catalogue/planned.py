@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the role would start, for every model, profile and image that go together, from its own variables.
 
-A program of its own, because Ansible's loader of plugins cannot be taken back. Prints a JSON list.
+A program of its own, because Ansible's loader of plugins cannot be taken back. Prints a JSON list. With a JSON mapping
+of variables as an argument, only the models are planned that its vllm_models holds.
 """
 
 from __future__ import annotations
@@ -24,9 +25,8 @@ class Planned(t.NamedTuple):
 
 
 @cache
-def planned(user: str = "{}") -> list[Planned]:
-    """USER is a JSON mapping of variables that the user has set."""
-    run = subprocess.run([sys.executable, __file__, user], capture_output=True, text=True, check=True, timeout=300)
+def planned() -> list[Planned]:
+    run = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=True, timeout=300)
     return [Planned(*item) for item in json.loads(run.stdout)]
 
 
@@ -47,14 +47,16 @@ def main() -> None:
     variables = {"role_path": str(role), "__dgxspark": {"spark": {"memory": {"total_bytes": 130_663_448_576}}}}
     for part in ("defaults", "vars"):
         variables.update(loader.load_from_file(str(role / part / "main.yml"), trusted_as_template=True))
-    own = json.loads(sys.argv[1])
-    variables.update(own)
+    user = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
+    variables.update(user)
     catalogue = Catalogue()
+    models = catalogue.models(user.get("vllm_models"))
+    wanted = user.get("vllm_models", models)
     found: list[Planned] = []
     done: dict[str, t.Any] = {}  # what an image brings with it is all that makes a difference
     for ref in catalogue.images():
         image = catalogue.image(ref)
-        for model, entry in catalogue.models(own.get("vllm_models")).items():
+        for model, entry in ((name, models[name]) for name in wanted):
             for profile in () if unable(entry, image) else catalogue.profiles():
                 key = json.dumps([model, profile, image["command_prefix"], for_image(entry, image)])
                 if key not in done:

@@ -97,7 +97,8 @@ def test_for_yourself(copy: Path) -> None:
     run = subprocess.run(
         [sys.executable, str(program), json.dumps(own)], capture_output=True, text=True, check=True, timeout=120
     )
-    planned = [item for item in json.loads(run.stdout) if item[0] == MODEL]
+    planned = json.loads(run.stdout)
+    assert {item[0] for item in planned} == {MODEL}
     assert {item[1] for item in planned} == {"throughput", "latency", "concurrency"}
     assert all(item[4][:2] == ["Qwen/Qwen3-14B-FP8", "--max-model-len"] for item in planned)
 
