@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import typing as t
 
+from ._fleet_table import shorten
+
 Entry = t.Mapping[str, t.Any]
 
 MARKS = "M measured, S stated, C computed, W weak; nobody measured anything of it with this collection"
-ABOUT = ("model", "Hugging Face id", "weights", "context", "tokens/s", "at most", "token?", "licence")
+ABOUT = ("model", "Hugging Face id", "weights", "context", "tokens/s", "at most", "licence")
 PLANNED = ("fits?", "KV tokens", "longest", "at once")
 _RIGHT = {"weights", "tokens/s", "at most", "KV tokens", "longest", "at once"}
+_LICENCE = 26  # columns on a terminal; README.md has them in full
 
 
 def about(entry: Entry) -> list[str]:
@@ -26,8 +29,7 @@ def about(entry: Entry) -> list[str]:
         if entry.get("tokens_per_second")
         else "-",
         f"{entry['roofline']:.3g} C" if entry.get("roofline") else "-",
-        "yes" if entry.get("gated") else "no",
-        str(entry.get("licence") or "-"),
+        ("gated, " if entry.get("gated") else "") + str(entry.get("licence") or "-"),
     ]
 
 
@@ -48,6 +50,8 @@ def terminal(entries: t.Sequence[Entry], plans: t.Mapping[str, t.Any]) -> str:
     # the licence last: it is the longest, and the least urgent
     order = [*(title for title in head if title != "licence"), "licence"]
     rows = [dict(zip(head, [*about(entry), *planned(plans.get(entry["name"]))], strict=True)) for entry in entries]
+    for row in rows:
+        row["licence"] = shorten(row["licence"], _LICENCE)
     widths = {title: max(len(title), *(len(row[title]) for row in rows)) if rows else len(title) for title in order}
     lines = [{title: title for title in order}, *rows]
     return "\n".join(
@@ -60,10 +64,10 @@ def terminal(entries: t.Sequence[Entry], plans: t.Mapping[str, t.Any]) -> str:
 
 def markdown(entries: t.Sequence[Entry]) -> str:
     """For README.md: what is known, what it is good for, and when to take another one."""
-    head = [*ABOUT[:-1], "good for", "take another one for"]
+    head = [*ABOUT, "good for", "take another one for"]
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join(' --- ' for _title in head)}|"]
     for entry in entries:
-        name, model, *cells = about(entry)[:-1]
+        name, model, *cells = about(entry)
         texts = [str(entry.get(field) or "-").replace("|", "\\|") for field in ("good_for", "avoid_for")]
         lines.append(f"| {' | '.join([f'`{name}`', f'`{model}`', *cells, *texts])} |")
     return "\n".join(lines)
@@ -77,7 +81,7 @@ def tokens(number: int) -> str:
 def _context(entry: Entry) -> str:
     text = tokens(entry["native_context"])
     extended = entry.get("extended_context")
-    return f"{text}, {tokens(extended)} by YaRN" if extended else text
+    return f"{text} ({tokens(extended)})" if extended else text
 
 
 def _marked(entry: Entry, field: str, text: str) -> str:

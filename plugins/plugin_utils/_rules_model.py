@@ -82,7 +82,7 @@ def choice(checked: Checked, catalogue: Catalogue) -> Lines:
     lines, image = check_image(checked, catalogue, own_images, model)
     yield from lines
     if model and image:
-        model = catalogue.model(model["name"], own_models, image)
+        model = catalogue.model(checked["vllm_model"], own_models, image)
         yield from environment(f"vllm_models.{model['name']}.environment", model["environment"], checked.secrets())
         for where, variables in _added(model, image, "environment"):
             yield from environment(f"{where}.environment", variables, checked.secrets())

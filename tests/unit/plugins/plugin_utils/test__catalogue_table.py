@@ -40,14 +40,13 @@ def test_every_figure_keeps_its_mark() -> None:
         "256K",
         "51 M",
         "81.1 C",
-        "no",
         "Apache-2.0",
     ]
-    assert about(Catalogue().model("qwen3-8b-fp8"))[3:6] == ["32K, 128K by YaRN", "-", "33.3 C"]
+    assert about(Catalogue().model("qwen3-8b-fp8"))[3:6] == ["32K (128K)", "-", "33.3 C"]
 
 
 def test_a_model_of_the_user_needs_no_sources() -> None:
-    assert about(Catalogue().model("mine", {"mine": MINE}))[2:] == ["15 GB ?", "4,000", "-", "-", "no", "-"]
+    assert about(Catalogue().model("mine", {"mine": MINE}))[2:] == ["15 GB ?", "4,000", "-", "-", "-"]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +61,11 @@ def test_planned(plan: dict[str, t.Any] | None, cells: list[str]) -> None:
     assert planned(plan) == cells
 
 
+def test_a_gate_is_told() -> None:
+    gated = {"mine": {**MINE, "gated": True, "licence": "Meta"}}
+    assert about(Catalogue().model("mine", gated))[-1] == "gated, Meta"
+
+
 def test_on_a_terminal_columns_are_aligned() -> None:
     models = [Catalogue().model(name) for name in ("qwen3-8b-fp8", "llama33-70b-fp8")]
     head, *lines = terminal(models, {"qwen3-8b-fp8": PLAN}).splitlines()
@@ -69,6 +73,7 @@ def test_on_a_terminal_columns_are_aligned() -> None:
     for title in ("fits?", "licence", "context"):
         assert all(line[head.index(title) - 1] == " " != line[head.index(title)] for line in lines)
     assert lines[0][head.index("fits?") :].startswith("yes")
+    assert all(len(line) <= 160 for line in [head, *lines])
     assert terminal([], {}).split()[0] == "model"
 
 
@@ -76,4 +81,4 @@ def test_markdown() -> None:
     model = {**Catalogue().model("mine", {"mine": MINE}), "good_for": "a | b"}
     head, rule, line = markdown([model]).splitlines()
     assert head.count("|") == rule.count("|")
-    assert line == "| `mine` | `a/b` | 15 GB ? | 4,000 | - | - | no | a \\| b | - |"
+    assert line == "| `mine` | `a/b` | 15 GB ? | 4,000 | - | - | - | a \\| b | - |"
