@@ -15,7 +15,7 @@ MARKS = "M measured, S stated, C computed, W weak; nobody measured anything of i
 ABOUT = ("model", "Hugging Face id", "weights", "context", "tokens/s", "at most", "licence")
 PLANNED = ("fits?", "KV tokens", "longest", "at once")
 _RIGHT = {"weights", "tokens/s", "at most", "KV tokens", "longest", "at once"}
-_LICENCE = 26  # columns on a terminal; README.md has them in full
+_WIDEST = {"Hugging Face id": 35, "licence": 18}  # on a terminal; README.md has them in full
 
 
 def about(entry: Entry) -> list[str]:
@@ -51,7 +51,7 @@ def terminal(entries: t.Sequence[Entry], plans: t.Mapping[str, t.Any]) -> str:
     order = [*(title for title in head if title != "licence"), "licence"]
     rows = [dict(zip(head, [*about(entry), *planned(plans.get(entry["name"]))], strict=True)) for entry in entries]
     for row in rows:
-        row["licence"] = shorten(row["licence"], _LICENCE)
+        row.update({title: shorten(row[title], width) for title, width in _WIDEST.items()})
     widths = {title: max(len(title), *(len(row[title]) for row in rows)) if rows else len(title) for title in order}
     lines = [{title: title for title in order}, *rows]
     return "\n".join(
