@@ -64,20 +64,21 @@ class ActionModule(ActionBase):
         hosts = list(task_vars.get("ansible_play_hosts_all") or [])
         if len(hosts) < 2 or task_vars["inventory_hostname"] != hosts[0]:
             return []
-        raw = {host: task_vars["hostvars"].raw_get(host) for host in hosts}
-        machines = {host: _machine(host, variables) for host, variables in raw.items()}
-        twice = [host for host in hosts if list(machines.values()).count(machines[host]) > 1]
-        specs = _defaults(read_specs("vllm"))
-        services = []
-        for host in twice:
-            variables = {**specs, **raw[host]}
-            templar = self._templar.copy_with_new_env(available_variables=variables)
-            try:
-                name, port = (templar.template(variables[key]) for key in ("vllm_service_name", "vllm_port"))
-            except AnsibleError:
-                continue  # the host says so itself
-            services.append(Service(host, machines[host], str(name), port))
+        services = [service for host in hosts if (service := self._service(host, task_vars["hostvars"].raw_get(host)))]
         return clashes(services)
+
+    def _service(self, host: str, variables: dict[str, t.Any]) -> Service | None:
+        """What a host of the play is going to serve where; None if it cannot be read, which the host says itself."""
+        known = {"ansible_host": host, "ansible_port": "", **_defaults(read_specs("vllm")), **variables}
+        templar = self._templar.copy_with_new_env(available_variables=known)
+        try:
+            address, ssh, name, port = (
+                str(templar.template(known[key]))
+                for key in ("ansible_host", "ansible_port", "vllm_service_name", "vllm_port")
+            )
+        except AnsibleError:
+            return None
+        return Service(host, f"{address} port {ssh}" if ssh else address, name, port)  # one address may lead to many
 
 
 def _defaults(specs: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -86,12 +87,6 @@ def _defaults(specs: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         for name, option in (specs["main"].get("options") or {}).items()
         if option.get("default") is not None
     }
-
-
-def _machine(host: str, variables: t.Mapping[str, t.Any]) -> str:
-    """Where Ansible connects to: behind one address, other ports are other machines."""
-    port = variables.get("ansible_port")
-    return f"{variables.get('ansible_host') or host}{f' port {port}' if port else ''}"
 
 
 def _reason(error: AnsibleError, secret: bool) -> str:

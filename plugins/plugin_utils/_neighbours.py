@@ -12,7 +12,7 @@ class Service(t.NamedTuple):
     host: str  # its name in the inventory
     machine: str  # where Ansible connects to
     name: str  # vllm_service_name
-    port: t.Any
+    port: str
 
 
 def clashes(services: t.Sequence[Service]) -> list[str]:
@@ -25,6 +25,6 @@ def clashes(services: t.Sequence[Service]) -> list[str]:
             both = f"{other.host} and {service.host} are one machine ({service.machine})"
             if service.name == other.name:
                 lines.append(f"vllm_service_name: {service.name} is taken twice, {both}; give one of them another name")
-            elif str(service.port) == str(other.port):
+            elif service.port == other.port:
                 lines.append(f"vllm_port: {service.port} is taken twice, {both}; give one of them another port")
     return lines

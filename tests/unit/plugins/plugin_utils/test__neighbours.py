@@ -11,13 +11,12 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._neighbours import S
 @pytest.mark.parametrize(
     ("second", "begin"),
     [
-        (Service("b", "192.0.2.2", "vllm", 8000), None),
-        (Service("b", "192.0.2.1", "vllm-b", 8001), None),
-        (Service("b", "192.0.2.1", "vllm-b", 8000), "vllm_port: 8000 is taken twice, a and b are one machine"),
-        (Service("b", "192.0.2.1", "vllm-b", "8000"), "vllm_port: 8000 is taken twice"),
-        (Service("b", "192.0.2.1", "vllm", 8001), "vllm_service_name: vllm is taken twice, a and b are one machine"),
+        (Service("b", "192.0.2.2", "vllm", "8000"), None),
+        (Service("b", "192.0.2.1", "vllm-b", "8001"), None),
+        (Service("b", "192.0.2.1", "vllm-b", "8000"), "vllm_port: 8000 is taken twice, a and b are one machine"),
+        (Service("b", "192.0.2.1", "vllm", "8001"), "vllm_service_name: vllm is taken twice, a and b are one machine"),
     ],
 )
 def test_clashes(second: Service, begin: str | None) -> None:
-    lines = clashes([Service("a", "192.0.2.1", "vllm", 8000), second])
+    lines = clashes([Service("a", "192.0.2.1", "vllm", "8000"), second])
     assert lines == [] if begin is None else (len(lines) == 1 and lines[0].startswith(begin))
