@@ -79,8 +79,8 @@ BAD: list[tuple[Values, str]] = [
         " to vllm_models",
     ),
     (
-        one("vllm_model", "Org/Nothing"),
-        f'vllm_model: "Org/Nothing" is not in the catalogue; {MODELS}; or add it to vllm_models',
+        one("vllm_model", "Org/No/Thing"),
+        f'vllm_model: "Org/No/Thing" is not in the catalogue; {MODELS}; or add it to vllm_models',
     ),
     (one("vllm_model", ""), f'vllm_model: "" is not in the catalogue; {MODELS}; or add it to vllm_models'),
     (

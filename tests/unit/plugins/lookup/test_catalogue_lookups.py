@@ -64,7 +64,7 @@ def test_a_model_with_an_image() -> None:
     assert (found["image_args"], found["image_environment"]) == ({"dtype": "half"}, {"A": "1"})
     (found,) = plugin.run(["mine"], variables=variables)
     assert "image_args" not in found
-    with pytest.raises(AnsibleError, match="model: img is not an option; use image"):
+    with pytest.raises(AnsibleError, match="model: img is not an option"):
         plugin.run(["mine"], variables=variables, img="x/y:1")
 
 
