@@ -51,7 +51,8 @@ sanity: setup ## ansible-test sanity
 molecule: setup ## the journeys; takes the sandbox for itself: starts with a new one and leaves none
 	@$(in_venv) tools/journeys.sh $(scenarios)
 
-docs: setup ## write what is generated: README.md's tables of variables, docs/troubleshooting.md
+docs: setup ## write what is generated: README.md's tables of models and variables, docs/troubleshooting.md
+	@$(in_venv) python tools/models_table.py
 	@$(in_venv) python tools/variables_table.py
 	@$(in_venv) python tools/troubleshooting.py
 

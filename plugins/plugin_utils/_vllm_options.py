@@ -134,7 +134,7 @@ class Options:
         if value is None:
             return None
         if value is True:
-            return None if option.flag else "true is not allowed; the option needs a value"
+            return None if option.flag else "true is not allowed; give the option a value"
         if value is False:
             if option.negatable:
                 return None

@@ -66,6 +66,34 @@ def test_profiles() -> None:
     assert mine == {"args": {"max_num_seqs": 1}}
 
 
+def test_all_models() -> None:
+    names = [entry["name"] for entry in look("model", "*", vllm_models={"mine": MINE})]
+    assert "qwen3-8b-fp8" in names
+    assert names[-1] == "mine"
+
+
+def test_a_model_with_an_image() -> None:
+    variables = {
+        "vllm_models": {"mine": {**MINE, "revision": "v1", "per_image": [{"image": "x/*", "args": {"dtype": "half"}}]}},
+        "vllm_images": {"x/y:1": {"environment": {"A": trust_as_template("{{ one }}")}}},
+        "one": "1",
+    }
+    templar = Templar(loader=DataLoader(), variables=variables)
+    plugin = model.LookupModule(loader=DataLoader(), templar=templar)
+    (found,) = plugin.run(["mine"], variables=variables, image="x/y:1")
+    assert found["args"] == {"revision": "v1"}
+    assert (found["image_args"], found["image_environment"]) == ({"dtype": "half"}, {"A": "1"})
+    (found,) = plugin.run(["mine"], variables=variables)
+    assert "image_args" not in found
+    with pytest.raises(AnsibleError, match="model: img is not an option"):
+        plugin.run(["mine"], variables=variables, img="x/y:1")
+
+
+def test_an_unknown_image_if_it_is_allowed() -> None:
+    (found,) = look("image", "x/y:1", vllm_image_allow=["unknown"])
+    assert found["vllm"] is None
+
+
 @pytest.mark.parametrize(
     ("kind", "term", "variables", "line"),
     [

@@ -104,6 +104,18 @@ def test_an_id_that_nobody_has_described() -> None:
         Catalogue().model("Some-Org/New/Model")
 
 
+def test_a_revision_is_an_option_of_vllm_and_the_users_own_wins() -> None:
+    model = Catalogue().model("mine", {"mine": {**MINE, "revision": "v1"}})
+    assert model["args"] == {"revision": "v1"}
+    model = Catalogue().model("mine", {"mine": {**MINE, "revision": "v1", "args": {"revision": "v2"}}})
+    assert model["args"] == {"revision": "v2"}
+
+
+def test_the_roofline() -> None:
+    assert Catalogue().model("qwen3-8b-fp8")["roofline"] == 33.3
+    assert "roofline" not in Catalogue().model("mine", {"mine": MINE})
+
+
 def test_a_change_of_one_of_ours_keeps_the_rest_and_ours() -> None:
     catalogue = Catalogue()
     changed = catalogue.model("qwen3-8b-fp8", {"qwen3-8b-fp8": {"yarn": {"factor": 2.0}, "args": {"max_num_seqs": 1}}})
@@ -116,7 +128,7 @@ def test_a_change_of_one_of_ours_keeps_the_rest_and_ours() -> None:
 @pytest.mark.parametrize(
     ("name", "own", "line"),
     [
-        ("qwen3-9b", {}, '"qwen3-9b" is not in the catalogue; did you mean qwen3-8b-fp8? known: gpt-oss-20b, '),
+        ("qwen3-9b", {}, '"qwen3-9b" is not in the catalogue; did you mean qwen3-8b-fp8? known: gpt-oss-120b, '),
         ("mine", {"mine": {**MINE, "layrs": 1}}, "vllm_models.mine.layrs: unknown field; did you mean layers?"),
         ("mine", {"mine": {"id": "a/b"}}, "vllm_models.mine.weights_bytes: is missing; use a whole number above 0"),
         ("mine", {"mine": "a/b"}, 'vllm_models.mine: "a/b" is not allowed; use a mapping with id, weights_bytes, '),
