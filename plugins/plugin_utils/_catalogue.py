@@ -340,7 +340,6 @@ def model_problems(name: str, entry: t.Any) -> list[str]:
 # Of a model, what cannot be more than what.
 _AT_MOST = (
     ("native_context", "config_context"),
-    ("config_context", "extended_context"),
     ("full_attention_layers", "layers"),
 )
 

@@ -146,10 +146,6 @@ BAD: list[tuple[Values, str]] = [
         (one("vllm_models", {"mine": {**OWN_MODEL, **fields}}), f"vllm_models.mine.{line}")
         for fields, line in (
             ({"config_context": 4096}, "native_context: 40000 is more than config_context (4096); use at most that"),
-            (
-                {"config_context": 40000, "extended_context": 30000},
-                "config_context: 40000 is more than extended_context (30000); use at most that",
-            ),
             ({"full_attention_layers": 3}, "full_attention_layers: 3 is more than layers (2); use at most that"),
             ({"yarn": {"factor": 4.0}}, "yarn: is not complete; use factor and original_max_position_embeddings"),
             ({"revision": 5}, "revision: 5 is not allowed; use a commit, tag or branch of the hub, in quotes"),

@@ -120,6 +120,7 @@ GOOD: list[Values] = [
     {"vllm_model": "a/b", "vllm_models": {"mine": {**OWN_MODEL, "notes": ["x"], "sources": {"layers": "S: x"}}}},
     one("vllm_models", {"qwen3-8b-fp8": {"args": {"max_model_len": 16384, "kv_cache_dtype": "fp8"}}}),
     one("vllm_models", {"qwen3-8b-fp8": {"weights_bytes": 1000}}),
+    one("vllm_models", {"qwen3-8b-fp8": {"config_context": 2200000}}),
     {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": {"gpu_memory_utilization": "0.5"}}}},
     {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": {}}}, "vllm_gpu_memory_utilization": 0.5},
     one("vllm_profiles", {"throughput": {"args": {"max_num_seqs": None}}}),
