@@ -89,6 +89,7 @@ def test_a_share_of_the_memory(logs: dict[str, str], case: Case, monkeypatch: py
 
 # --- what does not fit is refused -----------------------------------------------------------------------------------
 LONG = 131072
+STATE = "docker ps --all --quiet; docker images --quiet; ls -R /opt/vllm /opt/hf 2>&1 || true"
 
 
 def too_large(total_bytes: int) -> dict[str, Any]:
@@ -120,14 +121,12 @@ def too_large(total_bytes: int) -> dict[str, Any]:
 def test_what_does_not_fit_is_refused_before_anything_changes(spark: Host, playbook: Callable[..., Any]) -> None:
     total = int(spark.check_output("awk '/^MemTotal/ {print $2}' /proc/meminfo")) * 1024
     with spark.sudo():
-        before = spark.check_output("docker ps --all --quiet; docker images --quiet; ls -R /opt/vllm /opt/hf 2>&1")
+        before = spark.check_output(STATE)
     run = playbook("playbooks/deploy.yml", f"--limit={HOST}", **too_large(total))
     assert run.code != 0, run.output
     assert (run.count(HOST, "changed"), run.count(HOST, "failed")) == (0, 1), run.output
     with spark.sudo():
-        assert before == spark.check_output(
-            "docker ps --all --quiet; docker images --quiet; ls -R /opt/vllm /opt/hf 2>&1"
-        )
+        assert before == spark.check_output(STATE)
     assert f"llama33-70b-fp8 does not fit into the memory of {HOST}: one request of 131,072 tokens needs" in run.output
     for line in (
         r"1\. vllm_max_model_len: 1\d{5} instead of 131072; 1\d{5} is the longest that fits",
@@ -138,7 +137,7 @@ def test_what_does_not_fit_is_refused_before_anything_changes(spark: Host, playb
 
 
 def test_a_model_that_nobody_has_described_is_read(playbook: Callable[..., Any]) -> None:
-    wanted = {"vllm_model": "sandbox/tiny", "vllm_max_model_len": 8192}
+    wanted = {"vllm_model": "sandbox/tiny", "vllm_max_model_len": 8192, "vllm_hf_cache": "/opt/plan-has-no-cache"}
     run = playbook("playbooks/deploy.yml", f"--limit={HOST}", "--tags=stage", "--check", **wanted)
     said = " ".join(run.output.split())
     assert run.code == 0, run.output

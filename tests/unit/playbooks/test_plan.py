@@ -20,6 +20,7 @@ GIB = 1024**3
 TOTAL = int(121.7 * GIB)
 
 LONG = {"vllm_model": "llama33-70b-fp8", "vllm_max_model_len": 131072}
+HEAVY = {"id": "a/b", "weights_bytes": 10**13, "layers": 1, "kv_heads": 1, "head_dim": 64, "native_context": 40960}
 BIG = {"service": "vllm-big", "container": "vllm-big-x", "planned_bytes": 60 * GIB}
 HOSTS: dict[str, dict[str, t.Any]] = {
     "default": {},
@@ -34,7 +35,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "tried": {**LONG, "vllm_memory_plan": False},
     "remedied": {**LONG, "vllm_auto_remedy": True},
     "found": {**LONG, "vllm_auto_remedy": True, "__vllm_remedy": {"vllm_max_model_len": 126000}},
-    "heavy": {**LONG, "vllm_auto_remedy": True, "vllm_models": {"llama33-70b-fp8": {"weights_bytes": 10**13}}},
+    "heavy": {"vllm_model": "heavy", "vllm_auto_remedy": True, "vllm_models": {"heavy": HEAVY}},
     "beside": {"services": [BIG], "vllm_port": 8001},
     "instead": {"services": [BIG], "listener": {"container": "vllm-big-x"}},
     "crowded": {"services": [{**BIG, "planned_bytes": 110 * GIB}], "vllm_port": 8001},
