@@ -6,7 +6,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 in_venv = PATH="$(abspath $(VENV))/bin:$$PATH"
 play = $(in_venv) ansible-playbook
-scenarios = default guide secrets cache download inputs change faults runtime rollout
+scenarios = default guide plan secrets cache download inputs change faults runtime rollout
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo sandbox sandbox-down sandbox-purge test lint unit hub bench sanity molecule soak docs build
@@ -54,7 +54,8 @@ molecule: setup ## the journeys; takes the sandbox for itself: starts with a new
 soak: setup ## fifty deployments in a row on the sandbox that is up, with a stand-in for the engine
 	@DEPLOYMENTS=50 $(in_venv) pytest molecule/rollout/tests/test_operators.py -k in_a_row
 
-docs: setup ## write what is generated: README.md's tables of variables, docs/troubleshooting.md
+docs: setup ## write what is generated: README.md's tables of models and variables, docs/troubleshooting.md
+	@$(in_venv) python tools/models_table.py
 	@$(in_venv) python tools/variables_table.py
 	@$(in_venv) python tools/troubleshooting.py
 

@@ -18,6 +18,7 @@ run ruff format --check .
 run tools/types.sh
 run shellcheck "${scripts[@]}"
 run antsibull-changelog lint
+run python tools/models_table.py --check
 run python tools/variables_table.py --check
 run python tools/troubleshooting.py --check
 

@@ -11,6 +11,7 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from ansible.utils.display import Display
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue, hint, read_specs, role_names
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._neighbours import Service, clashes
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._rules_model import notices
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._variables import names_of, problems, secrets_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
@@ -51,10 +52,33 @@ class ActionModule(ActionBase):
                 unreadable[name] = f"{name}: cannot be read; {_reason(error, name in secrets)}"
         catalogue = Catalogue()
         lines = [*unreadable.values(), *problems(role, values, specs, catalogue, unreadable)]
+        if role == "vllm":
+            lines += self._clashes(task_vars)
         if not lines:
             for line in notices(role, values, catalogue):
                 display.warning(line)
         return lines
+
+    def _clashes(self, task_vars: dict[str, t.Any]) -> list[str]:
+        """Of all hosts of the play; the first one looks for all, because reading their variables takes time."""
+        hosts = list(task_vars.get("ansible_play_hosts_all") or [])
+        if len(hosts) < 2 or task_vars["inventory_hostname"] != hosts[0]:
+            return []
+        services = [service for host in hosts if (service := self._service(host, task_vars["hostvars"].raw_get(host)))]
+        return clashes(services)
+
+    def _service(self, host: str, variables: dict[str, t.Any]) -> Service | None:
+        """What a host of the play is going to serve where; None if it cannot be read, which the host says itself."""
+        known = {"ansible_host": host, "ansible_port": "", **_defaults(read_specs("vllm")), **variables}
+        templar = self._templar.copy_with_new_env(available_variables=known)
+        try:
+            address, ssh, name, port = (
+                str(templar.template(known[key]))
+                for key in ("ansible_host", "ansible_port", "vllm_service_name", "vllm_port")
+            )
+        except AnsibleError:
+            return None
+        return Service(host, f"{address} port {ssh}" if ssh else address, name, port)  # one address may lead to many
 
 
 def _defaults(specs: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

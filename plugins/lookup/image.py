@@ -14,7 +14,9 @@ description:
   - The collection knows the images of its file C(roles/vllm/vars/images.yml). The variable C(vllm_images) adds
     images, or changes fields of a known one. It is merged over the collection's entries by reference, mappings key by
     key.
-  - A digest behind the tag, as in C(REPOSITORY:TAG@sha256:...), is kept, and ignored in the search.
+  - A digest behind the tag, as in C(REPOSITORY:TAG@sha256:...), is kept, and ignored in the search. A digest without a
+    tag is found if an entry of the same repository has it as its C(digest).
+  - An image that is not known is refused, unless the variable C(vllm_image_allow) holds V(unknown).
 notes:
   - An entry of C(vllm_images) may be an empty mapping. Give it C(vllm), the version of vLLM inside, so that the
     options can be checked.
@@ -81,6 +83,26 @@ _value:
       type: list
       elements: str
       sample: [vllm, serve]
+    digest:
+      description: Digest of its manifest. A reference with another one is refused.
+      type: str
+      returned: if known
+    ray:
+      description: Whether Ray is in it. V(none) if it is not known.
+      type: bool
+      sample: true
+    multi_node:
+      description: Whether its vLLM spans hosts by itself, with C(--nnodes). V(none) if it is not known.
+      type: bool
+      sample: false
+    args:
+      description: Options of C(vllm serve) that it needs with every model. They win over the model's.
+      type: dict
+      sample: {}
+    environment:
+      description: Environment variables that it needs with every model.
+      type: dict
+      sample: {}
     status:
       description:
         - V(good) if somebody reports that it works on a Spark, V(avoid) if it is known to be broken there, V(unknown)
@@ -117,7 +139,8 @@ class LookupModule(LookupBase):
         own = plain(self._templar.template((variables or {}).get("vllm_images") or {}))
         if not isinstance(own, dict):
             raise AnsibleLookupError("vllm_images: is not allowed; use a mapping of images by reference")
+        allowed = plain(self._templar.template((variables or {}).get("vllm_image_allow") or []))
         try:
-            return [Catalogue().image(str(term), own) for term in terms]
+            return [Catalogue().image(str(term), own, "unknown" in allowed) for term in terms]
         except CatalogueError as error:
             raise AnsibleLookupError(f"image: {error}") from error

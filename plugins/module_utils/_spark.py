@@ -257,6 +257,20 @@ def container_of(docker_ps: str, port: int, cgroup: str) -> str | None:
     return None
 
 
+def parse_services(docker_ps: str) -> list[Facts]:
+    """Running services of this collection, with the memory that each was planned with.
+
+    DOCKER_PS has the container's name and its labels dgxspark.vllm.service and dgxspark.vllm.planned_bytes, by tabs.
+    """
+    services = []
+    for line in docker_ps.splitlines():
+        container, service, planned = (line.split("\t") + ["", ""])[:3]
+        if service:
+            bytes_ = int(planned) if planned.strip().isdigit() else None
+            services.append({"service": service, "container": container, "planned_bytes": bytes_})
+    return services
+
+
 def read_text(path: str) -> str | None:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:

@@ -125,6 +125,8 @@ report:
         release: {description: Release that runs., type: str, sample: 3f1c9a0b7d2e}
         vllm_version: {description: Version of vLLM., type: str, sample: 0.10.1.1}
         kv_cache_tokens: {description: Size of the KV cache in tokens., type: int, sample: 623104}
+        planned_tokens:
+          {description: What the release that runs was planned with., type: int, sample: 640000}
         since: {description: When the running container was started., type: str, sample: "2026-11-23T13:00:00.5Z"}
         since_seconds: {description: How long ago that was., type: int, sample: 7445}
         running: {description: Requests that are computed., type: int, sample: 8}

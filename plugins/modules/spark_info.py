@@ -135,6 +135,14 @@ spark:
         {client: 28.3.3, server: 28.3.3, running: true, error: null, compose: 2.39.1, default_runtime: runc,
          runtimes: [io.containerd.runc.v2, nvidia, runc], cdi_spec_dirs: [/etc/cdi, /var/run/cdi],
          cgroup_driver: systemd, root_dir: /var/lib/docker}
+    services:
+      description:
+        - Running services of this collection, with C(container), the name of the container, and C(planned_bytes), the
+          memory that it was planned with, V(null) if it was deployed without a plan.
+      type: list
+      elements: dict
+      returned: always
+      sample: [{service: vllm, container: vllm-qwen3-8b-fp8, planned_bytes: 117606941982}]
     toolkit:
       description: NVIDIA container toolkit, V(null) without C(nvidia-ctk).
       type: dict
@@ -242,6 +250,13 @@ class Host:
         docker["error"] = None if docker["running"] else error or "the daemon does not answer"
         return docker
 
+    def services(self, docker: _spark.Facts | None) -> list[_spark.Facts]:
+        if not (docker and docker["running"]):
+            return []
+        form = r'{{.Names}}\t{{.Label "dgxspark.vllm.service"}}\t{{.Label "dgxspark.vllm.planned_bytes"}}'
+        listing = ("ps", "--filter", "label=dgxspark.vllm.service", "--format", form)
+        return _spark.parse_services(self.run(self.module.get_bin_path("docker"), *listing)[1])
+
     def toolkit(self) -> _spark.Facts | None:
         command = self.module.get_bin_path("nvidia-ctk")
         if command is None:
@@ -301,6 +316,7 @@ def read_host(module: AnsibleModule) -> _spark.Facts:
             system["dgx_release"],
         ),
         "docker": docker,
+        "services": host.services(docker),
         "toolkit": host.toolkit(),
         "daemon_json": daemon_json,
         "daemon_json_error": daemon_json_error,

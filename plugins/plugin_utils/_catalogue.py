@@ -15,11 +15,13 @@ from pathlib import Path
 
 import yaml
 
+from ._images import UPSTREAM, find, mirrored, nearest_good, split_reference
+from ._per_image import for_image, is_rule
 from ._vllm_options import Options, Recorded
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 FOLDER = ROLES / "vllm" / "vars"
-UPSTREAM = "vllm/vllm-openai"
+BANDWIDTH = 273e9  # bytes a second that a GB10 reads; no stream is faster than this over the bytes that a token needs
 
 Entry = dict[str, t.Any]
 Entries = dict[str, Entry]
@@ -36,6 +38,7 @@ class Field(t.NamedTuple):
 
 MODEL_FIELDS = {
     "id": Field("Hugging Face id", required=True),
+    "revision": Field("revision"),
     "weights_bytes": Field("whole number", required=True),
     "layers": Field("whole number", required=True),
     "kv_heads": Field("whole number", required=True),
@@ -45,13 +48,21 @@ MODEL_FIELDS = {
     "extended_context": Field("whole number"),
     "sliding_window": Field("whole number"),
     "full_attention_layers": Field("whole number"),
+    "latent_dim": Field("whole number"),
+    "state_layers": Field("whole number"),
+    "state_bytes": Field("whole number"),
     "yarn": Field("mapping"),
     "parameters": Field("text"),
+    "active_bytes": Field("whole number"),
     "quantization": Field("text"),
+    "min_vllm": Field("version"),
     "gated": Field("boolean"),
     "licence": Field("text"),
     "environment": Field("mapping"),
     "args": Field("mapping"),
+    "per_image": Field("list"),
+    "reasoning_parser": Field("text"),
+    "tool_call_parser": Field("text"),
     "tokens_per_second": Field("number"),
     "good_for": Field("text"),
     "avoid_for": Field("text"),
@@ -62,7 +73,12 @@ IMAGE_FIELDS = {
     "vllm": Field("version"),
     "cuda": Field("version"),
     "min_driver": Field("version"),
+    "digest": Field("digest"),
     "command_prefix": Field("list of texts"),
+    "ray": Field("boolean"),
+    "multi_node": Field("boolean"),
+    "args": Field("mapping"),
+    "environment": Field("mapping"),
     "status": Field("status"),
     "faults": Field("list of faults"),
     "cannot_run": Field("mapping"),
@@ -82,6 +98,14 @@ _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
     "text": (lambda v: isinstance(v, str), "text"),
     "boolean": (lambda v: isinstance(v, bool), "true or false"),
     "mapping": (lambda v: isinstance(v, dict), "a mapping"),
+    "revision": (
+        lambda v: isinstance(v, str) and re.fullmatch(r"[\w.-][\w./-]*", v, re.ASCII) is not None,
+        "a commit, tag or branch of the hub, in quotes",
+    ),
+    "digest": (
+        lambda v: isinstance(v, str) and re.fullmatch(r"sha256:[0-9a-f]{64}", v) is not None,
+        "sha256: and 64 hexadecimal digits",
+    ),
     "version": (
         lambda v: isinstance(v, str) and re.fullmatch(r"\d+(\.\d+)*\S*", v) is not None,
         'a version in quotes, such as "0.32.0"',
@@ -90,6 +114,7 @@ _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
         lambda v: isinstance(v, list) and all(isinstance(item, str) for item in v),
         "a list of texts",
     ),
+    "list": (lambda v: isinstance(v, list), "a list"),
     "status": (lambda v: v in STATUSES, "good, unknown or avoid"),
     "list of faults": (
         lambda v: (
@@ -161,16 +186,6 @@ def merge(below: t.Any, above: t.Any) -> t.Any:
     return copy.deepcopy(above)
 
 
-def split_reference(ref: str) -> tuple[str, str, str, str]:
-    """An image reference as (registry, repository, tag, digest); what it does not name is empty."""
-    rest, _at, digest = ref.partition("@")
-    first, slash, tail = rest.partition("/")
-    registry = first if slash and ("." in first or ":" in first or first == "localhost") else ""
-    path = tail if registry else rest
-    repository, _colon, tag = path.partition(":")
-    return registry, repository, tag, digest
-
-
 @cache
 def _read(path: Path) -> t.Any:
     # libyaml is ten times faster; it is in every wheel of PyYAML, not in every build
@@ -209,11 +224,17 @@ class Catalogue:
     def options(self, version: str | None) -> Options:
         return self._recorded.options(version)
 
-    def model(self, name: str, own: t.Mapping[str, t.Any] | None = None) -> Entry:
-        """One model by its name or its Hugging Face id, complete, with its name."""
+    def model(self, name: str, own: t.Mapping[str, t.Any] | None = None, image: Entry | None = None) -> Entry:
+        """One model by its name or its Hugging Face id, complete, with its name; and what it needs with an image.
+
+        Of an id that nobody has described nothing else is known: see the module model_facts.
+        """
         models = self.models(own)
         if name not in models:
             same_id = [key for key, entry in models.items() if isinstance(entry, dict) and entry.get("id") == name]
+            if not same_id and _KINDS["Hugging Face id"][0](name):
+                stranger = _stranger(name)
+                return {**stranger, **for_image(stranger, image)} if image is not None else stranger
             if not same_id:
                 raise CatalogueError(
                     f"{show(name)} is not in the catalogue; {known_or_add(name, models, 'vllm_models')}"
@@ -224,37 +245,50 @@ class Catalogue:
         lines = model_problems(name, models[name])
         if lines:
             raise CatalogueError(lines[0])
-        entry: Entry = {"name": name, **copy.deepcopy(models[name])}
+        entry: Entry = {"name": name, "described": True, **copy.deepcopy(models[name])}
         entry.setdefault("config_context", entry["native_context"])
         for key, default in (("gated", False), ("environment", {}), ("args", {})):
             if entry.get(key) is None:
                 entry[key] = default
+        if entry.get("revision"):  # vLLM gets it as an option; the download looks there, too
+            entry["args"] = {"revision": entry["revision"], **entry["args"]}
+        if entry.get("active_bytes"):
+            entry["roofline"] = round(BANDWIDTH / entry["active_bytes"], 1)
+        if image is not None:
+            entry.update(for_image(entry, image))
         return entry
 
-    def image(self, ref: str, own: t.Mapping[str, t.Any] | None = None) -> Entry:
-        """One image by its reference, complete. A digest behind the tag is kept, and ignored in the search."""
+    def image(
+        self,
+        ref: str,
+        own: t.Mapping[str, t.Any] | None = None,
+        unknown_too: bool = False,
+        model: Entry | None = None,
+    ) -> Entry:
+        """One image by its reference, complete; one that is not known only on request. The model is for the advice."""
         images = self.images(own)
         registry, repository, tag, digest = split_reference(ref)
-        known = next((key for key in (ref, ref.partition("@")[0]) if key in images), None)
-        if known is None:
-            mirrored = [key for key in images if _same_image(key, repository, tag)]
-            if mirrored:
-                raise CatalogueError(
-                    f"{show(ref)} is not in the image matrix; for a mirror use {mirrored[0]}"
-                    f" and set vllm_image_registry to {registry or 'the host of the mirror'}"
-                )
-            good = [key for key, entry in images.items() if isinstance(entry, dict) and entry.get("status") == "good"]
-            raise CatalogueError(f"{show(ref)} is not in the image matrix; {known_or_add(ref, good, 'vllm_images')}")
-        lines = image_problems(known, images[known])
+        known = find(ref, images)
+        if known is None and not unknown_too:
+            raise CatalogueError(f"{show(ref)} is not in the image matrix; {_known_instead(ref, images, model)}")
+        found = {} if known is None else images[known]
+        lines = image_problems(known or ref, found)
         if lines:
             raise CatalogueError(lines[0])
-        entry: Entry = {"ref": ref, **copy.deepcopy(images[known])}
+        if digest and found.get("digest") not in (None, digest):
+            pinned = f"{str(known).partition('@')[0]}@{found['digest']}"
+            raise CatalogueError(f"{show(ref)} has another digest than {known}; use {pinned}, or correct vllm_images")
+        entry: Entry = {"ref": ref, **copy.deepcopy(found)}
         if entry.get("command_prefix") is None:
             entry["command_prefix"] = [] if repository == UPSTREAM else ["vllm", "serve"]
         defaults: Entry = {
             "vllm": None,
             "cuda": None,
             "min_driver": None,
+            "ray": None,
+            "multi_node": None,
+            "args": {},
+            "environment": {},
             "status": "unknown",
             "faults": [],
             "cannot_run": {},
@@ -268,9 +302,31 @@ class Catalogue:
         return entry
 
 
-def _same_image(known: str, repository: str, tag: str) -> bool:
-    _registry, known_repository, known_tag, _digest = split_reference(known)
-    return known_repository == repository and known_tag == tag
+def _stranger(model: str) -> Entry:
+    """A model that no entry describes. Its name is made of its id, for a container to bear."""
+    name = re.sub(r"[^a-z0-9._-]", "-", model.rpartition("/")[2].lower()).strip("._-") or "model"
+    return {
+        "name": name,
+        "id": model,
+        "described": False,
+        **dict.fromkeys(field for field in MODEL_FIELDS if field != "id"),
+        "gated": False,
+        "environment": {},
+        "args": {},
+    }
+
+
+def _known_instead(ref: str, images: Entries, model: Entry | None) -> str:
+    """What to write instead of a reference that is not known."""
+    registry, _repository, tag, digest = split_reference(ref)
+    twin = mirrored(ref, images)
+    if twin and tag:
+        return f"for a mirror use {twin} and set vllm_image_registry to {registry or 'the host of the mirror'}"
+    instead = nearest_good(ref, images, model)
+    fix = f"use {instead or 'another image'}"
+    if digest and not tag and instead:
+        fix = f"write its tag before the @, as in {instead}@{digest[:12]}..."
+    return f"{fix}, or add it to vllm_images, or set vllm_image_allow: [unknown]"
 
 
 def model_problems(name: str, entry: t.Any) -> list[str]:
@@ -278,7 +334,28 @@ def model_problems(name: str, entry: t.Any) -> list[str]:
     lines = entry_problems(where, entry, MODEL_FIELDS)
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", str(name)):
         lines.insert(0, f"{where}: the name is not allowed; use lower case letters, digits, . _ and -")
-    return lines
+    return lines or list(_contradictions(where, entry))
+
+
+# Of a model, what cannot be more than what.
+_AT_MOST = (
+    ("native_context", "config_context"),
+    ("full_attention_layers", "layers"),
+)
+
+
+def _contradictions(where: str, entry: Entry) -> t.Iterator[str]:
+    for small, large in _AT_MOST:
+        if entry.get(small) and entry.get(large) and entry[small] > entry[large]:
+            yield f"{where}.{small}: {entry[small]} is more than {large} ({entry[large]}); use at most that"
+    for number, rule in enumerate(entry.get("per_image") or []):
+        if not is_rule(rule):
+            yield (
+                f"{where}.per_image[{number}]: {show(rule)} is not a rule; use image (a pattern) or vllm (a range such"
+                ' as ">=0.19,<0.26") or both, with args or environment'
+            )
+    if entry.get("yarn") and not {"factor", "original_max_position_embeddings"} <= set(entry["yarn"]):
+        yield f"{where}.yarn: is not complete; use factor and original_max_position_embeddings"
 
 
 def image_problems(ref: str, entry: t.Any) -> list[str]:

@@ -39,10 +39,11 @@ class Checked:
             self._bad.add(name)
             got = "its value" if secret else show(value)
             return [f"{name}: {got} is not allowed; use {error}"]
-        choices = option.get("choices")
-        if choices and value not in choices:
+        choices = option.get("choices") or []
+        wrong = [item for item in (value if kind == "list" else [value]) if choices and item not in choices]
+        if wrong:
             self._bad.add(name)
-            return [f"{name}: {show(value)} is not allowed; use {', '.join(map(str, choices))}"]
+            return [f"{name}: {show(wrong[0])} is not allowed; use {', '.join(map(str, choices))}"]
         self._values[name] = value
         return []
 

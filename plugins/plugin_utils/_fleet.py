@@ -20,6 +20,8 @@ Facts = t.Mapping[str, t.Any]
 Report = dict[str, t.Any]
 
 KV_NEARLY_FULL = 0.95
+# Less of the planned KV cache is worth a word: something took memory that was free in the plan.
+KV_AS_PLANNED = 0.9
 # Three prompts of the default context length. A cache that found nothing by then is not about to.
 MANY_TOKENS = 100_000
 
@@ -84,6 +86,7 @@ def entry(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | 
         "release": labels.get("dgxspark.vllm.release"),
         "vllm_version": health.get("vllm_version"),
         "kv_cache_tokens": health.get("kv_cache_tokens"),
+        "planned_tokens": planned_tokens(labels),
         "since": container.get("started_at") if runs else None,
         # the clocks of controller and host may differ a little
         "since_seconds": None if started is None else max(0, int(now - started)),
@@ -97,6 +100,12 @@ def entry(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | 
         "memory_available_bytes": (spark.get("memory") or {}).get("available_bytes"),
     }
     return {**found, "summary": summary(found)}
+
+
+def planned_tokens(labels: Facts) -> int | None:
+    """What the release that runs was planned with."""
+    planned = str(labels.get("dgxspark.vllm.planned_tokens") or "")
+    return int(planned) if planned.isdigit() else None
 
 
 def judged(health: Facts) -> tuple[str, Facts | None]:
@@ -182,6 +191,9 @@ def _about_service(name: str, health: Facts, wanted: Facts) -> t.Iterator[Report
     image = container.get("image") if container.get("status") == "running" else None
     if image and wanted.get("image") and image != wanted["image"]:
         yield note("other_image", [name], running=image, wanted=wanted["image"])
+    planned, real = planned_tokens(container.get("labels") or {}), health.get("kv_cache_tokens")
+    if planned and real and real < KV_AS_PLANNED * planned:
+        yield note("kv_below_plan", [name], real=real, planned=planned)
     if metrics.get("preemptions"):
         yield note("preemptions", [name], count=metrics["preemptions"])
     if usage is not None and usage >= KV_NEARLY_FULL and waiting:

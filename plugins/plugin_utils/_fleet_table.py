@@ -42,6 +42,16 @@ def _rate(host: Facts) -> str | None:
     return f"{rate:.1f}" if 0 < rate < 10 else f"{rate:.0f}"
 
 
+def _tokens(host: Facts) -> str | None:
+    """Size of the KV cache, and what was planned: `640K/652K`."""
+    sizes = [host["kv_cache_tokens"], host["planned_tokens"]]
+    return "/".join("-" if size is None else _short(size) for size in sizes) if any(sizes) else None
+
+
+def _short(tokens: int) -> str:
+    return f"{tokens / 10**6:.2f}M" if tokens >= 10**6 else f"{tokens / 1000:.0f}K" if tokens >= 1000 else str(tokens)
+
+
 COLUMNS = (
     Column("host", lambda host: host["host"], right=False, may_shrink=True),
     Column("verdict", lambda host: host["verdict"], right=False),
@@ -51,6 +61,7 @@ COLUMNS = (
     Column("run", _number("running")),
     Column("wait", _number("waiting")),
     Column("KV", _percent("kv_cache_usage")),
+    Column("tokens/plan", _tokens),
     Column("prefix", _percent("prefix_cache_hit_rate")),
     Column("preempt", _number("preemptions")),
     Column("tok/s", _rate),

@@ -64,6 +64,12 @@ NOTES: tuple[Note, ...] = (
         "run playbooks/deploy.yml, or set vllm_image to what runs",
     ),
     Note(
+        "kv_below_plan",
+        "the KV cache holds {real:,} tokens, and {planned:,} were planned: something else took memory at the start",
+        "end what else runs on the host, or deploy with a lower max_num_batched_tokens in vllm_extra_args; an image up"
+        " to 26.01 also counts the page cache that reading the weights leaves (restart it once the model was read)",
+    ),
+    Note(
         "preemptions",
         "the KV cache ran full and requests had to give theirs up: {count} preemptions since the server started",
         "let vLLM take fewer requests at once (max_num_seqs in vllm_extra_args), lower vllm_max_model_len, or enlarge"

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 import typing as t
 
@@ -19,11 +18,14 @@ from ._catalogue import (
     nearest,
     profile_problems,
     show,
-    split_reference,
 )
 from ._checked import Checked, number
+from ._images import find
 from ._rules import Lines, at_least, holds_secret
-from ._vllm_options import misspelt
+from ._rules_environment import environment
+from ._rules_image import image as check_image
+from ._rules_image import notices as image_notices
+from ._vllm_options import misspelt, tokens_of
 
 MAX_UTILIZATION = 0.95
 
@@ -41,12 +43,12 @@ _OWN_VARIABLE = {
     "max_model_len": "vllm_max_model_len",
     "download_dir": "vllm_hf_cache",
 }
-_NO_HTTP = "would leave no HTTP server that the role can prove"
+_NO_HTTP = "would leave no HTTP server that the role can prove; remove it"
 _UNUSABLE = {
     "headless": _NO_HTTP,
     "grpc": _NO_HTTP,
-    "ssl_keyfile": "would end plain HTTP, which the role's proof speaks; end TLS in a proxy",
-    "ssl_certfile": "would end plain HTTP, which the role's proof speaks; end TLS in a proxy",
+    "ssl_keyfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
+    "ssl_certfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
 }
 
 
@@ -65,7 +67,6 @@ def choice(checked: Checked, catalogue: Catalogue) -> Lines:
         return
 
     model: Entry | None = None
-    image: Entry | None = None
     profile: Entry | None = None
     if checked.ok("vllm_model", "vllm_models"):
         try:
@@ -78,47 +79,24 @@ def choice(checked: Checked, catalogue: Catalogue) -> Lines:
         profile = profiles.get(wanted)
         if profile is None:
             yield f"vllm_profile: {show(wanted)} is no profile; {known_or_add(wanted, profiles, 'vllm_profiles')}"
-    if checked.ok("vllm_image", "vllm_images"):
-        moving = _moving(checked["vllm_image"], catalogue.images(own_images))
-        if moving:
-            yield moving
-        else:
-            try:
-                image = catalogue.image(checked["vllm_image"], own_images)
-            except CatalogueError as error:
-                yield f"vllm_image: {error}"
+    lines, image = check_image(checked, catalogue, own_images, model)
+    yield from lines
     if model and image:
-        for pattern, reason in image["cannot_run"].items():
-            if fnmatch.fnmatchcase(model["id"], pattern):
-                yield _cannot_run(model, image, str(reason), catalogue.images(own_images))
+        model = catalogue.model(checked["vllm_model"], own_models, image)
+        yield from environment(f"vllm_models.{model['name']}.environment", model["environment"], checked.secrets())
+        for where, variables in _added(model, image, "environment"):
+            yield from environment(f"{where}.environment", variables, checked.secrets())
     yield from _options(checked, catalogue, model, profile, image)
     yield from _sizes(checked, catalogue, model, profile, image)
 
 
-def _moving(ref: str, images: t.Mapping[str, t.Any]) -> str | None:
-    """Why a reference may be another image tomorrow."""
-    _registry, _repository, tag, digest = split_reference(ref)
-    if digest or (tag and not re.fullmatch(r"(.*-)?(latest|nightly)", tag)):
-        return None
-    entry = images.get(ref) or {}
-    why = "; ".join(str(fault["what"]).rstrip(".") for fault in entry.get("faults") or [])
-    what = "has no tag, which means latest" if not tag else f"moves: {tag} is another image tomorrow"
-    return (
-        f"vllm_image: {show(ref)} {what}{f' ({why})' if why else ''};"
-        " use a fixed tag such as nvcr.io/nvidia/vllm:25.09-py3, or a digest"
-    )
-
-
-def _cannot_run(model: Entry, image: Entry, reason: str, images: t.Mapping[str, t.Any]) -> str:
-    able = [
-        ref
-        for ref, entry in images.items()
-        if entry.get("status") == "good"
-        and split_reference(ref)[:2] == split_reference(image["ref"])[:2]
-        and not any(fnmatch.fnmatchcase(model["id"], pattern) for pattern in entry.get("cannot_run") or {})
+def _added(model: Entry, image: Entry, what: str) -> list[tuple[str, dict[str, t.Any]]]:
+    """What the image adds to the model, by where it is written."""
+    own, all_of_it = image[what], model[f"image_{what}"]
+    return [
+        (f"vllm_images[{image['ref']}]", own),
+        (f"vllm_models.{model['name']}.per_image", {name: all_of_it[name] for name in all_of_it if name not in own}),
     ]
-    fix = f"use {able[0]} or newer" if able else "use another image"
-    return f"vllm_image: {show(image['ref'])} cannot run {model['name']}, {reason}; {fix}"
 
 
 def _options(
@@ -131,7 +109,10 @@ def _options(
     if profile:
         sources.append((f"vllm_profiles.{checked['vllm_profile']}.args", profile["args"], sized))
     if model:
-        sources.append((f"vllm_models.{model['name']}.args", model["args"], frozenset({"max_model_len"})))
+        may_set = frozenset({"max_model_len"})
+        sources.append((f"vllm_models.{model['name']}.args", model["args"], may_set))
+        if image:
+            sources += [(f"{where}.args", args, may_set) for where, args in _added(model, image, "args")]
     if checked.ok("vllm_extra_args"):
         sources.append(("vllm_extra_args", checked["vllm_extra_args"], frozenset()))
     secrets = checked.secrets()
@@ -158,7 +139,10 @@ def _options(
 def _sizes(
     checked: Checked, catalogue: Catalogue, model: Entry | None, profile: Entry | None, image: Entry | None
 ) -> Lines:
-    """The numbers that depend on one another, after merging: profile < model < named variables < vllm_extra_args."""
+    """The numbers that depend on one another, after merging.
+
+    profile < model < image < named variables < vllm_extra_args
+    """
     yield from at_least(checked, "vllm_max_model_len", 1, "token")
     yield from _utilization("vllm_gpu_memory_utilization", checked["vllm_gpu_memory_utilization"])
     if not (profile and model and checked.ok("vllm_extra_args", "vllm_max_model_len")):
@@ -167,6 +151,7 @@ def _sizes(
     layers: list[tuple[str, t.Mapping[str, t.Any]]] = [
         (in_profile, profile["args"]),
         (f"vllm_models.{model['name']}.args", model["args"]),
+        *((f"{where}.args", args) for where, args in (_added(model, image, "args") if image else [])),
         ("vllm_extra_args", checked["vllm_extra_args"]),
     ]
     merged = {name: (f"{where}.{name}", value) for where, args in layers for name, value in args.items()}
@@ -175,7 +160,7 @@ def _sizes(
     sizes: dict[str, int] = {}
     for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens"):
         where, value = merged.get(name, ("", None))
-        size = _tokens(value)
+        size = tokens_of(value)
         if size is not None and size > 0:
             sizes[name] = size
         elif value is not None and not isinstance(value, bool) and where != "vllm_max_model_len":
@@ -214,17 +199,6 @@ def _utilization(name: str, value: t.Any) -> Lines:
         yield f"{name}: {show(value)} is not allowed; use a share of the memory above 0 and at most {MAX_UTILIZATION}"
 
 
-def _tokens(value: t.Any) -> int | None:
-    """A number of tokens as vLLM reads it: 16384, "16384", "16k" (1000) or "16K" (1024)."""
-    if isinstance(value, str):
-        parts = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", value)
-        if not parts:
-            return None
-        scale = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}[parts[2]]
-        return int(float(parts[1]) * scale)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
 def _context(
     checked: Checked, catalogue: Catalogue, model: Entry, image: Entry | None, length: int, origin: str
 ) -> Lines:
@@ -234,7 +208,7 @@ def _context(
     limit = model["config_context"]
     if stretched:
         limit = model.get("extended_context") or length
-    if length <= limit:
+    if limit is None or length <= limit:  # a model that nobody has described is planned when its files were read
         return
     longest = model.get("extended_context")
     fix = f"use at most {limit}"
@@ -256,13 +230,10 @@ def _yarn(yarn: t.Mapping[str, t.Any], old: bool) -> str:
 
 def notices(role: str, values: t.Mapping[str, t.Any], catalogue: Catalogue) -> list[str]:
     """What is allowed, but worth a warning. Only for values that have no problem."""
-    ref = values.get("vllm_image")
+    ref, model = values.get("vllm_image"), values.get("vllm_model")
     if role != "vllm" or not ref:
         return []
-    image = catalogue.image(str(ref), values.get("vllm_images"))
-    if image["status"] != "avoid":
-        return []
-    why = (
-        "; ".join(str(fault["what"]).rstrip(".") for fault in image["faults"]) or "it is known to be broken on a Spark"
-    )
-    return [f"vllm_image: {show(ref)} is better avoided: {why}"]
+    own = values.get("vllm_images")
+    image = catalogue.image(str(ref), own, unknown_too=True)
+    entry = catalogue.model(str(model), values.get("vllm_models")) if model else None
+    return image_notices(str(ref), image, entry, find(str(ref), catalogue.images(own)) is not None)

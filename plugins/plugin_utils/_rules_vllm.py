@@ -13,23 +13,14 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._health import PHASE
 
 from ._catalogue import Catalogue, hint, show
 from ._checked import Checked, integer
-from ._rules import Lines, at_least, folder, holds_secret, matches, url
+from ._rules import Lines, at_least, folder, matches, url
+from ._rules_environment import environment
 from ._rules_model import choice
 
-_SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY)$", re.IGNORECASE)
 _ULIMITS = (
     *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc"),
     *("rss", "rtprio", "rttime", "sigpending", "stack"),
 )
-_OWN_ENVIRONMENT = {
-    "HF_TOKEN": "vllm_hf_token",
-    "HUGGING_FACE_HUB_TOKEN": "vllm_hf_token",
-    "VLLM_API_KEY": "vllm_api_key",
-    "HF_ENDPOINT": "vllm_hf_endpoint",
-    "HF_HUB_OFFLINE": "vllm_hf_offline",
-    "HF_HOME": "vllm_hf_cache",
-    "HF_HUB_CACHE": "vllm_hf_cache",
-}
 
 
 def vllm(checked: Checked, catalogue: Catalogue) -> Lines:
@@ -37,7 +28,8 @@ def vllm(checked: Checked, catalogue: Catalogue) -> Lines:
     yield from _network(checked)
     yield from _names(checked)
     yield from _secrets(checked)
-    yield from _environment(checked)
+    if checked.ok("vllm_extra_env"):
+        yield from environment("vllm_extra_env", checked["vllm_extra_env"], checked.secrets())
     yield from _limits(checked)
 
 
@@ -123,26 +115,6 @@ _NOT_IN_SECRET = (
     (r"\\", "a backslash"),
     (r"[^!-~]", "a character that is not printable ASCII"),
 )
-
-
-def _environment(checked: Checked) -> Lines:
-    if not checked.ok("vllm_extra_env"):
-        return
-    secrets = checked.secrets()
-    for name, value in checked["vllm_extra_env"].items():
-        at = f"vllm_extra_env.{name}"
-        if name in _OWN_ENVIRONMENT:
-            yield f"{at}: is not allowed here; set {_OWN_ENVIRONMENT[name]} instead"
-        elif not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
-            yield f"{at}: is not the name of an environment variable; use letters, digits and _"
-        elif _SECRET_NAME.search(str(name)) or holds_secret(value, secrets):
-            yield f"{at}: looks like a secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
-        elif isinstance(value, bool):
-            yield f'{at}: {show(value)} is not allowed; write the text that the program wants, such as "1" or "0"'
-        elif value is None or isinstance(value, (dict, list)):
-            yield f"{at}: {show(value)} is not allowed; use one text or number"
-        elif re.search(r"[\r\n]", str(value)):
-            yield f"{at}: holds a line break; use one line"
 
 
 def _limits(checked: Checked) -> Lines:

@@ -75,6 +75,21 @@ def plain(value: t.Any) -> t.Any:
     return value
 
 
+def whole(value: t.Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def tokens_of(value: t.Any) -> int | None:
+    """A number of tokens, or bytes, as vLLM reads it: 16384, "16384", "16k" (1000) or "16K" (1024)."""
+    if not isinstance(value, str):
+        return whole(value)
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", value)
+    if not parts:
+        return None
+    scale = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}[parts[2]]
+    return int(float(parts[1]) * scale)
+
+
 def version_key(version: str) -> tuple[int, ...]:
     """0.10.1.1+381074ae.nv25.09 -> (0, 10, 1, 1)"""
     return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0]))
@@ -119,7 +134,7 @@ class Options:
         if value is None:
             return None
         if value is True:
-            return None if option.flag else "true is not allowed; the option needs a value"
+            return None if option.flag else "true is not allowed; give the option a value"
         if value is False:
             if option.negatable:
                 return None

@@ -16,7 +16,7 @@ CONTAINER = f"{SERVICE}-qwen3-8b-fp8"
 PORT = 8001
 CACHE = "/opt/hf"  # filled by the journey `default`
 FOLDER = "models--Qwen--Qwen3-8B-FP8"
-KNOWN_MODEL = {"qwen3-8b-fp8": {"weights_bytes": 112840384}}
+KNOWN_MODEL = {"qwen3-8b-fp8": {"weights_bytes": 112840384, "layers": 2, "kv_heads": 2, "head_dim": 32}}
 # No main service is replaced, so a failed start has no good release to go back to.
 # vLLM itself is to meet the hub's faults: the role downloads nothing for it.
 ITS_OWN: dict[str, Any] = {

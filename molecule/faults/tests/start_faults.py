@@ -203,6 +203,7 @@ FAULTS = [
         cause="kv_too_small",
         remedy="set vllm_max_model_len to 2",
         variables={
+            "vllm_memory_plan": False,  # which would have refused it
             "vllm_max_model_len": 2200000,
             "vllm_models": {"qwen3-8b-fp8": {**KNOWN_MODEL["qwen3-8b-fp8"], "config_context": 2200000}},
             "vllm_extra_args": {"enforce_eager": True, "hf_overrides": {"max_position_embeddings": 2200000}},

@@ -23,6 +23,7 @@ GUIDE = ROOT / "tests" / "fixtures" / "guide"
 SERVICE = "vllm-qwen3-8b-fp8"
 PROFILES = ["throughput", "latency", "concurrency"]
 CACHE = "/root/.cache/huggingface"
+MODEL = "Qwen/Qwen3-8B-FP8"
 
 
 def flags(profile: str) -> list[str]:
@@ -47,7 +48,8 @@ def differences(profile: str, home: str) -> dict[str, Any]:
         "ports": [{"mode": "ingress", "host_ip": "127.0.0.1", "target": 8000, "published": "8000", "protocol": "tcp"}],
         # - HF_HUB_CACHE says the same as --download-dir, and config and tokenizer land in the same tree as the weights
         # - Qwen3 is part of vLLM: no code of the model's repository has to be trusted
-        "command": ["vllm", "serve", "Qwen/Qwen3-8B-FP8", *flags(profile)],
+        # - offline, vLLM would call the model by its folder in the metrics
+        "command": ["vllm", "serve", MODEL, *flags(profile), "--served-model-name", MODEL],
         "environment.HF_HUB_CACHE": CACHE,
         # the model is complete before the server starts, and a start must not need the hub
         "environment.HF_HUB_OFFLINE": "1",
@@ -118,6 +120,7 @@ def ours(spark: Host, profile: str, playbook: Callable[..., Any]) -> Iterator[di
         vllm_gpu="nvidia",
         # the sandbox has less memory than a Spark, and the wish of the profile would be capped
         vllm_memory_reserve_gib=0,
+        vllm_memory_plan=False,
     )
     assert run.code == 0, run.output
     with spark.sudo():
@@ -130,4 +133,7 @@ def ours(spark: Host, profile: str, playbook: Callable[..., Any]) -> Iterator[di
 @pytest.mark.parametrize("profile", PROFILES)
 def test_our_service_is_the_guides(guide: dict[str, Any], ours: dict[str, Any], profile: str) -> None:
     assert ours.pop("labels.dgxspark.vllm.release")  # named after its content
+    # what a second service and playbooks/health.yml want to know of it
+    assert int(ours.pop("labels.dgxspark.vllm.planned_bytes"))
+    assert int(ours.pop("labels.dgxspark.vllm.planned_tokens"))
     assert ours == {**guide, **differences(profile, f"/opt/guide-{profile}")}

@@ -124,6 +124,6 @@ def test_one_at_a_time_and_the_first_one_dead(tmp_path: Path) -> None:
 
 def test_sixteen_dead_hosts(tmp_path: Path) -> None:
     names = [f"spark{number:02}" for number in range(1, 17)]
-    run = play(tmp_path, dict.fromkeys(names, UNREACHABLE))
+    run = play(tmp_path, {name: {**UNREACHABLE, "ansible_port": 9 + number} for number, name in enumerate(names)})
     assert run.returncode == 2
     assert rows(run.stdout) == [[name, "unreachable"] for name in names]

@@ -151,10 +151,15 @@ def test_an_unknown_role(tmp_path: Path) -> None:
     assert run["result"]["problems"] == ["role: vlm is not a role of this collection; did you mean vllm?"]
 
 
-def test_an_image_to_avoid_is_a_warning(tmp_path: Path) -> None:
-    run = play(tmp_path, "vllm_image: nvcr.io/nvidia/vllm:26.06-py3")
+def test_an_image_to_avoid_is_a_warning_if_it_is_allowed(tmp_path: Path) -> None:
+    run = play(tmp_path, "vllm_image: nvcr.io/nvidia/vllm:26.06-py3\nvllm_image_allow: [avoid]")
     assert run["rc"] == 0
     assert "is better avoided: Every request under /v1 fails" in " ".join(run["text"].split())
+
+
+def test_hosts_that_share_a_template_are_not_one_machine(tmp_path: Path) -> None:
+    run = play(tmp_path, "ansible_host: '{{ inventory_hostname }}.example.org'", DEFAULTS, 3)
+    assert all(stats["ok"] == 1 for stats in run["stats"].values()), run["text"]
 
 
 def test_many_hosts(tmp_path: Path) -> None:

@@ -331,3 +331,12 @@ def test_no_parser_crashes_on_garbage(text: str) -> None:
     _spark.parse_daemon_json(text)
     _spark.listening_inodes(text, 8000)
     _spark.container_of(text, 8000, text)
+
+
+def test_services_of_the_collection() -> None:
+    text = "vllm-qwen3-8b-fp8\tvllm\t117606941982\nvllm-old\tvllm-old\t\nother\t\t5\n"
+    assert _spark.parse_services(text) == [
+        {"service": "vllm", "container": "vllm-qwen3-8b-fp8", "planned_bytes": 117606941982},
+        {"service": "vllm-old", "container": "vllm-old", "planned_bytes": None},
+    ]
+    assert _spark.parse_services("") == []

@@ -85,7 +85,35 @@ def test_a_model_by_name_or_id(asked: str) -> None:
 
 def test_a_model_of_the_user() -> None:
     model = Catalogue().model("mine", {"mine": MINE})
-    assert model == {"name": "mine", **MINE, "config_context": 4096, "gated": False, "environment": {}, "args": {}}
+    filled_in = {"described": True, "config_context": 4096, "gated": False, "environment": {}, "args": {}}
+    assert model == {"name": "mine", **MINE, **filled_in}
+
+
+def test_an_id_that_nobody_has_described() -> None:
+    model = Catalogue().model("Some-Org/New.Model_7B")
+    known = {name: value for name, value in model.items() if value is not None}
+    assert known == {
+        "name": "new.model_7b",
+        "id": "Some-Org/New.Model_7B",
+        "described": False,
+        "gated": False,
+        "environment": {},
+        "args": {},
+    }
+    with pytest.raises(CatalogueError, match="is not in the catalogue"):
+        Catalogue().model("Some-Org/New/Model")
+
+
+def test_a_revision_is_an_option_of_vllm_and_the_users_own_wins() -> None:
+    model = Catalogue().model("mine", {"mine": {**MINE, "revision": "v1"}})
+    assert model["args"] == {"revision": "v1"}
+    model = Catalogue().model("mine", {"mine": {**MINE, "revision": "v1", "args": {"revision": "v2"}}})
+    assert model["args"] == {"revision": "v2"}
+
+
+def test_the_roofline() -> None:
+    assert Catalogue().model("qwen3-8b-fp8")["roofline"] == 33.3
+    assert "roofline" not in Catalogue().model("mine", {"mine": MINE})
 
 
 def test_a_change_of_one_of_ours_keeps_the_rest_and_ours() -> None:
@@ -100,7 +128,7 @@ def test_a_change_of_one_of_ours_keeps_the_rest_and_ours() -> None:
 @pytest.mark.parametrize(
     ("name", "own", "line"),
     [
-        ("qwen3-9b", {}, '"qwen3-9b" is not in the catalogue; did you mean qwen3-8b-fp8? known: gpt-oss-20b, '),
+        ("qwen3-9b", {}, '"qwen3-9b" is not in the catalogue; did you mean qwen3-8b-fp8? known: gpt-oss-120b, '),
         ("mine", {"mine": {**MINE, "layrs": 1}}, "vllm_models.mine.layrs: unknown field; did you mean layers?"),
         ("mine", {"mine": {"id": "a/b"}}, "vllm_models.mine.weights_bytes: is missing; use a whole number above 0"),
         ("mine", {"mine": "a/b"}, 'vllm_models.mine: "a/b" is not allowed; use a mapping with id, weights_bytes, '),

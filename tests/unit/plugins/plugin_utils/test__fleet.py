@@ -53,7 +53,11 @@ def health(verdict: str = "ready", cause: str | None = None, **values: t.Any) ->
             "status": "running" if verdict in ("ready", "loading", "degraded", "stuck") else "exited",
             "image": IMAGE,
             "started_at": "2026-11-23T12:55:00.123456789Z",
-            "labels": {"dgxspark.vllm.profile": "throughput", "dgxspark.vllm.release": "3f1c9a0b7d2e"},
+            "labels": {
+                "dgxspark.vllm.profile": "throughput",
+                "dgxspark.vllm.release": "3f1c9a0b7d2e",
+                "dgxspark.vllm.planned_tokens": "640000",
+            },
         },
         **values,
     }
@@ -94,10 +98,10 @@ def test_a_host_that_is_ready() -> None:
     assert report["time"] == "2026-11-23T15:00:00Z"
     assert (report["verdicts"], report["unhealthy"], report["notes"]) == ({"ready": 1}, [], [])
     assert _fleet_table.render(report).splitlines() == [
-        "host     verdict  model              image               since  run  wait   KV  prefix  preempt  tok/s"
-        "  GPU °C   MHz  throttled",
-        "spark01  ready    Qwen/Qwen3-8B-FP8  vllm:25.09-py3  2 h 4 min    8     0  3 %    71 %        0    402"
-        "      68  2418         no",
+        "host     verdict  model              image               since  run  wait   KV  tokens/plan  prefix  preempt"
+        "  tok/s  GPU °C   MHz  throttled",
+        "spark01  ready    Qwen/Qwen3-8B-FP8  vllm:25.09-py3  2 h 4 min    8     0  3 %    623K/640K    71 %        0"
+        "    402      68  2418         no",
         "",
         "1 host: 1 ready",
     ]
@@ -171,7 +175,7 @@ def test_an_unreachable_host() -> None:
     text = _fleet_table.render(report)
     assert "spark01 | unreachable: the host could not be reached" in text
     assert "    seen:   Data could not be sent to remote host. ssh: connect to host 192.0.2.1 port 22: timed" in text
-    assert re.fullmatch(rf"spark01  unreachable  \({MODEL}\)(  +-){{11}}", table_of(report)[1])
+    assert re.fullmatch(rf"spark01  unreachable  \({MODEL}\)(  +-){{12}}", table_of(report)[1])
 
 
 @pytest.mark.parametrize("state", [{"failed": True, "msg": 'vllm_port: "abc" is not allowed'}, {}, None])
@@ -184,13 +188,14 @@ def test_a_check_that_failed(state: Facts | None) -> None:
 
 def test_nobody_knows_anything() -> None:
     report = _fleet.build(["a"], {}, {}, {}, NOW)
-    assert re.fullmatch(r"a     unknown(  +-){12}", table_of(report)[1])
+    assert re.fullmatch(r"a     unknown(  +-){13}", table_of(report)[1])
     assert report["notes"] == []
 
 
 def test_a_server_without_metrics() -> None:
     report = build({"spark01": health("degraded", "no_answer")}, {"spark01": spark() | {"gpu": None, "throttle": {}}})
-    assert table_of(report)[1].split()[-9:] == ["-"] * 9
+    cells = table_of(report)[1].split()
+    assert (cells[-9:-7], cells[-7], cells[-6:]) == (["-"] * 2, "623K/640K", ["-"] * 6)
 
 
 # --- many hosts ---------------------------------------------------------------------------------------------------
@@ -444,11 +449,32 @@ def test_notes_have_an_id_of_their_own_and_say_what_to_do() -> None:
         )  # only the meaning holds numbers
 
 
+@pytest.mark.parametrize(
+    ("real", "planned", "cell", "is_noted"),
+    [
+        (623104, "640000", "623K/640K", False),
+        (2097152, "2097152", "2.10M/2.10M", False),
+        (575000, "640000", "575K/640K", True),
+        (900, "900", "900/900", False),
+        (623104, None, "623K/-", False),
+        (623104, "many", "623K/-", False),
+        (None, "640000", "-/640K", False),
+    ],
+)
+def test_the_plan_beside_what_vllm_reports(real: int | None, planned: str | None, cell: str, is_noted: bool) -> None:
+    state = health(kv_cache_tokens=real)
+    state["container"]["labels"]["dgxspark.vllm.planned_tokens"] = planned
+    report = build({"spark01": state})
+    assert f" {cell} " in table_of(report)[1]
+    assert ("kv_below_plan" in [note["id"] for note in report["notes"]]) is is_noted
+
+
 def test_every_note_is_said_by_somebody() -> None:
     worst = health(
         preemptions=1, kv_cache_usage=1.0, waiting=1, prefix_cache_hits=0, generation_tokens_per_second=1.0, running=1
     )
     worst["container"]["image"] = "another:1"
+    worst["kv_cache_tokens"] = 400_000
     single = health(running=1)
     sparks = {"a": spark("1.0", clock=611, gib=1, vbios="x", dgx_os="1"), "b": spark("2.0")}
     report = build({"a": worst, "b": single}, sparks)

@@ -4,25 +4,14 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils import _variables
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue, read_specs
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue, read_specs, show
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._rules_model import notices
-
-TOKEN = "hf_" + "a1B2" * 8
-KEY = "correct-horse-battery"
-OWN_MODEL = {"id": "a/b", "weights_bytes": 10**9, "layers": 2, "kv_heads": 2, "head_dim": 32, "native_context": 40000}
-NEWER = "vllm/vllm-openai:v0.26.0-aarch64-cu129-ubuntu2404"
-LATEST_RECORDED = {"vllm_image": "my/vllm:1", "vllm_images": {"my/vllm:1": {"vllm": "0.32.0"}}}
-MODELS = (
-    "known: gpt-oss-20b, llama31-8b-fp8, llama33-70b-fp8, mistral-nemo-12b-fp8,"
-    " qwen3-30b-a3b-fp8, qwen3-32b-fp8, qwen3-8b-fp8"
-)
-GOOD_IMAGES = [ref for ref, image in Catalogue().images().items() if image["status"] == "good"]
-
-Values = dict[str, t.Any]
+from bad_inputs import BAD, BAD_HOST, DIGEST, KEY, LATEST_RECORDED, NEWER, OWN_MODEL, TOKEN, Values, one, own_model
 
 
 def defaults(role: str) -> Values:
@@ -35,675 +24,36 @@ def problems(values: Values, role: str = "vllm") -> list[str]:
     return _variables.problems(role, {**defaults(role), **values}, read_specs(role), Catalogue())
 
 
-def one(name: str, value: t.Any) -> Values:
-    return {name: value}
+EVERY = [*(("vllm", values, line) for values, line in BAD), *BAD_HOST]
+FIX = re.compile(r"\b(use|set|write|did you mean|remove|rename|give|correct|drop)\b|known: |lists what there is")
 
 
-FOLDER = "use letters, digits and . _ @ + - between the /, and no . or .."
-SECRET = "one word of printable ASCII without quotes"
-SERVICE = "vllm, or vllm- and up to 25 lower case letters, digits and -: it names a systemd unit"
-CONTAINER = "a letter or digit, then 1 to 62 letters, digits and . _ -"
-UTILIZATION = "use a share of the memory above 0 and at most 0.95"
-FIXED_TAG = "use a fixed tag such as nvcr.io/nvidia/vllm:25.09-py3, or a digest"
-READABLE = "secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
-MODE = 'use four octal digits in quotes, such as "0755"'
-
-BAD: list[tuple[Values, str]] = [
-    # names
-    (one("vllm_modle", "x"), "vllm_modle: unknown variable; did you mean vllm_model?"),
-    (one("vllm_hf_tokn", TOKEN), "vllm_hf_tokn: unknown variable; did you mean vllm_hf_token?"),
-    (one("vllm_apikey", KEY), "vllm_apikey: unknown variable; did you mean vllm_api_key?"),
-    (
-        one("vllm_gpu_memory_utilisation", 0.8),
-        "vllm_gpu_memory_utilisation: unknown variable; did you mean vllm_gpu_memory_utilization?",
-    ),
-    (
-        one("vllm_wxyz", 1),
-        "vllm_wxyz: unknown variable; names that begin with vllm_ belong to the role vllm, rename yours,"
-        " or see `ansible-doc -t role dgxspark.vllm.vllm`",
-    ),
-    # types
-    (one("vllm_port", "http"), 'vllm_port: "http" is not allowed; use a whole number'),
-    (one("vllm_port", 80.5), "vllm_port: 80.5 is not allowed; use a whole number"),
-    (one("vllm_port", True), "vllm_port: true is not allowed; use a whole number"),
-    (one("vllm_port", None), "vllm_port: is null; remove the line to get the default 8000"),
-    (one("vllm_port", [8000]), "vllm_port: a list is not allowed; use a whole number"),
-    (one("vllm_hf_token", None), 'vllm_hf_token: is null; remove the line to get the default ""'),
-    (one("vllm_model", ["qwen3-8b-fp8"]), "vllm_model: a list is not allowed; use one text, not a list or a mapping"),
-    (one("vllm_model", True), "vllm_model: true is not allowed; use a text; write it in quotes"),
-    (one("vllm_hf_offline", "maybe"), 'vllm_hf_offline: "maybe" is not allowed; use true or false'),
-    (one("vllm_drop_page_cache", 2), "vllm_drop_page_cache: 2 is not allowed; use true or false"),
-    (
-        one("vllm_extra_args", "--max-num-seqs 8"),
-        'vllm_extra_args: "--max-num-seqs 8" is not allowed; use a mapping (key: value)',
-    ),
-    (one("vllm_extra_env", ["A=1"]), "vllm_extra_env: a list is not allowed; use a mapping (key: value)"),
-    (one("vllm_gpu_memory_utilization", "90%"), 'vllm_gpu_memory_utilization: "90%" is not allowed; use a number'),
-    (one("vllm_gpu_memory_utilization", "nan"), 'vllm_gpu_memory_utilization: "nan" is not allowed; use a number'),
-    (one("vllm_max_model_len", "32k"), 'vllm_max_model_len: "32k" is not allowed; use a whole number'),
-    (one("vllm_api_key", ["a"]), "vllm_api_key: its value is not allowed; use one text, not a list or a mapping"),
-    (one("vllm_gpu", "cuda"), 'vllm_gpu: "cuda" is not allowed; use auto, nvidia, cdi, none'),
-    # model and profile
-    (
-        one("vllm_model", "qwen3-9b"),
-        f'vllm_model: "qwen3-9b" is not in the catalogue; did you mean qwen3-8b-fp8? {MODELS}; or add it'
-        " to vllm_models",
-    ),
-    (
-        one("vllm_model", "Org/Nothing"),
-        f'vllm_model: "Org/Nothing" is not in the catalogue; {MODELS}; or add it to vllm_models',
-    ),
-    (one("vllm_model", ""), f'vllm_model: "" is not in the catalogue; {MODELS}; or add it to vllm_models'),
-    (
-        {"vllm_model": "Qwen/Qwen3-8B-FP8", "vllm_models": {"mine": {**OWN_MODEL, "id": "Qwen/Qwen3-8B-FP8"}}},
-        'vllm_model: "Qwen/Qwen3-8B-FP8" is the id of qwen3-8b-fp8 and mine; use one of these names',
-    ),
-    (
-        one("vllm_profile", "fast"),
-        'vllm_profile: "fast" is no profile; known: throughput, latency, concurrency; or add it to vllm_profiles',
-    ),
-    (
-        one("vllm_profile", "thruput"),
-        'vllm_profile: "thruput" is no profile; did you mean throughput? known: throughput, latency,'
-        " concurrency; or add it to vllm_profiles",
-    ),
-    (
-        one("vllm_models", {"mine": None}),
-        "vllm_models.mine: null is not allowed; use a mapping with id, weights_bytes, layers, kv_heads,"
-        " head_dim, native_context",
-    ),
-    (
-        one("vllm_models", {"mine": {**OWN_MODEL, "layrs": 2}}),
-        "vllm_models.mine.layrs: unknown field; did you mean layers?",
-    ),
-    (
-        one("vllm_models", {"mine": {**OWN_MODEL, "layers": "2"}}),
-        'vllm_models.mine.layers: "2" is not allowed; use a whole number above 0',
-    ),
-    (
-        one("vllm_models", {"mine": {**OWN_MODEL, "weights_bytes": 9.44e9}}),
-        "vllm_models.mine.weights_bytes: 9440000000.0 is not allowed; use a whole number above 0",
-    ),
-    (
-        one("vllm_models", {"mine": {**OWN_MODEL, "gated": "no"}}),
-        'vllm_models.mine.gated: "no" is not allowed; use true or false',
-    ),
-    (
-        one("vllm_models", {"mine": {**OWN_MODEL, "id": "b"}}),
-        'vllm_models.mine.id: "b" is not allowed; use a Hugging Face id such as Qwen/Qwen3-8B-FP8',
-    ),
-    (
-        one("vllm_models", {"mine": {"id": "a/b"}}),
-        "vllm_models.mine.weights_bytes: is missing; use a whole number above 0",
-    ),
-    (
-        one("vllm_models", {"My Model": OWN_MODEL}),
-        "vllm_models.My Model: the name is not allowed; use lower case letters, digits, . _ and -",
-    ),
-    (
-        one("vllm_models", {"qwen3-8b-fp8": {"args": ["--x"]}}),
-        "vllm_models.qwen3-8b-fp8.args: a list is not allowed; use a mapping",
-    ),
-    (
-        one("vllm_models", {"qwen3-8b-fp8": {"args": {"max_seqs": 1}}}),
-        "vllm_models.qwen3-8b-fp8.args.max_seqs: unknown option of vLLM 0.10.1.1; did you mean max_num_seqs?",
-    ),
-    (
-        one("vllm_models", {"qwen3-8b-fp8": {"args": {"gpu_memory_utilization": 0.5}}}),
-        "vllm_models.qwen3-8b-fp8.args.gpu_memory_utilization: is not allowed here; set"
-        " vllm_gpu_memory_utilization instead",
-    ),
-    (one("vllm_profiles", {"mine": {}}), "vllm_profiles.mine.args: is missing; use a mapping"),
-    (
-        one("vllm_profiles", {"mine": {"max_num_seqs": 1}}),
-        "vllm_profiles.mine.max_num_seqs: unknown field; known: args",
-    ),
-    (
-        {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": {"gpu_memory_utilization": 2}}}},
-        f"vllm_profiles.mine.args.gpu_memory_utilization: 2 is not allowed; {UTILIZATION}",
-    ),
-    (
-        {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": {"gpu_memory_utilization": "high"}}}},
-        'vllm_profiles.mine.args.gpu_memory_utilization: "high" is not allowed; use a share of the memory such as 0.90',
-    ),
-    (
-        {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": {"max_num_seqs": 8}}}},
-        "vllm_profiles.mine.args.gpu_memory_utilization: is missing; use a share of the memory such as 0.80,"
-        " or set vllm_gpu_memory_utilization",
-    ),
-    (
-        {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": {"gpu_memory_utilization": 0.5, "port": 9}}}},
-        "vllm_profiles.mine.args.port: is not allowed here; set vllm_port instead",
-    ),
-    # image
-    (
-        one("vllm_image", "vllm/vllm-openai:latest"),
-        'vllm_image: "vllm/vllm-openai:latest" moves: latest is another image tomorrow (the guide'
-        " warns of it: FP8 quantization"
-        " fails (CUTLASS kernel errors), memory is detected wrongly, Triton cannot compile for"
-        " sm_121a; today's build may work,"
-        f" tomorrow's may not); {FIXED_TAG}",
-    ),
-    (
-        one("vllm_image", "vllm/vllm-openai:nightly"),
-        f'vllm_image: "vllm/vllm-openai:nightly" moves: nightly is another image tomorrow; {FIXED_TAG}',
-    ),
-    (
-        one("vllm_image", "vllm/vllm-openai:cu130-nightly"),
-        f'vllm_image: "vllm/vllm-openai:cu130-nightly" moves: cu130-nightly is another image tomorrow; {FIXED_TAG}',
-    ),
-    (
-        one("vllm_image", "vllm/vllm-openai"),
-        f'vllm_image: "vllm/vllm-openai" has no tag, which means latest; {FIXED_TAG}',
-    ),
-    (
-        one("vllm_image", "localhost:5000/a/b"),
-        f'vllm_image: "localhost:5000/a/b" has no tag, which means latest; {FIXED_TAG}',
-    ),
-    (
-        one("vllm_image", "nvcr.io/nvidia/vllm:25.90-py3"),
-        'vllm_image: "nvcr.io/nvidia/vllm:25.90-py3" is not in the image matrix; did you mean'
-        " nvcr.io/nvidia/vllm:25.10-py3? known: "
-        f"{', '.join(GOOD_IMAGES)}; or add it to vllm_images",
-    ),
-    (
-        one("vllm_image", "10.0.0.5:5000/nvidia/vllm:25.09-py3"),
-        'vllm_image: "10.0.0.5:5000/nvidia/vllm:25.09-py3" is not in the image matrix; for a mirror use'
-        " nvcr.io/nvidia/vllm:25.09-py3 and set vllm_image_registry to 10.0.0.5:5000",
-    ),
-    (
-        one("vllm_images", {"a/b:1": {"vllm": 0.32}}),
-        'vllm_images[a/b:1].vllm: 0.32 is not allowed; use a version in quotes, such as "0.32.0"',
-    ),
-    (
-        one("vllm_images", {"a/b:1": {"command_prefix": "vllm serve"}}),
-        'vllm_images[a/b:1].command_prefix: "vllm serve" is not allowed; use a list of texts',
-    ),
-    (
-        one("vllm_images", {"a/b:1": {"status": "fine"}}),
-        'vllm_images[a/b:1].status: "fine" is not allowed; use good, unknown or avoid',
-    ),
-    (
-        one("vllm_images", {"a/b:1": {"entrypoint": []}}),
-        "vllm_images[a/b:1].entrypoint: unknown field; known: vllm, cuda, min_driver, command_prefix,"
-        " status, faults, cannot_run, sources",
-    ),
-    (
-        one("vllm_model", "gpt-oss-20b"),
-        'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" cannot run gpt-oss-20b, its vLLM has no attention sinks;'
-        " use nvcr.io/nvidia/vllm:25.10-py3 or newer",
-    ),
-    # options of vLLM
-    (
-        one("vllm_extra_args", {"max_num_seq": 8}),
-        "vllm_extra_args.max_num_seq: unknown option of vLLM 0.10.1.1; did you mean max_num_seqs?",
-    ),
-    (
-        one("vllm_extra_args", {"wxyz": 8}),
-        "vllm_extra_args.wxyz: unknown option of vLLM 0.10.1.1; `vllm serve --help` lists what there is",
-    ),
-    (
-        one("vllm_extra_args", {"kv_cache_memory_bytes": 1}),
-        "vllm_extra_args.kv_cache_memory_bytes: unknown option of vLLM 0.10.1.1; did you mean kv_cache_dtype?",
-    ),
-    (
-        {**LATEST_RECORDED, "vllm_extra_args": {"swap_space": 4}},
-        "vllm_extra_args.swap_space: unknown option of vLLM 0.32.0; `vllm serve --help` lists what there is",
-    ),
-    (
-        one("vllm_extra_args", {"max-num-seqs": 8}),
-        "vllm_extra_args.max-num-seqs: is not the name of an option; write max_num_seqs",
-    ),
-    (
-        one("vllm_extra_args", {"--max-num-seqs": 8}),
-        "vllm_extra_args.--max-num-seqs: is not the name of an option; write max_num_seqs",
-    ),
-    (
-        one("vllm_extra_args", {"Max_Num_Seqs": 8}),
-        "vllm_extra_args.Max_Num_Seqs: is not the name of an option; write max_num_seqs",
-    ),
-    (
-        one("vllm_extra_args", {"enforce eager;": 8}),
-        "vllm_extra_args.enforce eager;: is not the name of an option; use lower case letters, digits and _",
-    ),
-    (
-        one("vllm_extra_args", {8: 8}),
-        "vllm_extra_args.8: is not the name of an option; use lower case letters, digits and _",
-    ),
-    (
-        one("vllm_extra_args", {"no_enable_prefix_caching": True}),
-        "vllm_extra_args.no_enable_prefix_caching: unknown option of vLLM 0.10.1.1; write enable_prefix_caching: false",
-    ),
-    (
-        one("vllm_extra_args", {"enforce_eager": "yes"}),
-        'vllm_extra_args.enforce_eager: "yes" takes no value; use true, false or null',
-    ),
-    (
-        one("vllm_extra_args", {"kv_cache_dtype": True}),
-        "vllm_extra_args.kv_cache_dtype: true is not allowed; the option needs a value",
-    ),
-    (
-        one("vllm_extra_args", {"kv_cache_dtype": False}),
-        "vllm_extra_args.kv_cache_dtype: false is not allowed; the option has no --no- form, use null to drop it",
-    ),
-    (
-        one("vllm_extra_args", {"disable_log_stats": False}),
-        "vllm_extra_args.disable_log_stats: false is not allowed; the option has no --no- form, use null to drop it",
-    ),
-    (
-        one("vllm_extra_args", {"kv_cache_dtype": ""}),
-        "vllm_extra_args.kv_cache_dtype: is empty; use null to drop the option",
-    ),
-    (
-        one("vllm_extra_args", {"served_model_name": []}),
-        "vllm_extra_args.served_model_name: is empty; use null to drop the option",
-    ),
-    (
-        one("vllm_extra_args", {"headless": True}),
-        "vllm_extra_args.headless: is not allowed; it would leave no HTTP server that the role can prove",
-    ),
-    (
-        one("vllm_extra_args", {"ssl_keyfile": "/k"}),
-        "vllm_extra_args.ssl_keyfile: is not allowed; it would end plain HTTP, which the role's"
-        " proof speaks; end TLS in a proxy",
-    ),
-    # options that have a variable
-    *(
-        (one("vllm_extra_args", {option: 1}), f"vllm_extra_args.{option}: is not allowed here; set {variable} instead")
-        for option, variable in (
-            ("model", "vllm_model"),
-            ("host", "vllm_publish_address"),
-            ("port", "vllm_port"),
-            ("--port", "vllm_port"),
-            ("uds", "vllm_port"),
-            ("api_key", "vllm_api_key"),
-            ("api-key", "vllm_api_key"),
-            ("hf_token", "vllm_hf_token"),
-            ("gpu_memory_utilization", "vllm_gpu_memory_utilization"),
-            ("device_memory_utilization", "vllm_gpu_memory_utilization"),
-            ("max_model_len", "vllm_max_model_len"),
-            ("download_dir", "vllm_hf_cache"),
-        )
-    ),
-    # secrets where they do not belong
-    (one("vllm_extra_args", {"served_model_name": TOKEN}), f"vllm_extra_args.served_model_name: holds a {READABLE}"),
-    (
-        {"vllm_api_key": KEY, "vllm_extra_args": {"hf_overrides": {"a": [f"x{KEY}"]}}},
-        f"vllm_extra_args.hf_overrides: holds a {READABLE}",
-    ),
-    (
-        one("vllm_extra_env", {"AWS_SECRET_ACCESS_KEY": "x"}),
-        f"vllm_extra_env.AWS_SECRET_ACCESS_KEY: looks like a {READABLE}",
-    ),
-    (one("vllm_extra_env", {"NOTE": f"see {TOKEN}"}), f"vllm_extra_env.NOTE: looks like a {READABLE}"),
-    ({"vllm_api_key": KEY, "vllm_extra_env": {"NOTE": KEY}}, f"vllm_extra_env.NOTE: looks like a {READABLE}"),
-    *(
-        (one("vllm_extra_env", {name: "1"}), f"vllm_extra_env.{name}: is not allowed here; set {variable} instead")
-        for name, variable in (
-            ("HF_TOKEN", "vllm_hf_token"),
-            ("HUGGING_FACE_HUB_TOKEN", "vllm_hf_token"),
-            ("VLLM_API_KEY", "vllm_api_key"),
-            ("HF_ENDPOINT", "vllm_hf_endpoint"),
-            ("HF_HUB_OFFLINE", "vllm_hf_offline"),
-            ("HF_HOME", "vllm_hf_cache"),
-            ("HF_HUB_CACHE", "vllm_hf_cache"),
-        )
-    ),
-    (
-        one("vllm_extra_env", {"A-B": "1"}),
-        "vllm_extra_env.A-B: is not the name of an environment variable; use letters, digits and _",
-    ),
-    (
-        one("vllm_extra_env", {"A": True}),
-        'vllm_extra_env.A: true is not allowed; write the text that the program wants, such as "1" or "0"',
-    ),
-    (one("vllm_extra_env", {"A": None}), "vllm_extra_env.A: null is not allowed; use one text or number"),
-    (one("vllm_extra_env", {"A": ["b"]}), "vllm_extra_env.A: a list is not allowed; use one text or number"),
-    (one("vllm_extra_env", {"A": "b\nc"}), "vllm_extra_env.A: holds a line break; use one line"),
-    # sizes
-    (one("vllm_gpu_memory_utilization", 1.5), f"vllm_gpu_memory_utilization: 1.5 is not allowed; {UTILIZATION}"),
-    (one("vllm_gpu_memory_utilization", 0), f"vllm_gpu_memory_utilization: 0 is not allowed; {UTILIZATION}"),
-    (one("vllm_gpu_memory_utilization", -0.5), f"vllm_gpu_memory_utilization: -0.5 is not allowed; {UTILIZATION}"),
-    (one("vllm_gpu_memory_utilization", "0.96"), f"vllm_gpu_memory_utilization: 0.96 is not allowed; {UTILIZATION}"),
-    (one("vllm_gpu_memory_utilization", 90), f"vllm_gpu_memory_utilization: 90 is not allowed; {UTILIZATION}"),
-    (one("vllm_max_model_len", 0), "vllm_max_model_len: 0 is not allowed; use at least 1 token"),
-    (one("vllm_max_model_len", -1), "vllm_max_model_len: -1 is not allowed; use at least 1 token"),
-    (
-        one("vllm_max_model_len", 65536),
-        "vllm_max_model_len: 65536 is over the 40960 tokens of qwen3-8b-fp8; use at most 40960, or"
-        " stretch it to 131072 with"
-        " vllm_extra_args: {rope_scaling: {rope_type: yarn, factor: 4.0, original_max_position_embeddings: 32768}}",
-    ),
-    (
-        {**LATEST_RECORDED, "vllm_max_model_len": "65536"},
-        "vllm_max_model_len: 65536 is over the 40960 tokens of qwen3-8b-fp8; use at most 40960, or"
-        " stretch it to 131072 with"
-        " vllm_extra_args: {hf_overrides: {rope_parameters: {rope_type: yarn, rope_theta: 1000000, factor: 4.0,"
-        " original_max_position_embeddings: 32768}}}",
-    ),
-    (
-        one("vllm_max_model_len", 200000),
-        "vllm_max_model_len: 200000 is over the 40960 tokens of qwen3-8b-fp8; use at most 40960",
-    ),
-    (
-        {"vllm_max_model_len": 200000, "vllm_extra_args": {"rope_scaling": {"rope_type": "yarn"}}},
-        "vllm_max_model_len: 200000 is over the 131072 tokens of qwen3-8b-fp8; use at most 131072",
-    ),
-    (
-        {"vllm_model": "llama33-70b-fp8", "vllm_max_model_len": 131073},
-        "vllm_max_model_len: 131073 is over the 131072 tokens of llama33-70b-fp8; use at most 131072",
-    ),
-    (
-        {"vllm_model": "mine", "vllm_models": {"mine": {**OWN_MODEL, "native_context": 8192}}},
-        "vllm_profiles.throughput.args.max_model_len: 32768 is over the 8192 tokens of mine; use at most 8192,"
-        " in vllm_max_model_len",
-    ),
-    (
-        one("vllm_extra_args", {"max_num_batched_tokens": 32}),
-        "vllm_extra_args.max_num_batched_tokens: 32 is less than max_num_seqs (64); use at least 64,"
-        " or lower max_num_seqs",
-    ),
-    (
-        one("vllm_extra_args", {"max_num_seqs": 20000}),
-        "vllm_profiles.throughput.args.max_num_batched_tokens: 16384 is less than max_num_seqs (20000);"
-        " use at least 20000, or lower max_num_seqs",
-    ),
-    (
-        one("vllm_extra_args", {"enable_chunked_prefill": False}),
-        "vllm_profiles.throughput.args.max_num_batched_tokens: 16384 is less than the context of"
-        " 32768 tokens, and chunked"
-        " prefill is off; use at least 32768, or drop enable_chunked_prefill: false",
-    ),
-    (
-        one("vllm_extra_args", {"max_num_seqs": 0}),
-        "vllm_extra_args.max_num_seqs: 0 is not allowed; use a whole number above 0",
-    ),
-    (
-        one("vllm_extra_args", {"max_num_seqs": "many"}),
-        'vllm_extra_args.max_num_seqs: "many" is not allowed; use a whole number above 0',
-    ),
-    (one("vllm_memory_reserve_gib", -1), "vllm_memory_reserve_gib: -1 is not allowed; use 0 to 100 GiB"),
-    (one("vllm_memory_reserve_gib", 128), "vllm_memory_reserve_gib: 128 is not allowed; use 0 to 100 GiB"),
-    # network
-    (one("vllm_port", 99999), "vllm_port: 99999 is not allowed; use a TCP port from 1 to 65535"),
-    (one("vllm_port", "99999"), "vllm_port: 99999 is not allowed; use a TCP port from 1 to 65535"),
-    (one("vllm_port", 0), "vllm_port: 0 is not allowed; use a TCP port from 1 to 65535"),
-    (one("vllm_port", -8000), "vllm_port: -8000 is not allowed; use a TCP port from 1 to 65535"),
-    (
-        one("vllm_publish_address", "0.0.0.0"),
-        'vllm_publish_address: "0.0.0.0" would publish the server to everybody without a key; set vllm_api_key,'
-        " or vllm_publish_without_api_key: true",
-    ),
-    (
-        {"vllm_publish_address": "192.168.1.7", "vllm_publish_without_api_key": "no"},
-        'vllm_publish_address: "192.168.1.7" would publish the server to everybody without a key; set vllm_api_key,'
-        " or vllm_publish_without_api_key: true",
-    ),
-    *(
-        (
-            one("vllm_publish_address", address),
-            f'vllm_publish_address: "{address}" is not allowed; use an IPv4 address of the host, 127.0.0.1 or 0.0.0.0',
-        )
-        for address in ("localhost", "127.0.0.1:8000", "300.1.1.1", "::1", "*")
-    ),
-    *(
-        (
-            one("vllm_image_registry", registry),
-            f'vllm_image_registry: "{registry}" is not allowed; use host or host:port, without'
-            " https:// and without a path",
-        )
-        for registry in ("https://mirror.example.org", "mirror.example.org/", "mirror/path", "user@mirror", "mirror:")
-    ),
-    (
-        one("vllm_hf_endpoint", "hub.example.org"),
-        'vllm_hf_endpoint: "hub.example.org" is not allowed; use an address such as https://mirror.example.org',
-    ),
-    (
-        one("vllm_hf_endpoint", "https://a b"),
-        'vllm_hf_endpoint: "https://a b" is not allowed; use an address such as https://mirror.example.org',
-    ),
-    (
-        one("vllm_hf_endpoint", "https://me:pw@hub"),
-        "vllm_hf_endpoint: must not hold a user or password; use an address such as https://mirror.example.org",
-    ),
-    # names and folders
-    *(
-        (one("vllm_service_name", name), f'vllm_service_name: "{name}" is not allowed; use {SERVICE}')
-        for name in (
-            "Vllm",
-            "1vllm",
-            "vl lm",
-            "vllm/x",
-            "",
-            "vllm-" + "v" * 26,
-            "vllm.service",
-            "vllm_2",
-            "ssh",
-            "docker",
-        )
-    ),
-    *(
-        (one("vllm_container_name", name), f'vllm_container_name: "{name}" is not allowed; use {CONTAINER}')
-        for name in ("-x", "a b", "a/b", "a", "ümlaut")
-    ),
-    (one("vllm_hf_cache", "opt/hf"), 'vllm_hf_cache: "opt/hf" is not allowed; use an absolute path such as /opt/hf'),
-    (one("vllm_hf_cache", "~/hf"), 'vllm_hf_cache: "~/hf" is not allowed; use an absolute path such as /opt/hf'),
-    (one("vllm_hf_cache", ""), 'vllm_hf_cache: "" is not allowed; use an absolute path such as /opt/hf'),
-    (one("vllm_hf_cache", "/"), 'vllm_hf_cache: "/" is a folder of the system; use one of its own such as /opt/hf'),
-    (
-        one("vllm_hf_cache", "/opt/"),
-        'vllm_hf_cache: "/opt/" is a folder of the system; use one of its own such as /opt/hf',
-    ),
-    (one("vllm_hf_cache", "/opt/hf:rw"), f'vllm_hf_cache: "/opt/hf:rw" is not allowed; {FOLDER}'),
-    (one("vllm_hf_cache", "/opt/my models"), f'vllm_hf_cache: "/opt/my models" is not allowed; {FOLDER}'),
-    (one("vllm_hf_cache", "/opt/../etc"), f'vllm_hf_cache: "/opt/../etc" is not allowed; {FOLDER}'),
-    (one("vllm_hf_cache", "/opt/hf\n"), f'vllm_hf_cache: "/opt/hf\\n" is not allowed; {FOLDER}'),
-    (
-        one("vllm_hf_cache", "/opt/vllm"),
-        'vllm_hf_cache: "/opt/vllm" lies in the folder of the service; use another such as /opt/hf',
-    ),
-    (
-        {"vllm_home": "/data", "vllm_hf_cache": "/data/hf"},
-        'vllm_hf_cache: "/data/hf" lies in the folder of the service; use another such as /opt/hf',
-    ),
-    (one("vllm_home", "srv/vllm"), 'vllm_home: "srv/vllm" is not allowed; use an absolute path such as /opt/vllm'),
-    (one("vllm_home", "/etc"), 'vllm_home: "/etc" is a folder of the system; use one of its own such as /opt/vllm'),
-    # secrets
-    (
-        one("vllm_hf_token", f"{TOKEN}\n"),
-        f"vllm_hf_token: its value holds a line break; use the token alone, {SECRET}",
-    ),
-    (one("vllm_hf_token", f"{TOKEN} "), f"vllm_hf_token: its value holds a blank; use the token alone, {SECRET}"),
-    (one("vllm_hf_token", f'"{TOKEN}"'), f"vllm_hf_token: its value holds a quote; use the token alone, {SECRET}"),
-    (one("vllm_hf_token", f"{TOKEN}'"), f"vllm_hf_token: its value holds a quote; use the token alone, {SECRET}"),
-    (
-        one("vllm_hf_token", f"{TOKEN}\\"),
-        f"vllm_hf_token: its value holds a backslash; use the token alone, {SECRET}",
-    ),
-    (
-        one("vllm_hf_token", f"{TOKEN}\x00"),
-        f"vllm_hf_token: its value holds a character that is not printable ASCII; use the token alone, {SECRET}",
-    ),
-    (
-        one("vllm_hf_token", "hf_your_token_here"),
-        "vllm_hf_token: its value is the placeholder of a guide; use your own token, or leave it empty",
-    ),
-    (
-        one("vllm_hf_token", "${HF_TOKEN}"),
-        "vllm_hf_token: its value is a template that was not filled in; use the token itself",
-    ),
-    (
-        one("vllm_api_key", "too-short-a-key"),
-        "vllm_api_key: its value is shorter than 16 characters; use one from `openssl rand -hex 24`",
-    ),
-    (one("vllm_api_key", "two words"), f"vllm_api_key: its value holds a blank; use the key alone, {SECRET}"),
-    # limits
-    (one("vllm_ulimits", {"memlok": -1}), "vllm_ulimits.memlok: unknown limit; did you mean memlock?"),
-    (
-        one("vllm_ulimits", {"memlock": "unlimited"}),
-        'vllm_ulimits.memlock: "unlimited" is not allowed; use a whole number, -1 for no limit',
-    ),
-    (
-        one("vllm_ulimits", {"memlock": -2}),
-        "vllm_ulimits.memlock: -2 is not allowed; use a whole number, -1 for no limit",
-    ),
-    (
-        one("vllm_ulimits", {"stack": {"soft": 1}}),
-        "vllm_ulimits.stack: is not allowed; use a number, or soft and hard",
-    ),
-    (
-        one("vllm_ipc", "hosts"),
-        'vllm_ipc: "hosts" is not allowed; use host, private, shareable, none, service:NAME or container:NAME',
-    ),
-    (one("vllm_start_timeout", 5), "vllm_start_timeout: 5 is not allowed; use at least 60 seconds"),
-    (one("vllm_stall_timeout", 0), "vllm_stall_timeout: 0 is not allowed; use at least 30 seconds"),
-    (one("vllm_phase_timeouts", {"lod": 60}), "vllm_phase_timeouts.lod: unknown phase; did you mean load?"),
-    (
-        one("vllm_phase_timeouts", {"load": "soon"}),
-        'vllm_phase_timeouts.load: "soon" is not allowed; use whole seconds, at least 1',
-    ),
-    (one("vllm_auto_remedy", "maybe"), 'vllm_auto_remedy: "maybe" is not allowed; use true or false'),
-]
-
-BAD_HOST: list[tuple[str, Values, str]] = [
-    (
-        "hf_cache",
-        one("hf_cache_path", "opt/hf"),
-        'hf_cache_path: "opt/hf" is not allowed; use an absolute path such as /opt/hf',
-    ),
-    (
-        "hf_cache",
-        one("hf_cache_path", "/"),
-        'hf_cache_path: "/" is a folder of the system; use one of its own such as /opt/hf',
-    ),
-    (
-        "hf_cache",
-        one("hf_cache_path", "/home/"),
-        'hf_cache_path: "/home/" is a folder of the system; use one of its own such as /opt/hf',
-    ),
-    ("hf_cache", one("hf_cache_mode", 493), f'hf_cache_mode: "493" is not allowed; {MODE}'),
-    ("hf_cache", one("hf_cache_mode", "755"), f'hf_cache_mode: "755" is not allowed; {MODE}'),
-    ("hf_cache", one("hf_cache_mode", "u=rwx"), f'hf_cache_mode: "u=rwx" is not allowed; {MODE}'),
-    ("hf_cache", one("hf_cache_mode", "0800"), f'hf_cache_mode: "0800" is not allowed; {MODE}'),
-    (
-        "hf_cache",
-        one("hf_cache_mode", "0455"),
-        'hf_cache_mode: "0455" locks the owner out; use "0755", or "2775" to share it with the group',
-    ),
-    (
-        "hf_cache",
-        one("hf_cache_owner", "a b"),
-        'hf_cache_owner: "a b" is not allowed; use a name such as root, or a number',
-    ),
-    (
-        "hf_cache",
-        one("hf_cache_group", "wheel:"),
-        'hf_cache_group: "wheel:" is not allowed; use a name such as root, or a number',
-    ),
-    (
-        "hf_cache",
-        one("hf_cache_space_byte", 1),
-        "hf_cache_space_byte: unknown variable; did you mean hf_cache_space_bytes?",
-    ),
-    (
-        "hf_cache",
-        one("hf_cache_space_bytes", "many"),
-        'hf_cache_space_bytes: "many" is not allowed; use a whole number',
-    ),
-    (
-        "hf_cache",
-        one("hf_cache_space_repo", None),
-        "hf_cache_space_repo: is null; give it a value",
-    ),
-    (
-        "spark_host",
-        one("spark_host_sysctl", {"swappiness": 10}),
-        "spark_host_sysctl.swappiness: is not the name of a kernel value; use one such as vm.swappiness",
-    ),
-    (
-        "spark_host",
-        one("spark_host_sysctl", {"vm.swappiness": [1]}),
-        "spark_host_sysctl.vm.swappiness: a list is not allowed; use a number or one line of text",
-    ),
-    (
-        "spark_host",
-        one("spark_host_sysctl", {"vm.swappiness": "1\n2"}),
-        'spark_host_sysctl.vm.swappiness: "1\\n2" is not allowed; use a number or one line of text',
-    ),
-    (
-        "spark_host",
-        one("spark_host_earlyoom", "perhaps"),
-        'spark_host_earlyoom: "perhaps" is not allowed; use true or false',
-    ),
-    (
-        "spark_host",
-        one("spark_host_earlyoom_args", '-m "2"'),
-        'spark_host_earlyoom_args: "-m \\"2\\"" is not allowed; use one line without a double quote,'
-        " such as -M 2097152 -s 100",
-    ),
-    (
-        "spark_host",
-        one("spark_host_allow_other_hw", True),
-        "spark_host_allow_other_hw: unknown variable; did you mean spark_host_allow_other_hardware?",
-    ),
-    (
-        "container_runtime",
-        one("container_runtime_docker_source", "snap"),
-        'container_runtime_docker_source: "snap" is not allowed; use distribution, docker',
-    ),
-    (
-        "container_runtime",
-        one("container_runtime_toolkit_version", "latest"),
-        'container_runtime_toolkit_version: "latest" is not allowed; use a version of the package such as 1.19.0-1',
-    ),
-    (
-        "container_runtime",
-        one("container_runtime_toolkit_version", "1.19.0"),
-        'container_runtime_toolkit_version: "1.19.0" is not allowed; use a version of the package such as 1.19.0-1',
-    ),
-    (
-        "container_runtime",
-        one("container_runtime_toolkit_repository", "nvidia.github.io"),
-        'container_runtime_toolkit_repository: "nvidia.github.io" is not allowed; use an address such as'
-        " https://nvidia.github.io/libnvidia-container/stable/deb/$(ARCH)",
-    ),
-    (
-        "container_runtime",
-        one("container_runtime_daemon_options", "{}"),
-        'container_runtime_daemon_options: "{}" is not allowed; use a mapping (key: value)',
-    ),
-    (
-        "container_runtime",
-        one("container_runtime_daemon_options", {"features": ["cdi"]}),
-        "container_runtime_daemon_options.features: a list is not allowed; use a mapping, as in Docker's daemon.json",
-    ),
-    (
-        "container_runtime",
-        one("container_runtime_daemon_options", {"features": {"cdi": False}}),
-        "container_runtime_daemon_options.features.cdi: false contradicts container_runtime_cdi: true;"
-        " set container_runtime_cdi to false",
-    ),
-    (
-        "container_runtime",
-        one("container_runtime_daemon_options", {"default-runtime": "kata"}),
-        'container_runtime_daemon_options.default-runtime: "kata" is not allowed; use runc, nvidia'
-        " or one of your runtimes",
-    ),
-]
+def words_of(value: t.Any) -> set[str]:
+    """Every name and value in what the user wrote, as a message shows them."""
+    if isinstance(value, dict):
+        return {word for pair in value.items() for part in pair for word in words_of(part)}
+    if isinstance(value, list):
+        return {word for part in value for word in words_of(part)} | {"a list"}
+    return {str(value), show(value)}
 
 
-@pytest.mark.parametrize(("values", "line"), BAD, ids=[line[:70] for _values, line in BAD])
-def test_bad_input_is_refused_with_one_line(values: Values, line: str) -> None:
-    found = problems(values)
+def test_there_are_many_ways_to_be_wrong() -> None:
+    assert len({line for _role, _values, line in EVERY}) >= 80
+
+
+@pytest.mark.parametrize(("role", "values", "line"), EVERY, ids=[line[:70] for _role, _values, line in EVERY])
+def test_bad_input_is_refused_with_one_line(role: str, values: Values, line: str) -> None:
+    """The line names a variable of the role, what the user wrote there, and a way out. No secret is in it."""
+    found = problems(values, role)
     assert line in found
+    assert role == "vllm" or found == [line]
     assert "\n" not in line
-    for secret in (TOKEN, KEY):
-        assert secret not in " ".join(found)
-
-
-@pytest.mark.parametrize(("role", "values", "line"), BAD_HOST, ids=[line[:70] for _role, _values, line in BAD_HOST])
-def test_bad_input_of_the_other_roles(role: str, values: Values, line: str) -> None:
-    assert problems(values, role) == [line]
+    assert re.match(rf"{role}_[a-z_]+", line)
+    assert FIX.search(line)
+    secret = any(name in _variables.secrets_of(read_specs(role)) for name in values)
+    assert secret or any(word in line for name, value in values.items() for word in {name, *words_of(value)})
+    for kept in (TOKEN, KEY):
+        assert kept not in " ".join(found)
 
 
 # What one bad value makes of others is not their fault: nothing else is said.
@@ -747,12 +97,22 @@ GOOD: list[Values] = [
     one("vllm_memory_reserve_gib", "12.5"),
     one("vllm_api_key", 1234567812345678),
     # models, profiles, images
-    *(one("vllm_model", name) for name in Catalogue().models() if name != "gpt-oss-20b"),
+    *(one("vllm_model", name) for name in Catalogue().models() if not name.startswith(("gpt-oss", "qwen3-vl"))),
     one("vllm_model", "Qwen/Qwen3-8B-FP8"),
     one("vllm_model", "Qwen/Qwen3-30B-A3B-Instruct-2507-FP8"),
     {"vllm_model": "gpt-oss-20b", "vllm_image": "nvcr.io/nvidia/vllm:25.10-py3"},
     *(one("vllm_profile", name) for name in ("throughput", "latency", "concurrency")),
-    *(one("vllm_image", ref) for ref in Catalogue().images() if not ref.endswith("latest")),
+    *(one("vllm_image", ref) for ref, image in Catalogue().images().items() if image["status"] != "avoid"),
+    {"vllm_image": "nvcr.io/nvidia/vllm:26.06-py3", "vllm_image_allow": ["avoid"]},
+    {"vllm_image": "vllm/vllm-openai:latest", "vllm_image_allow": ["moving", "avoid"]},
+    {"vllm_image": "someone/vllm:1", "vllm_image_allow": ["unknown"]},
+    {"vllm_image": "someone/vllm", "vllm_image_allow": ["unknown", "moving"]},
+    {"vllm_model": "gpt-oss-20b", "vllm_image_allow": ["cannot_run"]},
+    {"vllm_image": f"a/b@{DIGEST}", "vllm_images": {"a/b:1": {"digest": DIGEST}}},
+    {"vllm_image": f"a/b@{DIGEST}", "vllm_images": {f"a/b@{DIGEST}": {}}},
+    {"vllm_model": "gpt-oss-120b", "vllm_image": "nvcr.io/nvidia/vllm:26.04-py3"},
+    {"vllm_model": "qwen3-vl-8b-fp8", "vllm_image": "nvcr.io/nvidia/vllm:25.11-py3"},
+    own_model(revision="0123abc", per_image=[{"vllm": ">=0.10, <0.11", "args": {"kv_cache_dtype": "fp8"}}]),
     one("vllm_image", "nvcr.io/nvidia/vllm:25.09-py3@sha256:" + "0" * 64),
     {"vllm_image": "a/b:latest@sha256:" + "0" * 64, "vllm_images": {"a/b:latest": {}}},
     {"vllm_image": "a.example.org/b:1", "vllm_images": {"a.example.org/b:1": {}}},
@@ -760,6 +120,7 @@ GOOD: list[Values] = [
     {"vllm_model": "a/b", "vllm_models": {"mine": {**OWN_MODEL, "notes": ["x"], "sources": {"layers": "S: x"}}}},
     one("vllm_models", {"qwen3-8b-fp8": {"args": {"max_model_len": 16384, "kv_cache_dtype": "fp8"}}}),
     one("vllm_models", {"qwen3-8b-fp8": {"weights_bytes": 1000}}),
+    one("vllm_models", {"qwen3-8b-fp8": {"config_context": 2200000}}),
     {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": {"gpu_memory_utilization": "0.5"}}}},
     {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": {}}}, "vllm_gpu_memory_utilization": 0.5},
     one("vllm_profiles", {"throughput": {"args": {"max_num_seqs": None}}}),
@@ -858,7 +219,7 @@ def test_a_secret_in_the_wrong_variable_is_masked() -> None:
     assert problems({"vllm_api_key": KEY, "vllm_profile": KEY})[0].startswith('vllm_profile: "********" is no profile')
 
 
-def test_an_image_to_avoid_is_a_notice() -> None:
+def test_what_was_allowed_is_a_notice() -> None:
     catalogue = Catalogue()
     ref = "nvcr.io/nvidia/vllm:26.06-py3"
     (line,) = notices("vllm", one("vllm_image", ref), catalogue)
@@ -866,3 +227,11 @@ def test_an_image_to_avoid_is_a_notice() -> None:
     assert notices("vllm", {"vllm_image": ref, "vllm_images": {ref: {"status": "good"}}}, catalogue) == []
     assert notices("vllm", one("vllm_image", "nvcr.io/nvidia/vllm:25.09-py3"), catalogue) == []
     assert notices("hf_cache", {}, catalogue) == []
+    assert notices("vllm", one("vllm_image", "someone/vllm:latest"), catalogue) == [
+        'vllm_image: "someone/vllm:latest" is another image tomorrow',
+        'vllm_image: "someone/vllm:latest" is not in the image matrix; whether it fits the model cannot be checked',
+    ]
+    too_old = {"vllm_image": "nvcr.io/nvidia/vllm:25.09-py3", "vllm_model": "gpt-oss-20b"}
+    assert notices("vllm", too_old, catalogue) == [
+        'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" is said not to run gpt-oss-20b, its vLLM has no attention sinks'
+    ]

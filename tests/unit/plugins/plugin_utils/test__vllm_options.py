@@ -82,7 +82,7 @@ OPTIONS = Options(
         ("only_on", True, None),
         ("only_on", None, None),
         ("only_on", 1, "takes no value; use true, false or null"),
-        ("takes_one", True, "true is not allowed; the option needs a value"),
+        ("takes_one", True, "true is not allowed; give the option a value"),
         ("takes_ones", 1, "unknown option of vLLM 1 or 2; did you mean takes_one?"),
         ("no_both_ways", True, "unknown option of vLLM 1 or 2; write both_ways: false"),
         ("no_takes_one", True, "unknown option of vLLM 1 or 2; did you mean takes_one?"),

@@ -1,0 +1,85 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: profile
+short_description: A profile, which is how a model is tuned
+version_added: "0.1.0"
+author:
+  - The dgxspark.vllm authors (@dgxspark)
+description:
+  - Looks a profile up by its name.
+  - The collection knows those of its file C(roles/vllm/vars/profiles.yml). The variable C(vllm_profiles) adds profiles,
+    or changes options of a known one. It is merged over the collection's profiles by name, mappings key by key.
+options:
+  _terms:
+    description: Names.
+    type: list
+    elements: str
+    required: true
+seealso:
+  - plugin: dgxspark.vllm.model
+    plugin_type: lookup
+  - plugin: dgxspark.vllm.settings
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: How many requests does it take at once?
+  ansible.builtin.debug:
+    msg: "{{ lookup('dgxspark.vllm.profile', 'latency').args.max_num_seqs }}"
+# => 16
+
+# In the inventory: a profile of your own
+# vllm_profile: one-user
+# vllm_profiles:
+#   one-user:
+#     args: {max_model_len: 32768, gpu_memory_utilization: 0.8, max_num_batched_tokens: 8192, max_num_seqs: 2}
+"""
+
+RETURN = r"""
+_value:
+  description: The profile.
+  type: list
+  elements: dict
+  contains:
+    args:
+      description: Options of C(vllm serve) by name.
+      type: dict
+      sample: {max_model_len: 16384, gpu_memory_utilization: 0.85, max_num_batched_tokens: 8192, max_num_seqs: 16}
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import (
+    Catalogue,
+    known_or_add,
+    profile_problems,
+    show,
+)
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
+
+
+class LookupModule(LookupBase):
+    def run(
+        self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any
+    ) -> list[dict[str, t.Any]]:
+        own = plain(self._templar.template((variables or {}).get("vllm_profiles") or {}))
+        if not isinstance(own, dict):
+            raise AnsibleLookupError("vllm_profiles: is not allowed; use a mapping of profiles by name")
+        profiles = Catalogue().profiles(own)
+        found = []
+        for term in map(str, terms):
+            if term not in profiles:
+                raise AnsibleLookupError(
+                    f"profile: {show(term)} is no profile; {known_or_add(term, profiles, 'vllm_profiles')}"
+                )
+            lines = profile_problems(term, profiles[term])
+            if lines:
+                raise AnsibleLookupError(f"profile: {lines[0]}")
+            found.append(profiles[term])
+        return found

@@ -1,0 +1,148 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small files of a model, from the Hugging Face hub or from a cache. Private to the collection."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import typing as t
+import urllib.error
+import urllib.parse
+import urllib.request
+
+HUB = "https://huggingface.co"
+MAX_BODY = 32 * 1024 * 1024  # the index of a mixture of experts has some hundred thousand lines
+HOPS = 3
+
+Json = dict[str, t.Any]
+
+
+class HubError(Exception):
+    """One line that says why a file cannot be had."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: t.Any, **kwargs: t.Any) -> None:
+        return None
+
+
+class Hub:
+    """A hub, asked for one model."""
+
+    def __init__(self, endpoint: str, model: str, revision: str, token: str, timeout: float) -> None:
+        self.base = (endpoint or HUB).rstrip("/")
+        self.model, self.revision, self.token, self.timeout = model, revision, token, timeout
+
+    def read_json(self, name: str) -> Json | None:
+        """The content of a file; None if the model has none of that name."""
+        answer = self._ask("GET", name)
+        if answer is None:
+            return None
+        try:
+            found = json.loads(answer[1].decode("utf-8"))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise HubError(f"{self.base} answers with something else than JSON for {name}")
+        return found
+
+    def size(self, name: str) -> int | None:
+        """Length of a file, without reading it; None if the model has none of that name."""
+        answer = self._ask("HEAD", name)
+        if answer is None:
+            return None
+        length = answer[0].get("X-Linked-Size") or answer[0].get("Content-Length") or ""
+        return int(length) if length.isdigit() else None
+
+    def _ask(self, method: str, name: str) -> tuple[t.Any, bytes] | None:
+        revision = urllib.parse.quote(self.revision, safe="")
+        url = f"{self.base}/{self.model}/resolve/{revision}/{name}"
+        host = urllib.parse.urlsplit(url).netloc
+        for _hop in range(HOPS):
+            headers, body, status = self._request(method, url)
+            target = urllib.parse.urljoin(url, headers.get("Location") or "")
+            # a repository that was renamed; but the token goes to no other host
+            is_here = urllib.parse.urlsplit(target).netloc == host
+            if status not in (301, 302, 307, 308) or (method == "HEAD" and headers.get("X-Linked-Size")) or not is_here:
+                break
+            url = target
+        if status in (301, 302, 307, 308) and method == "HEAD" and headers.get("X-Linked-Size"):
+            return headers, body
+        if status == 200:
+            return headers, body
+        if status == 404 and headers.get("X-Error-Code", "EntryNotFound") == "EntryNotFound":
+            return None
+        raise HubError(self._reason(status, headers))
+
+    def _request(self, method: str, url: str) -> tuple[t.Any, bytes, int]:
+        headers = {"User-Agent": "dgxspark.vllm", "Accept-Encoding": "identity"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        request = urllib.request.Request(url, headers=headers, method=method)
+        try:
+            with urllib.request.build_opener(_NoRedirect()).open(request, timeout=self.timeout) as answer:
+                return answer.headers, answer.read(MAX_BODY), int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.headers, b"", int(error.code)
+        except Exception as error:
+            inner = getattr(error, "reason", None)
+            raise HubError(f"{self.base} cannot be reached ({inner or error or type(error).__name__})") from error
+
+    def _reason(self, status: int, headers: t.Any) -> str:
+        code = headers.get("X-Error-Code") or ""
+        if code == "RevisionNotFound":
+            return f"the hub has no revision {self.revision} of it"
+        if status in (401, 403) or code == "GatedRepo":
+            if code == "GatedRepo" or self.token:
+                return (
+                    f"the hub wants a token that has access to it ({status}); accept its terms on the hub, and set"
+                    " vllm_hf_token"
+                )
+            return f"the hub does not show it to strangers ({status}); check its spelling, or set vllm_hf_token"
+        if status == 404:
+            return f"the hub has no such model (404 from {self.base}); check its spelling"
+        return f"{self.base} answers with HTTP {status}"
+
+
+class Cache:
+    """The same of a model that was downloaded, at least in part."""
+
+    def __init__(self, path: str, model: str, revision: str) -> None:
+        name = f"models--{model.replace('/', '--')}"
+        self.folder: str | None = None
+        for root in (path, os.path.join(path, "hub")):
+            folder = _snapshot(os.path.join(root, name), revision)
+            if folder:
+                self.folder = folder
+                break
+
+    def read_json(self, name: str) -> Json | None:
+        if self.folder is None:
+            return None
+        try:
+            with open(os.path.join(self.folder, name), encoding="utf-8") as file:
+                found = json.load(file)
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def size(self, name: str) -> int | None:
+        try:
+            return os.path.getsize(os.path.join(self.folder, name)) if self.folder else None
+        except OSError:
+            return None
+
+
+def _snapshot(repository: str, revision: str) -> str | None:
+    commit = revision
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        try:
+            with open(os.path.join(repository, "refs", revision), encoding="utf-8") as file:
+                commit = file.read(64).strip()
+        except (OSError, ValueError):
+            return None
+    folder = os.path.join(repository, "snapshots", commit)
+    return folder if re.fullmatch(r"[0-9a-f]{40}", commit) and os.path.isdir(folder) else None

@@ -1,0 +1,96 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it may change at any time.
+"""The image matrix: which entry a reference means, what an image can run, and the nearest one that is good. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import typing as t
+
+from ._vllm_options import version_key
+
+UPSTREAM = "vllm/vllm-openai"
+GUIDES = "nvcr.io/nvidia/vllm:25.09-py3"
+# What vllm_image_allow may hold, one word for each reason to refuse an image.
+ALLOW = ("moving", "avoid", "unknown", "cannot_run")
+
+Image = t.Mapping[str, t.Any]
+
+
+def split_reference(ref: str) -> tuple[str, str, str, str]:
+    """An image reference as (registry, repository, tag, digest); what it does not name is empty."""
+    rest, _at, digest = ref.partition("@")
+    first, slash, tail = rest.partition("/")
+    registry = first if slash and ("." in first or ":" in first or first == "localhost") else ""
+    path = tail if registry else rest
+    repository, _colon, tag = path.partition(":")
+    return registry, repository, tag, digest
+
+
+def moves(ref: str) -> bool:
+    """Whether a reference may be another image tomorrow."""
+    _registry, _repository, tag, digest = split_reference(ref)
+    return not digest and (not tag or re.fullmatch(r"(.*-)?(latest|nightly)", tag) is not None)
+
+
+def find(ref: str, images: t.Mapping[str, t.Any]) -> str | None:
+    """The key of a reference: itself, without its digest, or the image of the same repository that has this digest."""
+    without, _at, digest = ref.partition("@")
+    for key in (ref, without):
+        if key in images:
+            return key
+    if digest:
+        for key, entry in images.items():
+            same = split_reference(key)[:2] == split_reference(ref)[:2]
+            if same and isinstance(entry, dict) and entry.get("digest") == digest:
+                return key
+    return None
+
+
+def mirrored(ref: str, images: t.Iterable[str]) -> str | None:
+    """The known image that a reference to another registry stands for."""
+    _registry, repository, tag, _digest = split_reference(ref)
+    return next((key for key in images if split_reference(key)[1:3] == (repository, tag)), None)
+
+
+def unable(model: Image, image: Image) -> str | None:
+    """Why an image cannot run a model."""
+    for pattern, reason in (image.get("cannot_run") or {}).items():
+        if reason and fnmatch.fnmatchcase(str(model["id"]), str(pattern)):
+            return str(reason)
+    oldest, version = model.get("min_vllm"), image.get("vllm")
+    if oldest and version and version_key(version) < version_key(oldest):
+        return f"its vLLM {version} is older than {oldest}, the first that knows it"
+    return None
+
+
+def _surely_able(model: Image, image: Image) -> bool:
+    return unable(model, image) is None and bool(image.get("vllm") or not model.get("min_vllm"))
+
+
+def nearest_good(ref: str, images: t.Mapping[str, t.Any], model: Image | None = None) -> str | None:
+    """The image to take instead: of the same repository the next newer one, else the newest; or the guide's."""
+    good = [
+        key
+        for key, entry in images.items()
+        if isinstance(entry, dict) and entry.get("status") == "good" and (not model or _surely_able(model, entry))
+    ]
+    same = [key for key in good if split_reference(key)[:2] == split_reference(ref)[:2]]
+    tag = split_reference(ref)[2]
+    if same and re.match(r"v?\d", tag):
+        wanted = _tag_key(tag)
+        same.sort(key=lambda key: _tag_key(split_reference(key)[2]))
+        return next((key for key in same if _tag_key(split_reference(key)[2]) >= wanted), same[-1])
+    return GUIDES if GUIDES in good else next(iter(same or good), None)
+
+
+def _tag_key(tag: str) -> tuple[int, ...]:
+    """25.12.post1-py3 -> (25, 12, 1)"""
+    return version_key(tag.removesuffix("-py3"))
+
+
+def faults(image: Image) -> str:
+    """What is broken in it, as one text."""
+    return "; ".join(str(fault["what"]).rstrip(".") for fault in image.get("faults") or [])

@@ -1,0 +1,99 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All bad input at once, through the real site.yml: a host for each, none of which can be reached."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from bad_inputs import BAD, BAD_HOST
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).resolve().parents[3]
+INPUTS = [*BAD, *((values, line) for role, values, line in BAD_HOST if "hf_cache_space" not in str(values))]
+# Nobody answers there. A host that was asked for anything would be unreachable, and take its time.
+NOWHERE = {"ansible_connection": "ssh", "ansible_host": "192.0.2.1", "ansible_ssh_common_args": "-o ConnectTimeout=30"}
+
+
+def site(folder: Path, hosts: dict[str, dict[str, t.Any]], *flags: str) -> tuple[dict[str, t.Any], float]:
+    """Runs site.yml, and returns what it said, and how many seconds it took."""
+    inventory = folder / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"spark": {"hosts": hosts}}, allow_unicode=True), encoding="utf-8")
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+        "ANSIBLE_HOME": str(folder / "home"),
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+    }
+    command = [str(BIN / "ansible-playbook"), "-i", str(inventory), *flags, str(ROOT / "site.yml")]
+    start = time.monotonic()
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False)
+    seconds = time.monotonic() - start
+    assert run.returncode != 0, run.stdout
+    return json.loads(run.stdout[run.stdout.index("{") :]), seconds
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> dict[str, t.Any]:
+    hosts = {
+        f"host{number}": {**NOWHERE, "ansible_port": 1 + number, **values}
+        for number, (values, _line) in enumerate(INPUTS)
+    }
+    found, _seconds = site(tmp_path_factory.mktemp("site"), hosts, "--forks", "8")
+    return found
+
+
+def test_no_host_is_reached(output: dict[str, t.Any]) -> None:
+    assert len(output["stats"]) == len(INPUTS) >= 80
+    for stats in output["stats"].values():
+        assert (stats["failures"], stats["ok"], stats["changed"], stats["unreachable"]) == (1, 0, 0, 0)
+    assert [task["task"]["name"] for play in output["plays"] for task in play["tasks"]] == [
+        "Check the variables of all roles"
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(INPUTS)), ids=[line[:70] for _values, line in INPUTS])
+def test_each_is_told_its_line(output: dict[str, t.Any], number: int) -> None:
+    result = output["plays"][0]["tasks"][0]["hosts"][f"host{number}"]
+    assert INPUTS[number][1] in result["problems"]
+    assert result["msg"].splitlines() == result["problems"]
+
+
+def test_it_takes_no_five_seconds(tmp_path: Path) -> None:
+    values, line = INPUTS[0]
+    output, seconds = site(tmp_path, {"spark01": {**NOWHERE, **values}})
+    assert output["plays"][0]["tasks"][0]["hosts"]["spark01"]["problems"] == [line]
+    assert seconds < 5
+
+
+def test_two_services_of_one_machine_want_one_port(tmp_path: Path) -> None:
+    hosts = {
+        "spark01": NOWHERE,
+        "spark01-small": {**NOWHERE, "vllm_service_name": "vllm-small"},
+        "spark02": {**NOWHERE, "ansible_host": "192.0.2.2"},
+    }
+    output, seconds = site(tmp_path, hosts)
+    results = output["plays"][0]["tasks"][0]["hosts"]
+    assert results["spark01"]["problems"] == [
+        "vllm_port: 8000 is taken twice, spark01 and spark01-small are one machine (192.0.2.1); give one of them"
+        " another port"
+    ]
+    assert all(stats["unreachable"] == stats["changed"] == 0 for stats in output["stats"].values())
+    assert seconds < 5
+
+
+def test_two_services_of_one_machine_want_one_name(tmp_path: Path) -> None:
+    hosts = {"spark01": NOWHERE, "spark01-small": {**NOWHERE, "vllm_port": "{{ 8000 + 1 }}"}}
+    output, _seconds = site(tmp_path, hosts)
+    assert output["plays"][0]["tasks"][0]["hosts"]["spark01"]["problems"] == [
+        "vllm_service_name: vllm is taken twice, spark01 and spark01-small are one machine (192.0.2.1); give one of"
+        " them another name"
+    ]

@@ -1,0 +1,52 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter: what it takes, what it refuses. tests/unit/plugins/plugin_utils/test__memory.py has the figures."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.dgxspark.vllm.plugins.filter import memory_plan as plugin
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue
+
+memory_plan = plugin.FilterModule().filters()["memory_plan"]
+MODEL = Catalogue().model("qwen3-8b-fp8")
+SPARK = 130674379980
+
+
+def test_it_says_what_it_documents() -> None:
+    documented = yaml.safe_load(plugin.RETURN)["_value"]["contains"]
+    assert set(memory_plan(MODEL, SPARK)) == set(documented)
+
+
+def test_the_guides_throughput_profile() -> None:
+    args = {**Catalogue().profiles()["throughput"]["args"]}
+    found = memory_plan(MODEL, total_bytes=SPARK, args=args)
+    assert (found["fits"], found["kv_tokens"], found["sequences"], found["max_context"]) == (True, 711696, 21.72, 40960)
+
+
+def test_the_users_models_are_looked_at_for_a_smaller_form() -> None:
+    small = {**MODEL, "weights_bytes": 4 * 10**9}
+    args = {"max_model_len": 40960, "gpu_memory_utilization": 0.1}
+    found = memory_plan(MODEL, SPARK, args, max_utilization=0.1, models={"mine": small})
+    assert any(line.startswith("vllm_model: mine, with 3.7 GiB of weights") for line in found["remedies"])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("text", SPARK), "input must be a mapping"),
+        ((MODEL, "much"), "total_bytes, max_utilization and hosts must be numbers"),
+        ((MODEL, 0), "total_bytes and hosts must be above 0"),
+        ((MODEL, SPARK, ["x"]), "args must be a mapping"),
+        (({**MODEL, "weights_bytes": None}, SPARK), "for Qwen/Qwen3-8B-FP8: weights_bytes is not known"),
+    ],
+)
+def test_refused_with_one_line(given: tuple[t.Any, ...], words: str) -> None:
+    with pytest.raises(AnsibleFilterError) as refused:
+        memory_plan(*given)
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
