@@ -7,7 +7,7 @@ The container is given the text of this file, so it stands on its own: the stand
 
 argv: the file with the job, which holds the token and is removed as soon as it is read:
     {"task": "list" or "download", "repo": "...", "revision": "...", "files": [], "token": "", "environment": {},
-     "timeout": SECONDS or null}
+     "timeout": SECONDS or null, "umask": 18}
 stdout, last line: {"done": {...}} or {"errors": [the innermost exception, ..., the outermost]}
 """
 
@@ -30,6 +30,7 @@ def main(argv: list[str]) -> None:
     with open(argv[1], encoding="utf-8") as file:
         job = json.load(file)
     os.unlink(argv[1])
+    os.umask(job["umask"])
     if job["timeout"]:
         late = threading.Timer(job["timeout"], give_up, [job["timeout"]])
         late.daemon = True
