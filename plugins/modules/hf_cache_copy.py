@@ -265,9 +265,10 @@ class Task:
     def offer(self) -> _hf_offer.Offer:
         source, told = self.module.params["source"], self.module.params["offer"]
         if source is None:
-            if told.get("identity") == _hf_offer.identity(self.path):
+            offer = _hf_offer.parse(told)
+            if told.get("identity") is not None and told["identity"] == _hf_offer.identity(self.path):
                 raise _hf_offer.OfferError("the source is this very folder; name another host, or another folder")
-            return _hf_offer.parse(told)
+            return offer
         if not os.path.isabs(source):
             raise _hf_offer.OfferError(f"source: {source} is not absolute; use the whole path, like /mnt/models")
         if not os.path.isdir(source):

@@ -164,6 +164,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download, _hf_layout, _hf_offer
 
 RUN = "/run/dgxspark-offer"  # in memory
+RUN_SSHD = "/run/sshd"  # sshd insists on it; where systemd starts it on demand, it may not be there yet
 UNIT = re.compile(r"dgxspark-offer-[0-9a-f]{8}")
 SLOWEST = 5_000_000  # bytes a second
 START_TIMEOUT = 10
@@ -211,7 +212,7 @@ class Door:
         lacking = [name for name, path in tools.items() if path is None]
         if lacking:
             raise _hf_offer.OfferError(f"{', '.join(lacking)}: not installed; install it (apt-get install rsync)")
-        os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # sshd asks for it
+        os.makedirs(RUN_SSHD, mode=0o755, exist_ok=True)
         os.makedirs(RUN, mode=0o700, exist_ok=True)
         os.mkdir(self.folder, mode=0o700)
         self.command([str(tools["ssh-keygen"]), "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", f"{self.folder}/host_key"])
