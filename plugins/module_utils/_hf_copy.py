@@ -28,7 +28,7 @@ STREAMS = 4
 PATIENCE = 900
 
 # Command line in; exit code, output and errors out.
-Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
+Run = t.Callable[[list[str]], tuple[int, str, str]]
 
 
 class CopyError(Exception):
@@ -82,7 +82,9 @@ class Copy:
     def _make_folders(self) -> None:
         for folder in (os.path.join(self.folder, "blobs"), self.locks):
             os.makedirs(folder, exist_ok=True)
-            if os.path.realpath(folder) != os.path.join(os.path.realpath(self.root), os.path.relpath(folder, self.root)):
+            if os.path.realpath(folder) != os.path.join(
+                os.path.realpath(self.root), os.path.relpath(folder, self.root)
+            ):
                 raise CopyError(f"{shown(folder)} leads out of {shown(self.root)}; remove that link")
 
     # --- blobs -------------------------------------------------------------------------------------------------------
@@ -118,7 +120,9 @@ class Copy:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(partial)
             name = next(name for name, known in self._files() if known == etag)
-            raise CopyError(f"{shown(name)} did not arrive as it should be: the source has another content than its name says")
+            raise CopyError(
+                f"{shown(name)} did not arrive as it should be: the source has another content than its name says"
+            )
 
     def _is_right(self, path: str, etag: str) -> bool:
         try:
@@ -139,7 +143,9 @@ class Copy:
             if not stat.S_ISREG(found.st_mode) or found.st_size >= self.offer.blobs[etag].size:
                 os.unlink(partial)
         # --append-verify goes on at the end of the partial, and compares the checksum of all of it
-        rc, out, err = self.run_command([*self.rsync, "--append-verify", "--stats", "--no-human-readable", source, partial])
+        rc, out, err = self.run_command(
+            [*self.rsync, "--append-verify", "--stats", "--no-human-readable", source, partial]
+        )
         if rc:
             raise CopyError(explain(rc, err))
         return parse_stats(out)
@@ -214,4 +220,3 @@ def explain(code: int, errors: str) -> str:
         if re.search(pattern, errors):
             return f"the address of the source {meaning}: {shown(seen)}"
     return f"rsync failed with code {code}: {shown(seen)}"
-

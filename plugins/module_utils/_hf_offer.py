@@ -158,10 +158,9 @@ def _turn(folder: str) -> t.Iterator[None]:
     """One at a time: who comes second finds what the first has noted."""
     os.makedirs(os.path.join(folder, ".dgxspark"), exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(os.path.join(folder, ".dgxspark", "verify.lock"), flags, 0o644)
+    descriptor = os.open(os.path.join(folder, ".dgxspark", "verify.lock"), flags, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
-

@@ -287,7 +287,7 @@ class Task:
         """rsync with its options, and what it puts before the path of a file."""
         rsync = self.module.get_bin_path("rsync")
         if rsync is None:
-            raise _hf_copy.CopyError("rsync is not installed; run: apt-get install rsync")
+            raise _hf_copy.CopyError("rsync is not installed; run playbooks/prepare.yml")
         command = [rsync, f"--timeout={IO_TIMEOUT}"]
         if self.module.params["source"]:
             return command, os.path.join(offer.root, "")

@@ -161,7 +161,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download, _hf_layout, _hf_offer
+from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download, _hf_files, _hf_layout, _hf_offer
 
 RUN = "/run/dgxspark-offer"  # in memory
 RUN_SSHD = "/run/sshd"  # sshd insists on it; where systemd starts it on demand, it may not be there yet
@@ -211,11 +211,13 @@ class Door:
         }
         lacking = [name for name, path in tools.items() if path is None]
         if lacking:
-            raise _hf_offer.OfferError(f"{', '.join(lacking)}: not installed; install it (apt-get install rsync)")
+            raise _hf_offer.OfferError(f"{', '.join(lacking)}: not installed; run playbooks/prepare.yml")
         os.makedirs(RUN_SSHD, mode=0o755, exist_ok=True)
         os.makedirs(RUN, mode=0o700, exist_ok=True)
         os.mkdir(self.folder, mode=0o700)
-        self.command([str(tools["ssh-keygen"]), "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", f"{self.folder}/host_key"])
+        self.command(
+            [str(tools["ssh-keygen"]), "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", f"{self.folder}/host_key"]
+        )
         listen, port = free_port(self.module.params["address"])
         self.write("authorized_keys", f"restrict {self.module.params['public_key'].strip()}\n")
         self.write("sshd_config", SSHD.format(listen=listen, port=port, folder=self.folder, rsync=tools["rsync"]))
@@ -264,7 +266,9 @@ class Door:
                 return
             except OSError as error:
                 if time.monotonic() > deadline:
-                    what = f"sshd does not answer on port {port}: {error.strerror or error}; see journalctl -u {self.unit}"
+                    what = (
+                        f"sshd does not answer on port {port}: {error.strerror or error}; see journalctl -u {self.unit}"
+                    )
                     raise _hf_offer.OfferError(what) from None
             time.sleep(0.05)
 
@@ -302,6 +306,7 @@ def offer(module: AnsibleModule) -> dict[str, t.Any]:
         **dict.fromkeys(("unit", "port", "host_key")),
     }
     if not module.check_mode:
+        os.umask(_hf_files.creation_mask(path))
         result["verified_bytes"] = _hf_offer.verify(found, _hf_download.repository(found.root, asked["model"]))
         if asked["public_key"]:
             door = Door(module, f"dgxspark-offer-{secrets.token_hex(4)}")

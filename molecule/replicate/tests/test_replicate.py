@@ -16,7 +16,8 @@ PLAY = "molecule/replicate/replicate.yml"
 FOLDER = f"{CACHE}/models--{MODEL.replace('/', '--')}"
 LEFT_BEHIND = (
     "find /run/dgxspark-copy /run/dgxspark-offer -mindepth 1 2>/dev/null; pgrep -ax rsync;"
-    " systemctl list-units --all --plain --no-legend 'dgxspark-offer-*'; cat /root/.ssh/authorized_keys 2>/dev/null; true"
+    " systemctl list-units --all --plain --no-legend 'dgxspark-offer-*';"
+    " cat /root/.ssh/authorized_keys 2>/dev/null; true"
 )
 
 pytestmark = pytest.mark.usefixtures("hosts")
@@ -40,7 +41,8 @@ def words(run: Any) -> str:
 
 def files(host: Host, folder: str = FOLDER) -> dict[str, str]:
     """Every file with its hash, every link with its target; without what only the source keeps."""
-    find = "cd %s && find . -path './.dgxspark/verif*' -prune -o -type f -exec sha256sum {} + -o -type l -printf '%%l  %%p\\n'"
+    find = "cd %s && find . -path './.dgxspark/verif*' -prune -o -type f -exec sha256sum {} +"
+    find += " -o -type l -printf '%%l  %%p\\n'"
     with host.sudo():
         lines = host.check_output(find, folder).splitlines()
     return {name: content for content, name in (line.split("  ", 1) for line in lines)}
@@ -99,14 +101,17 @@ def test_a_copy_that_is_killed_is_not_complete_and_goes_on(
     with target.sudo():
         target.check_output("rm -rf %s", CACHE)
         # as soon as a part of a weight file is there; the first copy is over in a second
-        kill = f"until find {FOLDER}/blobs -name '*.incomplete' -size +1M 2>/dev/null | grep -q .; do :; done; pkill -KILL -x rsync"
+        kill = f"until find {FOLDER}/blobs -name '*.incomplete' -size +1M 2>/dev/null | grep -q .; do :; done"
+        kill += "; pkill -KILL -x rsync"
         target.check_output("systemd-run --quiet --collect --unit=journey-kill sh -c %s", kill)
     broken = playbook(PLAY, **variables())
     assert broken.code != 0, broken.output
     assert f"{MODEL} cannot be copied from {SOURCE}" in words(broken)
     assert "Traceback" not in broken.output
     with target.sudo():
-        left = int(target.check_output("find %s/blobs -type f -printf '%%s\\n' | awk '{n += $1} END {print n}'", FOLDER))
+        left = int(
+            target.check_output("find %s/blobs -type f -printf '%%s\\n' | awk '{n += $1} END {print n}'", FOLDER)
+        )
         assert target.run("ls %s/snapshots %s/refs", FOLDER, FOLDER).rc != 0
     assert 0 < left < hub.size()
     assert_nothing_left(source, target)
@@ -124,7 +129,10 @@ def test_a_copy_that_is_killed_is_not_complete_and_goes_on(
     ("more", "said"),
     [
         ({"hf_cache_source": "spark99"}, "hf_cache_source: spark99 is no host of the inventory; use one of"),
-        ({"hf_cache_source_address": "127.0.0.1"}, "(127.0.0.1) to {target}: the address of the source cannot be reached"),
+        (
+            {"hf_cache_source_address": "127.0.0.1"},
+            "(127.0.0.1) to {target}: the address of the source cannot be reached",
+        ),
         ({"model": "org/other"}, "cannot give org/other: org/other (main) is not there in {cache}"),
         ({"hf_cache_source": "/mnt/empty"}, "source: /mnt/empty is not a folder of this host; is its disk mounted?"),
         ({"hf_cache_source": f"{CACHE}/x"}, "is in hf_cache_path; use a folder outside of it"),
@@ -150,12 +158,14 @@ def test_a_corrupt_source_is_named_before_a_byte_moves(hosts: tuple[Host, Host],
     source, target = hosts
     with source.sudo():
         blob = source.check_output("readlink -f %s/snapshots/*/model-00001-of-*", FOLDER)
-        source.check_output("cp %s %s.good && printf x | dd of=%s bs=1 seek=5000 conv=notrunc status=none", blob, blob, blob)
+        source.check_output(
+            "cp %s %s.good && printf x | dd of=%s bs=1 seek=5000 conv=notrunc status=none", blob, blob, blob
+        )
     run = playbook(PLAY, f"--limit={TARGET}", **variables())
     with source.sudo():
         source.check_output("mv %s.good %s", blob, blob)
     assert run.code != 0
-    assert "model-00001-of-00003.safetensors (its content is not what its name says)" in words(run)
+    assert "model-00001-of-00002.safetensors (its content is not what its name says)" in words(run)
     with target.sudo():
         assert target.run("ls %s/blobs", FOLDER).rc != 0
 

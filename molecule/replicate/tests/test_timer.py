@@ -32,7 +32,9 @@ def test_the_timer_cleans_by_the_same_rules(
         target.check_output("systemctl start dgxspark-hf-clean.service")
         target.check_output("systemctl stop journey-holder")
         assert (target.file(dead).exists, target.file(live).exists) == (False, True)
-        assert "a process has it open" in target.check_output("journalctl --unit=dgxspark-hf-clean --output=cat --lines=20")
+        assert "a process has it open" in target.check_output(
+            "journalctl --unit=dgxspark-hf-clean --output=cat --lines=20"
+        )
     assert playbook(str(play), f"--limit={TARGET}", **cache).count(TARGET, "changed") == 0
 
     off = playbook(str(play), f"--limit={TARGET}", hf_cache_path=CACHE)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of this journey: the first two hosts of the inventory, and the hub of the journey `download` on a port of its own."""
+"""Names of this journey: the first two hosts of the inventory, and the hub of the journey `download` at a port."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import yaml
 
-MOLECULE = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(MOLECULE / "download" / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "download" / "tests"))
 import own_hub
 
+MOLECULE = Path(__file__).resolve().parents[2]
 IMAGE, MODEL = own_hub.IMAGE, own_hub.MODEL
 CACHE = "/opt/hf-journey-replicate"
 DISK = "/opt/journey-disk"

@@ -26,7 +26,9 @@ def main(path: str) -> None:
         print(f"removed {file['path']}, {file['bytes']} bytes")
     for file in cleaning.kept:
         print(f"left alone {file['path']}: {file['reason']}")
-    print(f"{len(cleaning.removed)} dead partial downloads, {sum(file['bytes'] for file in cleaning.removed)} bytes freed")
+    print(
+        f"{len(cleaning.removed)} dead partial downloads, {sum(file['bytes'] for file in cleaning.removed)} bytes freed"
+    )
 
 
 if __name__ == "__main__":

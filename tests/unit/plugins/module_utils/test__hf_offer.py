@@ -102,7 +102,9 @@ def test_what_is_not_whole_is_not_offered(repo: Repo, damage: t.Callable[[Repo],
         find(repo)
 
 
-def test_a_blob_that_leads_out_of_the_cache_is_not_offered(repo: Repo, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_blob_that_leads_out_of_the_cache_is_not_offered(
+    repo: Repo, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     outside = tmp_path_factory.mktemp("outside") / "secret"
     outside.write_text("secret")
     (repo.path / "blobs" / ("1" * 64)).symlink_to(outside)

@@ -149,7 +149,10 @@ def test_a_source_that_is_corrupt_is_not_copied(host: Host) -> None:
     blob = host.source.blob(SHARDS[1])
     blob.write_bytes(blob.read_bytes()[:-1] + b"?")
     failed = host.run()
-    assert failed["msg"] == f"{SHARDS[1]} did not arrive as it should be: the source has another content than its name says"
+    assert (
+        failed["msg"]
+        == f"{SHARDS[1]} did not arrive as it should be: the source has another content than its name says"
+    )
     assert not (host.repo / "blobs" / blob.name).exists()
     assert not (host.repo / "snapshots").exists()
 
@@ -236,7 +239,9 @@ def test_a_group_can_share_what_is_copied(host: Host) -> None:
     host.run()
     modes = {path.relative_to(host.repo): path.lstat().st_mode & 0o777 for path in host.repo.rglob("*")}
     assert {mode for path, mode in modes.items() if (host.repo / path).is_dir()} == {0o770}
-    assert {m for path, m in modes.items() if not (host.repo / path).is_dir() and not (host.repo / path).is_symlink()} == {0o660}
+    assert {
+        m for path, m in modes.items() if not (host.repo / path).is_dir() and not (host.repo / path).is_symlink()
+    } == {0o660}
 
 
 def test_check_mode_says_what_would_come_and_writes_nothing(host: Host) -> None:
@@ -280,7 +285,7 @@ def test_bad_input_is_one_line(host: Host, options: dict[str, t.Any], said: str)
     assert list(host.path.iterdir()) == []
 
 
-# --- from another host -------------------------------------------------------------------------------------------------
+# --- from another host -----------------------------------------------------------------------------------------------
 
 
 def test_the_key_is_made_only_for_what_is_not_complete(host: Host) -> None:
@@ -347,7 +352,10 @@ def test_a_key_folder_of_somebody_else_is_left_alone(host: Host) -> None:
 @pytest.mark.parametrize(
     ("errors", "said"),
     [
-        ("ssh: connect to host 10.0.0.9 port 4022: Connection refused\nrsync error: x", "cannot be reached: ssh: connect"),
+        (
+            "ssh: connect to host 10.0.0.9 port 4022: Connection refused\nrsync error: x",
+            "cannot be reached: ssh: connect",
+        ),
         ("ssh: Could not resolve hostname spark9: Name or service not known", "a name that this host cannot resolve"),
         ("Host key verification failed.", "answered by another machine"),
         ("root@source: Permission denied (publickey).", "did not let this host in"),

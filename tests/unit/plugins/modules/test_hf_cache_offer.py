@@ -88,7 +88,9 @@ def test_a_door_is_opened_and_closed(host: Host) -> None:
     assert (folder / "authorized_keys").read_text() == f"restrict {KEY}\n"
     settings = (folder / "sshd_config").read_text().splitlines()
     assert f"ForceCommand {host.folder}/bin/rsync --server --daemon --config={folder}/rsyncd.conf ." in settings
-    assert {"ListenAddress 127.0.0.1", "DisableForwarding yes", "PasswordAuthentication no", "PermitTTY no"} <= set(settings)
+    assert {"ListenAddress 127.0.0.1", "DisableForwarding yes", "PasswordAuthentication no", "PermitTTY no"} <= set(
+        settings
+    )
     rsyncd = (folder / "rsyncd.conf").read_text()
     assert rsyncd.endswith(f"[{host.repo.path.name}]\npath = {host.repo.path}\n")
     assert {"read only = yes", "use chroot = yes", "list = no"} <= set(rsyncd.splitlines())
