@@ -142,7 +142,8 @@ def verify(offer: Offer, folder: str) -> int:
                 name = next(name for name, etag in offer.files.items() if etag == result.job.etag)
                 bad.append(f"{name} ({result.reason or 'its content is not what its name says'})")
         if bad:
-            raise OfferError(f"{', '.join(map(shown, sorted(bad)))} in {shown(folder)}")
+            what = f"{', '.join(map(shown, sorted(bad)))} in {shown(folder)}"
+            raise OfferError(f"{what}; remove that with hf_cache_clean, classes: corrupt, and download it again")
         if jobs:
             write_text(place, json.dumps({**{etag: before[etag] for etag in before if etag not in now}, **now}))
         return read

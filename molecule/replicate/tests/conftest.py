@@ -19,7 +19,7 @@ import make_models
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory, until: Callable[..., Any]) -> Iterator[Hub]:
     models = tmp_path_factory.mktemp("models")
-    make_models.make(models / MODEL, shards=2, vocabulary=400_000, hidden=128, heads=4, head_dim=32)
+    make_models.make(models / MODEL, shards=2, vocabulary=200_000, hidden=128, heads=4, head_dim=32)
     hub = Hub(models, until)
     hub.start()
     yield hub

@@ -71,6 +71,9 @@ def test_two_hosts_cost_one_download_and_each_byte_is_copied_once(
     source, target = hosts
     hub.tell(reset=True)
     shared = {"hf_cache_mode": "2775", "hf_cache_group": "users"}
+    look = playbook(PLAY, "--check", **variables(**shared))
+    assert look.code == 0, look.output
+    assert f"{TARGET}: {MODEL} would be copied from {SOURCE}, when that has it" in words(look)
     assert playbook(PLAY, f"--limit={SOURCE}", **variables(**shared)).code == 0
     before = received(target)
     run = playbook(PLAY, **variables(**shared))
