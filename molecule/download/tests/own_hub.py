@@ -16,7 +16,7 @@ from testinfra.host import Host
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 GATEWAY = "172.30.111.1"  # this machine, as the hosts see it
-PORT = 8097
+PORT = 8099
 IMAGE = "172.30.111.3:5000/nvidia/vllm:25.09-py3"
 OLD_IMAGE = "dgxspark-journey/old-client:1"
 OLD_CLIENT = "0.34.4"  # of image 25.09

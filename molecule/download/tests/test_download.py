@@ -23,7 +23,7 @@ from testinfra.host import Host
 
 ROOT = Path(__file__).resolve().parents[3]
 
-HOST = "spark03"
+HOST = "spark01"
 KILLS = 10
 
 PLAY = "molecule/download/download.yml"

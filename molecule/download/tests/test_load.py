@@ -17,7 +17,7 @@ from damage import DAMAGE
 from own_hub import CACHE, IMAGE, Hub
 from testinfra.host import Host
 
-HOST = "spark03"
+HOST = "spark01"
 
 HERE = Path(__file__).parent
 MODELS = [f"journey/{name}" for name in DAMAGE]

@@ -139,7 +139,6 @@ def test_a_copy_that_is_killed_is_not_complete_and_goes_on(
         ({"model": "org/other"}, "cannot give org/other: org/other (main) is not there in {cache}"),
         ({"hf_cache_source": "/mnt/empty"}, "source: /mnt/empty is not a folder of this host; is its disk mounted?"),
         ({"hf_cache_source": f"{CACHE}/x"}, "is in hf_cache_path; use a folder outside of it"),
-        ({"hf_cache_keep_free_gib": 1_000_000}, "the model does not fit on the disk"),
     ],
 )
 def test_what_cannot_be_is_one_line(
