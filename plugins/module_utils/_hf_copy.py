@@ -16,6 +16,7 @@ import re
 import stat
 import time
 import typing as t
+import uuid
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download, _hf_verify
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_files import creation_mask, write_text
@@ -113,8 +114,7 @@ class Copy:
                 more = self._rsync(etag, partial)
                 content, total = content + more.content, total + more.total
                 if self._is_right(partial, etag):
-                    os.chmod(partial, 0o666 & ~self.mask)
-                    os.replace(partial, path)
+                    self._finish(partial, path)
                     return Received(1, content, total)
                 # what was there before is not the beginning of this file
                 with contextlib.suppress(FileNotFoundError):
@@ -123,6 +123,16 @@ class Copy:
             raise CopyError(
                 f"{shown(name)} did not arrive as it should be: the source has another content than its name says"
             )
+
+    def _finish(self, partial: str, path: str) -> None:
+        """Give it its name when the disk has it: a power cut must not leave the name without the content."""
+        descriptor = os.open(partial, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(descriptor, 0o666 & ~self.mask)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(partial, path)
 
     def _is_right(self, path: str, etag: str) -> bool:
         try:
@@ -187,7 +197,7 @@ class Copy:
         target = os.path.relpath(os.path.join(self.folder, "blobs", etag), parent)
         if os.path.islink(path) and os.readlink(path) == target:
             return
-        temporary = f"{path}.{os.getpid()}.new"
+        temporary = os.path.join(self.folder, f"tmp_{uuid.uuid4()}")  # a scratch file of a client is called so
         os.symlink(target, temporary)
         os.replace(temporary, path)
 

@@ -112,6 +112,7 @@ def test_a_model_is_copied_once(host: Host) -> None:
     assert first["diff"]["before"] == ""
     assert len(first["diff"]["after"].splitlines()) == 6
     host.assert_whole()
+    assert [path.name for path in host.repo.rglob("tmp*")] == []
     again = host.run()
     assert (again["changed"], again["complete"], again["blobs"], host.copied()) == (False, True, 0, [])
 
