@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ import yaml
 from testinfra.host import Host
 
 ROOT = Path(__file__).resolve().parents[1]
-INVENTORY = ROOT / "inventories" / "sandbox"
+INVENTORY = Path(os.environ.get("DGXSPARK_INVENTORY") or ROOT / "inventories" / "sandbox")
+HOSTS = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["spark"]["hosts"]
 
 
 @dataclass
@@ -38,13 +40,24 @@ class Ssh:
 
 @pytest.fixture(scope="module")
 def ssh(request: pytest.FixtureRequest) -> Ssh:
-    hosts = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["spark"]["hosts"]
-    return Ssh(hosts[request.module.HOST]["ansible_host"])
+    return Ssh(HOSTS[request.module.HOST]["ansible_host"])
 
 
 @pytest.fixture(scope="module")
 def spark(ssh: Ssh) -> Iterator[Host]:
     """The host that the test module names in HOST, as an ordinary user with sudo."""
+    with connection(ssh) as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def connect() -> Callable[[str], AbstractContextManager[Host]]:
+    """For a journey of several hosts."""
+    return lambda name: connection(Ssh(HOSTS[name]["ansible_host"]))
+
+
+@contextmanager
+def connection(ssh: Ssh) -> Iterator[Host]:
     with tempfile.TemporaryDirectory() as folder:  # of the connection that all commands share
         yield testinfra.get_host(
             f"ssh://{ssh.user}@{ssh.address}",

@@ -14,9 +14,9 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import typing as t
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_files import write_text
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import Cause, mask, recognise, shorten
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_signatures import SIGNATURES
 
@@ -168,13 +168,8 @@ def recorded(folder: str, commit: str) -> Files:
 
 def record(folder: str, commit: str, files: Files) -> None:
     """Keep the hub's list. A reader sees all of it or nothing."""
-    target = os.path.join(folder, ".dgxspark")
-    os.makedirs(target, mode=0o755, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({name: file._asdict() for name, file in files.items()}, file, indent=1)
-    os.chmod(name, 0o644)
-    os.replace(name, os.path.join(target, f"{commit}.json"))
+    listed = {name: file._asdict() for name, file in files.items()}
+    write_text(os.path.join(folder, ".dgxspark", f"{commit}.json"), json.dumps(listed, indent=1))
 
 
 def _sizes(top: str, root: str) -> dict[str, int]:

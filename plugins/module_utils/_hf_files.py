@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import stat
+import tempfile
 import typing as t
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -28,6 +29,25 @@ def open_folder(root: str, folder: str) -> t.Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def creation_mask(folder: str) -> int:
+    """The umask with which new files get the folder's own rights for group and others."""
+    try:
+        return ~stat.S_IMODE(os.stat(folder).st_mode) & 0o077
+    except OSError:
+        return 0o022
+
+
+def write_text(path: str, text: str) -> None:
+    """A small file: a reader sees all of it or nothing. Its folder says what group and others may."""
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, prefix="tmp", suffix=".tmp")
+    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+    os.chmod(name, 0o666 & ~creation_mask(folder))
+    os.replace(name, path)
 
 
 def same(one: os.stat_result, other: os.stat_result) -> bool:

@@ -18,6 +18,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_layout import (
     Look,
     Repository,
     download_folder,
+    find_repositories,
     shown,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_locks import Candidate
@@ -60,6 +61,49 @@ def partials_of(repository: Repository, entry: os.DirEntry[str]) -> list[Partial
     partial.repo_id = repository.repo_id
     partial.locks = [*repository.vllm_locks, os.path.join(repository.locks_folder, f"{partial.etag}.lock")]
     return [partial]
+
+
+def partials_in(path: str, model: str, look: Look) -> list[Partial]:
+    """Partials of a model in the tree of PATH itself."""
+    return [
+        partial
+        for repository in find_repositories(path, [model], look)
+        if repository.root == path
+        for entry in look.entries(os.path.join(repository.path, "blobs"))
+        for partial in partials_of(repository, entry)
+    ]
+
+
+@dataclasses.dataclass
+class Cleared:
+    """What became of the partials of a model."""
+
+    kept: dict[str, int] = dataclasses.field(default_factory=dict)  # bytes that can be resumed, by blob
+    freed: int = 0
+    removed: list[str] = dataclasses.field(default_factory=list)
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+
+def clear(path: str, model: str, can_be_resumed: t.Callable[[Partial], bool], check_mode: bool) -> Cleared:
+    """Remove dead partials of a model before more of them are made, but those that are gone on with."""
+    cleared = Cleared()
+    partials = partials_in(path, model, Look())
+    with _hf_locks.judged(partials, path, exclusive=not check_mode):
+        for partial in partials:
+            if partial.live is not False:
+                continue
+            if can_be_resumed(partial):
+                cleared.kept[partial.etag] = partial.stat.st_size
+                continue
+            try:
+                gone = remove(path, partial, check_mode)
+            except OSError as error:
+                cleared.problems.append(f"{partial.path} cannot be removed: {error.strerror}")
+                continue
+            if gone is not None:
+                cleared.freed += gone
+                cleared.removed.append(partial.path)
+    return cleared
 
 
 def local_locks(folder: str, look: Look) -> list[str]:

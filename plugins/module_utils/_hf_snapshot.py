@@ -156,7 +156,8 @@ def scan_repository(repository: Repository, asked: Asked, look: Look) -> Content
     _read_refs(content, look)
     _choose(content, asked.revisions.get(repository.repo_id))
     judge = content.complete is True
-    listed = _listed(repository, content.commit) if judge else {}
+    recorded = _sizes(_hf_verify.read_json(_list_of(repository, ".dgxspark", content.commit))) if judge else {}
+    listed = {**recorded, **_listed(repository, content.commit)} if judge else {}
     blobs = 0
     for entry in look.entries(os.path.join(repository.path, "blobs")):
         if BLOB.fullmatch(entry.name):
@@ -174,7 +175,7 @@ def scan_repository(repository: Repository, asked: Asked, look: Look) -> Content
     if asked.owner is not None:
         _wrong_owner(content, asked.owner, look)
     if judge:
-        completeness(content, listed, weights)
+        completeness(content, listed, weights, recorded)
     return content
 
 
@@ -215,8 +216,15 @@ def _choose(content: Content, wanted: str | None) -> None:
 
 def _listed(repository: Repository, commit: str | None) -> dict[str, int]:
     """Sizes of all files of the commit, where the client has kept the list."""
-    manifest = _hf_verify.read_json(os.path.join(repository.path, "trees", f"{commit}.json"))
-    files = manifest.get("files") if isinstance(manifest, dict) else None
+    manifest = _hf_verify.read_json(_list_of(repository, "trees", commit))
+    return _sizes(manifest.get("files") if isinstance(manifest, dict) else None)
+
+
+def _list_of(repository: Repository, kind: str, commit: str | None) -> str:
+    return os.path.join(repository.path, kind, f"{commit}.json")
+
+
+def _sizes(files: t.Any) -> dict[str, int]:
     sizes = {}
     for name, known in (files if isinstance(files, dict) else {}).items():
         size = known.get("size") if isinstance(known, dict) else None
@@ -462,12 +470,12 @@ def lstat(path: str) -> os.stat_result | None:
         return None
 
 
-def completeness(content: Content, listed: dict[str, int], weights: bool) -> None:
-    """What vLLM would look for in the snapshot and not find."""
+def completeness(content: Content, listed: dict[str, int], weights: bool, recorded: t.Iterable[str] = ()) -> None:
+    """What vLLM would look for in the snapshot and not find. `recorded` are the files that hf_download wanted."""
     known = {gap.split(" (")[0] for gap in content.missing}
     # vLLM fetches a part of the repository only, so not everything that is listed has to be there.
     wanted = {name for name in listed if name in ("model.safetensors", "model.safetensors.index.json")}
-    wanted |= {name for name in listed if _SHARD.fullmatch(name)} | {"config.json"}
+    wanted |= {name for name in listed if _SHARD.fullmatch(name)} | {"config.json", *recorded}
     with contextlib.suppress(OSError):
         with os.scandir(content.top) as entries:
             indices = sorted(entry.name for entry in entries if entry.name.endswith(".index.json"))

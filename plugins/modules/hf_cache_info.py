@@ -167,8 +167,9 @@ repositories:
     complete:
       description:
         - Whether the snapshot of C(main), or the only snapshot, has all that serving needs. These are C(config.json),
-          weights, every shard of the index, no broken link, the sizes of the manifest where there is one, and no
-          partial of an absent file. With O(verify) what is found in the files counts too.
+          weights, every shard of the index, no broken link, the sizes of the manifest where there is one, all files
+          that M(dgxspark.vllm.hf_download) wanted, and no partial of an absent file. With O(verify) what is found in
+          the files counts too.
         - V(null) when there are several snapshots and no C(main), and for what is not a model.
       type: bool
       returned: always

@@ -233,8 +233,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils import (
     _hf_download,
     _hf_download_client,
+    _hf_files,
     _hf_layout,
-    _hf_locks,
     _hf_partials,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import Container, parse_inspect
@@ -273,6 +273,9 @@ class Download:
         self.name = _hf_download.container_name(self.path, self.model)
         self.docker: str | None = module.get_bin_path("docker")
         self.token = self.read_token()
+        # a cache that a group shares stays one: its folder's rights are those of what is made in it
+        self.umask = _hf_files.creation_mask(self.path)
+        os.umask(self.umask)
         self.before = self.after = ""
         self.result: dict[str, t.Any] = {
             "changed": False,
@@ -417,33 +420,15 @@ class Download:
 
     def clean(self, sizes: dict[str, int], resume: bool) -> tuple[dict[str, int], int]:
         """Remove dead partials, but those that can be resumed: their bytes by blob; and the bytes freed."""
-        kept: dict[str, int] = {}
-        freed = 0
-        look = _hf_layout.Look()
-        repositories = _hf_layout.find_repositories(self.path, [self.model], look)
-        partials = [
-            partial
-            for repository in repositories
-            if repository.path == self.folder
-            for entry in look.entries(os.path.join(repository.path, "blobs"))
-            for partial in _hf_partials.partials_of(repository, entry)
-        ]
-        with _hf_locks.judged(partials, self.path, exclusive=not self.module.check_mode):
-            for partial in partials:
-                if partial.live is not False:
-                    continue
-                if resume and _hf_download.can_be_resumed(partial.path, partial.stat, sizes):
-                    kept[partial.etag] = partial.stat.st_size
-                    continue
-                try:
-                    gone = _hf_partials.remove(self.path, partial, self.module.check_mode)
-                except OSError as error:
-                    self.module.warn(f"{partial.path} cannot be removed: {error.strerror}")
-                    continue
-                if gone is not None:
-                    freed += gone
-                    self.result["removed"].append(partial.path)
-        return kept, freed if self.module.check_mode else 0
+
+        def can_be_resumed(partial: _hf_partials.Partial) -> bool:
+            return resume and _hf_download.can_be_resumed(partial.path, partial.stat, sizes)
+
+        cleared = _hf_partials.clear(self.path, self.model, can_be_resumed, self.module.check_mode)
+        self.result["removed"] += cleared.removed
+        for problem in cleared.problems:
+            self.module.warn(problem)
+        return cleared.kept, cleared.freed if self.module.check_mode else 0
 
     def needed(self, sizes: dict[str, int], kept: dict[str, int]) -> int:
         blobs = os.path.join(self.folder, "blobs")
@@ -457,7 +442,7 @@ class Download:
             raise Failed(_hf_download.no_space_cause(self.path, needed, free, keep))
 
     def start(self, commit: str, files: _hf_download.Files) -> None:
-        os.makedirs(self.path, mode=0o755, exist_ok=True)
+        os.makedirs(self.path, exist_ok=True)
         job = self.job("download", sorted(files), self.revision, None)
         labels = {LABEL: self.model, COMMIT: commit, JOB: job}
         command = ["run", "--detach", "--name", self.name, "--log-driver", "json-file"]
@@ -554,6 +539,7 @@ class Download:
             "token": self.token,
             "environment": environment,
             "timeout": timeout,
+            "umask": self.umask,
         }
         for name, text in (
             ("client.py", inspect.getsource(_hf_download_client)),

@@ -129,5 +129,31 @@ def hf_cache(checked: Checked, catalogue: Catalogue) -> Lines:
             yield f'hf_cache_mode: {show(mode)} is not allowed; use four octal digits in quotes, such as "0755"'
         elif mode[1] != "7":
             yield f'hf_cache_mode: {show(mode)} locks the owner out; use "0755", or "2775" to share it with the group'
+    yield from _default_acl(checked)
+    if checked.ok("hf_cache_source") and str(checked["hf_cache_source"]).startswith("/"):
+        yield from folder(checked, "hf_cache_source", "/mnt/models")
+        if checked.ok("hf_cache_path") and _is_below(checked["hf_cache_source"], checked["hf_cache_path"]):
+            yield f"hf_cache_source: {show(checked['hf_cache_source'])} is in hf_cache_path; use a folder outside of it"
+    else:
+        yield from matches(
+            checked, "hf_cache_source", r"[\w.-]+", "a host of the inventory, or an absolute path", empty=True
+        )
+    yield from matches(
+        checked,
+        "hf_cache_source_address",
+        r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*",
+        "an address or a name of the source such as 192.168.100.1",
+        empty=True,
+    )
     yield from at_least(checked, "hf_cache_space_bytes", 0, "bytes")
     yield from at_least(checked, "hf_cache_keep_free_gib", 0, "GiB")
+
+
+def _is_below(folder: str, other: str) -> bool:
+    return f"{folder.rstrip('/')}/".startswith(f"{other.rstrip('/')}/")
+
+
+def _default_acl(checked: Checked) -> Lines:
+    for entry in checked["hf_cache_default_acl"] if checked.ok("hf_cache_default_acl") else []:
+        if not re.fullmatch(r"(user|group):[A-Za-z0-9_.-]+\$?:[r-][w-][xX-]", str(entry)):
+            yield f"hf_cache_default_acl: {show(entry)} is not allowed; use entries such as group:models:rwX"

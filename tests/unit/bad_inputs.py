@@ -693,6 +693,33 @@ BAD_HOST: list[tuple[str, Values, str]] = [
         one("hf_cache_mode", "0455"),
         'hf_cache_mode: "0455" locks the owner out; use "0755", or "2775" to share it with the group',
     ),
+    *(
+        ("hf_cache", one("hf_cache_source", value), f'hf_cache_source: "{value}" {said}')
+        for value, said in (
+            ("spark01 ", "is not allowed; use a host of the inventory, or an absolute path"),
+            ("mnt/models", "is not allowed; use a host of the inventory, or an absolute path"),
+            ("/mnt/", "is a folder of the system; use one of its own such as /mnt/models"),
+            ("/opt/hf", "is in hf_cache_path; use a folder outside of it"),
+            ("/opt/hf/models", "is in hf_cache_path; use a folder outside of it"),
+        )
+    ),
+    *(
+        (
+            "hf_cache",
+            one("hf_cache_source_address", value),
+            f'hf_cache_source_address: "{value}" is not allowed;'
+            " use an address or a name of the source such as 192.168.100.1",
+        )
+        for value in ("-oProxyCommand=x", "a b", "10.0.0.1/24", "$(x)")
+    ),
+    *(
+        (
+            "hf_cache",
+            one("hf_cache_default_acl", [value]),
+            f'hf_cache_default_acl: "{value}" is not allowed; use entries such as group:models:rwX',
+        )
+        for value in ("models:rwX", "group:models", "other::r-x", "group:models:7", "default:group:models:rwX")
+    ),
     (
         "hf_cache",
         one("hf_cache_owner", "a b"),

@@ -29,6 +29,7 @@ USELESS = ("original/model.safetensors", "metal/model.bin", "pytorch_model.bin",
 class Hub:
     """The sandbox's hub as a process of its own: can be told what to do, and can go away."""
 
+    port = PORT
     endpoint = f"http://{GATEWAY}:{PORT}"
 
     def __init__(self, models: Path, until: Callable[..., Any]) -> None:
@@ -37,7 +38,7 @@ class Hub:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, SHARED / "hub" / "server.py", "--models", self.models, "--port", str(PORT)]
+        command = [sys.executable, SHARED / "hub" / "server.py", "--models", self.models, "--port", str(self.port)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.until(self.answers, "the journey's hub")
         self.tell(rate_bytes_per_second=0)

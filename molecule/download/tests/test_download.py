@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import random
 import re
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from testinfra.host import Host
 ROOT = Path(__file__).resolve().parents[3]
 
 HOST = "spark01"
+KILLS = 10
 
 PLAY = "molecule/download/download.yml"
 ON_THE_HOST = f"--limit={HOST}"
@@ -178,6 +180,46 @@ def test_a_killed_download_is_said_and_the_next_one_cleans_or_resumes(
     loaded = hub.tell()["bytes"]
     # the old client asks for the rest only; the new one begins every unfinished file anew
     assert (loaded <= hub.size() - 9_000_000) == (image != IMAGE), loaded
+
+
+def test_ten_kills_at_random_moments_and_the_model_is_whole(
+    spark: Host, playbook: Callable[..., Any], until: Callable[..., Any], hub: Hub, cache: str, image: str
+) -> None:
+    """kill -9 of the client, at any moment of a transfer that would take 6 seconds; each attempt goes on from there.
+
+    An old client resumes, so it may be done before the tenth kill. Then it begins anew.
+    """
+    chance, ended = random.Random(image), threading.Event()
+    left: list[int] = []  # partials after each kill
+    seen: set[str] = set()
+
+    def kill() -> None:
+        while len(left) < KILLS and not ended.is_set():
+            running = until(lambda: ended.is_set() or set(containers(spark)) - seen, "the next attempt", 120)
+            if ended.is_set():
+                return
+            # not a wait for a condition: the moment of the kill is what is drawn
+            time.sleep(chance.uniform(0, 5))
+            with spark.sudo():
+                killed = spark.run("docker kill --signal KILL %s", *running)
+            seen.update(running)
+            if killed.rc == 0:
+                left.append(len(partials(spark)))
+        hub.tell(rate_bytes_per_second=0)
+
+    while len(left) < KILLS:
+        with spark.sudo():
+            spark.check_output("rm -rf %s", CACHE)
+        hub.tell(rate_bytes_per_second=8_000_000)
+        ended.clear()
+        killer = threading.Thread(target=kill)
+        killer.start()
+        run = playbook("molecule/download/killed.yml", ON_THE_HOST, **variables(image, kills=KILLS + 1))
+        ended.set()
+        killer.join(30)
+        assert run.code == 0, run.output
+        assert_whole(spark, hub)
+    assert sum(map(bool, left)) >= KILLS // 2, left
 
 
 def test_a_damaged_file_is_downloaded_again(

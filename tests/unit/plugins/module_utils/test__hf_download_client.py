@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download_client as client
 
-JOB = {"task": "download", "repo": "o/n", "revision": "main", "files": ["a[1].json"], "token": "t0ken", "timeout": None}
+JOB: dict[str, t.Any] = {
+    "task": "download",
+    "repo": "o/n",
+    "revision": "main",
+    "files": ["a[1].json"],
+    "token": "t0ken",
+    "umask": 0o22,
+}
+JOB["timeout"] = None
 
 
 def start(folder: Path, hub: str, **job: t.Any) -> subprocess.Popen[str]:
@@ -37,6 +45,19 @@ def test_a_download_with_names_taken_literally(tmp_path: Path) -> None:
     assert answer(run) == {"done": {"client": "0.34.4", "commit": "a[[]1].jsont0ken"}}
     assert run.returncode == 0
     assert not (tmp_path / "job.json").exists()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o007, 0o660)])
+def test_what_is_downloaded_has_the_rights_of_the_cache(tmp_path: Path, umask: int, mode: int) -> None:
+    snapshot = tmp_path / "snapshots" / ("c" * 40)
+    snapshot.mkdir(parents=True)
+    manifest = tmp_path / "trees" / f"{snapshot.name}.json"
+    manifest.parent.mkdir()
+    manifest.touch(mode=0o600)
+    hub = f"def snapshot_download(*_args, **_more):\n    open({str(snapshot / 'x')!r}, 'w').close()\n"
+    run = start(tmp_path, hub + f"    return {str(snapshot)!r}", umask=umask)
+    assert answer(run)["done"]["commit"] == snapshot.name
+    assert [path.stat().st_mode & 0o777 for path in (snapshot / "x", manifest)] == [mode, mode]
 
 
 def test_a_failure_is_told_from_the_inside_out_without_the_token(tmp_path: Path) -> None:

@@ -136,6 +136,13 @@ def manifest_lists_more(repo: Repo) -> None:
     repo.manifest(model__safetensors__index__json=9, **{SHARDS[0].replace(".", "__"): 9}, README__md=3)
 
 
+def download_lists_more(repo: Repo) -> None:
+    """hf_download notes what it wanted, and all of that has to be there; old clients keep no list."""
+    listed = {"tokenizer.json": {"size": 9, "etag": ETAG}, SHARDS[0]: {"size": 99_999, "etag": ETAG}}
+    (repo.path / ".dgxspark").mkdir()
+    (repo.path / ".dgxspark" / f"{COMMIT}.json").write_text(json.dumps(listed))
+
+
 @pytest.mark.parametrize(
     ("damage", "missing"),
     [
@@ -151,6 +158,7 @@ def manifest_lists_more(repo: Repo) -> None:
         (link_out, ["notes.txt (link out of the cache)"]),
         (truncate, [f"{SHARDS[0]} ({len(safetensors())} bytes instead of 99999)"]),
         (manifest_lists_more, [SHARDS[0], "model.safetensors.index.json"]),
+        (download_lists_more, [f"{SHARDS[0]} ({len(safetensors())} bytes instead of 99999)", "tokenizer.json"]),
     ],
 )
 def test_a_model_that_is_not_whole(repo: Repo, run: Run, damage: t.Callable[[Repo], None], missing: list[str]) -> None:

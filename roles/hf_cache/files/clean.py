@@ -1,0 +1,35 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Removes dead partial downloads from the model cache argv[1]: what dgxspark-hf-clean.timer runs once a day.
+
+It is hf_cache_clean without Ansible: the files beside this one are the module's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_clean, _hf_layout
+
+
+def main(path: str) -> None:
+    try:
+        _hf_layout.check_path(path)
+        cleaning = _hf_clean.Cleaning(os.path.normpath(path), {"partials"}, check_mode=False, idle=False)
+        cleaning.run([], None)
+    except _hf_layout.CacheError as error:
+        sys.exit(str(error))
+    for file in cleaning.removed:
+        print(f"removed {file['path']}, {file['bytes']} bytes")
+    for file in cleaning.kept:
+        print(f"left alone {file['path']}: {file['reason']}")
+    print(
+        f"{len(cleaning.removed)} dead partial downloads, {sum(file['bytes'] for file in cleaning.removed)} bytes freed"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

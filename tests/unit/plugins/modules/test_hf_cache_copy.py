@@ -1,0 +1,376 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module with a program that stands in for rsync: appends what is missing, and can be cut off anywhere."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_copy, _hf_download, _hf_locks, _hf_offer
+from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_copy, hf_cache_info
+from hf_trees import COMMIT, SHARDS, Repo, safetensors
+
+MODEL = "Qwen/Qwen3-8B-FP8"
+
+# As --append-verify: goes on at the end of what is there, and takes all of it when the beginning is another one.
+RSYNC = """#!{python}
+import fcntl, pathlib, sys
+here, argv = pathlib.Path({folder!r}), sys.argv[1:]
+source, target = argv[-2:]
+if source.startswith("root@source::"):
+    source = {origin!r} + "/" + source[len("root@source::"):]
+content, there = pathlib.Path(source).read_bytes(), pathlib.Path(target)
+have = there.read_bytes() if there.exists() else b""
+if not content.startswith(have):
+    have = b""
+rest = content[len(have):]
+with (here / "calls").open("a") as calls:
+    fcntl.flock(calls, fcntl.LOCK_EX)
+    number = len((here / "calls").read_text().splitlines())
+    calls.write(" ".join(argv) + "\\n")
+cut = (here / "cut")
+if cut.exists() and int(cut.read_text()) <= number:
+    there.write_bytes(have + rest[: len(rest) // 2])
+    print("rsync: connection unexpectedly closed (0 bytes received so far) [receiver]", file=sys.stderr)
+    sys.exit(12)
+there.write_bytes(have + rest)
+print(f"Literal data: {{len(rest)}} bytes\\nTotal bytes received: {{len(rest) + 100}}")
+"""
+
+
+class Host:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
+        self.source = Repo(folder / "disk").model()
+        self.source.add("tokenizer.json", '{"a": 1}')
+        self.source.add("sub/merges.txt", "a b")
+        self.path = folder / "hf"
+        self.repo = self.path / self.source.path.name
+        self.calls = folder / "calls"
+        (folder / "bin").mkdir()
+        rsync = folder / "bin" / "rsync"
+        rsync.write_text(RSYNC.format(python=sys.executable, folder=str(folder), origin=str(folder / "disk")))
+        rsync.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}/bin", prepend=":")
+        monkeypatch.setattr(hf_cache_copy, "RUN", str(folder / "run"))
+        look = _hf_locks.open_files
+        monkeypatch.setattr(_hf_locks, "open_files", lambda *wanted: (look(*wanted)[0], True))
+
+    def run(self, **options: t.Any) -> dict[str, t.Any]:
+        self.calls.write_text("")
+        arguments = {"model": MODEL, "path": str(self.path), "source": str(self.source.root), "keep_free": 0, **options}
+        arguments = {name: value for name, value in arguments.items() if value is not None}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            hf_cache_copy.main()
+        found: dict[str, t.Any] = json.loads(self.capsys.readouterr().out)
+        return found
+
+    def copied(self) -> list[str]:
+        """Names of the blobs that rsync was asked for."""
+        return [os.path.basename(call.split()[-2]) for call in self.calls.read_text().splitlines()]
+
+    def offer(self) -> dict[str, t.Any]:
+        offer = _hf_offer.find(str(self.source.root), MODEL, "main")
+        return {**_hf_offer.describe(offer), "identity": "other", "port": 4022, "host_key": "ssh-ed25519 AAAA"}
+
+    def assert_whole(self) -> None:
+        source, here = self.source.path, self.repo
+        for folder in ("blobs", "snapshots", "refs"):
+            links = {p.relative_to(source): os.readlink(p) for p in (source / folder).rglob("*") if p.is_symlink()}
+            assert links == {p.relative_to(here): os.readlink(p) for p in (here / folder).rglob("*") if p.is_symlink()}
+            files = {p.relative_to(source): p.read_bytes() for p in (source / folder).rglob("*") if p.is_file()}
+            assert files == {p.relative_to(here): p.read_bytes() for p in (here / folder).rglob("*") if p.is_file()}
+        found = hf_cache_info.read_cache(str(self.path), [MODEL], "full", None)
+        assert found["models"][0]["complete"] is True
+        assert (found["broken"], found["partials"]) == ([], [])
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> t.Iterator[Host]:
+    mask = os.umask(0o022)
+    yield Host(tmp_path, monkeypatch, capsys)
+    os.umask(mask)
+
+
+def test_a_model_is_copied_once(host: Host) -> None:
+    first = host.run(_ansible_diff=True)
+    assert (first["changed"], first["complete"], first["commit"]) == (True, True, COMMIT), first
+    size = sum(path.stat().st_size for path in (host.source.path / "blobs").iterdir())
+    assert (first["blobs"], first["bytes"], first["expected_bytes"]) == (6, size, size)
+    assert len(host.copied()) == 6
+    assert first["diff"]["before"] == ""
+    assert len(first["diff"]["after"].splitlines()) == 6
+    host.assert_whole()
+    assert [path.name for path in host.repo.rglob("tmp*")] == []
+    again = host.run()
+    assert (again["changed"], again["complete"], again["blobs"], host.copied()) == (False, True, 0, [])
+
+
+def test_it_can_be_served_offline_and_says_what_is_missing(host: Host) -> None:
+    """A copy of a model that an old client downloaded has the list that this client did not keep."""
+    host.run()
+    (host.repo / "snapshots" / COMMIT / "tokenizer.json").unlink()
+    assert _hf_download.look_up(str(host.path), MODEL, "main").missing == ["tokenizer.json"]
+
+
+def test_the_manifest_of_the_client_comes_along(host: Host) -> None:
+    host.source.manifest(config__json=2)
+    host.run()
+    name = f"trees/{COMMIT}.json"
+    assert (host.repo / name).read_bytes() == (host.source.path / name).read_bytes()
+
+
+@pytest.mark.parametrize("calls", range(6))
+def test_a_copy_that_breaks_off_is_not_complete_and_goes_on(host: Host, calls: int) -> None:
+    (host.folder / "cut").write_text(str(calls))
+    broken = host.run()
+    assert broken["msg"].startswith("the address of the source broke off"), broken
+    assert _hf_download.look_up(str(host.path), MODEL, "main").complete is False
+    assert not (host.repo / "snapshots").exists()
+    assert not (host.repo / "refs").exists()
+    left = {path.name: path.stat().st_size for path in (host.repo / "blobs").iterdir()}
+    (host.folder / "cut").unlink()
+    again = host.run()
+    assert again["bytes"] == again["expected_bytes"] - sum(left.values())
+    host.assert_whole()
+
+
+def test_a_source_that_is_corrupt_is_not_copied(host: Host) -> None:
+    blob = host.source.blob(SHARDS[1])
+    blob.write_bytes(blob.read_bytes()[:-1] + b"?")
+    failed = host.run()
+    assert (
+        failed["msg"]
+        == f"{SHARDS[1]} did not arrive as it should be: the source has another content than its name says"
+    )
+    assert not (host.repo / "blobs" / blob.name).exists()
+    assert not (host.repo / "snapshots").exists()
+
+
+def test_what_is_there_and_right_is_not_copied_and_what_is_corrupt_is(host: Host) -> None:
+    host.run()
+    bad = host.repo / "blobs" / host.source.blob(SHARDS[0]).name
+    bad.write_bytes(bad.read_bytes()[:-1] + b"?")
+    (host.repo / "snapshots" / COMMIT / "config.json").unlink()
+    again = host.run()
+    assert (host.copied(), again["missing"], again["blobs"]) == ([bad.name], ["config.json"], 1)
+    host.assert_whole()
+
+
+@pytest.mark.parametrize("content", [b"something else", b"?" * 100_000, b""])
+def test_a_partial_that_is_no_beginning_does_no_harm(host: Host, content: bytes) -> None:
+    blob = host.source.blob(SHARDS[0]).name
+    (host.repo / "blobs").mkdir(parents=True)
+    (host.repo / "blobs" / f"{blob}.incomplete").write_bytes(content)
+    (host.repo / "blobs" / f"{blob}.0123abcd.incomplete").write_bytes(b"x")
+    run = host.run()
+    assert run["changed"] is True
+    assert f"{host.repo}/blobs/{blob}.0123abcd.incomplete" in run["removed"]
+    host.assert_whole()
+
+
+def test_a_link_in_the_place_of_a_partial_is_not_followed(host: Host) -> None:
+    victim = host.folder / "victim"
+    victim.write_text("x")
+    blob = host.source.blob(SHARDS[0]).name
+    (host.repo / "blobs").mkdir(parents=True)
+    (host.repo / "blobs" / f"{blob}.incomplete").symlink_to(victim)
+    host.run()
+    assert victim.read_text() == "x"
+    host.assert_whole()
+
+
+def test_a_folder_that_leads_out_of_the_cache_is_refused(host: Host) -> None:
+    elsewhere = host.folder / "elsewhere"
+    elsewhere.mkdir()
+    host.repo.mkdir(parents=True)
+    (host.repo / "blobs").symlink_to(elsewhere)
+    assert "leads out of" in host.run()["msg"]
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_it_waits_for_who_downloads_the_same_blob(host: Host) -> None:
+    blob = host.source.blob(SHARDS[0])
+    lock = host.path / ".locks" / host.repo.name / f"{blob.name}.lock"
+    lock.parent.mkdir(parents=True)
+    (host.repo / "blobs").mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        def finish() -> None:
+            deadline = time.monotonic() + 30
+            while len(host.copied()) < 5 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            shutil.copy(blob, host.repo / "blobs" / blob.name)
+            fcntl.flock(held, fcntl.LOCK_UN)
+
+        host.calls.write_text("")
+        client = threading.Thread(target=finish)
+        client.start()
+        run = host.run()
+        client.join()
+    assert (run["complete"], run["blobs"]) == (True, 5)
+    assert blob.name not in host.copied()
+    host.assert_whole()
+
+
+def test_it_does_not_wait_for_ever(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_hf_copy, "PATIENCE", 0.2)
+    lock = host.path / ".locks" / host.repo.name / f"{host.source.blob('config.json').name}.lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert host.run()["msg"].startswith(f"somebody holds {lock}")
+
+
+def test_a_group_can_share_what_is_copied(host: Host) -> None:
+    host.path.mkdir()
+    host.path.chmod(0o2770)
+    host.run()
+    modes = {path.relative_to(host.repo): path.lstat().st_mode & 0o777 for path in host.repo.rglob("*")}
+    assert {mode for path, mode in modes.items() if (host.repo / path).is_dir()} == {0o770}
+    assert {
+        m for path, m in modes.items() if not (host.repo / path).is_dir() and not (host.repo / path).is_symlink()
+    } == {0o660}
+
+
+def test_check_mode_says_what_would_come_and_writes_nothing(host: Host) -> None:
+    found = host.run(_ansible_check_mode=True)
+    assert (found["changed"], found["complete"], found["blobs"]) == (True, False, 6)
+    assert found["bytes"] == found["expected_bytes"] > 0
+    assert not host.path.exists()
+    assert host.copied() == []
+
+
+def test_no_space_is_said_before_the_first_byte(host: Host) -> None:
+    found = host.run(keep_free=1 << 60)
+    assert found["msg"].startswith("the model does not fit on the disk: 0.0 GB are needed in")
+    assert host.copied() == []
+    assert not host.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"source": "mnt"}, "source: .*mnt is not absolute|source: .*/mnt is not a folder"),
+        ({"source": "/mnt/nothing-is-mounted-here"}, "is its disk mounted"),
+        ({"source": "{path}"}, "use a folder outside of it"),
+        ({"source": "{folder}/bin"}, "is not there in"),
+        ({"model": "../x"}, "^model: "),
+        ({"revision": "../x"}, "^revision: "),
+        ({"path": "/"}, "^path: / is not allowed"),
+        ({"source": None}, "one of the following|any of the following"),
+    ],
+)
+def test_bad_input_is_one_line(host: Host, options: dict[str, t.Any], said: str) -> None:
+    host.path.mkdir()
+    filled = {
+        name: value.format(path=host.path, folder=host.folder) if isinstance(value, str) else value
+        for name, value in options.items()
+    }
+    found = host.run(**filled)
+    assert found["failed"] is True
+    assert re.search(said, found["msg"]), found["msg"]
+    assert "\n" not in found["msg"]
+    assert list(host.path.iterdir()) == []
+
+
+# --- from another host -----------------------------------------------------------------------------------------------
+
+
+def test_the_key_is_made_only_for_what_is_not_complete(host: Host) -> None:
+    found = host.run(state="prepared", source=None)
+    assert found["public_key"].startswith("ssh-ed25519 ")
+    key = Path(found["key_folder"], "key")
+    assert key.stat().st_mode & 0o077 == 0
+    assert Path(found["key_folder"]).stat().st_mode & 0o077 == 0
+    host.run()
+    done = host.run(state="prepared", source=None)
+    assert (done["complete"], "public_key" in done) == (True, False)
+    assert [path.name for path in (host.folder / "run").iterdir()] == [Path(found["key_folder"]).name]
+
+
+def test_a_copy_from_a_host_uses_its_key_and_removes_it(host: Host) -> None:
+    key = host.run(state="prepared", source=None)["key_folder"]
+    found = host.run(source=None, offer=host.offer(), address="192.168.100.1", key_folder=key)
+    assert found["complete"] is True, found
+    assert found["received_bytes"] == found["bytes"] + 600
+    call = host.calls.read_text().splitlines()[0]
+    for part in (
+        "-p 4022",
+        "HostName=192.168.100.1",
+        f"IdentityFile={key}/key",
+        f"UserKnownHostsFile={key}/known_hosts",
+        "StrictHostKeyChecking=yes",
+        "ForwardAgent=no",
+        f"root@source::{host.repo.name}/blobs/",
+    ):
+        assert part in call
+    assert not Path(key).exists()
+    host.assert_whole()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"offer": {"commit": "x"}}, "offer: is not what hf_cache_offer returns"),
+        ({"offer": None, "address": "-oProxyCommand=x"}, "address: "),
+    ],
+)
+def test_the_key_is_removed_whatever_happens(host: Host, change: dict[str, t.Any], said: str) -> None:
+    key = host.run(state="prepared", source=None)["key_folder"]
+    options = {"source": None, "offer": host.offer(), "address": "spark01", "key_folder": key}
+    found = host.run(**{**options, **{name: value or options[name] for name, value in change.items()}})
+    assert said in found["msg"]
+    assert not Path(key).exists()
+    assert host.copied() == []
+
+
+def test_a_folder_is_not_copied_onto_itself(host: Host) -> None:
+    host.path.mkdir()
+    offer = {**host.offer(), "identity": _hf_offer.identity(str(host.path))}
+    assert "this very folder" in host.run(source=None, offer=offer, address="x", key_folder="/nothing")["msg"]
+
+
+def test_a_key_folder_of_somebody_else_is_left_alone(host: Host) -> None:
+    other = host.folder / "other"
+    other.mkdir()
+    host.run(source=None, offer={}, address="x", key_folder=str(other))
+    assert other.exists()
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        (
+            "ssh: connect to host 10.0.0.9 port 4022: Connection refused\nrsync error: x",
+            "cannot be reached: ssh: connect",
+        ),
+        ("ssh: Could not resolve hostname spark9: Name or service not known", "a name that this host cannot resolve"),
+        ("Host key verification failed.", "answered by another machine"),
+        ("root@source: Permission denied (publickey).", "did not let this host in"),
+        ("rsync: [receiver] write failed: No space left on device (28)", "the disk is full"),
+        ("@ERROR: Unknown module 'x'\nrsync error: error starting", "rsync failed with code 5: @ERROR: Unknown module"),
+        ("", "rsync failed with code 5: code 5"),
+    ],
+)
+def test_why_rsync_failed_is_one_line(errors: str, said: str) -> None:
+    assert said in _hf_copy.explain(5, errors)
+
+
+def test_a_blob_of_the_store_comes_as_a_file(host: Host) -> None:
+    blob = host.source.share("extra.safetensors", safetensors(64))
+    host.run()
+    assert (host.repo / "blobs" / blob.name).read_bytes() == safetensors(64)
+    assert not (host.repo / "blobs" / blob.name).is_symlink()
