@@ -1,0 +1,116 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A service that loses its engine, its container, Docker or its power: it answers again by itself, or says why not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+HOST = "spark01"
+
+CONTAINER = "vllm-qwen3-8b-fp8"
+ENGINE = f"docker top {CONTAINER} -eo pid,args | awk '/VLLM::EngineCore/ {{print $1}}'"
+KILLS: dict[str, Callable[[Any], Any]] = {
+    "kill -9 of the engine": lambda machine: machine.root(f"{ENGINE} | xargs kill -KILL"),
+    "docker kill": lambda machine: machine.root(f"docker kill {CONTAINER}"),
+    "kill -9 of dockerd": lambda machine: machine.root("kill -KILL $(pidof dockerd)"),
+    "power cut": lambda machine: machine.cut_power(),
+}
+
+
+@pytest.mark.parametrize("kill", KILLS)
+def test_killed_while_it_serves(recovers: Callable[..., None], serving: Any, kill: str) -> None:
+    recovers(f"{kill}, serving", lambda: KILLS[kill](serving))
+
+
+@pytest.mark.parametrize("kill", KILLS)
+def test_killed_while_it_loads(
+    recovers: Callable[..., None], serving: Any, until: Callable[..., Any], kill: str
+) -> None:
+    serving.root("systemctl restart --no-block vllm")
+    until(lambda: not serving.answers(), "it ends")
+    until(serving.is_loading, "it loads")
+    recovers(f"{kill}, loading", lambda: KILLS[kill](serving))
+
+
+def test_docker_restarted(recovers: Callable[..., None], serving: Any) -> None:
+    recovers("systemctl restart docker", lambda: serving.root("systemctl restart docker"))
+
+
+def test_a_frozen_engine_is_restarted(recovers: Callable[..., None], serving: Any, until: Callable[..., Any]) -> None:
+    """And /health is fine meanwhile. The journal says why."""
+    until(
+        lambda: serving.run("test ! -e /opt/vllm/state/tries.json").returncode == 0, "the watchdog has seen an answer"
+    )
+
+    def freeze() -> None:
+        serving.root(f"{ENGINE} | xargs kill -STOP")
+        serving.root("curl --fail --silent http://127.0.0.1:8000/health")
+
+    # three looks of 4 s, 2 s apart
+    recovers("SIGSTOP of the engine", freeze, extra=30)
+    journal = serving.root("journalctl --unit vllm-watchdog --output cat")
+    assert "no token: timeout" in journal
+    assert "frozen: 3 looks without a token or any other move of the engine; restarting" in journal
+
+
+def told(run: Any) -> str:
+    """What health.yml says of a host that is not ready, in one line."""
+    assert run.code != 0, run.output
+    assert "Traceback" not in run.output
+    return " ".join(run.output.split())
+
+
+def test_too_little_memory_is_no_start(serving: Any, playbook: Callable[..., Any], until: Callable[..., Any]) -> None:
+    serving.parameters(needed_bytes=1024**5, wait_seconds=1)
+    try:
+        serving.root("systemctl restart --no-block vllm")
+        until(lambda: serving.unit("SubState") == "auto-restart", "the guard refuses")
+        said = told(playbook("playbooks/health.yml", f"--limit={serving.name}"))
+    finally:
+        serving.parameters(needed_bytes=0)
+    assert "failed: the service waits for 1048576.0 GiB of memory and has" in said
+    assert "most is held by" in said
+    assert "remedy: stop what holds the memory, or lower vllm_gpu_memory_utilization, and deploy again" in said
+
+
+def test_four_ends_in_half_an_hour_are_enough(
+    serving: Any, playbook: Callable[..., Any], until: Callable[..., Any]
+) -> None:
+    """The host stays up, empty and reachable."""
+    for _number in range(5):
+        until(lambda: serving.run(f"docker kill {CONTAINER}").returncode == 0, "it is started again")
+    until(lambda: serving.unit("ActiveState") == "failed", "systemd gives up")
+    said = told(playbook("playbooks/health.yml", f"--limit={serving.name}"))
+    assert "failed: it ended four times in half an hour, so systemd leaves it down: the server was killed" in said
+    assert "After that deploy again, or run `systemctl reset-failed` and `systemctl start` of its unit" in said
+    assert serving.root("docker ps --quiet") == ""
+
+
+def test_a_release_that_takes_the_host_down_is_not_started_for_ever(
+    serving: Any, playbook: Callable[..., Any], until: Callable[..., Any]
+) -> None:
+    serving.root("systemctl restart --no-block vllm")
+    for _number in range(4):
+        until(serving.is_up, "the host is up")
+        until(
+            lambda: serving.run("test -s /opt/vllm/state/tries.json && systemctl is-active vllm").returncode == 0,
+            "it starts",
+        )
+        serving.cut_power()
+    until(serving.is_up, "the host is up")
+    until(lambda: serving.unit("Result") == "exec-condition", "the fifth start is refused")
+
+    said = told(playbook("playbooks/health.yml", f"--limit={serving.name}"))
+    assert re.search(r"failed: release \w+ was started 4 times since .{16} and never answered", said)
+    remedy = re.search(r"to start it as it is, run on the host: (sudo python3 .+? && sudo systemctl start vllm)", said)
+    assert remedy, said
+
+    serving.root("systemctl reset-failed vllm; systemctl start vllm")
+    assert serving.unit("ActiveState") == "inactive"
+    serving.root(remedy[1])
+    assert serving.unit("ActiveState") == "active"
