@@ -169,8 +169,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"not started: release (?P<release>\S+) was started (?P<number>\d+) times since (?P<since>.{1,20}?)"
         r" \(.{1,40}?\) and never answered; deploy again, or run: (?P<command>.{1,200})",
         "release {release} was started {number} times since {since} and never answered, so it is not started any more",
-        "look at `docker logs` for what ended the starts, mend it and deploy again; or, to start it as it is, run on the"
-        " host: {command}",
+        "look at `docker logs` for what ended the starts, mend it and deploy again; or, to start it as it is, run on"
+        " the host: {command}",
         versions="the role vllm",
         known="seen",
     ),

@@ -210,18 +210,25 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
             f" {longest:.0f} s; most is held by {holders(proc, gpu_processes())}",
         )
         return 1
-    if parameters.get("drop_page_cache") and should_drop(now, needed):
-        os.sync()
-        (proc / "sys" / "vm" / "drop_caches").write_text("3")
-        say(NOTICE, f"dropped {gib(now.available - now.free)} GiB of page cache")
-    boot = (proc / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
-    service.count({"time": int(time.time()), "boot": boot})
+    try:
+        if parameters.get("drop_page_cache") and should_drop(now, needed):
+            os.sync()
+            (proc / "sys" / "vm" / "drop_caches").write_text("3")
+            say(NOTICE, f"dropped {gib(now.available - now.free)} GiB of page cache")
+        if parameters:  # without them the watchdog cannot tell that it answered
+            boot = (proc / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
+            service.count({"time": int(time.time()), "boot": boot})
+    except OSError as error:  # such as a full disk: no reason not to serve
+        say(ERROR, f"{error}; going on")
     return 0
 
 
 def stop(service: Service) -> int:
     if os.environ.get("MAINPID"):  # systemd names it while it lives: it did not end by itself
-        service.uncount()
+        try:
+            service.uncount()
+        except OSError as error:
+            say(ERROR, f"{error}; going on")
     label = f"label=dgxspark.vllm.service={service.name}"
     containers = run("docker", "ps", "--quiet", "--filter", label)[1].split()
     if containers:

@@ -90,7 +90,7 @@ def watch(service: Service, now: float) -> None:
     timeout = float(parameters.get("canary_timeout", CANARY_TIMEOUT))
     canary, metrics = look(parameters["url"], parameters["model"], key, timeout)
     verdict = judge(canary, metrics, state.get("metrics"), was_ready)
-    if verdict == "answers":
+    if verdict not in ("loads", "silent"):
         service.answered()
     if not is_on:
         return

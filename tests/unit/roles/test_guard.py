@@ -24,6 +24,7 @@ def service(tmp_path: Path) -> Service:
 
 
 def release(service: Service, name: str, **parameters: Any) -> None:
+    parameters = {"url": "http://127.0.0.1:8000", **parameters}
     folder = service.home / "releases" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "guard.json").write_text(json.dumps(parameters))
@@ -124,6 +125,25 @@ def test_a_damaged_file_is_no_reason_to_stay_down(service: Service, proc: Path, 
     assert guard.allow(service) == 0
     assert guard.prepare(service, proc) == 0
     assert len(service.starts()) == 1
+
+
+def test_a_release_of_an_earlier_version_of_the_role_is_not_counted(
+    service: Service, proc: Path, programs: Path
+) -> None:
+    """Nobody could tell that it answered."""
+    (service.current / "guard.json").unlink()
+    assert guard.prepare(service, proc) == 0
+    assert not service.is_unanswered()
+
+
+def test_a_disk_that_takes_nothing_is_no_reason_to_stay_down(
+    service: Service, proc: Path, programs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.tries.parent.write_text("no folder")
+    assert guard.prepare(service, proc) == 0
+    monkeypatch.setenv("MAINPID", "4711")
+    assert guard.stop(service) == 0
+    assert capsys.readouterr().out.count("; going on") == 2
 
 
 # --- memory -----------------------------------------------------------------------------------------------------

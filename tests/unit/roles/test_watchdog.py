@@ -212,6 +212,9 @@ def test_the_key_is_read_from_the_release_and_said_nowhere(
     assert not service.is_unanswered()
     (service.current / ".env").write_text("VLLM_API_KEY='sk-notToBePrinted2'\n")
     watchdog.watch(service, 60.0)
+    unanswered(service)
+    watchdog.watch(service, 120.0)
+    assert not service.is_unanswered()  # it refuses, so it was loaded
     assert "no token: HTTP 401" in (said := capsys.readouterr().out)
     assert "notToBePrinted" not in said
     assert "notToBePrinted" not in service.watchdog.read_text()
