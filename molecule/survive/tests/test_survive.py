@@ -41,11 +41,32 @@ def test_docker_restarted(recovers: Callable[..., None], serving: Any) -> None:
     recovers("systemctl restart docker", lambda: serving.root("systemctl restart docker"))
 
 
+def test_a_busy_server_is_left_alone(serving: Any, until: Callable[..., Any]) -> None:
+    """No look gets its token in time, and the engine computes all the while."""
+    before = serving.unit("InvocationID")
+    long = '{"model": "Qwen/Qwen3-8B-FP8", "prompt": "Hello", "max_tokens": 30000, "ignore_eos": true, "n": 8}'
+    ask = f"curl --silent --output /dev/null --data '{long}' --header 'Content-Type: application/json'"
+    serving.root(f"systemd-run --collect --unit=busy {ask} http://127.0.0.1:8000/v1/completions")
+    serving.parameters(canary_timeout=0.001)
+    try:
+        looks = set[str]()
+        look = "systemctl show --property=InvocationID --value vllm-watchdog"
+        until(lambda: looks.add(serving.root(look)) or len(looks) > 6, "the watchdog has looked often enough")
+        assert serving.root("systemctl is-active busy") == "active"
+    finally:
+        serving.parameters(canary_timeout=4)
+        serving.run("systemctl stop busy")
+    assert serving.unit("InvocationID") == before
+    assert '"silent": 0' in serving.root("cat /opt/vllm/state/watchdog.json")
+
+
 def test_a_frozen_engine_is_restarted(recovers: Callable[..., None], serving: Any, until: Callable[..., Any]) -> None:
     """And /health is fine meanwhile. The journal says why."""
     until(
         lambda: serving.run("test ! -e /opt/vllm/state/tries.json").returncode == 0, "the watchdog has seen an answer"
     )
+
+    since = serving.root("date +%s")
 
     def freeze() -> None:
         serving.root(f"{ENGINE} | xargs kill -STOP")
@@ -53,7 +74,7 @@ def test_a_frozen_engine_is_restarted(recovers: Callable[..., None], serving: An
 
     # three looks of 4 s, 2 s apart
     recovers("SIGSTOP of the engine", freeze, extra=30)
-    journal = serving.root("journalctl --unit vllm-watchdog --output cat")
+    journal = serving.root(f"journalctl --unit vllm-watchdog --output cat --since=@{since}")
     assert "no token: timeout" in journal
     assert "frozen: 3 looks without a token or any other move of the engine; restarting" in journal
 
