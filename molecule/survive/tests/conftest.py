@@ -56,9 +56,9 @@ class Machine:
     def unit(self, what: str) -> str:
         return self.root(f"systemctl show --property={what} --value vllm")
 
-    def forget(self) -> None:
-        """What a test does to the service counts against none of its limits."""
-        self.root(f"python3 {HOME}/supervise/guard.py forget vllm")
+    def start(self) -> None:
+        """If it is down. What a test does to the service counts against none of its limits."""
+        self.root(f"python3 {HOME}/supervise/guard.py forget vllm && systemctl start vllm")
 
     def cut_power(self) -> None:
         container = f"dgxspark-sandbox-{self.name}"
@@ -95,8 +95,7 @@ def machine(request: pytest.FixtureRequest, ssh: Any, playbook: Callable[..., An
 @pytest.fixture
 def serving(machine: Machine, until: Callable[..., Any]) -> Machine:
     """Whatever the test before has done to it."""
-    machine.forget()
-    machine.root("systemctl start vllm")
+    machine.start()
     until(machine.answers, "it serves", timeout=300)
     return machine
 
@@ -109,7 +108,7 @@ def bare(machine: Machine, until: Callable[..., Any]) -> float:
     machine.root(f"docker start {CONTAINER}")
     until(machine.answers, "the container alone", timeout=300)
     took = time.monotonic() - begin
-    machine.root(f"docker stop {CONTAINER}")
+    machine.root("systemctl start vllm")  # it takes the running container over
     seconds.append(("the engine alone", took, took))
     return took
 
