@@ -28,8 +28,8 @@ from pathlib import Path
 MOST_TRIES = 4
 # Seconds that memory of a stopped server may take to come back; the key wait_seconds of guard.json.
 MEMORY_WAIT = 120
-# Seconds that a server may take to end by itself.
-STOP_TIMEOUT = 30
+# Seconds that a server may take to end by itself; it needs few, and one that loads does not listen.
+STOP_TIMEOUT = 15
 # Less page cache is not worth a drop.
 LEAST_CACHE = 1024**3
 

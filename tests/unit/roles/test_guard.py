@@ -208,7 +208,7 @@ def test_stop_asks_for_the_label_and_not_for_the_release(service: Service, progr
     assert guard.stop(service) == 0
     assert programs.read_text().splitlines() == [
         "docker ps --quiet --filter label=dgxspark.vllm.service=vllm",
-        "docker stop -t 30 aa bb",
+        "docker stop -t 15 aa bb",
     ]
 
 
