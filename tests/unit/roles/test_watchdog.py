@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,9 +16,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import Canary, Completion
 from ansible_collections.dgxspark.vllm.roles.vllm.files import guard, watchdog
 from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import Service, State
+
+ROOT = Path(__file__).resolve().parents[3]
 
 TOKEN = Canary(Completion(" I", 1, 0.1), None, 200)
 TIMEOUT, REFUSED, RESET = Canary(None, "timeout"), Canary(None, "refused"), Canary(None, "reset")
@@ -232,3 +238,16 @@ def test_the_command_line(service: Service, capsys: pytest.CaptureFixture[str]) 
     assert watchdog.main([str(service.home / "supervise" / "watchdog.py"), "vllm"]) == 0
     assert watchdog.main(["watchdog.py"]) == 2
     assert guard.read_json(service.watchdog)["silent"] == 0
+
+
+def test_on_the_host_it_needs_nothing_of_the_collection(tmp_path: Path) -> None:
+    """As roles/vllm/vars/main.yml puts it there."""
+    role = ROOT / "roles" / "vllm"
+    names = yaml.safe_load((role / "vars" / "main.yml").read_text())["__vllm_collection"]
+    files = [role / "files" / "guard.py", role / "files" / "watchdog.py"]
+    for file in [*files, ROOT / "plugins" / "module_utils" / "_vllm_api.py"]:
+        text = re.sub(names, "", file.read_text())
+        assert "ansible_collections" not in text
+        (tmp_path / file.name).write_text(text)
+    run = subprocess.run([sys.executable, "-B", tmp_path / "watchdog.py"], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (2, "usage: watchdog.py SERVICE\n")
