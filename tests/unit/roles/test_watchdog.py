@@ -135,7 +135,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vllm: tuple[type[Vl
     service = Service(tmp_path / "vllm", "vllm")
     (service.home / "releases" / "one").mkdir(parents=True)
     service.current.symlink_to("releases/one")
-    parameters(service, url=f"http://127.0.0.1:{vllm[1]}", model="m", watchdog=True, canary_timeout=0.1)
+    parameters(service, url=f"http://127.0.0.1:{vllm[1]}", model="m", watchdog=True)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     program(tmp_path, "systemctl", "exit 0")
     return service
@@ -143,6 +143,11 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vllm: tuple[type[Vl
 
 def parameters(service: Service, **values: Any) -> None:
     (service.current / "guard.json").write_text(json.dumps({**service.parameters, **values}))
+
+
+def freeze(service: Service, vllm: type[Vllm]) -> None:
+    vllm.frozen = True
+    parameters(service, canary_timeout=0.1)
 
 
 def program(folder: Path, name: str, script: str) -> None:
@@ -170,7 +175,7 @@ def test_an_answer_is_one_request_and_ends_the_count_of_tries(service: Service, 
 def test_a_frozen_server_is_restarted_and_the_journal_says_why(
     service: Service, vllm: tuple[type[Vllm], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    vllm[0].frozen = True
+    freeze(service, vllm[0])
     for minute in range(3):
         assert restarts(service) == 0 if minute else True
         watchdog.watch(service, 60.0 * minute)
@@ -181,7 +186,7 @@ def test_a_frozen_server_is_restarted_and_the_journal_says_why(
 
 
 def test_a_busy_server_is_left_alone(service: Service, vllm: tuple[type[Vllm], int]) -> None:
-    vllm[0].frozen = True
+    freeze(service, vllm[0])
     for minute in range(8):
         vllm[0].tokens += 1
         watchdog.watch(service, 60.0 * minute)
@@ -193,7 +198,7 @@ def test_switched_off_it_only_ends_the_count_of_tries(service: Service, vllm: tu
     unanswered(service)
     watchdog.watch(service, 0.0)
     assert not service.is_unanswered()
-    vllm[0].frozen = True
+    freeze(service, vllm[0])
     for minute in range(1, 9):
         watchdog.watch(service, 60.0 * minute)
     assert vllm[0].asked == ["/v1/completions"]
