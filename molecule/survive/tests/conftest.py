@@ -60,7 +60,7 @@ class Machine:
 
     def is_loading(self) -> bool:
         """vLLM has begun to load, and does not answer yet."""
-        return self.run(f"docker top {CONTAINER} -eo args | grep --quiet '^VLLM::EngineCore'").returncode == 0
+        return self.run(f"docker top {CONTAINER} -eo pid,args | grep --quiet VLLM::EngineCore").returncode == 0
 
     def started(self) -> float:
         """When the container was started; host and controller have one clock."""
