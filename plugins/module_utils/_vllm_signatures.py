@@ -157,7 +157,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"not started: (?P<need>[\d.]+) GiB of memory are needed, (?P<have>[\d.]+) GiB are available"
         r" after (?P<seconds>\d+) s; most is held by (?P<holders>.{1,250})",
         "the service waits for {need} GiB of memory and has {have} GiB (most is held by {holders})",
-        "stop what holds the memory, or lower vllm_gpu_memory_utilization, and deploy again",
+        "stop what holds the memory, or lower vllm_gpu_memory_utilization",
         versions="the role vllm",
         known="seen",
         guide=MEMORY,

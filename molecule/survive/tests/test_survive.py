@@ -101,7 +101,7 @@ def test_a_start_without_memory_is_refused_four_times_in_half_an_hour(
     assert "failed: it ended four times in half an hour, so systemd leaves it down" in said
     assert "down: the service waits for 1048576.0 GiB of memory and has" in said
     assert "most is held by" in said
-    assert "remedy: stop what holds the memory, or lower vllm_gpu_memory_utilization, and deploy again" in said
+    assert "remedy: stop what holds the memory, or lower vllm_gpu_memory_utilization" in said
     assert "After that deploy again, or run `systemctl reset-failed` and `systemctl start` of its unit" in said
     assert machine.root("docker ps --quiet") == ""
 
