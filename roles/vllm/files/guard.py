@@ -30,6 +30,8 @@ MOST_TRIES = 4
 MEMORY_WAIT = 120
 # Seconds that a server may take to end by itself; it needs few, and one that loads does not listen.
 STOP_TIMEOUT = 15
+# Seconds that Compose may take to end after its container.
+COMPOSE_TIMEOUT = 5
 # Less page cache is not worth a drop.
 LEAST_CACHE = 1024**3
 
@@ -223,8 +225,9 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
     return 0
 
 
-def stop(service: Service) -> int:
-    if os.environ.get("MAINPID"):  # systemd names it while it lives: it did not end by itself
+def stop(service: Service, proc: Path = Path("/proc")) -> int:
+    main = os.environ.get("MAINPID")  # systemd names it while it lives: it did not end by itself
+    if main:
         try:
             service.uncount()
         except OSError as error:
@@ -233,6 +236,10 @@ def stop(service: Service) -> int:
     containers = run("docker", "ps", "--quiet", "--filter", label)[1].split()
     if containers:
         run("docker", "stop", "-t", str(STOP_TIMEOUT), *containers)
+        # Compose ends with its container. Told to end at that very moment, it crashes (seen with 2.26).
+        begin = time.monotonic()
+        while main and (proc / main).exists() and time.monotonic() - begin < COMPOSE_TIMEOUT:
+            time.sleep(0.1)
     return 0
 
 

@@ -226,6 +226,18 @@ def test_a_stop_on_request_takes_its_try_back(
     assert not service.is_unanswered()
 
 
+def test_stop_ends_after_compose(service: Service, proc: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd would tell it to end as soon as this is over."""
+    compose = proc / "4711"
+    compose.mkdir()
+    monkeypatch.setenv("MAINPID", "4711")
+    program(
+        programs, "docker", f'case $1 in ps) echo aa;; stop) (sleep 0.3; rmdir "{compose}") >/dev/null 2>&1 & ;; esac'
+    )
+    guard.stop(service, proc)
+    assert not compose.exists()
+
+
 def test_the_command_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
     here = str(service.home / "supervise" / "guard.py")
     assert guard.main([here, "allow", "vllm"]) == 0
