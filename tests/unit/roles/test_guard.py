@@ -142,7 +142,7 @@ def test_a_disk_that_takes_nothing_is_no_reason_to_stay_down(
     service.tries.parent.write_text("no folder")
     assert guard.prepare(service, proc) == 0
     monkeypatch.setenv("MAINPID", "4711")
-    assert guard.stop(service) == 0
+    assert guard.stop(service, proc) == 0
     assert capsys.readouterr().out.count("; going on") == 2
 
 
@@ -203,9 +203,9 @@ def test_the_page_cache_is_dropped_only_on_request(service: Service, proc: Path,
 # --- the stop ---------------------------------------------------------------------------------------------------
 
 
-def test_stop_asks_for_the_label_and_not_for_the_release(service: Service, programs: Path) -> None:
+def test_stop_asks_for_the_label_and_not_for_the_release(service: Service, proc: Path, programs: Path) -> None:
     service.current.unlink()
-    assert guard.stop(service) == 0
+    assert guard.stop(service, proc) == 0
     assert programs.read_text().splitlines() == [
         "docker ps --quiet --filter label=dgxspark.vllm.service=vllm",
         "docker stop -t 15 aa bb",
@@ -217,12 +217,12 @@ def test_a_stop_on_request_takes_its_try_back(
 ) -> None:
     guard.prepare(service, proc)
     guard.prepare(service, proc)
-    guard.stop(service)  # it ended by itself
+    guard.stop(service, proc)  # it ended by itself
     assert len(service.starts()) == 2
     monkeypatch.setenv("MAINPID", "4711")
-    guard.stop(service)
+    guard.stop(service, proc)
     assert len(service.starts()) == 1
-    guard.stop(service)
+    guard.stop(service, proc)
     assert not service.is_unanswered()
 
 
