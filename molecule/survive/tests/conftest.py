@@ -21,8 +21,9 @@ ASK = (
     "curl --fail --silent --max-time 5 --output /dev/null --header 'Content-Type: application/json'"
     f' --data \'{{"model": "{MODEL}", "prompt": "Hello", "max_tokens": 1}}\' http://127.0.0.1:8000/v1/completions'
 )
+# An empty OnActiveSec= forgets all times of the timer.
 HURRY = "/etc/systemd/system/vllm-watchdog.timer.d"
-IN_A_HURRY = r"[Timer]\nOnActiveSec=\nOnActiveSec=2\nOnUnitInactiveSec=\nOnUnitInactiveSec=2\n"
+IN_A_HURRY = r"[Timer]\nOnActiveSec=\nOnActiveSec=2\nOnUnitInactiveSec=2\n"
 
 
 @dataclass
