@@ -6,7 +6,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 in_venv = PATH="$(abspath $(VENV))/bin:$$PATH"
 play = $(in_venv) ansible-playbook
-scenarios = default guide plan secrets cache download inputs change faults runtime replicate rollout
+scenarios = default guide plan secrets cache download inputs change faults survive runtime replicate rollout
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo sandbox sandbox-down sandbox-purge test lint unit hub bench sanity molecule soak docs build

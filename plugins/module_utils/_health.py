@@ -184,6 +184,8 @@ def _unit_is_working(seen: Observation, container: Container) -> bool:
     unit = seen.unit
     if unit is None or unit.active_state not in ("active", "activating") or unit.sub_state == "auto-restart":
         return False
+    if unit.sub_state in ("condition", "start-pre"):  # the guard waits for memory; the container comes after it
+        return True
     finished = epoch(container.finished_at)
     if finished is None:  # never ran: the unit would have given up if Docker's refusal were new
         return True

@@ -157,7 +157,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"not started: (?P<need>[\d.]+) GiB of memory are needed, (?P<have>[\d.]+) GiB are available"
         r" after (?P<seconds>\d+) s; most is held by (?P<holders>.{1,250})",
         "the service waits for {need} GiB of memory and has {have} GiB (most is held by {holders})",
-        "stop what holds the memory, or lower vllm_gpu_memory_utilization, and deploy again",
+        "stop what holds the memory, or lower vllm_gpu_memory_utilization",
         versions="the role vllm",
         known="seen",
         guide=MEMORY,
@@ -169,8 +169,8 @@ SIGNATURES: tuple[Signature, ...] = (
         r"not started: release (?P<release>\S+) was started (?P<number>\d+) times since (?P<since>.{1,20}?)"
         r" \(.{1,40}?\) and never answered; deploy again, or run: (?P<command>.{1,200})",
         "release {release} was started {number} times since {since} and never answered, so it is not started any more",
-        "look at `docker logs` for what ended the starts, mend it and deploy again; or, to start it as it is, run on the"
-        " host: {command}",
+        "look at `docker logs` for what ended the starts, mend it and deploy again; or, to start it as it is, run on"
+        " the host: {command}",
         versions="the role vllm",
         known="seen",
     ),

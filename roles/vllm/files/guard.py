@@ -28,8 +28,10 @@ from pathlib import Path
 MOST_TRIES = 4
 # Seconds that memory of a stopped server may take to come back; the key wait_seconds of release.json.
 MEMORY_WAIT = 120
-# Seconds that a server may take to end by itself.
-STOP_TIMEOUT = 30
+# Seconds that a server may take to end by itself; it needs few, and one that loads does not listen.
+STOP_TIMEOUT = 15
+# Seconds that Compose may take to end after its container.
+COMPOSE_TIMEOUT = 5
 # Less page cache is not worth a drop.
 LEAST_CACHE = 1024**3
 
@@ -210,22 +212,34 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
             f" {longest:.0f} s; most is held by {holders(proc, gpu_processes())}",
         )
         return 1
-    if parameters.get("drop_page_cache") and should_drop(now, needed):
-        os.sync()
-        (proc / "sys" / "vm" / "drop_caches").write_text("3")
-        say(NOTICE, f"dropped {gib(now.available - now.free)} GiB of page cache")
-    boot = (proc / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
-    service.count({"time": int(time.time()), "boot": boot})
+    try:
+        if parameters.get("drop_page_cache") and should_drop(now, needed):
+            os.sync()
+            (proc / "sys" / "vm" / "drop_caches").write_text("3")
+            say(NOTICE, f"dropped {gib(now.available - now.free)} GiB of page cache")
+        if parameters:  # without them the watchdog cannot tell that it answered
+            boot = (proc / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
+            service.count({"time": int(time.time()), "boot": boot})
+    except OSError as error:  # such as a full disk: no reason not to serve
+        say(ERROR, f"{error}; going on")
     return 0
 
 
-def stop(service: Service) -> int:
-    if os.environ.get("MAINPID"):  # systemd names it while it lives: it did not end by itself
-        service.uncount()
+def stop(service: Service, proc: Path = Path("/proc")) -> int:
+    main = os.environ.get("MAINPID")  # systemd names it while it lives: it did not end by itself
+    if main:
+        try:
+            service.uncount()
+        except OSError as error:
+            say(ERROR, f"{error}; going on")
     label = f"label=dgxspark.vllm.service={service.name}"
     containers = run("docker", "ps", "--quiet", "--filter", label)[1].split()
     if containers:
         run("docker", "stop", "-t", str(STOP_TIMEOUT), *containers)
+        # Compose ends with its container. Told to end at that very moment, it crashes (seen with 2.26).
+        begin = time.monotonic()
+        while main and (proc / main).exists() and time.monotonic() - begin < COMPOSE_TIMEOUT:
+            time.sleep(0.1)
     return 0
 
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One look at a vLLM service that runs: a frozen engine is restarted, a busy one never. Runs on the host by a timer.
 
-python3 watchdog.py SERVICE
+python3 watchdog.py SERVICE [--off]
 
 The look is the one of the module vllm_health: one generated token. It also tells guard.py that a start was answered.
 """
@@ -78,9 +78,8 @@ def follow(state: State, verdict: str, metrics: State | None, now: float, frozen
     return new, "report" if (silent - frozen_after) % REPORT_EVERY == 0 else "nothing"
 
 
-def watch(service: Service, now: float) -> None:
+def watch(service: Service, now: float, is_on: bool = True) -> None:
     parameters = service.parameters
-    is_on = bool(parameters.get("watchdog"))
     was_ready = not service.is_unanswered()
     if "url" not in parameters or (was_ready and not is_on) or not is_active(service):
         return
@@ -90,7 +89,7 @@ def watch(service: Service, now: float) -> None:
     timeout = float(parameters.get("canary_timeout", CANARY_TIMEOUT))
     canary, metrics = look(parameters["url"], parameters["model"], key, timeout)
     verdict = judge(canary, metrics, state.get("metrics"), was_ready)
-    if verdict == "answers":
+    if verdict not in ("loads", "silent"):
         service.answered()
     if not is_on:
         return
@@ -116,10 +115,10 @@ def is_active(service: Service) -> bool:
 
 
 def main(argv: t.Sequence[str]) -> int:
-    if len(argv) != 2:
-        print("usage: watchdog.py SERVICE", file=sys.stderr)
+    if len(argv) < 2 or argv[2:] not in ([], ["--off"]):
+        print("usage: watchdog.py SERVICE [--off]", file=sys.stderr)
         return 2
-    watch(Service(Path(argv[0]).resolve().parents[1], argv[1]), time.time())
+    watch(Service(Path(argv[0]).resolve().parents[1], argv[1]), time.time(), is_on=len(argv) == 2)
     return 0
 
 

@@ -115,6 +115,7 @@ def test_the_guides_own_command(run: tuple[str, Path]) -> None:
     assert " ".join(made["argv"]) == (
         "vllm serve Qwen/Qwen3-8B-FP8 --max-model-len 32768 --gpu-memory-utilization 0.90"
         " --max-num-batched-tokens 16384 --max-num-seqs 64 --enable-prefix-caching"
+        " --served-model-name Qwen/Qwen3-8B-FP8"
     )
     assert made["environment"] == {
         "HF_HUB_CACHE": "/root/.cache/huggingface",
@@ -127,7 +128,7 @@ def test_explained_as_it_is_run(run: tuple[str, Path]) -> None:
     made = outcome(run, "latency")
     assert " ".join(made["argv"]) == (
         "vllm serve Qwen/Qwen3-8B-FP8 --max-model-len 16384 --gpu-memory-utilization 0.85"
-        " --max-num-batched-tokens 8192 --kv-cache-dtype fp8"
+        " --max-num-batched-tokens 8192 --served-model-name Qwen/Qwen3-8B-FP8 --kv-cache-dtype fp8"
     )
     said = told(run, "latency", "Explain options and environment")
     assert said

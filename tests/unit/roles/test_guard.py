@@ -24,6 +24,7 @@ def service(tmp_path: Path) -> Service:
 
 
 def release(service: Service, name: str, **parameters: Any) -> None:
+    parameters = {"url": "http://127.0.0.1:8000", **parameters}
     folder = service.home / "releases" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "release.json").write_text(json.dumps(parameters))
@@ -126,6 +127,25 @@ def test_a_damaged_file_is_no_reason_to_stay_down(service: Service, proc: Path, 
     assert len(service.starts()) == 1
 
 
+def test_a_release_of_an_earlier_version_of_the_role_is_not_counted(
+    service: Service, proc: Path, programs: Path
+) -> None:
+    """Nobody could tell that it answered."""
+    (service.current / "release.json").unlink()
+    assert guard.prepare(service, proc) == 0
+    assert not service.is_unanswered()
+
+
+def test_a_disk_that_takes_nothing_is_no_reason_to_stay_down(
+    service: Service, proc: Path, programs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.tries.parent.write_text("no folder")
+    assert guard.prepare(service, proc) == 0
+    monkeypatch.setenv("MAINPID", "4711")
+    assert guard.stop(service, proc) == 0
+    assert capsys.readouterr().out.count("; going on") == 2
+
+
 # --- memory -----------------------------------------------------------------------------------------------------
 
 
@@ -183,12 +203,12 @@ def test_the_page_cache_is_dropped_only_on_request(service: Service, proc: Path,
 # --- the stop ---------------------------------------------------------------------------------------------------
 
 
-def test_stop_asks_for_the_label_and_not_for_the_release(service: Service, programs: Path) -> None:
+def test_stop_asks_for_the_label_and_not_for_the_release(service: Service, proc: Path, programs: Path) -> None:
     service.current.unlink()
-    assert guard.stop(service) == 0
+    assert guard.stop(service, proc) == 0
     assert programs.read_text().splitlines() == [
         "docker ps --quiet --filter label=dgxspark.vllm.service=vllm",
-        "docker stop -t 30 aa bb",
+        "docker stop -t 15 aa bb",
     ]
 
 
@@ -197,13 +217,25 @@ def test_a_stop_on_request_takes_its_try_back(
 ) -> None:
     guard.prepare(service, proc)
     guard.prepare(service, proc)
-    guard.stop(service)  # it ended by itself
+    guard.stop(service, proc)  # it ended by itself
     assert len(service.starts()) == 2
     monkeypatch.setenv("MAINPID", "4711")
-    guard.stop(service)
+    guard.stop(service, proc)
     assert len(service.starts()) == 1
-    guard.stop(service)
+    guard.stop(service, proc)
     assert not service.is_unanswered()
+
+
+def test_stop_ends_after_compose(service: Service, proc: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd would tell it to end as soon as this is over."""
+    compose = proc / "4711"
+    compose.mkdir()
+    monkeypatch.setenv("MAINPID", "4711")
+    program(
+        programs, "docker", f'case $1 in ps) echo aa;; stop) (sleep 0.3; rmdir "{compose}") >/dev/null 2>&1 & ;; esac'
+    )
+    guard.stop(service, proc)
+    assert not compose.exists()
 
 
 def test_the_command_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,9 +16,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import Canary, Completion
 from ansible_collections.dgxspark.vllm.roles.vllm.files import guard, watchdog
 from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import Service, State
+
+ROOT = Path(__file__).resolve().parents[3]
 
 TOKEN = Canary(Completion(" I", 1, 0.1), None, 200)
 TIMEOUT, REFUSED, RESET = Canary(None, "timeout"), Canary(None, "refused"), Canary(None, "reset")
@@ -129,7 +135,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vllm: tuple[type[Vl
     service = Service(tmp_path / "vllm", "vllm")
     (service.home / "releases" / "one").mkdir(parents=True)
     service.current.symlink_to("releases/one")
-    parameters(service, url=f"http://127.0.0.1:{vllm[1]}", model="m", watchdog=True, canary_timeout=0.1)
+    parameters(service, url=f"http://127.0.0.1:{vllm[1]}", model="m")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     program(tmp_path, "systemctl", "exit 0")
     return service
@@ -137,6 +143,11 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vllm: tuple[type[Vl
 
 def parameters(service: Service, **values: Any) -> None:
     (service.current / "release.json").write_text(json.dumps({**service.parameters, **values}))
+
+
+def freeze(service: Service, vllm: type[Vllm]) -> None:
+    vllm.frozen = True
+    parameters(service, canary_timeout=0.1)
 
 
 def program(folder: Path, name: str, script: str) -> None:
@@ -164,7 +175,7 @@ def test_an_answer_is_one_request_and_ends_the_count_of_tries(service: Service, 
 def test_a_frozen_server_is_restarted_and_the_journal_says_why(
     service: Service, vllm: tuple[type[Vllm], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    vllm[0].frozen = True
+    freeze(service, vllm[0])
     for minute in range(3):
         assert restarts(service) == 0 if minute else True
         watchdog.watch(service, 60.0 * minute)
@@ -175,7 +186,7 @@ def test_a_frozen_server_is_restarted_and_the_journal_says_why(
 
 
 def test_a_busy_server_is_left_alone(service: Service, vllm: tuple[type[Vllm], int]) -> None:
-    vllm[0].frozen = True
+    freeze(service, vllm[0])
     for minute in range(8):
         vllm[0].tokens += 1
         watchdog.watch(service, 60.0 * minute)
@@ -183,13 +194,12 @@ def test_a_busy_server_is_left_alone(service: Service, vllm: tuple[type[Vllm], i
 
 
 def test_switched_off_it_only_ends_the_count_of_tries(service: Service, vllm: tuple[type[Vllm], int]) -> None:
-    parameters(service, watchdog=False)
     unanswered(service)
-    watchdog.watch(service, 0.0)
+    watchdog.watch(service, 0.0, is_on=False)
     assert not service.is_unanswered()
-    vllm[0].frozen = True
+    freeze(service, vllm[0])
     for minute in range(1, 9):
-        watchdog.watch(service, 60.0 * minute)
+        watchdog.watch(service, 60.0 * minute, is_on=False)
     assert vllm[0].asked == ["/v1/completions"]
     assert not service.watchdog.exists()
 
@@ -212,6 +222,9 @@ def test_the_key_is_read_from_the_release_and_said_nowhere(
     assert not service.is_unanswered()
     (service.current / ".env").write_text("VLLM_API_KEY='sk-notToBePrinted2'\n")
     watchdog.watch(service, 60.0)
+    unanswered(service)
+    watchdog.watch(service, 120.0)
+    assert not service.is_unanswered()  # it refuses, so it was loaded
     assert "no token: HTTP 401" in (said := capsys.readouterr().out)
     assert "notToBePrinted" not in said
     assert "notToBePrinted" not in service.watchdog.read_text()
@@ -228,4 +241,18 @@ def test_a_release_of_an_earlier_version_of_the_role_is_left_alone(
 def test_the_command_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
     assert watchdog.main([str(service.home / "supervise" / "watchdog.py"), "vllm"]) == 0
     assert watchdog.main(["watchdog.py"]) == 2
+    assert watchdog.main(["watchdog.py", "vllm", "--on"]) == 2
     assert guard.read_json(service.watchdog)["silent"] == 0
+
+
+def test_on_the_host_it_needs_nothing_of_the_collection(tmp_path: Path) -> None:
+    """As roles/vllm/vars/main.yml puts it there."""
+    role = ROOT / "roles" / "vllm"
+    names = yaml.safe_load((role / "vars" / "main.yml").read_text())["__vllm_collection"]
+    files = [role / "files" / "guard.py", role / "files" / "watchdog.py"]
+    for file in [*files, ROOT / "plugins" / "module_utils" / "_vllm_api.py"]:
+        text = re.sub(names, "", file.read_text())
+        assert "ansible_collections" not in text
+        (tmp_path / file.name).write_text(text)
+    run = subprocess.run([sys.executable, "-B", tmp_path / "watchdog.py"], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (2, "usage: watchdog.py SERVICE\n")

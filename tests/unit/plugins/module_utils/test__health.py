@@ -555,3 +555,10 @@ def test_systemd_gave_up() -> None:
     assert "systemd leaves it down" in verdict.cause.meaning
     assert last.remedy in verdict.cause.remedy
     assert "`systemctl reset-failed`" in verdict.cause.remedy
+
+
+@pytest.mark.parametrize("sub", ["condition", "start-pre"])
+def test_the_guard_waits_for_memory(sub: str) -> None:
+    """The container of the start before ended after that start: it is no news."""
+    waits = seen(container=container("exited", exit_code=137), unit=unit("activating", sub))
+    assert judge(waits)[:2] == ("loading", "container")

@@ -1,0 +1,129 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A service that loses its engine, its container, Docker or its power: it answers again by itself, or says why not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+HOST = "spark01"
+
+CONTAINER = "vllm-qwen3-8b-fp8"
+ENGINE = f"docker top {CONTAINER} -eo pid,args | awk '/VLLM::EngineCore/ {{print $1}}'"
+KILLS: dict[str, Callable[[Any], Any]] = {
+    "kill -9 of the engine": lambda machine: machine.root(f"{ENGINE} | xargs kill -KILL"),
+    "docker kill": lambda machine: machine.root(f"docker kill {CONTAINER}"),
+    "kill -9 of dockerd": lambda machine: machine.root("kill -KILL $(pidof dockerd)"),
+    "power cut": lambda machine: machine.cut_power(),
+}
+
+
+@pytest.mark.parametrize("kill", KILLS)
+def test_killed_while_it_serves(recovers: Callable[..., None], serving: Any, kill: str) -> None:
+    recovers(f"{kill}, serving", lambda: KILLS[kill](serving))
+
+
+@pytest.mark.parametrize("kill", KILLS)
+def test_killed_while_it_loads(
+    recovers: Callable[..., None], serving: Any, until: Callable[..., Any], kill: str
+) -> None:
+    """Two are told to start anew by way of Docker, which brings the service back as well."""
+    begin = {
+        "kill -9 of the engine": "systemctl restart docker",
+        "docker kill": "systemctl stop docker.socket docker && systemctl start docker",
+    }.get(kill, "systemctl restart vllm")
+    serving.root(begin)
+    until(serving.is_loading, "it loads")
+    recovers(f"{kill}, loading", lambda: KILLS[kill](serving))
+
+
+def test_a_busy_server_is_left_alone(serving: Any, until: Callable[..., Any]) -> None:
+    """No look gets its token in time, and the engine computes all the while."""
+    before = serving.unit("InvocationID")
+    long = '{"model": "Qwen/Qwen3-8B-FP8", "prompt": "Hello", "max_tokens": 30000, "ignore_eos": true, "n": 8}'
+    ask = f"curl --silent --output /dev/null --data '{long}' --header 'Content-Type: application/json'"
+    serving.root(f"systemd-run --collect --unit=busy {ask} http://127.0.0.1:8000/v1/completions")
+    serving.parameters(canary_timeout=0.001)
+    try:
+        looks = set[str]()
+        look = "systemctl show --property=InvocationID --value vllm-watchdog"
+        until(lambda: looks.add(serving.root(look)) or len(looks) > 6, "the watchdog has looked often enough")
+        assert serving.root("systemctl is-active busy") == "active"
+    finally:
+        serving.parameters(canary_timeout=4)
+        serving.run("systemctl stop busy")
+    assert serving.unit("InvocationID") == before
+    assert '"silent": 0' in serving.root("cat /opt/vllm/state/watchdog.json")
+
+
+def test_a_frozen_engine_is_restarted(recovers: Callable[..., None], serving: Any, until: Callable[..., Any]) -> None:
+    """And /health is fine meanwhile. The journal says why."""
+    until(
+        lambda: serving.run("test ! -e /opt/vllm/state/tries.json").returncode == 0, "the watchdog has seen an answer"
+    )
+
+    since = serving.root("date +%s")
+
+    def freeze() -> None:
+        serving.root(f"{ENGINE} | xargs kill -STOP")
+        serving.root("curl --fail --silent http://127.0.0.1:8000/health")
+
+    # three looks of 4 s, 2 s apart
+    recovers("SIGSTOP of the engine", freeze, extra=30)
+    journal = serving.root(f"journalctl --unit vllm-watchdog --output cat --since=@{since}")
+    assert "no token: timeout" in journal
+    assert "frozen: 3 looks without a token or any other move of the engine; restarting" in journal
+
+
+def told(run: Any) -> str:
+    """What health.yml says of a host that is not ready, in one line."""
+    assert run.code != 0, run.output
+    assert "Traceback" not in run.output
+    return " ".join(run.output.split())
+
+
+def test_a_start_without_memory_is_refused_four_times_in_half_an_hour(
+    machine: Any, playbook: Callable[..., Any], until: Callable[..., Any]
+) -> None:
+    """The host stays up, empty and reachable."""
+    machine.start()
+    machine.parameters(needed_bytes=1024**5, wait_seconds=1)
+    try:
+        machine.root(f"docker kill {CONTAINER}")
+        until(lambda: machine.unit("ActiveState") == "failed", "systemd gives up")
+    finally:
+        machine.parameters(needed_bytes=0)
+    said = told(playbook("playbooks/health.yml", f"--limit={machine.name}"))
+    assert "failed: it ended four times in half an hour, so systemd leaves it down" in said
+    assert "down: the service waits for 1048576.0 GiB of memory and has" in said
+    assert "most is held by" in said
+    assert "remedy: stop what holds the memory, or lower vllm_gpu_memory_utilization" in said
+    assert "After that deploy again, or run `systemctl reset-failed` and `systemctl start` of its unit" in said
+    assert machine.root("docker ps --quiet") == ""
+
+
+def test_a_release_that_takes_the_host_down_is_not_started_for_ever(
+    machine: Any, playbook: Callable[..., Any], until: Callable[..., Any]
+) -> None:
+    machine.root("systemctl stop vllm")
+    machine.start()
+    for _number in range(4):
+        until(machine.is_up, "the host is up")
+        until(lambda: machine.run(f"docker top {CONTAINER}").returncode == 0, "it starts")
+        machine.cut_power()
+    until(machine.is_up, "the host is up")
+    until(lambda: machine.unit("Result") == "exec-condition", "the fifth start is refused")
+
+    said = told(playbook("playbooks/health.yml", f"--limit={machine.name}"))
+    assert re.search(r"failed: release \w+ was started 4 times since .{16} and never answered", said)
+    remedy = re.search(r"to start it as it is, run on the host: (sudo python3 .+? && sudo systemctl start vllm)", said)
+    assert remedy, said
+
+    machine.root("systemctl reset-failed vllm; systemctl start vllm")
+    assert machine.unit("ActiveState") == "inactive"
+    machine.root(remedy[1])
+    assert machine.unit("ActiveState") == "active"
