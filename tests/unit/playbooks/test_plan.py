@@ -120,6 +120,7 @@ def test_the_guides_own_command(run: tuple[str, Path]) -> None:
     assert made["environment"] == {
         "HF_HUB_CACHE": "/root/.cache/huggingface",
         "TRITON_CACHE_DIR": "/root/.cache/triton",
+        "HF_HUB_OFFLINE": "1",
     }
     assert (made["plan"]["fits"], made["plan"]["kv_tokens"]) == (True, 711696)
 

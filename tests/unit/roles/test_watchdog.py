@@ -255,4 +255,4 @@ def test_on_the_host_it_needs_nothing_of_the_collection(tmp_path: Path) -> None:
         assert "ansible_collections" not in text
         (tmp_path / file.name).write_text(text)
     run = subprocess.run([sys.executable, "-B", tmp_path / "watchdog.py"], capture_output=True, text=True)
-    assert (run.returncode, run.stderr) == (2, "usage: watchdog.py SERVICE\n")
+    assert (run.returncode, run.stderr) == (2, "usage: watchdog.py SERVICE [--off]\n")
