@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From model A to model B: for how long nobody answers, beside the guide's procedure and the bare start of the engine."""
+"""From model A to model B: how long nobody answers, beside the guide's procedure and the bare start of the engine."""
 
 from __future__ import annotations
 

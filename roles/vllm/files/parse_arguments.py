@@ -47,8 +47,9 @@ def make_parser() -> tuple[t.Any, t.Callable[[t.Any], None]]:
         command.validate(args)
         if getattr(args, "tool_parser_plugin", None) or getattr(args, "reasoning_parser_plugin", None):
             return  # names from files that need not be here
-        nested = getattr(args, "structured_outputs_config", None)
-        if dataclasses.is_dataclass(nested) and args.reasoning_parser:  # vLLM copies it, too, but only for its engine
+        nested: t.Any = getattr(args, "structured_outputs_config", None)
+        # vLLM copies it, too, but only for its engine
+        if hasattr(nested, "__dataclass_fields__") and args.reasoning_parser:
             args.structured_outputs_config = dataclasses.replace(nested, reasoning_parser=args.reasoning_parser)
         check_parsers(args)
 
