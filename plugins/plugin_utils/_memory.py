@@ -141,6 +141,12 @@ def _remedies(
     rounded = found["max_context"] // 1024 * 1024 or found["max_context"]
     if 0 < rounded < context:
         yield f"vllm_max_model_len: {rounded} instead of {context}; {found['max_context']} is the longest that fits"
+    if args.get("kv_cache_memory_bytes") is not None:
+        rest = found["weights_bytes"] + found["activation_bytes"] + found["graph_bytes"] + found["engine_bytes"]
+        most = max(int(host.total * host.highest) - rest, 0) // GIB * GIB
+        fitting = tried(kv_cache_memory_bytes=most)
+        if fitting["fits"]:
+            yield f"vllm_extra_args: {{kv_cache_memory_bytes: {most}}}; KV cache of {_holds(fitting)}"
     best = math.floor(min(host.highest, HIGHEST_ADVICE) * 100) / 100
     if best > found["utilization"]:
         fitting = tried(gpu_memory_utilization=best)

@@ -185,3 +185,4 @@ def test_other_services_take_their_part(run: tuple[str, Path]) -> None:
     said = told(run, "crowded", "Refuse what does not fit")
     assert said
     assert "110.0 GiB are held by vllm-big" in said
+    assert "Choose another model, or give vllm-big less." in said

@@ -208,6 +208,8 @@ def test_a_pool_that_leaves_the_host_too_little() -> None:
         "105.0 GiB of KV cache were asked for, and with 10.0 GiB of weights and 3.0 GiB for activations, graphs and the"
         " engine that is more than the 110.7 GiB that this host can give"
     )
+    smaller = f"{{kv_cache_memory_bytes: {97 * GIB}}}; KV cache of 794,624 tokens, 24.2 requests of 32,768 tokens"
+    assert found["remedies"][0] == f"vllm_extra_args: {smaller}"
 
 
 def test_vllm_finds_the_longest_context_itself() -> None:
