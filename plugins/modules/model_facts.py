@@ -102,7 +102,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hub import Cache, Hub, HubError
 from ansible_collections.dgxspark.vllm.plugins.module_utils._model_config import ConfigError, entry_of
 
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
 
 
 class Source(t.Protocol):

@@ -255,7 +255,9 @@ def forget(service: Service) -> int:
 def run(*command: str) -> tuple[int, str, str]:
     """A program that may be missing, and may not hang."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=STOP_TIMEOUT + 30)
+        done = subprocess.run(
+            command, capture_output=True, check=False, text=True, errors="replace", timeout=STOP_TIMEOUT + 30
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return 127, "", str(error)
     return done.returncode, done.stdout, done.stderr

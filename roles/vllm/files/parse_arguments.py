@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an image's own `vllm serve` says to command lines, without starting anything.
@@ -24,7 +23,7 @@ import typing as t
 
 def make_parser() -> tuple[t.Any, t.Callable[[t.Any], None]]:
     """The parser of the command `vllm`, as its main() makes it, and all checks that come before the engine."""
-    import vllm.platforms as platforms
+    from vllm import platforms
 
     if not platforms.current_platform.device_type:  # no GPU: old versions would refuse to make a parser
         from vllm.platforms.cpu import CpuPlatform

@@ -122,12 +122,13 @@ def vllm() -> Iterator[tuple[type[Vllm], int]]:
         def handle_error(self, request: Any, client_address: Any) -> None:
             pass  # the canary does not wait for a frozen server
 
-    with Quiet(("127.0.0.1", 0), Mine) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield Mine, httpd.server_port
-        httpd.shutdown()
-        thread.join()
+    httpd = Quiet(("127.0.0.1", 0), Mine)
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield Mine, httpd.server_port
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
 
 
 @pytest.fixture
@@ -254,5 +255,5 @@ def test_on_the_host_it_needs_nothing_of_the_collection(tmp_path: Path) -> None:
         text = re.sub(names, "", file.read_text())
         assert "ansible_collections" not in text
         (tmp_path / file.name).write_text(text)
-    run = subprocess.run([sys.executable, "-B", tmp_path / "watchdog.py"], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-B", tmp_path / "watchdog.py"], capture_output=True, check=False, text=True)
     assert (run.returncode, run.stderr) == (2, "usage: watchdog.py SERVICE [--off]\n")

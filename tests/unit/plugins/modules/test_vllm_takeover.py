@@ -43,14 +43,13 @@ class Host:
         self.kill_at: int | None = None  # after so many calls that change something
         monkeypatch.setattr(AnsibleModule, "warn", lambda _module, text: self.warnings.append(text))
         monkeypatch.setattr(AnsibleModule, "run_command", lambda _module, words: self.command(words))
-        monkeypatch.setattr(AnsibleModule, "get_bin_path", lambda *how, **more: self.get_bin_path(*how, **more))
 
-    def get_bin_path(self, module: AnsibleModule, program: str, required: bool = False) -> str | None:
-        if program in self.programs:
-            return f"/usr/bin/{program}"
-        if required:
-            module.fail_json(msg=f"Failed to find required executable {program}")
-        return None
+        def find(module: AnsibleModule, program: str, required: bool = False) -> str | None:
+            if required and program not in self.programs:
+                module.fail_json(msg=f"Failed to find required executable {program}")
+            return f"/usr/bin/{program}" if program in self.programs else None
+
+        monkeypatch.setattr(AnsibleModule, "get_bin_path", find)
 
     def container(self, name: str, running: bool = True, **values: t.Any) -> str:
         defaults = {"labels": {}, "restart": "no", "image": "nvcr.io/nvidia/vllm:25.09-py3", "auto_remove": False}
