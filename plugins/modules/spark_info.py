@@ -144,7 +144,9 @@ spark:
       returned: always
       sample: [{service: vllm, container: vllm-qwen3-8b-fp8, planned_bytes: 117606941982}]
     toolkit:
-      description: NVIDIA container toolkit, V(null) without C(nvidia-ctk).
+      description:
+        - NVIDIA container toolkit, V(null) without C(nvidia-ctk).
+        - C(cdi_devices) is V(null) when it does not answer in time.
       type: dict
       returned: always
       sample: {version: 1.19.0, ctk_path: /usr/bin/nvidia-ctk, cdi_devices: [nvidia.com/gpu=0, nvidia.com/gpu=all]}
@@ -254,17 +256,19 @@ class Host:
         if not (docker and docker["running"]):
             return []
         form = r'{{.Names}}\t{{.Label "dgxspark.vllm.service"}}\t{{.Label "dgxspark.vllm.planned_bytes"}}'
-        listing = ("ps", "--filter", "label=dgxspark.vllm.service", "--format", form)
+        # stopped ones too: what is down for a moment keeps its share
+        listing = ("ps", "--all", "--filter", "label=dgxspark.vllm.service", "--format", form)
         return _spark.parse_services(self.run(self.module.get_bin_path("docker"), *listing)[1])
 
     def toolkit(self) -> _spark.Facts | None:
         command = self.module.get_bin_path("nvidia-ctk")
         if command is None:
             return None
+        _good, devices, error = self.run(command, "cdi", "list")
         return {
             "version": _spark.parse_version(self.run(command, "--version")[1]),
             "ctk_path": command,
-            "cdi_devices": _spark.parse_cdi_devices(self.run(command, "cdi", "list")[1]),
+            "cdi_devices": None if "did not answer" in error else _spark.parse_cdi_devices(devices),
         }
 
     def packages(self) -> dict[str, str | None]:

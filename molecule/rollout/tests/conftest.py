@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -45,6 +46,15 @@ def fleet(ssh: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
             other = type(ssh)(variables["ansible_host"])
             found[name] = stack.enter_context(connection(other, folder))
         yield found
+
+
+@pytest.fixture
+def no_hub_no_registry() -> Iterator[None]:
+    """Both are there and do not answer."""
+    names = ["dgxspark-sandbox-hub", "dgxspark-sandbox-registry"]
+    subprocess.run(["docker", "pause", *names], check=True, stdout=subprocess.DEVNULL)
+    yield
+    subprocess.run(["docker", "unpause", *names], check=True, stdout=subprocess.DEVNULL)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -99,7 +99,7 @@ def test_a_second_run_is_a_few_calls(
     assert 0 < calls <= 8
 
 
-def test_back_by_hand_and_forth(spark: Host, playbook: Callable[..., Any], switched: Any) -> None:
+def test_back_by_hand(spark: Host, playbook: Callable[..., Any], switched: Any, no_hub_no_registry: None) -> None:
     """Without hub and registry; check mode first, which says it and does nothing."""
     before = served(spark)
     look = playbook("playbooks/rollback.yml", "--limit=spark01", "--check", **B)

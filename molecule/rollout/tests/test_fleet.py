@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import re
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,15 +37,6 @@ def good(fleet: dict[str, Host], playbook: Callable[..., Any]) -> dict[str, tupl
     """What the hosts serve before: release, and since when."""
     deployed(playbook, A)
     return {name: served(spark) for name, spark in fleet.items()}
-
-
-@pytest.fixture
-def no_hub_no_registry() -> Iterator[None]:
-    """Both are there and do not answer."""
-    names = ["dgxspark-sandbox-hub", "dgxspark-sandbox-registry"]
-    subprocess.run(["docker", "pause", *names], check=True, stdout=subprocess.DEVNULL)
-    yield
-    subprocess.run(["docker", "unpause", *names], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -9,6 +9,7 @@ The look is the one of the module vllm_health: one generated token. It also tell
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import typing as t
@@ -96,7 +97,8 @@ def watch(service: Service, now: float, is_on: bool = True) -> None:
     frozen_after = int(parameters.get("frozen_after", FROZEN_AFTER))
     new, action = follow(state, verdict, metrics, now, frozen_after)
     if new != state:
-        write_json(service.watchdog, new)
+        with contextlib.suppress(OSError):  # a full disk is no reason to let it hang
+            write_json(service.watchdog, new)
     if verdict in ("silent", "refuses"):
         say(NOTICE, f"no token: {canary.error}")
     if action == "restart":
