@@ -37,8 +37,8 @@ options:
     type: str
   address:
     description:
-      - Address of this host to listen on, for example one of the fast ports. All addresses if it is not set, or no
-        address of this host.
+      - Address of this host to listen on, for example one of the fast ports. All addresses if it is not set, no
+        address of this host, or a name that this host has for itself alone (C(127.0.1.1)).
     type: str
   unit:
     description: Name of the unit to stop, as RV(unit) told it. Needed for O(state=absent).
@@ -152,6 +152,7 @@ host_key:
   sample: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample
 """
 
+import ipaddress
 import os
 import re
 import secrets
@@ -280,6 +281,9 @@ def free_port(address: str | None) -> tuple[str, int]:
             continue
         try:
             family, kind, _protocol, _name, place = socket.getaddrinfo(wanted, 0, type=socket.SOCK_STREAM)[0]
+            # /etc/hosts of Debian and Ubuntu has 127.0.1.1 for the host's own name; no other host gets there
+            if is_loopback(str(place[0])) and not is_loopback(wanted):
+                continue
             with socket.socket(family, kind) as listener:
                 listener.bind(place)
                 found = listener.getsockname()
@@ -287,6 +291,13 @@ def free_port(address: str | None) -> tuple[str, int]:
         except OSError:
             continue
     raise _hf_offer.OfferError("no TCP port can be opened")
+
+
+def is_loopback(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def offer(module: AnsibleModule) -> dict[str, t.Any]:
