@@ -81,7 +81,7 @@ class Copy:
         return sorted(self.offer.files.items())
 
     def _make_folders(self) -> None:
-        """Those of the blobs. What else is there already must not lead out of the cache: better said now than at the end."""
+        """Those of the blobs. What else is there must not lead out of the cache: better said now than at the end."""
         later = ("refs", "trees", ".dgxspark", "snapshots", f"snapshots/{self.offer.commit}")
         there = [path for name in later if os.path.lexists(path := os.path.join(self.folder, name))]
         for folder in (os.path.join(self.folder, "blobs"), self.locks, *there):

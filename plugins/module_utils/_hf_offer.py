@@ -147,7 +147,8 @@ def verify(offer: Offer, folder: str) -> int:
             what = f"{', '.join(map(shown, sorted(bad)))} in {shown(folder)}"
             raise OfferError(f"{what}; remove that with hf_cache_clean, classes: corrupt, and download it again")
         if jobs:
-            write_text(os.path.dirname(folder), place, json.dumps({**{etag: before[etag] for etag in before if etag not in now}, **now}))
+            noted = {**{etag: before[etag] for etag in before if etag not in now}, **now}
+            write_text(os.path.dirname(folder), place, json.dumps(noted))
         return read
 
 

@@ -15,7 +15,8 @@ description:
     other end.
   - The door is an SSH server of its own, in a transient unit of systemd. It has a host key made for it, lets in
     O(public_key) alone, and answers whatever it is asked with C(rsync --daemon), which can read the folder of that
-    model and nothing else. It forwards nothing and gives no shell.
+    model and nothing else, but for the store that repositories share (C(blobs)) if the model has files in it. That
+    store is read as a whole, with the files of other models. It forwards nothing and gives no shell.
   - Nobody's C(authorized_keys) is touched, and the settings of the host's own SSH server do not matter. O(state=absent)
     closes the door. If nobody does, systemd does, after a time that suffices for the model at 5 MB/s.
   - What was hashed once is only hashed again when the file has changed (size, times, inode), so that many hosts can
@@ -198,7 +199,7 @@ log file = /dev/null
 
 
 class Door:
-    """An SSH server for one key, which can read one model."""
+    """An SSH server for one key, which can read one model, and the shared store where that has a part of it."""
 
     def __init__(self, module: AnsibleModule, unit: str) -> None:
         self.module, self.unit = module, unit
