@@ -19,7 +19,7 @@ import typing as t
 import uuid
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download, _hf_verify
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_files import creation_mask, write_text
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_files import creation_mask, made_folder, write_text
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_layout import shown
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_offer import Offer
 
@@ -66,7 +66,7 @@ class Copy:
         self._make_folders()
         received = self._blobs()
         for name, text in self.offer.lists.items():
-            write_text(os.path.join(self.folder, name), text)
+            write_text(self.root, os.path.join(self.folder, name), text)
         listed = f".dgxspark/{self.offer.commit}.json"
         if listed not in self.offer.lists:
             known = {name: _hf_download.File(self.offer.blobs[etag].size, etag) for name, etag in self._files()}
@@ -74,19 +74,19 @@ class Copy:
         for name, etag in self._files():
             self._link(name, etag)
         if ref != self.offer.commit:
-            write_text(os.path.join(self.folder, "refs", ref), self.offer.commit)
+            write_text(self.root, os.path.join(self.folder, "refs", ref), self.offer.commit)
         return received
 
     def _files(self) -> list[tuple[str, str]]:
         return sorted(self.offer.files.items())
 
     def _make_folders(self) -> None:
-        for folder in (os.path.join(self.folder, "blobs"), self.locks):
-            os.makedirs(folder, exist_ok=True)
-            if os.path.realpath(folder) != os.path.join(
-                os.path.realpath(self.root), os.path.relpath(folder, self.root)
-            ):
-                raise CopyError(f"{shown(folder)} leads out of {shown(self.root)}; remove that link")
+        """Those of the blobs. What else is there must not lead out of the cache: better said now than at the end."""
+        later = ("refs", "trees", ".dgxspark", "snapshots", f"snapshots/{self.offer.commit}")
+        there = [path for name in later if os.path.lexists(path := os.path.join(self.folder, name))]
+        for folder in (os.path.join(self.folder, "blobs"), self.locks, *there):
+            with made_folder(self.root, folder):
+                pass
 
     # --- blobs -------------------------------------------------------------------------------------------------------
 
@@ -193,13 +193,13 @@ class Copy:
     def _link(self, name: str, etag: str) -> None:
         path = os.path.join(self.folder, "snapshots", self.offer.commit, name)
         parent = os.path.dirname(path)
-        os.makedirs(parent, exist_ok=True)
         target = os.path.relpath(os.path.join(self.folder, "blobs", etag), parent)
-        if os.path.islink(path) and os.readlink(path) == target:
-            return
-        temporary = os.path.join(self.folder, f"tmp_{uuid.uuid4()}")  # a scratch file of a client is called so
-        os.symlink(target, temporary)
-        os.replace(temporary, path)
+        with made_folder(self.root, self.folder) as folder, made_folder(self.root, parent) as snapshot:
+            if os.path.islink(path) and os.readlink(path) == target:
+                return
+            temporary = f"tmp_{uuid.uuid4()}"  # a scratch file of a client is called so
+            os.symlink(target, temporary, dir_fd=folder)
+            os.replace(temporary, os.path.basename(path), src_dir_fd=folder, dst_dir_fd=snapshot)
 
 
 _STATS = (re.compile(r"^Literal data: (\d+)", re.M), re.compile(r"^Total bytes received: (\d+)", re.M))

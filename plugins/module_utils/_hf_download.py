@@ -169,7 +169,8 @@ def recorded(folder: str, commit: str) -> Files:
 def record(folder: str, commit: str, files: Files) -> None:
     """Keep the hub's list. A reader sees all of it or nothing."""
     listed = {name: file._asdict() for name, file in files.items()}
-    write_text(os.path.join(folder, ".dgxspark", f"{commit}.json"), json.dumps(listed, indent=1))
+    place = os.path.join(folder, ".dgxspark", f"{commit}.json")
+    write_text(os.path.dirname(folder), place, json.dumps(listed, indent=1))
 
 
 def _sizes(top: str, root: str) -> dict[str, int]:

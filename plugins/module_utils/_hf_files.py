@@ -8,14 +8,14 @@ import contextlib
 import errno
 import os
 import stat
-import tempfile
 import typing as t
+import uuid
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
-def open_folder(root: str, folder: str) -> t.Iterator[int]:
+def open_folder(root: str, folder: str, make: bool = False) -> t.Iterator[int]:
     """Descriptor of a folder at or below the root, opened step by step, so that nobody can slip in a link."""
     relative = os.path.relpath(folder, root)
     descriptor = os.open(root, _FOLDER)
@@ -23,6 +23,9 @@ def open_folder(root: str, folder: str) -> t.Iterator[int]:
         for name in [] if relative == "." else relative.split(os.sep):
             if name == "..":
                 raise NotADirectoryError(f"{folder} is not below {root}")
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=descriptor)
             below = os.open(name, _FOLDER, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = below
@@ -39,15 +42,30 @@ def creation_mask(folder: str) -> int:
         return 0o022
 
 
-def write_text(path: str, text: str) -> None:
-    """A small file: a reader sees all of it or nothing. Its folder says what group and others may."""
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix="tmp", suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-    os.chmod(name, 0o666 & ~creation_mask(folder))
-    os.replace(name, path)
+@contextlib.contextmanager
+def made_folder(root: str, folder: str) -> t.Iterator[int]:
+    """The same for a folder that is made if it is not there; the message is for the user."""
+    os.makedirs(root, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = stack.enter_context(open_folder(root, folder, make=True))
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            what = f"it, or a folder on the way to it, is a file, or a link that leads out of {root}"
+            raise NotADirectoryError(errno.ENOTDIR, what, folder) from None
+        yield descriptor
+
+
+def write_text(root: str, path: str, text: str) -> None:
+    """A small file below the root: a reader sees all of it or nothing. Its folder says what group and others may."""
+    with made_folder(root, os.path.dirname(path)) as folder:
+        name = f"tmp{uuid.uuid4().hex[:8]}.tmp"  # as clients call theirs
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            os.fchmod(handle, 0o666 & stat.S_IMODE(os.fstat(folder).st_mode) | 0o600)
+        os.replace(name, os.path.basename(path), src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def same(one: os.stat_result, other: os.stat_result) -> bool:

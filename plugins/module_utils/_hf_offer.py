@@ -17,7 +17,7 @@ import stat
 import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download, _hf_verify
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_files import write_text
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_files import made_folder, write_text
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_layout import BLOB, COMMIT, Look, shown, tree_roots
 
 _LIST_MAX = 64 << 20
@@ -85,8 +85,10 @@ def _offer(root: str, model: str, commit: str, top: str) -> Offer:
         raise OfferError(f"{shown(place)}: {reason}")
     lists = {}
     for name in (f"{kind}/{commit}.json" for kind in _LISTS):
-        with contextlib.suppress(OSError, ValueError):
-            lists[name] = _hf_verify.read_text(os.path.join(folder, name), _LIST_MAX)
+        place = os.path.join(folder, name)
+        if os.path.realpath(place).startswith(inside):
+            with contextlib.suppress(OSError, ValueError):
+                lists[name] = _hf_verify.read_text(place, _LIST_MAX)
     return Offer(root, commit, files, blobs, lists)
 
 
@@ -145,7 +147,8 @@ def verify(offer: Offer, folder: str) -> int:
             what = f"{', '.join(map(shown, sorted(bad)))} in {shown(folder)}"
             raise OfferError(f"{what}; remove that with hf_cache_clean, classes: corrupt, and download it again")
         if jobs:
-            write_text(place, json.dumps({**{etag: before[etag] for etag in before if etag not in now}, **now}))
+            noted = {**{etag: before[etag] for etag in before if etag not in now}, **now}
+            write_text(os.path.dirname(folder), place, json.dumps(noted))
         return read
 
 
@@ -157,9 +160,9 @@ def _looks(path: str) -> list[int]:
 @contextlib.contextmanager
 def _turn(folder: str) -> t.Iterator[None]:
     """One at a time: who comes second finds what the first has noted."""
-    os.makedirs(os.path.join(folder, ".dgxspark"), exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(os.path.join(folder, ".dgxspark", "verify.lock"), flags, 0o666)
+    with made_folder(os.path.dirname(folder), os.path.join(folder, ".dgxspark")) as beside:
+        descriptor = os.open("verify.lock", flags, 0o666, dir_fd=beside)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

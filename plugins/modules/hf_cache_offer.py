@@ -15,7 +15,8 @@ description:
     other end.
   - The door is an SSH server of its own, in a transient unit of systemd. It has a host key made for it, lets in
     O(public_key) alone, and answers whatever it is asked with C(rsync --daemon), which can read the folder of that
-    model and nothing else. It forwards nothing and gives no shell.
+    model and nothing else, but for the store that repositories share (C(blobs)) if the model has files in it. That
+    store is read as a whole, with the files of other models. It forwards nothing and gives no shell.
   - Nobody's C(authorized_keys) is touched, and the settings of the host's own SSH server do not matter. O(state=absent)
     closes the door. If nobody does, systemd does, after a time that suffices for the model at 5 MB/s.
   - What was hashed once is only hashed again when the file has changed (size, times, inode), so that many hosts can
@@ -37,8 +38,8 @@ options:
     type: str
   address:
     description:
-      - Address of this host to listen on, for example one of the fast ports. All addresses if it is not set, or no
-        address of this host.
+      - Address of this host to listen on, for example one of the fast ports. All addresses if it is not set, no
+        address of this host, or a name that this host has for itself alone (C(127.0.1.1)).
     type: str
   unit:
     description: Name of the unit to stop, as RV(unit) told it. Needed for O(state=absent).
@@ -152,6 +153,7 @@ host_key:
   sample: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample
 """
 
+import ipaddress
 import os
 import re
 import secrets
@@ -197,7 +199,7 @@ log file = /dev/null
 
 
 class Door:
-    """An SSH server for one key, which can read one model."""
+    """An SSH server for one key, which can read one model, and the shared store where that has a part of it."""
 
     def __init__(self, module: AnsibleModule, unit: str) -> None:
         self.module, self.unit = module, unit
@@ -280,6 +282,9 @@ def free_port(address: str | None) -> tuple[str, int]:
             continue
         try:
             family, kind, _protocol, _name, place = socket.getaddrinfo(wanted, 0, type=socket.SOCK_STREAM)[0]
+            # /etc/hosts of Debian and Ubuntu has 127.0.1.1 for the host's own name; no other host gets there
+            if is_loopback(str(place[0])) and not is_loopback(wanted):
+                continue
             with socket.socket(family, kind) as listener:
                 listener.bind(place)
                 found = listener.getsockname()
@@ -287,6 +292,13 @@ def free_port(address: str | None) -> tuple[str, int]:
         except OSError:
             continue
     raise _hf_offer.OfferError("no TCP port can be opened")
+
+
+def is_loopback(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def offer(module: AnsibleModule) -> dict[str, t.Any]:

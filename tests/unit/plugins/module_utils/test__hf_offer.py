@@ -113,6 +113,31 @@ def test_a_blob_that_leads_out_of_the_cache_is_not_offered(
         find(repo)
 
 
+@pytest.mark.parametrize("kind", ["trees", ".dgxspark"])
+@pytest.mark.parametrize("deep", [True, False])
+def test_a_list_that_leads_out_of_the_cache_is_not_told(
+    repo: Repo, tmp_path_factory: pytest.TempPathFactory, kind: str, deep: bool
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / f"{COMMIT}.json"
+    outside.write_text("secret")
+    if deep:
+        (repo.path / kind).mkdir()
+        (repo.path / kind / outside.name).symlink_to(outside)
+    else:
+        (repo.path / kind).symlink_to(outside.parent)
+    assert find(repo).lists == {}
+
+
+def test_nothing_is_noted_outside_of_the_cache(repo: Repo, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (repo.path / ".dgxspark").symlink_to(outside)
+    with pytest.raises(OSError, match="leads out of"):
+        _hf_offer.verify(find(repo), str(repo.path))
+    with pytest.raises(OSError, match="leads out of"):
+        record(repo)
+    assert list(outside.iterdir()) == []
+
+
 def test_what_was_hashed_is_hashed_again_only_when_it_changed(repo: Repo) -> None:
     offer = find(repo)
     assert _hf_offer.verify(offer, str(repo.path)) == offer.size

@@ -191,12 +191,27 @@ def test_a_link_in_the_place_of_a_partial_is_not_followed(host: Host) -> None:
     host.assert_whole()
 
 
-def test_a_folder_that_leads_out_of_the_cache_is_refused(host: Host) -> None:
+@pytest.mark.parametrize(
+    "name", ["blobs", "refs", "trees", ".dgxspark", "snapshots", f"snapshots/{COMMIT}", "../.locks", "."]
+)
+def test_a_folder_that_leads_out_of_the_cache_is_refused(host: Host, name: str) -> None:
     elsewhere = host.folder / "elsewhere"
     elsewhere.mkdir()
-    host.repo.mkdir(parents=True)
-    (host.repo / "blobs").symlink_to(elsewhere)
-    assert "leads out of" in host.run()["msg"]
+    link = Path(os.path.normpath(host.repo / name))
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    assert f"leads out of {host.path}" in host.run()["msg"]
+    assert list(elsewhere.iterdir()) == []
+    assert host.copied() == []
+
+
+def test_a_folder_of_the_snapshot_that_leads_out_of_the_cache_is_refused(host: Host) -> None:
+    elsewhere = host.folder / "elsewhere"
+    elsewhere.mkdir()
+    snapshot = host.repo / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "sub").symlink_to(elsewhere)
+    assert f"{snapshot}/sub: it, or a folder on the way" in host.run()["msg"]
     assert list(elsewhere.iterdir()) == []
 
 

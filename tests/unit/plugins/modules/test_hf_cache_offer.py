@@ -143,6 +143,27 @@ def test_an_address_that_is_not_of_this_host_means_all(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wanted", "found", "listens"),
+    [
+        ("spark01", "127.0.1.1", "0.0.0.0"),  # its own name, in its own /etc/hosts
+        ("localhost", "127.0.0.1", "0.0.0.0"),
+        ("ip6-localhost", "::1", "0.0.0.0"),
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),  # who says so means it
+    ],
+)
+def test_a_name_that_only_this_host_can_use_means_all(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, found: str, listens: str
+) -> None:
+    resolve = socket.getaddrinfo
+
+    def own_hosts_file(host: str, *rest: t.Any, **more: t.Any) -> t.Any:
+        return resolve(found if host == wanted else host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", own_hosts_file)
+    assert hf_cache_offer.free_port(wanted)[0] == listens
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"model": "org/other"}, "org/other (main) is not there in"),

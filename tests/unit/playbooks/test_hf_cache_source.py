@@ -1,0 +1,56 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which folder a source is asked for: its own, whatever the host that copies has."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+
+HOSTS: dict[str, dict[str, t.Any]] = {
+    "plain": {},
+    "data": {"hf_cache_path": "/data"},
+    "both": {"hf_cache_path": "/data", "vllm_hf_cache": "/srv/hf"},
+    "target1": {"hf_cache_source": "plain"},
+    "target2": {"hf_cache_source": "plain", "hf_cache_path": "/mine"},
+    "target3": {"hf_cache_source": "plain", "vllm_hf_cache": "/mine"},
+    "target4": {"hf_cache_source": "data"},
+    "target5": {"hf_cache_source": "both", "hf_cache_path": "/mine"},
+}
+
+
+def play(hosts: str, name: str, **variables: str) -> dict[str, t.Any]:
+    return {
+        "hosts": hosts,
+        "gather_facts": False,
+        "vars": variables,
+        "tasks": [
+            {"include_role": {"name": "dgxspark.vllm.hf_cache", "tasks_from": "validate.yml", "public": True}},
+            {"debug": {"msg": name + " {{ inventory_hostname }} asks for {{ __hf_cache_source_folder }}"}},
+        ],
+    }
+
+
+def test_the_folder_is_the_one_of_the_source(tmp_path: Path) -> None:
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": HOSTS}}))
+    plays = [play("target*", "inventory:"), play("target1:target4", "play:", hf_cache_path="/play")]
+    (tmp_path / "play.yml").write_text(json.dumps(plays))
+    command = [BIN / "ansible-playbook", "-i", tmp_path / "hosts.json", tmp_path / "play.yml"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stdout
+    assert dict(re.findall(r"(\w+: \w+) asks for ([\w/]+)", run.stdout)) == {
+        "inventory: target1": "/opt/hf",
+        "inventory: target2": "/opt/hf",
+        "inventory: target3": "/opt/hf",
+        "inventory: target4": "/data",
+        "inventory: target5": "/srv/hf",
+        # a play's value counts for source and target, but for what the source has of its own
+        "play: target1": "/play",
+        "play: target4": "/data",
+    }
