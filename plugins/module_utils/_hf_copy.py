@@ -19,7 +19,7 @@ import typing as t
 import uuid
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download, _hf_verify
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_files import creation_mask, write_text
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_files import creation_mask, leads_out, write_text
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_layout import shown
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_offer import Offer
 
@@ -66,7 +66,7 @@ class Copy:
         self._make_folders()
         received = self._blobs()
         for name, text in self.offer.lists.items():
-            write_text(os.path.join(self.folder, name), text)
+            self._write(name, text)
         listed = f".dgxspark/{self.offer.commit}.json"
         if listed not in self.offer.lists:
             known = {name: _hf_download.File(self.offer.blobs[etag].size, etag) for name, etag in self._files()}
@@ -74,19 +74,31 @@ class Copy:
         for name, etag in self._files():
             self._link(name, etag)
         if ref != self.offer.commit:
-            write_text(os.path.join(self.folder, "refs", ref), self.offer.commit)
+            self._write(os.path.join("refs", ref), self.offer.commit)
         return received
 
     def _files(self) -> list[tuple[str, str]]:
         return sorted(self.offer.files.items())
 
     def _make_folders(self) -> None:
+        names = ("refs", "snapshots", f"snapshots/{self.offer.commit}", "trees", ".dgxspark")  # made when there is something in them
+        for name in names:
+            self._check(os.path.join(self.folder, name))
         for folder in (os.path.join(self.folder, "blobs"), self.locks):
-            os.makedirs(folder, exist_ok=True)
-            if os.path.realpath(folder) != os.path.join(
-                os.path.realpath(self.root), os.path.relpath(folder, self.root)
-            ):
-                raise CopyError(f"{shown(folder)} leads out of {shown(self.root)}; remove that link")
+            self._make_folder(folder)
+
+    def _check(self, folder: str) -> None:
+        if leads_out(self.root, folder):
+            raise CopyError(f"{shown(folder)} leads out of {shown(self.root)}; remove that link")
+
+    def _make_folder(self, folder: str) -> None:
+        self._check(folder)
+        os.makedirs(folder, exist_ok=True)
+
+    def _write(self, name: str, text: str) -> None:
+        path = os.path.join(self.folder, name)
+        self._make_folder(os.path.dirname(path))
+        write_text(path, text)
 
     # --- blobs -------------------------------------------------------------------------------------------------------
 
@@ -193,7 +205,7 @@ class Copy:
     def _link(self, name: str, etag: str) -> None:
         path = os.path.join(self.folder, "snapshots", self.offer.commit, name)
         parent = os.path.dirname(path)
-        os.makedirs(parent, exist_ok=True)
+        self._make_folder(parent)
         target = os.path.relpath(os.path.join(self.folder, "blobs", etag), parent)
         if os.path.islink(path) and os.readlink(path) == target:
             return

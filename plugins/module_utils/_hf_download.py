@@ -10,13 +10,14 @@ it nobody can tell offline that a file is missing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 import typing as t
 
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_files import write_text
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_files import leads_out, write_text
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import Cause, mask, recognise, shorten
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_signatures import SIGNATURES
 
@@ -168,8 +169,11 @@ def recorded(folder: str, commit: str) -> Files:
 
 def record(folder: str, commit: str, files: Files) -> None:
     """Keep the hub's list. A reader sees all of it or nothing."""
+    own = os.path.join(folder, ".dgxspark")
+    if leads_out(folder, own):
+        raise NotADirectoryError(errno.ENOTDIR, f"leads out of {folder}", own)
     listed = {name: file._asdict() for name, file in files.items()}
-    write_text(os.path.join(folder, ".dgxspark", f"{commit}.json"), json.dumps(listed, indent=1))
+    write_text(os.path.join(own, f"{commit}.json"), json.dumps(listed, indent=1))
 
 
 def _sizes(top: str, root: str) -> dict[str, int]:

@@ -39,6 +39,11 @@ def creation_mask(folder: str) -> int:
         return 0o022
 
 
+def leads_out(top: str, path: str) -> bool:
+    """Whether a link on the way from a folder to what is below it leads elsewhere."""
+    return os.path.realpath(path) != os.path.join(os.path.realpath(top), os.path.relpath(path, top))
+
+
 def write_text(path: str, text: str) -> None:
     """A small file: a reader sees all of it or nothing. Its folder says what group and others may."""
     folder = os.path.dirname(path)

@@ -17,7 +17,7 @@ import stat
 import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download, _hf_verify
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_files import write_text
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_files import leads_out, write_text
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_layout import BLOB, COMMIT, Look, shown, tree_roots
 
 _LIST_MAX = 64 << 20
@@ -85,8 +85,10 @@ def _offer(root: str, model: str, commit: str, top: str) -> Offer:
         raise OfferError(f"{shown(place)}: {reason}")
     lists = {}
     for name in (f"{kind}/{commit}.json" for kind in _LISTS):
+        place = os.path.join(folder, name)
         with contextlib.suppress(OSError, ValueError):
-            lists[name] = _hf_verify.read_text(os.path.join(folder, name), _LIST_MAX)
+            if not leads_out(folder, place):  # no other file of this host goes to another one
+                lists[name] = _hf_verify.read_text(place, _LIST_MAX)
     return Offer(root, commit, files, blobs, lists)
 
 
@@ -157,9 +159,12 @@ def _looks(path: str) -> list[int]:
 @contextlib.contextmanager
 def _turn(folder: str) -> t.Iterator[None]:
     """One at a time: who comes second finds what the first has noted."""
-    os.makedirs(os.path.join(folder, ".dgxspark"), exist_ok=True)
+    own = os.path.join(folder, ".dgxspark")
+    if leads_out(folder, own):
+        raise OfferError(f"{shown(own)} leads out of {shown(folder)}; remove that link")
+    os.makedirs(own, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(os.path.join(folder, ".dgxspark", "verify.lock"), flags, 0o666)
+    descriptor = os.open(os.path.join(own, "verify.lock"), flags, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

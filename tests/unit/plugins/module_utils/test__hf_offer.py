@@ -139,6 +139,28 @@ def test_hosts_that_ask_at_once_make_it_read_once(repo: Repo) -> None:
     assert sorted(read) == [0, 0, 0, 0, offer.size]
 
 
+@pytest.mark.parametrize("name", ["trees", f"trees/{COMMIT}.json"])
+def test_a_list_that_is_another_file_of_the_host_is_not_offered(repo: Repo, tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    secret = tmp_path / "elsewhere" / f"{COMMIT}.json"
+    secret.write_text("secret")
+    (repo.path / name).parent.mkdir(exist_ok=True)
+    (repo.path / name).symlink_to(secret.parent if name == "trees" else secret)
+    assert find(repo).lists == {}
+
+
+def test_nothing_is_noted_through_a_link(repo: Repo, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    offer = find(repo)
+    (repo.path / ".dgxspark").symlink_to(elsewhere)
+    with pytest.raises(_hf_offer.OfferError, match=r"\.dgxspark leads out of .*; remove that link"):
+        _hf_offer.verify(offer, str(repo.path))
+    with pytest.raises(NotADirectoryError, match="leads out of"):
+        record(repo)
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_an_offer_survives_the_journey(repo: Repo) -> None:
     offer = find(repo)
     assert _hf_offer.parse(json.loads(json.dumps(_hf_offer.describe(offer)))) == offer

@@ -191,12 +191,24 @@ def test_a_link_in_the_place_of_a_partial_is_not_followed(host: Host) -> None:
     host.assert_whole()
 
 
-def test_a_folder_that_leads_out_of_the_cache_is_refused(host: Host) -> None:
+@pytest.mark.parametrize("name", ["blobs", "refs", "snapshots", f"snapshots/{COMMIT}", "trees", ".dgxspark"])
+def test_a_folder_that_leads_out_of_the_cache_is_refused(host: Host, name: str) -> None:
     elsewhere = host.folder / "elsewhere"
     elsewhere.mkdir()
-    host.repo.mkdir(parents=True)
-    (host.repo / "blobs").symlink_to(elsewhere)
-    assert "leads out of" in host.run()["msg"]
+    (host.repo / name).parent.mkdir(parents=True)
+    (host.repo / name).symlink_to(elsewhere)
+    assert f"{host.repo / name} leads out of" in host.run()["msg"]
+    assert list(elsewhere.iterdir()) == []
+    assert host.copied() == []
+
+
+def test_a_folder_of_the_snapshot_that_leads_out_of_the_cache_is_refused(host: Host) -> None:
+    elsewhere = host.folder / "elsewhere"
+    elsewhere.mkdir()
+    inner = host.repo / "snapshots" / COMMIT / "sub"
+    inner.parent.mkdir(parents=True)
+    inner.symlink_to(elsewhere)
+    assert f"{inner} leads out of" in host.run()["msg"]
     assert list(elsewhere.iterdir()) == []
 
 
