@@ -81,7 +81,13 @@ class Copy:
         return sorted(self.offer.files.items())
 
     def _make_folders(self) -> None:
-        names = ("refs", "snapshots", f"snapshots/{self.offer.commit}", "trees", ".dgxspark")  # made when there is something in them
+        names = (
+            "refs",
+            "snapshots",
+            f"snapshots/{self.offer.commit}",
+            "trees",
+            ".dgxspark",
+        )  # made when there is something in them
         for name in names:
             self._check(os.path.join(self.folder, name))
         for folder in (os.path.join(self.folder, "blobs"), self.locks):

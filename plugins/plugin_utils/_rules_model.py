@@ -131,8 +131,8 @@ def _options(
                 yield f"{at}: is not allowed; it {_UNUSABLE[name]}"
             elif name in _PARALLEL and (tokens_of(value) or 1) > 1:
                 yield (
-                    f"{at}: {show(value)} is not allowed; a Spark has one GPU, and this collection serves a model on one"
-                    " host: remove it"
+                    f"{at}: {show(value)} is not allowed; a Spark has one GPU, and this collection serves a model on"
+                    " one host: remove it"
                 )
             elif holds_secret(value, secrets):
                 yield f"{at}: holds a secret that every user of the host could read; use vllm_hf_token or vllm_api_key"

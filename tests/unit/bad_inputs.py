@@ -35,12 +35,11 @@ UTILIZATION = "use a share of the memory above 0 and at most 0.95"
 FIXED_TAG = "use a fixed tag such as nvcr.io/nvidia/vllm:25.09-py3, or a digest, or set vllm_image_allow:"
 DIGEST = "sha256:" + "0" * 64
 READABLE = "secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
-NO_PASSWORD = (
-    "every user of the host could read; use an address without one, such as http://proxy.example:3128"
-)
+ONE_GPU = "a Spark has one GPU, and this collection serves a model on one host: remove it"
+NO_PASSWORD = "every user of the host could read; use an address without one, such as http://proxy.example:3128"
 YARN_FROM_0_12 = (
-    " stretch it to 131072 with vllm_extra_args: {hf_overrides: {rope_parameters: {rope_type: yarn, rope_theta: 1000000,"
-    " factor: 4.0, original_max_position_embeddings: 32768}}}"
+    " stretch it to 131072 with vllm_extra_args: {hf_overrides: {rope_parameters: {rope_type: yarn,"
+    " rope_theta: 1000000, factor: 4.0, original_max_position_embeddings: 32768}}}"
 )
 MODE = 'use four octal digits in quotes, such as "0755"'
 
@@ -420,15 +419,13 @@ BAD: list[tuple[Values, str]] = [
     *(
         (
             one("vllm_extra_args", {f"{kind}_parallel_size": value}),
-            f"vllm_extra_args.{kind}_parallel_size: {show(value)} is not allowed; a Spark has one GPU, and this collection"
-            " serves a model on one host: remove it",
+            f"vllm_extra_args.{kind}_parallel_size: {show(value)} is not allowed; {ONE_GPU}",
         )
         for kind, value in (("tensor", 2), ("pipeline", "2"), ("data", 4))
     ),
     (
         own_model(args={"tensor_parallel_size": 2}),
-        "vllm_models.mine.args.tensor_parallel_size: 2 is not allowed; a Spark has one GPU, and this collection"
-        " serves a model on one host: remove it",
+        f"vllm_models.mine.args.tensor_parallel_size: 2 is not allowed; {ONE_GPU}",
     ),
     # options that have a variable
     *(

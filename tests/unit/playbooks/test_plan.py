@@ -41,7 +41,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "beside": {"services": [BIG], "vllm_port": 8001},
     "instead": {"services": [BIG], "listener": {"container": "vllm-big-x"}},
     "drafted": {"vllm_extra_args": {"speculative_config": {"method": "eagle3", "model": "a/draft"}}},
-    "tokenizer": {"vllm_model": "own", "vllm_models": {"own": {**HEAVY, "weights_bytes": 1, "args": {"tokenizer": "a/t"}}}},
+    "tokenizer": {"vllm_models": {"qwen3-8b-fp8": {"args": {"tokenizer": "a/t"}}}},
     "adapters": {"vllm_profiles": {"throughput": {"args": {"lora_modules": "a=b/c"}}}},
     "sealed": {"vllm_hf_offline": True, "vllm_extra_args": {"tokenizer": "a/t"}},
     "dropped": {"vllm_extra_args": {"tokenizer": None}},

@@ -133,9 +133,7 @@ def test_weights_that_do_not_fit() -> None:
         "200.0 GiB of weights and 3.0 GiB for activations, graphs and the engine are more"
     )
     assert (found["kv_tokens"], found["max_context"]) == (0, 0)
-    assert found["remedies"] == [
-        f"{TOGETHER}; KV cache of 106,976 tokens, 3.3 requests of 32,768 tokens"
-    ]
+    assert found["remedies"] == [f"{TOGETHER}; KV cache of 106,976 tokens, 3.3 requests of 32,768 tokens"]
     assert plan({**ANY, "weights_bytes": 2000 * GIB})["remedies"] == []
 
 
