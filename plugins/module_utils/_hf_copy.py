@@ -81,14 +81,8 @@ class Copy:
         return sorted(self.offer.files.items())
 
     def _make_folders(self) -> None:
-        names = (
-            "refs",
-            "snapshots",
-            f"snapshots/{self.offer.commit}",
-            "trees",
-            ".dgxspark",
-        )  # made when there is something in them
-        for name in names:
+        # made when there is something in them
+        for name in ("refs", "snapshots", f"snapshots/{self.offer.commit}", "trees", ".dgxspark"):
             self._check(os.path.join(self.folder, name))
         for folder in (os.path.join(self.folder, "blobs"), self.locks):
             self._make_folder(folder)
