@@ -479,7 +479,8 @@ SIGNATURES: tuple[Signature, ...] = (
         ),
         r"outgoing traffic has been disabled|OfflineModeIsEnabled|offline mode is enabled|IncompleteSnapshotError",
         "offline mode is on and the cache lacks files of the model",
-        "deploy once with vllm_hf_offline: false, or fill vllm_hf_cache from a host that has the model",
+        "deploy once with vllm_hf_offline: false, or fill vllm_hf_cache from a host that has the model; if it was"
+        " downloaded, and files of another repository are missing, set vllm_download: false: vLLM fetches them then",
         versions="huggingface_hub",
         known="seen",
         guide=DOWNLOAD,

@@ -27,6 +27,9 @@ options:
     description: Folder of the Hugging Face cache on the host.
     type: path
     default: /opt/hf
+  source:
+    description: Another folder of that kind, which is looked into when O(path) has not the model.
+    type: path
   endpoint:
     description: Address of a mirror. Empty means the public hub.
     type: str
@@ -129,10 +132,12 @@ def read(source: Source) -> tuple[dict[str, t.Any], int] | None:
 
 def look(options: dict[str, t.Any]) -> dict[str, t.Any]:
     model, revision = options["model"], options["revision"]
-    found, source = read(Cache(options["path"], model, revision)), "cache"
+    folders = [folder for folder in (options["path"], options["source"]) if folder]
+    caches = (read(Cache(folder, model, revision)) for folder in folders)
+    found, source = next((files for files in caches if files), None), "cache"
     if found is None:
         if options["offline"]:
-            raise HubError(f"it is not in {options['path']}, and vllm_hf_offline forbids to ask the hub")
+            raise HubError(f"it is not in {' or '.join(folders)}, and vllm_hf_offline forbids to ask the hub")
         source = "hub"
         found = read(Hub(options["endpoint"], model, revision, options["token"] or "", options["timeout"]))
     if found is None:
@@ -147,6 +152,7 @@ def main() -> None:
             "model": {"type": "str", "required": True},
             "revision": {"type": "str", "default": "main"},
             "path": {"type": "path", "default": "/opt/hf"},
+            "source": {"type": "path"},
             "endpoint": {"type": "str", "default": ""},
             "token": {"type": "str", "no_log": True},
             "offline": {"type": "bool", "default": False},

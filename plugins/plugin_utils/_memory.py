@@ -167,7 +167,7 @@ def _remedies(
             continue
         fitting = tried(where=host._replace(number=number))
         if fitting["fits"]:
-            together = f"{number} hosts that serve it together (tensor_parallel_size {number})"
+            together = f"{number} hosts that serve it together, which this collection does not deploy yet"
             yield f"{together}; KV cache of {_holds(fitting)}"
             break
 

@@ -12,6 +12,7 @@ from ._catalogue import show
 from ._rules import Lines, holds_secret
 
 _SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY)$", re.IGNORECASE)
+_PASSWORD = re.compile(r"(^|//)[^/\s@]*:[^/\s@]+@")  # user:password@ in front of a host
 _OWN_VARIABLE = {
     "HF_TOKEN": "vllm_hf_token",
     "HUGGING_FACE_HUB_TOKEN": "vllm_hf_token",
@@ -32,6 +33,11 @@ def environment(where: str, variables: t.Mapping[str, t.Any], secrets: t.Sequenc
             yield f"{at}: is not the name of an environment variable; use letters, digits and _"
         elif _SECRET_NAME.search(str(name)) or holds_secret(value, secrets):
             yield f"{at}: looks like a secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
+        elif _PASSWORD.search(str(value)):
+            yield (
+                f"{at}: holds a password that every user of the host could read; use an address without one, such as"
+                " http://proxy.example:3128"
+            )
         elif isinstance(value, bool):
             yield f'{at}: {show(value)} is not allowed; write the text that the program wants, such as "1" or "0"'
         elif value is None or isinstance(value, (dict, list)):

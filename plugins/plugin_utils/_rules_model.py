@@ -25,7 +25,7 @@ from ._rules import Lines, at_least, holds_secret
 from ._rules_environment import environment
 from ._rules_image import image as check_image
 from ._rules_image import notices as image_notices
-from ._vllm_options import misspelt, tokens_of
+from ._vllm_options import misspelt, tokens_of, version_key
 
 MAX_UTILIZATION = 0.95
 
@@ -43,6 +43,8 @@ _OWN_VARIABLE = {
     "max_model_len": "vllm_max_model_len",
     "download_dir": "vllm_hf_cache",
 }
+# Options that spread one server over several GPUs.
+_PARALLEL = frozenset({"tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"})
 _NO_HTTP = "would leave no HTTP server that the role can prove; remove it"
 _UNUSABLE = {
     "headless": _NO_HTTP,
@@ -127,6 +129,11 @@ def _options(
                 yield f"{at}: is not the name of an option; {spelling}"
             elif name in _UNUSABLE and value not in (None, False):
                 yield f"{at}: is not allowed; it {_UNUSABLE[name]}"
+            elif name in _PARALLEL and (tokens_of(value) or 1) > 1:
+                yield (
+                    f"{at}: {show(value)} is not allowed; a Spark has one GPU, and this collection serves a model on"
+                    " one host: remove it"
+                )
             elif holds_secret(value, secrets):
                 yield f"{at}: holds a secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
             elif (wrong := known.problem(name, value, nearest)) is not None:
@@ -213,19 +220,20 @@ def _context(
     longest = model.get("extended_context")
     fix = f"use at most {limit}"
     if longest and not stretched and model.get("yarn") and length <= longest:
-        known = catalogue.options(image["vllm"] if image else None).by_name
-        fix += f", or stretch it to {longest} with vllm_extra_args: {_yarn(model['yarn'], 'rope_scaling' in known)}"
+        version = image["vllm"] if image else None
+        fix += f", or stretch it to {longest} with vllm_extra_args: {_yarn(model['yarn'], version)}"
     if not origin.startswith("vllm_max_model_len"):
         fix += ", in vllm_max_model_len"
     yield f"{origin}: {length} is over the {limit} tokens of {model['name']}; {fix}"
 
 
-def _yarn(yarn: t.Mapping[str, t.Any], old: bool) -> str:
-    """The two ways in which vLLM has taken it: an option of its own, later an override of the model's config."""
+def _yarn(yarn: t.Mapping[str, t.Any], version: str | None) -> str:
+    """The two ways in which vLLM has taken it: an option of its own, from 0.12 an override of the model's config."""
     factor = f"factor: {yarn['factor']}, original_max_position_embeddings: {yarn['original_max_position_embeddings']}"
-    if old:
+    if version is not None and version_key(version) < (0, 12):
         return f"{{rope_scaling: {{rope_type: yarn, {factor}}}}}"
-    return f"{{hf_overrides: {{rope_parameters: {{rope_type: yarn, rope_theta: {yarn['rope_theta']}, {factor}}}}}}}"
+    theta = yarn.get("rope_theta", "THAT OF ITS config.json")
+    return f"{{hf_overrides: {{rope_parameters: {{rope_type: yarn, rope_theta: {theta}, {factor}}}}}}}"
 
 
 def notices(role: str, values: t.Mapping[str, t.Any], catalogue: Catalogue) -> list[str]:

@@ -35,6 +35,12 @@ UTILIZATION = "use a share of the memory above 0 and at most 0.95"
 FIXED_TAG = "use a fixed tag such as nvcr.io/nvidia/vllm:25.09-py3, or a digest, or set vllm_image_allow:"
 DIGEST = "sha256:" + "0" * 64
 READABLE = "secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
+ONE_GPU = "a Spark has one GPU, and this collection serves a model on one host: remove it"
+NO_PASSWORD = "every user of the host could read; use an address without one, such as http://proxy.example:3128"
+YARN_FROM_0_12 = (
+    " stretch it to 131072 with vllm_extra_args: {hf_overrides: {rope_parameters: {rope_type: yarn,"
+    " rope_theta: 1000000, factor: 4.0, original_max_position_embeddings: 32768}}}"
+)
 MODE = 'use four octal digits in quotes, such as "0755"'
 
 BAD: list[tuple[Values, str]] = [
@@ -410,6 +416,17 @@ BAD: list[tuple[Values, str]] = [
         "vllm_extra_args.ssl_keyfile: is not allowed; it would end plain HTTP, which the role's"
         " proof speaks; remove it, and end TLS in a proxy",
     ),
+    *(
+        (
+            one("vllm_extra_args", {f"{kind}_parallel_size": value}),
+            f"vllm_extra_args.{kind}_parallel_size: {show(value)} is not allowed; {ONE_GPU}",
+        )
+        for kind, value in (("tensor", 2), ("pipeline", "2"), ("data", 4))
+    ),
+    (
+        own_model(args={"tensor_parallel_size": 2}),
+        f"vllm_models.mine.args.tensor_parallel_size: 2 is not allowed; {ONE_GPU}",
+    ),
     # options that have a variable
     *(
         (one("vllm_extra_args", {option: 1}), f"vllm_extra_args.{option}: is not allowed here; set {variable} instead")
@@ -460,6 +477,17 @@ BAD: list[tuple[Values, str]] = [
         one("vllm_extra_env", {"A": True}),
         'vllm_extra_env.A: true is not allowed; write the text that the program wants, such as "1" or "0"',
     ),
+    *(
+        (
+            one("vllm_extra_env", {"https_proxy": address}),
+            f"vllm_extra_env.https_proxy: holds a password that {NO_PASSWORD}",
+        )
+        for address in ("http://me:s3cret@proxy:3128", "me:s3cret@proxy:3128", "http://:s3cret@proxy")
+    ),
+    (
+        own_model(environment={"REDIS": "redis://:s3cret@cache/0"}),
+        f"vllm_models.mine.environment.REDIS: holds a password that {NO_PASSWORD}",
+    ),
     (one("vllm_extra_env", {"A": None}), "vllm_extra_env.A: null is not allowed; use one text or number"),
     (one("vllm_extra_env", {"A": ["b"]}), "vllm_extra_env.A: a list is not allowed; use one text or number"),
     (one("vllm_extra_env", {"A": "b\nc"}), "vllm_extra_env.A: holds a line break; use one line"),
@@ -479,10 +507,27 @@ BAD: list[tuple[Values, str]] = [
     ),
     (
         {**LATEST_RECORDED, "vllm_max_model_len": "65536"},
+        "vllm_max_model_len: 65536 is over the 40960 tokens of qwen3-8b-fp8; use at most 40960, or" + YARN_FROM_0_12,
+    ),
+    (
+        {"vllm_image": "nvcr.io/nvidia/vllm:26.04-py3", "vllm_max_model_len": 65536},
+        "vllm_max_model_len: 65536 is over the 40960 tokens of qwen3-8b-fp8; use at most 40960, or" + YARN_FROM_0_12,
+    ),
+    (
+        {"vllm_image": "nvcr.io/nvidia/vllm:26.01-py3", "vllm_max_model_len": 65536},
         "vllm_max_model_len: 65536 is over the 40960 tokens of qwen3-8b-fp8; use at most 40960, or"
         " stretch it to 131072 with"
-        " vllm_extra_args: {hf_overrides: {rope_parameters: {rope_type: yarn, rope_theta: 1000000, factor: 4.0,"
-        " original_max_position_embeddings: 32768}}}",
+        " vllm_extra_args: {rope_scaling: {rope_type: yarn, factor: 4.0, original_max_position_embeddings: 32768}}",
+    ),
+    (
+        {
+            **LATEST_RECORDED,
+            **own_model(extended_context=80000, yarn={"factor": 2.0, "original_max_position_embeddings": 40000}),
+            "vllm_max_model_len": 65536,
+        },
+        "vllm_max_model_len: 65536 is over the 40000 tokens of mine; use at most 40000, or stretch it to 80000 with"
+        " vllm_extra_args: {hf_overrides: {rope_parameters: {rope_type: yarn, rope_theta: THAT OF ITS config.json,"
+        " factor: 2.0, original_max_position_embeddings: 40000}}}",
     ),
     (
         one("vllm_max_model_len", 200000),

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import typing as t
 from pathlib import Path
 
 import yaml
@@ -16,13 +18,15 @@ BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_every_model_with_its_plan(tmp_path: Path) -> None:
-    tiny = {"id": "a/b", "weights_bytes": 1000, "layers": 1, "kv_heads": 1, "head_dim": 8, "native_context": 40960}
-    huge = {**tiny, "id": "a/c", "weights_bytes": 10**15}
+TINY = {"id": "a/b", "weights_bytes": 1000, "layers": 1, "kv_heads": 1, "head_dim": 8, "native_context": 40960}
+
+
+def catalogue(tmp_path: Path, **variables: t.Any) -> tuple[str, dict[str, list[str]]]:
+    """What is printed, and of each model the cells from `fits?` on."""
     hosts = {
         name: {"ansible_connection": "local", "ansible_python_interpreter": sys.executable} for name in ("one", "two")
     }
-    common = {"vllm_models": {"tiny": tiny, "huge": huge}, "vllm_memory_reserve_gib": 0, "vllm_profile": "latency"}
+    common = {"vllm_memory_reserve_gib": 0, **variables}
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"spark": {"hosts": hosts, "vars": common}}, sort_keys=False), encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
@@ -39,8 +43,25 @@ def test_every_model_with_its_plan(tmp_path: Path) -> None:
     lines = run.stdout.splitlines()
     head = next(line for line in lines if line.startswith("model "))
     fits = head.index("fits?")
-    seen = {line.split()[0]: line[fits:].split()[0] for line in lines if line[fits:].startswith(("yes", "no "))}
-    assert list(seen) == [*Catalogue().models(), "tiny", "huge"]
-    assert (seen["tiny"], seen["huge"]) == ("yes", "no")
-    assert any(line.startswith("one, ") and "profile latency, 16384 tokens of context" in line for line in lines)
     assert "changed=0" in run.stdout
+    return run.stdout, {
+        line.split()[0]: line[fits:].split() for line in lines if line[fits:].startswith(("yes", "no "))
+    }
+
+
+def test_every_model_with_its_plan(tmp_path: Path) -> None:
+    models = {"tiny": TINY, "huge": {**TINY, "id": "a/c", "weights_bytes": 10**15}}
+    text, seen = catalogue(tmp_path, vllm_models=models, vllm_profile="latency")
+    assert list(seen) == [*Catalogue().models(), "tiny", "huge"]
+    assert (seen["tiny"][0], seen["huge"][0]) == ("yes", "no")
+    assert re.search(r"^one, .* profile latency, 16384 tokens of context", text, re.MULTILINE)
+
+
+def test_a_profile_that_leaves_sizes_out_and_a_model_with_options_of_its_own(tmp_path: Path) -> None:
+    blocks = {"num_gpu_blocks_override": 1000}
+    models = {"tiny": {**TINY, "args": blocks}, "half": {**TINY, "args": {**blocks, "max_model_len": 8000}}}
+    profiles = {"few": {"args": {"max_num_seqs": 8}}}
+    text, seen = catalogue(tmp_path, vllm_models=models, vllm_profiles=profiles, vllm_profile="few")
+    assert re.search(r"^one, .* profile few, each model's own context, 0\.9 of the memory", text, re.MULTILINE)
+    # 999 blocks of 16 tokens: too few for 40960, twice as many as 8000
+    assert (seen["tiny"][0], seen["half"][0], seen["half"][3]) == ("no", "yes", "2.0")

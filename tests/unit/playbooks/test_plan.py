@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 import typing as t
 from pathlib import Path
 
@@ -38,6 +40,18 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "heavy": {"vllm_model": "heavy", "vllm_auto_remedy": True, "vllm_models": {"heavy": HEAVY}},
     "beside": {"services": [BIG], "vllm_port": 8001},
     "instead": {"services": [BIG], "listener": {"container": "vllm-big-x"}},
+    "drafted": {"vllm_extra_args": {"speculative_config": {"method": "eagle3", "model": "a/draft"}}},
+    "tokenizer": {"vllm_models": {"qwen3-8b-fp8": {"args": {"tokenizer": "a/t"}}}},
+    "adapters": {"vllm_profiles": {"throughput": {"args": {"lora_modules": "a=b/c"}}}},
+    "sealed": {"vllm_hf_offline": True, "vllm_extra_args": {"tokenizer": "a/t"}},
+    "dropped": {"vllm_extra_args": {"tokenizer": None}},
+    # models without an entry: from a second cache, and through a proxy
+    "from_disk": {"vllm_model": "a/disk", "vllm_hf_offline": True, "hf_cache_source": "{{ folder }}/disk"},
+    "proxied": {
+        "vllm_model": "a/hub",
+        "vllm_hf_endpoint": "http://hub.invalid",
+        "vllm_extra_env": {"http_proxy": "http://127.0.0.1:{{ proxy_port }}"},
+    },
     "crowded": {"services": [{**BIG, "planned_bytes": 110 * GIB}], "vllm_port": 8001},
 }  # fmt: skip
 PLAY = [
@@ -60,13 +74,58 @@ PLAY = [
 ]
 
 
+CONFIG = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64, "max_position_embeddings": 40960}
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """A proxy behind which there is a hub with one model."""
+
+    files: t.ClassVar = {"config.json": CONFIG, "model.safetensors.index.json": {"metadata": {"total_size": 5 * GIB}}}
+
+    def do_GET(self) -> None:
+        known = {f"http://hub.invalid/a/hub/resolve/main/{name}": content for name, content in self.files.items()}
+        body = json.dumps(known.get(self.path, {})).encode()
+        self.send_response(200 if self.path in known else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: t.Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module", name="proxy_port")
+def _proxy_port() -> t.Iterator[int]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def make_disk(folder: Path) -> None:
+    """A cache with the files of a/disk that say what it is."""
+    snapshot = folder / "models--a--disk" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text(json.dumps(CONFIG))
+    (snapshot / "model.safetensors").write_bytes(b"x" * 999)
+    (folder / "models--a--disk" / "refs").mkdir()
+    (folder / "models--a--disk" / "refs" / "main").write_text(COMMIT)
+
+
 @pytest.fixture(scope="module", name="run")
-def _run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def _run(tmp_path_factory: pytest.TempPathFactory, proxy_port: int) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp("plan")
+    make_disk(folder / "disk")
     common = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
         "folder": str(folder),
+        "proxy_port": proxy_port,
+        "vllm_hf_cache": str(folder / "cache"),
         "services": [],
         "listener": None,
         "__vllm_switch": True,
@@ -123,6 +182,23 @@ def test_the_guides_own_command(run: tuple[str, Path]) -> None:
         "HF_HUB_OFFLINE": "1",
     }
     assert (made["plan"]["fits"], made["plan"]["kv_tokens"]) == (True, 711696)
+
+
+@pytest.mark.parametrize(
+    ("host", "offline"),
+    [("drafted", False), ("tokenizer", False), ("adapters", False), ("sealed", True), ("dropped", True)],
+)
+def test_a_server_that_reads_other_repositories_may_ask_the_hub(
+    run: tuple[str, Path], host: str, offline: bool
+) -> None:
+    made = outcome(run, host)
+    assert ("HF_HUB_OFFLINE" in made["environment"]) is offline
+    assert ("--served-model-name" in made["argv"]) is offline
+
+
+@pytest.mark.parametrize(("host", "size"), [("from_disk", 999), ("proxied", 5 * GIB)])
+def test_the_files_of_a_model_without_an_entry(run: tuple[str, Path], host: str, size: int) -> None:
+    assert outcome(run, host)["plan"]["weights_bytes"] == size
 
 
 def test_explained_as_it_is_run(run: tuple[str, Path]) -> None:

@@ -156,6 +156,15 @@ def test_offline(hub: Hub, run: t.Callable[..., Facts], tmp_path: Path) -> None:
     assert run(offline=True)["entry"]["weights_bytes"] == 5_000_000
 
 
+def test_a_second_cache_is_looked_into(hub: Hub, run: t.Callable[..., Facts], tmp_path: Path) -> None:
+    source = tmp_path / "mnt"
+    assert f"it is not in {tmp_path} or {source}, and" in run(offline=True, source=str(source))["msg"]
+    cached(source, {"config.json": CONFIG, "model.safetensors": b"x" * 999})
+    found = run(source=str(source))
+    assert (found["entry"]["weights_bytes"], found["source"]) == (999, "cache")
+    assert hub.seen == []
+
+
 @pytest.mark.parametrize(
     ("answer", "options", "words"),
     [

@@ -23,6 +23,7 @@ ANY = {"id": "a/b", "weights_bytes": 10 * GIB, "layers": 32, "kv_heads": 8, "hea
 # of DeepSeek V2 Lite, and of Qwen3-Next
 LATENT = {**ANY, "layers": 27, "kv_heads": 16, "latent_dim": 576}
 STATEFUL = {**ANY, "layers": 12, "kv_heads": 2, "head_dim": 256, "state_layers": 36, "state_bytes": 2146304}
+TOGETHER = "2 hosts that serve it together, which this collection does not deploy yet"
 
 Values = dict[str, t.Any]
 
@@ -108,7 +109,7 @@ def test_a_smaller_form_comes_before_a_second_host() -> None:
     found = plan_with_remedies(model, SPARK, args, {}, others)["remedies"]
     assert found[2].startswith("vllm_model: four-bit, with 37.3 GiB of weights; KV cache of ")
     alone = plan_with_remedies(model, SPARK, args, {}, {"llama33-70b-fp8": model})["remedies"]
-    assert alone[2].startswith("2 hosts that serve it together (tensor_parallel_size 2); KV cache of 476,432 tokens")
+    assert alone[2].startswith(f"{TOGETHER}; KV cache of 476,432 tokens")
 
 
 def test_every_remedy_fits() -> None:
@@ -132,10 +133,7 @@ def test_weights_that_do_not_fit() -> None:
         "200.0 GiB of weights and 3.0 GiB for activations, graphs and the engine are more"
     )
     assert (found["kv_tokens"], found["max_context"]) == (0, 0)
-    assert found["remedies"] == [
-        "2 hosts that serve it together (tensor_parallel_size 2);"
-        " KV cache of 106,976 tokens, 3.3 requests of 32,768 tokens"
-    ]
+    assert found["remedies"] == [f"{TOGETHER}; KV cache of 106,976 tokens, 3.3 requests of 32,768 tokens"]
     assert plan({**ANY, "weights_bytes": 2000 * GIB})["remedies"] == []
 
 

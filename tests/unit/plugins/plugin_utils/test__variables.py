@@ -132,6 +132,7 @@ GOOD: list[Values] = [
     one("vllm_extra_args", {"hf_overrides": {"rope_scaling": {"rope_type": "yarn"}}}),
     one("vllm_extra_args", {"enable_chunked_prefill": False, "max_num_batched_tokens": 32768}),
     one("vllm_extra_args", {"headless": None}),
+    one("vllm_extra_args", {"tensor_parallel_size": 1, "pipeline_parallel_size": None, "data_parallel_size": "1"}),
     {**LATEST_RECORDED, "vllm_extra_args": {"kv_cache_memory_bytes": 10**9, "performance_mode": "balanced"}},
     # a version between two recorded ones may have the options of either
     {"vllm_image": NEWER, "vllm_extra_args": {"swap_space": 4, "kv_cache_memory_bytes": 10**9}},
@@ -139,6 +140,7 @@ GOOD: list[Values] = [
     {"vllm_max_model_len": 10**6, "vllm_model": "mistral-nemo-12b-fp8"},
     one("vllm_extra_env", {"VLLM_LOGGING_LEVEL": "DEBUG", "TOKENIZERS_PARALLELISM": "false"}),
     one("vllm_extra_env", {"OMP_NUM_THREADS": 4, "A": ""}),
+    one("vllm_extra_env", {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "::1,10.0.0.0/8", "A": "git@host:x"}),
     # network, names, folders
     one("vllm_publish_address", "127.0.0.1"),
     one("vllm_publish_address", "127.8.8.8"),
