@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import random
 import re
 import signal
@@ -24,7 +25,7 @@ from testinfra.host import Host
 ROOT = Path(__file__).resolve().parents[3]
 
 HOST = "spark01"
-KILLS = 10
+KILLS = int(os.environ.get("KILLS", "4"))  # how often the download is killed in a row
 
 PLAY = "molecule/download/download.yml"
 ON_THE_HOST = f"--limit={HOST}"
