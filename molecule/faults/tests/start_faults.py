@@ -105,8 +105,9 @@ FAULTS = [
     Fault(
         # known to the vLLM of the catalogue's image, gone from the one that the sandbox really runs
         "unknown flag",
-        cause="bad_flag",
-        remedy="correct it in vllm_extra_args or the profile",
+        cause="",
+        remedy="Correct vllm_extra_args, or take another image",
+        verdict="refused",
         variables={"vllm_extra_args": {"swap_space": 4}},
     ),
     Fault(
