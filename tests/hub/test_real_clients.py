@@ -100,11 +100,11 @@ def test_a_download_that_is_killed(client: Client, hub: Hub, tmp_path: Path, sta
 
 
 def test_cleaning_never_hurts_a_running_download(client: Client, hub: Hub, cache: Path, start: Any) -> None:
-    """200 times everything that can be removed, while one download after the other goes on."""
+    """200 times everything that can be removed or more, while one download after the other goes on, three at least."""
     hub.rate(25_000_000)
     dead = cache / REPO / "blobs" / f"{'0' * 64}.0123abcd.incomplete"
     rounds = downloads = live = busy = 0
-    while rounds < ROUNDS:
+    while rounds < ROUNDS or downloads < 3:
         process = start(cache)
         wait_until(lambda process=process: process.poll() is not None or partials(cache), "a partial")
         while process.poll() is None:
@@ -120,8 +120,7 @@ def test_cleaning_never_hurts_a_running_download(client: Client, hub: Hub, cache
         for path in sorted((cache / REPO).rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     print(f"{client.version}: {rounds} rounds, {downloads} downloads, {live} live partials seen in {busy} rounds")
-    assert downloads > 1
-    assert busy > ROUNDS // 2
+    assert busy > rounds // 2
 
 
 def test_a_killed_download_into_a_plain_folder(client: Client, hub: Hub, cache: Path, start: Any) -> None:
