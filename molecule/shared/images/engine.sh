@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Make a Docker Engine answer on this machine, or stop the one that `up` started by hand.
-#   engine.sh up|down STATE_DIR
-# A running engine is used as it is. Prints one word on success: running | started | stopped.
+#   engine.sh up|wake|down STATE_DIR
+# `wake` is `up` without an installation. A running engine is used as it is.
+# Prints one word on success: running | started | stopped; nothing if there was nothing to do.
 set -euo pipefail
 
-action=${1:?up or down}
+action=${1:?up, wake or down}
 state=${2:?state directory}
 pid_file=$state/dockerd.pid
 log_file=$state/dockerd.log
@@ -64,6 +65,10 @@ up() {
     sleep 0.5
   done
   fail "the Docker engine did not answer within 60 s; see $log_file"
+}
+
+wake() {
+  if command -v dockerd >/dev/null; then up; fi
 }
 
 down() {
