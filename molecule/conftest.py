@@ -139,8 +139,8 @@ def playbook() -> Callable[..., Run]:
     return run_playbook
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout: float = 60) -> Any:
-    """The condition's first true value."""
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = 300) -> Any:
+    """The condition's first true value. The time is enough for an engine's start on a machine that is slow."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what}: not within {timeout} s"

@@ -42,7 +42,7 @@ def client(ssh: Any, until: Callable[..., Any]) -> Iterator[openai.OpenAI]:
             return attempt.connect_ex(("127.0.0.1", port)) == 0
 
     try:
-        until(answers, "the port forward", timeout=15)
+        until(answers, "the port forward")
         yield openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="not-needed", max_retries=0, timeout=60)
     finally:
         forward.terminate()

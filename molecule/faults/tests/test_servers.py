@@ -39,7 +39,7 @@ def ready(spark: Host, until: Callable[..., Any], server: None) -> None:
     """Whatever the test before has done to it."""
     root(spark, f"systemctl reset-failed {SERVICE}; systemctl start {SERVICE}")  # not one of the unit's few tries
     ask = f"curl --fail --silent http://127.0.0.1:{PORT}/v1/models"
-    until(lambda: spark.run(ask).rc == 0, "the server is ready again", timeout=300)
+    until(lambda: spark.run(ask).rc == 0, "the server is ready again")
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def deploy(spark: Host, playbook: Callable[..., Any], until: Callable[..., Any])
 
     def while_it_loads(command: str) -> None:
         with spark.sudo():
-            until(lambda: spark.run("sh -c %s", processes("Worker")).stdout, "vLLM loads", timeout=300)
+            until(lambda: spark.run("sh -c %s", processes("Worker")).stdout, "vLLM loads")
         root(spark, command)
 
     def deploy(fault: Fault) -> Any:

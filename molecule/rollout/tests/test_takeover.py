@@ -32,7 +32,7 @@ def guide(spark: Host, ssh: Any, playbook: Callable[..., Any], until: Callable[.
     guides_project(spark, GUIDE)
     with Client(ssh) as client:
         root(spark, f"cd {GUIDE} && docker compose up -d")
-        until(lambda: client.answered, "the guide's server answers", timeout=300)
+        until(lambda: client.answered, "the guide's server answers")
     yield container(spark, NAME)["Id"]
     root(spark, f"cd {GUIDE} && docker compose down; rm -rf {GUIDE}")
 
