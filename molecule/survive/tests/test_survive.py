@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -46,13 +47,13 @@ def test_a_busy_server_is_left_alone(serving: Any, until: Callable[..., Any]) ->
     before = serving.unit("InvocationID")
     long = '{"model": "Qwen/Qwen3-8B-FP8", "prompt": "Hello", "max_tokens": 30000, "ignore_eos": true, "n": 8}'
     ask = f"curl --silent --output /dev/null --data '{long}' --header 'Content-Type: application/json'"
-    serving.root(f"systemd-run --collect --unit=busy {ask} http://127.0.0.1:8000/v1/completions")
+    again_and_again = f"while :; do {ask} http://127.0.0.1:8000/v1/completions; done"
+    serving.root(f"systemd-run --collect --unit=busy sh -c {shlex.quote(again_and_again)}")
     serving.parameters(canary_timeout=0.001)
     try:
         looks = set[str]()
         look = "systemctl show --property=InvocationID --value vllm-watchdog"
         until(lambda: looks.add(serving.root(look)) or len(looks) > 6, "the watchdog has looked often enough")
-        assert serving.root("systemctl is-active busy") == "active"
     finally:
         serving.parameters(canary_timeout=4)
         serving.run("systemctl stop busy")
@@ -111,9 +112,11 @@ def test_a_release_that_takes_the_host_down_is_not_started_for_ever(
 ) -> None:
     machine.root("systemctl stop vllm")
     machine.start()
-    for _number in range(4):
+    for number in range(1, 5):
         until(machine.is_up, "the host is up")
-        until(lambda: machine.run(f"docker top {CONTAINER}").returncode == 0, "it starts")
+        # not before: a cut in the second of the container's start can leave the port taken (docs/supervision.md)
+        until(machine.is_loading, f"start {number} loads")
+        assert machine.starts() == number
         machine.cut_power()
     until(machine.is_up, "the host is up")
     until(lambda: machine.unit("Result") == "exec-condition", "the fifth start is refused")
