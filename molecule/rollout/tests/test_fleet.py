@@ -1,6 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two hosts that serve: a bad release stops at the first, which serves the old one again; a good one reaches both."""
+"""Two hosts that serve: a bad release stops at the first, which serves the old one again; a good one reaches both.
+
+What was staged is switched to without hub and registry.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pieces import EAGER, A, deployed, served, words
+from pieces import CACHE, EAGER, TINY, A, B, deployed, root, served, words
 from testinfra.host import Host
 
 HOST = "spark01"
@@ -59,11 +62,30 @@ def test_a_bad_release_touches_one_host(
     assert served(fleet["spark02"]) == good["spark02"], "the container of the second host is another one"
 
 
-def test_a_good_release_reaches_both(
-    fleet: dict[str, Host], playbook: Callable[..., Any], good: dict[str, tuple[str, str]]
+# Another model, of which nothing is on the hosts, as a release that they have not had.
+NEW = {**B, "vllm_profile": "latency"}
+
+
+@pytest.fixture(scope="module")
+def staged(fleet: dict[str, Host], playbook: Callable[..., Any], good: dict[str, tuple[str, str]]) -> None:
+    before = {name: served(spark) for name, spark in fleet.items()}
+    for spark in fleet.values():
+        root(spark, f"rm -rf {CACHE}/{TINY}")
+    run = playbook("playbooks/stage.yml", **NEW)
+    assert run.code == 0, run.output
+    assert {name: served(spark) for name, spark in fleet.items()} == before, "the containers are other ones"
+
+
+def test_a_staged_release_reaches_both_without_hub_and_registry(
+    fleet: dict[str, Host],
+    playbook: Callable[..., Any],
+    good: dict[str, tuple[str, str]],
+    staged: None,
+    no_hub_no_registry: None,
 ) -> None:
-    run = deployed(playbook, A, "--extra-vars=vllm_profile=latency")
+    run = deployed(playbook, NEW)
     for name, spark in fleet.items():
         release = served(spark)[0]
         assert release != good[name][0]
+        assert "sandbox/tiny" in spark.check_output("curl --fail --silent http://127.0.0.1:8000/v1/models")
         assert re.search(rf"{name} +{good[name][0]} +{release} +\d+ s +ready", run.output), run.output
