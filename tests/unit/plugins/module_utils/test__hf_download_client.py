@@ -35,7 +35,7 @@ def start(folder: Path, hub: str, **job: t.Any) -> subprocess.Popen[str]:
 
 
 def answer(run: subprocess.Popen[str]) -> t.Any:
-    return json.loads(run.communicate(timeout=20)[0].splitlines()[-1])
+    return json.loads(run.communicate(timeout=60)[0].splitlines()[-1])
 
 
 def test_a_download_with_names_taken_literally(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_polite_kill(tmp_path: Path) -> None:
     assert run.stdout
     assert run.stdout.readline() == "started\n"
     run.send_signal(signal.SIGTERM)
-    assert run.wait(10) == 143
+    assert run.wait(60) == 143
     run.communicate()
 
 
