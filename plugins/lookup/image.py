@@ -55,6 +55,10 @@ _value:
       description: The reference as it was asked for.
       type: str
       sample: nvcr.io/nvidia/vllm:25.09-py3
+    key:
+      description: The reference under which the matrix knows it, which has a tag where O(_terms) has a digest alone.
+      type: str
+      sample: nvcr.io/nvidia/vllm:25.09-py3
     registry:
       description: The registry in it.
       type: str

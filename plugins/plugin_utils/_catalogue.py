@@ -278,7 +278,7 @@ class Catalogue:
         if digest and found.get("digest") not in (None, digest):
             pinned = f"{str(known).partition('@')[0]}@{found['digest']}"
             raise CatalogueError(f"{show(ref)} has another digest than {known}; use {pinned}, or correct vllm_images")
-        entry: Entry = {"ref": ref, **copy.deepcopy(found)}
+        entry: Entry = {"ref": ref, "key": known or ref, **copy.deepcopy(found)}
         if entry.get("command_prefix") is None:
             entry["command_prefix"] = [] if repository == UPSTREAM else ["vllm", "serve"]
         defaults: Entry = {

@@ -38,6 +38,18 @@ def test_a_digest_does_not_change_which_rules_apply() -> None:
     assert applies({"image": "*:v0.20.0-cu130"}, f"{REF}@sha256:00", "0.20.0")
 
 
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize("key", [REF, f"vllm/vllm-openai@{DIGEST}"])
+def test_a_digest_without_a_tag_has_the_rules_of_its_entry(key: str) -> None:
+    catalogue = Catalogue()
+    image = catalogue.image(f"vllm/vllm-openai@{DIGEST}", {key: {"digest": DIGEST, "vllm": "0.20.0"}})
+    assert image["key"] == key
+    model = catalogue.model("qwen3-8b-fp8", image=image)
+    assert model["image_environment"] == {"VLLM_DISABLED_KERNELS": "CutlassFp8BlockScaledMMKernel"}
+
+
 @pytest.mark.parametrize(
     ("rule", "good"),
     [
