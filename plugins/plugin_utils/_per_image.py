@@ -74,8 +74,4 @@ def _conditions(text: str) -> list[str]:
 
 def _holds(condition: str, version: str) -> bool:
     found = _CONDITION.fullmatch(condition)
-    if not found:
-        return False
-    have, want = version_key(version), version_key(found[2])
-    length = max(len(have), len(want))  # 0.20 is 0.20.0
-    return _COMPARE[found[1]](have + (0,) * (length - len(have)), want + (0,) * (length - len(want)))
+    return found is not None and _COMPARE[found[1]](version_key(version), version_key(found[2]))

@@ -230,7 +230,7 @@ def _context(
 def _yarn(yarn: t.Mapping[str, t.Any], version: str | None) -> str:
     """The two ways in which vLLM has taken it: an option of its own, from 0.12 an override of the model's config."""
     factor = f"factor: {yarn['factor']}, original_max_position_embeddings: {yarn['original_max_position_embeddings']}"
-    if version is not None and version_key(version) < (0, 12):
+    if version is not None and version_key(version) < version_key("0.12"):
         return f"{{rope_scaling: {{rope_type: yarn, {factor}}}}}"
     theta = yarn.get("rope_theta", "THAT OF ITS config.json")
     return f"{{hf_overrides: {{rope_parameters: {{rope_type: yarn, rope_theta: {theta}, {factor}}}}}}}"

@@ -27,6 +27,7 @@ REF = "vllm/vllm-openai:v0.20.0-cu130"
         ({"vllm": ">=0.19, <0.26"}, "0.26.0", False),
         ({"vllm": ">=0.19,<=0.26"}, "0.26.0", True),
         ({"vllm": ">=0.19"}, None, False),
+        ({"vllm": ">=0.20"}, "0.20.0rc1", False),
         ({"image": "vllm/*", "vllm": "<0.20"}, "0.20.0", False),
     ],
 )
