@@ -18,6 +18,9 @@ ALLOW = ("moving", "avoid", "unknown", "cannot_run")
 
 Image = t.Mapping[str, t.Any]
 
+# nightly, cu130-nightly, latest-aarch64; but nightly-<commit> and nightly-<date> are one build
+_MOVING = re.compile(r"(.*-)?(latest|nightly)(-(?!\d|[0-9a-f]{7,40}(-|$)).*)?")
+
 
 def split_reference(ref: str) -> tuple[str, str, str, str]:
     """An image reference as (registry, repository, tag, digest); what it does not name is empty."""
@@ -32,7 +35,7 @@ def split_reference(ref: str) -> tuple[str, str, str, str]:
 def moves(ref: str) -> bool:
     """Whether a reference may be another image tomorrow."""
     _registry, _repository, tag, digest = split_reference(ref)
-    return not digest and (not tag or re.fullmatch(r"(.*-)?(latest|nightly)", tag) is not None)
+    return not digest and (not tag or _MOVING.fullmatch(tag) is not None)
 
 
 def find(ref: str, images: t.Mapping[str, t.Any]) -> str | None:
@@ -80,15 +83,10 @@ def nearest_good(ref: str, images: t.Mapping[str, t.Any], model: Image | None = 
     same = [key for key in good if split_reference(key)[:2] == split_reference(ref)[:2]]
     tag = split_reference(ref)[2]
     if same and re.match(r"v?\d", tag):
-        wanted = _tag_key(tag)
-        same.sort(key=lambda key: _tag_key(split_reference(key)[2]))
-        return next((key for key in same if _tag_key(split_reference(key)[2]) >= wanted), same[-1])
+        wanted = version_key(tag)  # 25.12.post1-py3 comes after 25.12-py3
+        same.sort(key=lambda key: version_key(split_reference(key)[2]))
+        return next((key for key in same if version_key(split_reference(key)[2]) >= wanted), same[-1])
     return GUIDES if GUIDES in good else next(iter(same or good), None)
-
-
-def _tag_key(tag: str) -> tuple[int, ...]:
-    """25.12.post1-py3 -> (25, 12, 1)"""
-    return version_key(tag.removesuffix("-py3"))
 
 
 def faults(image: Image) -> str:
