@@ -114,7 +114,10 @@ _value:
       type: str
       sample: good
     faults:
-      description: Known faults, each with C(what), and if known C(remedy) and C(fixed_in).
+      description:
+        - Known faults, each with C(what), and if known C(remedy) and C(fixed_in).
+        - A deployment warns of them. One with C(only_with) is for those alone who set what it names, an option of vLLM,
+          an environment variable or a variable of the role, to that value. C(playbooks/explain.yml) shows all.
       type: list
       elements: dict
     cannot_run:

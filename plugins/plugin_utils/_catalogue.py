@@ -120,10 +120,14 @@ _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
         lambda v: (
             isinstance(v, list)
             and all(
-                isinstance(item, dict) and "what" in item and set(item) <= {"what", "remedy", "fixed_in"} for item in v
+                isinstance(item, dict)
+                and "what" in item
+                and set(item) <= {"what", "remedy", "fixed_in", "only_with"}
+                and isinstance(item.get("only_with", {}), dict)
+                for item in v
             )
         ),
-        "a list of {what, remedy, fixed_in}",
+        "a list of {what, remedy, fixed_in, only_with: a mapping}",
     ),
 }
 

@@ -9,6 +9,8 @@ import fnmatch
 import re
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 from ._vllm_options import version_key
 
 UPSTREAM = "vllm/vllm-openai"
@@ -92,3 +94,20 @@ def nearest_good(ref: str, images: t.Mapping[str, t.Any], model: Image | None = 
 def faults(image: Image) -> str:
     """What is broken in it, as one text."""
     return "; ".join(str(fault["what"]).rstrip(".") for fault in image.get("faults") or [])
+
+
+def met(image: Image, settings: t.Mapping[str, t.Any]) -> list[str]:
+    """The faults that a server with these options, environment and variables of the role meets, with their remedies."""
+    return [
+        " ".join(f"{str(fault[part]).rstrip('.')}." for part in ("what", "remedy") if fault.get(part))
+        for fault in image.get("faults") or []
+        if all(
+            name in settings and _same(settings[name], value) for name, value in (fault.get("only_with") or {}).items()
+        )
+    ]
+
+
+def _same(value: t.Any, wanted: t.Any) -> bool:
+    if isinstance(wanted, bool):
+        return value is not None and boolean(value, strict=False) is wanted
+    return str(value) == str(wanted)

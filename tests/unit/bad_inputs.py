@@ -327,7 +327,8 @@ BAD: list[tuple[Values, str]] = [
     ),
     (
         one("vllm_images", {"a/b:1": {"faults": [{"why": "x"}]}}),
-        "vllm_images[a/b:1].faults: a list is not allowed; use a list of {what, remedy, fixed_in}",
+        "vllm_images[a/b:1].faults: a list is not allowed; use a list of {what, remedy, fixed_in, only_with: a"
+        " mapping}",
     ),
     (
         {"vllm_image": "a/b:1", "vllm_images": {"a/b:1": {"vllm": "0.32.0", "args": {"swap_space": 4}}}},

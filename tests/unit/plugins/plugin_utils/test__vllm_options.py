@@ -48,11 +48,13 @@ def test_neighbours(version: str | None, chosen: list[str]) -> None:
     ],
 )
 def test_versions_are_ordered(rising: list[str]) -> None:
-    assert sorted(reversed(rising), key=version_key) == rising
+    assert sorted(rising, key=version_key) == rising
     assert len({version_key(version) for version in rising}) == len(rising)
 
 
-@pytest.mark.parametrize("same", [("0.32", "0.32.0"), ("0.20.1", "0.20.1+nv26.05"), ("25.9", "25.09-py3"), ("0", "0.0")])
+@pytest.mark.parametrize(
+    "same", [("0.32", "0.32.0"), ("0.20.1", "0.20.1+nv26.05"), ("25.9", "25.09-py3"), ("0", "0.0")]
+)
 def test_versions_that_are_the_same(same: tuple[str, str]) -> None:
     assert version_key(same[0]) == version_key(same[1])
 
