@@ -322,10 +322,10 @@ def _stranger(model: str) -> Entry:
 
 def _known_instead(ref: str, images: Entries, model: Entry | None) -> str:
     """What to write instead of a reference that is not known."""
-    registry, _repository, tag, digest = split_reference(ref)
+    _registry, _repository, tag, digest = split_reference(ref)
     twin = mirrored(ref, images)
     if twin and tag:
-        return f"for a mirror use {twin} and set vllm_image_registry to {registry or 'the host of the mirror'}"
+        return f"for a mirror use {twin[0]} and set vllm_image_registry to {twin[1] or 'the host of the mirror'}"
     instead = nearest_good(ref, images, model)
     fix = f"use {instead or 'another image'}"
     if digest and not tag and instead:

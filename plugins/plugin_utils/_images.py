@@ -54,10 +54,14 @@ def find(ref: str, images: t.Mapping[str, t.Any]) -> str | None:
     return None
 
 
-def mirrored(ref: str, images: t.Iterable[str]) -> str | None:
-    """The known image that a reference to another registry stands for."""
-    _registry, repository, tag, _digest = split_reference(ref)
-    return next((key for key in images if split_reference(key)[1:3] == (repository, tag)), None)
+def mirrored(ref: str, images: t.Iterable[str]) -> tuple[str, str] | None:
+    """The known image that a reference to another registry stands for, and the mirror: its host, and path if any."""
+    registry, repository, tag, _digest = split_reference(ref)
+    for key in images:
+        known = split_reference(key)
+        if known[2] == tag and f"/{repository}".endswith(f"/{known[1]}"):
+            return key, f"{registry}/{repository.removesuffix(known[1])}".strip("/")
+    return None
 
 
 def unable(model: Image, image: Image) -> str | None:

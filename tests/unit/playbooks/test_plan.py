@@ -29,6 +29,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "latency": {
         "vllm_profile": "latency",
         "vllm_explain": True,
+        "vllm_image_registry": "harbor.example.org/nvcr",
         "vllm_hf_token": "hf_notToBePrinted",
         "vllm_extra_args": {"max_num_seqs": None, "kv_cache_dtype": "fp8"},
         "vllm_extra_env": {"TRITON_CACHE_DIR": "/tmp/triton"},
@@ -210,6 +211,7 @@ def test_explained_as_it_is_run(run: tuple[str, Path]) -> None:
     said = told(run, "latency", "Explain options and environment")
     assert said
     for line in (
+        "latency would run harbor.example.org/nvcr/nvidia/vllm:25.09-py3 for Qwen/Qwen3-8B-FP8 with",
         "--max-model-len 16384 profile latency",
         "--gpu-memory-utilization 0.85 profile latency",
         "(max_num_seqs is dropped) vllm_extra_args, instead of 16 of profile latency",

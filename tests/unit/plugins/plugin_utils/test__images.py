@@ -79,7 +79,9 @@ def test_an_unknown_image_on_request() -> None:
 
 
 def test_mirrored() -> None:
-    assert mirrored("10.0.0.5:5000/nvidia/vllm:25.09-py3", IMAGES) == GUIDES
+    assert mirrored("10.0.0.5:5000/nvidia/vllm:25.09-py3", IMAGES) == (GUIDES, "10.0.0.5:5000")
+    assert mirrored("10.0.0.5/a/b/nvidia/vllm:25.09-py3", IMAGES) == (GUIDES, "10.0.0.5/a/b")
+    assert mirrored("10.0.0.5/mynvidia/vllm:25.09-py3", IMAGES) is None
     assert mirrored("10.0.0.5:5000/nvidia/vllm:25.08-py3", IMAGES) is None
 
 
