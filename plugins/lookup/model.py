@@ -246,8 +246,8 @@ _value:
       sample: hermes
     tokens_per_second:
       description:
-        - Best published speed for one user on one Spark, of vLLM where it was measured, with the weights as they are
-          stored.
+        - A published speed of vLLM for one user on one Spark, with the weights as they are stored. It is not above
+          RV(_value[].roofline); what else is published stands in C(sources) and C(notes).
       type: float
       returned: if known
       sample: 51
