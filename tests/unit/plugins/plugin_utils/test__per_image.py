@@ -116,6 +116,9 @@ def test_nothing_is_added_where_nothing_is_needed() -> None:
             {},
         ),
         ("gpt-oss-20b", "nvcr.io/nvidia/vllm:25.10-py3", {}, {}),
+        ("llama33-70b-nvfp4", REF, {}, {"VLLM_NVFP4_GEMM_BACKEND": "marlin"}),
+        ("llama33-70b-nvfp4", "vllm/vllm-openai:v0.25.1-aarch64", {"linear_backend": "marlin"}, {}),
+        ("llama33-70b-nvfp4", "nvcr.io/nvidia/vllm:26.05-py3", {}, {}),
         ("llama31-8b-fp8", "nvcr.io/nvidia/vllm:26.06-py3", {}, {"NCCL_NVLS_ENABLE": "0"}),
     ],
 )
