@@ -96,6 +96,7 @@ def test_mirrored() -> None:
         ("nvcr.io/nvidia/vllm:25.09-py3", {"id": "a/b", "min_vllm": "0.18"}, "nvcr.io/nvidia/vllm:26.04-py3"),
         ("vllm/vllm-openai:v0.10.1", {}, "vllm/vllm-openai:v0.20.0-cu130"),
         ("vllm/vllm-openai:cu130-nightly", {}, GUIDES),
+        ("vllm/vllm-openai:v9", {}, "vllm/vllm-openai:v0.26.0-aarch64-cu129-ubuntu2404"),
         ("vllm/vllm-openai", {"id": "openai/gpt-oss-20b"}, "vllm/vllm-openai:v0.20.0-cu130"),
         ("someone/else:1", {}, GUIDES),
         ("someone/else:1", {"id": "openai/gpt-oss-20b"}, "nvcr.io/nvidia/vllm:25.10-py3"),
