@@ -230,6 +230,11 @@ _value:
       description: Environment variables that the image needs for it, found in the same way.
       type: dict
       returned: with O(image)
+    image_cannot_run:
+      description: Why this image cannot run it. V(none) if nothing speaks against it.
+      type: str
+      returned: with O(image)
+      sample: its vLLM has no attention sinks
     image_notes:
       description: Why, by the name of the option or variable.
       type: dict

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from ._images import UPSTREAM, find, mirrored, nearest_good, split_reference
+from ._images import UPSTREAM, find, mirrored, nearest_good, split_reference, unable
 from ._per_image import for_image, is_rule
 from ._vllm_options import Options, Recorded
 
@@ -238,7 +238,7 @@ class Catalogue:
             same_id = [key for key, entry in models.items() if isinstance(entry, dict) and entry.get("id") == name]
             if not same_id and _KINDS["Hugging Face id"][0](name):
                 stranger = _stranger(name)
-                return {**stranger, **for_image(stranger, image)} if image is not None else stranger
+                return _on(stranger, image)
             if not same_id:
                 raise CatalogueError(
                     f"{show(name)} is not in the catalogue; {known_or_add(name, models, 'vllm_models')}"
@@ -258,9 +258,7 @@ class Catalogue:
             entry["args"] = {"revision": entry["revision"], **entry["args"]}
         if entry.get("active_bytes"):
             entry["roofline"] = round(BANDWIDTH / entry["active_bytes"], 1)
-        if image is not None:
-            entry.update(for_image(entry, image))
-        return entry
+        return _on(entry, image)
 
     def image(
         self,
@@ -304,6 +302,13 @@ class Catalogue:
         entry["registry"] = registry or "docker.io"
         entry["path"] = repository + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
         return entry
+
+
+def _on(model: Entry, image: Entry | None) -> Entry:
+    """A model with what an image adds to it, and why the image cannot run it, if so."""
+    if image is None:
+        return model
+    return {**model, **for_image(model, image), "image_cannot_run": unable(model, image)}
 
 
 def _stranger(model: str) -> Entry:
