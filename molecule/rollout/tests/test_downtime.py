@@ -32,10 +32,10 @@ def guides_seconds(fleet: dict[str, Host], until: Callable[..., Any], ssh: Any) 
     root(spark, f"docker image prune --all --force; rm -rf {CACHE}/{QWEN} {CACHE}/hub")
     with Client(type(ssh)("172.30.111.12")) as client:
         until(lambda: client.answers, "the client asks")
-        begin = client.answers[-1][0]
+        begin = client.answers[-1].begin
         root(spark, f"cd {GUIDE} && docker compose up -d")
         until(lambda: client.answered, "the guide's server answers", timeout=600)
-        seconds = client.answers[-1][0] - begin
+        seconds = client.answers[-1].end - begin
     root(spark, f"cd {GUIDE} && docker compose down; rm -rf {GUIDE} {CACHE}/{QWEN} {CACHE}/hub {CACHE}/*.lock")
     return seconds
 
@@ -73,10 +73,10 @@ def test_the_figures(
     with Client(ssh) as client:
         root(spark, "systemctl stop vllm")
         until(lambda: client.answers and not client.answered, "nobody answers")
-        begin = client.answers[-1][0]
+        begin = client.answers[-1].begin
         root(spark, "cd /opt/vllm/current && docker compose up -d")
         until(lambda: client.answered, "the bare engine answers", timeout=300)
-        bare = client.answers[-1][0] - begin
+        bare = client.answers[-1].end - begin
         root(spark, "cd /opt/vllm/current && docker compose stop && systemctl start vllm")
         until(lambda: not client.answered, "the bare engine has stopped")
         until(lambda: client.answered, "B answers again", timeout=300)
