@@ -55,6 +55,10 @@ _value:
       description: The reference as it was asked for.
       type: str
       sample: nvcr.io/nvidia/vllm:25.09-py3
+    key:
+      description: The reference under which the matrix knows it, which has a tag where O(_terms) has a digest alone.
+      type: str
+      sample: nvcr.io/nvidia/vllm:25.09-py3
     registry:
       description: The registry in it.
       type: str
@@ -110,7 +114,10 @@ _value:
       type: str
       sample: good
     faults:
-      description: Known faults, each with C(what), and if known C(remedy) and C(fixed_in).
+      description:
+        - Known faults, each with C(what), and if known C(remedy) and C(fixed_in).
+        - A deployment warns of them. One with C(only_with) is for those alone who set what it names, an option of vLLM,
+          an environment variable or a variable of the role, to that value. C(playbooks/explain.yml) shows all.
       type: list
       elements: dict
     cannot_run:

@@ -230,6 +230,11 @@ _value:
       description: Environment variables that the image needs for it, found in the same way.
       type: dict
       returned: with O(image)
+    image_cannot_run:
+      description: Why this image cannot run it. V(none) if nothing speaks against it.
+      type: str
+      returned: with O(image)
+      sample: its vLLM has no attention sinks
     image_notes:
       description: Why, by the name of the option or variable.
       type: dict
@@ -246,8 +251,8 @@ _value:
       sample: hermes
     tokens_per_second:
       description:
-        - Best published speed for one user on one Spark, of vLLM where it was measured, with the weights as they are
-          stored.
+        - A published speed of vLLM for one user on one Spark, with the weights as they are stored. It is not above
+          RV(_value[].roofline); what else is published stands in C(sources) and C(notes).
       type: float
       returned: if known
       sample: 51

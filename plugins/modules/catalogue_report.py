@@ -26,6 +26,7 @@ options:
     description:
       - By name of the model, what the host can do with it. A mapping with C(fits), C(kv_tokens), C(max_context) and
         C(sequences), as the filter P(dgxspark.vllm.memory_plan#filter) gives it.
+      - A model that has C(image_cannot_run), which the lookup gives for an image, is shown as one that does not run.
     type: dict
     default: {}
   title:

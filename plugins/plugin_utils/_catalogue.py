@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from ._images import UPSTREAM, find, mirrored, nearest_good, split_reference
+from ._images import UPSTREAM, find, mirrored, nearest_good, split_reference, unable
 from ._per_image import for_image, is_rule
 from ._vllm_options import Options, Recorded
 
@@ -120,10 +120,14 @@ _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
         lambda v: (
             isinstance(v, list)
             and all(
-                isinstance(item, dict) and "what" in item and set(item) <= {"what", "remedy", "fixed_in"} for item in v
+                isinstance(item, dict)
+                and "what" in item
+                and set(item) <= {"what", "remedy", "fixed_in", "only_with"}
+                and isinstance(item.get("only_with", {}), dict)
+                for item in v
             )
         ),
-        "a list of {what, remedy, fixed_in}",
+        "a list of {what, remedy, fixed_in, only_with: a mapping}",
     ),
 }
 
@@ -234,7 +238,7 @@ class Catalogue:
             same_id = [key for key, entry in models.items() if isinstance(entry, dict) and entry.get("id") == name]
             if not same_id and _KINDS["Hugging Face id"][0](name):
                 stranger = _stranger(name)
-                return {**stranger, **for_image(stranger, image)} if image is not None else stranger
+                return _on(stranger, image)
             if not same_id:
                 raise CatalogueError(
                     f"{show(name)} is not in the catalogue; {known_or_add(name, models, 'vllm_models')}"
@@ -254,9 +258,7 @@ class Catalogue:
             entry["args"] = {"revision": entry["revision"], **entry["args"]}
         if entry.get("active_bytes"):
             entry["roofline"] = round(BANDWIDTH / entry["active_bytes"], 1)
-        if image is not None:
-            entry.update(for_image(entry, image))
-        return entry
+        return _on(entry, image)
 
     def image(
         self,
@@ -278,7 +280,7 @@ class Catalogue:
         if digest and found.get("digest") not in (None, digest):
             pinned = f"{str(known).partition('@')[0]}@{found['digest']}"
             raise CatalogueError(f"{show(ref)} has another digest than {known}; use {pinned}, or correct vllm_images")
-        entry: Entry = {"ref": ref, **copy.deepcopy(found)}
+        entry: Entry = {"ref": ref, "key": known or ref, **copy.deepcopy(found)}
         if entry.get("command_prefix") is None:
             entry["command_prefix"] = [] if repository == UPSTREAM else ["vllm", "serve"]
         defaults: Entry = {
@@ -302,6 +304,13 @@ class Catalogue:
         return entry
 
 
+def _on(model: Entry, image: Entry | None) -> Entry:
+    """A model with what an image adds to it, and why the image cannot run it, if so."""
+    if image is None:
+        return model
+    return {**model, **for_image(model, image), "image_cannot_run": unable(model, image)}
+
+
 def _stranger(model: str) -> Entry:
     """A model that no entry describes. Its name is made of its id, for a container to bear."""
     name = re.sub(r"[^a-z0-9._-]", "-", model.rpartition("/")[2].lower()).strip("._-") or "model"
@@ -318,10 +327,10 @@ def _stranger(model: str) -> Entry:
 
 def _known_instead(ref: str, images: Entries, model: Entry | None) -> str:
     """What to write instead of a reference that is not known."""
-    registry, _repository, tag, digest = split_reference(ref)
+    _registry, _repository, tag, digest = split_reference(ref)
     twin = mirrored(ref, images)
     if twin and tag:
-        return f"for a mirror use {twin} and set vllm_image_registry to {registry or 'the host of the mirror'}"
+        return f"for a mirror use {twin[0]} and set vllm_image_registry to {twin[1] or 'the host of the mirror'}"
     instead = nearest_good(ref, images, model)
     fix = f"use {instead or 'another image'}"
     if digest and not tag and instead:

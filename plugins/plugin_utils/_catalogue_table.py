@@ -15,7 +15,7 @@ MARKS = "M measured, S stated, C computed, W weak; nobody measured anything of i
 ABOUT = ("model", "Hugging Face id", "weights", "context", "tokens/s", "at most", "licence")
 PLANNED = ("fits?", "KV tokens", "longest", "at once")
 _RIGHT = {"weights", "tokens/s", "at most", "KV tokens", "longest", "at once"}
-_WIDEST = {"Hugging Face id": 35, "licence": 18}  # on a terminal; README.md has them in full
+_WIDEST = {"Hugging Face id": 35, "licence": 14}  # on a terminal; README.md has them in full
 
 
 def about(entry: Entry) -> list[str]:
@@ -33,12 +33,13 @@ def about(entry: Entry) -> list[str]:
     ]
 
 
-def planned(plan: t.Mapping[str, t.Any] | None) -> list[str]:
-    """What the host can do with it, a cell for each of PLANNED."""
+def planned(entry: Entry, plan: t.Mapping[str, t.Any] | None) -> list[str]:
+    """What the host can do with it, a cell for each of PLANNED; and what only another image can."""
+    no = "no, image" if entry.get("image_cannot_run") else "no"
     if not plan:
-        return ["-"] * len(PLANNED)
+        return [no if entry.get("image_cannot_run") else "-", *["-"] * (len(PLANNED) - 1)]
     return [
-        "yes" if plan["fits"] else "no",
+        "yes" if plan["fits"] and no == "no" else no,
         f"{plan['kv_tokens']:,}",
         tokens(plan["max_context"]),
         f"{plan['sequences']:.1f}" if plan["fits"] else "-",
@@ -49,7 +50,9 @@ def terminal(entries: t.Sequence[Entry], plans: t.Mapping[str, t.Any]) -> str:
     head = [*ABOUT, *PLANNED]
     # the licence last: it is the longest, and the least urgent
     order = [*(title for title in head if title != "licence"), "licence"]
-    rows = [dict(zip(head, [*about(entry), *planned(plans.get(entry["name"]))], strict=True)) for entry in entries]
+    rows = [
+        dict(zip(head, [*about(entry), *planned(entry, plans.get(entry["name"]))], strict=True)) for entry in entries
+    ]
     for row in rows:
         row.update({title: shorten(row[title], width) for title, width in _WIDEST.items()})
     widths = {title: max(len(title), *(len(row[title]) for row in rows)) if rows else len(title) for title in order}

@@ -9,6 +9,8 @@ import fnmatch
 import re
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 from ._vllm_options import version_key
 
 UPSTREAM = "vllm/vllm-openai"
@@ -17,6 +19,9 @@ GUIDES = "nvcr.io/nvidia/vllm:25.09-py3"
 ALLOW = ("moving", "avoid", "unknown", "cannot_run")
 
 Image = t.Mapping[str, t.Any]
+
+# nightly, cu130-nightly, latest-aarch64; but nightly-<commit> and nightly-<date> are one build
+_MOVING = re.compile(r"(.*-)?(latest|nightly)(-(?!\d|[0-9a-f]{7,40}(-|$)).*)?")
 
 
 def split_reference(ref: str) -> tuple[str, str, str, str]:
@@ -32,7 +37,7 @@ def split_reference(ref: str) -> tuple[str, str, str, str]:
 def moves(ref: str) -> bool:
     """Whether a reference may be another image tomorrow."""
     _registry, _repository, tag, digest = split_reference(ref)
-    return not digest and (not tag or re.fullmatch(r"(.*-)?(latest|nightly)", tag) is not None)
+    return not digest and (not tag or _MOVING.fullmatch(tag) is not None)
 
 
 def find(ref: str, images: t.Mapping[str, t.Any]) -> str | None:
@@ -49,10 +54,14 @@ def find(ref: str, images: t.Mapping[str, t.Any]) -> str | None:
     return None
 
 
-def mirrored(ref: str, images: t.Iterable[str]) -> str | None:
-    """The known image that a reference to another registry stands for."""
-    _registry, repository, tag, _digest = split_reference(ref)
-    return next((key for key in images if split_reference(key)[1:3] == (repository, tag)), None)
+def mirrored(ref: str, images: t.Iterable[str]) -> tuple[str, str] | None:
+    """The known image that a reference to another registry stands for, and the mirror: its host, and path if any."""
+    registry, repository, tag, _digest = split_reference(ref)
+    for key in images:
+        known = split_reference(key)
+        if known[2] == tag and f"/{repository}".endswith(f"/{known[1]}"):
+            return key, f"{registry}/{repository.removesuffix(known[1])}".strip("/")
+    return None
 
 
 def unable(model: Image, image: Image) -> str | None:
@@ -80,17 +89,29 @@ def nearest_good(ref: str, images: t.Mapping[str, t.Any], model: Image | None = 
     same = [key for key in good if split_reference(key)[:2] == split_reference(ref)[:2]]
     tag = split_reference(ref)[2]
     if same and re.match(r"v?\d", tag):
-        wanted = _tag_key(tag)
-        same.sort(key=lambda key: _tag_key(split_reference(key)[2]))
-        return next((key for key in same if _tag_key(split_reference(key)[2]) >= wanted), same[-1])
+        wanted = version_key(tag)  # 25.12.post1-py3 comes after 25.12-py3
+        same.sort(key=lambda key: version_key(split_reference(key)[2]))
+        return next((key for key in same if version_key(split_reference(key)[2]) >= wanted), same[-1])
     return GUIDES if GUIDES in good else next(iter(same or good), None)
-
-
-def _tag_key(tag: str) -> tuple[int, ...]:
-    """25.12.post1-py3 -> (25, 12, 1)"""
-    return version_key(tag.removesuffix("-py3"))
 
 
 def faults(image: Image) -> str:
     """What is broken in it, as one text."""
     return "; ".join(str(fault["what"]).rstrip(".") for fault in image.get("faults") or [])
+
+
+def met(image: Image, settings: t.Mapping[str, t.Any]) -> list[str]:
+    """The faults that a server with these options, environment and variables of the role meets, with their remedies."""
+    return [
+        " ".join(f"{str(fault[part]).rstrip('.')}." for part in ("what", "remedy") if fault.get(part))
+        for fault in image.get("faults") or []
+        if all(
+            name in settings and _same(settings[name], value) for name, value in (fault.get("only_with") or {}).items()
+        )
+    ]
+
+
+def _same(value: t.Any, wanted: t.Any) -> bool:
+    if isinstance(wanted, bool):
+        return value is not None and boolean(value, strict=False) is wanted
+    return str(value) == str(wanted)

@@ -10,6 +10,7 @@ import operator
 import re
 import typing as t
 
+from ._images import split_reference
 from ._vllm_options import version_key
 
 Mapping = t.Mapping[str, t.Any]
@@ -39,7 +40,9 @@ def is_rule(rule: t.Any) -> bool:
 
 def applies(rule: Mapping, ref: str, version: str | None) -> bool:
     """Whether a rule is meant for an image. One that asks for a version is not, if the version is not known."""
-    if rule.get("image") and not fnmatch.fnmatchcase(ref.partition("@")[0], str(rule["image"])):
+    without_digest = ref.partition("@")[0]
+    name = without_digest if split_reference(ref)[2] else f"{without_digest}:"  # a/b:* is meant without a tag, too
+    if rule.get("image") and not fnmatch.fnmatchcase(name, str(rule["image"])):
         return False
     if not rule.get("vllm"):
         return True
@@ -51,7 +54,9 @@ def for_image(model: Mapping, image: Mapping) -> dict[str, dict[str, t.Any]]:
 
     image_notes says why, by the name of the option or variable.
     """
-    chosen = [rule for rule in model.get("per_image") or [] if applies(rule, image["ref"], image.get("vllm"))]
+    # by the key of its entry: a digest alone has no tag that a pattern could match
+    name = image.get("key") or image["ref"]
+    chosen = [rule for rule in model.get("per_image") or [] if applies(rule, name, image.get("vllm"))]
     added: dict[str, dict[str, t.Any]] = {"image_args": {}, "image_environment": {}, "image_notes": {}}
     for part in (image, *chosen):
         for what in ("args", "environment"):
@@ -69,8 +74,4 @@ def _conditions(text: str) -> list[str]:
 
 def _holds(condition: str, version: str) -> bool:
     found = _CONDITION.fullmatch(condition)
-    if not found:
-        return False
-    have, want = version_key(version), version_key(found[2])
-    length = max(len(have), len(want))  # 0.20 is 0.20.0
-    return _COMPARE[found[1]](have + (0,) * (length - len(have)), want + (0,) * (length - len(want)))
+    return found is not None and _COMPARE[found[1]](version_key(version), version_key(found[2]))

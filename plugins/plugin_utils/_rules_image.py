@@ -9,7 +9,7 @@ import typing as t
 
 from ._catalogue import Catalogue, CatalogueError, Entry, show
 from ._checked import Checked
-from ._images import GUIDES, faults, find, moves, nearest_good, split_reference, unable
+from ._images import GUIDES, faults, find, met, moves, nearest_good, split_reference, unable
 
 
 def image(
@@ -60,8 +60,11 @@ def _fix(ref: str, images: t.Mapping[str, t.Any], model: Entry | None, word: str
     return f"use {instead or 'another image'}, or set vllm_image_allow: [{word}]"
 
 
-def notices(ref: str, found: Entry, model: Entry | None, known: bool) -> list[str]:
-    """What was allowed with vllm_image_allow, or by an entry of the user: not forbidden, but worth a warning."""
+def notices(ref: str, found: Entry, model: Entry | None, known: bool, settings: t.Mapping[str, t.Any]) -> list[str]:
+    """What was allowed with vllm_image_allow, or by an entry of the user, and the faults that these settings meet.
+
+    Not forbidden, but worth a warning.
+    """
     lines = []
     if moves(ref):
         lines.append(f"vllm_image: {show(ref)} is another image tomorrow")
@@ -70,6 +73,8 @@ def notices(ref: str, found: Entry, model: Entry | None, known: bool) -> list[st
     if found["status"] == "avoid":
         why = faults(found) or "it is known to be broken on a Spark"
         lines.append(f"vllm_image: {show(ref)} is better avoided: {why}")
+    else:
+        lines += [f"vllm_image: {show(ref)} has a known fault: {fault}" for fault in met(found, settings)]
     reason = unable(model, found) if model else None
     if model and reason:
         lines.append(f"vllm_image: {show(ref)} is said not to run {model['name']}, {reason}")

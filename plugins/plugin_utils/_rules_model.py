@@ -25,6 +25,7 @@ from ._rules import Lines, at_least, holds_secret
 from ._rules_environment import environment
 from ._rules_image import image as check_image
 from ._rules_image import notices as image_notices
+from ._rules_token import notices as token_notices
 from ._vllm_options import misspelt, tokens_of, version_key
 
 MAX_UTILIZATION = 0.95
@@ -230,7 +231,7 @@ def _context(
 def _yarn(yarn: t.Mapping[str, t.Any], version: str | None) -> str:
     """The two ways in which vLLM has taken it: an option of its own, from 0.12 an override of the model's config."""
     factor = f"factor: {yarn['factor']}, original_max_position_embeddings: {yarn['original_max_position_embeddings']}"
-    if version is not None and version_key(version) < (0, 12):
+    if version is not None and version_key(version) < version_key("0.12"):
         return f"{{rope_scaling: {{rope_type: yarn, {factor}}}}}"
     theta = yarn.get("rope_theta", "THAT OF ITS config.json")
     return f"{{hf_overrides: {{rope_parameters: {{rope_type: yarn, rope_theta: {theta}, {factor}}}}}}}"
@@ -243,5 +244,21 @@ def notices(role: str, values: t.Mapping[str, t.Any], catalogue: Catalogue) -> l
         return []
     own = values.get("vllm_images")
     image = catalogue.image(str(ref), own, unknown_too=True)
-    entry = catalogue.model(str(model), values.get("vllm_models")) if model else None
-    return image_notices(str(ref), image, entry, find(str(ref), catalogue.images(own)) is not None)
+    entry = catalogue.model(str(model), values.get("vllm_models"), image) if model else None
+    known = find(str(ref), catalogue.images(own)) is not None
+    return [
+        *image_notices(str(ref), image, entry, known, _settings(values, catalogue, entry)),
+        *(token_notices(values, entry) if entry else []),
+    ]
+
+
+def _settings(values: t.Mapping[str, t.Any], catalogue: Catalogue, model: Entry | None) -> dict[str, t.Any]:
+    """What a fault of the image may depend on: the role's variables, vLLM's options and environment, later ones win."""
+    merged = dict(values)
+    profile = catalogue.profiles(values.get("vllm_profiles")).get(str(values.get("vllm_profile"))) or {}
+    layers = [profile.get("args")]
+    if model:
+        layers += [model[name] for name in ("args", "environment", "image_args", "image_environment")]
+    for layer in (*layers, values.get("vllm_extra_args"), values.get("vllm_extra_env")):
+        merged.update(layer or {})
+    return merged

@@ -22,6 +22,12 @@ _ULIMITS = (
     *("rss", "rtprio", "rttime", "sigpending", "stack"),
 )
 
+# Docker looks for a name without . and : at Docker Hub. Harbor, Nexus and Artifactory mirror into folders.
+_REGISTRY = (
+    r"(?=[^/]*[.:]|localhost(/|$))[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?"
+    r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+)
+
 
 def vllm(checked: Checked, catalogue: Catalogue) -> Lines:
     yield from choice(checked, catalogue)
@@ -59,8 +65,8 @@ def _network(checked: Checked) -> Lines:
     yield from matches(
         checked,
         "vllm_image_registry",
-        r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?",
-        "host or host:port, without https:// and without a path",
+        _REGISTRY,
+        "host.domain or host:port, with the path in it if the mirror has one (harbor.example.org/nvcr), without https://",
         empty=True,
     )
     yield from url(checked, "vllm_hf_endpoint", "https://mirror.example.org", empty=True)

@@ -90,9 +90,27 @@ def tokens_of(value: t.Any) -> int | None:
     return int(float(parts[1]) * scale)
 
 
-def version_key(version: str) -> tuple[int, ...]:
-    """0.10.1.1+381074ae.nv25.09 -> (0, 10, 1, 1)"""
-    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0]))
+_STAGES = {"dev": -4, "a": -3, "b": -2, "rc": -1, "": 0, "post": 1}
+_VERSION = re.compile(r"v?(\d+(?:\.\d+)*)(?:[-_.]?(dev|a|b|rc|post)(\d+))?")
+
+
+class Version(t.NamedTuple):
+    """To compare two: 0.20 is 0.20.0, and 0.32.0rc1 comes before it. Ansible brings no parser to all its plugins."""
+
+    numbers: tuple[int, ...]  # without zeros at the end
+    stage: int
+    number: int
+
+
+def version_key(version: str) -> Version:
+    """0.10.1.1+381074ae.nv25.09 -> 0.10.1.1; what follows the version, such as -py3, does not count."""
+    found = _VERSION.match(version)
+    if found is None:
+        return Version((), 0, 0)
+    numbers = [int(part) for part in found[1].split(".")]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return Version(tuple(numbers), _STAGES[found[2] or ""], int(found[3] or 0))
 
 
 class Option(t.NamedTuple):

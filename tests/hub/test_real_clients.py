@@ -100,7 +100,7 @@ def test_a_download_that_is_killed(client: Client, hub: Hub, tmp_path: Path, sta
 
 
 def test_cleaning_never_hurts_a_running_download(client: Client, hub: Hub, cache: Path, start: Any) -> None:
-    """200 times everything that can be removed or more, while one download after the other goes on, three at least."""
+    """200 times everything that can be removed or more, beside live partials of one download after the other."""
     hub.rate(25_000_000)
     dead = cache / REPO / "blobs" / f"{'0' * 64}.0123abcd.incomplete"
     rounds = downloads = live = busy = 0
@@ -109,11 +109,12 @@ def test_cleaning_never_hurts_a_running_download(client: Client, hub: Hub, cache
         wait_until(lambda process=process: process.poll() is not None or partials(cache), "a partial")
         while process.poll() is None:
             dead.write_bytes(b"x" * 4096)
+            # A slow machine spends much of its time where there is none: while a client starts and ends.
+            rounds += partials(cache) != [dead]
             cleaned = clean(cache, *_hf_clean.CLASSES)
             assert [file["path"] for file in cleaned["removed"]] == [str(dead)], (rounds, cleaned)
             live += sum(file["class"] == "partials" for file in cleaned["kept"])
             busy += bool(cleaned["kept"])
-            rounds += 1
         assert process.returncode == 0, process.stderr.read().decode()
         assert_whole(cache, client)
         downloads += 1

@@ -301,6 +301,11 @@ BAD: list[tuple[Values, str]] = [
         " nvcr.io/nvidia/vllm:25.09-py3 and set vllm_image_registry to 10.0.0.5:5000",
     ),
     (
+        one("vllm_image", "harbor.example.org/nvcr/nvidia/vllm:25.09-py3"),
+        'vllm_image: "harbor.example.org/nvcr/nvidia/vllm:25.09-py3" is not in the image matrix; for a mirror use'
+        " nvcr.io/nvidia/vllm:25.09-py3 and set vllm_image_registry to harbor.example.org/nvcr",
+    ),
+    (
         one("vllm_images", {"a/b:1": {"vllm": 0.32}}),
         'vllm_images[a/b:1].vllm: 0.32 is not allowed; use a version in quotes, such as "0.32.0"',
     ),
@@ -327,7 +332,8 @@ BAD: list[tuple[Values, str]] = [
     ),
     (
         one("vllm_images", {"a/b:1": {"faults": [{"why": "x"}]}}),
-        "vllm_images[a/b:1].faults: a list is not allowed; use a list of {what, remedy, fixed_in}",
+        "vllm_images[a/b:1].faults: a list is not allowed; use a list of {what, remedy, fixed_in, only_with: a"
+        " mapping}",
     ),
     (
         {"vllm_image": "a/b:1", "vllm_images": {"a/b:1": {"vllm": "0.32.0", "args": {"swap_space": 4}}}},
@@ -597,10 +603,13 @@ BAD: list[tuple[Values, str]] = [
     *(
         (
             one("vllm_image_registry", registry),
-            f'vllm_image_registry: "{registry}" is not allowed; use host or host:port, without'
-            " https:// and without a path",
+            f'vllm_image_registry: "{registry}" is not allowed; use host.domain or host:port, with the path in it if'
+            " the mirror has one (harbor.example.org/nvcr), without https://",
         )
-        for registry in ("https://mirror.example.org", "mirror.example.org/", "mirror/path", "user@mirror", "mirror:")
+        for registry in (
+            *("https://mirror.example.org", "mirror.example.org/", "mirror", "mirror/path", "user@mirror", "mirror:"),
+            *("mirror.example.org/Path", "mirror.example.org//path", "mirror.example.org/path:5000", "localhostess/a"),
+        )
     ),
     (
         one("vllm_hf_endpoint", "hub.example.org"),

@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from testinfra.host import Host
@@ -41,23 +41,32 @@ B: dict[str, Any] = {
 }
 
 ASK_FOR_EVER = """
-import time, urllib.request
+import http.client, time, urllib.request
 while True:
     begin = time.time()
     try:
-        answered = urllib.request.urlopen("http://127.0.0.1:8000/v1/models", timeout=2).status == 200
-    except OSError:
-        answered = False
-    print(begin, int(answered), flush=True)
+        with urllib.request.urlopen("http://127.0.0.1:8000/v1/models", timeout=10) as answer:
+            answer.read()
+        outcome = "answered"
+    except (OSError, http.client.HTTPException) as error:
+        slow = isinstance(getattr(error, "reason", error), TimeoutError)
+        outcome = "slow" if slow else "refused"
+    print(begin, time.time(), outcome, flush=True)
     time.sleep(max(0, 0.2 - (time.time() - begin)))
 """
+
+
+class Attempt(NamedTuple):
+    begin: float
+    end: float
+    outcome: str  # answered, refused, or slow: no answer within 10 s, which a busy machine gives, too
 
 
 class Client:
     """Asks the server of a host every 0.2 s, from the host itself, and remembers when it was answered."""
 
     def __init__(self, ssh: Any) -> None:
-        self.answers: list[tuple[float, bool]] = []
+        self.answers: list[Attempt] = []
         options = ssh.options.split()
         self.process = subprocess.Popen(
             ["ssh", "-i", str(ssh.key), *options, f"{ssh.user}@{ssh.address}", "exec python3 -"],
@@ -73,8 +82,8 @@ class Client:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            begin, answered = line.split()
-            self.answers.append((float(begin), answered == "1"))
+            begin, end, outcome = line.split()
+            self.answers.append(Attempt(float(begin), float(end), outcome))
 
     def __enter__(self) -> Client:
         return self
@@ -85,16 +94,20 @@ class Client:
 
     @property
     def answered(self) -> bool:
-        return bool(self.answers) and self.answers[-1][1]
+        return bool(self.answers) and self.answers[-1].outcome == "answered"
 
     def gaps(self) -> list[tuple[float, float]]:
-        """From when to when nobody answered: last answer before, first answer after."""
-        found, last = [], None
-        for when, answered in self.answers:
-            if answered:
-                if last is not None and when - last > 1:
-                    found.append((last, when))
-                last = when
+        """From when to when nobody answered: from the end of the last answer before to that of the first one after.
+
+        Somebody was turned away in between, or it is no gap: an answer that takes long is one all the same.
+        """
+        found, last, refused = [], None, False
+        for attempt in self.answers:
+            refused |= attempt.outcome == "refused"
+            if attempt.outcome == "answered":
+                if last is not None and refused and attempt.end - last > 1:
+                    found.append((last, attempt.end))
+                last, refused = attempt.end, False
         return found
 
 

@@ -32,10 +32,10 @@ def guides_seconds(fleet: dict[str, Host], until: Callable[..., Any], ssh: Any) 
     root(spark, f"docker image prune --all --force; rm -rf {CACHE}/{TINY} {CACHE}/hub")
     with Client(type(ssh)("172.30.111.12")) as client:
         until(lambda: client.answers, "the client asks")
-        begin = client.answers[-1][0]
+        begin = client.answers[-1].begin
         root(spark, f"cd {GUIDE} && docker compose up -d")
         until(lambda: client.answered, "the guide's server answers", timeout=600)
-        seconds = client.answers[-1][0] - begin
+        seconds = client.answers[-1].end - begin
     root(spark, f"cd {GUIDE} && docker compose down; rm -rf {GUIDE} {CACHE}/{TINY} {CACHE}/hub {CACHE}/*.lock")
     return seconds
 
@@ -45,10 +45,10 @@ def bare_start(spark: Host, ssh: Any, until: Callable[..., Any]) -> float:
     with Client(ssh) as client:
         root(spark, "systemctl stop vllm")
         until(lambda: client.answers and not client.answered, "nobody answers")
-        begin = client.answers[-1][0]
+        begin = client.answers[-1].begin
         root(spark, "cd /opt/vllm/current && docker compose start")
         until(lambda: client.answered, "the bare engine answers")
-        seconds = client.answers[-1][0] - begin
+        seconds = client.answers[-1].end - begin
     root(spark, "systemctl start vllm")  # it takes the running container over
     return seconds
 

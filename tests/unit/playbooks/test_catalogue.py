@@ -18,6 +18,7 @@ BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[3]
 
 
+DEFAULTS = yaml.safe_load((ROOT / "roles/vllm/defaults/main.yml").read_text(encoding="utf-8"))
 TINY = {"id": "a/b", "weights_bytes": 1000, "layers": 1, "kv_heads": 1, "head_dim": 8, "native_context": 40960}
 
 
@@ -45,7 +46,9 @@ def catalogue(tmp_path: Path, **variables: t.Any) -> tuple[str, dict[str, list[s
     fits = head.index("fits?")
     assert "changed=0" in run.stdout
     return run.stdout, {
-        line.split()[0]: line[fits:].split() for line in lines if line[fits:].startswith(("yes", "no "))
+        line.split()[0]: line[fits:].replace("no, image", "image").split()
+        for line in lines
+        if line[fits:].startswith(("yes", "no ", "no, image"))
     }
 
 
@@ -54,6 +57,9 @@ def test_every_model_with_its_plan(tmp_path: Path) -> None:
     text, seen = catalogue(tmp_path, vllm_models=models, vllm_profile="latency")
     assert list(seen) == [*Catalogue().models(), "tiny", "huge"]
     assert (seen["tiny"][0], seen["huge"][0]) == ("yes", "no")
+    # the image of the role's defaults, which is the one that site.yml would take
+    assert DEFAULTS["vllm_image"] in text
+    assert (seen["gpt-oss-20b"][0], seen["qwen3-vl-8b-fp8"][0]) == ("image", "image")
     assert re.search(r"^one, .* profile latency, 16384 tokens of context", text, re.MULTILINE)
 
 
@@ -65,3 +71,12 @@ def test_a_profile_that_leaves_sizes_out_and_a_model_with_options_of_its_own(tmp
     assert re.search(r"^one, .* profile few, each model's own context, 0\.9 of the memory", text, re.MULTILINE)
     # 999 blocks of 16 tokens: too few for 40960, twice as many as 8000
     assert (seen["tiny"][0], seen["half"][0], seen["half"][3]) == ("no", "yes", "2.0")
+
+
+def test_the_image_counts(tmp_path: Path) -> None:
+    """What it can run, and which options it brings with it."""
+    image = "a/b:1"
+    images = {image: {"vllm": "0.32.0", "args": {"num_gpu_blocks_override": 1000}}}
+    text, seen = catalogue(tmp_path, vllm_models={"tiny": TINY}, vllm_image=image, vllm_images=images)
+    assert f"those of {image}" in text
+    assert (seen["tiny"][1], seen["gpt-oss-20b"][0]) == ("16,000", "no")

@@ -29,6 +29,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "latency": {
         "vllm_profile": "latency",
         "vllm_explain": True,
+        "vllm_image_registry": "harbor.example.org/nvcr",
         "vllm_hf_token": "hf_notToBePrinted",
         "vllm_extra_args": {"max_num_seqs": None, "kv_cache_dtype": "fp8"},
         "vllm_extra_env": {"TRITON_CACHE_DIR": "/tmp/triton"},
@@ -210,12 +211,15 @@ def test_explained_as_it_is_run(run: tuple[str, Path]) -> None:
     said = told(run, "latency", "Explain options and environment")
     assert said
     for line in (
+        "latency would run harbor.example.org/nvcr/nvidia/vllm:25.09-py3 for Qwen/Qwen3-8B-FP8 with",
         "--max-model-len 16384 profile latency",
         "--gpu-memory-utilization 0.85 profile latency",
         "(max_num_seqs is dropped) vllm_extra_args, instead of 16 of profile latency",
         "--kv-cache-dtype fp8 vllm_extra_args",
         "TRITON_CACHE_DIR=/tmp/triton vllm_extra_env, instead of /root/.cache/triton of the collection",
         "HF_TOKEN is set, and not shown vllm_hf_token",
+        "Known fault of this image: The page cache counts as used GPU memory. The role drops the page cache before a"
+        " start (vllm_drop_page_cache). Fixed in vLLM pull request 35356, in images newer than 26.01.",
     ):
         assert line in said
     assert "hf_notToBePrinted" not in run[0]

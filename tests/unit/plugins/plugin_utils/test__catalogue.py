@@ -186,7 +186,7 @@ def test_profiles_are_merged() -> None:
 def test_problems_name_the_entry() -> None:
     assert model_problems("UP", MINE)[0].startswith("vllm_models.UP: the name is not allowed")
     assert image_problems("a:1", {"faults": [{"who": 1}]}) == [
-        "vllm_images[a:1].faults: a list is not allowed; use a list of {what, remedy, fixed_in}"
+        "vllm_images[a:1].faults: a list is not allowed; use a list of {what, remedy, fixed_in, only_with: a mapping}"
     ]
     assert profile_problems("p", {}) == ["vllm_profiles.p.args: is missing; use a mapping"]
 

@@ -51,19 +51,21 @@ def test_a_model_of_the_user_needs_no_sources() -> None:
 
 
 @pytest.mark.parametrize(
-    ("plan", "cells"),
+    ("plan", "cannot", "cells"),
     [
-        (PLAN, ["yes", "623,000", "128K", "19.0"]),
-        ({**PLAN, "fits": False, "kv_tokens": 0, "max_context": 0}, ["no", "0", "0", "-"]),
-        (None, ["-", "-", "-", "-"]),
+        (PLAN, None, ["yes", "623,000", "128K", "19.0"]),
+        (PLAN, "too old", ["no, image", "623,000", "128K", "19.0"]),
+        ({**PLAN, "fits": False, "kv_tokens": 0, "max_context": 0}, None, ["no", "0", "0", "-"]),
+        (None, None, ["-", "-", "-", "-"]),
+        (None, "too old", ["no, image", "-", "-", "-"]),
     ],
 )
-def test_planned(plan: dict[str, t.Any] | None, cells: list[str]) -> None:
-    assert planned(plan) == cells
+def test_planned(plan: dict[str, t.Any] | None, cannot: str | None, cells: list[str]) -> None:
+    assert planned({"image_cannot_run": cannot}, plan) == cells
 
 
 def test_the_whole_catalogue_is_no_wider_than_the_table_of_a_fleet() -> None:
-    models = [Catalogue().model(name) for name in Catalogue().models()]
+    models = [{**Catalogue().model(name), "image_cannot_run": "too old"} for name in Catalogue().models()]
     plan = {**PLAN, "kv_tokens": 10_000_000, "max_context": 262143}
     assert max(map(len, terminal(models, {model["name"]: plan for model in models}).splitlines())) <= WIDTH
 

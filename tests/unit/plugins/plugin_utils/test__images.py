@@ -29,6 +29,16 @@ IMAGES = Catalogue().images()
         ("a/b:latest", True),
         ("a/b:cu130-nightly", True),
         ("a/b:nightly-1", False),
+        ("a/b:nightly-aarch64", True),
+        ("a/b:latest-aarch64", True),
+        ("a/b:latest-cu130", True),
+        ("a/b:cu130-nightly-aarch64", True),
+        ("a/b:nightly-2026-01-31", False),
+        ("a/b:nightly-abcd0123", False),
+        ("a/b:nightly-e1dd706cd14b7a49eb6e8ff3bd3c5a8ab3e5d4b7", False),
+        ("a/b:cu130-nightly-abcd0123-aarch64", False),
+        ("a/b:v0.26.0-aarch64", False),
+        ("a/b:fortnightly", False),
         ("a/b:latest@sha256:00", False),
         ("a/b@sha256:00", False),
     ],
@@ -69,7 +79,9 @@ def test_an_unknown_image_on_request() -> None:
 
 
 def test_mirrored() -> None:
-    assert mirrored("10.0.0.5:5000/nvidia/vllm:25.09-py3", IMAGES) == GUIDES
+    assert mirrored("10.0.0.5:5000/nvidia/vllm:25.09-py3", IMAGES) == (GUIDES, "10.0.0.5:5000")
+    assert mirrored("10.0.0.5/a/b/nvidia/vllm:25.09-py3", IMAGES) == (GUIDES, "10.0.0.5/a/b")
+    assert mirrored("10.0.0.5/mynvidia/vllm:25.09-py3", IMAGES) is None
     assert mirrored("10.0.0.5:5000/nvidia/vllm:25.08-py3", IMAGES) is None
 
 
@@ -84,6 +96,7 @@ def test_mirrored() -> None:
         ("nvcr.io/nvidia/vllm:25.09-py3", {"id": "a/b", "min_vllm": "0.18"}, "nvcr.io/nvidia/vllm:26.04-py3"),
         ("vllm/vllm-openai:v0.10.1", {}, "vllm/vllm-openai:v0.20.0-cu130"),
         ("vllm/vllm-openai:cu130-nightly", {}, GUIDES),
+        ("vllm/vllm-openai:v9", {}, "vllm/vllm-openai:v0.26.0-aarch64-cu129-ubuntu2404"),
         ("vllm/vllm-openai", {"id": "openai/gpt-oss-20b"}, "vllm/vllm-openai:v0.20.0-cu130"),
         ("someone/else:1", {}, GUIDES),
         ("someone/else:1", {"id": "openai/gpt-oss-20b"}, "nvcr.io/nvidia/vllm:25.10-py3"),
@@ -104,7 +117,9 @@ def test_no_good_one_is_near() -> None:
         ({"id": "a/b"}, {}, None),
         ({"id": "a/b"}, {"cannot_run": {"a/*": "too new"}}, "too new"),
         ({"id": "a/b"}, {"cannot_run": {"a/*": None}}, None),  # taken back by the user
-        ({"id": "a/b", "min_vllm": "0.11.0"}, {"vllm": "0.11"}, "older"),
+        ({"id": "a/b", "min_vllm": "0.11.0"}, {"vllm": "0.11"}, None),  # the same version
+        ({"id": "a/b", "min_vllm": "0.11.1"}, {"vllm": "0.11"}, "older"),
+        ({"id": "a/b", "min_vllm": "0.32.0"}, {"vllm": "0.32.0rc1"}, "older"),
         ({"id": "a/b", "min_vllm": "0.11"}, {"vllm": "0.11.0"}, None),
         ({"id": "a/b", "min_vllm": "0.9"}, {"vllm": "0.10.1.1"}, None),
         ({"id": "a/b", "min_vllm": "0.11.0"}, {}, None),

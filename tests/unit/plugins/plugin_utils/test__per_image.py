@@ -27,6 +27,7 @@ REF = "vllm/vllm-openai:v0.20.0-cu130"
         ({"vllm": ">=0.19, <0.26"}, "0.26.0", False),
         ({"vllm": ">=0.19,<=0.26"}, "0.26.0", True),
         ({"vllm": ">=0.19"}, None, False),
+        ({"vllm": ">=0.20"}, "0.20.0rc1", False),
         ({"image": "vllm/*", "vllm": "<0.20"}, "0.20.0", False),
     ],
 )
@@ -36,6 +37,18 @@ def test_applies(rule: dict[str, t.Any], version: str | None, meant: bool) -> No
 
 def test_a_digest_does_not_change_which_rules_apply() -> None:
     assert applies({"image": "*:v0.20.0-cu130"}, f"{REF}@sha256:00", "0.20.0")
+
+
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize("key", [REF, f"vllm/vllm-openai@{DIGEST}"])
+def test_a_digest_without_a_tag_has_the_rules_of_its_entry(key: str) -> None:
+    catalogue = Catalogue()
+    image = catalogue.image(f"vllm/vllm-openai@{DIGEST}", {key: {"digest": DIGEST, "vllm": "0.20.0"}})
+    assert image["key"] == key
+    model = catalogue.model("qwen3-8b-fp8", image=image)
+    assert model["image_environment"] == {"VLLM_DISABLED_KERNELS": "CutlassFp8BlockScaledMMKernel"}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +116,9 @@ def test_nothing_is_added_where_nothing_is_needed() -> None:
             {},
         ),
         ("gpt-oss-20b", "nvcr.io/nvidia/vllm:25.10-py3", {}, {}),
+        ("llama33-70b-nvfp4", REF, {}, {"VLLM_NVFP4_GEMM_BACKEND": "marlin"}),
+        ("llama33-70b-nvfp4", "vllm/vllm-openai:v0.25.1-aarch64", {"linear_backend": "marlin"}, {}),
+        ("llama33-70b-nvfp4", "nvcr.io/nvidia/vllm:26.05-py3", {}, {}),
         ("llama31-8b-fp8", "nvcr.io/nvidia/vllm:26.06-py3", {}, {"NCCL_NVLS_ENABLE": "0"}),
     ],
 )

@@ -148,6 +148,9 @@ GOOD: list[Values] = [
     {"vllm_publish_address": "0.0.0.0", "vllm_publish_without_api_key": "yes"},
     one("vllm_image_registry", "mirror.example.org:5000"),
     one("vllm_image_registry", "172.30.111.3:5000"),
+    one("vllm_image_registry", "localhost"),
+    one("vllm_image_registry", "mirror:5000/nvcr"),
+    one("vllm_image_registry", "harbor.example.org/proxy/nvcr-io_1"),
     one("vllm_hf_endpoint", "http://172.30.111.2:8080"),
     one("vllm_hf_endpoint", "https://hub.example.org/a/b_c/"),
     one("vllm_service_name", "vllm-2"),
@@ -226,7 +229,12 @@ def test_what_was_allowed_is_a_notice() -> None:
     ref = "nvcr.io/nvidia/vllm:26.06-py3"
     (line,) = notices("vllm", one("vllm_image", ref), catalogue)
     assert line.startswith(f'vllm_image: "{ref}" is better avoided: Every request under /v1 fails')
-    assert notices("vllm", {"vllm_image": ref, "vllm_images": {ref: {"status": "good"}}}, catalogue) == []
+    good = {"vllm_image": ref, "vllm_images": {ref: {"status": "good"}}}
+    assert [line.partition(" has a known fault: ")[2] for line in notices("vllm", good, catalogue)] == [
+        "Every request under /v1 fails with HTTP 500 while /health is green.",
+        "Loading a WNA16 mixture of experts with Marlin hangs the host.",
+    ]
+    assert notices("vllm", {**good, "vllm_images": {ref: {"status": "good", "faults": []}}}, catalogue) == []
     assert notices("vllm", one("vllm_image", "nvcr.io/nvidia/vllm:25.09-py3"), catalogue) == []
     assert notices("hf_cache", {}, catalogue) == []
     assert notices("vllm", one("vllm_image", "someone/vllm:latest"), catalogue) == [
@@ -237,3 +245,60 @@ def test_what_was_allowed_is_a_notice() -> None:
     assert notices("vllm", too_old, catalogue) == [
         'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" is said not to run gpt-oss-20b, its vLLM has no attention sinks'
     ]
+
+
+TOOLS = {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"}
+
+
+@pytest.mark.parametrize(
+    ("ref", "values", "fault"),
+    [
+        ("25.09", {}, None),
+        ("25.09", {"vllm_drop_page_cache": True}, None),  # the role does what helps
+        ("25.09", {"vllm_drop_page_cache": "no"}, "The page cache counts as used GPU memory. The role drops"),
+        ("25.09", {"vllm_extra_args": TOOLS}, None),
+        ("26.05", {}, None),
+        ("26.05", {"vllm_extra_args": {"distributed_executor_backend": "mp"}}, None),
+        ("26.05", {"vllm_extra_args": {"distributed_executor_backend": "ray"}}, "It has no Ray. vLLM's own way"),
+        ("26.07", {}, None),
+        ("26.07", {"vllm_extra_args": {**TOOLS, "enable_auto_tool_choice": False}}, None),
+        (
+            "26.07",
+            {"vllm_extra_args": TOOLS},
+            "Tool calling is broken, because its xgrammar is older than its vLLM wants.",
+        ),
+        ("26.07", {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": TOOLS}}}, "Tool calling is broken"),
+        ("26.07", {"vllm_models": {"qwen3-8b-fp8": {"args": TOOLS}}}, "Tool calling is broken"),
+    ],
+)
+def test_a_fault_is_told_to_those_who_meet_it(ref: str, values: Values, fault: str | None) -> None:
+    image = f"nvcr.io/nvidia/vllm:{ref}-py3"
+    lines = notices("vllm", {"vllm_model": "qwen3-8b-fp8", **values, "vllm_image": image}, Catalogue())
+    if fault is None:
+        assert lines == []
+    else:
+        (line,) = lines
+        assert line.startswith(f'vllm_image: "{image}" has a known fault: {fault}')
+
+
+def test_the_defaults_give_no_notice() -> None:
+    assert notices("vllm", defaults("vllm"), Catalogue()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({}, True),
+        ({"vllm_download": False}, True),  # vLLM needs it no less
+        ({"vllm_hf_offline": "yes"}, False),
+        ({"vllm_hf_token": TOKEN}, False),
+        ({"vllm_models": {"mine": {**OWN_MODEL, "gated": False}}}, False),
+    ],
+)
+def test_a_gated_model_wants_a_token(values: Values, told: bool) -> None:
+    gated = {"vllm_model": "mine", "vllm_models": {"mine": {**OWN_MODEL, "gated": True}}}
+    lines = notices("vllm", {**defaults("vllm"), **gated, **values}, Catalogue())
+    wanted = (
+        "vllm_hf_token: is empty, and mine is gated: set it to a token of an account that was granted access to a/b,"
+    )
+    assert lines == ([f"{wanted} unless the cache or hf_cache_source has the model already"] if told else [])

@@ -25,6 +25,8 @@ RECORDED = ["0.10.1.1", "0.32.0"]
         ("0.10.1.1", ["0.10.1.1"]),
         ("0.10.1.1+381074ae.nv25.09", ["0.10.1.1"]),
         ("0.32.0", ["0.32.0"]),
+        ("0.32", ["0.32.0"]),
+        ("0.32.0rc1", RECORDED),
         ("0.9.0", ["0.10.1.1"]),
         ("0.10.2", RECORDED),
         ("0.24.0", RECORDED),
@@ -36,8 +38,25 @@ def test_neighbours(version: str | None, chosen: list[str]) -> None:
     assert neighbours(version, RECORDED) == chosen
 
 
-def test_version_key_orders_numbers() -> None:
-    assert sorted(["0.9.0", "0.32.0", "0.10.1.1"], key=version_key) == ["0.9.0", "0.10.1.1", "0.32.0"]
+@pytest.mark.parametrize(
+    "rising",
+    [
+        ["0.9.0", "0.10.1.1", "0.32.0"],
+        ["0.31.9", "0.32.0.dev7+gabc", "0.32.0a1", "0.32.0rc1", "0.32.0rc2", "0.32.0", "0.32.0.post1", "0.32.1"],
+        ["25.12-py3", "25.12.post1-py3", "26.01-py3"],
+        ["v0.20.0-cu130", "v0.25.1-aarch64", "v0.26.0-aarch64-cu129-ubuntu2404"],
+    ],
+)
+def test_versions_are_ordered(rising: list[str]) -> None:
+    assert sorted(rising, key=version_key) == rising
+    assert len({version_key(version) for version in rising}) == len(rising)
+
+
+@pytest.mark.parametrize(
+    "same", [("0.32", "0.32.0"), ("0.20.1", "0.20.1+nv26.05"), ("25.9", "25.09-py3"), ("0", "0.0")]
+)
+def test_versions_that_are_the_same(same: tuple[str, str]) -> None:
+    assert version_key(same[0]) == version_key(same[1])
 
 
 @pytest.mark.parametrize(
