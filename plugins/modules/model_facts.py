@@ -11,7 +11,8 @@ short_description: Read from a model's own files what the memory plan needs to k
 version_added: "0.1.0"
 description:
   - Reads C(config.json) and the index of the weights of a model, and gives an entry as the catalogue has them. The
-    cache on the host is asked first, then the hub. A few kilobytes are read, and nothing is kept.
+    cache on the host is asked first, then the hub. A few kilobytes are read, of a mixture of many experts some
+    megabytes, and nothing is kept.
   - The role C(vllm) does so for a model that is neither in the catalogue nor in C(vllm_models).
   - Only weights in safetensors are understood.
 options:
@@ -35,7 +36,9 @@ options:
     type: str
     default: ""
   token:
-    description: Hugging Face token. Only gated models need one. It goes to the hub, and to no other host.
+    description:
+      - Hugging Face token. Only gated models need one. It goes to the hub, and to no other host, also when the hub
+        sends on to one for a large file.
     type: str
   offline:
     description: Ask the cache only.

@@ -127,10 +127,39 @@ def test_a_model_that_was_renamed(hub: Hub, run: t.Callable[..., Facts]) -> None
 
 
 def test_the_token_goes_to_no_other_host(hub: Hub, run: t.Callable[..., Facts]) -> None:
+    """A large index lies elsewhere, and is read there."""
     elsewhere = hub.address.replace("127.0.0.1", "localhost")
-    hub.answers[PREFIX + "config.json"] = (307, {"Location": f"{elsewhere}/stolen"}, b"")
-    assert "answers with HTTP 307" in run(token=TOKEN)["msg"]
-    assert "/stolen" not in [path for _method, path, _authorization in hub.seen]
+    hub.file("config.json", CONFIG)
+    hub.answers[PREFIX + "model.safetensors.index.json"] = (302, {"Location": f"{elsewhere}/blob?signed=yes"}, b"")
+    hub.answers["/blob?signed=yes"] = (200, {}, json.dumps(INDEX).encode())
+    assert run(token=TOKEN)["entry"]["weights_bytes"] == 5_000_000
+    assert [authorization for _method, _path, authorization in hub.seen] == [f"Bearer {TOKEN}"] * 2 + [None]
+
+
+def test_a_large_file_that_cannot_be_had(hub: Hub, run: t.Callable[..., Facts]) -> None:
+    hub.answers[PREFIX + "config.json"] = (302, {"Location": "http://127.0.0.1:9/blob?signed=yes"}, b"")
+    msg = run()["msg"]
+    assert "http://127.0.0.1:9 cannot be reached (" in msg
+    assert "signed" not in msg
+
+
+def test_an_encrypted_hub_sends_on_to_encrypted_hosts_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def request(self: model_facts.Hub, method: str, url: str, token: str) -> tuple[dict[str, str], bytes, int]:
+        asked.append(url)
+        return {"Location": "http://cdn.invalid/blob"}, b"", 302
+
+    monkeypatch.setattr(model_facts.Hub, "_request", request)
+    with pytest.raises(model_facts.HubError, match=r"sends on to http://cdn\.invalid, which is not encrypted"):
+        model_facts.Hub("https://hub.invalid", MODEL, "main", TOKEN, 1).read_json("config.json")
+    assert len(asked) == 1
+
+
+def test_a_hub_that_sends_in_circles(hub: Hub, run: t.Callable[..., Facts]) -> None:
+    hub.answers[PREFIX + "config.json"] = (307, {"Location": PREFIX + "config.json"}, b"")
+    assert "answers with HTTP 307" in run()["msg"]
+    assert len(hub.seen) == 3
 
 
 def test_the_cache_is_asked_first(hub: Hub, run: t.Callable[..., Facts], tmp_path: Path) -> None:
