@@ -52,6 +52,16 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         "vllm_hf_endpoint": "http://hub.invalid",
         "vllm_extra_env": {"http_proxy": "http://127.0.0.1:{{ proxy_port }}"},
     },
+    # one that does not say how long a context may be, and one of which nothing can be read
+    "endless": {"vllm_model": "a/endless", "vllm_hf_offline": True, "hf_cache_source": "{{ folder }}/disk"},
+    "auto": {
+        "vllm_model": "a/endless",
+        "vllm_hf_offline": True,
+        "hf_cache_source": "{{ folder }}/disk",
+        "vllm_extra_args": {"max_model_len": "auto"},
+    },
+    "unread": {"vllm_model": "a/missing", "vllm_hf_offline": True},
+    "blind": {"vllm_model": "a/missing", "vllm_hf_offline": True, "vllm_memory_plan": False},
     "crowded": {"services": [{**BIG, "planned_bytes": 110 * GIB}], "vllm_port": 8001},
 }  # fmt: skip
 PLAY = [
@@ -107,13 +117,15 @@ def _proxy_port() -> t.Iterator[int]:
 
 
 def make_disk(folder: Path) -> None:
-    """A cache with the files of a/disk that say what it is."""
-    snapshot = folder / "models--a--disk" / "snapshots" / COMMIT
-    snapshot.mkdir(parents=True)
-    (snapshot / "config.json").write_text(json.dumps(CONFIG))
-    (snapshot / "model.safetensors").write_bytes(b"x" * 999)
-    (folder / "models--a--disk" / "refs").mkdir()
-    (folder / "models--a--disk" / "refs" / "main").write_text(COMMIT)
+    """A cache with the files of a/disk and a/endless that say what they are."""
+    endless = {name: value for name, value in CONFIG.items() if name != "max_position_embeddings"}
+    for name, config in (("disk", CONFIG), ("endless", endless)):
+        snapshot = folder / f"models--a--{name}" / "snapshots" / COMMIT
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text(json.dumps(config))
+        (snapshot / "model.safetensors").write_bytes(b"x" * 999)
+        (folder / f"models--a--{name}" / "refs").mkdir()
+        (folder / f"models--a--{name}" / "refs" / "main").write_text(COMMIT)
 
 
 @pytest.fixture(scope="module", name="run")
@@ -199,6 +211,28 @@ def test_a_server_that_reads_other_repositories_may_ask_the_hub(
 @pytest.mark.parametrize(("host", "size"), [("from_disk", 999), ("proxied", 5 * GIB)])
 def test_the_files_of_a_model_without_an_entry(run: tuple[str, Path], host: str, size: int) -> None:
     assert outcome(run, host)["plan"]["weights_bytes"] == size
+
+
+def test_a_model_that_does_not_say_how_long_a_context_may_be(run: tuple[str, Path]) -> None:
+    assert outcome(run, "endless")["plan"]["context"] == 32768
+    for host in ("endless", "auto"):
+        said = told(run, host, "Say what is assumed of it")
+        assert said
+        assert "an unknown length of context; its config.json has no max_position_embeddings" in said
+    assert outcome(run, "auto")["plan"] == {}  # vLLM finds what fits
+
+
+def test_a_model_of_which_nothing_can_be_read(run: tuple[str, Path]) -> None:
+    said = told(run, "unread", "Read the files of a model that nobody has described")
+    assert said
+    assert "vllm_model: a/missing cannot be planned: it is not in" in said
+    assert "or set vllm_memory_plan: false to try it without a plan" in said
+    assert not (run[1] / "unread.json").exists()
+    assert outcome(run, "blind")["plan"] == {}
+    assert "vllm serve a/missing" in " ".join(outcome(run, "blind")["argv"])
+    said = told(run, "blind", "Say that nothing is planned")
+    assert said
+    assert "forbids to ask the hub; nothing is planned, because vllm_memory_plan is false" in said
 
 
 def test_explained_as_it_is_run(run: tuple[str, Path]) -> None:
