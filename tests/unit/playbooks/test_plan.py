@@ -62,6 +62,17 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     },
     "unread": {"vllm_model": "a/missing", "vllm_hf_offline": True},
     "blind": {"vllm_model": "a/missing", "vllm_hf_offline": True, "vllm_memory_plan": False},
+    # beside what is not of this collection
+    "desktop": {"available": int(112 * GIB)},
+    "ollama": {"available": 90 * GIB},
+    "tried_beside_ollama": {"available": 90 * GIB, "vllm_memory_plan": False},
+    "staged_beside_ollama": {"available": 90 * GIB, "__vllm_only_stage": True},
+    "unchanged_beside_ollama": {"available": 90 * GIB, "__vllm_switch": False},
+    "foreign_beside_ollama": {"available": 90 * GIB, "__vllm_foreign": [{"name": "somebody"}]},
+    "no_gpu_beside_ollama": {"available": 90 * GIB, "vllm_gpu": "none"},
+    "served": {"available": 8 * GIB, "services": [{**BIG, "service": "vllm", "planned_bytes": 104 * GIB}]},
+    "served_less": {"available": 8 * GIB, "services": [{**BIG, "service": "vllm"}]},
+    "served_unplanned": {"available": 8 * GIB, "services": [{**BIG, "service": "vllm", "planned_bytes": None}]},
     "crowded": {"services": [{**BIG, "planned_bytes": 110 * GIB}], "vllm_port": 8001},
 }  # fmt: skip
 PLAY = [
@@ -140,10 +151,16 @@ def _run(tmp_path_factory: pytest.TempPathFactory, proxy_port: int) -> tuple[str
         "vllm_hf_cache": str(folder / "cache"),
         "services": [],
         "listener": None,
+        "available": 116 * GIB,
+        "vllm_gpu": "nvidia",
         "__vllm_switch": True,
         "made": {"argv": "{{ __vllm_argv }}", "environment": "{{ __vllm_environment }}", "plan": "{{ __vllm_plan }}"},
         "__dgxspark": {
-            "spark": {"memory": {"total_bytes": TOTAL}, "services": "{{ services }}", "listener": "{{ listener }}"}
+            "spark": {
+                "memory": {"total_bytes": TOTAL, "available_bytes": "{{ available }}"},
+                "services": "{{ services }}",
+                "listener": "{{ listener }}",
+            }
         },
     }
     (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": HOSTS, "vars": common}}))
@@ -296,3 +313,31 @@ def test_other_services_take_their_part(run: tuple[str, Path]) -> None:
     assert said
     assert "110.0 GiB are held by vllm-big" in said
     assert "Choose another model, or give vllm-big less." in said
+
+
+def test_what_is_not_of_this_collection_is_found_before_the_download(run: tuple[str, Path]) -> None:
+    said = told(run, "ollama", "Refuse a host whose memory something else uses")
+    assert said
+    assert "ollama has 90.0 GiB of memory available, and vllm-qwen3-8b-fp8 needs 109.5 GiB at its start" in said
+    assert "set vllm_gpu_memory_utilization to at most 0.73." in said
+    assert "Nothing was changed; vllm_memory_plan: false tries it all the same." in said
+    said = told(run, "served_less", "Refuse a host whose memory something else uses")
+    assert said
+    assert "(0.90 of 121.7 GiB), also when what runs of it now has ended." in said
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["default", "desktop", "unchanged_beside_ollama", "no_gpu_beside_ollama", "served", "served_unplanned"],
+)
+def test_a_host_with_enough_memory_is_not_refused(run: tuple[str, Path], host: str) -> None:
+    assert outcome(run, host)
+    assert told(run, host, "Say that something else uses the memory") is None
+
+
+@pytest.mark.parametrize("host", ["tried_beside_ollama", "staged_beside_ollama", "foreign_beside_ollama"])
+def test_memory_that_may_come_back_is_only_said(run: tuple[str, Path], host: str) -> None:
+    assert outcome(run, host)
+    said = told(run, host, "Say that something else uses the memory")
+    assert said
+    assert "Nothing was changed" not in said
