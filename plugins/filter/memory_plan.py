@@ -161,12 +161,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._memory import (
-    Host,
-    PlanError,
-    for_version,
-    plan_with_remedies,
-)
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._memory import Host, PlanError, plan_with_remedies
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
 
 
@@ -189,11 +184,14 @@ def memory_plan(
         raise AnsibleFilterError("memory_plan: total_bytes, max_utilization and hosts must be numbers") from None
     if host.total <= 0 or host.number < 1:
         raise AnsibleFilterError("memory_plan: total_bytes and hosts must be above 0")
-    version = str(vllm) if vllm else None
-    known = {name: for_version(other, version) for name, other in Catalogue().models(plain(models or {})).items()}
     try:
         return plan_with_remedies(
-            for_version(plain(entry), version), host, plain(args or {}), plain(environment or {}), known
+            plain(entry),
+            host,
+            plain(args or {}),
+            plain(environment or {}),
+            Catalogue().models(plain(models or {})),
+            str(vllm) if vllm else None,
         )
     except PlanError as error:
         raise AnsibleFilterError(f"memory_plan: {error}") from error

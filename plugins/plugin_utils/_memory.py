@@ -120,24 +120,27 @@ def plan(entry: Entry, host: Host, args: t.Mapping[str, t.Any], environment: t.M
     return found
 
 
-def for_version(entry: Entry, vllm: str | None) -> Entry:
-    """The entry as this version of vLLM reads it; of an unknown one the dearer reading is taken."""
-    if vllm is not None and version_key(vllm) >= ASKS_CHECKPOINT:
-        return entry
-    return {**entry, "kv_cache_dtype": None}
-
-
 def plan_with_remedies(
     entry: Entry,
     host: Host,
     args: t.Mapping[str, t.Any],
     environment: t.Mapping[str, t.Any],
     catalogue: t.Mapping[str, Entry],
+    vllm: str | None = None,
 ) -> Plan:
-    """The plan, and if it does not fit, the three cheapest ways in which it does."""
+    """The plan for this version of vLLM, and if it does not fit, the three cheapest ways in which it does."""
+    entry = _for_version(entry, vllm)
+    catalogue = {name: _for_version(other, vllm) for name, other in catalogue.items()}
     found = plan(entry, host, args, environment)
     found["remedies"] = [] if found["fits"] else list(_remedies(found, entry, host, args, environment, catalogue))[:3]
     return found
+
+
+def _for_version(entry: Entry, vllm: str | None) -> Entry:
+    """The entry as this version of vLLM reads it; of an unknown one the dearer reading is taken."""
+    if vllm is not None and version_key(vllm) >= ASKS_CHECKPOINT:
+        return entry
+    return {**entry, "kv_cache_dtype": None}
 
 
 def _remedies(
@@ -329,6 +332,7 @@ def _ceil(number: int, divisor: int) -> int:
 
 def _number(value: t.Any, default: float) -> float:
     try:
-        return float(default if value is None else value)
+        number = float(default if value is None else value)
     except (TypeError, ValueError):
         return default
+    return number if math.isfinite(number) else default

@@ -38,7 +38,8 @@ READABLE = "secret that every user of the host could read; use vllm_hf_token or 
 ONE_GPU = "a Spark has one GPU, and this collection serves a model on one host: remove it"
 NO_PASSWORD = "every user of the host could read; use an address without one, such as http://proxy.example:3128"
 YARN_FROM_0_12 = (
-    " stretch it to 131072 with vllm_extra_args: {hf_overrides: {rope_parameters: {rope_type: yarn,"
+    " stretch it to 131072 with vllm_extra_args: {hf_overrides: {max_position_embeddings: 131072, rope_parameters: {"
+    "rope_type: yarn,"
     " rope_theta: 1000000, factor: 4.0, original_max_position_embeddings: 32768}}}"
 )
 MODE = 'use four octal digits in quotes, such as "0755"'
@@ -423,6 +424,13 @@ BAD: list[tuple[Values, str]] = [
         )
         for kind, value in (("tensor", 2), ("pipeline", "2"), ("data", 4))
     ),
+    *(
+        ({**LATEST_RECORDED, "vllm_extra_args": {name: 2}}, f"vllm_extra_args.{name}: 2 is not allowed; {ONE_GPU}")
+        for name in (
+            *("nnodes", "data_parallel_size_local"),
+            *("prefill_context_parallel_size", "decode_context_parallel_size"),
+        )
+    ),
     (
         own_model(args={"tensor_parallel_size": 2}),
         f"vllm_models.mine.args.tensor_parallel_size: 2 is not allowed; {ONE_GPU}",
@@ -526,8 +534,8 @@ BAD: list[tuple[Values, str]] = [
             "vllm_max_model_len": 65536,
         },
         "vllm_max_model_len: 65536 is over the 40000 tokens of mine; use at most 40000, or stretch it to 80000 with"
-        " vllm_extra_args: {hf_overrides: {rope_parameters: {rope_type: yarn, rope_theta: THAT OF ITS config.json,"
-        " factor: 2.0, original_max_position_embeddings: 40000}}}",
+        " vllm_extra_args: {hf_overrides: {max_position_embeddings: 80000, rope_parameters: {rope_type: yarn,"
+        " rope_theta: THAT OF ITS config.json, factor: 2.0, original_max_position_embeddings: 40000}}}",
     ),
     (
         one("vllm_max_model_len", 200000),

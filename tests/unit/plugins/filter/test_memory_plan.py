@@ -17,6 +17,8 @@ MODEL = Catalogue().model("qwen3-8b-fp8")
 SPARK = 130674379980
 FOUR = {name: MODEL[name] for name in ("weights_bytes", "layers", "kv_heads", "head_dim")}
 
+SMALLER = {**MODEL, "weights_bytes": "x"}
+
 
 def test_it_says_what_it_documents() -> None:
     documented = yaml.safe_load(plugin.RETURN)["_value"]["contains"]
@@ -58,7 +60,7 @@ def test_what_the_checkpoint_asks_for_counts_from_a_version_on() -> None:
         (({**MODEL, "weights_bytes": None}, SPARK), "for Qwen/Qwen3-8B-FP8: weights_bytes is not known"),
         (({**MODEL, "layers": "x"}, SPARK), "for Qwen/Qwen3-8B-FP8: layers must be a whole number"),
         ((FOUR, SPARK), "for None: native_context is not known"),
-        ((MODEL, SPARK, {}, {"VLLM_CPU_KVCACHE_SPACE": "inf"}), "nothing can be planned for Qwen/Qwen3-8B-FP8 (Over"),
+        ((MODEL, 10**9, {}, {}, 1, 0.9, {"mine": SMALLER}), "nothing can be planned for Qwen/Qwen3-8B-FP8 (TypeError"),
     ],
 )
 def test_refused_with_one_line(given: tuple[t.Any, ...], words: str) -> None:

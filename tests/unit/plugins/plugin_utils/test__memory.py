@@ -30,7 +30,7 @@ Values = dict[str, t.Any]
 
 def plan(entry: str | Values, host: Host = SPARK, environment: Values | None = None, **args: t.Any) -> Values:
     model = Catalogue().model(entry) if isinstance(entry, str) else entry
-    return plan_with_remedies(model, host, {**GUIDE, **args}, environment or {}, Catalogue().models())
+    return plan_with_remedies(model, host, {**GUIDE, **args}, environment or {}, Catalogue().models(), "0.32.0")
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,11 @@ def test_a_checkpoint_that_asks_for_an_fp8_cache() -> None:
 
 @pytest.mark.parametrize(
     ("version", "dtype"),
-    [("0.32.0", "fp8"), ("0.14.0", "fp8"), ("0.13.0", None), ("0.10.1.1+381074ae.nv25.09", None), (None, None)],
+    [("0.32.0", "fp8"), ("0.14.0", "fp8"), ("0.13.0", "bf16"), ("0.10.1.1+381074ae.nv25.09", "bf16"), (None, "bf16")],
 )
-def test_from_which_version_on_it_is_asked(version: str | None, dtype: str | None) -> None:
-    assert _memory.for_version({**ANY, "kv_cache_dtype": "fp8"}, version)["kv_cache_dtype"] == dtype
+def test_from_which_version_on_it_is_asked(version: str | None, dtype: str) -> None:
+    asking = {**ANY, "kv_cache_dtype": "fp8"}
+    assert plan_with_remedies(asking, SPARK, GUIDE, {}, {}, version)["kv_cache_dtype"] == dtype
 
 
 @pytest.mark.parametrize("name", ["speculative_config", "spec_model", "enable_lora", "lora_modules"])

@@ -137,6 +137,15 @@ GOOD: list[Values] = [
     # a version between two recorded ones may have the options of either
     {"vllm_image": NEWER, "vllm_extra_args": {"swap_space": 4, "kv_cache_memory_bytes": 10**9}},
     {"vllm_max_model_len": 131072, "vllm_extra_args": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}},
+    # stretched by an entry, a profile
+    {
+        "vllm_max_model_len": 131072,
+        "vllm_models": {"qwen3-8b-fp8": {"args": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}}},
+    },
+    {
+        "vllm_max_model_len": 131072,
+        "vllm_profiles": {"throughput": {"args": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}}},
+    },
     {"vllm_max_model_len": 10**6, "vllm_model": "mistral-nemo-12b-fp8"},
     one("vllm_extra_env", {"VLLM_LOGGING_LEVEL": "DEBUG", "TOKENIZERS_PARALLELISM": "false"}),
     one("vllm_extra_env", {"OMP_NUM_THREADS": 4, "A": ""}),
