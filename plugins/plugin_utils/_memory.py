@@ -26,8 +26,8 @@ UTILIZATION = 0.9
 BATCHED_TOKENS = 2048
 # Where the host became unstable for others (M: sparky-cluster, ADR-0028): no advice goes higher.
 HIGHEST_ADVICE = 0.90
-# The first vLLM whose `auto` is the KV cache that a quantized checkpoint asks for. W: vllm-project/vllm pull request 30785
-# is of 2025-12-16, about the time of 0.13; S: the source of 0.32 does so.
+# The first vLLM whose `auto` is the KV cache that a quantized checkpoint asks for. W: vllm-project/vllm pull request
+# 30785 is of 2025-12-16, about the time of 0.13; S: the source of 0.32 does so.
 ASKS_CHECKPOINT = (0, 14)
 # Options that bring models of their own, whose weights and caches nobody knows here.
 MORE_MODELS = ("speculative_config", "spec_model", "enable_lora", "lora_modules")
