@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from ansible.utils.display import Display
@@ -51,13 +52,24 @@ class ActionModule(ActionBase):
             except AnsibleError as error:
                 unreadable[name] = f"{name}: cannot be read; {_reason(error, name in secrets)}"
         catalogue = Catalogue()
-        lines = [*unreadable.values(), *problems(role, values, specs, catalogue, unreadable)]
+        is_spark = not self._allows_other_hardware(variables)
+        lines = [*unreadable.values(), *problems(role, values, specs, catalogue, unreadable, is_spark)]
         if role == "vllm":
             lines += self._clashes(task_vars)
         if not lines:
             for line in notices(role, values, catalogue):
                 display.warning(line)
         return lines
+
+    def _allows_other_hardware(self, variables: dict[str, t.Any]) -> bool:
+        """The switch of the role spark_host; what is wrong with its value is said there."""
+        templar = self._templar.copy_with_new_env(available_variables=variables)
+        try:
+            return bool(
+                boolean(templar.template(variables.get("spark_host_allow_other_hardware", False)), strict=False)
+            )
+        except AnsibleError:
+            return False
 
     def _clashes(self, task_vars: dict[str, t.Any]) -> list[str]:
         """Of all hosts of the play; the first one looks for all, because reading their variables takes time."""

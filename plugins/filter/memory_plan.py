@@ -21,7 +21,7 @@ options:
   _input:
     description:
       - A model, as the lookup P(dgxspark.vllm.model#lookup) gives it. It needs C(weights_bytes), C(layers),
-        C(kv_heads) and C(head_dim).
+        C(kv_heads) and C(head_dim), and C(native_context) where O(args) has no C(max_model_len).
     type: dict
     required: true
   total_bytes:
@@ -51,6 +51,11 @@ options:
     description: Largest share of the memory that the host can give. Remedies stay below it, and below 0.90.
     type: float
     default: 0.95
+  vllm:
+    description:
+      - Version of vLLM. From 0.14 on the KV cache of a quantized checkpoint is of the type that it asks for, which is
+        C(kv_cache_dtype) of the model, unless O(args) says otherwise. Without a version it is planned as BF16.
+    type: str
   models:
     description: The user's own models, as in C(vllm_models). They are looked at for a smaller form of the model.
     type: dict
@@ -168,6 +173,7 @@ def memory_plan(
     hosts: t.Any = 1,
     max_utilization: t.Any = 0.95,
     models: t.Any = None,
+    vllm: t.Any = None,
 ) -> dict[str, t.Any]:
     for name, value in (("input", entry), ("args", args or {}), ("environment", environment or {})):
         if not isinstance(value, t.Mapping):
@@ -180,10 +186,18 @@ def memory_plan(
         raise AnsibleFilterError("memory_plan: total_bytes and hosts must be above 0")
     try:
         return plan_with_remedies(
-            plain(entry), host, plain(args or {}), plain(environment or {}), Catalogue().models(plain(models or {}))
+            plain(entry),
+            host,
+            plain(args or {}),
+            plain(environment or {}),
+            Catalogue().models(plain(models or {})),
+            str(vllm) if vllm else None,
         )
     except PlanError as error:
         raise AnsibleFilterError(f"memory_plan: {error}") from error
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise AnsibleFilterError(f"memory_plan: nothing can be planned for {entry.get('id')} ({what})") from error
 
 
 class FilterModule:

@@ -180,6 +180,14 @@ _value:
       type: int
       returned: if it has such layers
       sample: 2146304
+    kv_cache_dtype:
+      description:
+        - C(fp8) if its checkpoint asks for a KV cache of that type, as those of ModelOpt may do (C(kv_cache_quant_algo)
+          in C(config.json) or C(hf_quant_config.json)). From 0.14 on vLLM follows, unless C(--kv-cache-dtype) says
+          otherwise.
+      type: str
+      returned: if known
+      sample: fp8
     parameters:
       description: Number of parameters.
       type: str

@@ -13,8 +13,9 @@ import urllib.parse
 import urllib.request
 
 HUB = "https://huggingface.co"
-MAX_BODY = 32 * 1024 * 1024  # the index of a mixture of experts has some hundred thousand lines
+MAX_BODY = 128 * 1024 * 1024  # the index of a mixture of experts has some hundred thousand lines
 HOPS = 3
+REDIRECTS = (301, 302, 307, 308)
 
 Json = dict[str, t.Any]
 
@@ -59,27 +60,28 @@ class Hub:
     def _ask(self, method: str, name: str) -> tuple[t.Any, bytes] | None:
         revision = urllib.parse.quote(self.revision, safe="")
         url = f"{self.base}/{self.model}/resolve/{revision}/{name}"
-        host = urllib.parse.urlsplit(url).netloc
+        home = urllib.parse.urlsplit(url)
         for _hop in range(HOPS):
-            headers, body, status = self._request(method, url)
-            target = urllib.parse.urljoin(url, headers.get("Location") or "")
-            # a repository that was renamed; but the token goes to no other host
-            is_here = urllib.parse.urlsplit(target).netloc == host
-            if status not in (301, 302, 307, 308) or (method == "HEAD" and headers.get("X-Linked-Size")) or not is_here:
+            # a repository that was renamed, or a large file, which lies elsewhere; but the token goes to no other host
+            token = self.token if urllib.parse.urlsplit(url).netloc == home.netloc else ""
+            headers, body, status = self._request(method, url, token)
+            if status not in REDIRECTS:
                 break
-            url = target
-        if status in (301, 302, 307, 308) and method == "HEAD" and headers.get("X-Linked-Size"):
-            return headers, body
+            if method == "HEAD" and headers.get("X-Linked-Size"):
+                return headers, body
+            url = urllib.parse.urljoin(url, headers.get("Location") or "")
+            if urllib.parse.urlsplit(url).scheme not in ("https", home.scheme):
+                raise HubError(f"{self.base} sends on to {_origin(url)}, which is not encrypted")
         if status == 200:
             return headers, body
         if status == 404 and headers.get("X-Error-Code", "EntryNotFound") == "EntryNotFound":
             return None
         raise HubError(self._reason(status, headers))
 
-    def _request(self, method: str, url: str) -> tuple[t.Any, bytes, int]:
+    def _request(self, method: str, url: str, token: str) -> tuple[t.Any, bytes, int]:
         headers = {"User-Agent": "dgxspark.vllm", "Accept-Encoding": "identity"}
-        if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         request = urllib.request.Request(url, headers=headers, method=method)
         try:
             with urllib.request.build_opener(_NoRedirect()).open(request, timeout=self.timeout) as answer:
@@ -89,7 +91,8 @@ class Hub:
                 return error.headers, b"", int(error.code)
         except Exception as error:
             inner = getattr(error, "reason", None)
-            raise HubError(f"{self.base} cannot be reached ({inner or error or type(error).__name__})") from error
+            where = self.base if url.startswith(f"{self.base}/") else _origin(url)
+            raise HubError(f"{where} cannot be reached ({inner or error or type(error).__name__})") from error
 
     def _reason(self, status: int, headers: t.Any) -> str:
         code = headers.get("X-Error-Code") or ""
@@ -105,6 +108,12 @@ class Hub:
         if status == 404:
             return f"the hub has no such model (404 from {self.base}); check its spelling"
         return f"{self.base} answers with HTTP {status}"
+
+
+def _origin(url: str) -> str:
+    """Scheme and host alone: the rest of a large file's address is as good as a password."""
+    scheme, host, *_rest = urllib.parse.urlsplit(url)
+    return f"{scheme}://{host}"
 
 
 class Cache:

@@ -10,8 +10,9 @@ module: model_facts
 short_description: Read from a model's own files what the memory plan needs to know
 version_added: "0.1.0"
 description:
-  - Reads C(config.json) and the index of the weights of a model, and gives an entry as the catalogue has them. The
-    cache on the host is asked first, then the hub. A few kilobytes are read, and nothing is kept.
+  - Reads C(config.json), C(hf_quant_config.json) if there is one, and the index of the weights of a model, and gives an
+    entry as the catalogue has them. The cache on the host is asked first, then the hub. A few kilobytes are read, of a
+    mixture of many experts some megabytes, and nothing is kept.
   - The role C(vllm) does so for a model that is neither in the catalogue nor in C(vllm_models).
   - Only weights in safetensors are understood.
 options:
@@ -35,7 +36,9 @@ options:
     type: str
     default: ""
   token:
-    description: Hugging Face token. Only gated models need one. It goes to the hub, and to no other host.
+    description:
+      - Hugging Face token. Only gated models need one. It goes to the hub, and to no other host, also when the hub
+        sends on to one for a large file.
     type: str
   offline:
     description: Ask the cache only.
@@ -106,6 +109,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hub import Cache, H
 from ansible_collections.dgxspark.vllm.plugins.module_utils._model_config import ConfigError, entry_of
 
 INDEX = "model.safetensors.index.json"
+QUANTIZATION = "hf_quant_config.json"  # where older checkpoints of ModelOpt say what their config.json does not
 SINGLE = "model.safetensors"
 
 
@@ -127,7 +131,11 @@ def read(source: Source) -> tuple[dict[str, t.Any], int] | None:
     """config.json and the size of the weights; None if the source has not both."""
     config = source.read_json("config.json")
     size = weights_bytes(source) if config else None
-    return (config, size) if config and size else None
+    if not config or not size:
+        return None
+    if not config.get("quantization_config"):
+        config = {**config, "quantization_config": source.read_json(QUANTIZATION)}
+    return config, size
 
 
 def look(options: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -164,7 +172,8 @@ def main() -> None:
         result = look(module.params)
     except (HubError, ConfigError) as error:
         module.fail_json(
-            msg=f"vllm_model: {module.params['model']} cannot be planned: {error}; or describe it in vllm_models"
+            msg=f"vllm_model: {module.params['model']} cannot be planned: {error}; or describe it in vllm_models,"
+            " or set vllm_memory_plan: false to try it without a plan"
         )
     module.exit_json(changed=False, **result)
 

@@ -51,6 +51,7 @@ MODEL_FIELDS = {
     "latent_dim": Field("whole number"),
     "state_layers": Field("whole number"),
     "state_bytes": Field("whole number"),
+    "kv_cache_dtype": Field("cache type"),
     "yarn": Field("mapping"),
     "parameters": Field("text"),
     "active_bytes": Field("whole number"),
@@ -115,6 +116,7 @@ _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
         "a list of texts",
     ),
     "list": (lambda v: isinstance(v, list), "a list"),
+    "cache type": (lambda v: v == "fp8", "fp8, or leave it out"),
     "status": (lambda v: v in STATUSES, "good, unknown or avoid"),
     "list of faults": (
         lambda v: (

@@ -13,7 +13,7 @@ import math
 import typing as t
 
 from . import _kv_cache
-from ._vllm_options import tokens_of, whole
+from ._vllm_options import tokens_of, version_key, whole
 
 GIB = 1024**3
 # What is needed beside weights and KV cache. W: nobody has published a measurement on a Spark; at 16384 batched tokens
@@ -26,6 +26,15 @@ UTILIZATION = 0.9
 BATCHED_TOKENS = 2048
 # Where the host became unstable for others (M: sparky-cluster, ADR-0028): no advice goes higher.
 HIGHEST_ADVICE = 0.90
+# The first vLLM whose `auto` is the KV cache that a quantized checkpoint asks for. W: vllm-project/vllm pull request
+# 30785 is of 2025-12-16, about the time of 0.13; S: the source of 0.32 does so.
+ASKS_CHECKPOINT = (0, 14)
+# Options that bring models of their own, whose weights and caches nobody knows here.
+MORE_MODELS = ("speculative_config", "spec_model", "enable_lora", "lora_modules")
+NUMBERS = (
+    *("weights_bytes", "layers", "kv_heads", "head_dim", "native_context", "config_context", "extended_context"),
+    *("sliding_window", "full_attention_layers", "latent_dim", "state_layers", "state_bytes"),
+)
 CPU_POOL = "VLLM_CPU_KVCACHE_SPACE"  # GiB: the one way to size the pool of vLLM's CPU build
 
 Entry = t.Mapping[str, t.Any]
@@ -117,11 +126,21 @@ def plan_with_remedies(
     args: t.Mapping[str, t.Any],
     environment: t.Mapping[str, t.Any],
     catalogue: t.Mapping[str, Entry],
+    vllm: str | None = None,
 ) -> Plan:
-    """The plan, and if it does not fit, the three cheapest ways in which it does."""
+    """The plan for this version of vLLM, and if it does not fit, the three cheapest ways in which it does."""
+    entry = _for_version(entry, vllm)
+    catalogue = {name: _for_version(other, vllm) for name, other in catalogue.items()}
     found = plan(entry, host, args, environment)
     found["remedies"] = [] if found["fits"] else list(_remedies(found, entry, host, args, environment, catalogue))[:3]
     return found
+
+
+def _for_version(entry: Entry, vllm: str | None) -> Entry:
+    """The entry as this version of vLLM reads it; of an unknown one the dearer reading is taken."""
+    if vllm is not None and version_key(vllm) >= ASKS_CHECKPOINT:
+        return entry
+    return {**entry, "kv_cache_dtype": None}
 
 
 def _remedies(
@@ -193,7 +212,13 @@ class _Given:
     ) -> None:
         self.entry, self.args, self.environment = entry, args, environment
         self.assumed: list[str] = []
-        missing = [name for name in ("weights_bytes", "layers", "kv_heads", "head_dim") if not entry.get(name)]
+        wrong = [name for name in NUMBERS if entry.get(name) is not None and whole(entry[name]) is None]
+        if wrong:
+            raise PlanError(f"nothing can be planned for {entry.get('id')}: {', '.join(wrong)} must be a whole number")
+        needed = ["weights_bytes", "layers", "kv_heads", "head_dim"]
+        if tokens_of(args.get("max_model_len")) in (None, -1):
+            needed.append("native_context")
+        missing = [name for name in needed if not entry.get(name)]
         if missing:
             raise PlanError(f"nothing can be planned for {entry.get('id')}: {', '.join(missing)} is not known")
         self.on_cpu = bool(environment.get(CPU_POOL))
@@ -207,6 +232,9 @@ class _Given:
         heads = max(1, int(entry["kv_heads"]) // self.parallel)
         self.token_bytes = latent * width if latent else 2 * heads * int(entry["head_dim"]) * width
         self.layers = self._layers()
+        more = [name for name in MORE_MODELS if args.get(name)]
+        if more:
+            self.assumed.append(f"the further models of {' and '.join(more)} are not planned")
 
     @property
     def context(self) -> int | None:
@@ -220,13 +248,18 @@ class _Given:
 
     @property
     def limit(self) -> int | None:
-        """The longest context that vLLM allows; None if the options stretch it."""
+        """The longest context that vLLM allows; None if the options stretch it, or nobody knows."""
         if self.args.get("rope_scaling") or self.args.get("hf_overrides"):
             return None
-        return int(self.entry.get("config_context") or self.entry["native_context"])
+        limit = self.entry.get("config_context") or self.entry.get("native_context")
+        return int(limit) if limit else None
 
     def _dtype(self) -> tuple[str, int]:
         wanted = str(self.args.get("kv_cache_dtype") or "auto")
+        own = self.entry.get("kv_cache_dtype")
+        if wanted == "auto" and own:
+            self.assumed.append(f"its checkpoint asks for a KV cache of {own}")
+            wanted = str(own)
         if wanted.startswith("fp8"):
             return "fp8", 1
         if wanted == "auto" and str(self.args.get("dtype") or "") in ("float32", "float"):
@@ -299,6 +332,7 @@ def _ceil(number: int, divisor: int) -> int:
 
 def _number(value: t.Any, default: float) -> float:
     try:
-        return float(default if value is None else value)
+        number = float(default if value is None else value)
     except (TypeError, ValueError):
         return default
+    return number if math.isfinite(number) else default

@@ -44,8 +44,13 @@ _OWN_VARIABLE = {
     "max_model_len": "vllm_max_model_len",
     "download_dir": "vllm_hf_cache",
 }
-# Options that spread one server over several GPUs.
-_PARALLEL = frozenset({"tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"})
+# Options that spread one server over several GPUs or hosts.
+_PARALLEL = frozenset(
+    [
+        *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "data_parallel_size_local"),
+        *("prefill_context_parallel_size", "decode_context_parallel_size", "nnodes"),
+    ]
+)
 _NO_HTTP = "would leave no HTTP server that the role can prove; remove it"
 _UNUSABLE = {
     "headless": _NO_HTTP,
@@ -147,24 +152,13 @@ def _options(
 def _sizes(
     checked: Checked, catalogue: Catalogue, model: Entry | None, profile: Entry | None, image: Entry | None
 ) -> Lines:
-    """The numbers that depend on one another, after merging.
-
-    profile < model < image < named variables < vllm_extra_args
-    """
+    """The numbers that depend on one another, after merging."""
     yield from at_least(checked, "vllm_max_model_len", 1, "token")
     yield from _utilization("vllm_gpu_memory_utilization", checked["vllm_gpu_memory_utilization"])
     if not (profile and model and checked.ok("vllm_extra_args", "vllm_max_model_len")):
         return
     in_profile = f"vllm_profiles.{checked['vllm_profile']}.args"
-    layers: list[tuple[str, t.Mapping[str, t.Any]]] = [
-        (in_profile, profile["args"]),
-        (f"vllm_models.{model['name']}.args", model["args"]),
-        *((f"{where}.args", args) for where, args in (_added(model, image, "args") if image else [])),
-        ("vllm_extra_args", checked["vllm_extra_args"]),
-    ]
-    merged = {name: (f"{where}.{name}", value) for where, args in layers for name, value in args.items()}
-    if checked["vllm_max_model_len"] is not None:
-        merged["max_model_len"] = ("vllm_max_model_len", checked["vllm_max_model_len"])
+    merged = merged_args(checked, model, profile, image)
     sizes: dict[str, int] = {}
     for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens"):
         where, value = merged.get(name, ("", None))
@@ -191,7 +185,23 @@ def _sizes(
             f" prefill is off; use at least {length}, or drop enable_chunked_prefill: false"
         )
     if length:
-        yield from _context(checked, catalogue, model, image, length, merged["max_model_len"][0])
+        yield from _context(
+            {name: value for name, (_where, value) in merged.items()}, model, image, length, merged["max_model_len"][0]
+        )
+
+
+def merged_args(checked: Checked, model: Entry, profile: Entry, image: Entry | None) -> dict[str, tuple[str, t.Any]]:
+    """Every option with where it is written and its value: profile < model < image < named variables < extra args."""
+    layers: list[tuple[str, t.Mapping[str, t.Any]]] = [
+        (f"vllm_profiles.{checked['vllm_profile']}.args", profile["args"]),
+        (f"vllm_models.{model['name']}.args", model["args"]),
+        *((f"{where}.args", args) for where, args in (_added(model, image, "args") if image else [])),
+        ("vllm_extra_args", checked["vllm_extra_args"]),
+    ]
+    merged = {name: (f"{where}.{name}", value) for where, args in layers for name, value in args.items()}
+    if checked["vllm_max_model_len"] is not None:
+        merged["max_model_len"] = ("vllm_max_model_len", checked["vllm_max_model_len"])
+    return merged
 
 
 def _utilization(name: str, value: t.Any) -> Lines:
@@ -207,12 +217,8 @@ def _utilization(name: str, value: t.Any) -> Lines:
         yield f"{name}: {show(value)} is not allowed; use a share of the memory above 0 and at most {MAX_UTILIZATION}"
 
 
-def _context(
-    checked: Checked, catalogue: Catalogue, model: Entry, image: Entry | None, length: int, origin: str
-) -> Lines:
-    extra = checked["vllm_extra_args"]
-    overrides = extra.get("hf_overrides")
-    stretched = "rope_scaling" in extra or "rope" in str(overrides)
+def _context(args: t.Mapping[str, t.Any], model: Entry, image: Entry | None, length: int, origin: str) -> Lines:
+    stretched = bool(args.get("rope_scaling")) or "rope" in str(args.get("hf_overrides"))
     limit = model["config_context"]
     if stretched:
         limit = model.get("extended_context") or length
@@ -229,12 +235,17 @@ def _context(
 
 
 def _yarn(yarn: t.Mapping[str, t.Any], version: str | None) -> str:
-    """The two ways in which vLLM has taken it: an option of its own, from 0.12 an override of the model's config."""
+    """The two ways in which vLLM has taken it: an option of its own, from 0.12 an override of the model's config.
+
+    The override says the new length, too: 0.32 (S: vllm-project/vllm pull request 56446) does not multiply it any more.
+    """
     factor = f"factor: {yarn['factor']}, original_max_position_embeddings: {yarn['original_max_position_embeddings']}"
     if version is not None and version_key(version) < version_key("0.12"):
         return f"{{rope_scaling: {{rope_type: yarn, {factor}}}}}"
     theta = yarn.get("rope_theta", "THAT OF ITS config.json")
-    return f"{{hf_overrides: {{rope_parameters: {{rope_type: yarn, rope_theta: {theta}, {factor}}}}}}}"
+    length = int(yarn["factor"] * yarn["original_max_position_embeddings"])
+    parameters = f"rope_parameters: {{rope_type: yarn, rope_theta: {theta}, {factor}}}"
+    return f"{{hf_overrides: {{max_position_embeddings: {length}, {parameters}}}}}"
 
 
 def notices(role: str, values: t.Mapping[str, t.Any], catalogue: Catalogue) -> list[str]:

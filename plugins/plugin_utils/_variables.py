@@ -11,6 +11,7 @@ from . import _rules
 from ._catalogue import Catalogue, nearest
 from ._checked import Checked
 from ._rules import mask
+from ._rules_memory import memory
 from ._rules_vllm import vllm
 
 Specs = t.Mapping[str, t.Any]  # argument_specs.yml below its only key
@@ -27,9 +28,13 @@ def problems(
     values: t.Mapping[str, t.Any],
     specs: Specs,
     catalogue: Catalogue,
-    unreadable: t.Container[str] = (),
+    unreadable: t.Collection[str] = (),
+    is_spark: bool = True,
 ) -> list[str]:
-    """One line for each problem: the variable, its value, what is allowed. Nothing is said about unreadable ones."""
+    """One line for each problem: the variable, its value, what is allowed. Nothing is said about unreadable ones.
+
+    IS_SPARK is False where other hardware may be meant, of whose memory nothing is known here.
+    """
     known: dict[str, t.Any] = {}
     for entry_point in specs.values():
         known.update(entry_point.get("options") or {})
@@ -41,6 +46,8 @@ def problems(
             lines += checked.take(name, values[name], option)
     if role in _RULES:
         lines += _RULES[role](checked, catalogue)
+    if role == "vllm" and is_spark and not lines and not unreadable:
+        lines += memory(checked, catalogue)
     return [mask(line, checked.secrets()) for line in lines]
 
 

@@ -38,8 +38,13 @@ READABLE = "secret that every user of the host could read; use vllm_hf_token or 
 ONE_GPU = "a Spark has one GPU, and this collection serves a model on one host: remove it"
 NO_PASSWORD = "every user of the host could read; use an address without one, such as http://proxy.example:3128"
 YARN_FROM_0_12 = (
-    " stretch it to 131072 with vllm_extra_args: {hf_overrides: {rope_parameters: {rope_type: yarn,"
+    " stretch it to 131072 with vllm_extra_args: {hf_overrides: {max_position_embeddings: 131072, rope_parameters: {"
+    "rope_type: yarn,"
     " rope_theta: 1000000, factor: 4.0, original_max_position_embeddings: 32768}}}"
+)
+SHARE = "0.90 of 121.7 GiB"
+TRY_IT = (
+    "vllm_memory_plan: false tries it all the same, and for other hardware set spark_host_allow_other_hardware: true"
 )
 MODE = 'use four octal digits in quotes, such as "0755"'
 
@@ -429,6 +434,13 @@ BAD: list[tuple[Values, str]] = [
         )
         for kind, value in (("tensor", 2), ("pipeline", "2"), ("data", 4))
     ),
+    *(
+        ({**LATEST_RECORDED, "vllm_extra_args": {name: 2}}, f"vllm_extra_args.{name}: 2 is not allowed; {ONE_GPU}")
+        for name in (
+            *("nnodes", "data_parallel_size_local"),
+            *("prefill_context_parallel_size", "decode_context_parallel_size"),
+        )
+    ),
     (
         own_model(args={"tensor_parallel_size": 2}),
         f"vllm_models.mine.args.tensor_parallel_size: 2 is not allowed; {ONE_GPU}",
@@ -511,6 +523,21 @@ BAD: list[tuple[Values, str]] = [
         " stretch it to 131072 with"
         " vllm_extra_args: {rope_scaling: {rope_type: yarn, factor: 4.0, original_max_position_embeddings: 32768}}",
     ),
+    # what no Spark can hold
+    (
+        {"vllm_model": "llama33-70b-fp8", "vllm_max_model_len": 131072},
+        "vllm_model: llama33-70b-fp8 does not fit into the memory of a Spark: one request of 131,072 tokens needs"
+        f" 40.0 GiB of KV cache, and there are 38.9 GiB, {SHARE} less 67.7 GiB of weights and 3.0 GiB for"
+        " activations, graphs and the engine; what fits: 1. vllm_max_model_len: 126976 instead of 131072; 127344 is the"
+        " longest that fits 2. vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of 254,720 tokens, 1.9 requests of"
+        " 131,072 tokens 3. vllm_model: llama33-70b-nvfp4, with 39.8 GiB of weights; KV cache of 218,752 tokens, 1.7"
+        f" requests of 131,072 tokens; {TRY_IT}",
+    ),
+    (
+        {**own_model(weights_bytes=2 * 10**12), "vllm_auto_remedy": True},
+        "vllm_model: mine does not fit into the memory of a Spark: 1862.6 GiB of weights and 3.0 GiB for activations,"
+        f" graphs and the engine are more than the 109.5 GiB that vLLM may use ({SHARE}); use another model; {TRY_IT}",
+    ),
     (
         {**LATEST_RECORDED, "vllm_max_model_len": "65536"},
         "vllm_max_model_len: 65536 is over the 40960 tokens of qwen3-8b-fp8; use at most 40960, or" + YARN_FROM_0_12,
@@ -532,8 +559,8 @@ BAD: list[tuple[Values, str]] = [
             "vllm_max_model_len": 65536,
         },
         "vllm_max_model_len: 65536 is over the 40000 tokens of mine; use at most 40000, or stretch it to 80000 with"
-        " vllm_extra_args: {hf_overrides: {rope_parameters: {rope_type: yarn, rope_theta: THAT OF ITS config.json,"
-        " factor: 2.0, original_max_position_embeddings: 40000}}}",
+        " vllm_extra_args: {hf_overrides: {max_position_embeddings: 80000, rope_parameters: {rope_type: yarn,"
+        " rope_theta: THAT OF ITS config.json, factor: 2.0, original_max_position_embeddings: 40000}}}",
     ),
     (
         one("vllm_max_model_len", 200000),

@@ -53,6 +53,27 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         "vllm_hf_endpoint": "http://hub.invalid",
         "vllm_extra_env": {"http_proxy": "http://127.0.0.1:{{ proxy_port }}"},
     },
+    # one that does not say how long a context may be, and one of which nothing can be read
+    "endless": {"vllm_model": "a/endless", "vllm_hf_offline": True, "hf_cache_source": "{{ folder }}/disk"},
+    "auto": {
+        "vllm_model": "a/endless",
+        "vllm_hf_offline": True,
+        "hf_cache_source": "{{ folder }}/disk",
+        "vllm_extra_args": {"max_model_len": "auto"},
+    },
+    "unread": {"vllm_model": "a/missing", "vllm_hf_offline": True},
+    "blind": {"vllm_model": "a/missing", "vllm_hf_offline": True, "vllm_memory_plan": False},
+    # beside what is not of this collection
+    "desktop": {"available": int(112 * GIB)},
+    "ollama": {"available": 90 * GIB},
+    "tried_beside_ollama": {"available": 90 * GIB, "vllm_memory_plan": False},
+    "staged_beside_ollama": {"available": 90 * GIB, "__vllm_only_stage": True},
+    "unchanged_beside_ollama": {"available": 90 * GIB, "__vllm_switch": False},
+    "foreign_beside_ollama": {"available": 90 * GIB, "__vllm_foreign": [{"name": "somebody"}]},
+    "no_gpu_beside_ollama": {"available": 90 * GIB, "vllm_gpu": "none"},
+    "served": {"available": 8 * GIB, "services": [{**BIG, "service": "vllm", "planned_bytes": 104 * GIB}]},
+    "served_less": {"available": 8 * GIB, "services": [{**BIG, "service": "vllm"}]},
+    "served_unplanned": {"available": 8 * GIB, "services": [{**BIG, "service": "vllm", "planned_bytes": None}]},
     "crowded": {"services": [{**BIG, "planned_bytes": 110 * GIB}], "vllm_port": 8001},
 }  # fmt: skip
 PLAY = [
@@ -108,13 +129,15 @@ def _proxy_port() -> t.Iterator[int]:
 
 
 def make_disk(folder: Path) -> None:
-    """A cache with the files of a/disk that say what it is."""
-    snapshot = folder / "models--a--disk" / "snapshots" / COMMIT
-    snapshot.mkdir(parents=True)
-    (snapshot / "config.json").write_text(json.dumps(CONFIG))
-    (snapshot / "model.safetensors").write_bytes(b"x" * 999)
-    (folder / "models--a--disk" / "refs").mkdir()
-    (folder / "models--a--disk" / "refs" / "main").write_text(COMMIT)
+    """A cache with the files of a/disk and a/endless that say what they are."""
+    endless = {name: value for name, value in CONFIG.items() if name != "max_position_embeddings"}
+    for name, config in (("disk", CONFIG), ("endless", endless)):
+        snapshot = folder / f"models--a--{name}" / "snapshots" / COMMIT
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text(json.dumps(config))
+        (snapshot / "model.safetensors").write_bytes(b"x" * 999)
+        (folder / f"models--a--{name}" / "refs").mkdir()
+        (folder / f"models--a--{name}" / "refs" / "main").write_text(COMMIT)
 
 
 @pytest.fixture(scope="module", name="run")
@@ -129,10 +152,16 @@ def _run(tmp_path_factory: pytest.TempPathFactory, proxy_port: int) -> tuple[str
         "vllm_hf_cache": str(folder / "cache"),
         "services": [],
         "listener": None,
+        "available": 116 * GIB,
+        "vllm_gpu": "nvidia",
         "__vllm_switch": True,
         "made": {"argv": "{{ __vllm_argv }}", "environment": "{{ __vllm_environment }}", "plan": "{{ __vllm_plan }}"},
         "__dgxspark": {
-            "spark": {"memory": {"total_bytes": TOTAL}, "services": "{{ services }}", "listener": "{{ listener }}"}
+            "spark": {
+                "memory": {"total_bytes": TOTAL, "available_bytes": "{{ available }}"},
+                "services": "{{ services }}",
+                "listener": "{{ listener }}",
+            }
         },
     }
     (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": HOSTS, "vars": common}}))
@@ -202,6 +231,28 @@ def test_the_files_of_a_model_without_an_entry(run: tuple[str, Path], host: str,
     assert outcome(run, host)["plan"]["weights_bytes"] == size
 
 
+def test_a_model_that_does_not_say_how_long_a_context_may_be(run: tuple[str, Path]) -> None:
+    assert outcome(run, "endless")["plan"]["context"] == 32768
+    for host in ("endless", "auto"):
+        said = told(run, host, "Say what is assumed of it")
+        assert said
+        assert "an unknown length of context; its config.json has no max_position_embeddings" in said
+    assert outcome(run, "auto")["plan"] == {}  # vLLM finds what fits
+
+
+def test_a_model_of_which_nothing_can_be_read(run: tuple[str, Path]) -> None:
+    said = told(run, "unread", "Read the files of a model that nobody has described")
+    assert said
+    assert "vllm_model: a/missing cannot be planned: it is not in" in said
+    assert "or set vllm_memory_plan: false to try it without a plan" in said
+    assert not (run[1] / "unread.json").exists()
+    assert outcome(run, "blind")["plan"] == {}
+    assert "vllm serve a/missing" in " ".join(outcome(run, "blind")["argv"])
+    said = told(run, "blind", "Say that nothing is planned")
+    assert said
+    assert "forbids to ask the hub; nothing is planned, because vllm_memory_plan is false" in said
+
+
 def test_explained_as_it_is_run(run: tuple[str, Path]) -> None:
     made = outcome(run, "latency")
     assert " ".join(made["argv"]) == (
@@ -266,3 +317,31 @@ def test_other_services_take_their_part(run: tuple[str, Path]) -> None:
     assert said
     assert "110.0 GiB are held by vllm-big" in said
     assert "Choose another model, or give vllm-big less." in said
+
+
+def test_what_is_not_of_this_collection_is_found_before_the_download(run: tuple[str, Path]) -> None:
+    said = told(run, "ollama", "Refuse a host whose memory something else uses")
+    assert said
+    assert "ollama has 90.0 GiB of memory available, and vllm-qwen3-8b-fp8 needs 109.5 GiB at its start" in said
+    assert "set vllm_gpu_memory_utilization to at most 0.73." in said
+    assert "Nothing was changed; vllm_memory_plan: false tries it all the same." in said
+    said = told(run, "served_less", "Refuse a host whose memory something else uses")
+    assert said
+    assert "(0.90 of 121.7 GiB), also when what runs of it now has ended." in said
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["default", "desktop", "unchanged_beside_ollama", "no_gpu_beside_ollama", "served", "served_unplanned"],
+)
+def test_a_host_with_enough_memory_is_not_refused(run: tuple[str, Path], host: str) -> None:
+    assert outcome(run, host)
+    assert told(run, host, "Say that something else uses the memory") is None
+
+
+@pytest.mark.parametrize("host", ["tried_beside_ollama", "staged_beside_ollama", "foreign_beside_ollama"])
+def test_memory_that_may_come_back_is_only_said(run: tuple[str, Path], host: str) -> None:
+    assert outcome(run, host)
+    said = told(run, host, "Say that something else uses the memory")
+    assert said
+    assert "Nothing was changed" not in said

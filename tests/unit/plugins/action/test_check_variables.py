@@ -92,6 +92,14 @@ def test_templates_are_followed(tmp_path: Path) -> None:
     assert run["rc"] == 0, run["text"]
 
 
+@pytest.mark.parametrize(("switch", "rc"), [("false", 2), ("'{{ not false }}'", 0), ("'{{ no_such }}'", 2)])
+def test_other_hardware_may_have_more_memory(tmp_path: Path, switch: str, rc: int) -> None:
+    wanted = "vllm_model: llama33-70b-fp8\nvllm_max_model_len: 131072"
+    run = play(tmp_path, f"{wanted}\nspark_host_allow_other_hardware: {switch}")
+    assert run["rc"] == rc, run["text"]
+    assert ("does not fit into the memory of a Spark" in run["text"]) is (rc != 0)
+
+
 def test_a_default_of_the_specification_may_be_a_template(tmp_path: Path) -> None:
     # vllm_hf_cache follows hf_cache_path
     run = play(tmp_path, "hf_cache_path: opt/hf")

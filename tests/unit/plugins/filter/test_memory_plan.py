@@ -15,6 +15,9 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Ca
 memory_plan = plugin.FilterModule().filters()["memory_plan"]
 MODEL = Catalogue().model("qwen3-8b-fp8")
 SPARK = 130674379980
+FOUR = {name: MODEL[name] for name in ("weights_bytes", "layers", "kv_heads", "head_dim")}
+
+SMALLER = {**MODEL, "weights_bytes": "x"}
 
 
 def test_it_says_what_it_documents() -> None:
@@ -35,6 +38,18 @@ def test_the_users_models_are_looked_at_for_a_smaller_form() -> None:
     assert any(line.startswith("vllm_model: mine, with 3.7 GiB of weights") for line in found["remedies"])
 
 
+def test_four_fields_and_a_context_are_enough() -> None:
+    args = {"max_model_len": 32768}
+    assert memory_plan(FOUR, SPARK, args)["kv_tokens"] == memory_plan(MODEL, SPARK, args)["kv_tokens"]
+
+
+def test_what_the_checkpoint_asks_for_counts_from_a_version_on() -> None:
+    asking = {**MODEL, "kv_cache_dtype": "fp8"}
+    assert memory_plan(asking, SPARK)["kv_cache_dtype"] == "bf16"
+    assert memory_plan(asking, SPARK, vllm="0.10.1.1")["kv_cache_dtype"] == "bf16"
+    assert memory_plan(asking, SPARK, vllm="0.32.0")["kv_cache_dtype"] == "fp8"
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -43,6 +58,9 @@ def test_the_users_models_are_looked_at_for_a_smaller_form() -> None:
         ((MODEL, 0), "total_bytes and hosts must be above 0"),
         ((MODEL, SPARK, ["x"]), "args must be a mapping"),
         (({**MODEL, "weights_bytes": None}, SPARK), "for Qwen/Qwen3-8B-FP8: weights_bytes is not known"),
+        (({**MODEL, "layers": "x"}, SPARK), "for Qwen/Qwen3-8B-FP8: layers must be a whole number"),
+        ((FOUR, SPARK), "for None: native_context is not known"),
+        ((MODEL, 10**9, {}, {}, 1, 0.9, {"mine": SMALLER}), "nothing can be planned for Qwen/Qwen3-8B-FP8 (TypeError"),
     ],
 )
 def test_refused_with_one_line(given: tuple[t.Any, ...], words: str) -> None:

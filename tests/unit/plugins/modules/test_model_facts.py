@@ -20,6 +20,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONFIG = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64, "max_position_embeddings": 4096}
 INDEX = {"metadata": {"total_size": 5_000_000}, "weight_map": {}}
 EXPECTED = {"id": MODEL, "layers": 2, "kv_heads": 4, "head_dim": 16, "native_context": 4096, "config_context": 4096}
+OR_ELSE = "; or describe it in vllm_models, or set vllm_memory_plan: false to try it without a plan"
 PREFIX = f"/{MODEL}/resolve/main/"
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -27,7 +28,7 @@ Facts = dict[str, t.Any]
 
 
 class Hub:
-    """Answers by path; everything else is a repository that is not there."""
+    """Answers by path; nothing else is there, and without a file not the repository either."""
 
     def __init__(self, port: int) -> None:
         self.address = f"http://127.0.0.1:{port}"
@@ -48,7 +49,8 @@ def hub() -> t.Iterator[Hub]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             found.seen.append((self.command, self.path, self.headers.get("Authorization")))
-            unknown = (404, {"X-Error-Code": "RepoNotFound"}, b"Repository not found")
+            code = "EntryNotFound" if any(known.startswith(PREFIX) for known in found.answers) else "RepoNotFound"
+            unknown = (404, {"X-Error-Code": code}, b"Not found")
             status, headers, body = found.answers.get(self.path, unknown)
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -115,7 +117,7 @@ def test_the_only_file_is_measured_and_not_read(hub: Hub, run: t.Callable[..., F
         b"",
     )
     assert run(token=TOKEN)["entry"]["weights_bytes"] == 7_000_000
-    assert hub.seen[-1] == ("HEAD", PREFIX + "model.safetensors", f"Bearer {TOKEN}")
+    assert ("HEAD", PREFIX + "model.safetensors", f"Bearer {TOKEN}") in hub.seen
 
 
 def test_a_model_that_was_renamed(hub: Hub, run: t.Callable[..., Facts]) -> None:
@@ -127,10 +129,40 @@ def test_a_model_that_was_renamed(hub: Hub, run: t.Callable[..., Facts]) -> None
 
 
 def test_the_token_goes_to_no_other_host(hub: Hub, run: t.Callable[..., Facts]) -> None:
+    """A large index lies elsewhere, and is read there."""
     elsewhere = hub.address.replace("127.0.0.1", "localhost")
-    hub.answers[PREFIX + "config.json"] = (307, {"Location": f"{elsewhere}/stolen"}, b"")
-    assert "answers with HTTP 307" in run(token=TOKEN)["msg"]
-    assert "/stolen" not in [path for _method, path, _authorization in hub.seen]
+    hub.file("config.json", CONFIG)
+    hub.answers[PREFIX + "model.safetensors.index.json"] = (302, {"Location": f"{elsewhere}/blob?signed=yes"}, b"")
+    hub.answers["/blob?signed=yes"] = (200, {}, json.dumps(INDEX).encode())
+    assert run(token=TOKEN)["entry"]["weights_bytes"] == 5_000_000
+    tokens = [authorization for _method, path, authorization in hub.seen if path != PREFIX + "hf_quant_config.json"]
+    assert tokens == [f"Bearer {TOKEN}"] * 2 + [None]
+
+
+def test_a_large_file_that_cannot_be_had(hub: Hub, run: t.Callable[..., Facts]) -> None:
+    hub.answers[PREFIX + "config.json"] = (302, {"Location": "http://127.0.0.1:9/blob?signed=yes"}, b"")
+    msg = run()["msg"]
+    assert "http://127.0.0.1:9 cannot be reached (" in msg
+    assert "signed" not in msg
+
+
+def test_an_encrypted_hub_sends_on_to_encrypted_hosts_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def request(self: model_facts.Hub, method: str, url: str, token: str) -> tuple[dict[str, str], bytes, int]:
+        asked.append(url)
+        return {"Location": "http://cdn.invalid/blob"}, b"", 302
+
+    monkeypatch.setattr(model_facts.Hub, "_request", request)
+    with pytest.raises(model_facts.HubError, match=r"sends on to http://cdn\.invalid, which is not encrypted"):
+        model_facts.Hub("https://hub.invalid", MODEL, "main", TOKEN, 1).read_json("config.json")
+    assert len(asked) == 1
+
+
+def test_a_hub_that_sends_in_circles(hub: Hub, run: t.Callable[..., Facts]) -> None:
+    hub.answers[PREFIX + "config.json"] = (307, {"Location": PREFIX + "config.json"}, b"")
+    assert "answers with HTTP 307" in run()["msg"]
+    assert len(hub.seen) == 3
 
 
 def test_the_cache_is_asked_first(hub: Hub, run: t.Callable[..., Facts], tmp_path: Path) -> None:
@@ -188,7 +220,7 @@ def test_refused_with_one_line(
     assert found["failed"]
     assert found["msg"].startswith(f"vllm_model: {MODEL} cannot be planned: ")
     assert words in found["msg"]
-    assert found["msg"].endswith("; or describe it in vllm_models")
+    assert found["msg"].endswith(OR_ELSE)
     assert "\n" not in found["msg"]
 
 
@@ -199,4 +231,14 @@ def test_a_hub_that_is_not_there(run: t.Callable[..., Facts]) -> None:
 def test_a_model_of_an_unknown_kind(hub: Hub, run: t.Callable[..., Facts]) -> None:
     hub.file("config.json", {"model_type": "mystery"})
     hub.file("model.safetensors.index.json", INDEX)
-    assert "its config.json has no num_hidden_layers; or describe it in vllm_models" in run()["msg"]
+    assert f"its config.json has no num_hidden_layers{OR_ELSE}" in run()["msg"]
+
+
+def test_what_a_quantized_checkpoint_asks_for(hub: Hub, run: t.Callable[..., Facts]) -> None:
+    """In config.json, of older ones in a file of its own."""
+    hub.file("model.safetensors.index.json", INDEX)
+    hub.file("config.json", {**CONFIG, "quantization_config": {"quant_method": "modelopt"}})
+    hub.file("hf_quant_config.json", {"quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}})
+    assert "kv_cache_dtype" not in run()["entry"]
+    hub.file("config.json", CONFIG)
+    assert run()["entry"]["kv_cache_dtype"] == "fp8"

@@ -30,7 +30,7 @@ Values = dict[str, t.Any]
 
 def plan(entry: str | Values, host: Host = SPARK, environment: Values | None = None, **args: t.Any) -> Values:
     model = Catalogue().model(entry) if isinstance(entry, str) else entry
-    return plan_with_remedies(model, host, {**GUIDE, **args}, environment or {}, Catalogue().models())
+    return plan_with_remedies(model, host, {**GUIDE, **args}, environment or {}, Catalogue().models(), "0.32.0")
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,30 @@ def test_an_fp8_cache_holds_twice_the_tokens(dtype: str) -> None:
     assert plan(ANY, kv_cache_dtype=dtype)["kv_tokens"] == pytest.approx(2 * plan(ANY)["kv_tokens"], abs=32)
 
 
+def test_a_checkpoint_that_asks_for_an_fp8_cache() -> None:
+    asking = {**ANY, "kv_cache_dtype": "fp8"}
+    found = plan(asking)
+    assert found["kv_tokens"] == plan(ANY, kv_cache_dtype="fp8")["kv_tokens"]
+    assert found["reasons"][-1] == "its checkpoint asks for a KV cache of fp8"
+    assert plan(asking, kv_cache_dtype="auto")["kv_cache_dtype"] == "fp8"
+    assert plan(asking, kv_cache_dtype="bfloat16")["kv_cache_dtype"] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("version", "dtype"),
+    [("0.32.0", "fp8"), ("0.14.0", "fp8"), ("0.13.0", "bf16"), ("0.10.1.1+381074ae.nv25.09", "bf16"), (None, "bf16")],
+)
+def test_from_which_version_on_it_is_asked(version: str | None, dtype: str) -> None:
+    asking = {**ANY, "kv_cache_dtype": "fp8"}
+    assert plan_with_remedies(asking, SPARK, GUIDE, {}, {}, version)["kv_cache_dtype"] == dtype
+
+
+@pytest.mark.parametrize("name", ["speculative_config", "spec_model", "enable_lora", "lora_modules"])
+def test_further_models_are_not_planned_and_said(name: str) -> None:
+    assert plan(ANY, **{name: "x"})["reasons"][-1] == f"the further models of {name} are not planned"
+    assert plan(ANY, **{name: None})["reasons"] == plan(ANY)["reasons"]
+
+
 def test_other_numbers_in_the_cache() -> None:
     assert plan(ANY, dtype="float32")["kv_bytes_per_token"] == 2 * plan(ANY)["kv_bytes_per_token"]
     assert plan(ANY, kv_cache_dtype="nvfp4")["reasons"][-1] == (
@@ -225,6 +249,17 @@ def test_options_that_are_left_out() -> None:
 def test_nothing_is_planned_without_sizes() -> None:
     with pytest.raises(PlanError, match="nothing can be planned for a/b: layers, head_dim is not known"):
         plan({**ANY, "layers": None, "head_dim": None})
+    with pytest.raises(PlanError, match="nothing can be planned for a/b: layers must be a whole number"):
+        plan({**ANY, "layers": "x"})
+
+
+def test_a_model_whose_longest_context_nobody_knows() -> None:
+    unknown = {**ANY, "native_context": None}
+    assert plan(unknown)["kv_tokens"] == plan(ANY)["kv_tokens"]
+    assert plan(unknown, max_model_len=10**9)["remedies"][0].startswith("vllm_max_model_len: ")
+    for length in (None, "auto", -1):
+        with pytest.raises(PlanError, match="nothing can be planned for a/b: native_context is not known"):
+            plan(unknown, max_model_len=length)
 
 
 @given(

@@ -78,6 +78,7 @@ def test_one_mistake_is_one_line(values: Values) -> None:
     assert len(problems(values)) == 1
 
 
+TOO_LARGE = {"vllm_model": "llama33-70b-fp8", "vllm_max_model_len": 131072}
 GOOD: list[Values] = [
     {},
     # as Ansible takes them
@@ -133,11 +134,25 @@ GOOD: list[Values] = [
     one("vllm_extra_args", {"enable_chunked_prefill": False, "max_num_batched_tokens": 32768}),
     one("vllm_extra_args", {"headless": None}),
     one("vllm_extra_args", {"tensor_parallel_size": 1, "pipeline_parallel_size": None, "data_parallel_size": "1"}),
-    {**LATEST_RECORDED, "vllm_extra_args": {"kv_cache_memory_bytes": 10**9, "performance_mode": "balanced"}},
+    {**LATEST_RECORDED, "vllm_extra_args": {"kv_cache_memory_bytes": 10**10, "performance_mode": "balanced"}},
     # a version between two recorded ones may have the options of either
-    {"vllm_image": NEWER, "vllm_extra_args": {"swap_space": 4, "kv_cache_memory_bytes": 10**9}},
+    {"vllm_image": NEWER, "vllm_extra_args": {"swap_space": 4, "kv_cache_memory_bytes": 10**10}},
     {"vllm_max_model_len": 131072, "vllm_extra_args": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}},
-    {"vllm_max_model_len": 10**6, "vllm_model": "mistral-nemo-12b-fp8"},
+    # stretched by an entry, a profile
+    {
+        "vllm_max_model_len": 131072,
+        "vllm_models": {"qwen3-8b-fp8": {"args": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}}},
+    },
+    {
+        "vllm_max_model_len": 131072,
+        "vllm_profiles": {"throughput": {"args": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}}},
+    },
+    {"vllm_max_model_len": 10**6, "vllm_model": "mistral-nemo-12b-fp8", "vllm_extra_args": {"kv_cache_dtype": "fp8"}},
+    # tried all the same, shortened, or smaller; and one of which nothing is known yet
+    {**TOO_LARGE, "vllm_memory_plan": False},
+    {**TOO_LARGE, "vllm_auto_remedy": True},
+    {**TOO_LARGE, "vllm_extra_args": {"kv_cache_dtype": "fp8"}},
+    {"vllm_model": "some-org/some-model", "vllm_extra_args": {"kv_cache_dtype": "fp8"}},
     one("vllm_extra_env", {"VLLM_LOGGING_LEVEL": "DEBUG", "TOKENIZERS_PARALLELISM": "false"}),
     one("vllm_extra_env", {"OMP_NUM_THREADS": 4, "A": ""}),
     one("vllm_extra_env", {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "::1,10.0.0.0/8", "A": "git@host:x"}),
@@ -172,6 +187,11 @@ GOOD: list[Values] = [
 @pytest.mark.parametrize("values", GOOD, ids=lambda values: str(values)[:70])
 def test_good_input_passes(values: Values) -> None:
     assert problems(values) == []
+
+
+def test_of_other_hardware_nothing_is_known() -> None:
+    values = {**defaults("vllm"), **TOO_LARGE}
+    assert _variables.problems("vllm", values, read_specs("vllm"), Catalogue(), is_spark=False) == []
 
 
 @pytest.mark.parametrize(
