@@ -240,7 +240,7 @@ READY, REFUSED, UNTOUCHED = "ready", "failed before the switch", "not touched"
 @pytest.mark.parametrize(
     ("hosts", "verdicts"),
     [
-        ([GOOD] * 3, [READY] * 3),
+        ([GOOD] * 2, [READY] * 2),
         ([{**GOOD, "fails": "stage"}, GOOD, GOOD], [REFUSED, UNTOUCHED, UNTOUCHED]),
         ([GOOD, HOSTS["broken"], GOOD], [READY, "rolled back", UNTOUCHED]),
         ([GOOD, GOOD, {**GOOD, "fails": "validate"}], [READY, READY, REFUSED]),
