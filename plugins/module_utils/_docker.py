@@ -64,11 +64,12 @@ def parse_inspect(text: str) -> Container | None:
         image=str(config.get("Image", "")),
         restarts=int(entry.get("RestartCount") or 0),
         labels={str(key): str(value) for key, value in (config.get("Labels") or {}).items()},
-        published=_published((entry.get("HostConfig") or {}).get("PortBindings")),
+        published=published_address((entry.get("HostConfig") or {}).get("PortBindings")),
     )
 
 
-def _published(bindings: t.Any) -> str | None:
+def published_address(bindings: t.Any) -> str | None:
+    """host:port where the host finds the server, from PortBindings; None if no port is published."""
     for entries in bindings.values() if isinstance(bindings, dict) else []:
         for entry in entries or []:
             host, port = entry.get("HostIp", ""), entry.get("HostPort", "")

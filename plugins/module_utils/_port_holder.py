@@ -8,6 +8,8 @@ import json
 import re
 import typing as t
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import published_address
+
 SERVICE = "dgxspark.vllm.service"
 PROJECT = "com.docker.compose.project"
 
@@ -57,6 +59,7 @@ def holder_of(inspected: str) -> Holder | None:
         "project": project,
         "image": image,
         "restart": (host.get("RestartPolicy") or {}).get("Name") or "no",
+        "published": published_address(host.get("PortBindings")),
         "auto_remove": bool(host.get("AutoRemove")),
         "is_vllm": bool(service) or "vllm" in image.lower() or any(map(_COMMAND.search, command)),
     }
@@ -84,6 +87,12 @@ def noted(note: t.Mapping[str, t.Any]) -> list[Holder]:
         for holder in (holders if isinstance(holders, list) else [])
         if isinstance(holder, dict) and all(isinstance(holder.get(name), kind) for name, kind in _NOTE.items())
     ]
+
+
+def served_beside(note: t.Mapping[str, t.Any]) -> str | None:
+    """The release of the service itself that served while the holders did; None if none did."""
+    release = note.get("beside")
+    return release if isinstance(release, str) and release else None
 
 
 def merged(before: t.Iterable[Holder], holders: t.Iterable[Holder]) -> list[Holder]:

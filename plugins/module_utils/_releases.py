@@ -93,16 +93,18 @@ def linked(home: str, link: str) -> str | None:
 
 
 def outdated(releases: t.Sequence[Release], keep: int, needed: t.Collection[str | None]) -> list[Release]:
-    """Releases that nobody needs: good ones beyond the last KEEP, and what is older than those and never was good.
+    """Releases that nobody needs: good ones beyond the last KEEP; and what never was good and is older than those.
 
-    RELEASES as in_order() sorts them. NEEDED stay whatever their age. What is staged for later is young, and stays.
+    While there are fewer good ones, those that failed may not pile up: the last KEEP that never were good stay, and
+    what is younger than the last good one. What is staged for later is young, and stays.
+    RELEASES as in_order() sorts them. NEEDED stay whatever their age.
     """
     good = [release for release in releases if release.good is not None]
-    kept = good[:keep]
-    if len(kept) < keep:
-        return []
-    oldest = min(release.good or 0 for release in kept)
-    old = good[keep:] + [release for release in releases if release.good is None and release.staged < oldest]
+    never = [release for release in releases if release.good is None]
+    times = [release.good or 0 for release in good]
+    old = good[keep:] + [release for release in never[keep:] if times and release.staged < times[0]]
+    if len(good) >= keep:
+        old += [release for release in never[:keep] if release.staged < times[keep - 1]]
     return [release for release in old if release.id not in needed]
 
 

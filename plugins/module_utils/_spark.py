@@ -258,16 +258,17 @@ def container_of(docker_ps: str, port: int, cgroup: str) -> str | None:
 
 
 def parse_services(docker_ps: str) -> list[Facts]:
-    """Running services of this collection, with the memory that each was planned with.
+    """Services of this collection that have a container, with their release and the memory that it was planned with.
 
-    DOCKER_PS has the container's name and its labels dgxspark.vllm.service and dgxspark.vllm.planned_bytes, by tabs.
+    DOCKER_PS has the container's name and its labels dgxspark.vllm.service, planned_bytes and release, by tabs.
     """
     services = []
     for line in docker_ps.splitlines():
-        container, service, planned = (line.split("\t") + ["", ""])[:3]
+        container, service, planned, release = (line.split("\t") + [""] * 3)[:4]
         if service:
             bytes_ = int(planned) if planned.strip().isdigit() else None
-            services.append({"service": service, "container": container, "planned_bytes": bytes_})
+            found = {"service": service, "container": container, "planned_bytes": bytes_, "release": release or None}
+            services.append(found)
     return services
 
 

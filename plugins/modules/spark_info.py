@@ -137,12 +137,13 @@ spark:
          cgroup_driver: systemd, root_dir: /var/lib/docker}
     services:
       description:
-        - Running services of this collection, with C(container), the name of the container, and C(planned_bytes), the
-          memory that it was planned with, V(null) if it was deployed without a plan.
+        - Services of this collection that have a container, running or not, with C(container), its name,
+          C(planned_bytes), the memory that it was planned with, V(null) if it was deployed without a plan, and
+          C(release), the release that it was made of.
       type: list
       elements: dict
       returned: always
-      sample: [{service: vllm, container: vllm-qwen3-8b-fp8, planned_bytes: 117606941982}]
+      sample: [{service: vllm, container: vllm-qwen3-8b-fp8, planned_bytes: 117606941982, release: 0123456789ab}]
     toolkit:
       description:
         - NVIDIA container toolkit, V(null) without C(nvidia-ctk).
@@ -255,7 +256,8 @@ class Host:
     def services(self, docker: _spark.Facts | None) -> list[_spark.Facts]:
         if not (docker and docker["running"]):
             return []
-        form = r'{{.Names}}\t{{.Label "dgxspark.vllm.service"}}\t{{.Label "dgxspark.vllm.planned_bytes"}}'
+        labels = ("service", "planned_bytes", "release")
+        form = r"\t".join(["{{.Names}}", *(f'{{{{.Label "dgxspark.vllm.{label}"}}}}' for label in labels)])
         # stopped ones too: what is down for a moment keeps its share
         listing = ("ps", "--all", "--filter", "label=dgxspark.vllm.service", "--format", form)
         return _spark.parse_services(self.run(self.module.get_bin_path("docker"), *listing)[1])

@@ -31,7 +31,8 @@ options:
   keep:
     description:
       - How many good releases stay. The one that runs stays anyway.
-      - Releases that never were good go when they are older than those. One that is staged for later stays.
+      - Releases that never were good go when they are older than those, and so do all but the last ones, as many, of
+        what is older than the release. One that is staged for later stays.
     type: int
     default: 3
   remove_images:
@@ -106,7 +107,8 @@ releases:
 taken_over:
   description:
     - What was stopped to make room for a release that is not proven yet. Empty if nothing was.
-    - C(holders) are as the module M(dgxspark.vllm.vllm_takeover) returns them.
+    - C(holders) are as the module M(dgxspark.vllm.vllm_takeover) returns them; C(beside) is the release of this service
+      that served beside them, V(null) if none did.
   returned: always
   type: dict
   sample: {}
@@ -132,7 +134,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._port_holder import noted
+from ansible_collections.dgxspark.vllm.plugins.module_utils._port_holder import noted, served_beside
 from ansible_collections.dgxspark.vllm.plugins.module_utils._releases import (
     NAME,
     TAKEN_OVER,
@@ -182,21 +184,28 @@ class Good:
             dataclasses.replace(release, good=self.now) if release.id == self.release else release
             for release in read(self.home)
         )
-        gone = outdated(releases, keep, {self.release, linked(self.home, "current")})
+        gone = [
+            release
+            for release in outdated(releases, keep, {self.release, linked(self.home, "current")})
+            if self.module.check_mode or self.remove(self.folder(release.id))
+        ]
         kept = [release for release in releases if release not in gone]
-        for release in gone:
-            self.changed = True
-            if not self.module.check_mode:
-                self.remove(self.folder(release.id))
+        self.changed = self.changed or bool(gone)
         return [release.id for release in gone], self.remove_images(gone, kept) if images else []
 
-    def remove(self, folder: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(folder, "good"))  # first: nobody goes back to half a release
+    def remove(self, folder: str) -> bool:
+        """Whether it is gone. What stays is no reason to fail, for the release is proven; a later run tries again."""
         try:
-            shutil.rmtree(folder)
-        except FileNotFoundError:  # somebody else removes it
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, "good"))  # first: nobody goes back to half a release
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:  # somebody else removes it
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError as error:
+            self.module.warn(f"{folder} stays, because {error.filename or folder} cannot be removed: {error.strerror}")
+            return False
+        return True
 
     def remove_images(self, gone: list[Release], kept: list[Release]) -> list[str]:
         """An image that a container has, running or not, is refused by Docker itself; so is one that is not there."""
@@ -211,13 +220,14 @@ class Good:
 
 def state_of(home: str) -> dict[str, t.Any]:
     releases, current = read(home), linked(home, "current")
-    holders = noted(read_json(os.path.join(home, TAKEN_OVER)))
+    note = read_json(os.path.join(home, TAKEN_OVER))
+    holders = noted(note)
     return {
         "current": current,
         "good": linked(home, "good"),
         "previous": next((one.id for one in releases if one.good is not None and one.id != current), None),
         "releases": [{"id": one.id, "good": one.good, "facts": dict(one.facts)} for one in releases],
-        "taken_over": {"holders": holders} if holders else {},
+        "taken_over": {"holders": holders, "beside": served_beside(note)} if holders else {},
     }
 
 

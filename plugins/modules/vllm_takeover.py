@@ -38,6 +38,11 @@ options:
   home:
     description: Folder of the service that takes over. Needed with V(stopped) and V(started).
     type: path
+  beside:
+    description:
+      - With V(stopped), the good release of O(home) that serves until now beside the containers, as on another port.
+        It is noted, so that it can be brought back with them.
+    type: str
   stop_timeout:
     description: Seconds until a server that does not end by itself is killed.
     type: int
@@ -113,6 +118,9 @@ holders:
     restart:
       description: Docker's restart policy, as it was before.
       type: str
+    published:
+      description: Address and port at which the host reaches the server. V(null) if no port is published.
+      type: str
     auto_remove:
       description: Whether Docker removes it when it stops (C(--rm)).
       type: bool
@@ -133,6 +141,7 @@ holders:
       project: llm
       image: nvcr.io/nvidia/vllm:25.09-py3
       restart: unless-stopped
+      published: 127.0.0.1:8000
       auto_remove: false
       is_vllm: true
       description: the container vllm-qwen3-8b-fp8 of the Compose project llm
@@ -149,6 +158,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._port_holder import 
     holder_of,
     merged,
     noted,
+    served_beside,
     with_unit,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._releases import TAKEN_OVER, read_json, write
@@ -162,7 +172,8 @@ class Takeover:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.note = os.path.join(module.params["home"] or "", TAKEN_OVER)
-        self.noted = noted(read_json(self.note)) if module.params["home"] else []
+        note = read_json(self.note) if module.params["home"] else {}
+        self.noted, self.beside = noted(note), served_beside(note)
 
     def run(self, program: str, *arguments: str) -> None:
         path = self.module.get_bin_path(program, required=True)
@@ -195,7 +206,8 @@ class Takeover:
         for holder in holders:
             if holder["name"] == self.module.params["vacate"]:
                 holder["renamed"] = self.free_name(holder["name"])
-        write(self.note, json.dumps({"holders": merged(self.noted, holders)}))
+        beside = self.beside or self.module.params["beside"] or None
+        write(self.note, json.dumps({"holders": merged(self.noted, holders), "beside": beside}))
         for holder in holders:
             self.stop_one(holder)
         self.reload_units(holders)
@@ -287,6 +299,7 @@ def main() -> None:
             "containers": {"type": "list", "elements": "str"},
             "vacate": {"type": "str"},
             "home": {"type": "path"},
+            "beside": {"type": "str"},
             "stop_timeout": {"type": "int", "default": 60},
         },
         required_if=[

@@ -42,15 +42,13 @@ RESTARTS_WITHIN = 2 * 3600
 # Looks from one report to the next.
 REPORT_EVERY = 60
 
-HTTP_TIMEOUT = 5
-
 
 def look(url: str, model: str, key: str | None, timeout: float) -> tuple[Canary, State | None]:
     """The canary; and, only if it gave no token, what the engine counts by now."""
     canary = generate(url, model, timeout, key)
     if canary.completion is not None:
         return canary, None
-    page = parse_metrics(request(f"{url}/metrics", HTTP_TIMEOUT).body)
+    page = parse_metrics(request(f"{url}/metrics", timeout).body)  # a busy server is slow here, too
     return canary, page.values if page else None
 
 
@@ -89,6 +87,8 @@ def watch(service: Service, now: float, is_on: bool = True) -> None:
     key = dotenv_value(env_file.read_text(encoding="utf-8"), "VLLM_API_KEY") if env_file.is_file() else None
     timeout = float(parameters.get("canary_timeout", CANARY_TIMEOUT))
     canary, metrics = look(parameters["url"], parameters["model"], key, timeout)
+    if canary.completion is None and runs_another(service):
+        return
     verdict = judge(canary, metrics, state.get("metrics"), was_ready)
     if verdict not in ("loads", "silent"):
         service.answered()
@@ -110,6 +110,14 @@ def watch(service: Service, now: float, is_on: bool = True) -> None:
             f"frozen, and not restarted: {MOST_RESTARTS} restarts within {RESTARTS_WITHIN // 3600} hours did not help;"
             f" look at docker logs, then: sudo systemctl restart {service.name}",
         )
+
+
+def runs_another(service: Service) -> bool:
+    """A deployment was broken off before it started what `current` names: a restart would, and nobody proves it."""
+    label = f"label=dgxspark.vllm.service={service.name}"
+    form = '{{.Label "dgxspark.vllm.release"}}'
+    releases = run("docker", "ps", "--filter", label, "--format", form)[1].split()
+    return bool(releases) and service.release not in releases
 
 
 def is_active(service: Service) -> bool:

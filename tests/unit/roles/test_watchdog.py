@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import Canary, Completion
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import Answer, Canary, Completion
 from ansible_collections.dgxspark.vllm.roles.vllm.files import guard, watchdog
 from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import Service, State
 
@@ -139,6 +139,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vllm: tuple[type[Vl
     parameters(service, url=f"http://127.0.0.1:{vllm[1]}", model="m")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     program(tmp_path, "systemctl", "exit 0")
+    program(tmp_path, "docker", "exit 1")
     return service
 
 
@@ -184,6 +185,36 @@ def test_a_frozen_server_is_restarted_and_the_journal_says_why(
     said = capsys.readouterr().out
     assert said.count("<5>no token: timeout") == 3
     assert "<3>frozen: 3 looks without a token" in said
+
+
+def test_what_current_does_not_name_is_not_restarted_into_it(service: Service, vllm: tuple[type[Vllm], int]) -> None:
+    """A deployment was broken off before the start: a restart would bring in a release that nobody proves."""
+    freeze(service, vllm[0])
+    program(service.home.parent, "docker", "echo before")
+    for minute in range(9):
+        watchdog.watch(service, 60.0 * minute)
+    assert (restarts(service), service.watchdog.exists()) == (0, False)
+    program(service.home.parent, "docker", "echo one")  # what `current` names
+    for minute in range(9, 12):
+        watchdog.watch(service, 60.0 * minute)
+    assert restarts(service) == 1
+
+
+def test_a_busy_server_whose_metrics_are_slow_is_left_alone(
+    service: Service, vllm: tuple[type[Vllm], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = []
+
+    def request(url: str, timeout: float) -> Answer:
+        waited.append(timeout)
+        return Answer(200, f"vllm:generation_tokens_total {len(waited)}\n")
+
+    monkeypatch.setattr(watchdog, "request", request)
+    freeze(service, vllm[0])
+    for minute in range(4):
+        watchdog.watch(service, 60.0 * minute)
+    assert waited == [0.1] * 4  # as long as for the token
+    assert restarts(service) == 0
 
 
 def test_a_busy_server_is_left_alone(service: Service, vllm: tuple[type[Vllm], int]) -> None:

@@ -13,6 +13,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._port_holder import 
     holder_of,
     merged,
     noted,
+    served_beside,
     with_unit,
 )
 from hypothesis import given
@@ -35,6 +36,7 @@ def inspected(**values: t.Any) -> str:
         "HostConfig": {
             "RestartPolicy": {"Name": values.get("restart", ""), "MaximumRetryCount": 0},
             "AutoRemove": values.get("auto_remove", False),
+            "PortBindings": values.get("ports"),
         },
     }
     return json.dumps([entry])
@@ -102,6 +104,18 @@ def test_an_entry_with_gaps() -> None:
         "no",
         False,
     )
+
+
+def test_where_it_answers() -> None:
+    assert holder(ports={"8000/tcp": [{"HostIp": "", "HostPort": "8001"}]})["published"] == "127.0.0.1:8001"
+    assert holder(ports=None)["published"] is None  # as in the network of the host
+
+
+@pytest.mark.parametrize(
+    ("note", "release"), [({"beside": "0123456789ab"}, "0123456789ab"), ({"beside": ""}, None), ({"beside": 5}, None)]
+)
+def test_what_served_beside_them(note: dict[str, t.Any], release: str | None) -> None:
+    assert (served_beside(note), served_beside({})) == (release, None)
 
 
 def shown(load: str = "loaded", active: str = "active", file: str = "enabled") -> str:

@@ -44,13 +44,25 @@ def test_what_is_outdated(releases: list[Release], keep: int, data: st.DataObjec
     # of the good ones exactly the last ones stay, beside those that are needed
     stay = [release for release in good if release in good[:keep] or release.id in needed]
     assert [release for release in left if release.good is not None] == stay
-    if len(good) < keep:
-        assert gone == []
+    never = [release for release in releases if release.good is None]
     for release in gone:
-        if release.good is None:  # never one that is younger than what there is to go back to
-            assert all(release.staged < (kept.good or 0) for kept in good[:keep])
+        if release.good is None:  # never one that is younger than the last good one
+            assert release.staged < (good[0].good or 0)
+            # and of the last ones that never were good, none that is younger than what there is to go back to
+            older = len(good) >= keep and all(release.staged < (kept.good or 0) for kept in good[:keep])
+            assert older or release not in never[:keep]
     # a second look finds nothing more
     assert outdated(left, keep, needed) == []
+
+
+def test_those_that_failed_do_not_pile_up() -> None:
+    """One release after the other failed, and then one was proven; two are staged for later."""
+    failed = [Release(f"{number:012x}", number, None) for number in range(10)]
+    later = [Release(f"{number:012x}", number, None) for number in (50, 51)]
+    releases = in_order([*failed, *later, Release("a" * 12, 20, 30), Release("b" * 12, 1, 2)])
+    gone = outdated(releases, 3, {failed[2].id})
+    assert in_order(gone) == in_order(release for release in failed if release not in (failed[2], failed[9]))
+    assert outdated(failed, 3, set()) == []  # none is good: nothing to measure by
 
 
 @given(RELEASES)

@@ -334,9 +334,9 @@ def test_no_parser_crashes_on_garbage(text: str) -> None:
 
 
 def test_services_of_the_collection() -> None:
-    text = "vllm-qwen3-8b-fp8\tvllm\t117606941982\nvllm-old\tvllm-old\t\nother\t\t5\n"
+    text = "vllm-qwen3-8b-fp8\tvllm\t117606941982\t0123456789ab\nvllm-old\tvllm-old\t\t\nother\t\t5\t\n"
     assert _spark.parse_services(text) == [
-        {"service": "vllm", "container": "vllm-qwen3-8b-fp8", "planned_bytes": 117606941982},
-        {"service": "vllm-old", "container": "vllm-old", "planned_bytes": None},
+        {"service": "vllm", "container": "vllm-qwen3-8b-fp8", "planned_bytes": 117606941982, "release": "0123456789ab"},
+        {"service": "vllm-old", "container": "vllm-old", "planned_bytes": None, "release": None},
     ]
     assert _spark.parse_services("") == []

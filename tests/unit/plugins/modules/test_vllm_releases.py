@@ -12,6 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.modules import vllm_releases
 
@@ -103,8 +104,9 @@ def test_a_fresh_host(host: Host) -> None:
 def test_kept(host: Host) -> None:
     first = host.release(1)
     note = {"id": "x", "kind": "container", "name": "n", "renamed": None, "running": True, "service": None}
-    (host.home / "taken_over.json").write_text(json.dumps({"holders": [{**note, "enabled": False, "restart": "no"}]}))
-    assert host.run()["taken_over"]["holders"][0]["name"] == "n"
+    holders = [{**note, "enabled": False, "restart": "no"}]
+    (host.home / "taken_over.json").write_text(json.dumps({"holders": holders, "beside": "0123456789ab"}))
+    assert host.run()["taken_over"] == {"holders": holders, "beside": "0123456789ab"}
     found = host.good(first)
     assert (found["changed"], found["good"], found["releases"][0]["good"]) == (True, first, NOW)
     assert os.readlink(host.home / "good") == f"releases/{first}"
@@ -259,6 +261,27 @@ def test_interrupted_anywhere_and_done_again(
     host.good(new, keep=1)
     assert host.names() == [new]
     assert sorted(os.listdir(host.home)) == ["current", "good", "releases"]
+
+
+def test_a_release_that_cannot_be_removed_stays_and_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new one is proven: no reason to fail."""
+    first, second, new = host.release(1, good=1), host.release(2, good=2), host.release(5)
+    host.link("current", new)
+    remove, warnings = shutil.rmtree, []
+
+    def rmtree(path: str, *how: t.Any, **more: t.Any) -> None:
+        if path.endswith(first):
+            raise OSError(5, "Input/output error", f"{path}/compose.yaml")
+        remove(path, *how, **more)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _module, text: warnings.append(text))
+    found = host.good(new, keep=1)
+    folder = host.home / "releases" / first
+    assert warnings == [f"{folder} stays, because {folder}/compose.yaml cannot be removed: Input/output error"]
+    assert (found["good"], found["removed"], found["removed_images"]) == (new, [second], ["image:2"])
+    assert host.names() == [first, new]
+    assert host.run()["previous"] is None  # nobody goes back to what may be half a release
 
 
 def test_a_disk_that_is_full(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

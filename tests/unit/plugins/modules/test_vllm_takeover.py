@@ -230,6 +230,18 @@ def test_a_service_is_stopped_for_good_and_started_as_it_was(host: Host, active:
         assert (unit["active"], unit["file"], unit["known"]) == ("active", file, file)
 
 
+def test_what_served_beside_it_is_noted_once(host: Host) -> None:
+    """A later run finds our own service stopped already."""
+    host.container("by-hand")
+    host.container("other")
+    host.run("stopped", "by-hand", beside="0123456789ab")
+    host.run("stopped", "other", beside="")
+    assert json.loads(host.note.read_text())["beside"] == "0123456789ab"
+    host.run("started")
+    host.run("stopped", "by-hand", beside="")
+    assert json.loads(host.note.read_text())["beside"] is None
+
+
 def test_a_service_that_runs_without_its_unit(host: Host) -> None:
     box = host.service("vllm-b", "vllm-b-x", "inactive")
     host.containers[box]["running"] = True

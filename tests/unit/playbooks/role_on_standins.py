@@ -1,0 +1,175 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role vllm as it is, on hosts that are folders: Docker, systemd and vLLM are stand-ins that note their orders.
+
+Real are all task files but validate, plan, stage and supervise, the module vllm_releases, and the links on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+BIN = Path(sys.executable).parent
+R1, R2, R3 = "1" * 12, "2" * 12, "3" * 12
+# Their modules give what the test has written for them: one answer after the other, the last one again and again.
+STANDINS = ("deploy_lock", "spark_info", "systemd", "vllm_health", "vllm_takeover")
+STANDIN = """#!/usr/bin/python
+# WANT_JSON
+import json, os, sys
+name, folder = {name!r}, os.environ["STANDIN"]
+with open(sys.argv[1]) as file:
+    asked = {{key: value for key, value in json.load(file).items() if not key.startswith("_ansible")}}
+with open(folder + "/calls", "a") as file:
+    file.write(json.dumps([name, asked]) + "\\n")
+note = os.path.join(asked.get("home") or "", "taken_over.json")
+if name == "vllm_takeover" and asked.get("state") == "started" and os.path.exists(note):
+    os.unlink(note)
+with open(folder + "/answers.json") as file:
+    answers = json.load(file)
+mine = answers.get(name) or [{{}}]
+if len(mine) > 1:
+    with open(folder + "/answers.json", "w") as file:
+        json.dump({{**answers, name: mine[1:]}}, file)
+if name == "vllm_takeover" and asked.get("state") == "stopped":
+    with open(note, "w") as file:
+        json.dump({{"holders": mine[0]["holders"], "beside": asked["beside"]}}, file)
+print(json.dumps({{"changed": False, **mine[0]}}))
+"""
+STEP = {
+    "ansible.builtin.fail": {"msg": "{{ inventory_hostname }} fails in {step}"},
+    "when": "fails | default('') == '{step}'",
+    "tags": ["stage"],
+}
+EXTRA = {
+    "__vllm_release_id": "{{ remedied if __vllm_remedy | default({}) else wanted }}",
+}
+
+
+def health(verdict: str, release: str = "", unit: str = "active", **more: t.Any) -> dict[str, t.Any]:
+    """What vllm_health says."""
+    container = {"name": "vllm-x", "labels": {"dgxspark.vllm.release": release, "dgxspark.vllm.service": "vllm"}}
+    return {
+        "verdict": verdict,
+        "cause": None,
+        "model": "m",
+        "vllm_version": "1",
+        "max_model_len": 1000,
+        "kv_cache_tokens": None,
+        "completion": {"text": " I", "tokens": 1, "seconds": 0.1},
+        "container": container if release else None,
+        "service": {"active_state": unit},
+        **more,
+    }
+
+
+def host_info(release: str | None = None, listener: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    """What spark_info says."""
+    mine = {"service": "vllm", "container": "vllm-x", "planned_bytes": None, "release": release}
+    return {
+        "spark": {
+            "docker": None,
+            "gpu": None,
+            "toolkit": {"cdi_devices": []},
+            "memory": {"total_bytes": 2**37},
+            "services": [mine] if release else [],
+            "listener": listener,
+        }
+    }
+
+
+class Fleet:
+    """Hosts by name, with their variables; beside those, answers (of the stand-ins), good and current (releases)."""
+
+    def __init__(self, folder: Path, hosts: t.Mapping[str, dict[str, t.Any]]) -> None:
+        self.folder = folder
+        self._collection()
+        inventory: dict[str, t.Any] = {}
+        for name, host in hosts.items():
+            values = dict(host)
+            self._host(name, values.pop("answers", {}), values.pop("good", []), values.pop("current", None))
+            inventory[name] = values
+        common = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "vllm_home": f"{folder}/{{{{ inventory_hostname }}}}",
+            "vllm_remove_old_images": False,
+            "wanted": R2,
+            "remedied": R3,
+        }
+        (folder / "hosts.yml").write_text(yaml.safe_dump({"spark": {"hosts": inventory, "vars": common}}))
+
+    def _collection(self) -> None:
+        """Beside the playbook: it wins over the one that is installed."""
+        mine = self.folder / "collections" / "ansible_collections" / "dgxspark" / "vllm"
+        for part in ("plugins", "roles"):
+            shutil.copytree(ROOT / part, mine / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in STANDINS:
+            (mine / "plugins" / "modules" / f"{name}.py").write_text(STANDIN.format(name=name))
+            (mine / "plugins" / "action" / f"{name}.py").unlink(missing_ok=True)
+        tasks = mine / "roles" / "vllm" / "tasks"
+        for step in ("validate", "plan", "stage", "supervise"):
+            (tasks / f"{step}.yml").write_text(json.dumps([STEP]).replace("{step}", step))
+        for path in tasks.glob("*.yml"):
+            text = path.read_text().replace("ansible.builtin.systemd_service:", "dgxspark.vllm.systemd:")
+            path.write_text(text.replace("/usr/bin/python3 -B {{ __vllm_home }}/supervise/guard.py", "true"))
+
+    def _host(self, name: str, answers: dict[str, t.Any], good: list[str], current: str | None) -> None:
+        home = self.folder / name
+        for release in (R1, R2, R3):
+            (home / "releases" / release).mkdir(parents=True)
+            (home / "releases" / release / ".env").touch()
+            facts = {"container": f"vllm-{release[0]}", "url": f"http://127.0.0.1:800{release[0]}", "model": "m"}
+            (home / "releases" / release / "release.json").write_text(json.dumps(facts))
+        for number, release in enumerate(good, 1):
+            (home / "releases" / release / "good").write_text(f"{number}\n")
+        if good:
+            (home / "good").symlink_to(f"releases/{good[-1]}")
+        if current:
+            (home / "current").symlink_to(f"releases/{current}")
+        lock = {"holder": {"run": "x"}, "refused": False}
+        started = {"spark_info": [host_info()], "deploy_lock": [lock]}
+        (home / "answers.json").write_text(json.dumps({**started, **answers}))
+
+    def run(self, playbook: str = "deploy.yml", *arguments: str, **environment: str) -> tuple[int, str]:
+        (play,) = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
+        play.update(become=False, environment={"STANDIN": "{{ vllm_home }}", **environment})
+        (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
+        done = subprocess.run(
+            [BIN / "ansible-playbook", "-i", "hosts.yml", "play.yml", "-e", json.dumps(EXTRA), *arguments],
+            capture_output=True,
+            check=False,
+            text=True,
+            cwd=self.folder,
+            timeout=600,
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+                "ANSIBLE_HOME": str(self.folder / "home"),
+                "ANSIBLE_REMOTE_TMP": str(self.folder / "tmp"),
+                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            },
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def calls(self, host: str, *names: str) -> list[tuple[str, dict[str, t.Any]]]:
+        """What was asked of the stand-ins with these names, in order."""
+        lines = (self.folder / host / "calls").read_text().splitlines()
+        return [(name, asked) for name, asked in map(json.loads, lines) if name in names]
+
+    def link(self, host: str, name: str) -> str:
+        return os.readlink(self.folder / host / name).rpartition("/")[2]
+
+
+def failure(output: str, host: str) -> str:
+    """What the last task that failed said of the host, on one line."""
+    blocks = [block for block in output.split("fatal: ")[1:] if block.startswith(f"[{host}]")]
+    end = blocks[-1].split("\n\n")[0].split("[ERROR]")[0] if blocks else ""
+    return " ".join(end.split())

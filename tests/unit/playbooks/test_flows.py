@@ -1,0 +1,263 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role does on hosts in which something goes wrong; each host of the run is one story."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from role_on_standins import R1, R2, R3, Fleet, failure, health, host_info
+
+BROKEN = {"failed": True, "msg": "it is broken", "cause": {"id": "x", "change": {}}}
+TOO_LONG = {**BROKEN, "msg": "too long", "cause": {"id": "y", "change": {"vllm_max_model_len": 5}}}
+TRIAL = {
+    "id": "t",
+    "kind": "container",
+    "name": "trial",
+    "renamed": None,
+    "running": True,
+    "service": None,
+    "enabled": False,
+    "restart": "no",
+    "published": "127.0.0.1:8001",
+    "is_vllm": True,
+    "auto_remove": False,
+    "description": "the container trial",
+}
+SERVES = {"spark_info": [host_info(R1)], "vllm_health": [health("ready", R1), health("ready", R2)]}
+BESIDE = {"spark_info": [host_info(R1, {"container": "trial"})], "vllm_takeover": [{"holders": [TRIAL]}]}
+HOSTS: dict[str, dict[str, t.Any]] = {
+    # what is proven, and cannot be marked as good
+    "unmarked": {"good": [R1], "current": R1, "answers": SERVES},
+    "unmarked-remedy": {
+        "good": [R1],
+        "current": R1,
+        "vllm_auto_remedy": True,
+        "answers": {**SERVES, "vllm_health": [health("ready", R1), TOO_LONG, health("ready", R3)]},
+    },
+    # a run was broken off before it could mark it
+    "resumed": {
+        "good": [R1],
+        "current": R2,
+        "answers": {"spark_info": [host_info(R2)], "vllm_health": [health("ready", R2)]},
+    },
+    "broken": {
+        "good": [R3, R1],
+        "current": R1,
+        "answers": {**SERVES, "vllm_health": [health("ready", R1), BROKEN, health("ready", R1)]},
+    },
+    # R1 and somebody's container serve, on two ports; or the container alone
+    "beside": {
+        "good": [R3, R1],
+        "current": R1,
+        "answers": {**BESIDE, "vllm_health": [health("ready", R1), BROKEN, health("ready"), health("ready", R1)]},
+    },
+    "alone": {
+        "good": [R3, R1],
+        "current": R1,
+        "answers": {**BESIDE, "vllm_health": [health("ready", R1, "inactive"), BROKEN, health("ready")]},
+    },
+    "given-back-in-vain": {
+        "good": [R1],
+        "current": R1,
+        "answers": {**BESIDE, "vllm_health": [health("ready", R1), BROKEN, BROKEN, health("ready", R1)]},
+    },
+    # a run was broken off between the link and the start: R1 serves, and is wanted again
+    "half-switched": {
+        "wanted": R1,
+        "good": [R1],
+        "current": R2,
+        "answers": {
+            "spark_info": [host_info(R1)],
+            "vllm_health": [health("degraded", R1, cause=dict.fromkeys(["meaning", "evidence", "remedy"], "busy"))],
+        },
+    },
+    # the port is somebody's, and may not be taken
+    "stage-alone": {"vllm_take_over": False, "answers": {**BESIDE, "vllm_health": [health("absent")]}},
+    "refused": {"vllm_take_over": False, "answers": {**BESIDE, "vllm_health": [health("absent")]}},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", name="run")
+def _run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fleet, str]:
+    fleet = Fleet(tmp_path_factory.mktemp("flows"), HOSTS)
+    for host in ("unmarked", "unmarked-remedy"):
+        (fleet.folder / host / "taken_over.json").mkdir()
+    code, output = fleet.run("stage.yml", "-e", "__vllm_only_stage={{ inventory_hostname == 'stage-alone' }}")
+    assert code == 2, output
+    return fleet, output
+
+
+def starts(fleet: Fleet, host: str) -> list[tuple[str, t.Any]]:
+    return [(asked["state"], asked.get("enabled")) for _name, asked in fleet.calls(host, "systemd")]
+
+
+@pytest.mark.parametrize(("host", "release"), [("unmarked", R2), ("unmarked-remedy", R3)])
+def test_what_is_proven_serves_on_whatever_becomes_of_its_mark(run: tuple[Fleet, str], host: str, release: str) -> None:
+    fleet, output = run
+    assert fleet.link(host, "current") == release
+    assert starts(fleet, host)[-1] == ("restarted", True)
+    assert len(starts(fleet, host)) == (1 if host == "unmarked" else 3)
+    said = failure(output, host)
+    assert f"Release {release} serves on {host} and has proven itself, but could not be marked as good" in said, output
+    assert "taken_over.json: Is a directory" in said
+    assert fleet.calls(host, "deploy_lock")[-1][1]["state"] == "free"
+
+
+def test_a_remedy_that_helped_is_remembered(run: tuple[Fleet, str]) -> None:
+    found = run[0].folder / "unmarked-remedy" / "releases" / R2 / "remedy.json"
+    assert json.loads(found.read_text()) == {"vllm_max_model_len": 5}
+
+
+def test_a_run_that_was_broken_off_before_the_mark_is_finished(run: tuple[Fleet, str]) -> None:
+    fleet, output = run
+    assert fleet.link("resumed", "good") == R2, output
+    assert fleet.calls("resumed", "systemd") == []
+
+
+def test_what_served_before_serves_again(run: tuple[Fleet, str]) -> None:
+    fleet, output = run
+    assert (fleet.link("broken", "current"), fleet.link("broken", "good")) == (R1, R1)
+    assert starts(fleet, "broken") == [("restarted", True), ("restarted", True)]
+    assert f"it is broken The last good release ({R1}) serves again." in failure(output, "broken")
+
+
+def test_two_servers_that_made_room_are_both_brought_back(run: tuple[Fleet, str]) -> None:
+    fleet, output = run
+    asked = fleet.calls("beside", "systemd", "vllm_takeover", "vllm_health")
+    states = [(name, values.get("state") or values.get("container", "found")) for name, values in asked]
+    assert states[2:] == [
+        ("vllm_takeover", "stopped"),
+        ("systemd", "restarted"),
+        ("vllm_health", "vllm-qwen3-8b-fp8"),
+        ("systemd", "stopped"),
+        ("vllm_takeover", "started"),
+        ("vllm_health", "trial"),
+        ("systemd", "restarted"),
+        ("vllm_health", "vllm-1"),
+    ]
+    assert asked[2][1]["beside"] == R1
+    assert "enabled" not in asked[5][1]
+    assert asked[7][1]["url"] == "http://127.0.0.1:8001"  # its own, not the one that was wanted
+    assert fleet.link("beside", "current") == R1
+    told = f"trial, which was stopped for it, serves again. The last good release ({R1}) serves again."
+    assert told in failure(output, "beside")
+
+
+def test_what_did_not_serve_is_not_started(run: tuple[Fleet, str]) -> None:
+    fleet, output = run
+    assert starts(fleet, "alone") == [("restarted", True), ("stopped", False)]
+    assert failure(output, "alone").endswith("it is broken trial, which was stopped for it, serves again.")
+
+
+def test_a_server_that_does_not_come_back_is_told(run: tuple[Fleet, str]) -> None:
+    said = failure(run[1], "given-back-in-vain")
+    assert "trial, which was stopped for it, was started again, but does not answer: it is broken The last good" in said
+
+
+def test_a_server_is_asked_with_its_own_key(run: tuple[Fleet, str]) -> None:
+    """Not with the one of the release that `current` names, and that was never started."""
+    fleet, output = run
+    (asked,) = fleet.calls("half-switched", "vllm_health")
+    assert asked[1]["env_file"] == f"{fleet.folder}/half-switched/releases/{R1}/.env"
+    assert "It was left alone; to start it anew: systemctl restart vllm.service" in failure(output, "half-switched")
+    assert fleet.link("half-switched", "current") == R1  # what that would start
+
+
+def test_staging_is_not_refused_for_what_only_a_switch_would_touch(run: tuple[Fleet, str]) -> None:
+    _fleet, output = run
+    assert failure(output, "stage-alone") == ""
+    assert f"stage-alone: release {R2} (Qwen/Qwen3-8B-FP8) is staged" in " ".join(output.split())
+    assert "is in the way on refused, and vllm_take_over is false" in failure(output, "refused")
+
+
+def rows(output: str) -> dict[str, tuple[str, str]]:
+    """Seconds down and verdict, by host, of the table; it is there exactly once."""
+    lines = output.splitlines()
+    (begin,) = (number for number, line in enumerate(lines) if "old release" in line)
+    found = {}
+    for line in lines[begin + 1 :]:
+        words = line.split()
+        if len(words) < 5:
+            break
+        found[words[0]] = (words[3], " ".join(words[4:]).removeprefix("s "))
+    return found
+
+
+def test_the_table(run: tuple[Fleet, str]) -> None:
+    table = rows(run[1])
+    assert {host: verdict for host, (_down, verdict) in table.items()} == {
+        "unmarked": "ready, not kept",
+        "unmarked-remedy": "ready, not kept",
+        "resumed": "unchanged",
+        "broken": "rolled back",
+        "beside": "rolled back",
+        "alone": "rolled back",
+        "given-back-in-vain": "failed",
+        "half-switched": "failed before the switch",
+        "stage-alone": "staged",
+        "refused": "failed before the switch",
+    }
+    assert table["alone"][0].isdigit()  # it was given back, and answered
+
+
+# --- an image that does not answer ---------------------------------------------------------------------------------
+
+DOCKER = """#!/bin/sh
+echo "$1 $2 $3 $4" >>"$STANDIN/docker"
+[ "$1" = rm ] || exec sleep 30
+"""
+
+
+def test_an_image_that_hangs_while_it_reads_its_arguments_is_left(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, {"h0": {"__vllm_lock": {"holder": {"run": "x"}}}})
+    tasks = fleet.folder / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks"
+    parse = (tasks / "parse.yml").read_text()
+    (tasks / "validate.yml").write_text(parse.replace('"600"', '"1"'))  # its first step is enough of the role
+    (tasks / "lock.yml").write_text(json.dumps([{"ansible.builtin.fail": {"msg": "it went on"}}]))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "docker").write_text(DOCKER)
+    (tmp_path / "bin" / "docker").chmod(0o755)
+    _code, output = fleet.run("stage.yml", PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
+    assert "could not be asked about its arguments: no answer in 600 s" in " ".join(output.split()), output
+    assert "it went on" in output
+    run, removed = (tmp_path / "h0" / "docker").read_text().splitlines()
+    assert run.startswith("run --rm --name=vllm-arguments-")
+    assert removed.split() == ["rm", "--force", run.partition("--name=")[2].split()[0]]
+
+
+# --- batches ------------------------------------------------------------------------------------------------------
+
+GOOD = {"good": [R1], "current": R1, "answers": SERVES}
+LOST = {**GOOD, "ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+READY, REFUSED, UNTOUCHED = "ready", "failed before the switch", "not touched"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "verdicts"),
+    [
+        ([GOOD] * 2, [READY] * 2),
+        ([{**GOOD, "fails": "stage"}, GOOD, GOOD], [REFUSED, UNTOUCHED, UNTOUCHED]),
+        ([GOOD, HOSTS["broken"], GOOD], [READY, "rolled back", UNTOUCHED]),
+        ([GOOD, GOOD, {**GOOD, "fails": "validate"}], [READY, READY, REFUSED]),
+        ([GOOD, LOST], [READY, REFUSED]),
+        ([GOOD, GOOD, {**GOOD, "fails": "plan"}, GOOD, LOST], [READY, READY, REFUSED, READY, REFUSED]),
+    ],
+)
+def test_one_table_in_the_end(hosts: list[dict[str, t.Any]], verdicts: list[str], tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, {f"h{number}": host for number, host in enumerate(hosts)})
+    code, output = fleet.run()
+    assert [verdict for _down, verdict in rows(output).values()] == verdicts, output
+    assert (code != 0) == (set(verdicts) != {READY})
+
+
+def test_the_table_of_those_that_go_back(tmp_path: Path) -> None:
+    back = {"good": [R1, R2], "current": R2, "answers": {"vllm_health": [health("ready", R1)]}}
+    fleet = Fleet(tmp_path, {"h0": back, "h1": {**back, "good": [R2]}})
+    code, output = fleet.run("rollback.yml")
+    assert (code, [verdict for _down, verdict in rows(output).values()]) == (2, [READY, REFUSED]), output
+    assert (fleet.link("h0", "current"), fleet.link("h0", "good")) == (R1, R1)
