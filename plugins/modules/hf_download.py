@@ -225,6 +225,7 @@ msg:
 import inspect
 import json
 import os
+import re
 import shutil
 import tempfile
 import typing as t
@@ -487,7 +488,12 @@ class Download:
         )
 
     def ended(self, container: Container) -> None:
-        output = self.docker_command("logs", container.id)
+        rc, output, errors = self.run(["logs", container.id])
+        if rc and re.search("no such|marked for removal", errors.lower()):
+            self.result["status"] = "gone"  # another task saw the end first, and removes it
+            return
+        if rc:
+            raise Failed(_hf_download.explain([errors.strip()]))
         self.remove(container)
         self.result["container"] = container.id
         answer = _hf_download.answer_of(output)
@@ -500,13 +506,14 @@ class Download:
                 raise Failed(_hf_download.own_cause("incomplete", evidence))
             self.result["changed"] = True
             return
-        lines = [mask(line, self.token) for line in output.splitlines() if line.strip()]
+        # a client that crashes says why on stderr, in its last line
+        said = [line for line in [*output.splitlines(), *errors.splitlines()] if line.strip()]
         if "errors" in answer:
             raise Failed(_hf_download.explain(answer["errors"]))
         if container.exit_code in (137, 143):
             raise Failed(_hf_download.own_cause("client_killed", f"exit code {container.exit_code}"))
-        last = container.error or "\n".join(lines[-20:]) or f"exit code {container.exit_code}"
-        raise Failed(_hf_download.explain([last]))
+        last = [container.error] if container.error else [mask(line, self.token) for line in said[:-21:-1]]
+        raise Failed(_hf_download.explain(last or [f"exit code {container.exit_code}"]))
 
     def look_up(self) -> _hf_download.Snapshot:
         snapshot = _hf_download.look_up(self.path, self.model, self.revision)
@@ -556,7 +563,7 @@ class Download:
 
     def remove(self, container: Container) -> None:
         """The container and the folder of its job, whatever it was doing."""
-        self.docker_command("rm", "--force", container.id)
+        self.run(["rm", "--force", container.id])
         job = os.path.normpath(container.labels.get(JOB, ""))
         if os.path.dirname(job) == RUN:
             shutil.rmtree(job, ignore_errors=True)
@@ -573,9 +580,6 @@ class Download:
         if "no such" in err.lower() or may_fail:
             return None
         raise Failed(_hf_download.explain([err.strip()]))
-
-    def docker_command(self, *arguments: str) -> str:
-        return self.run(list(arguments))[1]
 
     def run(self, arguments: list[str], timeout: int | None = COMMAND_TIMEOUT) -> tuple[int, str, str]:
         """A command of Docker that may not hang."""

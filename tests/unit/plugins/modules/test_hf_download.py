@@ -37,7 +37,10 @@ elif argv[0] == "inspect":
 elif argv[0] == "rm":
     box.unlink()
 elif argv[0] == "logs":
+    if (here / "refusal").exists():
+        sys.exit((here / "refusal").read_text())
     print((here / "log").read_text())
+    print((here / "errors").read_text() if (here / "errors").exists() else "", file=sys.stderr)
 elif argv[0] == "run":
     job = next(word for word in argv if word.endswith(":/job"))[: -len(":/job")]
     environment = dict(os.environ, PYTHONPATH=str(here / "client"), FAKE=str(here))
@@ -286,6 +289,38 @@ def test_a_kill(host: Host) -> None:
 
 def test_a_container_that_went_away(host: Host) -> None:
     assert host.run(follow="f" * 12)["status"] == "gone"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "Error response from daemon: No such container: 0000",
+        "Error response from daemon: can not get logs from container which is dead or marked for removal",
+    ],
+)
+def test_another_task_sees_the_end_first(host: Host, refusal: str) -> None:
+    first = host.run()
+    (host.folder / "refusal").write_text(refusal)
+    found = host.run(follow=first["container"])
+    assert (found["status"], found["cause"]) == ("gone", None)
+
+
+def test_a_log_that_docker_does_not_give(host: Host) -> None:
+    first = host.run()
+    (host.folder / "refusal").write_text("Error response from daemon: open log: input/output error")
+    found = host.run(follow=first["container"])
+    assert (found["status"], "input/output error" in found["cause"]["evidence"]) == ("failed", True)
+    assert (host.folder / "container.json").exists()
+
+
+def test_a_crash_that_only_stderr_tells(host: Host) -> None:
+    first = host.run()
+    (host.folder / "log").write_text("")
+    lines = ["Traceback (most recent call last):", '  File "/job/client.py"', f"MemoryError: {TOKEN}"]
+    (host.folder / "errors").write_text("\n".join(lines))
+    host.container("exited")
+    found = host.run(follow=first["container"], env_file=str(host.folder / "env"))
+    assert (found["cause"]["id"], found["cause"]["evidence"]) == ("client_failed", "MemoryError: hf_***")
 
 
 def test_cancel(host: Host) -> None:
