@@ -33,6 +33,7 @@ PAYLOAD = re.compile(r"[0-9a-f]{64}")
 PROBE = re.compile(r"tmp_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\." + ETAG + r"\.[0-9a-f]{8}\.(new|old|shared)")
 REF_PROBE = re.compile(r".+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 TREE_PROBE = re.compile(r"tmp[a-z0-9_]{8}\.tmp")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
 _REPOSITORY = re.compile(r"(?P<type>model|dataset|space|kernel)s--(?P<name>.+)", re.DOTALL)
 _MODEL_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
@@ -191,6 +192,10 @@ def find_local_folders(path: str, look: Look, depth: int = 2) -> list[str]:
         if not skip and entry.is_dir(follow_symlinks=False):
             found += find_local_folders(entry.path, look, depth - 1)
     return found
+
+
+def is_tokenizer(name: str) -> bool:
+    return name in _TOKENIZERS or name.endswith(".tiktoken")
 
 
 def download_folder(folder: str) -> str:

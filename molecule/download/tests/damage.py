@@ -65,7 +65,7 @@ DAMAGE = {
         lambda repo: blob(repo, SHARD).write_text(
             f"version https://git-lfs.github.com/spec/v1\noid sha256:{'1' * 64}\nsize 99\n"
         ),
-        ["truncated"],  # the manifest says so before the header is read
+        ["lfs_pointers"],
     ),
     "corrupt": (spoil, ["corrupt"]),
     "sparse": (punch, ["corrupt"]),  # the hash settles it

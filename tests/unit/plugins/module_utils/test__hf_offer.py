@@ -35,9 +35,7 @@ def record(repo: Repo) -> None:
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Repo:
-    repo = Repo(tmp_path).model()
-    repo.add("tokenizer.json", "{ }")
-    return repo
+    return Repo(tmp_path).model()
 
 
 def find(repo: Repo, revision: str = "main") -> _hf_offer.Offer:
@@ -58,8 +56,7 @@ def test_a_complete_model_is_offered(repo: Repo, revision: str) -> None:
 
 
 def test_the_tree_below_hub_is_found_too(tmp_path: Path) -> None:
-    repo = Repo(tmp_path / "hub").model()
-    repo.add("tokenizer.json", "{}")
+    Repo(tmp_path / "hub").model()
     assert _hf_offer.find(str(tmp_path), MODEL, "main").root == str(tmp_path / "hub")
 
 

@@ -53,7 +53,6 @@ class Host:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self.capsys = folder, capsys
         self.source = Repo(folder / "disk").model()
-        self.source.add("tokenizer.json", '{"a": 1}')
         self.source.add("sub/merges.txt", "a b")
         self.path = folder / "hf"
         self.repo = self.path / self.source.path.name
