@@ -19,7 +19,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "both": {"hf_cache_path": "/data", "vllm_hf_cache": "/srv/hf"},
     "target1": {"hf_cache_source": "plain"},
     "target2": {"hf_cache_source": "plain", "hf_cache_path": "/mine"},
-    "target3": {"hf_cache_source": "plain", "vllm_hf_cache": "/mine"},
+    "target3": {"hf_cache_source": "plain", "hf_cache_path": "/mine", "vllm_hf_cache": "/mine"},
     "target4": {"hf_cache_source": "data"},
     "target5": {"hf_cache_source": "both", "hf_cache_path": "/mine"},
 }
