@@ -560,7 +560,6 @@ class Download:
         os.makedirs(RUN, mode=0o700, exist_ok=True)
         folder = tempfile.mkdtemp(prefix=f"{self.name}-", dir=RUN)
         environment = {name: str(value) for name, value in self.options["environment"].items()}
-        environment.pop("HF_HUB_OFFLINE", None)
         environment.update(HF_HUB_CACHE=_hf_download.CONTAINER_CACHE, HF_HUB_DISABLE_PROGRESS_BARS="1")
         environment.update(HF_HUB_DISABLE_TELEMETRY="1", HF_XET_CHUNK_CACHE_SIZE_BYTES="0")  # 10 GB that nobody reads
         if self.options["endpoint"]:
