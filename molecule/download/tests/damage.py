@@ -78,6 +78,7 @@ DAMAGE = {
         ["unreferenced"],
     ),
     "probe": (lambda repo: (repo / "tmp_01234567-89ab-cdef-0123-456789abcdef").touch(), ["probes"]),
+    "foreign": (lambda repo: os.chown(blob(repo, SHARD), 65534, 65534), ["wrong_owner"]),
     "halftree": (halve, []),
 }
 
