@@ -36,6 +36,7 @@ TREE_PROBE = re.compile(r"tmp[a-z0-9_]{8}\.tmp")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
 _REPOSITORY = re.compile(r"(?P<type>model|dataset|space|kernel)s--(?P<name>.+)", re.DOTALL)
 _MODEL_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*/\w[\w.-]*", re.ASCII)
+_OLD_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*", re.ASCII)
 
 STORE_MARKER = ".huggingface-shared-blobs"
 _DOWNLOAD = os.path.join(".cache", "huggingface", "download")
@@ -141,9 +142,13 @@ def check_path(path: str) -> None:
         raise CacheError(f"path: {shown(path)} is not allowed; use the folder of the cache, like /opt/hf")
 
 
-def check_models(models: list[str], option: str = "models") -> None:
+def check_models(models: list[str], option: str = "models", path: str = "") -> None:
+    """Old models have no organisation, such as gpt2. Such a name is taken where the cache has the model: it may be a
+    slip as well, and what is not named right in keep_models goes."""
     for model in models:
-        if not _MODEL_ID.fullmatch(model):
+        places = tree_roots(path) if path and _OLD_ID.fullmatch(model) else ()
+        known = any(os.path.isdir(os.path.join(place, f"models--{model}")) for place in places)
+        if not known and not _MODEL_ID.fullmatch(model):
             raise CacheError(
                 f"{option}: {model!r} is not a Hugging Face id; use ORGANISATION/NAME, like Qwen/Qwen3-8B-FP8"
             )

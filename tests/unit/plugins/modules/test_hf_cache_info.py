@@ -527,6 +527,11 @@ def test_answers_for_wanted_models(repo: Repo, run: Run) -> None:
         )
 
 
+def test_a_model_without_an_organisation(tmp_path: Path, run: Run) -> None:
+    Repo(tmp_path, "gpt2").model()
+    assert [answer["complete"] for answer in run(models=["gpt2", f"gpt2@{COMMIT}"])["models"]] == [True, True]
+
+
 def test_plain_folders(tmp_path: Path, run: Run) -> None:
     folder = LocalFolder(tmp_path / "qwen3")
     folder.add("config.json", b"{}")
