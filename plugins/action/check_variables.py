@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
@@ -13,6 +14,7 @@ from ansible.template import trust_as_template
 from ansible.utils.display import Display
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue, hint, read_specs, role_names
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._neighbours import Service, clashes
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._rules import one_cache
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._rules_model import notices
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._variables import names_of, problems, secrets_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
@@ -56,6 +58,10 @@ class ActionModule(ActionBase):
         lines = [*unreadable.values(), *problems(role, values, specs, catalogue, unreadable, is_spark)]
         if role == "vllm":
             lines += self._clashes(task_vars)
+        if role == "hf_cache" and "vllm_hf_cache" in task_vars:
+            with contextlib.suppress(AnsibleError):  # what cannot be read, its own role says
+                cache = plain(templar.template(task_vars["vllm_hf_cache"]))
+                lines += one_cache(values.get("hf_cache_path"), cache)
         if not lines:
             for line in notices(role, values, catalogue):
                 display.warning(line)

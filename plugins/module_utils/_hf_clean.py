@@ -68,6 +68,8 @@ class Cleaning:
     kept: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
     # Links that went with the blob that is being removed.
     links: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
+    # What would be gone by now, in check mode: it is told once.
+    gone: set[str] = dataclasses.field(default_factory=set)
 
     def run(self, models: list[str], keep_models: list[str] | None) -> None:
         check_is_cache(self.path, self.look)
@@ -133,8 +135,11 @@ class Cleaning:
     def _all_locks(self, content: Content) -> list[str]:
         if content.repository is None:
             return local_locks(content.path, self.look)
-        locks = [entry.path for entry in self.look.entries(content.repository.locks_folder)]
-        return content.repository.vllm_locks + [lock for lock in locks if lock.endswith(".lock")]
+        return self._locks_of(content.repository)
+
+    def _locks_of(self, repository: Repository) -> list[str]:
+        locks = [entry.path for entry in self.look.entries(repository.locks_folder)]
+        return repository.vllm_locks + [lock for lock in locks if lock.endswith(".lock")]
 
     def _began(self, content: Content, locks: list[str]) -> bool:
         """Whether there is a lock by now that was not there to be taken: a client has come."""
@@ -152,9 +157,9 @@ class Cleaning:
                     self.removed += [_went(each.path, state, size, freed, reason), *self.links]
                     self.links = []
                     return
-                if not os.path.lexists(each.path):
-                    return  # somebody else removed it, or it was finished
-                reason = each.reason if each.live else "it changed meanwhile"
+                if each.path in self.gone or not os.path.lexists(each.path):
+                    return  # told already; or somebody else removed it, or it was finished
+                reason = "it changed meanwhile" if each.live is False else each.reason
         self.kept.append(
             {
                 "path": shown(each.path),
@@ -173,24 +178,36 @@ class Cleaning:
         if broken.state == "dangling_links" and os.path.exists(each.path):
             return None  # its blob has come
         if content.repository is None or broken.etag is None:
-            return _hf_files.remove(self.path, each.path, each.stat, self.check_mode)
+            return self._remove(each.path, each.stat)
         links = list(_hf_snapshot.links_to(content.repository, {broken.etag}, self.look))
         if broken.state == "unreferenced" and links:
             return None
         payload = self._payload(content.repository, each)
-        # The blob before its links: a client that comes along finds nothing, and waits for the lock to load it anew.
-        freed = 0 if payload is None else self._remove_payload(content.repository, payload, broken.state)
-        gone = _hf_files.remove(self.path, each.path, each.stat, self.check_mode)
-        if gone is None:
+        sharing = self._sharing(content.repository, payload) if payload and broken.state in _CONTENT else {}
+        with self._at_rest(sharing, each) as at_rest:
+            if not at_rest:
+                return None
+            # The blob before its links: a client that comes finds nothing, and waits for the lock to load it anew.
+            freed = 0 if payload is None else self._remove_payload(content.repository, payload, broken.state, sharing)
+            gone = self._remove(each.path, each.stat)
+            if gone is None:
+                return None
+            for link, _name, _etag in links:
+                self._remove_link(link, broken.state)
+            return freed + gone
+
+    def _remove(self, path: str, judged: os.stat_result) -> int | None:
+        if path in self.gone:
             return None
-        for link, _name, _etag in links:
-            self._remove_link(link, broken.state)
-        return freed + gone
+        freed = _hf_files.remove(self.path, path, judged, self.check_mode)
+        if self.check_mode and freed is not None:
+            self.gone.add(path)
+        return freed
 
     def _remove_link(self, link: str, state: str) -> None:
         with contextlib.suppress(OSError):
             found = os.lstat(link)
-            freed = _hf_files.remove(self.path, link, found, self.check_mode)
+            freed = self._remove(link, found)
             if freed is not None:
                 self.links.append(_went(link, state, found.st_size, freed, "a link to that file"))
 
@@ -201,31 +218,62 @@ class Cleaning:
         payload = os.path.normpath(os.path.join(os.path.dirname(each.path), os.readlink(each.path)))
         return payload if os.path.dirname(os.path.dirname(payload)) == os.path.join(repository.root, "blobs") else None
 
-    def _remove_payload(self, repository: Repository, payload: str, state: str) -> int:
+    def _references(self, root: str, payload: str) -> set[str] | None:
+        """Blobs that lead to the payload, but those that are gone by now."""
+        blobs = _hf_store.references(root, payload)
+        return blobs and {blob for blob in blobs if self.gone.isdisjoint((blob, _repository_of(blob)))}
+
+    def _sharing(self, repository: Repository, payload: str) -> dict[str, Repository]:
+        """Blobs of other repositories that lead to the payload."""
+        blobs = sorted(self._references(repository.root, payload) or ())
+        others = {each.path: each for each in find_repositories(self.path, [], self.look) if each != repository}
+        owners = {blob: others.get(_repository_of(blob)) for blob in blobs if BLOB.fullmatch(os.path.basename(blob))}
+        return {blob: owner for blob, owner in owners.items() if owner}
+
+    @contextlib.contextmanager
+    def _at_rest(self, sharing: dict[str, Repository], each: _hf_locks.Candidate) -> t.Iterator[bool]:
+        """Hold the locks of the other repositories too. If somebody is at work in one, `each` stays and says so."""
+        candidates: list[_hf_locks.Candidate] = []
+        for blob, repository in sharing.items():
+            with contextlib.suppress(FileNotFoundError):
+                candidates.append(_hf_locks.Candidate(blob, os.lstat(blob), self._locks_of(repository)))
+                blobs = self.look.entries(os.path.dirname(blob))
+                candidates += [partial for entry in blobs for partial in _hf_partials.partials_of(repository, entry)]
+        for candidate in candidates:  # a data set and a model of one name have a lock in common
+            candidate.locks = [lock for lock in candidate.locks if lock not in each.locks]
+        with _hf_locks.judged(candidates, self.path, not self.check_mode, self.idle):
+            known = {lock for candidate in (each, *candidates) for lock in candidate.locks}
+            busy = next((candidate for candidate in candidates if candidate.live is not False), None)
+            if busy:
+                each.live, each.reason = busy.live, f"shared with {_repository_of(busy.path)}: {busy.reason}"
+                each.holder_pid, each.holder_command = busy.holder_pid, busy.holder_command
+            elif any(not known.issuperset(self._locks_of(repository)) for repository in sharing.values()):
+                each.live, each.reason = True, _BEGAN
+            yield each.live is False
+
+    def _remove_payload(
+        self, repository: Repository, payload: str, state: str, sharing: t.Mapping[str, Repository]
+    ) -> int:
         """A bad payload goes with every blob that leads to it, or the next download would link to it again.
         A good one stays as long as another repository has it."""
         mine = os.path.join(repository.path, "blobs") + os.sep
-        others = {blob for blob in _hf_store.references(repository.root, payload) or () if not blob.startswith(mine)}
         if state not in _CONTENT:
-            known = _hf_store.references(repository.root, payload)
-            if known is None or others:
+            known = self._references(repository.root, payload)
+            if known is None or any(not blob.startswith(mine) for blob in known):
                 return 0
         with contextlib.suppress(FileNotFoundError):
             with self._store_lock(payload) as locked:
-                freed = _hf_files.remove(self.path, payload, os.lstat(payload), self.check_mode) if locked else 0
+                freed = self._remove(payload, os.lstat(payload)) if locked else 0
             if locked:
                 self._forget(f"{payload}.refs")
-                for blob in sorted(others):
-                    self._remove_with_links(repository, blob, state)
+                for blob, other in sharing.items():
+                    self._remove_with_links(other, blob, state)
             return freed or 0
         return 0
 
     def _remove_with_links(self, repository: Repository, blob: str, state: str) -> None:
-        path = os.path.dirname(os.path.dirname(blob))
-        other = Repository(repository.repo_id, repository.type, path, repository.root, repository.roots)
-        etag = os.path.basename(blob)
-        links = [link for link, _name, _etag in _hf_snapshot.links_to(other, {etag}, self.look)]
-        for link in [*links, *([blob] if BLOB.fullmatch(etag) else [])]:
+        links = _hf_snapshot.links_to(repository, {os.path.basename(blob)}, self.look)
+        for link in [*(link for link, _name, _etag in links), blob]:
             self._remove_link(link, state)
 
     def _forget(self, path: str) -> None:
@@ -258,7 +306,7 @@ class Cleaning:
         """Payloads that no repository has any more. Without the client's list of references they stay."""
         store = os.path.join(root, "blobs")
         for entry in _hf_store.payloads(store, self.look) if is_store(store) else ():
-            if _hf_store.references(root, entry.path) != set():
+            if self._references(root, entry.path) != set():
                 continue
             try:
                 found = os.lstat(entry.path)
@@ -271,9 +319,9 @@ class Cleaning:
                 self._settle(each, "unreferenced", found.st_size, functools.partial(self._remove_unused, root, each))
 
     def _remove_unused(self, root: str, each: _hf_locks.Candidate) -> int | None:
-        if _hf_store.references(root, each.path) != set():
+        if self._references(root, each.path) != set():
             return None
-        freed = _hf_files.remove(self.path, each.path, each.stat, self.check_mode)
+        freed = self._remove(each.path, each.stat)
         if freed is not None:
             self._forget(f"{each.path}.refs")
         return freed
@@ -320,13 +368,18 @@ class Cleaning:
                 if entry.is_symlink():
                     each = _hf_locks.Candidate(entry.path, os.lstat(entry.path), [])
                     payload = self._payload(repository, each)
-                    freed += self._remove_payload(repository, payload, "pruned") if payload else 0
+                    freed += self._remove_payload(repository, payload, "pruned", {}) if payload else 0
         if not self.check_mode:
             return freed + _hf_files.remove_tree(self.path, repository.path)
+        self.gone.add(repository.path)
         with contextlib.suppress(OSError):
             for entry in self.look.files(repository.path):
                 freed += _hf_files.freed_by(entry.stat(follow_symlinks=False))
         return freed
+
+
+def _repository_of(blob: str) -> str:
+    return os.path.dirname(os.path.dirname(blob))
 
 
 def _size(each: _hf_locks.Candidate) -> int:

@@ -109,6 +109,9 @@ class Copy:
             if self._is_right(path, etag):
                 return Received(0, 0, 0)
             partial = f"{path}.incomplete"
+            if not os.path.islink(partial) and self._is_right(partial, etag):  # it broke off before it had its name
+                self._finish(partial, path)
+                return Received(1, 0, 0)
             content = total = 0
             for _attempt in range(2):
                 more = self._rsync(etag, partial)

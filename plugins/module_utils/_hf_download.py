@@ -17,6 +17,7 @@ import re
 import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_files import write_text
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_layout import is_tokenizer
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import Cause, mask, recognise, shorten
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_signatures import SIGNATURES
 
@@ -26,7 +27,6 @@ _REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./-]*", re.ASCII)
 _TEXTS = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py", ".vocab")
 _WEIGHTS = (".safetensors", ".bin", ".pt")  # the first sort that is there, as vLLM chooses
 _OTHER_FORMATS = ("original", "metal", "onnx", "openvino", "coreml", "gguf")  # folders with the same weights once more
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
 _INDEX = ".index.json"
 # Since then a partial download has a random name and is never used again.
 _NO_RESUME_SINCE = (1, 18)
@@ -203,7 +203,7 @@ def _by_index(top: str, present: t.Mapping[str, int]) -> tuple[list[str], list[s
     missing = ({"config.json"} | shards) - present.keys()
     if not weights | shards:
         missing.add("the weights")
-    if not any(name in present for name in _TOKENIZERS) and not any(n.endswith(".tiktoken") for n in present):
+    if not any(map(is_tokenizer, present)):
         missing.add("the tokenizer")
     return list(missing), damaged
 

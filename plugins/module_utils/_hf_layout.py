@@ -33,8 +33,10 @@ PAYLOAD = re.compile(r"[0-9a-f]{64}")
 PROBE = re.compile(r"tmp_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\." + ETAG + r"\.[0-9a-f]{8}\.(new|old|shared)")
 REF_PROBE = re.compile(r".+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 TREE_PROBE = re.compile(r"tmp[a-z0-9_]{8}\.tmp")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
 _REPOSITORY = re.compile(r"(?P<type>model|dataset|space|kernel)s--(?P<name>.+)", re.DOTALL)
 _MODEL_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*/\w[\w.-]*", re.ASCII)
+_OLD_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*", re.ASCII)
 
 STORE_MARKER = ".huggingface-shared-blobs"
 _DOWNLOAD = os.path.join(".cache", "huggingface", "download")
@@ -140,9 +142,13 @@ def check_path(path: str) -> None:
         raise CacheError(f"path: {shown(path)} is not allowed; use the folder of the cache, like /opt/hf")
 
 
-def check_models(models: list[str], option: str = "models") -> None:
+def check_models(models: list[str], option: str = "models", path: str = "") -> None:
+    """Old models have no organisation, such as gpt2. Such a name is taken where the cache has the model: it may be a
+    slip as well, and what is not named right in keep_models goes."""
     for model in models:
-        if not _MODEL_ID.fullmatch(model):
+        places = tree_roots(path) if path and _OLD_ID.fullmatch(model) else ()
+        known = any(os.path.isdir(os.path.join(place, f"models--{model}")) for place in places)
+        if not known and not _MODEL_ID.fullmatch(model):
             raise CacheError(
                 f"{option}: {model!r} is not a Hugging Face id; use ORGANISATION/NAME, like Qwen/Qwen3-8B-FP8"
             )
@@ -191,6 +197,10 @@ def find_local_folders(path: str, look: Look, depth: int = 2) -> list[str]:
         if not skip and entry.is_dir(follow_symlinks=False):
             found += find_local_folders(entry.path, look, depth - 1)
     return found
+
+
+def is_tokenizer(name: str) -> bool:
+    return name in _TOKENIZERS or name.endswith(".tiktoken")
 
 
 def download_folder(folder: str) -> str:

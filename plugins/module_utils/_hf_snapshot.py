@@ -23,6 +23,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_layout import (
     Look,
     Repository,
     is_store,
+    is_tokenizer,
     shown,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_partials import (
@@ -133,8 +134,8 @@ class Content:
                 self.broken.append(Broken("probes", entry.path, "left by a client that was killed", found))
 
     def has(self, gap: str) -> bool:
-        """Whether what another tree lacks is here: a file, or weights as such."""
-        return gap == "weights" or os.path.exists(os.path.join(self.top, gap))
+        """Whether what another tree lacks is here: a file, or weights or a tokenizer as such."""
+        return gap in ("weights", "tokenizer") or os.path.exists(os.path.join(self.top, gap))
 
     def describe(self) -> dict[str, t.Any]:
         return {
@@ -156,8 +157,9 @@ def scan_repository(repository: Repository, asked: Asked, look: Look) -> Content
     _read_refs(content, look)
     _choose(content, asked.revisions.get(repository.repo_id))
     judge = content.complete is True
-    recorded = _sizes(_hf_verify.read_json(_list_of(repository, ".dgxspark", content.commit))) if judge else {}
+    recorded = _recorded(repository, content.commit) if judge else {}
     listed = {**recorded, **_listed(repository, content.commit)} if judge else {}
+    sizes = {name: file.size for name, file in listed.items()}
     blobs = 0
     for entry in look.entries(os.path.join(repository.path, "blobs")):
         if BLOB.fullmatch(entry.name):
@@ -170,7 +172,7 @@ def scan_repository(repository: Repository, asked: Asked, look: Look) -> Content
     parts = 1 + blobs // AT_ONCE
     weights = False
     for part in range(parts):
-        weights |= _Pass(repository, content, asked, look, listed, part, parts).run()
+        weights |= _Pass(repository, content, asked, look, sizes, part, parts).run()
     _probes(content, look)
     if asked.owner is not None:
         _wrong_owner(content, asked.owner, look)
@@ -214,23 +216,36 @@ def _choose(content: Content, wanted: str | None) -> None:
         content.lacks(f"snapshots/{commit}")
 
 
-def _listed(repository: Repository, commit: str | None) -> dict[str, int]:
-    """Sizes of all files of the commit, where the client has kept the list."""
+class Listed(t.NamedTuple):
+    """A file as a list of the commit has it."""
+
+    size: int
+    etag: str | None
+
+
+def _recorded(repository: Repository, commit: str | None) -> dict[str, Listed]:
+    """The files that hf_download wanted, where it has noted them."""
+    return _files(_hf_verify.read_json(_list_of(repository, ".dgxspark", commit)))
+
+
+def _listed(repository: Repository, commit: str | None) -> dict[str, Listed]:
+    """All files of the commit, where the client has kept the list."""
     manifest = _hf_verify.read_json(_list_of(repository, "trees", commit))
-    return _sizes(manifest.get("files") if isinstance(manifest, dict) else None)
+    return _files(manifest.get("files") if isinstance(manifest, dict) else None)
 
 
 def _list_of(repository: Repository, kind: str, commit: str | None) -> str:
     return os.path.join(repository.path, kind, f"{commit}.json")
 
 
-def _sizes(files: t.Any) -> dict[str, int]:
-    sizes = {}
-    for name, known in (files if isinstance(files, dict) else {}).items():
+def _files(listed: t.Any) -> dict[str, Listed]:
+    files = {}
+    for name, known in (listed if isinstance(listed, dict) else {}).items():
         size = known.get("size") if isinstance(known, dict) else None
         if isinstance(size, int):
-            sizes[name] = size
-    return sizes
+            etag = known.get("etag") or known.get("lfs_sha256") or known.get("blob_id")
+            files[name] = Listed(size, etag if isinstance(etag, str) else None)
+    return files
 
 
 class _Pass:
@@ -440,15 +455,16 @@ class _Pass:
         self.gap(chosen, f"{name} ({flaw.reason})")
 
     def flaw(self, path: str, name: str, size: int, chosen: bool) -> _hf_verify.Flaw | None:
-        if chosen and size != self.listed.get(name, size):
+        found = None
+        if self.asked.headers:
+            try:
+                found = _hf_verify.header_flaw(path, name, size)
+            except OSError as error:
+                self.look.skip(path, error)
+        # a pointer has a wrong size as well
+        if chosen and size != self.listed.get(name, size) and not (found and found.state == "lfs_pointers"):
             return _hf_verify.Flaw("truncated", f"{size} bytes instead of {self.listed[name]}")
-        if not self.asked.headers:
-            return None
-        try:
-            return _hf_verify.header_flaw(path, name, size)
-        except OSError as error:
-            self.look.skip(path, error)
-            return None
+        return found
 
     def gap(self, chosen: bool, gap: str) -> None:
         if chosen and self.content.complete is not None:
@@ -470,29 +486,39 @@ def lstat(path: str) -> os.stat_result | None:
         return None
 
 
-def completeness(content: Content, listed: dict[str, int], weights: bool, recorded: t.Iterable[str] = ()) -> None:
+def completeness(content: Content, listed: dict[str, Listed], weights: bool, recorded: t.Collection[str] = ()) -> None:
     """What vLLM would look for in the snapshot and not find. `recorded` are the files that hf_download wanted."""
     known = {gap.split(" (")[0] for gap in content.missing}
     # vLLM fetches a part of the repository only, so not everything that is listed has to be there.
     wanted = {name for name in listed if name in ("model.safetensors", "model.safetensors.index.json")}
     wanted |= {name for name in listed if _SHARD.fullmatch(name)} | {"config.json", *recorded}
-    with contextlib.suppress(OSError):
-        with os.scandir(content.top) as entries:
-            indices = sorted(entry.name for entry in entries if entry.name.endswith(".index.json"))
-        for name in indices:
-            if name in known:
-                continue
-            index = _hf_verify.read_json(os.path.join(content.top, name))
-            if isinstance(index, dict) and isinstance(index.get("weight_map"), dict):
-                wanted |= {str(shard) for shard in index["weight_map"].values()}
-            else:
-                content.lacks(f"{name} (not a valid index)")
+    # What hf_download wanted is looked for by its name, and a list of the client may have no tokenizer.
+    tokenizer = bool(recorded) or (bool(listed) and not any(map(is_tokenizer, listed)))
+    indices: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(content.top) as entries:
+        for entry in entries:
+            tokenizer = tokenizer or is_tokenizer(entry.name)
+            if entry.name.endswith(".index.json"):
+                indices.append(entry.name)
+    for name in sorted(indices):
+        if name in known:
+            continue
+        index = _hf_verify.read_json(os.path.join(content.top, name))
+        if isinstance(index, dict) and isinstance(index.get("weight_map"), dict):
+            wanted |= {str(shard) for shard in index["weight_map"].values()}
+        else:
+            content.lacks(f"{name} (not a valid index)")
     for name in sorted(wanted - known):
         if not os.path.exists(os.path.join(content.top, name)):
             content.lacks(name)
     if not weights and not any(name.endswith(_hf_verify.WEIGHTS) for name in wanted):
         content.lacks("weights")
+    if not tokenizer:
+        content.lacks("tokenizer")
+    etags = {listed[name].etag for name in recorded or listed} - {None}
     for partial in content.partials:
+        if etags and partial.etag not in etags:
+            continue  # of another commit, or of a file that nobody wants
         if content.repository and not os.path.exists(os.path.join(content.path, "blobs", partial.etag)):
             content.lacks(f"blobs/{os.path.basename(partial.path)} (partial)")
 

@@ -186,10 +186,10 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_clean, _h
 
 def clean(asked: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     _hf_layout.check_path(asked["path"])
-    _hf_layout.check_models(asked["models"])
+    _hf_layout.check_models(asked["models"], path=asked["path"])
     keep = asked["keep_models"]
     if keep is not None:
-        _hf_layout.check_models(keep, "keep_models")
+        _hf_layout.check_models(keep, "keep_models", asked["path"])
         if asked["models"]:
             raise _hf_layout.CacheError("keep_models: not together with models; use one of the two")
         if not keep:

@@ -294,7 +294,8 @@ class Task:
         told, folder = self.module.params["offer"], self.module.params["key_folder"]
         with open(f"{folder}/known_hosts", "w", encoding="ascii") as file:
             file.write(f"source {told['host_key']}\n")
-        ssh = SSH.format(port=int(told["port"]), address=self.module.params["address"], folder=folder)
+        address = self.module.params["address"].replace("%", "%%")  # of fe80::1%eth0: ssh expands it in HostName
+        ssh = SSH.format(port=int(told["port"]), address=address, folder=folder)
         return [*command, "--no-motd", f"--rsh={ssh}"], "root@source::"
 
     def run(self, argv: list[str]) -> tuple[int, str, str]:

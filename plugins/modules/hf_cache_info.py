@@ -325,7 +325,7 @@ def read_cache(path: str, models: list[str], verify: str, owner: int | None) -> 
     path = os.path.normpath(path)
     wanted = [model.partition("@") for model in models]
     names = [name for name, _at, _revision in wanted]
-    _hf_layout.check_models(names)
+    _hf_layout.check_models(names, path=path)
     totals = _hf_snapshot.Totals(counts_store=not models)
     asked = _hf_snapshot.Asked(
         headers=verify != "none",

@@ -18,7 +18,7 @@ description:
     model and nothing else, but for the store that repositories share (C(blobs)) if the model has files in it. That
     store is read as a whole, with the files of other models. It forwards nothing and gives no shell.
   - Nobody's C(authorized_keys) is touched, and the settings of the host's own SSH server do not matter. O(state=absent)
-    closes the door. If nobody does, systemd does, after a time that suffices for the model at 5 MB/s.
+    closes the door. If nobody does, systemd does, after a time that suffices for the model at 1 MB/s.
   - What was hashed once is only hashed again when the file has changed (size, times, inode), so that many hosts can
     copy from one. This is noted in C(.dgxspark/verified.json) beside the model.
 options:
@@ -168,7 +168,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download,
 RUN = "/run/dgxspark-offer"  # in memory
 RUN_SSHD = "/run/sshd"  # sshd insists on it; where systemd starts it on demand, it may not be there yet
 UNIT = re.compile(r"dgxspark-offer-[0-9a-f]{8}")
-SLOWEST = 5_000_000  # bytes a second
+SLOWEST = 1_000_000  # bytes a second: of what the source sends, many hosts may get a share each
 START_TIMEOUT = 10
 
 SSHD = """\

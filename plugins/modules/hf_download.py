@@ -17,8 +17,8 @@ description:
     that what it writes is what the server reads. Versions 0.34 to 2.x are understood.
   - A model that is complete costs one look at the disk and asks nobody. What is missing is found by the list of files
     that the hub gave for the commit, so a newer commit of a branch is not looked for once one is complete.
-  - Before the first byte, dead partial downloads of the model are removed (but those that this client can resume),
-    files of a wrong size are removed, and free space is compared with what is missing.
+  - Before the first byte, dead partial downloads of the model are removed (but those that this client can resume), free
+    space is compared with what is missing, and files of a wrong size are removed.
   - The download goes on when the playbook is stopped. The next task for the same model and cache joins it, and so does
     a second one at the same time. Only one container at a time downloads a model into a cache.
   - The action plugin of the same name waits and prints the progress; a line is printed every ten seconds at most.
@@ -222,10 +222,13 @@ msg:
   sample: "sandbox/gated cannot be downloaded to /opt/hf on spark01: the model is gated ..."
 """
 
+import contextlib
 import inspect
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 import typing as t
 
@@ -235,6 +238,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils import (
     _hf_download_client,
     _hf_files,
     _hf_layout,
+    _hf_locks,
     _hf_partials,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import Container, parse_inspect
@@ -374,11 +378,13 @@ class Download:
         )
         there = {name: size for name, size in snapshot.present.items() if name in files and name not in bad}
         self.before, self.after = listing(there), listing({name: file.size for name, file in files.items()})
-        self.remove_damaged(snapshot, bad)
         kept, freed = self.clean(sizes, _hf_download.resumes(client))
-        have = _hf_download.blob_bytes(self.folder, files)
-        self.result["bytes"] = have
-        self.check_space(self.needed(sizes, kept), freed)
+        damaged = self.damaged(snapshot, bad)
+        gone = {path for chain in damaged for path in chain}
+        freed += sum(_hf_files.freed_by(os.lstat(path)) for path in gone)
+        self.check_space(self.needed(sizes, kept, gone), freed)
+        self.remove_damaged(damaged)  # not before it is known that there is room for what takes its place
+        self.result["bytes"] = _hf_download.blob_bytes(self.folder, files)
         if self.module.check_mode:
             return
         _hf_download.record(self.folder, commit, files)
@@ -402,21 +408,43 @@ class Download:
             raise Failed(_hf_download.explain(answer.get("errors") or [mask(err.strip() or out.strip(), self.token)]))
         return dict(answer["done"])
 
-    def remove_damaged(self, snapshot: _hf_download.Snapshot, names: list[str]) -> None:
+    def damaged(self, snapshot: _hf_download.Snapshot, names: list[str]) -> list[list[str]]:
         """A client takes a file that is there as it is: the link has to go, and what it leads to."""
         inside = os.path.realpath(self.path) + os.sep
+        chains = []
         for name in names:
-            path = os.path.join(os.path.realpath(str(snapshot.path)), name)
+            path, chain = os.path.join(os.path.realpath(str(snapshot.path)), name), list[str]()
             for _hop in range(3):  # snapshot -> blobs -> a store that repositories share
                 folder = os.path.realpath(os.path.dirname(path))
                 if not f"{folder}{os.sep}".startswith(inside) or not os.path.lexists(path):
                     break
-                target = os.path.join(folder, os.readlink(path)) if os.path.islink(path) else ""
-                if not target:
-                    self.result["removed"].append(os.path.join(folder, os.path.basename(path)))
-                if not self.module.check_mode:
-                    os.unlink(path)
-                path = target
+                chain.append(os.path.join(folder, os.path.basename(path)))
+                if not os.path.islink(path):
+                    break
+                path = os.path.join(folder, os.readlink(path))
+            chains.append(chain)
+        return [chain for chain in chains if chain]
+
+    def remove_damaged(self, chains: list[list[str]]) -> None:
+        """Under the locks: a file that somebody else is about to replace stays."""
+        root, check = os.path.realpath(self.path), self.module.check_mode
+        mine = _hf_layout.Repository(self.model, "model", self.folder, self.path, _hf_layout.tree_roots(self.path))
+        candidates = []
+        for chain in chains:
+            locks = [os.path.join(mine.locks_folder, f"{os.path.basename(path)}.lock") for path in chain[1:]]
+            locks += [f"{path}.lock" for path in chain[2:]]
+            candidates.append(_hf_locks.Candidate(chain[0], os.lstat(chain[0]), mine.vllm_locks + locks))
+        with _hf_locks.judged(candidates, self.path, exclusive=not check):
+            for candidate, chain in zip(candidates, chains):
+                if candidate.live:
+                    self.module.warn(f"{candidate.path} is damaged and stays: {candidate.reason}")
+                    continue
+                for path in reversed(chain):  # the link at last: without it nobody would find the rest
+                    with contextlib.suppress(FileNotFoundError):  # another name of it went before
+                        found = os.lstat(path)
+                        _hf_files.remove(root, path, found, check)
+                        if not stat.S_ISLNK(found.st_mode) and path not in self.result["removed"]:
+                            self.result["removed"].append(path)
 
     def clean(self, sizes: dict[str, int], resume: bool) -> tuple[dict[str, int], int]:
         """Remove dead partials, but those that can be resumed: their bytes by blob; and the bytes freed."""
@@ -430,11 +458,11 @@ class Download:
             self.module.warn(problem)
         return cleared.kept, cleared.freed if self.module.check_mode else 0
 
-    def needed(self, sizes: dict[str, int], kept: dict[str, int]) -> int:
-        blobs = os.path.join(self.folder, "blobs")
-        return sum(
-            size - kept.get(etag, 0) for etag, size in sizes.items() if not os.path.exists(os.path.join(blobs, etag))
-        )
+    def needed(self, sizes: dict[str, int], kept: dict[str, int], gone: set[str]) -> int:
+        """Bytes to come. A blob is there unless it, or what it leads to, is one of those that go."""
+        blobs = os.path.join(os.path.realpath(self.folder), "blobs")
+        there = {etag for etag in sizes if os.path.exists(path := os.path.join(blobs, etag)) and path not in gone}
+        return sum(size - kept.get(etag, 0) for etag, size in sizes.items() if etag not in there)
 
     def check_space(self, needed: int, freed: int) -> None:
         free, keep = filesystem_space(self.path)["free_bytes"] + freed, self.options["keep_free"]
@@ -487,7 +515,12 @@ class Download:
         )
 
     def ended(self, container: Container) -> None:
-        output = self.docker_command("logs", container.id)
+        rc, output, errors = self.run(["logs", container.id])
+        if rc and re.search("no such|marked for removal", errors.lower()):
+            self.result["status"] = "gone"  # another task saw the end first, and removes it
+            return
+        if rc:
+            raise Failed(_hf_download.explain([errors.strip()]))
         self.remove(container)
         self.result["container"] = container.id
         answer = _hf_download.answer_of(output)
@@ -500,13 +533,14 @@ class Download:
                 raise Failed(_hf_download.own_cause("incomplete", evidence))
             self.result["changed"] = True
             return
-        lines = [mask(line, self.token) for line in output.splitlines() if line.strip()]
+        # a client that crashes says why on stderr, in its last line
+        said = [line for line in [*output.splitlines(), *errors.splitlines()] if line.strip()]
         if "errors" in answer:
             raise Failed(_hf_download.explain(answer["errors"]))
         if container.exit_code in (137, 143):
             raise Failed(_hf_download.own_cause("client_killed", f"exit code {container.exit_code}"))
-        last = container.error or "\n".join(lines[-20:]) or f"exit code {container.exit_code}"
-        raise Failed(_hf_download.explain([last]))
+        last = [container.error] if container.error else [mask(line, self.token) for line in said[:-21:-1]]
+        raise Failed(_hf_download.explain(last or [f"exit code {container.exit_code}"]))
 
     def look_up(self) -> _hf_download.Snapshot:
         snapshot = _hf_download.look_up(self.path, self.model, self.revision)
@@ -526,7 +560,6 @@ class Download:
         os.makedirs(RUN, mode=0o700, exist_ok=True)
         folder = tempfile.mkdtemp(prefix=f"{self.name}-", dir=RUN)
         environment = {name: str(value) for name, value in self.options["environment"].items()}
-        environment.pop("HF_HUB_OFFLINE", None)
         environment.update(HF_HUB_CACHE=_hf_download.CONTAINER_CACHE, HF_HUB_DISABLE_PROGRESS_BARS="1")
         environment.update(HF_HUB_DISABLE_TELEMETRY="1", HF_XET_CHUNK_CACHE_SIZE_BYTES="0")  # 10 GB that nobody reads
         if self.options["endpoint"]:
@@ -556,7 +589,7 @@ class Download:
 
     def remove(self, container: Container) -> None:
         """The container and the folder of its job, whatever it was doing."""
-        self.docker_command("rm", "--force", container.id)
+        self.run(["rm", "--force", container.id])
         job = os.path.normpath(container.labels.get(JOB, ""))
         if os.path.dirname(job) == RUN:
             shutil.rmtree(job, ignore_errors=True)
@@ -573,9 +606,6 @@ class Download:
         if "no such" in err.lower() or may_fail:
             return None
         raise Failed(_hf_download.explain([err.strip()]))
-
-    def docker_command(self, *arguments: str) -> str:
-        return self.run(list(arguments))[1]
 
     def run(self, arguments: list[str], timeout: int | None = COMMAND_TIMEOUT) -> tuple[int, str, str]:
         """A command of Docker that may not hang."""

@@ -24,13 +24,19 @@ _SYSTEM_FOLDERS = frozenset(
 def folder(checked: Checked, name: str, example: str, empty: bool = False) -> Lines:
     if not checked.ok(name) or (empty and checked[name] == ""):
         return
-    value = checked[name]
+    wrong = _wrong_folder(checked[name], example)
+    if wrong:
+        yield f"{name}: {show(checked[name])} {wrong}"
+
+
+def _wrong_folder(value: t.Any, example: str) -> str | None:
     if not str(value).startswith("/"):
-        yield f"{name}: {show(value)} is not allowed; use an absolute path such as {example}"
-    elif value.rstrip("/") in _SYSTEM_FOLDERS or value.strip("/") == "":
-        yield f"{name}: {show(value)} is a folder of the system; use one of its own such as {example}"
-    elif not _ABSOLUTE.fullmatch(value) or {".", ".."} & set(value.split("/")):
-        yield f"{name}: {show(value)} is not allowed; use letters, digits and . _ @ + - between the /, and no . or .."
+        return f"is not allowed; use an absolute path such as {example}"
+    if value.rstrip("/") in _SYSTEM_FOLDERS or value.strip("/") == "":
+        return f"is a folder of the system; use one of its own such as {example}"
+    if not _ABSOLUTE.fullmatch(value) or {".", ".."} & set(value.split("/")):
+        return "is not allowed; use letters, digits and . _ @ + - between the /, and no . or .."
+    return None
 
 
 def url(checked: Checked, name: str, example: str, empty: bool = False) -> Lines:
@@ -147,6 +153,16 @@ def hf_cache(checked: Checked, catalogue: Catalogue) -> Lines:
     )
     yield from at_least(checked, "hf_cache_space_bytes", 0, "bytes")
     yield from at_least(checked, "hf_cache_keep_free_gib", 0, "GiB")
+
+
+def one_cache(path: t.Any, service: t.Any) -> Lines:
+    """What is prepared and cleaned has to be what the service uses. Of a folder that is none, its own role speaks."""
+    bad = [value for value in (path, service) if _wrong_folder(value, "/opt/hf")]
+    if not bad and path.rstrip("/") != service.rstrip("/"):
+        yield (
+            f"vllm_hf_cache: {show(service)} is not hf_cache_path ({path}), which is prepared and cleaned;"
+            f" set hf_cache_path: {service} and remove vllm_hf_cache, which follows it"
+        )
 
 
 def _is_below(folder: str, other: str) -> bool:

@@ -225,7 +225,7 @@ def missing_shard(cache: Path) -> None:
         (dangle, "dangling_links"),
         (truncate, "truncated"),
         (empty, "empty"),
-        (pointer, ("truncated", "lfs_pointers")),
+        (pointer, "lfs_pointers"),
         (spoil, "corrupt"),
         (hole, "corrupt"),
         (empty_config, "empty"),

@@ -65,7 +65,7 @@ DAMAGE = {
         lambda repo: blob(repo, SHARD).write_text(
             f"version https://git-lfs.github.com/spec/v1\noid sha256:{'1' * 64}\nsize 99\n"
         ),
-        ["truncated"],  # the manifest says so before the header is read
+        ["lfs_pointers"],
     ),
     "corrupt": (spoil, ["corrupt"]),
     "sparse": (punch, ["corrupt"]),  # the hash settles it
@@ -78,6 +78,7 @@ DAMAGE = {
         ["unreferenced"],
     ),
     "probe": (lambda repo: (repo / "tmp_01234567-89ab-cdef-0123-456789abcdef").touch(), ["probes"]),
+    "foreign": (lambda repo: os.chown(blob(repo, SHARD), 65534, 65534), ["wrong_owner"]),
     "halftree": (halve, []),
 }
 

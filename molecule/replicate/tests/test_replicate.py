@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ def assert_nothing_left(*hosts: Host) -> None:
 
 
 def test_two_hosts_cost_one_download_and_each_byte_is_copied_once(
-    hosts: tuple[Host, Host], playbook: Callable[..., Any], hub: Hub
+    hosts: tuple[Host, Host], playbook: Callable[..., Any], hub: Hub, tmp_path: Path
 ) -> None:
     source, target = hosts
     hub.tell(reset=True)
@@ -74,6 +75,10 @@ def test_two_hosts_cost_one_download_and_each_byte_is_copied_once(
     look = playbook(PLAY, "--check", **variables(**shared))
     assert look.code == 0, look.output
     assert f"{TARGET}: {MODEL} would be copied from {SOURCE}, when that has it" in words(look)
+    # packages that are missing come in before it is counted
+    prepare = tmp_path / "prepare.yml"
+    prepare.write_text("[{hosts: spark, gather_facts: false, become: true, roles: [dgxspark.vllm.hf_cache]}]")
+    assert playbook(str(prepare), **variables(**shared)).code == 0
     assert playbook(PLAY, f"--limit={SOURCE}", **variables(**shared)).code == 0
     before = received(target)
     run = playbook(PLAY, **variables(**shared))
@@ -103,11 +108,14 @@ def test_a_copy_that_is_killed_is_not_complete_and_goes_on(
     source, target = hosts
     with target.sudo():
         target.check_output("rm -rf %s", CACHE)
-        # as soon as a part of a weight file is there; the first copy is over in a second
-        kill = f"until find {FOLDER}/blobs -name '*.incomplete' -size +1M 2>/dev/null | grep -q .; do :; done"
-        kill += "; pkill -KILL -x rsync"
-        target.check_output("systemd-run --quiet --collect --unit=journey-kill sh -c %s", kill)
+        # as soon as a part of a weight file is there; the copy is over in a second, and is held still for each look
+        kill = f"pkill -STOP -x rsync; find {FOLDER}/blobs -name '*.incomplete' -size +1M 2>/dev/null | grep -q ."
+        kill = f"while :; do {kill} && pkill -KILL -x rsync; pkill -CONT -x rsync; done"
+        unit = "--unit=journey-kill --property=RuntimeMaxSec=300"
+        target.check_output(f"systemd-run --quiet --collect {unit} sh -c %s", kill)
     broken = playbook(PLAY, **variables())
+    with target.sudo():
+        target.run("systemctl stop journey-kill")
     assert broken.code != 0, broken.output
     assert f"{MODEL} cannot be copied from {SOURCE}" in words(broken)
     assert "Traceback" not in broken.output

@@ -28,10 +28,13 @@ def test_the_timer_cleans_by_the_same_rules(
         assert target.check_output("systemctl is-enabled %s", TIMER) == "enabled"
         assert target.check_output("systemctl is-active %s", TIMER) == "active"
         target.check_output("mkdir -p %s && printf x >%s && printf x >%s", BLOBS, dead, live)
-        target.check_output("systemd-run --quiet --collect --unit=journey-holder sh -c %s", f"exec sleep 600 <{live}")
+        # Type=exec: it has the file open when systemd-run is done
+        holder = "--unit=journey-holder --property=Type=exec --property=StandardInput=file:%s"
+        target.check_output(f"systemd-run --quiet --collect {holder} sleep 600", live)
         target.check_output("systemctl start dgxspark-hf-clean.service")
         target.check_output("systemctl stop journey-holder")
         assert (target.file(dead).exists, target.file(live).exists) == (False, True)
+        target.check_output("journalctl --sync")
         assert "a process has it open" in target.check_output(
             "journalctl --unit=dgxspark-hf-clean --output=cat --lines=20"
         )

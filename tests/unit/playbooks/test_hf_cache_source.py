@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which folder a source is asked for: its own, whatever the host that copies has."""
+"""Which folder a source is asked for: its own, whatever the host that copies has. What it costs when it goes away."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import sys
 import typing as t
 from pathlib import Path
 
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
 
 HOSTS: dict[str, dict[str, t.Any]] = {
@@ -19,7 +22,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "both": {"hf_cache_path": "/data", "vllm_hf_cache": "/srv/hf"},
     "target1": {"hf_cache_source": "plain"},
     "target2": {"hf_cache_source": "plain", "hf_cache_path": "/mine"},
-    "target3": {"hf_cache_source": "plain", "vllm_hf_cache": "/mine"},
+    "target3": {"hf_cache_source": "plain", "hf_cache_path": "/mine", "vllm_hf_cache": "/mine"},
     "target4": {"hf_cache_source": "data"},
     "target5": {"hf_cache_source": "both", "hf_cache_path": "/mine"},
 }
@@ -54,3 +57,21 @@ def test_the_folder_is_the_one_of_the_source(tmp_path: Path) -> None:
         "play: target1": "/play",
         "play: target4": "/data",
     }
+
+
+def test_a_source_that_is_gone_after_the_copy_fails_nobody(tmp_path: Path) -> None:
+    tasks = yaml.safe_load((ROOT / "roles/hf_cache/tasks/copy.yml").read_text())
+    (end, *_key) = next(task["always"] for task in tasks if "always" in task)
+    assert end["name"] == "copy | End the offer"
+    here = {"ansible_connection": "local", "hf_cache_source": "gone", "__hf_cache_offer": {"unit": "dgxspark-x"}}
+    gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    hosts = {"target": {**here, "ansible_python_interpreter": sys.executable}, "gone": gone}
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+    went_on = {"debug": {"msg": "went on"}}
+    (tmp_path / "play.yml").write_text(
+        json.dumps([{"hosts": "target", "gather_facts": False, "tasks": [end, went_on]}])
+    )
+    command = [BIN / "ansible-playbook", "-i", tmp_path / "hosts.json", tmp_path / "play.yml"]
+    run = subprocess.run(command, capture_output=True, check=False, text=True, timeout=120)
+    assert run.returncode == 0, run.stdout
+    assert "went on" in run.stdout

@@ -106,6 +106,28 @@ def test_a_default_of_the_specification_may_be_a_template(tmp_path: Path) -> Non
     assert run["result"]["problems"] == ['vllm_hf_cache: "opt/hf" is not allowed; use an absolute path such as /opt/hf']
 
 
+@pytest.mark.parametrize(
+    ("variables", "service", "path"),
+    [
+        ("vllm_hf_cache: /srv/hf", "/srv/hf", "/opt/hf"),
+        ("vllm_hf_cache: /srv/hf/\nhf_cache_path: /data/hf", "/srv/hf/", "/data/hf"),
+        ("vllm_hf_cache: /srv/hf/\nhf_cache_path: /srv/hf", "", ""),
+        ("vllm_hf_cache: '{{ hf_cache_path }}'\nhf_cache_path: /srv/hf", "", ""),
+        ("vllm_hf_cache: srv/hf", "", ""),  # the role vllm says what is wrong with it
+        ("vllm_hf_cache: '{{ no_such }}'", "", ""),
+    ],
+)
+def test_the_cache_that_is_cleaned_is_the_one_of_the_service(
+    tmp_path: Path, variables: str, service: str, path: str
+) -> None:
+    run = play(tmp_path, variables, "{role: hf_cache}")
+    line = (
+        f'vllm_hf_cache: "{service}" is not hf_cache_path ({path}), which is prepared and cleaned;'
+        f" set hf_cache_path: {service} and remove vllm_hf_cache, which follows it"
+    )
+    assert run["result"]["problems"] == ([line] if service else [])
+
+
 def test_a_vaulted_token(tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("secret\n", encoding="utf-8")

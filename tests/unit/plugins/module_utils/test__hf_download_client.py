@@ -47,6 +47,14 @@ def test_a_download_with_names_taken_literally(tmp_path: Path) -> None:
     assert not (tmp_path / "job.json").exists()
 
 
+@pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_a_download_is_not_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    hub = f"import os\ndef snapshot_download(*_args, **_more):\n    return '/c/' + str(os.environ.get({name!r}))\n"
+    assert answer(start(tmp_path, hub, environment={name: "1"}))["done"]["commit"] == "None"
+    monkeypatch.setenv(name, "1")  # of the image
+    assert answer(start(tmp_path, hub))["done"]["commit"] == "None"
+
+
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o007, 0o660)])
 def test_what_is_downloaded_has_the_rights_of_the_cache(tmp_path: Path, umask: int, mode: int) -> None:
     snapshot = tmp_path / "snapshots" / ("c" * 40)

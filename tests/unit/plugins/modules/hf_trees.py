@@ -82,6 +82,7 @@ class Repo:
         """All files of a whole model."""
         self.ref()
         self.add("config.json", "{}")
+        self.add("tokenizer.json", "{ }")
         self.index(*SHARDS)
         for number, shard in enumerate(SHARDS):
             self.add(shard, safetensors(16 + number))

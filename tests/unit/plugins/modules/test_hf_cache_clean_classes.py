@@ -359,6 +359,81 @@ def test_a_bad_payload_goes_with_everybody_who_has_it(repo: Repo, tmp_path: Path
     assert result["bytes_freed"] >= 4096
 
 
+@pytest.mark.parametrize("place", [".locks/models--org--twin/LOCK", "VLLM", "models--org--twin/blobs/PARTIAL"])
+def test_a_bad_payload_stays_while_somebody_else_who_has_it_is_downloaded(
+    repo: Repo, tmp_path: Path, run: Run, place: str
+) -> None:
+    twin = Repo(tmp_path, "org/twin")
+    payload = repo.share("extra.bin", b"12345").resolve()
+    twin.share("extra.bin", b"12345")
+    payload.write_bytes(b"54321")
+    vllm = os.path.relpath(_hf_layout.vllm_lock(str(tmp_path), "org/twin"), tmp_path)
+    held = tmp_path / place.replace("LOCK", f"{'f' * 64}.lock").replace("VLLM", vllm)
+    held = held.with_name(held.name.replace("PARTIAL", f"{'f' * 64}.incomplete"))
+    held.parent.mkdir(parents=True, exist_ok=True)
+    held.touch()
+    before = tree(tmp_path)
+    script = "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.flock(f, 2); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(held)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout and process.stdout.readline()
+        for check_mode in (True, False):
+            result = run(models=[MODEL], classes=["corrupt"], _ansible_check_mode=check_mode)
+            (kept,) = result["kept"]
+            assert (result["changed"], kept["holder_pid"]) == (False, process.pid)
+            assert kept["reason"].startswith(f"shared with {twin.path}: ")
+        assert tree(tmp_path) == before
+        process.kill()
+    assert run(models=[MODEL], classes=["corrupt"])["changed"] is True
+    assert not payload.exists()
+
+
+def test_a_client_of_somebody_else_who_has_it_comes_meanwhile(
+    repo: Repo, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = repo.share("extra.bin", b"12345").resolve()
+    twin = Repo(tmp_path, "org/twin")
+    blob = twin.share("extra.bin", b"12345")
+    payload.write_bytes(b"54321")
+    look, lock = _hf_locks.open_files, tmp_path / ".locks" / twin.path.name / f"{'f' * 64}.lock"
+
+    def begin(wanted: t.Any, names: t.Any = ()) -> t.Any:
+        if blob.name in names and len(set(wanted)) == 1 and (blob.lstat().st_dev, blob.lstat().st_ino) in wanted:
+            lock.parent.mkdir(parents=True)
+            lock.touch()
+        return look(wanted, names)
+
+    monkeypatch.setattr(_hf_locks, "open_files", begin)
+    result = run(models=[MODEL], classes=["corrupt"])
+    assert (result["changed"], result["kept"][0]["reason"]) == (False, "a download began meanwhile")
+
+
+@pytest.mark.parametrize("kind", ["models", "datasets"])
+def test_check_mode_tells_a_shared_payload_once(repo: Repo, tmp_path: Path, run: Run, kind: str) -> None:
+    twin = Repo(tmp_path, MODEL if kind == "datasets" else "org/twin", kind)  # a data set has the model's own lock
+    Path(_hf_layout.vllm_lock(str(tmp_path), MODEL)).touch()
+    payload = repo.share("extra.bin", b"12345").resolve()
+    twin.share("extra.bin", b"12345")
+    payload.write_bytes(b"54321")
+    check = run(classes=ALL, _ansible_check_mode=True, _ansible_diff=True)
+    real = run(classes=ALL, _ansible_diff=True)
+    assert len(check["removed"]) == 4
+    assert (check["removed"], check["kept"], check["diff"]) == (real["removed"], [], real["diff"])
+
+
+def test_check_mode_prunes_a_shared_payload_with_its_last_user(
+    repo: Repo, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_hf_locks, "user_of", lambda _names: None)  # another run of these tests has the same names
+    payload = repo.share("extra.bin", b"12345").resolve()
+    Repo(tmp_path, "org/twin").share("extra.bin", b"12345")
+    check = run(classes=ALL, keep_models=["org/nobody"], _ansible_check_mode=True)
+    assert payload.exists()
+    assert check["removed"] == run(classes=ALL, keep_models=["org/nobody"])["removed"]
+    assert not payload.exists()
+
+
 def test_a_payload_goes_with_its_last_user(repo: Repo, tmp_path: Path, run: Run) -> None:
     twin = Repo(tmp_path, "org/twin")
     payload = repo.share("extra.bin", b"12345").resolve()
@@ -411,6 +486,17 @@ def test_models_that_are_not_kept(three: list[Repo], tmp_path: Path, run: Run) -
     assert tree(tmp_path) == {path for path in before if not any(f"{path}/".startswith(f"{repo}/") for repo in gone)}
     assert run(keep_models=[MODEL])["changed"] is False
     assert keep.path.exists()
+
+
+@pytest.mark.parametrize("place", ["", "hub"])
+def test_a_model_without_an_organisation_can_be_named(tmp_path: Path, run: Run, place: str) -> None:
+    old, other = Repo(tmp_path / place, "gpt2").model(), Repo(tmp_path, "org/gpt3").model()
+    os.truncate(old.blob(SHARDS[0]), 60)
+    assert run(models=["gpt2"], classes=["truncated"])["changed"] is True
+    # without its organisation, a name that the cache does not have would keep nothing
+    assert run(keep_models=["gpt3"])["msg"].startswith("keep_models: 'gpt3' is not a Hugging Face id")
+    assert run(keep_models=["gpt2"])["changed"] is True
+    assert old.path.exists() and not other.path.exists()
 
 
 @pytest.mark.parametrize("how", ["open", "mapped", "shared", "locked"])

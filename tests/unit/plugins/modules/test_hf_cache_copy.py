@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -53,7 +54,6 @@ class Host:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self.capsys = folder, capsys
         self.source = Repo(folder / "disk").model()
-        self.source.add("tokenizer.json", '{"a": 1}')
         self.source.add("sub/merges.txt", "a b")
         self.path = folder / "hf"
         self.repo = self.path / self.source.path.name
@@ -129,6 +129,26 @@ def test_the_manifest_of_the_client_comes_along(host: Host) -> None:
     host.run()
     name = f"trees/{COMMIT}.json"
     assert (host.repo / name).read_bytes() == (host.source.path / name).read_bytes()
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_copy_that_broke_off_before_the_last_name_comes_over_once(host: Host, right: bool) -> None:
+    blob = host.source.blob(SHARDS[0])
+    content = blob.read_bytes() if right else bytes(blob.stat().st_size)
+    (host.repo / "blobs").mkdir(parents=True)
+    (host.repo / "blobs" / f"{blob.name}.incomplete").write_bytes(content)
+    found = host.run()
+    assert (found["complete"], len(host.copied())) == (True, 5 if right else 6), found
+    host.assert_whole()
+
+
+def test_a_partial_that_is_a_link_is_none(host: Host) -> None:
+    blob = host.source.blob(SHARDS[0])
+    (host.repo / "blobs").mkdir(parents=True)
+    (host.path / "elsewhere").write_bytes(blob.read_bytes())
+    (host.repo / "blobs" / f"{blob.name}.incomplete").symlink_to("../../elsewhere")
+    assert host.run()["complete"] is True
+    assert len(host.copied()) == 6
 
 
 @pytest.mark.parametrize("calls", range(6))
@@ -334,6 +354,14 @@ def test_a_copy_from_a_host_uses_its_key_and_removes_it(host: Host) -> None:
         assert part in call
     assert not Path(key).exists()
     host.assert_whole()
+
+
+def test_an_address_with_a_zone_reaches_ssh_whole(host: Host) -> None:
+    key = host.run(state="prepared", source=None)["key_folder"]
+    host.run(source=None, offer=host.offer(), address="fe80::1%eth0", key_folder=key)
+    (option,) = re.findall(r"HostName=\S+", host.calls.read_text().splitlines()[0])
+    shown = subprocess.run(["ssh", "-G", "-F", "/dev/null", "-o", option, "source"], capture_output=True, check=True)
+    assert b"\nhostname fe80::1%eth0\n" in b"\n" + shown.stdout
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_a_whole_model(repo: Repo, run: Run) -> None:
         "path": str(repo.path),
         "bytes": size,
         "allocated_bytes": sum(blob.stat().st_blocks * 512 for blob in (repo.path / "blobs").iterdir()),
-        "files": 4,
+        "files": 5,
         "broken": [],
         "revisions": [COMMIT],
         "refs": {"main": COMMIT},
@@ -81,6 +81,7 @@ def test_one_safetensors_file_needs_no_index(tmp_path: Path, run: Run) -> None:
     repo = Repo(tmp_path)
     repo.ref()
     repo.add("config.json", "{}")
+    repo.add("tokenizer.json", "{ }")
     repo.add("model.safetensors", safetensors())
     assert run()["repositories"][0]["complete"] is True
 
@@ -100,6 +101,16 @@ def drop_config(repo: Repo) -> None:
 def drop_weights(repo: Repo) -> None:
     for name in (*SHARDS, "model.safetensors.index.json"):
         (repo.path / "snapshots" / COMMIT / name).unlink()
+
+
+def drop_tokenizer(repo: Repo) -> None:
+    repo.file("tokenizer.json").unlink()
+
+
+def manifest_lists_a_tokenizer(repo: Repo) -> None:
+    """The server's own download leaves it to the loader of the tokenizer, which may not have come so far."""
+    drop_tokenizer(repo)
+    repo.manifest(tokenizer__json=3)
 
 
 def break_index(repo: Repo) -> None:
@@ -138,7 +149,7 @@ def manifest_lists_more(repo: Repo) -> None:
 
 def download_lists_more(repo: Repo) -> None:
     """hf_download notes what it wanted, and all of that has to be there; old clients keep no list."""
-    listed = {"tokenizer.json": {"size": 9, "etag": ETAG}, SHARDS[0]: {"size": 99_999, "etag": ETAG}}
+    listed = {"merges.txt": {"size": 9, "etag": ETAG}, SHARDS[0]: {"size": 99_999, "etag": ETAG}}
     (repo.path / ".dgxspark").mkdir()
     (repo.path / ".dgxspark" / f"{COMMIT}.json").write_text(json.dumps(listed))
 
@@ -150,6 +161,8 @@ def download_lists_more(repo: Repo) -> None:
         (drop_blob, [f"{SHARDS[0]} (broken link)"]),
         (drop_config, ["config.json"]),
         (drop_weights, ["weights"]),
+        (drop_tokenizer, ["tokenizer"]),
+        (manifest_lists_a_tokenizer, ["tokenizer"]),
         (break_index, ["model.safetensors.index.json (not valid JSON)"]),
         (empty_ref, ["refs/main (not a commit)"]),
         (other_ref, [f"snapshots/{OTHER_COMMIT}"]),
@@ -158,7 +171,7 @@ def download_lists_more(repo: Repo) -> None:
         (link_out, ["notes.txt (link out of the cache)"]),
         (truncate, [f"{SHARDS[0]} ({len(safetensors())} bytes instead of 99999)"]),
         (manifest_lists_more, [SHARDS[0], "model.safetensors.index.json"]),
-        (download_lists_more, [f"{SHARDS[0]} ({len(safetensors())} bytes instead of 99999)", "tokenizer.json"]),
+        (download_lists_more, [f"{SHARDS[0]} ({len(safetensors())} bytes instead of 99999)", "merges.txt"]),
     ],
 )
 def test_a_model_that_is_not_whole(repo: Repo, run: Run, damage: t.Callable[[Repo], None], missing: list[str]) -> None:
@@ -168,10 +181,33 @@ def test_a_model_that_is_not_whole(repo: Repo, run: Run, damage: t.Callable[[Rep
 
 
 def test_a_leftover_partial_of_a_finished_file_does_not_matter(repo: Repo, run: Run) -> None:
-    blob = repo.add("tokenizer.json")
+    blob = repo.add("merges.txt")
     blob.with_name(f"{blob.name}.0123abcd.incomplete").write_text("x")
     (found,) = run()["repositories"]
     assert (found["complete"], len(found["partials"])) == (True, 1)
+
+
+@pytest.mark.parametrize("folder", ["trees", ".dgxspark"])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_partial_matters_when_the_commit_has_the_file(repo: Repo, run: Run, folder: str, wanted: bool) -> None:
+    """hf_download wants what it has noted; a client's list is of the whole commit."""
+    listed = {"config.json": {"size": 2, "etag": repo.blob("config.json").name, "blob_id": "0" * 40}}
+    if wanted:
+        listed["config.json"]["etag" if folder == ".dgxspark" else "lfs_sha256"] = ETAG
+    if folder == "trees":
+        del listed["config.json"]["etag"]
+    (repo.path / folder).mkdir()
+    text = json.dumps({"files": listed} if folder == "trees" else listed)
+    (repo.path / folder / f"{COMMIT}.json").write_text(text)
+    add_partial(repo)
+    (found,) = run()["repositories"]
+    assert (found["complete"], len(found["partials"])) == (not wanted, 1)
+
+
+def test_a_pointer_is_called_so_even_where_a_list_has_the_size(repo: Repo, run: Run) -> None:
+    truncate(repo)
+    pointer(repo)
+    assert states(run()) == [("lfs_pointers", SHARDS[0])]
 
 
 def test_what_cannot_be_judged(tmp_path: Path, run: Run) -> None:
@@ -199,7 +235,7 @@ def test_both_trees_and_the_filter(repo: Repo, tmp_path: Path, run: Run) -> None
     found = run(models=["Qwen/Qwen3-8B-FP8"])["repositories"]
     assert [(entry["path"], entry["missing"]) for entry in found] == [
         (str(repo.path), []),
-        (str(half.path), ["weights"]),
+        (str(half.path), ["weights", "tokenizer"]),
     ]
     assert len(run()["repositories"]) == 4
 
@@ -401,7 +437,7 @@ def test_empty_files_may_be_right(repo: Repo, run: Run) -> None:
 def test_links_to_parents_deeper_down(repo: Repo, run: Run) -> None:
     repo.add("a/b/c.txt", "deep")
     assert run()["broken"] == []
-    assert run()["repositories"][0]["files"] == 5
+    assert run()["repositories"][0]["files"] == 6
 
 
 def spoil(path: Path) -> None:
@@ -432,7 +468,7 @@ def test_full_verification_reads_everything(repo: Repo, tmp_path: Path, run: Run
     LocalFolder(tmp_path / "plain").add("model.safetensors", safetensors(99))
     shared = repo.share("extra.bin", b"12345")
     result = run(verify="full")
-    assert result["verified"] == {"files": 6, "bytes": result["bytes"]}
+    assert result["verified"] == {"files": 7, "bytes": result["bytes"]}
     assert result["broken"] == []
     shared.resolve().write_bytes(b"54321")
     assert states(run(verify="full")) == [("corrupt", "extra.bin")]
@@ -458,7 +494,7 @@ def test_the_wrong_owner_is_said_once(repo: Repo, run: Run) -> None:
     assert run(owner=str(os.getuid()))["broken"] == []
     (broken,) = run(owner=str(os.getuid() + 1))["broken"]
     assert broken["state"] == "wrong_owner"
-    assert broken["reason"].startswith("9 files belong to somebody else")
+    assert broken["reason"].startswith("11 files belong to somebody else")
     assert run(owner="nobody-of-this-name")["msg"].startswith("owner: there is no user nobody-of-this-name; use ")
 
 
@@ -484,15 +520,25 @@ def test_answers_for_wanted_models(repo: Repo, run: Run) -> None:
     ]
     for revision in (OTHER_COMMIT, "v2"):
         (answer,) = run(models=[f"{wanted[0]}@{revision}"])["models"]
-        assert (answer["commit"], answer["complete"], answer["missing"]) == (OTHER_COMMIT, False, ["weights"])
+        assert (answer["commit"], answer["complete"], answer["missing"]) == (
+            OTHER_COMMIT,
+            False,
+            ["weights", "tokenizer"],
+        )
+
+
+def test_a_model_without_an_organisation(tmp_path: Path, run: Run) -> None:
+    Repo(tmp_path, "gpt2").model()
+    assert [answer["complete"] for answer in run(models=["gpt2", f"gpt2@{COMMIT}"])["models"]] == [True, True]
 
 
 def test_plain_folders(tmp_path: Path, run: Run) -> None:
     folder = LocalFolder(tmp_path / "qwen3")
     folder.add("config.json", b"{}")
+    folder.add("tokenizer.json", b"{}")
     path = folder.add("model.safetensors", safetensors())
     (found,) = run()["local_folders"]
-    assert (found["path"], found["complete"], found["files"]) == (str(folder.path), True, 2)
+    assert (found["path"], found["complete"], found["files"]) == (str(folder.path), True, 3)
     spoil(path)
     assert states(run(verify="full")) == [("corrupt", "model.safetensors")]
     os.truncate(path, 9)
@@ -524,7 +570,7 @@ def test_a_repository_in_several_passes(repo: Repo, run: Run, monkeypatch: pytes
         "truncated": SHARDS[0],
         "unreferenced": None,
     }
-    assert (result["repositories"][0]["files"], result["repositories"][0]["complete"]) == (54, False)
+    assert (result["repositories"][0]["files"], result["repositories"][0]["complete"]) == (55, False)
 
 
 def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

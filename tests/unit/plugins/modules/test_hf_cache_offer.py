@@ -50,7 +50,6 @@ class Host:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self.capsys = folder, capsys
         self.repo = Repo(folder / "hf").model()
-        self.repo.add("tokenizer.json", "{ }")
         (folder / "bin").mkdir()
         for name, text in (("systemd-run", SYSTEMD_RUN), ("systemctl", SYSTEMCTL), ("sshd", ""), ("rsync", "")):
             tool = folder / "bin" / name

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sys
 import typing as t
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download, _hf_locks
+from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download, _hf_layout, _hf_locks
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_download
 
 MODEL = "org/name"
@@ -37,7 +38,10 @@ elif argv[0] == "inspect":
 elif argv[0] == "rm":
     box.unlink()
 elif argv[0] == "logs":
+    if (here / "refusal").exists():
+        sys.exit((here / "refusal").read_text())
     print((here / "log").read_text())
+    print((here / "errors").read_text() if (here / "errors").exists() else "", file=sys.stderr)
 elif argv[0] == "run":
     job = next(word for word in argv if word.endswith(":/job"))[: -len(":/job")]
     environment = dict(os.environ, PYTHONPATH=str(here / "client"), FAKE=str(here))
@@ -288,6 +292,38 @@ def test_a_container_that_went_away(host: Host) -> None:
     assert host.run(follow="f" * 12)["status"] == "gone"
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "Error response from daemon: No such container: 0000",
+        "Error response from daemon: can not get logs from container which is dead or marked for removal",
+    ],
+)
+def test_another_task_sees_the_end_first(host: Host, refusal: str) -> None:
+    first = host.run()
+    (host.folder / "refusal").write_text(refusal)
+    found = host.run(follow=first["container"])
+    assert (found["status"], found["cause"]) == ("gone", None)
+
+
+def test_a_log_that_docker_does_not_give(host: Host) -> None:
+    first = host.run()
+    (host.folder / "refusal").write_text("Error response from daemon: open log: input/output error")
+    found = host.run(follow=first["container"])
+    assert (found["status"], "input/output error" in found["cause"]["evidence"]) == ("failed", True)
+    assert (host.folder / "container.json").exists()
+
+
+def test_a_crash_that_only_stderr_tells(host: Host) -> None:
+    first = host.run()
+    (host.folder / "log").write_text("")
+    lines = ["Traceback (most recent call last):", '  File "/job/client.py"', f"MemoryError: {TOKEN}"]
+    (host.folder / "errors").write_text("\n".join(lines))
+    host.container("exited")
+    found = host.run(follow=first["container"], env_file=str(host.folder / "env"))
+    assert (found["cause"]["id"], found["cause"]["evidence"]) == ("client_failed", "MemoryError: hf_***")
+
+
 def test_cancel(host: Host) -> None:
     host.container("running")
     assert host.run(follow="f" * 12, cancel=True)["status"] == "gone"
@@ -306,6 +342,53 @@ def test_a_damaged_file_goes_with_its_link(host: Host) -> None:
     assert first["removed"] == [str(blob)]
     assert host.run(follow=first["container"])["status"] == "complete"
     assert blob.stat().st_size == 5000
+
+
+def test_a_damaged_file_stays_when_there_is_no_room_for_another(host: Host) -> None:
+    host.download()
+    blob, link = host.repo / "blobs" / host.etags["model.safetensors"], host.repo / "snapshots" / COMMIT
+    blob.write_bytes(b"x" * 4999)
+    for check_mode in (True, False):
+        found = host.run(keep_free=10**18, _ansible_check_mode=check_mode)
+        assert (found["status"], found["cause"]["id"], found["removed"]) == ("failed", "no_space", [])
+    assert blob.exists() and (link / "model.safetensors").is_symlink()
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_damaged_file_makes_room_for_its_successor(
+    host: Host, monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    host.download()
+    blob = host.repo / "blobs" / host.etags["model.safetensors"]
+    blob.write_bytes(b"x" * 4096)
+    free = 5000 - blob.stat().st_blocks * 512
+    monkeypatch.setattr(hf_download, "filesystem_space", lambda _path: {"free_bytes": free})
+    assert host.run(_ansible_check_mode=check_mode)["status"] == ("missing" if check_mode else "running")
+    blob.write_bytes(b"x" * 4096)
+    (host.folder / "container.json").unlink(missing_ok=True)
+    monkeypatch.setattr(hf_download, "filesystem_space", lambda _path: {"free_bytes": free - 1})
+    assert host.run(_ansible_check_mode=check_mode)["cause"]["id"] == "no_space"
+
+
+@pytest.mark.parametrize("place", [".locks/models--org--name/ETAG.lock", "VLLM"])
+def test_a_damaged_file_that_somebody_is_about_to_replace_stays(
+    host: Host, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(hf_download.AnsibleModule, "warn", lambda _module, line: said.append(line))
+    host.download()
+    blob = host.repo / "blobs" / host.etags["model.safetensors"]
+    blob.write_bytes(b"x" * 4999)
+    vllm = Path(_hf_layout.vllm_lock(str(host.path), MODEL)).name
+    lock = host.path / place.replace("ETAG", blob.name).replace("VLLM", vllm)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        found = host.run()
+    link = host.repo / "snapshots" / COMMIT / "model.safetensors"
+    assert found["removed"] == []
+    assert said == [f"{link} is damaged and stays: a download holds {lock}"]
+    assert link.is_symlink()
 
 
 def test_a_damaged_file_in_a_store_that_is_shared(host: Host) -> None:
