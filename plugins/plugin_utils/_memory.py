@@ -28,7 +28,7 @@ BATCHED_TOKENS = 2048
 HIGHEST_ADVICE = 0.90
 # The first vLLM whose `auto` is the KV cache that a quantized checkpoint asks for. W: vllm-project/vllm pull request
 # 30785 is of 2025-12-16, about the time of 0.13; S: the source of 0.32 does so.
-ASKS_CHECKPOINT = (0, 14)
+ASKS_CHECKPOINT = "0.14"
 # Options that bring models of their own, whose weights and caches nobody knows here.
 MORE_MODELS = ("speculative_config", "spec_model", "enable_lora", "lora_modules")
 NUMBERS = (
@@ -138,7 +138,7 @@ def plan_with_remedies(
 
 def _for_version(entry: Entry, vllm: str | None) -> Entry:
     """The entry as this version of vLLM reads it; of an unknown one the dearer reading is taken."""
-    if vllm is not None and version_key(vllm) >= ASKS_CHECKPOINT:
+    if vllm is not None and version_key(vllm) >= version_key(ASKS_CHECKPOINT):
         return entry
     return {**entry, "kv_cache_dtype": None}
 
