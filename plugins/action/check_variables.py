@@ -58,7 +58,8 @@ class ActionModule(ActionBase):
         lines = [*unreadable.values(), *problems(role, values, specs, catalogue, unreadable, is_spark)]
         if role == "vllm":
             lines += self._clashes(task_vars)
-        if role == "hf_cache" and "vllm_hf_cache" in task_vars:
+        # What downloads names its folder, and that is not the one which is prepared and cleaned.
+        if role == "hf_cache" and "vllm_hf_cache" in task_vars and "hf_cache_download_path" not in task_vars:
             with contextlib.suppress(AnsibleError):  # what cannot be read, its own role says
                 cache = plain(templar.template(task_vars["vllm_hf_cache"]))
                 lines += one_cache(values.get("hf_cache_path"), cache)

@@ -84,16 +84,21 @@ def _limit(config: Config, text: Config, context: int) -> int:
 
 
 def _cache_type(config: Config, entry: Entry, assumed: list[str]) -> None:
-    """The KV cache that a quantized checkpoint asks for."""
+    """The KV cache that a quantized checkpoint asks for, as vLLM 0.32 reads it (S)."""
     found = config.get("quantization_config")
     quantization = found if isinstance(found, dict) else {}
     inner = quantization.get("quantization")
+    # hf_quant_config.json, which is ModelOpt's, does not name its method
+    method = str(quantization.get("quant_method") or ("modelopt" if isinstance(inner, dict) else ""))
     wanted: t.Any = None
     for part in (inner if isinstance(inner, dict) else quantization, quantization):
         wanted = wanted or part.get("kv_cache_scheme") or part.get("kv_cache_quant_algo")
     if isinstance(wanted, dict):
-        wanted = "fp8" if (wanted.get("type"), wanted.get("num_bits")) == ("float", 8) else "of an unknown kind"
-    if isinstance(wanted, str) and wanted.lower() == "fp8":
+        fixed = wanted.get("dynamic") is False or method == "compressed-tensors"
+        eight = (wanted.get("type"), wanted.get("num_bits")) == ("float", 8)
+        wanted = "fp8" if fixed and eight else "of an unknown kind"
+    followed = method.startswith("modelopt") or method == "compressed-tensors"
+    if followed and isinstance(wanted, str) and wanted.lower() == "fp8":
         entry["kv_cache_dtype"] = "fp8"
     elif wanted:
         assumed.append(f"the KV cache that its checkpoint asks for ({wanted}) is planned as BF16")

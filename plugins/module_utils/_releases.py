@@ -28,6 +28,7 @@ class Release:
     staged: float  # seconds since 1970
     good: float | None  # the same: when it was last proven; None if it never was
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)  # release.json
+    remedied: bool = False  # it failed, and its remedy.json says what runs in its place
 
     @property
     def image(self) -> str | None:
@@ -57,7 +58,8 @@ def read(home: str) -> list[Release]:
             continue
         if NAME.fullmatch(name) and stat.S_ISDIR(status.st_mode):
             good, facts = _time(os.path.join(path, "good")), read_json(os.path.join(path, "release.json"))
-            found.append(Release(name, status.st_mtime, good, facts))
+            remedied = os.path.exists(os.path.join(path, "remedy.json"))
+            found.append(Release(name, status.st_mtime, good, facts, remedied))
     return in_order(found)
 
 
@@ -96,16 +98,18 @@ def outdated(releases: t.Sequence[Release], keep: int, needed: t.Collection[str 
     """Releases that nobody needs: good ones beyond the last KEEP; and what never was good and is older than those.
 
     While there are fewer good ones, those that failed may not pile up: the last KEEP that never were good stay, and
-    what is younger than the last good one. What is staged for later is young, and stays.
+    what is younger than the last good one. What is staged for later is young, and stays. What vllm_auto_remedy has found
+    for a release that failed is looked up there: of those the last KEEP stay.
     RELEASES as in_order() sorts them. NEEDED stay whatever their age.
     """
     good = [release for release in releases if release.good is not None]
-    never = [release for release in releases if release.good is None]
+    never = [release for release in releases if release.good is None and not release.remedied]
+    remedied = [release for release in releases if release.good is None and release.remedied]
     times = [release.good or 0 for release in good]
     old = good[keep:] + [release for release in never[keep:] if times and release.staged < times[0]]
     if len(good) >= keep:
         old += [release for release in never[:keep] if release.staged < times[keep - 1]]
-    return [release for release in old if release.id not in needed]
+    return [release for release in old + remedied[keep:] if release.id not in needed]
 
 
 def unused_images(gone: t.Iterable[Release], kept: t.Iterable[Release]) -> list[str]:

@@ -244,6 +244,8 @@ READY, REFUSED, UNTOUCHED = "ready", "failed before the switch", "not touched"
         ([{**GOOD, "fails": "stage"}, GOOD, GOOD], [REFUSED, UNTOUCHED, UNTOUCHED]),
         ([GOOD, HOSTS["broken"], GOOD], [READY, "rolled back", UNTOUCHED]),
         ([GOOD, GOOD, {**GOOD, "fails": "validate"}], [READY, READY, REFUSED]),
+        # five hosts: the last three are one batch
+        ([GOOD, GOOD, {**GOOD, "fails": "validate"}, GOOD, GOOD], [READY, READY, *[REFUSED] * 3]),
         ([GOOD, LOST], [READY, REFUSED]),
         ([GOOD, GOOD, {**GOOD, "fails": "plan"}, GOOD, LOST], [READY, READY, REFUSED, READY, REFUSED]),
     ],

@@ -114,6 +114,7 @@ def test_a_default_of_the_specification_may_be_a_template(tmp_path: Path) -> Non
         ("vllm_hf_cache: /srv/hf/\nhf_cache_path: /srv/hf", "", ""),
         ("vllm_hf_cache: '{{ hf_cache_path }}'\nhf_cache_path: /srv/hf", "", ""),
         ("vllm_hf_cache: srv/hf", "", ""),  # the role vllm says what is wrong with it
+        ("vllm_hf_cache: /srv/hf\nhf_cache_download_path: /srv/hf", "", ""),  # a download of the role vllm
         ("vllm_hf_cache: '{{ no_such }}'", "", ""),
     ],
 )

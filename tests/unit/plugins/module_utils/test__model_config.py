@@ -130,6 +130,10 @@ def test_stretched_positions(changes: dict[str, t.Any], limit: int) -> None:
     assert (found["native_context"], found["config_context"]) == (40960, limit)
 
 
+FLOAT8 = {"num_bits": 8, "type": "float"}
+UNKNOWN = "the KV cache that its checkpoint asks for (of an unknown kind) is planned as BF16"
+
+
 @pytest.mark.parametrize(
     ("quantization", "dtype", "assumed"),
     [
@@ -138,6 +142,9 @@ def test_stretched_positions(changes: dict[str, t.Any], limit: int) -> None:
         ({"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": None}}, None, []),
         ({"quant_method": "compressed-tensors", "kv_cache_scheme": {"num_bits": 8, "type": "float"}}, "fp8", []),
         ({"quant_method": "fp8", "weight_block_size": [128, 128]}, None, []),
+        ({"quant_method": "modelopt", "kv_cache_scheme": {**FLOAT8, "dynamic": False}}, "fp8", []),
+        ({"quant_method": "modelopt", "kv_cache_scheme": {**FLOAT8, "dynamic": True}}, None, [UNKNOWN]),
+        ({"quant_method": "other", "kv_cache_quant_algo": "FP8"}, None, [UNKNOWN.replace("of an unknown kind", "FP8")]),
         (
             {"quantization": {"kv_cache_quant_algo": "NVFP4"}},
             None,

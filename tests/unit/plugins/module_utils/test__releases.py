@@ -28,7 +28,13 @@ A, B, C = "a" * 12, "b" * 12, "c" * 12
 
 TIMES = st.floats(1, 1e10) | st.integers(1, 5).map(float)  # the second: many at the same time
 RELEASES = st.lists(
-    st.builds(Release, id=st.integers(0, 99).map("{:012x}".format), staged=TIMES, good=st.none() | TIMES),
+    st.builds(
+        Release,
+        id=st.integers(0, 99).map("{:012x}".format),
+        staged=TIMES,
+        good=st.none() | TIMES,
+        remedied=st.booleans(),
+    ),
     unique_by=lambda release: release.id,
     max_size=12,
 ).map(in_order)
@@ -44,9 +50,11 @@ def test_what_is_outdated(releases: list[Release], keep: int, data: st.DataObjec
     # of the good ones exactly the last ones stay, beside those that are needed
     stay = [release for release in good if release in good[:keep] or release.id in needed]
     assert [release for release in left if release.good is not None] == stay
-    never = [release for release in releases if release.good is None]
+    remedied = [release for release in releases if release.good is None and release.remedied]
+    assert {release.id for release in remedied if release in gone} == {each.id for each in remedied[keep:]} - needed
+    never = [release for release in releases if release.good is None and not release.remedied]
     for release in gone:
-        if release.good is None:  # never one that is younger than the last good one
+        if release in never:  # never one that is younger than the last good one
             assert release.staged < (good[0].good or 0)
             # and of the last ones that never were good, none that is younger than what there is to go back to
             older = len(good) >= keep and all(release.staged < (kept.good or 0) for kept in good[:keep])
@@ -63,6 +71,14 @@ def test_those_that_failed_do_not_pile_up() -> None:
     gone = outdated(releases, 3, {failed[2].id})
     assert in_order(gone) == in_order(release for release in failed if release not in (failed[2], failed[9]))
     assert outdated(failed, 3, set()) == []  # none is good: nothing to measure by
+
+
+def test_what_a_remedy_has_found_stays() -> None:
+    """The next run looks for it in the release that failed, however many were staged and went after it."""
+    refused = Release(A, 10, None, remedied=True)
+    good = [Release(f"{number:012x}", number, number) for number in (11, 21, 31)]
+    failed = [Release(f"{number:012x}", number, None) for number in range(15, 30)]
+    assert refused not in outdated(in_order([refused, *good, *failed]), 3, set())
 
 
 @given(RELEASES)
