@@ -98,8 +98,8 @@ def outdated(releases: t.Sequence[Release], keep: int, needed: t.Collection[str 
     """Releases that nobody needs: good ones beyond the last KEEP; and what never was good and is older than those.
 
     While there are fewer good ones, those that failed may not pile up: the last KEEP that never were good stay, and
-    what is younger than the last good one. What is staged for later is young, and stays. What vllm_auto_remedy has found
-    for a release that failed is looked up there: of those the last KEEP stay.
+    what is younger than the last good one. What is staged for later is young, and stays.
+    What vllm_auto_remedy has found for a release that failed is looked up there: of those the last KEEP stay.
     RELEASES as in_order() sorts them. NEEDED stay whatever their age.
     """
     good = [release for release in releases if release.good is not None]
