@@ -95,7 +95,7 @@ def test_the_first_run_downloads_and_the_second_asks_nobody(
     assert run.code == 0, run.output
     assert run.count(HOST, "changed") == 1
     told = re.findall(rf"^{HOST} \| download  \| (.+)$", run.output, re.MULTILINE)
-    assert any(re.fullmatch(r"\d+ % \| \d+ of \d+ MB \| \d MB/s \| \d+ s left", line) for line in told), told
+    assert any(re.fullmatch(r"\d+ % \| \d+ of \d+ MB \| \d+ [kM]B/s \| \d+ s left", line) for line in told), told
     assert re.fullmatch(r"done \| \d+ MB in \d+ s", told[-1]), told
     assert len(told) <= 3 + seconds / 10
     assert_whole(spark, hub)
