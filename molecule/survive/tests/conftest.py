@@ -42,18 +42,15 @@ class Machine:
     """The host, over a new SSH connection each time: an open one would not notice a power cut for long."""
 
     name: str
-    ssh: list[str] = field(default_factory=list)
+    ssh: list[str] = field(default_factory=list)  # its options, and the host
 
-    def run(self, script: str, timeout: float = 150) -> subprocess.CompletedProcess[str]:
-        command = [*self.ssh, f"sudo sh -euc {shlex.quote(script)}"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    def run(self, script: str, connect: int = 2) -> subprocess.CompletedProcess[str]:
+        """`connect`: seconds until there is a connection. Whoever asks again and again has few."""
+        command = ["ssh", "-o", f"ConnectTimeout={connect}", *self.ssh, f"sudo sh -euc {shlex.quote(script)}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
     def root(self, script: str) -> str:
-        done = self.run(script)
-        for _attempt in range(5):
-            if done.returncode != 255:  # ssh's own: a host that computes is slow to take a connection
-                break
-            done = self.run(script)
+        done = self.run(script, connect=60)  # a host that computes is slow to take one
         assert done.returncode == 0, f"{script}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
@@ -100,8 +97,8 @@ class Machine:
 def machine(request: pytest.FixtureRequest, ssh: Any, playbook: Callable[..., Any]) -> Iterator[Machine]:
     """A host that serves, with a watchdog in a hurry."""
     name = request.module.HOST
-    options = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=2", "-o", "ControlPath=none", *ssh.options.split()]
-    machine = Machine(name, ["ssh", *options, "-i", str(ssh.key), f"{ssh.user}@{ssh.address}"])
+    options = ["-o", "BatchMode=yes", "-o", "ControlPath=none", *ssh.options.split()]
+    machine = Machine(name, [*options, "-i", str(ssh.key), f"{ssh.user}@{ssh.address}"])
     # compiling is not what is tested here
     run = playbook("playbooks/deploy.yml", f"--limit={name}", vllm_extra_args={"enforce_eager": True})
     assert run.code == 0, run.output
