@@ -47,7 +47,7 @@ def test_a_busy_server_is_left_alone(serving: Any, until: Callable[..., Any]) ->
     before = serving.unit("InvocationID")
     long = '{"model": "Qwen/Qwen3-8B-FP8", "prompt": "Hello", "max_tokens": 30000, "ignore_eos": true}'
     ask = f"curl --silent --output /dev/null --data '{long}' --header 'Content-Type: application/json'"
-    again_and_again = f"while :; do {ask} http://127.0.0.1:8000/v1/completions; done"
+    again_and_again = f"while :; do {ask} http://127.0.0.1:8000/v1/completions; sleep 1; done"
     serving.root(f"systemd-run --collect --unit=busy sh -c {shlex.quote(again_and_again)}")
     serving.parameters(canary_timeout=0.001)
     try:
