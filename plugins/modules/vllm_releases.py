@@ -33,6 +33,7 @@ options:
       - How many good releases stay. The one that runs stays anyway.
       - Releases that never were good go when they are older than those, and so do all but the last ones, as many, of
         what is older than the release. One that is staged for later stays.
+      - Of those that failed and have a C(remedy.json), which the role looks up there, the last ones stay, as many.
     type: int
     default: 3
   remove_images:
