@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes the comparison of models into README.md, from the catalogue.
+"""Writes the comparison of models into README.md, from the catalog.
 
 models_table.py [--check] [FILE]     --check changes nothing and fails if FILE is not up to date
 """
@@ -11,8 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue_table import markdown
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.catalog_table import markdown
 
 BEGIN = "<!-- models:begin -->"
 END = "<!-- models:end -->"
@@ -22,8 +22,8 @@ def fill(text: str) -> str:
     """The text with everything between the two markers replaced."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"needs one line {BEGIN} and, after it, one line {END}")
-    catalogue = Catalogue()
-    table = markdown([catalogue.model(name) for name in catalogue.models()])
+    catalog = Catalog()
+    table = markdown([catalog.model(name) for name in catalog.models()])
     return f"{text.split(BEGIN)[0]}{BEGIN}\n\n{table}\n\n{END}{text.split(END)[1]}"
 
 

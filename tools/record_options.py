@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Record the options of `vllm serve` from vLLM's source, without importing it.
 
-    tools/record_options.py SOURCE VERSION > roles/vllm/vars/options/VERSION.yml
+    tools/record_options.py SOURCE VERSION > catalog/vllm_options/VERSION.yml
 
 SOURCE is the unpacked source distribution or wheel (the folder that holds vllm/). vLLM builds its parser from the
 type hints of its configuration classes: a field that may be a bool becomes a pair --x / --no-x, everything else takes

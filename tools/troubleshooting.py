@@ -40,7 +40,7 @@ ADVICE = {
     "MEMORY": "The cause names the value to set. `docker system prune` frees disk, not memory.",
     "FP8": "The guide's advice is the wrong way round: its own model is quantized in blocks, and that is what meets the"
     " CUTLASS kernel in question. The image decides, not the model.",
-    "DOWNLOAD": "The guide's `rm` matches nothing, because partial files lie in `blobs/`. playbooks/clean.yml removes"
+    "DOWNLOAD": "The guide's `rm` matches nothing, because partial files lie in `blobs/`. playbooks/clean_cache.yml removes"
     " what is dead and keeps what somebody still writes.",
     "CAPABILITY": "The guide is right: it can be ignored.",
     "THROUGHPUT": "The metric is `vllm:num_requests_running`; the guide's name never existed. A KV cache that is 80 to"

@@ -12,12 +12,17 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from ansible.utils.display import Display
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue, hint, read_specs, role_names
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._neighbours import Service, clashes
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._rules import one_cache
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._rules_model import notices
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._variables import names_of, problems, secrets_of
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import (
+    Catalog,
+    hint,
+    read_specs,
+    role_names,
+)
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import plain
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.common import one_cache
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.conflicts import Service, clashes
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems import names_of, problems, secrets_of
 
 display = Display()
 
@@ -53,9 +58,9 @@ class ActionModule(ActionBase):
                 values[name] = plain(templar.template(variables[name]))
             except AnsibleError as error:
                 unreadable[name] = f"{name}: cannot be read; {_reason(error, name in secrets)}"
-        catalogue = Catalogue()
+        catalog = Catalog()
         is_spark = not self._allows_other_hardware(variables)
-        lines = [*unreadable.values(), *problems(role, values, specs, catalogue, unreadable, is_spark)]
+        lines = [*unreadable.values(), *problems(role, values, specs, catalog, unreadable, is_spark)]
         if role == "vllm":
             lines += self._clashes(task_vars)
         # What downloads names its folder, and that is not the one which is prepared and cleaned.
@@ -64,7 +69,7 @@ class ActionModule(ActionBase):
                 cache = plain(templar.template(task_vars["vllm_hf_cache"]))
                 lines += one_cache(values.get("hf_cache_path"), cache)
         if not lines:
-            for line in notices(role, values, catalogue):
+            for line in notices(role, values, catalog):
                 display.warning(line)
         return lines
 

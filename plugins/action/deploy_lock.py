@@ -16,8 +16,8 @@ from pathlib import Path
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy_lock import plain
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._screen import is_wanted_on_screen
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.lock import plain
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.screen import is_wanted_on_screen
 
 MODULE = "dgxspark.vllm.deploy_lock"
 # Of a process: it lives, but when it began cannot be told; it is over.

@@ -10,9 +10,9 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_download import argument_spec, own_cause
-from ansible_collections.dgxspark.vllm.plugins.module_utils._progress import Progress, duration
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._screen import is_wanted_on_screen
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download import argument_spec, own_cause
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.progress import Progress, duration
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.screen import is_wanted_on_screen
 
 MODULE = "dgxspark.vllm.hf_download"
 SLOWEST_POLL = 4.0

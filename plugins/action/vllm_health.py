@@ -10,10 +10,10 @@ import typing as t
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.dgxspark.vllm.plugins.module_utils._health import PHASE_TIMEOUTS, argument_spec, as_dict
-from ansible_collections.dgxspark.vllm.plugins.module_utils._progress import Progress, duration
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import condition
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._screen import is_wanted_on_screen
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import PHASE_TIMEOUTS, argument_spec, as_dict
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import condition
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.progress import Progress, duration
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.screen import is_wanted_on_screen
 
 MODULE = "dgxspark.vllm.vllm_health"
 SLOWEST_POLL = 3.0

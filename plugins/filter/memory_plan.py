@@ -160,9 +160,9 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._memory import Host, PlanError, plan_with_remedies
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import plain
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, PlanError, plan_with_remedies
 
 
 def memory_plan(
@@ -190,7 +190,7 @@ def memory_plan(
             host,
             plain(args or {}),
             plain(environment or {}),
-            Catalogue().models(plain(models or {})),
+            Catalog().models(plain(models or {})),
             str(vllm) if vllm else None,
         )
     except PlanError as error:

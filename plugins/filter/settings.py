@@ -71,18 +71,18 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils import _settings
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain, to_argv
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import plain, to_argv
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan import settings as plan_settings
 
 
 def settings(layers: t.Any) -> dict[str, t.Any]:
     if not isinstance(layers, (list, tuple)) or not all(isinstance(layer, t.Mapping) for layer in layers):
         raise AnsibleFilterError("settings: the input must be a list of layers")
     try:
-        merged = _settings.settings(plain(layers))
-        of_kind = {kind: [item for item in merged["explained"] if item["kind"] == kind] for kind in _settings.KINDS}
-        options = _settings.lines(of_kind["args"], _option)
-        environment = _settings.lines(of_kind["environment"], lambda name, value: f"{name}={value}")
+        merged = plan_settings.settings(plain(layers))
+        of_kind = {kind: [item for item in merged["explained"] if item["kind"] == kind] for kind in plan_settings.KINDS}
+        options = plan_settings.lines(of_kind["args"], _option)
+        environment = plan_settings.lines(of_kind["environment"], lambda name, value: f"{name}={value}")
     except ValueError as error:
         raise AnsibleFilterError(f"settings: {error}") from error
     return {**merged, "lines": options + environment}

@@ -50,7 +50,7 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import to_argv
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import to_argv
 
 
 def vllm_argv(options: t.Any) -> list[str]:

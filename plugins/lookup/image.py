@@ -11,7 +11,7 @@ author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
   - Looks an image up by its reference, and tells which vLLM it holds, how it is called, and what is broken in it.
-  - The collection knows the images of its file C(roles/vllm/vars/images.yml). The variable C(vllm_images) adds
+  - The collection knows the images of its file C(catalog/images.yml). The variable C(vllm_images) adds
     images, or changes fields of a known one. It is merged over the collection's entries by reference, mappings key by
     key.
   - A digest behind the tag, as in C(REPOSITORY:TAG@sha256:...), is kept, and ignored in the search. A digest without a
@@ -135,8 +135,8 @@ import typing as t
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue, CatalogueError
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, CatalogError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import plain
 
 
 class LookupModule(LookupBase):
@@ -148,6 +148,6 @@ class LookupModule(LookupBase):
             raise AnsibleLookupError("vllm_images: is not allowed; use a mapping of images by reference")
         allowed = plain(self._templar.template((variables or {}).get("vllm_image_allow") or []))
         try:
-            return [Catalogue().image(str(term), own, "unknown" in allowed) for term in terms]
-        except CatalogueError as error:
+            return [Catalog().image(str(term), own, "unknown" in allowed) for term in terms]
+        except CatalogError as error:
             raise AnsibleLookupError(f"image: {error}") from error

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: model
-short_description: A model of the catalogue
+short_description: A model of the catalog
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Looks a model up, by its name in the catalogue or by its Hugging Face id.
-  - The collection knows the models of its folder C(roles/vllm/vars/models), one file each. The variable
+  - Looks a model up, by its name in the catalog or by its Hugging Face id.
+  - The collection knows the models of its folder C(catalog/models), one file each. The variable
     C(vllm_models) adds models, or changes fields of a known one. It is merged over the collection's entries by name,
     mappings key by key.
   - With O(image) it also says which options and environment variables this image needs for the model.
@@ -34,12 +34,12 @@ options:
     type: str
   facts:
     description:
-      - What the files of a model say, as the module M(dgxspark.vllm.model_facts) returns it in C(entry). It fills in
+      - What the files of a model say, as the module M(dgxspark.vllm.model_info) returns it in C(entry). It fills in
         what no entry says of the model with that id.
     type: dict
     default: {}
 seealso:
-  - module: dgxspark.vllm.model_facts
+  - module: dgxspark.vllm.model_info
   - plugin: dgxspark.vllm.image
     plugin_type: lookup
 """
@@ -84,7 +84,7 @@ _value:
   elements: dict
   contains:
     name:
-      description: Its name in the catalogue.
+      description: Its name in the catalog.
       type: str
       sample: qwen3-8b-fp8
     id:
@@ -92,7 +92,7 @@ _value:
       type: str
       sample: Qwen/Qwen3-8B-FP8
     described:
-      description: Whether an entry of the catalogue or of C(vllm_models) describes it.
+      description: Whether an entry of the catalog or of C(vllm_models) describes it.
       type: bool
       sample: true
     revision:
@@ -207,8 +207,8 @@ _value:
       description: Whether the hub wants a token for it.
       type: bool
       sample: false
-    licence:
-      description: Its licence.
+    license:
+      description: Its license.
       type: str
       returned: if known
       sample: Apache-2.0
@@ -289,8 +289,8 @@ import typing as t
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue, CatalogueError
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, CatalogError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import plain
 
 
 def fill_in(entry: dict[str, t.Any], facts: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -316,10 +316,10 @@ class LookupModule(LookupBase):
         )
         if not isinstance(own, dict):
             raise AnsibleLookupError("vllm_models: is not allowed; use a mapping of models by name")
-        catalogue = Catalogue()
+        catalog = Catalog()
         try:
-            chosen = catalogue.image(str(image), images, "unknown" in allowed) if image else None
-            names = [name for term in terms for name in (catalogue.models(own) if term == "*" else [str(term)])]
-            return [fill_in(catalogue.model(name, own, chosen), plain(facts or {})) for name in names]
-        except CatalogueError as error:
+            chosen = catalog.image(str(image), images, "unknown" in allowed) if image else None
+            names = [name for term in terms for name in (catalog.models(own) if term == "*" else [str(term)])]
+            return [fill_in(catalog.model(name, own, chosen), plain(facts or {})) for name in names]
+        except CatalogError as error:
             raise AnsibleLookupError(f"model: {error}") from error

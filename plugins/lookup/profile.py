@@ -11,7 +11,7 @@ author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
   - Looks a profile up by its name.
-  - The collection knows those of its file C(roles/vllm/vars/profiles.yml). The variable C(vllm_profiles) adds profiles,
+  - The collection knows those of its file C(catalog/profiles.yml). The variable C(vllm_profiles) adds profiles,
     or changes options of a known one. It is merged over the collection's profiles by name, mappings key by key.
 options:
   _terms:
@@ -55,13 +55,13 @@ import typing as t
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import (
-    Catalogue,
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import (
+    Catalog,
     known_or_add,
     profile_problems,
     show,
 )
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import plain
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import plain
 
 
 class LookupModule(LookupBase):
@@ -71,7 +71,7 @@ class LookupModule(LookupBase):
         own = plain(self._templar.template((variables or {}).get("vllm_profiles") or {}))
         if not isinstance(own, dict):
             raise AnsibleLookupError("vllm_profiles: is not allowed; use a mapping of profiles by name")
-        profiles = Catalogue().profiles(own)
+        profiles = Catalog().profiles(own)
         found = []
         for term in map(str, terms):
             if term not in profiles:

@@ -132,7 +132,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy_lock import Holder, holder_after, parse
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.lock import Holder, holder_after, parse
 
 FOLDER = "/run/dgxspark.vllm"
 LONGEST = 4096  # bytes of a lock's file

@@ -181,20 +181,21 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_clean, _hf_layout
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import clean as hf_clean
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout
 
 
 def clean(asked: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    _hf_layout.check_path(asked["path"])
-    _hf_layout.check_models(asked["models"], path=asked["path"])
+    layout.check_path(asked["path"])
+    layout.check_models(asked["models"], path=asked["path"])
     keep = asked["keep_models"]
     if keep is not None:
-        _hf_layout.check_models(keep, "keep_models", asked["path"])
+        layout.check_models(keep, "keep_models", asked["path"])
         if asked["models"]:
-            raise _hf_layout.CacheError("keep_models: not together with models; use one of the two")
+            raise layout.CacheError("keep_models: not together with models; use one of the two")
         if not keep:
-            raise _hf_layout.CacheError("keep_models: the list is empty; use the models that stay, or leave it out")
-    cleaning = _hf_clean.Cleaning(
+            raise layout.CacheError("keep_models: the list is empty; use the models that stay, or leave it out")
+    cleaning = hf_clean.Cleaning(
         os.path.normpath(asked["path"]), set(asked["classes"]), check_mode, asked["assume_idle"]
     )
     cleaning.run(asked["models"], keep)
@@ -203,8 +204,7 @@ def clean(asked: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "kept": cleaning.kept,
         "bytes_freed": sum(file["bytes"] for file in cleaning.removed),
         "skipped": [
-            {"path": _hf_layout.shown(place), "reason": reason}
-            for place, reason in sorted(cleaning.look.skipped.items())
+            {"path": layout.shown(place), "reason": reason} for place, reason in sorted(cleaning.look.skipped.items())
         ],
     }
 
@@ -221,7 +221,7 @@ def main() -> None:
             "classes": {
                 "type": "list",
                 "elements": "str",
-                "choices": list(_hf_clean.CLASSES),
+                "choices": list(hf_clean.CLASSES),
                 "default": ["partials"],
             },
             "keep_models": {"type": "list", "elements": "str"},
@@ -231,7 +231,7 @@ def main() -> None:
     )
     try:
         result = clean(module.params, module.check_mode)
-    except _hf_layout.CacheError as error:
+    except layout.CacheError as error:
         module.fail_json(msg=str(error))
     if module._diff:
         result["diff"] = {"before": listing(result["removed"] + result["kept"]), "after": listing(result["kept"])}

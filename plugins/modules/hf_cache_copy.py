@@ -11,7 +11,7 @@ short_description: Copies a complete model into a Hugging Face cache, from anoth
 version_added: "0.1.0"
 description:
   - Gets a model without the internet, either from a host that has it, through the door that
-    M(dgxspark.vllm.hf_cache_offer) opened there, or from a cache in a folder of this host, for example on a mounted
+    M(dgxspark.vllm.hf_cache_export) opened there, or from a cache in a folder of this host, for example on a mounted
     disk. The entry point C(download) of the role P(dgxspark.vllm.hf_cache#role) does all of it.
   - Each blob is copied once, with rsync, by the name of a partial download and under the lock that a client takes for
     it. It is hashed, and only then given its name. The lists of the files, the links and the ref follow in this order,
@@ -46,7 +46,7 @@ options:
         list of the files is (C(.dgxspark)).
     type: path
   offer:
-    description: What M(dgxspark.vllm.hf_cache_offer) returned on the source.
+    description: What M(dgxspark.vllm.hf_cache_export) returned on the source.
     type: dict
   address:
     description: Address of the source. Needed with O(offer).
@@ -75,7 +75,7 @@ notes:
 author:
   - The dgxspark.vllm authors (@dgxspark)
 seealso:
-  - module: dgxspark.vllm.hf_cache_offer
+  - module: dgxspark.vllm.hf_cache_export
   - module: dgxspark.vllm.hf_download
 """
 
@@ -168,14 +168,11 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils import (
-    _hf_copy,
-    _hf_download,
-    _hf_layout,
-    _hf_offer,
-    _hf_partials,
-)
-from ansible_collections.dgxspark.vllm.plugins.module_utils._spark import filesystem_space
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, partials
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy as hf_copy
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import download as hf_download
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import filesystem_space
 
 RUN = "/run/dgxspark-copy"  # in memory
 IO_TIMEOUT = 120
@@ -194,13 +191,13 @@ class Task:
         self.path: str = os.path.normpath(asked["path"])
         self.model: str = asked["model"]
         self.revision: str = asked["revision"]
-        self.folder = _hf_download.repository(self.path, self.model)
+        self.folder = hf_download.repository(self.path, self.model)
         self.result: dict[str, t.Any] = {"changed": False}
         self.look_up()
         self.missing: list[str] = self.result["missing"]
 
     def look_up(self) -> None:
-        found = _hf_download.look_up(self.path, self.model, self.revision)
+        found = hf_download.look_up(self.path, self.model, self.revision)
         missing = [] if found.complete else found.missing + found.damaged or ["the snapshot"]
         self.result.update(complete=found.complete, commit=found.commit, snapshot=found.path, missing=missing)
 
@@ -228,12 +225,12 @@ class Task:
         offer = self.offer()
         self.result["expected_bytes"] = offer.size
         sizes = {etag: blob.size for etag, blob in offer.blobs.items()}
-        there = _hf_copy.present(self.folder, offer)
+        there = hf_copy.present(self.folder, offer)
 
-        def can_be_resumed(partial: _hf_partials.Partial) -> bool:
-            return _hf_download.can_be_resumed(partial.path, partial.stat, sizes)
+        def can_be_resumed(partial: partials.Partial) -> bool:
+            return hf_download.can_be_resumed(partial.path, partial.stat, sizes)
 
-        cleared = _hf_partials.clear(self.path, self.model, can_be_resumed, self.module.check_mode)
+        cleared = partials.clear(self.path, self.model, can_be_resumed, self.module.check_mode)
         self.result["removed"] = cleared.removed
         for problem in cleared.problems:
             self.module.warn(problem)
@@ -248,12 +245,12 @@ class Task:
             return
         os.makedirs(self.path, exist_ok=True)
         command, source = self.transport(offer)
-        copy = _hf_copy.Copy(self.path, self.model, offer, self.run, command, source)
+        copy = hf_copy.Copy(self.path, self.model, offer, self.run, command, source)
         received = copy.run(self.revision)
         self.look_up()
         if not self.result["complete"]:
             lacks = ", ".join(self.result["missing"][:5])
-            raise _hf_copy.CopyError(f"everything was copied, and yet {lacks} is missing; try again")
+            raise hf_copy.CopyError(f"everything was copied, and yet {lacks} is missing; try again")
         self.result.update(
             missing=self.missing,
             blobs=received.blobs,
@@ -262,32 +259,32 @@ class Task:
             seconds=round(time.monotonic() - begin, 1),
         )
 
-    def offer(self) -> _hf_offer.Offer:
+    def offer(self) -> export.Offer:
         source, told = self.module.params["source"], self.module.params["offer"]
         if source is None:
-            offer = _hf_offer.parse(told)
-            if told.get("identity") is not None and told["identity"] == _hf_offer.identity(self.path):
-                raise _hf_offer.OfferError("the source is this very folder; name another host, or another folder")
+            offer = export.parse(told)
+            if told.get("identity") is not None and told["identity"] == export.identity(self.path):
+                raise export.OfferError("the source is this very folder; name another host, or another folder")
             return offer
         if not os.path.isabs(source):
-            raise _hf_offer.OfferError(f"source: {source} is not absolute; use the whole path, like /mnt/models")
+            raise export.OfferError(f"source: {source} is not absolute; use the whole path, like /mnt/models")
         if not os.path.isdir(source):
-            raise _hf_offer.OfferError(f"source: {source} is not a folder of this host; is its disk mounted?")
+            raise export.OfferError(f"source: {source} is not a folder of this host; is its disk mounted?")
         if f"{os.path.realpath(source)}/".startswith(f"{os.path.realpath(self.path)}/"):
-            raise _hf_offer.OfferError(f"source: {source} is in {self.path}; use a folder outside of it")
-        return _hf_offer.find(os.path.normpath(source), self.model, self.revision)
+            raise export.OfferError(f"source: {source} is in {self.path}; use a folder outside of it")
+        return export.find(os.path.normpath(source), self.model, self.revision)
 
     def check_space(self, needed: int, freed: int) -> None:
         free, keep = filesystem_space(self.path)["free_bytes"] + freed, self.module.params["keep_free"]
         if needed and needed + keep > free:
-            cause = _hf_download.no_space_cause(self.path, needed, free, keep)
-            raise _hf_copy.CopyError(f"{cause['meaning']}: {cause['evidence']}; {cause['remedy']}")
+            cause = hf_download.no_space_cause(self.path, needed, free, keep)
+            raise hf_copy.CopyError(f"{cause['meaning']}: {cause['evidence']}; {cause['remedy']}")
 
-    def transport(self, offer: _hf_offer.Offer) -> tuple[list[str], str]:
+    def transport(self, offer: export.Offer) -> tuple[list[str], str]:
         """rsync with its options, and what it puts before the path of a file."""
         rsync = self.module.get_bin_path("rsync")
         if rsync is None:
-            raise _hf_copy.CopyError("rsync is not installed; run playbooks/prepare.yml")
+            raise hf_copy.CopyError("rsync is not installed; run playbooks/prepare.yml")
         command = [rsync, f"--timeout={IO_TIMEOUT}"]
         if self.module.params["source"]:
             return command, os.path.join(offer.root, "")
@@ -314,13 +311,13 @@ def forget(folder: str | None) -> None:
 
 
 def check(asked: dict[str, t.Any]) -> None:
-    _hf_layout.check_path(asked["path"])
-    _hf_layout.check_models([asked["model"]], "model")
-    wrong = _hf_download.check_revision(asked["revision"])
+    layout.check_path(asked["path"])
+    layout.check_models([asked["model"]], "model")
+    wrong = hf_download.check_revision(asked["revision"])
     if not wrong and asked["address"] and not re.fullmatch(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*", asked["address"]):
         wrong = f"address: {asked['address']!r} is not allowed; use an address or a name of the source"
     if wrong:
-        raise _hf_layout.CacheError(wrong)
+        raise layout.CacheError(wrong)
 
 
 def main() -> None:
@@ -348,7 +345,7 @@ def main() -> None:
             check(asked)
             task = Task(module)
             task.prepare() if asked["state"] == "prepared" else task.copy()
-        except (_hf_layout.CacheError, _hf_offer.OfferError, _hf_copy.CopyError) as error:
+        except (layout.CacheError, export.OfferError, hf_copy.CopyError) as error:
             module.fail_json(msg=str(error))
         except OSError as error:
             remedy = "run this task with become: true" if isinstance(error, PermissionError) else "look at that path"

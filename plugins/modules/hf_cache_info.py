@@ -308,49 +308,49 @@ import pwd
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils import (
-    _hf_content,
-    _hf_layout,
-    _hf_local,
-    _hf_locks,
-    _hf_snapshot,
-    _hf_store,
-    _spark,
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import (
+    blob_store,
+    hashing,
+    layout,
+    local_dirs,
+    locks,
 )
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import snapshot as hf_snapshot
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import spark
 
 
 def read_cache(path: str, models: list[str], verify: str, owner: int | None) -> dict[str, t.Any]:
-    look = _hf_layout.Look()
-    _hf_layout.check_path(path)
+    look = layout.Look()
+    layout.check_path(path)
     path = os.path.normpath(path)
     wanted = [model.partition("@") for model in models]
     names = [name for name, _at, _revision in wanted]
-    _hf_layout.check_models(names, path=path)
-    totals = _hf_snapshot.Totals(counts_store=not models)
-    asked = _hf_snapshot.Asked(
+    layout.check_models(names, path=path)
+    totals = hf_snapshot.Totals(counts_store=not models)
+    asked = hf_snapshot.Asked(
         headers=verify != "none",
         owner=owner,
-        kind=_hf_locks.filesystem_of(path),
+        kind=locks.filesystem_of(path),
         revisions={name: revision for name, _at, revision in wanted if revision},
         totals=totals,
     )
-    repositories = _hf_layout.find_repositories(path, names, look)
-    trees = [_hf_snapshot.scan_repository(repository, asked, look) for repository in repositories]
-    folders = [] if models else _hf_layout.find_local_folders(path, look)
-    plain = [_hf_local.scan_local(folder, asked, look) for folder in folders]
+    repositories = layout.find_repositories(path, names, look)
+    trees = [hf_snapshot.scan_repository(repository, asked, look) for repository in repositories]
+    folders = [] if models else layout.find_local_folders(path, look)
+    plain = [local_dirs.scan_local(folder, asked, look) for folder in folders]
     contents = trees + plain
-    verified = _hf_content.verify(contents, look) if verify == "full" else {"files": 0, "bytes": 0}
+    verified = hashing.verify(contents, look) if verify == "full" else {"files": 0, "bytes": 0}
     broken = [each.describe(content.repo_id) for content in contents for each in content.broken]
     if not models:
-        broken += _hf_store.count_stores(path, totals, look, waste=verify == "full")
+        broken += blob_store.count_stores(path, totals, look, waste=verify == "full")
     partials = [partial for content in contents for partial in content.partials]
-    with _hf_locks.judged(partials, path, exclusive=False):
+    with locks.judged(partials, path, exclusive=False):
         pass
     return {
         "path": path,
         "exists": os.path.isdir(path),
         "filesystem": asked.kind,
-        **_spark.filesystem_space(path),
+        **spark.filesystem_space(path),
         "bytes": totals.bytes,
         "allocated_bytes": totals.allocated,
         "models": [_answer(name, revision or None, trees) for name, _at, revision in wanted],
@@ -359,14 +359,12 @@ def read_cache(path: str, models: list[str], verify: str, owner: int | None) -> 
         "broken": broken,
         "partials": [partial.describe() for partial in partials],
         "verified": verified,
-        "skipped": [
-            {"path": _hf_layout.shown(place), "reason": reason} for place, reason in sorted(look.skipped.items())
-        ],
+        "skipped": [{"path": layout.shown(place), "reason": reason} for place, reason in sorted(look.skipped.items())],
     }
 
 
-def _repository(repository: _hf_layout.Repository, content: _hf_snapshot.Content) -> dict[str, t.Any]:
-    shown = _hf_layout.shown
+def _repository(repository: layout.Repository, content: hf_snapshot.Content) -> dict[str, t.Any]:
+    shown = layout.shown
     return {
         "repo_id": shown(repository.repo_id),
         "type": repository.type,
@@ -376,7 +374,7 @@ def _repository(repository: _hf_layout.Repository, content: _hf_snapshot.Content
     }
 
 
-def _answer(name: str, revision: str | None, trees: list[_hf_snapshot.Content]) -> dict[str, t.Any]:
+def _answer(name: str, revision: str | None, trees: list[hf_snapshot.Content]) -> dict[str, t.Any]:
     """What both trees together say of a model: it may be whole in one, or half in each."""
     mine = sorted(
         (tree for tree in trees if tree.repo_id == name), key=lambda tree: (not tree.complete, len(tree.missing))
@@ -388,8 +386,8 @@ def _answer(name: str, revision: str | None, trees: list[_hf_snapshot.Content]) 
     missing = []
     for gap in best.missing:
         has = [tree.path for tree in others if tree.commit and gap not in tree.missing and tree.has(gap)]
-        missing.append(_hf_layout.shown(gap) + (f" (it is in {_hf_layout.shown(has[0])})" if has else ""))
-    found = {"commit": best.commit and _hf_layout.shown(best.commit), "path": _hf_layout.shown(best.path)}
+        missing.append(layout.shown(gap) + (f" (it is in {layout.shown(has[0])})" if has else ""))
+    found = {"commit": best.commit and layout.shown(best.commit), "path": layout.shown(best.path)}
     return {**answer, **found, "complete": best.complete, "missing": missing}
 
 
@@ -397,7 +395,7 @@ def _uid(owner: str) -> int:
     try:
         return int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
     except KeyError:
-        raise _hf_layout.CacheError(f"owner: there is no user {owner}; use a name or a number, like root") from None
+        raise layout.CacheError(f"owner: there is no user {owner}; use a name or a number, like root") from None
 
 
 def main() -> None:
@@ -414,7 +412,7 @@ def main() -> None:
     try:
         owner = _uid(asked["owner"]) if asked["owner"] else None
         module.exit_json(changed=False, **read_cache(asked["path"], asked["models"], asked["verify"], owner))
-    except _hf_layout.CacheError as error:
+    except layout.CacheError as error:
         module.fail_json(msg=str(error))
 
 

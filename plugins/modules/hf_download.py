@@ -203,7 +203,7 @@ cause:
       description: What to do, in terms of the variables of the roles.
       type: str
       returned: always
-      sample: accept the licence on the model's page and set vllm_hf_token
+      sample: accept the license on the model's page and set vllm_hf_token
     evidence: {description: 'What shows it, without secrets.', type: str, returned: always, sample: 401 Client Error}
     link:
       description: Where this collection's documentation says more.
@@ -233,19 +233,17 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils import (
-    _hf_download,
-    _hf_download_client,
-    _hf_files,
-    _hf_layout,
-    _hf_locks,
-    _hf_partials,
-)
-from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import Container, parse_inspect
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_bytes import cached_bytes
-from ansible_collections.dgxspark.vllm.plugins.module_utils._spark import filesystem_space
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import dotenv_value
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import mask
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import files as hf_files
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks as hf_locks
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import partials as hf_partials
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.usage import cached_bytes
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import download as hf_download
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import download_client
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import Container, parse_inspect
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import filesystem_space
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import dotenv_value
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import mask
 
 COMMAND_TIMEOUT = 30
 # Longest time for the hub to list the files; the container and the client need some seconds to start.
@@ -273,12 +271,12 @@ class Download:
         self.path: str = os.path.normpath(module.params["path"])
         self.model: str = module.params["model"]
         self.revision: str = module.params["revision"]
-        self.folder = _hf_download.repository(self.path, self.model)
-        self.name = _hf_download.container_name(self.path, self.model)
+        self.folder = hf_download.repository(self.path, self.model)
+        self.name = hf_download.container_name(self.path, self.model)
         self.docker: str | None = module.get_bin_path("docker")
         self.token = self.read_token()
         # a cache that a group shares stays one: its folder's rights are those of what is made in it
-        self.umask = _hf_files.creation_mask(self.path)
+        self.umask = hf_files.creation_mask(self.path)
         os.umask(self.umask)
         self.before = self.after = ""
         self.result: dict[str, t.Any] = {
@@ -330,13 +328,13 @@ class Download:
             return
         self.result["missing"] = snapshot.missing + snapshot.damaged or ["the snapshot"]
         if self.options["offline"]:
-            raise Failed(_hf_download.offline_cause("missing: " + ", ".join(self.result["missing"][:5])))
+            raise Failed(hf_download.offline_cause("missing: " + ", ".join(self.result["missing"][:5])))
         if there is not None and not check:
             self.running(there)
             self.result["joined"] = True
             return
         if self.docker is None and not check:
-            raise Failed(_hf_download.own_cause("docker_missing"))
+            raise Failed(hf_download.own_cause("docker_missing"))
         if check and not self.has_image():
             self.result.update(status="missing", changed=True)
             have = cached_bytes(self.path, self.model).bytes
@@ -351,19 +349,19 @@ class Download:
             self.result.update(status="missing", changed=True)
             self.module.warn(f"the hub did not say which files it has: {failed}")
 
-    def plan(self, snapshot: _hf_download.Snapshot) -> None:
+    def plan(self, snapshot: hf_download.Snapshot) -> None:
         """Ask the hub for the files, make room for them, and start."""
         answer = self.ask_hub()
-        if not _hf_download.is_commit(str(answer.get("commit"))):
-            raise Failed(_hf_download.own_cause("client_failed", f"the hub names no commit: {answer.get('commit')}"))
+        if not hf_download.is_commit(str(answer.get("commit"))):
+            raise Failed(hf_download.own_cause("client_failed", f"the hub names no commit: {answer.get('commit')}"))
         commit, client = str(answer.get("commit")), str(answer.get("client"))
-        everything = _hf_download.parse_listing(answer.get("files"))
-        files = _hf_download.wanted(everything)
-        if not _hf_download.has_weights(files):
-            raise Failed(_hf_download.own_cause("no_weights", f"{self.model} has {len(everything)} files"))
-        sizes = _hf_download.by_blob(files)
+        everything = hf_download.parse_listing(answer.get("files"))
+        files = hf_download.wanted(everything)
+        if not hf_download.has_weights(files):
+            raise Failed(hf_download.own_cause("no_weights", f"{self.model} has {len(everything)} files"))
+        sizes = hf_download.by_blob(files)
         if snapshot.commit != commit:
-            snapshot = _hf_download.Snapshot(commit, None, {}, list(files), [])
+            snapshot = hf_download.Snapshot(commit, None, {}, list(files), [])
         absent = [name for name, file in files.items() if snapshot.present.get(name) != file.size]
         # of a wrong size, or a link that leads nowhere or out of the cache
         bad = [name for name in absent if os.path.lexists(os.path.join(snapshot.path or "", name)) and snapshot.path]
@@ -378,37 +376,37 @@ class Download:
         )
         there = {name: size for name, size in snapshot.present.items() if name in files and name not in bad}
         self.before, self.after = listing(there), listing({name: file.size for name, file in files.items()})
-        kept, freed = self.clean(sizes, _hf_download.resumes(client))
+        kept, freed = self.clean(sizes, hf_download.resumes(client))
         damaged = self.damaged(snapshot, bad)
         gone = {path for chain in damaged for path in chain}
-        freed += sum(_hf_files.freed_by(os.lstat(path)) for path in gone)
+        freed += sum(hf_files.freed_by(os.lstat(path)) for path in gone)
         self.check_space(self.needed(sizes, kept, gone), freed)
         self.remove_damaged(damaged)  # not before it is known that there is room for what takes its place
-        self.result["bytes"] = _hf_download.blob_bytes(self.folder, files)
+        self.result["bytes"] = hf_download.blob_bytes(self.folder, files)
         if self.module.check_mode:
             return
-        _hf_download.record(self.folder, commit, files)
+        hf_download.record(self.folder, commit, files)
         self.start(commit, files)
 
     def ask_hub(self) -> dict[str, t.Any]:
         if not self.has_image():
             rc, _out, err = self.run(["pull", "--quiet", self.options["image"]], timeout=None)
             if rc:
-                raise Failed(_hf_download.explain([err]))
+                raise Failed(hf_download.explain([err]))
         job = self.job("list", [], self.revision, LIST_TIMEOUT)
         try:
             # the cache is where a client without a token looks for one
-            cache = ["--volume", f"{self.path}:{_hf_download.CONTAINER_CACHE}:ro"] if os.path.isdir(self.path) else []
+            cache = ["--volume", f"{self.path}:{hf_download.CONTAINER_CACHE}:ro"] if os.path.isdir(self.path) else []
             command = ["run", "--rm", "--name", f"{self.name}-list-{os.getpid()}", *cache, *self.container(job)]
             rc, out, err = self.run(command, timeout=LIST_TIMEOUT + 60)
         finally:
             shutil.rmtree(job, ignore_errors=True)
-        answer = _hf_download.answer_of(out)
+        answer = hf_download.answer_of(out)
         if "done" not in answer:
-            raise Failed(_hf_download.explain(answer.get("errors") or [mask(err.strip() or out.strip(), self.token)]))
+            raise Failed(hf_download.explain(answer.get("errors") or [mask(err.strip() or out.strip(), self.token)]))
         return dict(answer["done"])
 
-    def damaged(self, snapshot: _hf_download.Snapshot, names: list[str]) -> list[list[str]]:
+    def damaged(self, snapshot: hf_download.Snapshot, names: list[str]) -> list[list[str]]:
         """A client takes a file that is there as it is: the link has to go, and what it leads to."""
         inside = os.path.realpath(self.path) + os.sep
         chains = []
@@ -428,13 +426,13 @@ class Download:
     def remove_damaged(self, chains: list[list[str]]) -> None:
         """Under the locks: a file that somebody else is about to replace stays."""
         root, check = os.path.realpath(self.path), self.module.check_mode
-        mine = _hf_layout.Repository(self.model, "model", self.folder, self.path, _hf_layout.tree_roots(self.path))
+        mine = layout.Repository(self.model, "model", self.folder, self.path, layout.tree_roots(self.path))
         candidates = []
         for chain in chains:
             locks = [os.path.join(mine.locks_folder, f"{os.path.basename(path)}.lock") for path in chain[1:]]
             locks += [f"{path}.lock" for path in chain[2:]]
-            candidates.append(_hf_locks.Candidate(chain[0], os.lstat(chain[0]), mine.vllm_locks + locks))
-        with _hf_locks.judged(candidates, self.path, exclusive=not check):
+            candidates.append(hf_locks.Candidate(chain[0], os.lstat(chain[0]), mine.vllm_locks + locks))
+        with hf_locks.judged(candidates, self.path, exclusive=not check):
             for candidate, chain in zip(candidates, chains):
                 if candidate.live:
                     self.module.warn(f"{candidate.path} is damaged and stays: {candidate.reason}")
@@ -442,17 +440,17 @@ class Download:
                 for path in reversed(chain):  # the link at last: without it nobody would find the rest
                     with contextlib.suppress(FileNotFoundError):  # another name of it went before
                         found = os.lstat(path)
-                        _hf_files.remove(root, path, found, check)
+                        hf_files.remove(root, path, found, check)
                         if not stat.S_ISLNK(found.st_mode) and path not in self.result["removed"]:
                             self.result["removed"].append(path)
 
     def clean(self, sizes: dict[str, int], resume: bool) -> tuple[dict[str, int], int]:
         """Remove dead partials, but those that can be resumed: their bytes by blob; and the bytes freed."""
 
-        def can_be_resumed(partial: _hf_partials.Partial) -> bool:
-            return resume and _hf_download.can_be_resumed(partial.path, partial.stat, sizes)
+        def can_be_resumed(partial: hf_partials.Partial) -> bool:
+            return resume and hf_download.can_be_resumed(partial.path, partial.stat, sizes)
 
-        cleared = _hf_partials.clear(self.path, self.model, can_be_resumed, self.module.check_mode)
+        cleared = hf_partials.clear(self.path, self.model, can_be_resumed, self.module.check_mode)
         self.result["removed"] += cleared.removed
         for problem in cleared.problems:
             self.module.warn(problem)
@@ -467,15 +465,15 @@ class Download:
     def check_space(self, needed: int, freed: int) -> None:
         free, keep = filesystem_space(self.path)["free_bytes"] + freed, self.options["keep_free"]
         if needed and needed + keep > free:
-            raise Failed(_hf_download.no_space_cause(self.path, needed, free, keep))
+            raise Failed(hf_download.no_space_cause(self.path, needed, free, keep))
 
-    def start(self, commit: str, files: _hf_download.Files) -> None:
+    def start(self, commit: str, files: hf_download.Files) -> None:
         os.makedirs(self.path, exist_ok=True)
         job = self.job("download", sorted(files), self.revision, None)
         labels = {LABEL: self.model, COMMIT: commit, JOB: job}
         command = ["run", "--detach", "--name", self.name, "--log-driver", "json-file"]
         command += [f"--label={name}={value}" for name, value in labels.items()]
-        command += ["--volume", f"{self.path}:{_hf_download.CONTAINER_CACHE}", *self.container(job)]
+        command += ["--volume", f"{self.path}:{hf_download.CONTAINER_CACHE}", *self.container(job)]
         rc, out, err = self.run(command)
         if rc == 0:
             self.result.update(status="running", container=out.strip()[:12])
@@ -488,7 +486,7 @@ class Download:
             return
         if other is not None:
             self.remove(other)
-        raise Failed(_hf_download.explain([err.strip()]))
+        raise Failed(hf_download.explain([err.strip()]))
 
     # --- the looks after it ------------------------------------------------------------------------------------------
 
@@ -505,13 +503,13 @@ class Download:
             self.ended(there)
 
     def running(self, container: Container) -> None:
-        files = _hf_download.wanted(_hf_download.recorded(self.folder, container.labels.get(COMMIT, "")))
+        files = hf_download.wanted(hf_download.recorded(self.folder, container.labels.get(COMMIT, "")))
         self.result.update(
             status="running",
             container=container.id,
             commit=container.labels.get(COMMIT),
-            bytes=_hf_download.blob_bytes(self.folder, files),
-            expected_bytes=sum(_hf_download.by_blob(files).values()) or self.options["expected_bytes"],
+            bytes=hf_download.blob_bytes(self.folder, files),
+            expected_bytes=sum(hf_download.by_blob(files).values()) or self.options["expected_bytes"],
         )
 
     def ended(self, container: Container) -> None:
@@ -520,36 +518,36 @@ class Download:
             self.result["status"] = "gone"  # another task saw the end first, and removes it
             return
         if rc:
-            raise Failed(_hf_download.explain([errors.strip()]))
+            raise Failed(hf_download.explain([errors.strip()]))
         self.remove(container)
         self.result["container"] = container.id
-        answer = _hf_download.answer_of(output)
+        answer = hf_download.answer_of(output)
         if "done" in answer:
             self.result["client"] = answer["done"].get("client")
             snapshot = self.look_up()
             if not snapshot.complete:
                 self.result["missing"] = snapshot.missing + snapshot.damaged or ["the snapshot"]
                 evidence = "missing: " + ", ".join(self.result["missing"][:5])
-                raise Failed(_hf_download.own_cause("incomplete", evidence))
+                raise Failed(hf_download.own_cause("incomplete", evidence))
             self.result["changed"] = True
             return
         # a client that crashes says why on stderr, in its last line
         said = [line for line in [*output.splitlines(), *errors.splitlines()] if line.strip()]
         if "errors" in answer:
-            raise Failed(_hf_download.explain(answer["errors"]))
+            raise Failed(hf_download.explain(answer["errors"]))
         if container.exit_code in (137, 143):
-            raise Failed(_hf_download.own_cause("client_killed", f"exit code {container.exit_code}"))
+            raise Failed(hf_download.own_cause("client_killed", f"exit code {container.exit_code}"))
         last = [container.error] if container.error else [mask(line, self.token) for line in said[:-21:-1]]
-        raise Failed(_hf_download.explain(last or [f"exit code {container.exit_code}"]))
+        raise Failed(hf_download.explain(last or [f"exit code {container.exit_code}"]))
 
-    def look_up(self) -> _hf_download.Snapshot:
-        snapshot = _hf_download.look_up(self.path, self.model, self.revision)
-        files = _hf_download.wanted(_hf_download.recorded(self.folder, snapshot.commit or ""))
+    def look_up(self) -> hf_download.Snapshot:
+        snapshot = hf_download.look_up(self.path, self.model, self.revision)
+        files = hf_download.wanted(hf_download.recorded(self.folder, snapshot.commit or ""))
         self.result.update(commit=snapshot.commit, snapshot=snapshot.path)
         if files:
             self.result.update(
-                bytes=_hf_download.blob_bytes(self.folder, files),
-                expected_bytes=sum(_hf_download.by_blob(files).values()),
+                bytes=hf_download.blob_bytes(self.folder, files),
+                expected_bytes=sum(hf_download.by_blob(files).values()),
             )
         return snapshot
 
@@ -560,7 +558,7 @@ class Download:
         os.makedirs(RUN, mode=0o700, exist_ok=True)
         folder = tempfile.mkdtemp(prefix=f"{self.name}-", dir=RUN)
         environment = {name: str(value) for name, value in self.options["environment"].items()}
-        environment.update(HF_HUB_CACHE=_hf_download.CONTAINER_CACHE, HF_HUB_DISABLE_PROGRESS_BARS="1")
+        environment.update(HF_HUB_CACHE=hf_download.CONTAINER_CACHE, HF_HUB_DISABLE_PROGRESS_BARS="1")
         environment.update(HF_HUB_DISABLE_TELEMETRY="1", HF_XET_CHUNK_CACHE_SIZE_BYTES="0")  # 10 GB that nobody reads
         if self.options["endpoint"]:
             environment["HF_ENDPOINT"] = self.options["endpoint"]
@@ -575,7 +573,7 @@ class Download:
             "umask": self.umask,
         }
         for name, text in (
-            ("client.py", inspect.getsource(_hf_download_client)),
+            ("client.py", inspect.getsource(download_client)),
             ("job.json", json.dumps(content)),
         ):
             handle = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -605,7 +603,7 @@ class Download:
             return parse_inspect(out)
         if "no such" in err.lower() or may_fail:
             return None
-        raise Failed(_hf_download.explain([err.strip()]))
+        raise Failed(hf_download.explain([err.strip()]))
 
     def run(self, arguments: list[str], timeout: int | None = COMMAND_TIMEOUT) -> tuple[int, str, str]:
         """A command of Docker that may not hang."""
@@ -627,21 +625,21 @@ def listing(files: t.Mapping[str, int]) -> str:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=_hf_download.argument_spec(),
+        argument_spec=hf_download.argument_spec(),
         supports_check_mode=True,
     )
     options = module.params
     try:
-        _hf_layout.check_path(options["path"])
-        _hf_layout.check_models([options["model"]], "model")
-        wrong = _hf_download.check_revision(options["revision"])
+        layout.check_path(options["path"])
+        layout.check_models([options["model"]], "model")
+        wrong = hf_download.check_revision(options["revision"])
         if not (wrong or options["offline"] or options["image"]):
             wrong = "image: is not set; use the image that will serve the model, or offline: true"
         if wrong:
-            raise _hf_layout.CacheError(wrong)
+            raise layout.CacheError(wrong)
         download = Download(module)
         result = download.look()
-    except _hf_layout.CacheError as error:
+    except layout.CacheError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         remedy = "run this task with become: true" if isinstance(error, PermissionError) else "look at that path"

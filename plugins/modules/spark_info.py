@@ -199,7 +199,7 @@ import os
 import platform
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _spark
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import spark as host_spark
 
 TIMEOUT_SECONDS = 5
 
@@ -222,14 +222,14 @@ class Host:
         complaint = (err.strip() or (out.strip() if code else "")).splitlines()
         return code == 0, out, complaint[0].strip() if complaint else ""
 
-    def gpu(self) -> tuple[_spark.Facts | None, str | None]:
+    def gpu(self) -> tuple[host_spark.Facts | None, str | None]:
         command = self.module.get_bin_path("nvidia-smi")
         if command is None:
             return None, "nvidia-smi is not installed"
-        good, csv, error = self.run(command, f"--query-gpu={_spark.GPU_FIELDS}", "--format=csv,noheader,nounits")
+        good, csv, error = self.run(command, f"--query-gpu={host_spark.GPU_FIELDS}", "--format=csv,noheader,nounits")
         if not good:
             return None, error or "nvidia-smi failed"
-        gpu = _spark.parse_gpu(csv, self.run(command)[1])
+        gpu = host_spark.parse_gpu(csv, self.run(command)[1])
         return gpu, None if gpu else "nvidia-smi gave an answer that cannot be read"
 
     def vbios(self) -> str:
@@ -240,70 +240,74 @@ class Host:
         good, csv, _error = self.run(command, "--query-gpu=vbios_version", "--format=csv,noheader")
         return csv if good else ""
 
-    def docker(self) -> _spark.Facts | None:
+    def docker(self) -> host_spark.Facts | None:
         command = self.module.get_bin_path("docker")
         if command is None:
             return None
         _good, out, error = self.run(command, "info", "--format", "{{json .}}")
-        docker = _spark.parse_docker_info(out)
+        docker = host_spark.parse_docker_info(out)
         if docker["client"] is None:  # a hung daemon keeps the client from describing itself
-            docker["client"] = _spark.parse_version(self.run(command, "--version")[1])
+            docker["client"] = host_spark.parse_version(self.run(command, "--version")[1])
             compose = self.run(command, "compose", "version", "--short")
-            docker["compose"] = _spark.parse_version(compose[1]) if compose[0] else None
+            docker["compose"] = host_spark.parse_version(compose[1]) if compose[0] else None
         docker["error"] = None if docker["running"] else error or "the daemon does not answer"
         return docker
 
-    def services(self, docker: _spark.Facts | None) -> list[_spark.Facts]:
+    def services(self, docker: host_spark.Facts | None) -> list[host_spark.Facts]:
         if not (docker and docker["running"]):
             return []
         labels = ("service", "planned_bytes", "release")
         form = r"\t".join(["{{.Names}}", *(f'{{{{.Label "dgxspark.vllm.{label}"}}}}' for label in labels)])
         # stopped ones too: what is down for a moment keeps its share
         listing = ("ps", "--all", "--filter", "label=dgxspark.vllm.service", "--format", form)
-        return _spark.parse_services(self.run(self.module.get_bin_path("docker"), *listing)[1])
+        return host_spark.parse_services(self.run(self.module.get_bin_path("docker"), *listing)[1])
 
-    def toolkit(self) -> _spark.Facts | None:
+    def toolkit(self) -> host_spark.Facts | None:
         command = self.module.get_bin_path("nvidia-ctk")
         if command is None:
             return None
         _good, devices, error = self.run(command, "cdi", "list")
         return {
-            "version": _spark.parse_version(self.run(command, "--version")[1]),
+            "version": host_spark.parse_version(self.run(command, "--version")[1]),
             "ctk_path": command,
-            "cdi_devices": None if "did not answer" in error else _spark.parse_cdi_devices(devices),
+            "cdi_devices": None if "did not answer" in error else host_spark.parse_cdi_devices(devices),
         }
 
     def packages(self) -> dict[str, str | None]:
         command = self.module.get_bin_path("dpkg-query")
         form = r"${Package}\t${Version}\t${db:Status-Abbrev}\n"
-        return _spark.parse_packages(self.run(command, "-W", "-f", form, *_spark.PACKAGES)[1] if command else "")
+        return host_spark.parse_packages(
+            self.run(command, "-W", "-f", form, *host_spark.PACKAGES)[1] if command else ""
+        )
 
-    def listener(self, port: int, docker: _spark.Facts | None) -> _spark.Facts | None:
+    def listener(self, port: int, docker: host_spark.Facts | None) -> host_spark.Facts | None:
         inodes: set[str] = set()
         for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-            inodes |= _spark.listening_inodes(_spark.read_text(table) or "", port)
-        pid = _spark.socket_owner(inodes) if inodes else None
+            inodes |= host_spark.listening_inodes(host_spark.read_text(table) or "", port)
+        pid = host_spark.socket_owner(inodes) if inodes else None
         container = None
         if docker and docker["running"]:
             form = r"{{.ID}}\t{{.Names}}\t{{.Ports}}"
             containers = self.run(self.module.get_bin_path("docker"), "ps", "--no-trunc", "--format", form)[1]
-            container = _spark.container_of(containers, port, _spark.read_text(f"/proc/{pid}/cgroup") or "")
+            container = host_spark.container_of(containers, port, host_spark.read_text(f"/proc/{pid}/cgroup") or "")
         if not inodes and container is None:
             return None
-        process = (_spark.read_text(f"/proc/{pid}/comm") or "").strip() or None
+        process = (host_spark.read_text(f"/proc/{pid}/comm") or "").strip() or None
         return {"port": port, "pid": pid, "process": process, "container": container}
 
 
-def read_host(module: AnsibleModule) -> _spark.Facts:
+def read_host(module: AnsibleModule) -> host_spark.Facts:
     host = Host(module)
     port = module.params["port"]
     uname = os.uname()
     gpu, gpu_error = host.gpu()
-    system = _spark.parse_os(_spark.read_text("/etc/os-release"), _spark.read_text("/etc/dgx-release"), uname.release)
-    is_spark, reasons = _spark.spark_verdict(gpu, system["dgx_release"])
-    memory = _spark.parse_meminfo(_spark.read_text("/proc/meminfo") or "")
+    system = host_spark.parse_os(
+        host_spark.read_text("/etc/os-release"), host_spark.read_text("/etc/dgx-release"), uname.release
+    )
+    is_spark, reasons = host_spark.spark_verdict(gpu, system["dgx_release"])
+    memory = host_spark.parse_meminfo(host_spark.read_text("/proc/meminfo") or "")
     docker = host.docker()
-    daemon_json, daemon_json_error = _spark.parse_daemon_json(_spark.read_text("/etc/docker/daemon.json"))
+    daemon_json, daemon_json_error = host_spark.parse_daemon_json(host_spark.read_text("/etc/docker/daemon.json"))
     return {
         "architecture": uname.machine,
         "hostname": uname.nodename,
@@ -314,11 +318,11 @@ def read_host(module: AnsibleModule) -> _spark.Facts:
         "gpu": gpu,
         "gpu_error": gpu_error,
         "memory": memory,
-        "low_memory": _spark.low_memory_verdict(memory),
-        "firmware": _spark.firmware_versions(
-            _spark.read_text("/sys/class/dmi/id/bios_version"),
+        "low_memory": host_spark.low_memory_verdict(memory),
+        "firmware": host_spark.firmware_versions(
+            host_spark.read_text("/sys/class/dmi/id/bios_version"),
             host.vbios() if gpu else "",
-            _spark.read_adapters(),
+            host_spark.read_adapters(),
             system["dgx_release"],
         ),
         "docker": docker,
@@ -328,9 +332,9 @@ def read_host(module: AnsibleModule) -> _spark.Facts:
         "daemon_json_error": daemon_json_error,
         "packages": host.packages(),
         "listener": host.listener(port, docker) if port is not None else None,
-        "nics": _spark.read_nics(),
-        "throttle": _spark.throttle_verdict(gpu),
-        "filesystems": {path: _spark.filesystem_space(path) for path in module.params["paths"]},
+        "nics": host_spark.read_nics(),
+        "throttle": host_spark.throttle_verdict(gpu),
+        "filesystems": {path: host_spark.filesystem_space(path) for path in module.params["paths"]},
     }
 
 

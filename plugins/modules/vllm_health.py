@@ -417,7 +417,8 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import (
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.usage import cached_bytes
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import (
     Container,
     Unit,
     epoch,
@@ -425,17 +426,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._docker import (
     parse_inspect,
     parse_unit,
 )
-from ansible_collections.dgxspark.vllm.plugins.module_utils._health import (
-    Api,
-    Observation,
-    Wanted,
-    argument_spec,
-    judge,
-    result,
-    unit_is_down,
-)
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_bytes import cached_bytes
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import (
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import (
     Answer,
     Metrics,
     add_rates,
@@ -446,7 +437,16 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import (
     parse_version,
     request,
 )
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import LogState, mask, parse
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import (
+    Api,
+    Observation,
+    Wanted,
+    argument_spec,
+    judge,
+    result,
+    unit_is_down,
+)
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import LogState, mask, parse
 
 COMMAND_TIMEOUT = 20
 HTTP_TIMEOUT = 5

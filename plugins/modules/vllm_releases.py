@@ -135,8 +135,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._port_holder import noted, served_beside
-from ansible_collections.dgxspark.vllm.plugins.module_utils._releases import (
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import (
     NAME,
     TAKEN_OVER,
     Release,
@@ -150,6 +149,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._releases import (
     unused_images,
     write,
 )
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.port_holder import noted, served_beside
 
 UNITS = "/etc/systemd/system"
 

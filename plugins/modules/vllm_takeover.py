@@ -152,7 +152,8 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._port_holder import (
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import TAKEN_OVER, read_json, write
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.port_holder import (
     Holder,
     description,
     holder_of,
@@ -161,7 +162,6 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._port_holder import 
     served_beside,
     with_unit,
 )
-from ansible_collections.dgxspark.vllm.plugins.module_utils._releases import TAKEN_OVER, read_json, write
 
 
 class Failed(Exception):

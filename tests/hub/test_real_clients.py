@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_clean
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import clean as hf_clean
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_clean, hf_cache_info
 from conftest import MODEL, SHARD_BYTES, SHARDS, Client, Hub, wait_until
 
@@ -66,7 +66,7 @@ def test_the_layout_is_known(client: Client, cache: Path) -> None:
     files = sum(1 for path in (cache / REPO / "snapshots").rglob("*") if not path.is_dir())
     assert (repository["repo_id"], repository["files"], list(repository["refs"])) == (MODEL, files, ["main"])
     everything = sorted(cache.rglob("*"))
-    assert clean(cache, *_hf_clean.CLASSES)["removed"] == []
+    assert clean(cache, *hf_clean.CLASSES)["removed"] == []
     assert sorted(cache.rglob("*")) == everything
 
 
@@ -86,7 +86,7 @@ def test_a_download_that_is_killed(client: Client, hub: Hub, tmp_path: Path, sta
         process.wait()
 
         left = {str(path) for path in partials(cache)}
-        cleaned = clean(cache, *(("partials",) if kill % 2 else _hf_clean.CLASSES))
+        cleaned = clean(cache, *(("partials",) if kill % 2 else hf_clean.CLASSES))
         assert {file["path"] for file in cleaned["removed"] if file["class"] == "partials"} == left
         assert cleaned["kept"] == []
         assert partials(cache) == []
@@ -111,7 +111,7 @@ def test_cleaning_never_hurts_a_running_download(client: Client, hub: Hub, cache
             dead.write_bytes(b"x" * 4096)
             # A slow machine spends much of its time where there is none: while a client starts and ends.
             rounds += partials(cache) != [dead]
-            cleaned = clean(cache, *_hf_clean.CLASSES)
+            cleaned = clean(cache, *hf_clean.CLASSES)
             assert [file["path"] for file in cleaned["removed"]] == [str(dead)], (rounds, cleaned)
             live += sum(file["class"] == "partials" for file in cleaned["kept"])
             busy += bool(cleaned["kept"])
@@ -131,7 +131,7 @@ def test_a_killed_download_into_a_plain_folder(client: Client, hub: Hub, cache: 
     # Of a weight file: it takes seconds. The others are done at once.
     large = re.compile(r".+\.[0-9a-f]{64}(\.[0-9a-f]{8})?\.incomplete")
     (live, *_more) = wait_until(lambda: [path for path in partials(folder) if large.fullmatch(path.name)], "a partial")
-    cleaned = clean(cache, *_hf_clean.CLASSES)
+    cleaned = clean(cache, *hf_clean.CLASSES)
     assert cleaned["removed"] == []
     assert process.pid in {file["holder_pid"] for file in cleaned["kept"]}
     assert live.exists()
@@ -247,6 +247,6 @@ def test_a_broken_cache_is_made_whole(
     else:
         assert len(states) == 1 and states[0] in ((state,) if isinstance(state, str) else state), states
         assert (found["models"][0]["complete"] is True) == (damage is stale_ref)
-    assert clean(cache, *_hf_clean.CLASSES)["removed"] != []
+    assert clean(cache, *hf_clean.CLASSES)["removed"] != []
     client.download(cache)
     assert_whole(cache, client)

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue, show
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, show
 
 TOKEN = "hf_" + "a1B2" * 8
 KEY = "correct-horse-battery"
 OWN_MODEL = {"id": "a/b", "weights_bytes": 10**9, "layers": 2, "kv_heads": 2, "head_dim": 32, "native_context": 40000}
 NEWER = "vllm/vllm-openai:v0.26.0-aarch64-cu129-ubuntu2404"
 LATEST_RECORDED = {"vllm_image": "my/vllm:1", "vllm_images": {"my/vllm:1": {"vllm": "0.32.0"}}}
-MODELS = "known: " + ", ".join(Catalogue().models())
+MODELS = "known: " + ", ".join(Catalog().models())
 
 Values = dict[str, t.Any]
 
@@ -43,9 +43,7 @@ YARN_FROM_0_12 = (
     " rope_theta: 1000000, factor: 4.0, original_max_position_embeddings: 32768}}}"
 )
 SHARE = "0.90 of 121.7 GiB"
-TRY_IT = (
-    "vllm_memory_plan: false tries it all the same, and for other hardware set spark_host_allow_other_hardware: true"
-)
+TRY_IT = "vllm_enforce_memory_plan: false tries it all the same, and for other hardware set spark_host_allow_other_hardware: true"
 MODE = 'use four octal digits in quotes, such as "0755"'
 
 BAD: list[tuple[Values, str]] = [
@@ -86,14 +84,13 @@ BAD: list[tuple[Values, str]] = [
     # model and profile
     (
         one("vllm_model", "qwen3-9b"),
-        f'vllm_model: "qwen3-9b" is not in the catalogue; did you mean qwen3-8b-fp8? {MODELS}; or add it'
-        " to vllm_models",
+        f'vllm_model: "qwen3-9b" is not in the catalog; did you mean qwen3-8b-fp8? {MODELS}; or add it to vllm_models',
     ),
     (
         one("vllm_model", "Org/No/Thing"),
-        f'vllm_model: "Org/No/Thing" is not in the catalogue; {MODELS}; or add it to vllm_models',
+        f'vllm_model: "Org/No/Thing" is not in the catalog; {MODELS}; or add it to vllm_models',
     ),
-    (one("vllm_model", ""), f'vllm_model: "" is not in the catalogue; {MODELS}; or add it to vllm_models'),
+    (one("vllm_model", ""), f'vllm_model: "" is not in the catalog; {MODELS}; or add it to vllm_models'),
     (
         {"vllm_model": "Qwen/Qwen3-8B-FP8", "vllm_models": {"mine": {**OWN_MODEL, "id": "Qwen/Qwen3-8B-FP8"}}},
         'vllm_model: "Qwen/Qwen3-8B-FP8" is the id of qwen3-8b-fp8 and mine; use one of these names',

@@ -12,15 +12,16 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_clean, _hf_layout
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import clean as hf_clean
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout
 
 
 def main(path: str) -> None:
     try:
-        _hf_layout.check_path(path)
-        cleaning = _hf_clean.Cleaning(os.path.normpath(path), {"partials"}, check_mode=False, idle=False)
+        layout.check_path(path)
+        cleaning = hf_clean.Cleaning(os.path.normpath(path), {"partials"}, check_mode=False, idle=False)
         cleaning.run([], None)
-    except _hf_layout.CacheError as error:
+    except layout.CacheError as error:
         sys.exit(str(error))
     for file in cleaning.removed:
         print(f"removed {file['path']}, {file['bytes']} bytes")

@@ -15,7 +15,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import (
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import (
     Canary,
     dotenv_value,
     generate,

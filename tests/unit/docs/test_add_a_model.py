@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "add-a-model.md").read_text(encoding="utf-8")
 MODEL = "qwen3-14b-fp8"
 COPIED = ("ansible.cfg", "changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "pyproject.toml")
-COPIED += ("README.md", "roles", "site.yml", "tests/unit/catalogue", "tools", "galaxy.yml")
+COPIED += ("README.md", "roles", "site.yml", "tests/unit/catalog", "tools", "galaxy.yml")
 
 
 class Step(t.NamedTuple):
@@ -93,7 +93,7 @@ def test_for_yourself(copy: Path) -> None:
     assert "Qwen/Qwen3-14B-FP8" in seen
     assert "image_args" in seen
     own = yaml.safe_load((copy / "inventories/mine/group_vars/spark/models.yml").read_text())
-    program = ROOT / "tests/unit/catalogue/planned.py"
+    program = ROOT / "tests/unit/catalog/planned.py"
     run = subprocess.run(
         [sys.executable, str(program), json.dumps(own)], capture_output=True, text=True, check=True, timeout=120
     )
@@ -111,15 +111,15 @@ def test_for_everybody(copy: Path) -> None:
 
 
 def test_a_figure_without_a_source_is_noticed(copy: Path) -> None:
-    file = copy / "roles/vllm/vars/models" / f"{MODEL}.yml"
+    file = copy / "catalog/models" / f"{MODEL}.yml"
     file.write_text(f"{steps('For everybody: in the collection')[0].text}tokens_per_second: 12\n", encoding="utf-8")
-    run = run_in(copy, f"pytest -q tests/unit/catalogue/test_catalogue_data.py -k {MODEL}")
+    run = run_in(copy, f"pytest -q tests/unit/catalog/test_catalog_data.py -k {MODEL}")
     assert run.returncode == 1, run.stdout
     assert "no source: ['tokens_per_second']" in run.stdout
 
 
 def test_the_page_names_what_is_required() -> None:
-    from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import MODEL_FIELDS
+    from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import MODEL_FIELDS
 
     table = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
     assert table == [name for name, field in MODEL_FIELDS.items() if field.required]

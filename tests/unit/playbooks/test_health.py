@@ -85,7 +85,7 @@ def test_every_host_is_in_the_table(everybody: tuple[t.Any, dict[str, t.Any]]) -
     ("host", "seen"),
     [
         ("dead", "Connection refused"),
-        ("mistyped", 'vllm_model: "qwen3-9b" is not in the catalogue; did you mean qwen3-8b-fp8?'),
+        ("mistyped", 'vllm_model: "qwen3-9b" is not in the catalog; did you mean qwen3-8b-fp8?'),
         ("no-number", 'vllm_port: "abc" is not allowed; use a whole number'),
         ("no-python", "/usr/bin/nopython"),
     ],

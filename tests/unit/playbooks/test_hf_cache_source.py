@@ -63,7 +63,7 @@ def test_a_source_that_is_gone_after_the_copy_fails_nobody(tmp_path: Path) -> No
     tasks = yaml.safe_load((ROOT / "roles/hf_cache/tasks/copy.yml").read_text())
     (end, *_key) = next(task["always"] for task in tasks if "always" in task)
     assert end["name"] == "copy | End the offer"
-    here = {"ansible_connection": "local", "hf_cache_source": "gone", "__hf_cache_offer": {"unit": "dgxspark-x"}}
+    here = {"ansible_connection": "local", "hf_cache_source": "gone", "__hf_cache_export": {"unit": "dgxspark-x"}}
     gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
     hosts = {"target": {**here, "ansible_python_interpreter": sys.executable}, "gone": gone}
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))

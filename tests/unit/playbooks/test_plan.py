@@ -35,7 +35,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         "vllm_extra_env": {"TRITON_CACHE_DIR": "/tmp/triton"},
     },
     "long": LONG,
-    "tried": {**LONG, "vllm_memory_plan": False},
+    "tried": {**LONG, "vllm_enforce_memory_plan": False},
     "remedied": {**LONG, "vllm_auto_remedy": True},
     "found": {**LONG, "vllm_auto_remedy": True, "__vllm_remedy": {"vllm_max_model_len": 126000}},
     "heavy": {"vllm_model": "heavy", "vllm_auto_remedy": True, "vllm_models": {"heavy": HEAVY}},
@@ -62,11 +62,11 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         "vllm_extra_args": {"max_model_len": "auto"},
     },
     "unread": {"vllm_model": "a/missing", "vllm_hf_offline": True},
-    "blind": {"vllm_model": "a/missing", "vllm_hf_offline": True, "vllm_memory_plan": False},
+    "blind": {"vllm_model": "a/missing", "vllm_hf_offline": True, "vllm_enforce_memory_plan": False},
     # beside what is not of this collection
     "desktop": {"available": int(112 * GIB)},
     "ollama": {"available": 90 * GIB},
-    "tried_beside_ollama": {"available": 90 * GIB, "vllm_memory_plan": False},
+    "tried_beside_ollama": {"available": 90 * GIB, "vllm_enforce_memory_plan": False},
     "staged_beside_ollama": {"available": 90 * GIB, "__vllm_only_stage": True},
     "unchanged_beside_ollama": {"available": 90 * GIB, "__vllm_switch": False},
     "foreign_beside_ollama": {"available": 90 * GIB, "__vllm_foreign": [{"name": "somebody"}]},
@@ -244,13 +244,13 @@ def test_a_model_of_which_nothing_can_be_read(run: tuple[str, Path]) -> None:
     said = told(run, "unread", "Read the files of a model that nobody has described")
     assert said
     assert "vllm_model: a/missing cannot be planned: it is not in" in said
-    assert "or set vllm_memory_plan: false to try it without a plan" in said
+    assert "or set vllm_enforce_memory_plan: false to try it without a plan" in said
     assert not (run[1] / "unread.json").exists()
     assert outcome(run, "blind")["plan"] == {}
     assert "vllm serve a/missing" in " ".join(outcome(run, "blind")["argv"])
     said = told(run, "blind", "Say that nothing is planned")
     assert said
-    assert "forbids to ask the hub; nothing is planned, because vllm_memory_plan is false" in said
+    assert "forbids to ask the hub; nothing is planned, because vllm_enforce_memory_plan is false" in said
 
 
 def test_explained_as_it_is_run(run: tuple[str, Path]) -> None:
@@ -282,7 +282,7 @@ def test_llama_70b_at_128k_is_refused_with_three_ways_out(run: tuple[str, Path])
     assert said
     assert "FAILED" in said
     assert "llama33-70b-fp8 does not fit into the memory of long: one request of 131,072 tokens needs 40.0 GiB" in said
-    assert "Nothing was changed; vllm_memory_plan: false tries it all the same." in said
+    assert "Nothing was changed; vllm_enforce_memory_plan: false tries it all the same." in said
     assert " 1. vllm_max_model_len: 126976 instead of 131072" in said
     assert " 2. vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of 254,720 tokens" in said
     assert " 3. " in said
@@ -324,7 +324,7 @@ def test_what_is_not_of_this_collection_is_found_before_the_download(run: tuple[
     assert said
     assert "ollama has 90.0 GiB of memory available, and vllm-qwen3-8b-fp8 needs 109.5 GiB at its start" in said
     assert "set vllm_gpu_memory_utilization to at most 0.73." in said
-    assert "Nothing was changed; vllm_memory_plan: false tries it all the same." in said
+    assert "Nothing was changed; vllm_enforce_memory_plan: false tries it all the same." in said
     said = told(run, "served_less", "Refuse a host whose memory something else uses")
     assert said
     assert "(0.90 of 121.7 GiB), also when what runs of it now has ended." in said

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._health import refusal
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import refusal
 from ansible_collections.dgxspark.vllm.roles.vllm.files import guard
 from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import Memory, Service
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import Answer, Canary, Completion
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import Answer, Canary, Completion
 from ansible_collections.dgxspark.vllm.roles.vllm.files import guard, watchdog
 from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import Service, State
 
@@ -282,7 +282,7 @@ def test_on_the_host_it_needs_nothing_of_the_collection(tmp_path: Path) -> None:
     role = ROOT / "roles" / "vllm"
     names = yaml.safe_load((role / "vars" / "main.yml").read_text())["__vllm_collection"]
     files = [role / "files" / "guard.py", role / "files" / "watchdog.py"]
-    for file in [*files, ROOT / "plugins" / "module_utils" / "_vllm_api.py"]:
+    for file in [*files, ROOT / "plugins" / "module_utils" / "_vllm" / "api.py"]:
         text = re.sub(names, "", file.read_text())
         assert "ansible_collections" not in text
         (tmp_path / file.name).write_text(text)

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _vllm_signatures as signatures
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import condition
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils import _notes as notes
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes import signatures
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import condition
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import notes
 from ansible_collections.dgxspark.vllm.tools import troubleshooting
 
 ROOT = Path(__file__).parents[3]

@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.dgxspark.vllm.plugins.action import hf_download
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_download import own_cause
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download import own_cause
 
 State = dict[str, t.Any]
 WHOLE = 9_400_000_000

@@ -11,9 +11,9 @@ from unittest.mock import MagicMock
 import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.dgxspark.vllm.plugins.action import vllm_health
-from ansible_collections.dgxspark.vllm.plugins.module_utils._health import as_dict
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import condition
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils import _screen
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import as_dict
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import condition
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common import screen
 
 State = dict[str, t.Any]
 
@@ -341,13 +341,13 @@ def test_silent_for_machines_and_for_secrets(stage: Stage, monkeypatch: pytest.M
     stage.task.no_log = True
     stage.run(look(), READY)
     stage.task.no_log = False
-    monkeypatch.setattr(_screen.C, "DEFAULT_STDOUT_CALLBACK", "ansible.posix.jsonl")
+    monkeypatch.setattr(screen.C, "DEFAULT_STDOUT_CALLBACK", "ansible.posix.jsonl")
     stage.run(look(), READY)
     assert stage.lines == []
 
 
 def test_silent_when_only_failures_are_wanted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_screen.C.config, "get_config_value", lambda name, **_where: name != "display_ok_hosts")
+    monkeypatch.setattr(screen.C.config, "get_config_value", lambda name, **_where: name != "display_ok_hosts")
     stage.run(look(), READY)
     assert stage.lines == []
 

@@ -10,10 +10,10 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.dgxspark.vllm.plugins.filter import memory_plan as plugin
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 
 memory_plan = plugin.FilterModule().filters()["memory_plan"]
-MODEL = Catalogue().model("qwen3-8b-fp8")
+MODEL = Catalog().model("qwen3-8b-fp8")
 SPARK = 130674379980
 FOUR = {name: MODEL[name] for name in ("weights_bytes", "layers", "kv_heads", "head_dim")}
 
@@ -26,7 +26,7 @@ def test_it_says_what_it_documents() -> None:
 
 
 def test_the_guides_throughput_profile() -> None:
-    args = {**Catalogue().profiles()["throughput"]["args"]}
+    args = {**Catalog().profiles()["throughput"]["args"]}
     found = memory_plan(MODEL, total_bytes=SPARK, args=args)
     assert (found["fits"], found["kv_tokens"], found["sequences"], found["max_context"]) == (True, 711696, 21.72, 40960)
 

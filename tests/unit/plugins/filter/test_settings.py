@@ -9,7 +9,7 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.dgxspark.vllm.plugins.filter.settings import FilterModule
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._vllm_options import to_argv
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import to_argv
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -11,7 +11,7 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.dgxspark.vllm.plugins.filter.vllm_argv import FilterModule
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalogue import Catalogue
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,7 +48,7 @@ def test_arguments(options: dict[str, t.Any], argv: list[str]) -> None:
 
 
 def test_the_guides_command_line() -> None:
-    assert vllm_argv(Catalogue().profiles()["throughput"]["args"]) == [
+    assert vllm_argv(Catalog().profiles()["throughput"]["args"]) == [
         *("--max-model-len", "32768"),
         *("--gpu-memory-utilization", "0.90"),
         *("--max-num-batched-tokens", "16384"),

@@ -8,7 +8,7 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy_lock import holder_after, parse, plain
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.lock import holder_after, parse, plain
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_api import (
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import (
     Answer,
     Model,
     add_rates,

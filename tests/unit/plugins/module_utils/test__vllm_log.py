@@ -6,16 +6,16 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_log import (
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.signatures import CONDITIONS, HARMLESS, SIGNATURES
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import (
     PHASES,
     LogState,
     clean,
     condition,
     mask,
     parse,
-    recognise,
+    recognize,
 )
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm_signatures import CONDITIONS, HARMLESS, SIGNATURES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -336,9 +336,9 @@ SAMPLES = [
         "hf_gated_denied",
         "Access to model meta-llama/Llama-3.1-8B-Instruct is restricted and you are not in the authorized list. Visit"
         " the page to ask for access.",
-        "accept the licence",
+        "accept the license",
     ),
-    ("hf_gated_denied", "OSError: You are trying to access a gated repo.", "accept the licence"),
+    ("hf_gated_denied", "OSError: You are trying to access a gated repo.", "accept the license"),
     ("hf_bad_token", "Invalid credentials in Authorization header", "vllm_hf_token"),
     ("hf_bad_token", "Invalid username or password.", "vllm_hf_token"),
     ("hf_revision", "Revision Not Found for url: https://hub/api/models/x/y/revision/z.", "revision"),
@@ -362,7 +362,7 @@ SAMPLES = [
         "OSError: We couldn't connect to 'https://hub' to load the files, and couldn't find them in the cached files.",
         "proxy",
     ),
-    ("disk_full", "OSError: [Errno 28] No space left on device", "playbooks/clean.yml"),
+    ("disk_full", "OSError: [Errno 28] No space left on device", "playbooks/clean_cache.yml"),
     ("disk_full", "RuntimeError: Data processing error: IO Error: No space left on device (os error 28)", "free space"),
     ("permission", "PermissionError: [Errno 13] Permission denied: '/root/.cache/huggingface/x'", "hf_cache_owner"),
     (
@@ -671,11 +671,11 @@ def test_what_a_request_met_is_not_what_ended_the_server() -> None:
     assert state.cause.id == "engine_dead"
 
 
-def test_recognise_and_condition() -> None:
-    found = recognise("Error: manifest unknown")
+def test_recognize_and_condition() -> None:
+    found = recognize("Error: manifest unknown")
     assert found is not None
     assert found.id == "docker_image"
-    assert recognise("all is well") is None
+    assert recognize("all is well") is None
     assert condition("killed", "hf_abc " + "x" * 999).evidence.startswith("hf_*** x")
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_files, _hf_layout, _hf_locks
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import files as hf_files
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks as hf_locks
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_clean
 
 REPO = "Qwen/Qwen3-8B-FP8"
@@ -53,8 +55,8 @@ class Downloader:
 @pytest.fixture(autouse=True)
 def _visible(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may not see the processes of others, but sees those of the tests."""
-    look = _hf_locks.open_files
-    monkeypatch.setattr(_hf_locks, "open_files", lambda *asked: (look(*asked)[0], True))
+    look = hf_locks.open_files
+    monkeypatch.setattr(hf_locks, "open_files", lambda *asked: (look(*asked)[0], True))
 
 
 @pytest.fixture(name="run")
@@ -94,7 +96,7 @@ def _partial(tmp_path: Path) -> Path:
     a_file(tmp_path / FOLDER / "blobs" / "not-a-blob.incomplete")
     a_file(tmp_path / FOLDER / f"{NEW}.incomplete")  # not in blobs/
     a_file(tmp_path / ".locks" / FOLDER / f"{OLD}.lock", b"")
-    a_file(Path(_hf_layout.vllm_lock(str(tmp_path), REPO)), b"")
+    a_file(Path(layout.vllm_lock(str(tmp_path), REPO)), b"")
     return a_file(tmp_path / FOLDER / "blobs" / f"{OLD}.incomplete")
 
 
@@ -188,7 +190,7 @@ def test_the_lock_of_vllm_keeps_every_partial_of_the_model(
 ) -> None:
     partial = a_file(tmp_path / tree_of_partial / FOLDER / "blobs" / f"{OLD}.incomplete")
     other = a_file(tmp_path / "models--org--other" / "blobs" / f"{OLD}.incomplete")
-    lock = a_file(Path(_hf_layout.vllm_lock(str(tmp_path), REPO)), b"")
+    lock = a_file(Path(layout.vllm_lock(str(tmp_path), REPO)), b"")
     downloader = download(("lock", lock))
     result = run()
     assert [file["path"] for file in result["removed"]] == [str(other)]
@@ -218,16 +220,16 @@ def test_no_lock_is_ever_made(tmp_path: Path, run: Run) -> None:
 def test_the_locks_are_held_while_it_is_removed(
     partial: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remove, refused = _hf_files.remove, []
+    remove, refused = hf_files.remove, []
 
     def a_client_comes_along(*args: t.Any) -> int | None:
-        for lock in (etag_lock(tmp_path), Path(_hf_layout.vllm_lock(str(tmp_path), REPO))):
+        for lock in (etag_lock(tmp_path), Path(layout.vllm_lock(str(tmp_path), REPO))):
             with lock.open("ab") as file, pytest.raises(BlockingIOError) as error:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             refused.append(error.value.errno)
         return remove(*args)
 
-    monkeypatch.setattr(_hf_files, "remove", a_client_comes_along)
+    monkeypatch.setattr(hf_files, "remove", a_client_comes_along)
     assert run()["changed"] is True
     assert refused == [errno.EAGAIN, errno.EAGAIN]
     with etag_lock(tmp_path).open("ab") as file:
@@ -235,13 +237,13 @@ def test_the_locks_are_held_while_it_is_removed(
 
 
 def between_scan_and_removal(monkeypatch: pytest.MonkeyPatch, event: t.Callable[[], t.Any]) -> None:
-    look = _hf_locks.open_files
+    look = hf_locks.open_files
 
     def look_and_let_it_happen(*asked: t.Any) -> t.Any:
         event()
         return look(*asked)[0], True
 
-    monkeypatch.setattr(_hf_locks, "open_files", look_and_let_it_happen)
+    monkeypatch.setattr(hf_locks, "open_files", look_and_let_it_happen)
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
@@ -313,7 +315,7 @@ def test_a_file_system_without_flock(partial: Path, tmp_path: Path, run: Run, mo
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "lustre", "gpfs", "fuse.sshfs"])
 def test_a_network_file_system(kind: str, partial: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_hf_locks, "filesystem_type", lambda *_args: kind)
+    monkeypatch.setattr(hf_locks, "filesystem_type", lambda *_args: kind)
     result = run()
     assert (result["changed"], result["kept"][0]["reason"]) == (False, f"flock is not reliable on {kind}")
     assert partial.exists()
@@ -327,7 +329,7 @@ def test_a_lock_that_is_no_plain_file(partial: Path, tmp_path: Path, run: Run) -
 
 
 def test_without_root_nothing_is_removed(partial: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_hf_locks, "open_files", lambda *_asked: ({}, False))
+    monkeypatch.setattr(hf_locks, "open_files", lambda *_asked: ({}, False))
     result = run()
     assert result["kept"][0]["reason"] == "not all processes can be seen; run this task with become: true"
     assert partial.exists()

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_clean, _hf_layout, _hf_locks, _hf_snapshot
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import clean, layout, locks, snapshot
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_clean
 from hf_trees import COMMIT, SHARDS, LocalFolder, Repo, safetensors
 
 MODEL = "Qwen/Qwen3-8B-FP8"
-ALL = list(_hf_clean.CLASSES)
+ALL = list(clean.CLASSES)
 OTHER_COMMIT = "d" * 40
 
 Run = t.Callable[..., dict[str, t.Any]]
@@ -29,8 +29,8 @@ Run = t.Callable[..., dict[str, t.Any]]
 @pytest.fixture(autouse=True)
 def _visible(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may not see the processes of others, but sees those of the tests."""
-    look = _hf_locks.open_files
-    monkeypatch.setattr(_hf_locks, "open_files", lambda *asked: (look(*asked)[0], True))
+    look = locks.open_files
+    monkeypatch.setattr(locks, "open_files", lambda *asked: (look(*asked)[0], True))
 
 
 @pytest.fixture(name="run")
@@ -56,10 +56,10 @@ def paths(root: Path, entries: list[dict[str, t.Any]]) -> set[str]:
     return {os.path.relpath(entry["path"], root) for entry in entries}
 
 
-def state_of(repo: Repo) -> _hf_snapshot.Content:
-    look = _hf_layout.Look()
-    (repository,) = _hf_layout.find_repositories(str(repo.root), [MODEL], look)
-    return _hf_snapshot.scan_repository(repository, _hf_snapshot.Asked(), look)
+def state_of(repo: Repo) -> snapshot.Content:
+    look = layout.Look()
+    (repository,) = layout.find_repositories(str(repo.root), [MODEL], look)
+    return snapshot.scan_repository(repository, snapshot.Asked(), look)
 
 
 # --- each class: it is found, only it goes, and the client has to load it anew ---------------------------------------
@@ -209,7 +209,7 @@ def test_nothing_of_a_repository_goes_while_it_is_downloaded(repo: Repo, tmp_pat
         damage(repo)
     place = {
         "etag lock": tmp_path / ".locks" / repo.path.name / f"{'f' * 64}.lock",
-        "lock of vLLM": Path(_hf_layout.vllm_lock(str(tmp_path), MODEL)),
+        "lock of vLLM": Path(layout.vllm_lock(str(tmp_path), MODEL)),
         "partial": repo.path / "blobs" / f"{'f' * 64}.0123abcd.incomplete",
     }[held]
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -234,7 +234,7 @@ def test_locks_are_held_while_a_bad_blob_goes(
     lock = tmp_path / ".locks" / repo.path.name / f"{blob.name}.lock"
     lock.parent.mkdir(parents=True)
     lock.touch()
-    remove, seen = _hf_clean._hf_files.remove, []
+    remove, seen = clean._hf_files.remove, []
 
     def a_client_comes_along(*asked: t.Any) -> int | None:
         with lock.open("ab") as file, pytest.raises(BlockingIOError):
@@ -242,20 +242,20 @@ def test_locks_are_held_while_a_bad_blob_goes(
         seen.append(asked[1])
         return remove(*asked)
 
-    monkeypatch.setattr(_hf_clean._hf_files, "remove", a_client_comes_along)
+    monkeypatch.setattr(clean._hf_files, "remove", a_client_comes_along)
     run(classes=["truncated"])
     assert seen == [str(blob), str(repo.file(SHARDS[0]))]  # the blob first
 
 
 def test_a_blob_that_gets_a_link_meanwhile_stays(repo: Repo, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     (blob,) = waste(repo)
-    look = _hf_locks.open_files
+    look = locks.open_files
 
     def link(*asked: t.Any) -> t.Any:
         repo.link("new.txt", blob.name)
         return look(*asked)
 
-    monkeypatch.setattr(_hf_locks, "open_files", link)
+    monkeypatch.setattr(locks, "open_files", link)
     result = run(classes=["unreferenced"])
     assert (result["changed"], result["kept"][0]["reason"]) == (False, "it changed meanwhile")
     assert blob.exists()
@@ -264,13 +264,13 @@ def test_a_blob_that_gets_a_link_meanwhile_stays(repo: Repo, run: Run, monkeypat
 def test_a_link_whose_blob_comes_meanwhile_stays(repo: Repo, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     blob, data = repo.blob(SHARDS[0]), repo.blob(SHARDS[0]).read_bytes()
     dangle(repo)
-    look = _hf_locks.open_files
+    look = locks.open_files
 
     def finish(*asked: t.Any) -> t.Any:
         blob.write_bytes(data)
         return look(*asked)
 
-    monkeypatch.setattr(_hf_locks, "open_files", finish)
+    monkeypatch.setattr(locks, "open_files", finish)
     assert run(classes=["dangling_links"])["changed"] is False
     assert state_of(repo).complete is True
 
@@ -289,7 +289,7 @@ def test_a_client_that_comes_before_the_lock_is_made(repo: Repo, run: Run, monke
     """Without a lock file there is nothing to hold: an old client may go on with the very file that is to go."""
     partial = repo.path / "blobs" / f"{'f' * 64}.incomplete"
     partial.write_bytes(b"x" * 4096)
-    rename, started = _hf_clean._hf_files.rename, []
+    rename, started = clean._hf_files.rename, []
 
     def a_client_opens_it(*asked: t.Any) -> bool:
         if not started:
@@ -302,7 +302,7 @@ def test_a_client_that_comes_before_the_lock_is_made(repo: Repo, run: Run, monke
             assert started[0].stdout and started[0].stdout.readline()
         return rename(*asked)
 
-    monkeypatch.setattr(_hf_clean._hf_files, "rename", a_client_opens_it)
+    monkeypatch.setattr(clean._hf_files, "rename", a_client_opens_it)
     result = run()
     (process,) = started
     try:
@@ -367,7 +367,7 @@ def test_a_bad_payload_stays_while_somebody_else_who_has_it_is_downloaded(
     payload = repo.share("extra.bin", b"12345").resolve()
     twin.share("extra.bin", b"12345")
     payload.write_bytes(b"54321")
-    vllm = os.path.relpath(_hf_layout.vllm_lock(str(tmp_path), "org/twin"), tmp_path)
+    vllm = os.path.relpath(layout.vllm_lock(str(tmp_path), "org/twin"), tmp_path)
     held = tmp_path / place.replace("LOCK", f"{'f' * 64}.lock").replace("VLLM", vllm)
     held = held.with_name(held.name.replace("PARTIAL", f"{'f' * 64}.incomplete"))
     held.parent.mkdir(parents=True, exist_ok=True)
@@ -396,7 +396,7 @@ def test_a_client_of_somebody_else_who_has_it_comes_meanwhile(
     twin = Repo(tmp_path, "org/twin")
     blob = twin.share("extra.bin", b"12345")
     payload.write_bytes(b"54321")
-    look, lock = _hf_locks.open_files, tmp_path / ".locks" / twin.path.name / f"{'f' * 64}.lock"
+    look, lock = locks.open_files, tmp_path / ".locks" / twin.path.name / f"{'f' * 64}.lock"
 
     def begin(wanted: t.Any, names: t.Any = ()) -> t.Any:
         if blob.name in names and len(set(wanted)) == 1 and (blob.lstat().st_dev, blob.lstat().st_ino) in wanted:
@@ -404,7 +404,7 @@ def test_a_client_of_somebody_else_who_has_it_comes_meanwhile(
             lock.touch()
         return look(wanted, names)
 
-    monkeypatch.setattr(_hf_locks, "open_files", begin)
+    monkeypatch.setattr(locks, "open_files", begin)
     result = run(models=[MODEL], classes=["corrupt"])
     assert (result["changed"], result["kept"][0]["reason"]) == (False, "a download began meanwhile")
 
@@ -412,7 +412,7 @@ def test_a_client_of_somebody_else_who_has_it_comes_meanwhile(
 @pytest.mark.parametrize("kind", ["models", "datasets"])
 def test_check_mode_tells_a_shared_payload_once(repo: Repo, tmp_path: Path, run: Run, kind: str) -> None:
     twin = Repo(tmp_path, MODEL if kind == "datasets" else "org/twin", kind)  # a data set has the model's own lock
-    Path(_hf_layout.vllm_lock(str(tmp_path), MODEL)).touch()
+    Path(layout.vllm_lock(str(tmp_path), MODEL)).touch()
     payload = repo.share("extra.bin", b"12345").resolve()
     twin.share("extra.bin", b"12345")
     payload.write_bytes(b"54321")
@@ -425,7 +425,7 @@ def test_check_mode_tells_a_shared_payload_once(repo: Repo, tmp_path: Path, run:
 def test_check_mode_prunes_a_shared_payload_with_its_last_user(
     repo: Repo, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_hf_locks, "user_of", lambda _names: None)  # another run of these tests has the same names
+    monkeypatch.setattr(locks, "user_of", lambda _names: None)  # another run of these tests has the same names
     payload = repo.share("extra.bin", b"12345").resolve()
     Repo(tmp_path, "org/twin").share("extra.bin", b"12345")
     check = run(classes=ALL, keep_models=["org/nobody"], _ansible_check_mode=True)
@@ -502,7 +502,7 @@ def test_a_model_without_an_organisation_can_be_named(tmp_path: Path, run: Run, 
 @pytest.mark.parametrize("how", ["open", "mapped", "shared", "locked"])
 def test_a_model_in_use_is_not_pruned(three: list[Repo], tmp_path: Path, run: Run, how: str) -> None:
     _keep, old, _hub = three
-    lock = Path(_hf_layout.vllm_lock(str(tmp_path), "org/old"))
+    lock = Path(layout.vllm_lock(str(tmp_path), "org/old"))
     lock.touch()
     script = (
         "import fcntl, mmap, sys\n"
@@ -566,7 +566,7 @@ def test_a_folder_that_is_no_cache(tmp_path: Path, run: Run) -> None:
 
 
 def test_a_network_file_system_that_is_idle(repo: Repo, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_hf_locks, "filesystem_type", lambda *_asked: "lustre")
+    monkeypatch.setattr(locks, "filesystem_type", lambda *_asked: "lustre")
     cut(repo)
     partial = repo.path / "blobs" / f"{'f' * 64}.incomplete"
     partial.touch()
@@ -587,13 +587,13 @@ def test_a_network_file_system_that_is_idle(repo: Repo, run: Run, monkeypatch: p
 
 def test_a_root_that_vanishes(repo: Repo, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     cut(repo)
-    look = _hf_locks.open_files
+    look = locks.open_files
 
     def vanish(*asked: t.Any) -> t.Any:
         shutil.rmtree(repo.root, ignore_errors=True)
         return look(*asked)
 
-    monkeypatch.setattr(_hf_locks, "open_files", vanish)
+    monkeypatch.setattr(locks, "open_files", vanish)
     result = run(classes=ALL, keep_models=["org/other"])
     assert "failed" not in result
     assert result["removed"] == []
@@ -603,7 +603,7 @@ def test_folders_nested_too_deeply_are_left(repo: Repo, run: Run, monkeypatch: p
     def deep(*_asked: t.Any) -> int:
         raise RecursionError
 
-    monkeypatch.setattr(_hf_clean._hf_files, "_remove_below", deep)
+    monkeypatch.setattr(clean._hf_files, "_remove_below", deep)
     (kept,) = run(keep_models=["org/other"])["kept"]
     assert kept["reason"] == "cannot be removed: folders are nested too deeply"
     assert repo.path.exists()
@@ -614,14 +614,14 @@ def test_a_client_that_comes_while_the_locks_are_taken(
     repo: Repo, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, options: dict[str, t.Any]
 ) -> None:
     cut(repo)
-    look, lock = _hf_locks.open_files, tmp_path / ".locks" / repo.path.name / f"{'f' * 64}.lock"
+    look, lock = locks.open_files, tmp_path / ".locks" / repo.path.name / f"{'f' * 64}.lock"
 
     def begin(*asked: t.Any) -> t.Any:
         lock.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
         return look(*asked)
 
-    monkeypatch.setattr(_hf_locks, "open_files", begin)
+    monkeypatch.setattr(locks, "open_files", begin)
     result = run(**options)
     assert (result["changed"], {entry["reason"] for entry in result["kept"]}) == (False, {"a download began meanwhile"})
     assert run(**options)["changed"] is True  # the lock is there and free

@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_copy, _hf_download, _hf_locks, _hf_offer
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy as hf_copy
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import download, export
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_copy, hf_cache_info
 from hf_trees import COMMIT, SHARDS, Repo, safetensors
 
@@ -64,8 +66,8 @@ class Host:
         rsync.chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}/bin", prepend=":")
         monkeypatch.setattr(hf_cache_copy, "RUN", str(folder / "run"))
-        look = _hf_locks.open_files
-        monkeypatch.setattr(_hf_locks, "open_files", lambda *wanted: (look(*wanted)[0], True))
+        look = locks.open_files
+        monkeypatch.setattr(locks, "open_files", lambda *wanted: (look(*wanted)[0], True))
 
     def run(self, **options: t.Any) -> dict[str, t.Any]:
         self.calls.write_text("")
@@ -81,8 +83,8 @@ class Host:
         return [os.path.basename(call.split()[-2]) for call in self.calls.read_text().splitlines()]
 
     def offer(self) -> dict[str, t.Any]:
-        offer = _hf_offer.find(str(self.source.root), MODEL, "main")
-        return {**_hf_offer.describe(offer), "identity": "other", "port": 4022, "host_key": "ssh-ed25519 AAAA"}
+        offer = export.find(str(self.source.root), MODEL, "main")
+        return {**export.describe(offer), "identity": "other", "port": 4022, "host_key": "ssh-ed25519 AAAA"}
 
     def assert_whole(self) -> None:
         source, here = self.source.path, self.repo
@@ -121,7 +123,7 @@ def test_it_can_be_served_offline_and_says_what_is_missing(host: Host) -> None:
     """A copy of a model that an old client downloaded has the list that this client did not keep."""
     host.run()
     (host.repo / "snapshots" / COMMIT / "tokenizer.json").unlink()
-    assert _hf_download.look_up(str(host.path), MODEL, "main").missing == ["tokenizer.json"]
+    assert download.look_up(str(host.path), MODEL, "main").missing == ["tokenizer.json"]
 
 
 def test_the_manifest_of_the_client_comes_along(host: Host) -> None:
@@ -156,7 +158,7 @@ def test_a_copy_that_breaks_off_is_not_complete_and_goes_on(host: Host, calls: i
     (host.folder / "cut").write_text(str(calls))
     broken = host.run()
     assert broken["msg"].startswith("the address of the source broke off"), broken
-    assert _hf_download.look_up(str(host.path), MODEL, "main").complete is False
+    assert download.look_up(str(host.path), MODEL, "main").complete is False
     assert not (host.repo / "snapshots").exists()
     assert not (host.repo / "refs").exists()
     left = {path.name: path.stat().st_size for path in (host.repo / "blobs").iterdir()}
@@ -261,7 +263,7 @@ def test_it_waits_for_who_downloads_the_same_blob(host: Host) -> None:
 
 
 def test_it_does_not_wait_for_ever(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_hf_copy, "PATIENCE", 0.2)
+    monkeypatch.setattr(hf_copy, "PATIENCE", 0.2)
     lock = host.path / ".locks" / host.repo.name / f"{host.source.blob('config.json').name}.lock"
     lock.parent.mkdir(parents=True)
     with lock.open("w") as held:
@@ -367,7 +369,7 @@ def test_an_address_with_a_zone_reaches_ssh_whole(host: Host) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"offer": {"commit": "x"}}, "offer: is not what hf_cache_offer returns"),
+        ({"offer": {"commit": "x"}}, "offer: is not what hf_cache_export returns"),
         ({"offer": None, "address": "-oProxyCommand=x"}, "address: "),
     ],
 )
@@ -382,7 +384,7 @@ def test_the_key_is_removed_whatever_happens(host: Host, change: dict[str, t.Any
 
 def test_a_folder_is_not_copied_onto_itself(host: Host) -> None:
     host.path.mkdir()
-    offer = {**host.offer(), "identity": _hf_offer.identity(str(host.path))}
+    offer = {**host.offer(), "identity": export.identity(str(host.path))}
     assert "this very folder" in host.run(source=None, offer=offer, address="x", key_folder="/nothing")["msg"]
 
 
@@ -409,7 +411,7 @@ def test_a_key_folder_of_somebody_else_is_left_alone(host: Host) -> None:
     ],
 )
 def test_why_rsync_failed_is_one_line(errors: str, said: str) -> None:
-    assert said in _hf_copy.explain(5, errors)
+    assert said in hf_copy.explain(5, errors)
 
 
 def test_a_blob_of_the_store_comes_as_a_file(host: Host) -> None:

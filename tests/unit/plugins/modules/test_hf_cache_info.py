@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_locks, _hf_snapshot
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks as hf_locks
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import snapshot
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_info
 from hf_trees import COMMIT, SHARDS, LocalFolder, Repo, safetensors
 
@@ -29,8 +30,8 @@ Run = t.Callable[..., dict[str, t.Any]]
 @pytest.fixture(autouse=True)
 def _visible(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may not see the processes of others, but sees those of the tests."""
-    look = _hf_locks.open_files
-    monkeypatch.setattr(_hf_locks, "open_files", lambda *asked: (look(*asked)[0], True))
+    look = hf_locks.open_files
+    monkeypatch.setattr(hf_locks, "open_files", lambda *asked: (look(*asked)[0], True))
 
 
 @pytest.fixture(name="run")
@@ -280,7 +281,7 @@ def test_a_live_partial_names_its_holder(repo: Repo, run: Run) -> None:
 
 def test_without_root_nothing_is_called_dead(repo: Repo, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     add_partial(repo)
-    monkeypatch.setattr(_hf_locks, "open_files", lambda *_asked: ({}, False))
+    monkeypatch.setattr(hf_locks, "open_files", lambda *_asked: ({}, False))
     (partial,) = run()["partials"]
     assert (partial["live"], partial["reason"]) == (
         None,
@@ -563,7 +564,7 @@ def test_a_repository_in_several_passes(repo: Repo, run: Run, monkeypatch: pytes
     dangle_name = "7/file.bin"
     repo.blob(dangle_name).unlink()
     waste(repo)
-    monkeypatch.setattr(_hf_snapshot, "AT_ONCE", at_once)
+    monkeypatch.setattr(snapshot, "AT_ONCE", at_once)
     result = run()
     assert {broken["state"]: broken["file"] for broken in result["broken"]} == {
         "dangling_links": dangle_name,
@@ -574,7 +575,7 @@ def test_a_repository_in_several_passes(repo: Repo, run: Run, monkeypatch: pytes
 
 
 def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_hf_snapshot, "AT_ONCE", 200)
+    monkeypatch.setattr(snapshot, "AT_ONCE", 200)
     peaks = []
     for count in (500, 5000):
         repo = Repo(tmp_path / str(count)).model()
@@ -600,13 +601,13 @@ def test_names_with_control_characters(repo: Repo, run: Run) -> None:
 
 
 def test_a_root_that_vanishes(repo: Repo, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan = _hf_snapshot.scan_repository
+    scan = snapshot.scan_repository
 
     def vanish(*asked: t.Any) -> t.Any:
         shutil.rmtree(repo.root)
         return scan(*asked)
 
-    monkeypatch.setattr(_hf_snapshot, "scan_repository", vanish)
+    monkeypatch.setattr(snapshot, "scan_repository", vanish)
     result = run()
     assert "failed" not in result
     assert (result["exists"], result["repositories"][0]["complete"], result["bytes"]) == (False, False, 0)

@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_clean, _hf_layout, _hf_locks
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import clean, layout, locks
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_clean, hf_cache_info
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -154,15 +154,15 @@ def snapshot(folder: Path) -> dict[str, t.Any]:
 @pytest.fixture(autouse=True)
 def _visible(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may not see the processes of others. Nobody else has these files."""
-    monkeypatch.setattr(_hf_locks, "open_files", lambda *_asked: ({}, True))
-    monkeypatch.setattr(_hf_locks, "user_of", lambda _names: None)  # some of their names, though
+    monkeypatch.setattr(locks, "open_files", lambda *_asked: ({}, True))
+    monkeypatch.setattr(locks, "user_of", lambda _names: None)  # some of their names, though
 
 
 def ask(path: str, check_mode: bool, keep: list[str] | None) -> dict[str, t.Any] | None:
-    asked = {"path": path, "models": [], "classes": _hf_clean.CLASSES, "keep_models": keep, "assume_idle": False}
+    asked = {"path": path, "models": [], "classes": clean.CLASSES, "keep_models": keep, "assume_idle": False}
     try:
         return hf_cache_clean.clean(asked, check_mode)
-    except _hf_layout.CacheError as error:
+    except layout.CacheError as error:
         assert "is not a Hugging Face cache" in str(error)
         return None
 
@@ -197,7 +197,7 @@ def test_random_trees(nodes: list[tuple[str, str, tuple[str, t.Any]]], keep: lis
         pruned = [os.path.relpath(file["path"], folder) for file in real["removed"] if file["class"] == "pruned"]
         told = {os.path.relpath(file["path"], folder) for file in real["removed"]}
         for path in lost:
-            shown = _hf_layout.shown(path)
+            shown = layout.shown(path)
             below = any(f"{shown}/".startswith(f"{each}/") for each in pruned)
             assert below or shown in told or path.endswith(".refs"), path
 
@@ -221,7 +221,7 @@ def test_something_else_in_the_place_of_a_folder(tmp_path: Path, what: str, monk
                 raise PermissionError(13, "Permission denied")
             return scandir(path)
 
-        monkeypatch.setattr(_hf_layout.os, "scandir", refuse)
+        monkeypatch.setattr(layout.os, "scandir", refuse)
     result = hf_cache_info.read_cache(str(tmp_path), [], "full", None)
     assert [repository["complete"] for repository in result["repositories"]] == [False]
     skipped = {os.path.relpath(entry["path"], tmp_path) for entry in result["skipped"]}

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils import _hf_download, _hf_layout, _hf_locks
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, locks
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import download
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_download
 
 MODEL = "org/name"
@@ -117,8 +118,8 @@ class Host:
         monkeypatch.setenv("PATH", f"{folder}/bin", prepend=":")
         monkeypatch.setattr(hf_download, "RUN", str(folder / "run"))
         # Whoever runs the tests may not see the processes of others.
-        look = _hf_locks.open_files
-        monkeypatch.setattr(_hf_locks, "open_files", lambda *wanted: (look(*wanted)[0], True))
+        look = locks.open_files
+        monkeypatch.setattr(locks, "open_files", lambda *wanted: (look(*wanted)[0], True))
 
     def run(self, **options: t.Any) -> dict[str, t.Any]:
         (self.folder / "fake.json").write_text(json.dumps(self.fake))
@@ -244,7 +245,7 @@ def test_a_repository_without_weights(host: Host) -> None:
 
 @pytest.mark.parametrize("status", ["running", "created"])
 def test_a_download_that_is_there_is_joined(host: Host, status: str) -> None:
-    _hf_download.record(str(host.repo), COMMIT, {"model.safetensors": _hf_download.File(5000, "a" * 40)})
+    download.record(str(host.repo), COMMIT, {"model.safetensors": download.File(5000, "a" * 40)})
     host.container(status, **{"dgxspark.vllm.download.commit": COMMIT})
     found = host.run()
     assert (found["status"], found["joined"], found["changed"]) == ("running", True, False)
@@ -379,7 +380,7 @@ def test_a_damaged_file_that_somebody_is_about_to_replace_stays(
     host.download()
     blob = host.repo / "blobs" / host.etags["model.safetensors"]
     blob.write_bytes(b"x" * 4999)
-    vllm = Path(_hf_layout.vllm_lock(str(host.path), MODEL)).name
+    vllm = Path(layout.vllm_lock(str(host.path), MODEL)).name
     lock = host.path / place.replace("ETAG", blob.name).replace("VLLM", vllm)
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
@@ -459,7 +460,7 @@ def test_bad_options(host: Host, options: dict[str, t.Any], words: str) -> None:
 
 def test_documentation_and_spec_say_the_same() -> None:
     documented = yaml.safe_load(hf_download.DOCUMENTATION)["options"]
-    spec = _hf_download.argument_spec()
+    spec = download.argument_spec()
     assert list(documented) == list(spec)
     for name, option in spec.items():
         assert documented[name]["type"] == option["type"]

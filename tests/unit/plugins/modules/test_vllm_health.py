@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils._health import argument_spec
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import argument_spec
 from ansible_collections.dgxspark.vllm.plugins.modules import vllm_health
 
 FIXTURES = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm"

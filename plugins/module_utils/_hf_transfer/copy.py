@@ -1,0 +1,236 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings a snapshot that was offered into a cache, so that at no moment a half of it looks whole.
+
+Private to the collection. Each blob is written to ETAG.incomplete, under the lock that a client takes for it, hashed,
+and given its name then. The list of the files comes after the blobs, the links after the list, the ref at last.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import fcntl
+import os
+import re
+import stat
+import time
+import typing as t
+import uuid
+
+from .._hf_cache import verify as hf_verify
+from .._hf_cache.files import creation_mask, made_folder, write_text
+from .._hf_cache.layout import shown
+from . import download as hf_download
+from .export import Offer
+
+# A stream of SSH keeps one core busy.
+STREAMS = 4
+# So long may somebody else hold the lock of a blob without a byte more of it on the disk.
+PATIENCE = 900
+
+# Command line in; exit code, output and errors out.
+Run = t.Callable[[list[str]], tuple[int, str, str]]
+
+
+class CopyError(Exception):
+    """Why the copy failed; the message is for the user."""
+
+
+class Received(t.NamedTuple):
+    blobs: int
+    content: int  # bytes of files that came over
+    total: int  # bytes that came over, with what rsync says beside
+
+
+def present(folder: str, offer: Offer) -> dict[str, int]:
+    """Blobs that are there in their full size."""
+    found = {}
+    for etag, blob in offer.blobs.items():
+        with contextlib.suppress(OSError):
+            if os.path.getsize(os.path.join(folder, "blobs", etag)) == blob.size:
+                found[etag] = blob.size
+    return found
+
+
+class Copy:
+    def __init__(self, root: str, model: str, offer: Offer, run: Run, rsync: list[str], source: str) -> None:
+        """`source` is what rsync puts before the path of a file; `rsync` the command with its options."""
+        self.root = root
+        self.folder = hf_download.repository(root, model)
+        self.offer, self.run_command, self.rsync, self.source = offer, run, rsync, source
+        self.mask = creation_mask(root)
+        self.locks = os.path.join(root, ".locks", os.path.basename(self.folder))
+
+    def run(self, ref: str) -> Received:
+        os.umask(self.mask)
+        self._make_folders()
+        received = self._blobs()
+        for name, text in self.offer.lists.items():
+            write_text(self.root, os.path.join(self.folder, name), text)
+        listed = f".dgxspark/{self.offer.commit}.json"
+        if listed not in self.offer.lists:
+            known = {name: hf_download.File(self.offer.blobs[etag].size, etag) for name, etag in self._files()}
+            hf_download.record(self.folder, self.offer.commit, known)
+        for name, etag in self._files():
+            self._link(name, etag)
+        if ref != self.offer.commit:
+            write_text(self.root, os.path.join(self.folder, "refs", ref), self.offer.commit)
+        return received
+
+    def _files(self) -> list[tuple[str, str]]:
+        return sorted(self.offer.files.items())
+
+    def _make_folders(self) -> None:
+        """Those of the blobs. What else is there must not lead out of the cache: better said now than at the end."""
+        later = ("refs", "trees", ".dgxspark", "snapshots", f"snapshots/{self.offer.commit}")
+        there = [path for name in later if os.path.lexists(path := os.path.join(self.folder, name))]
+        for folder in (os.path.join(self.folder, "blobs"), self.locks, *there):
+            with made_folder(self.root, folder):
+                pass
+
+    # --- blobs -------------------------------------------------------------------------------------------------------
+
+    def _blobs(self) -> Received:
+        """All that are not there, the largest first, several at a time: one is hashed while others come over."""
+        wanted = sorted(self.offer.blobs, key=lambda etag: -self.offer.blobs[etag].size)
+        done = []
+        with concurrent.futures.ThreadPoolExecutor(STREAMS) as pool:
+            tasks = [pool.submit(self._blob, etag) for etag in wanted]
+            try:
+                done = [task.result() for task in concurrent.futures.as_completed(tasks)]
+            finally:
+                for task in tasks:
+                    task.cancel()
+        return Received(sum(r.blobs for r in done), sum(r.content for r in done), sum(r.total for r in done))
+
+    def _blob(self, etag: str) -> Received:
+        path = os.path.join(self.folder, "blobs", etag)
+        with self._lock(etag):
+            if self._is_right(path, etag):
+                return Received(0, 0, 0)
+            partial = f"{path}.incomplete"
+            if not os.path.islink(partial) and self._is_right(partial, etag):  # it broke off before it had its name
+                self._finish(partial, path)
+                return Received(1, 0, 0)
+            content = total = 0
+            for _attempt in range(2):
+                more = self._rsync(etag, partial)
+                content, total = content + more.content, total + more.total
+                if self._is_right(partial, etag):
+                    self._finish(partial, path)
+                    return Received(1, content, total)
+                # what was there before is not the beginning of this file
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(partial)
+            name = next(name for name, known in self._files() if known == etag)
+            raise CopyError(
+                f"{shown(name)} did not arrive as it should be: the source has another content than its name says"
+            )
+
+    def _finish(self, partial: str, path: str) -> None:
+        """Give it its name when the disk has it: a power cut must not leave the name without the content."""
+        descriptor = os.open(partial, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(descriptor, 0o666 & ~self.mask)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(partial, path)
+
+    def _is_right(self, path: str, etag: str) -> bool:
+        try:
+            found = os.lstat(path)
+            if stat.S_ISLNK(found.st_mode):  # into the store that repositories share, or to nothing
+                inside = os.path.realpath(path).startswith(os.path.realpath(self.root) + os.sep)
+                found = os.stat(path) if inside else found
+            if not stat.S_ISREG(found.st_mode) or found.st_size != self.offer.blobs[etag].size:
+                return False
+            return hf_verify.digest(path, etag, bytearray(hf_verify.BUFFER))[0] == etag
+        except OSError:
+            return False
+
+    def _rsync(self, etag: str, partial: str) -> Received:
+        source = self.source + self.offer.blobs[etag].path
+        with contextlib.suppress(OSError):  # rsync leaves alone what is as long, right or wrong
+            found = os.lstat(partial)
+            if not stat.S_ISREG(found.st_mode) or found.st_size >= self.offer.blobs[etag].size:
+                os.unlink(partial)
+        # --append-verify goes on at the end of the partial, and compares the checksum of all of it
+        rc, out, err = self.run_command(
+            [*self.rsync, "--append-verify", "--stats", "--no-human-readable", source, partial]
+        )
+        if rc:
+            raise CopyError(explain(rc, err))
+        return parse_stats(out)
+
+    @contextlib.contextmanager
+    def _lock(self, etag: str) -> t.Iterator[None]:
+        """The lock that a client takes while it downloads the blob."""
+        path = os.path.join(self.locks, f"{etag}.lock")
+        moved, size = time.monotonic(), -1
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_nlink:
+                    break
+            except BlockingIOError:
+                now = hf_download.blob_bytes(self.folder, {"": hf_download.File(self.offer.blobs[etag].size, etag)})
+                if now != size:
+                    moved, size = time.monotonic(), now
+                if time.monotonic() - moved > PATIENCE:
+                    os.close(descriptor)
+                    raise CopyError(f"somebody holds {shown(path)}, and nothing comes; end that download") from None
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+            time.sleep(0.5)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    # --- what makes blobs a snapshot ---------------------------------------------------------------------------------
+
+    def _link(self, name: str, etag: str) -> None:
+        path = os.path.join(self.folder, "snapshots", self.offer.commit, name)
+        parent = os.path.dirname(path)
+        target = os.path.relpath(os.path.join(self.folder, "blobs", etag), parent)
+        with made_folder(self.root, self.folder) as folder, made_folder(self.root, parent) as snapshot:
+            if os.path.islink(path) and os.readlink(path) == target:
+                return
+            temporary = f"tmp_{uuid.uuid4()}"  # a scratch file of a client is called so
+            os.symlink(target, temporary, dir_fd=folder)
+            os.replace(temporary, os.path.basename(path), src_dir_fd=folder, dst_dir_fd=snapshot)
+
+
+_STATS = (re.compile(r"^Literal data: (\d+)", re.M), re.compile(r"^Total bytes received: (\d+)", re.M))
+
+
+def parse_stats(output: str) -> Received:
+    """What rsync counted: content that was not there, and everything that came over."""
+    found = [pattern.search(output) for pattern in _STATS]
+    return Received(1, *(int(match[1]) if match else 0 for match in found))
+
+
+_CAUSES = (
+    (r"Connection refused|timed out|No route to host|Network is unreachable", "cannot be reached"),
+    (r"Could not resolve", "has a name that this host cannot resolve"),
+    (r"Host key verification failed|HOST IDENTIFICATION HAS CHANGED", "is answered by another machine than the source"),
+    (r"Permission denied \(", "did not let this host in"),
+    (r"Connection closed|Broken pipe|connection unexpectedly closed|timeout in data|error in socket IO", "broke off"),
+)
+
+
+def explain(code: int, errors: str) -> str:
+    """Why rsync failed, in the words of the last line that says something."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    if "No space left on device" in errors:
+        return "the disk is full"
+    seen = next((line for line in lines if not line.startswith("rsync error:")), lines[-1] if lines else f"code {code}")
+    for pattern, meaning in _CAUSES:
+        if re.search(pattern, errors):
+            return f"the address of the source {meaning}: {shown(seen)}"
+    return f"rsync failed with code {code}: {shown(seen)}"

@@ -1,0 +1,388 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which files of a model vLLM needs, which of them are in the cache, and why a download failed.
+
+Private to the collection. The layout of a cache is described in _hf_cache. Beside it, a download writes
+models--ORG--NAME/.dgxspark/COMMIT.json, the hub's own list of the files: clients before 1.22 keep none, and without
+it nobody can tell offline that a file is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import typing as t
+
+from .._causes.signatures import SIGNATURES
+from .._hf_cache.files import write_text
+from .._hf_cache.layout import is_tokenizer
+from .._vllm.log import Cause, mask, recognize, shorten
+
+CONTAINER_CACHE = "/root/.cache/huggingface"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./-]*", re.ASCII)
+_TEXTS = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py", ".vocab")
+_WEIGHTS = (".safetensors", ".bin", ".pt")  # the first sort that is there, as vLLM chooses
+_OTHER_FORMATS = ("original", "metal", "onnx", "openvino", "coreml", "gguf")  # folders with the same weights once more
+_INDEX = ".index.json"
+# Since then a partial download has a random name and is never used again.
+_NO_RESUME_SINCE = (1, 18)
+
+
+def argument_spec() -> dict[str, dict[str, t.Any]]:
+    """The options of the module and of its action plugin, in one place."""
+    return {
+        "model": {"type": "str", "required": True},
+        "revision": {"type": "str", "default": "main"},
+        "path": {"type": "path", "default": "/opt/hf"},
+        "image": {"type": "str"},
+        "endpoint": {"type": "str"},
+        "env_file": {"type": "path"},
+        "environment": {"type": "dict", "default": {}},
+        "offline": {"type": "bool", "default": False},
+        "expected_bytes": {"type": "int"},
+        "keep_free": {"type": "int", "default": 2147483648},
+        "stall_timeout": {"type": "int", "default": 900},
+        "poll_interval": {"type": "float", "default": 1.0},
+        "follow": {"type": "str"},
+        "cancel": {"type": "bool", "default": False},
+    }
+
+
+class File(t.NamedTuple):
+    size: int
+    etag: str  # the name of its blob
+
+
+Files = dict[str, File]
+
+
+def check_revision(revision: str) -> str | None:
+    """What is wrong with it, if something is: it becomes a part of a path."""
+    if _REVISION.fullmatch(revision):
+        return None
+    return f"revision: {revision!r} is not allowed; use a commit, or the name of a branch or tag such as main"
+
+
+def is_commit(text: str) -> bool:
+    return _COMMIT.fullmatch(text) is not None
+
+
+def container_name(path: str, model: str) -> str:
+    """One download at a time for a model in a cache: the name of a container exists once."""
+    return "dgxspark-download-" + hashlib.sha256(f"{os.path.realpath(path)}\n{model}".encode()).hexdigest()[:12]
+
+
+def repository(path: str, model: str) -> str:
+    return os.path.join(path, "models--" + model.replace("/", "--"))
+
+
+# --- what vLLM asks for ----------------------------------------------------------------------------------------------
+
+
+def select(names: t.Iterable[str]) -> list[str]:
+    """Configuration, tokenizer and templates wherever they are, weights of one sort from the root."""
+    found = [name for name in names if name.split("/")[0] not in _OTHER_FORMATS and not name.startswith(".")]
+    weights: list[str] = []
+    for suffix in _WEIGHTS:
+        weights = weights or [name for name in found if name.endswith(suffix) and "/" not in name]
+    kind = os.path.splitext(weights[0])[1] if weights else ""
+
+    def is_text(name: str) -> bool:
+        if name.endswith(_INDEX) and "/" not in name:  # pytorch_model.bin.index.json beside safetensors
+            return f"{kind}{_INDEX}" in name
+        return name.endswith(_TEXTS)
+
+    return sorted(weights + [name for name in found if is_text(name)])
+
+
+def has_weights(names: t.Iterable[str]) -> bool:
+    return any(name.endswith(_WEIGHTS) for name in names)
+
+
+def parse_listing(listed: t.Any) -> Files:
+    """Files as the client in the container, or our own record, lists them. Nonsense is left out."""
+    files: Files = {}
+    for name, entry in listed.items() if isinstance(listed, dict) else []:
+        size, etag = (entry.get("size"), entry.get("etag")) if isinstance(entry, dict) else (None, None)
+        if isinstance(size, int) and isinstance(etag, str) and not {"..", ""} & set(name.split("/")):
+            files[name] = File(size, etag)
+    return files
+
+
+def wanted(files: Files) -> Files:
+    return {name: files[name] for name in select(files)}
+
+
+# --- what is there ---------------------------------------------------------------------------------------------------
+
+
+class Snapshot(t.NamedTuple):
+    commit: str | None
+    path: str | None
+    present: dict[str, int]
+    missing: list[str]
+    damaged: list[str]  # there, and not what they should be: a client takes them as they are
+
+    @property
+    def complete(self) -> bool:
+        return self.commit is not None and not (self.missing or self.damaged)
+
+
+def look_up(path: str, model: str, revision: str) -> Snapshot:
+    """The snapshot of a revision as it is on the disk. Sizes are compared, contents are not."""
+    folder = repository(path, model)
+    commit = revision if _COMMIT.fullmatch(revision) else _read(os.path.join(folder, "refs", revision)).strip()
+    top = os.path.join(folder, "snapshots", commit)
+    if not _COMMIT.fullmatch(commit) or not os.path.isdir(top):
+        return Snapshot(None, None, {}, [], [])
+    present = _sizes(top, path)
+    files = wanted(recorded(folder, commit))
+    if not files:
+        missing, damaged = _by_index(top, present)
+    else:
+        missing = [name for name in files if name not in present]
+        damaged = [name for name, file in files.items() if present.get(name, file.size) != file.size]
+    return Snapshot(commit, top, present, sorted(missing), sorted(damaged))
+
+
+def recorded(folder: str, commit: str) -> Files:
+    """The hub's list of the files of a commit: ours, or the client's."""
+    files = parse_listing(_read_json(os.path.join(folder, ".dgxspark", f"{commit}.json")))
+    if files:
+        return files
+    tree = _read_json(os.path.join(folder, "trees", f"{commit}.json"))
+    listed = tree.get("files") if isinstance(tree, dict) else None
+    entries = listed.items() if isinstance(listed, dict) else []
+    return parse_listing(
+        {
+            name: {"size": entry.get("size"), "etag": entry.get("lfs_sha256") or entry.get("blob_id")}
+            for name, entry in entries
+            if isinstance(entry, dict)
+        }
+    )
+
+
+def record(folder: str, commit: str, files: Files) -> None:
+    """Keep the hub's list. A reader sees all of it or nothing."""
+    listed = {name: file._asdict() for name, file in files.items()}
+    place = os.path.join(folder, ".dgxspark", f"{commit}.json")
+    write_text(os.path.dirname(folder), place, json.dumps(listed, indent=1))
+
+
+def _sizes(top: str, root: str) -> dict[str, int]:
+    """Files of a snapshot; broken links and links out of the cache are none."""
+    inside, found = os.path.realpath(root) + os.sep, {}
+    for parent, _folders, names in os.walk(top):
+        for name in names:
+            path = os.path.join(parent, name)
+            with contextlib.suppress(OSError):
+                size = os.path.getsize(path)
+                if os.path.realpath(path).startswith(inside):
+                    found[os.path.relpath(path, top)] = size
+    return found
+
+
+def _by_index(top: str, present: t.Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """Missing and damaged files, where nothing lists the files: by what a model must have."""
+    files = select(present)
+    weights = {name for name in files if name.endswith(_WEIGHTS)}
+    damaged, shards = [], set[str]()
+    for name in files:
+        if name.endswith(".json") and "/" not in name:
+            content = _read_json(os.path.join(top, name))
+            if content is None:
+                damaged.append(name)
+            elif name.endswith(_INDEX):
+                found = content.get("weight_map") if isinstance(content, dict) else None
+                shards |= set(map(str, found.values())) if isinstance(found, dict) else set()
+    damaged += [n for n in weights if n.endswith(".safetensors") and not _is_whole(os.path.join(top, n), present[n])]
+    missing = ({"config.json"} | shards) - present.keys()
+    if not weights | shards:
+        missing.add("the weights")
+    if not any(map(is_tokenizer, present)):
+        missing.add("the tokenizer")
+    return list(missing), damaged
+
+
+def _is_whole(path: str, size: int) -> bool:
+    """Whether a safetensors file is as long as its header says."""
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(size - 8, 100_000_000):
+                return False
+            header = json.loads(file.read(length))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        return bool(8 + length + max(ends, default=0) == size)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return False
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, ValueError):
+        return ""
+
+
+def _read_json(path: str) -> t.Any:
+    try:
+        return json.loads(_read(path))
+    except ValueError:
+        return None
+
+
+# --- bytes -----------------------------------------------------------------------------------------------------------
+
+
+def by_blob(files: Files) -> dict[str, int]:
+    """Sizes by blob: two names of the same content cost one download."""
+    return {file.etag: file.size for file in files.values()}
+
+
+def blob_bytes(folder: str, files: Files) -> int:
+    """Bytes of these files on the disk, the largest partial of each unfinished one included.
+
+    A file with holes counts with what it takes: parallel writers make it in its full length at once.
+    """
+    sizes, have = by_blob(files), dict[str, int]()
+    with contextlib.suppress(OSError), os.scandir(os.path.join(folder, "blobs")) as entries:
+        for entry in entries:
+            etag = entry.name.split(".", 1)[0]
+            if etag not in sizes:
+                continue
+            with contextlib.suppress(OSError):  # renamed or removed since the listing
+                status = entry.stat()
+                size = status.st_size if entry.name == etag else min(status.st_size, status.st_blocks * 512)
+                have[etag] = max(have.get(etag, 0), min(size, sizes[etag]))
+    return sum(have.values())
+
+
+def resumes(client: str) -> bool:
+    """Whether this client goes on where an earlier download stopped."""
+    numbers = [int(number) for number in re.findall(r"\d+", client)[:2]]
+    return tuple(numbers) < _NO_RESUME_SINCE
+
+
+def can_be_resumed(partial: str, status: os.stat_result, sizes: t.Mapping[str, int]) -> bool:
+    """A partial of the older naming, of a file that is wanted, without holes: those are never filled."""
+    etag, _dot, rest = os.path.basename(partial).partition(".")
+    whole = status.st_blocks * 512 >= status.st_size
+    return rest == "incomplete" and whole and 0 < status.st_size <= sizes.get(etag, 0)
+
+
+# --- why not ---------------------------------------------------------------------------------------------------------
+
+# Causes that only a download has; id: meaning, remedy. docs/download.md explains them.
+_OWN = {
+    "no_space": ("the model does not fit on the disk", "{remedy}"),
+    "hub_silent": (
+        "the hub accepts the connection and sends nothing",
+        "try again; if it stays so, check proxy and firewall of the host, or name a mirror with vllm_hf_endpoint",
+    ),
+    "hub_error": (
+        "the hub answers with an error of its own",
+        "try again later, or name a mirror with vllm_hf_endpoint",
+    ),
+    "hub_refused": (
+        "the hub, or something between it and the host, refuses a file",
+        "check that the account of vllm_hf_token may read this model, and that no proxy or firewall refuses it",
+    ),
+    "hub_connection": (
+        "the connection to the hub broke off",
+        "try again; files that are complete are not loaded again",
+    ),
+    "no_client": (
+        "the image has no huggingface_hub",
+        "use an image with vLLM (vllm_image), or set vllm_download: false",
+    ),
+    "no_weights": (
+        "the repository holds no weights in a form that vLLM loads from it (safetensors, bin, pt)",
+        "choose another vllm_model, or set vllm_download: false",
+    ),
+    "client_killed": (
+        "the download was killed",
+        "look for `out of memory` in `dmesg`, and try again",
+    ),
+    "incomplete": (
+        "the client ended without an error, and the model is not complete",
+        "try again; if it stays so, remove the model's folder from the cache",
+    ),
+    "client_failed": (
+        "the client failed with an error that this collection does not know",
+        "look at what was seen, and try again",
+    ),
+    "docker_missing": ("Docker is not installed", "run playbooks/prepare.yml"),
+}
+_OWN_LINES = (
+    ("hub_error", r"\b5\d\d (?:Server Error|Internal|Bad Gateway|Service|Gateway)|Server error '5\d\d"),
+    ("hub_refused", r"\b40[13] (?:Client Error|Forbidden|Unauthorized)"),
+    ("hub_silent", r"Timeout(?:Error|Exception)?\b|timed out"),
+    ("hub_connection", r"Connection(?:Reset|Aborted)?Error|ProtocolError|Remote\w*Error|IncompleteRead|ReadError"),
+    ("no_client", r"No module named '(?:huggingface_hub|_hf_)|ImportError"),
+)
+
+
+def own_cause(name: str, evidence: str = "", **words: str) -> dict[str, t.Any]:
+    meaning, remedy = _OWN[name]
+    return {
+        "id": name,
+        "meaning": meaning,
+        "remedy": remedy.format(**words) if words else remedy,
+        "evidence": shorten(mask(" ".join(evidence.split()))),
+        "link": f"docs/download.md#{name}",
+    }
+
+
+def known_cause(found: Cause) -> dict[str, t.Any]:
+    names = ("id", "meaning", "remedy", "evidence", "link")
+    return {name: getattr(found, name) for name in names}
+
+
+def offline_cause(evidence: str) -> dict[str, t.Any]:
+    found = next(entry for entry in SIGNATURES if entry.id == "hf_offline_missing")
+    return known_cause(Cause(found.id, found.meaning, found.remedy, evidence))
+
+
+def explain(errors: t.Sequence[str]) -> dict[str, t.Any]:
+    """The cause that the exceptions name, the innermost first."""
+    for text in errors:
+        found = recognize(text)
+        if found is not None:
+            return known_cause(found)
+    for name, pattern in _OWN_LINES:
+        for text in errors:
+            if re.search(pattern, text):
+                return own_cause(name, text)
+    return own_cause("client_failed", errors[0] if errors else "")
+
+
+def no_space_cause(path: str, needed: int, free: int, keep_free: int) -> dict[str, t.Any]:
+    def gigabytes(number: int) -> str:
+        return f"{number / 1e9:.1f} GB"
+
+    room = (
+        f"make room for {gigabytes(needed + keep_free - free)} there (playbooks/clean_cache.yml removes dead partial"
+        " downloads), or set hf_cache_path to a folder on a larger disk"
+    )
+    evidence = (
+        f"{gigabytes(needed)} are needed in {path} and {gigabytes(keep_free)} have to stay free there,"
+        f" {gigabytes(free)} are free"
+    )
+    return own_cause("no_space", evidence, remedy=room)
+
+
+def answer_of(output: str) -> dict[str, t.Any]:
+    """What the client said at last, whatever it printed before."""
+    for line in reversed(output.splitlines()):
+        if line.startswith("{"):
+            with contextlib.suppress(ValueError):
+                found = json.loads(line)
+                if isinstance(found, dict) and ("done" in found or "errors" in found):
+                    return found
+    return {}

@@ -1,0 +1,121 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What kind of container holds a port, as `docker inspect` describes it. Pure. Private to the collection."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+
+from .docker import published_address
+
+SERVICE = "dgxspark.vllm.service"
+PROJECT = "com.docker.compose.project"
+
+# What becomes a part of a command or of a line. Anybody can write any label.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# vLLM as a command, also within a shell's, or as Python's module; not a file or a host that is called after it.
+_COMMAND = re.compile(r"(?:^|[\s;&|/])vllm(?:\s|$)|\bvllm\.entrypoints\.")
+
+Holder = dict[str, t.Any]
+# What has to be known to start it again as it was.
+_NOTE: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "kind": (str,),
+    "name": (str,),
+    "renamed": (str, type(None)),
+    "running": (bool,),
+    "service": (str, type(None)),
+    "enabled": (bool,),
+    "restart": (str,),
+}
+
+
+def holder_of(inspected: str) -> Holder | None:
+    """Who holds the port: `docker inspect --type container NAME`; None if there is no such container.
+
+    kind is service (of this collection), compose or container; restart is Docker's restart policy; renamed is for the
+    name that it may get, enabled for what systemd says.
+    """
+    try:
+        entry = json.loads(inspected)[0]
+    except (ValueError, LookupError, TypeError):
+        return None
+    if not isinstance(entry, dict) or not entry.get("Id"):
+        return None
+    config, host = entry.get("Config") or {}, entry.get("HostConfig") or {}
+    service, project = (_name((config.get("Labels") or {}).get(label)) for label in (SERVICE, PROJECT))
+    image = str(config.get("Image", ""))
+    command = [str(entry.get("Path", "")), *map(str, entry.get("Args") or [])]
+    return {
+        "id": str(entry["Id"]),
+        "kind": "service" if service else "compose" if project else "container",
+        "name": str(entry.get("Name", "")).lstrip("/"),
+        "renamed": None,
+        "running": bool((entry.get("State") or {}).get("Running")),
+        "service": service,
+        "enabled": False,
+        "project": project,
+        "image": image,
+        "restart": (host.get("RestartPolicy") or {}).get("Name") or "no",
+        "published": published_address(host.get("PortBindings")),
+        "auto_remove": bool(host.get("AutoRemove")),
+        "is_vllm": bool(service) or "vllm" in image.lower() or any(map(_COMMAND.search, command)),
+    }
+
+
+def _name(label: object) -> str | None:
+    return label if isinstance(label, str) and _NAME.fullmatch(label) else None
+
+
+def with_unit(holder: Holder, shown: str) -> Holder:
+    """The same after `systemctl show` of its unit: without one it is a container like any other."""
+    unit = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    if unit.get("LoadState") != "loaded":
+        return {**holder, "kind": "compose" if holder["project"] else "container"}
+    # a unit that is about to restart its container runs
+    running = holder["running"] or unit.get("ActiveState") in ("active", "activating", "reloading")
+    return {**holder, "running": running, "enabled": unit.get("UnitFileState") == "enabled"}
+
+
+def noted(note: t.Mapping[str, t.Any]) -> list[Holder]:
+    """The holders that a note names, without what cannot be one."""
+    holders = note.get("holders")
+    return [
+        holder
+        for holder in (holders if isinstance(holders, list) else [])
+        if isinstance(holder, dict) and all(isinstance(holder.get(name), kind) for name, kind in _NOTE.items())
+    ]
+
+
+def served_beside(note: t.Mapping[str, t.Any]) -> str | None:
+    """The release of the service itself that served while the holders did; None if none did."""
+    release = note.get("beside")
+    return release if isinstance(release, str) and release else None
+
+
+def merged(before: t.Iterable[Holder], holders: t.Iterable[Holder]) -> list[Holder]:
+    """Who is to be started again: what a run noted that was interrupted, and HOLDERS.
+
+    Who was noted already stays as he was then; he may be half stopped by now.
+    """
+    found = {_key(holder): holder for holder in before}
+    for holder in holders:
+        then = found.get(_key(holder), holder)
+        found[_key(holder)] = {**then, "id": holder["id"], "renamed": holder["renamed"] or then["renamed"]}
+    return list(found.values())
+
+
+def _key(holder: Holder) -> str:
+    """A service gets a new container now and then."""
+    return f"{holder['service']}.service" if holder["kind"] == "service" else str(holder["id"])
+
+
+def description(holder: Holder) -> str:
+    """What an operator calls it."""
+    if holder["kind"] == "service":
+        return f"the service {holder['service']} (container {holder['name']})"
+    if holder["kind"] == "compose":
+        return f"the container {holder['name']} of the Compose project {holder['project']}"
+    return f"the container {holder['name']}, which was started by hand"

@@ -1,0 +1,356 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what was seen of a vLLM service to one verdict. Pure. Private to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import asdict, dataclass, field
+
+from .._hf_cache.usage import CachedBytes
+from .._host.docker import Container, Unit, epoch
+from .api import Completion, Metrics, Model
+from .log import (
+    Cause,
+    LogState,
+    condition,
+    explain,
+    hide,
+    mask,
+    recognize,
+)
+
+# A partial file that was not written to for so long is a leftover, no download.
+PARTIAL_IS_ALIVE = 120
+# Longest time in seconds for a phase; generous for a Spark, where a model of 120 billion parameters takes a quarter of
+# an hour to start. A download has none: it may take as long as it moves.
+PHASE_TIMEOUTS = {"container": 900, "load": 2700, "compile": 1800, "kv_cache": 600, "capture": 900, "server": 300}
+
+
+def argument_spec() -> dict[str, dict[str, t.Any]]:
+    """The options of the module and of its action plugin, in one place."""
+    return {
+        "container": {"type": "str", "required": True},
+        "service": {"type": "str"},
+        "url": {"type": "str", "default": "http://127.0.0.1:8000"},
+        "model": {"type": "str"},
+        "max_model_len": {"type": "int"},
+        "env_file": {"type": "path"},
+        "cache_path": {"type": "path"},
+        "cache_repo": {"type": "str"},
+        "expected_bytes": {"type": "int"},
+        "canary": {"type": "bool", "default": True},
+        "canary_timeout": {"type": "int", "default": 30},
+        "sample_seconds": {"type": "float", "default": 0.0},
+        "wait": {"type": "bool", "default": False},
+        "timeout": {"type": "int", "default": 3600},
+        "phase_timeouts": {"type": "dict", "default": {}},
+        "stall_timeout": {"type": "int", "default": 900},
+        "poll_interval": {"type": "float", "default": 2.0},
+    }
+
+
+@dataclass
+class Api:
+    """What the server answered."""
+
+    health: int | None = None  # HTTP status of /health
+    error: str | None = None  # why /health did not answer: refused, reset, timeout, ...
+    models_status: int | None = None
+    models: list[Model] = field(default_factory=list)
+    version: str | None = None
+    completion: Completion | None = None
+    completion_error: str | None = None
+    metrics: Metrics | None = None
+
+
+@dataclass
+class Wanted:
+    model: str | None = None
+    max_model_len: int | None = None
+    expected_bytes: int | None = None
+    canary: bool = True
+    stall_timeout: float = 900.0  # seconds
+
+
+@dataclass
+class Observation:
+    now: float
+    wanted: Wanted = field(default_factory=Wanted)
+    container: Container | None = None
+    is_wanted: bool = True  # the container has the wanted name; if not, it is another release of the same service
+    unit: Unit | None = None
+    unit_started: float | None = None  # when the unit's process started, by the clock of now
+    log: LogState = field(default_factory=LogState)
+    last_log: float | None = None  # when a loading server wrote its last line, or was started if it wrote none
+    previous: LogState | None = None  # log of the attempt before, when there was one
+    unit_log: str = ""  # what the unit's last start wrote to the journal, when the container did not start
+    gave_up: bool = False  # systemd's limit of tries is reached
+    docker_missing: bool = False
+    docker_error: str = ""  # what Docker said instead of an answer
+    api: Api | None = None
+    cached: CachedBytes | None = None
+
+
+class Verdict(t.NamedTuple):
+    verdict: str  # ready, loading, stuck, degraded, failed, absent
+    phase: str | None = None
+    cause: Cause | None = None
+
+
+def judge(seen: Observation) -> Verdict:
+    """One verdict for one observation."""
+    verdict = _judge(seen)
+    if seen.gave_up and verdict.verdict == "failed" and verdict.cause:
+        last, end = verdict.cause, condition("gave_up")
+        return verdict._replace(
+            cause=last._replace(
+                id=end.id, meaning=f"{end.meaning}: {last.meaning}", remedy=f"{last.remedy}. After that {end.remedy}"
+            )
+        )
+    return verdict
+
+
+def unit_is_down(unit: Unit | None) -> bool:
+    """It neither runs nor is it being started; systemd may try again later."""
+    return unit is not None and (unit.active_state in ("failed", "inactive") or unit.sub_state == "auto-restart")
+
+
+def refusal(unit_log: str) -> Cause | None:
+    """Why the guard (roles/vllm/files/guard.py) did not let the unit's last start happen."""
+    lines = [line for line in unit_log.splitlines() if line.startswith("not started: ")]
+    return recognize(lines[-1]) if lines else None
+
+
+def _judge(seen: Observation) -> Verdict:
+    if seen.docker_missing:
+        return Verdict("absent", None, condition("docker_missing"))
+    if seen.docker_error:
+        return Verdict("failed", None, recognize(seen.docker_error) or condition("docker_error", seen.docker_error))
+    container = seen.container
+    if container is None:
+        return _without_container(seen)
+    if container.status == "running":
+        return _for_the_wanted(seen, _running(seen))
+    if container.status == "paused":
+        return Verdict("degraded", _phase(seen), condition("paused"))
+    refused = refusal(seen.unit_log)
+    if refused and unit_is_down(seen.unit):
+        return Verdict("failed", "container", refused)
+    if container.status in ("created", "removing") and not container.error:
+        return _without_container(seen, there_is_one=True)
+    if _unit_is_working(seen, container):
+        return Verdict("loading", "container")
+    if container.error:
+        return Verdict("failed", "container", recognize(container.error) or condition("start_error", container.error))
+    if is_older_than_the_failure(container, unit=seen.unit, unit_started=seen.unit_started):
+        return _without_container(seen)
+    return Verdict("failed", _phase(seen), _death(seen, container))
+
+
+def is_older_than_the_failure(container: Container, unit: Unit | None, unit_started: float | None) -> bool:
+    """The unit failed before it made a new container: the one that is there ended earlier, for another reason."""
+    if unit is None or unit_started is None or not (unit.active_state == "failed" or unit.sub_state == "auto-restart"):
+        return False
+    finished = epoch(container.finished_at)
+    return container.status == "exited" and finished is not None and finished < unit_started
+
+
+def _for_the_wanted(seen: Observation, verdict: Verdict) -> Verdict:
+    """What is fine for the release that runs is not what was asked for, if another one was."""
+    if seen.is_wanted or verdict.verdict != "ready":
+        return verdict
+    container, model = seen.container, served_model(seen)
+    release = container.labels.get("dgxspark.vllm.release", "?") if container else "?"
+    evidence = f"served: {model.id if model else '?'} (release {release}); wanted: {seen.wanted.model}"
+    return Verdict("degraded", "server", condition("other_release", evidence))
+
+
+def _without_container(seen: Observation, there_is_one: bool = False) -> Verdict:
+    unit = seen.unit
+    if unit and (unit.active_state == "failed" or unit.sub_state == "auto-restart" or unit.result == "exec-condition"):
+        cause = recognize(seen.unit_log)
+        if cause is None:
+            lines = [line.strip() for line in seen.unit_log.splitlines() if line.strip()]
+            cause = condition("unit_failed", lines[-1] if lines else unit.result)
+        return Verdict("failed", "container", cause)
+    if there_is_one or (unit and unit.active_state in ("active", "activating", "reloading")):
+        return Verdict("loading", "container")
+    return Verdict("absent", None, condition("absent"))
+
+
+def _unit_is_working(seen: Observation, container: Container) -> bool:
+    """The container's end is news of yesterday: the unit was started after it and is about to start it again."""
+    unit = seen.unit
+    if unit is None or unit.active_state not in ("active", "activating") or unit.sub_state == "auto-restart":
+        return False
+    if unit.sub_state in ("condition", "start-pre"):  # the guard waits for memory; the container comes after it
+        return True
+    finished = epoch(container.finished_at)
+    if finished is None:  # never ran: the unit would have given up if Docker's refusal were new
+        return True
+    return seen.unit_started is not None and finished < seen.unit_started
+
+
+def _death(seen: Observation, container: Container) -> Cause:
+    log = seen.log
+    known = log.specific is not None and log.specific.signature.kind == "fatal"
+    exit_code = f"exit code {container.exit_code}"
+    if container.oom_killed:
+        return condition("oom_killed", log.last_line)
+    if log.ready and log.shutdown and not (log.specific or log.wrapper):
+        return condition("stopped", log.shutdown)
+    if not known and container.exit_code == 137:
+        return condition("killed", f"{exit_code}: {log.last_line}")
+    if not known and container.exit_code in (130, 143):
+        return condition("stopped", f"{exit_code}: {log.last_line}")
+    if log.cause is not None:
+        return log.cause
+    return condition("exited_after_ready" if log.ready else "exited", f"{exit_code}: {log.last_line}")
+
+
+def _end(log: LogState) -> Cause:
+    """Why an attempt ended of which only the log is left."""
+    if log.cause is not None:
+        return log.cause
+    if log.ready and log.shutdown:
+        return condition("stopped", log.shutdown)
+    return condition("exited_after_ready" if log.ready else "exited", log.last_line)
+
+
+def _running(seen: Observation) -> Verdict:
+    api, log = seen.api or Api(), seen.log
+    if api.health == 200:
+        return _serving(seen, api)
+    if api.health is not None:
+        evidence = f"/health answers HTTP {api.health}"
+        if api.health < 500:
+            return Verdict("degraded", "server", condition("wrong_model", evidence))
+        return Verdict("failed", _phase(seen), log.cause or condition("engine_unhealthy", evidence))
+    if log.failed:
+        return Verdict("failed", _phase(seen), log.cause)
+    if log.ready and (log.shutdown or log.wrapper):
+        return Verdict("failed", _phase(seen), log.cause or condition("stopped", log.shutdown or log.last_line))
+    if log.ready:
+        return Verdict("degraded", "server", condition("no_answer", f"/health: {api.error}"))
+    still = idle_seconds(seen)
+    if still is not None and still >= seen.wanted.stall_timeout:
+        evidence = f"nothing for {still:.0f} s; last line: {log.last_line}"
+        return Verdict("stuck", _phase(seen), explain(log.hint) if log.hint else condition("stuck", evidence))
+    return Verdict("loading", _phase(seen))
+
+
+def idle_seconds(seen: Observation) -> float | None:
+    """For how long neither the log nor the download of a loading server has moved."""
+    if seen.last_log is None:
+        return None
+    partial = seen.cached.newest_partial if seen.cached else None
+    return max(0.0, round(seen.now - max(seen.last_log, partial or 0.0), 1))
+
+
+def _serving(seen: Observation, api: Api) -> Verdict:
+    # another release has other options
+    wanted = seen.wanted if seen.is_wanted else Wanted(canary=seen.wanted.canary)
+
+    def degraded(name: str, evidence: str) -> Verdict:
+        return Verdict("degraded", "server", condition(name, evidence))
+
+    if api.models_status in (401, 403):
+        return degraded("key_refused", f"/v1/models answers HTTP {api.models_status}")
+    served = [model.id for model in api.models]
+    if not served:
+        return degraded("wrong_model", f"/v1/models answers HTTP {api.models_status} and names no model")
+    if wanted.model and wanted.model not in served:
+        return degraded("wrong_model", f"served: {', '.join(served)}; wanted: {wanted.model}")
+    model = served_model(seen)
+    if wanted.max_model_len and model and model.max_model_len not in (None, wanted.max_model_len):
+        return degraded("wrong_max_model_len", f"served: {model.max_model_len}; wanted: {wanted.max_model_len}")
+    if wanted.canary and api.completion is None:
+        name = "canary_timeout" if api.completion_error == "timeout" else "canary_failed"
+        return degraded(name, f"/v1/completions: {api.completion_error}")
+    return Verdict("ready", "ready")
+
+
+def served_model(seen: Observation) -> Model | None:
+    """The model that was asked for, or else the first that is served."""
+    models = seen.api.models if seen.api else []
+    return next((model for model in models if model.id == seen.wanted.model), models[0] if models else None)
+
+
+def _phase(seen: Observation) -> str:
+    phase = seen.log.phase
+    if phase in ("container", "load") and seen.log.shards_done is None and _downloading(seen):
+        return "download"
+    # "ready" is what the API proves; the log alone takes it to the server
+    return "server" if phase == "ready" else phase
+
+
+def _downloading(seen: Observation) -> bool:
+    written = seen.cached.newest_partial if seen.cached else None
+    if written is None or seen.now - written > PARTIAL_IS_ALIVE:
+        return False
+    started = epoch(seen.container.started_at) if seen.container else None
+    return started is None or written >= started
+
+
+def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
+    """What the module returns, without the secrets."""
+    verdict = judge(seen)
+    log, api, container, unit = seen.log, seen.api or Api(), seen.container, seen.unit
+    metrics = api.metrics
+    model = served_model(seen)
+    return {
+        "verdict": verdict.verdict,
+        "phase": verdict.phase,
+        "progress": _progress(seen, verdict.phase),
+        "cause": as_dict(verdict.cause, key),
+        "previous_cause": as_dict(_end(seen.previous) if seen.previous else None, key),
+        "hint": as_dict(explain(log.hint) if log.hint else None, key),
+        "model": model.id if model else None,
+        "max_model_len": model.max_model_len if model else log.max_model_len,
+        "vllm_version": api.version or log.version,
+        "kv_cache_tokens": (metrics.kv_cache_tokens if metrics else None) or log.kv_cache_tokens,
+        "max_concurrency": (metrics.max_concurrency if metrics else None) or log.max_concurrency,
+        "idle_seconds": idle_seconds(seen) if verdict.verdict in ("loading", "stuck") else None,
+        "weights_gib": log.weights_gib,
+        "completion": asdict(api.completion) if api.completion else None,
+        "metrics": metrics.values if metrics else None,
+        "container": dict(asdict(container), error=mask(container.error, key)) if container else None,
+        "service": (
+            {"active_state": unit.active_state, "result": unit.result, "restarts": unit.restarts} if unit else None
+        ),
+        "last_line": mask(log.last_line, key),
+        "log_lines": log.lines,
+    }
+
+
+def as_dict(cause: Cause | None, key: str | None = None) -> dict[str, t.Any] | None:
+    """A cause as the module returns it."""
+    if cause is None:
+        return None
+    # What comes from the log has no tokens in it any more, and our own words name hf_overrides.
+    texts = {"id": cause.id, "meaning": cause.meaning, "remedy": cause.remedy, "evidence": cause.evidence}
+    hidden = {name: hide(text, key) for name, text in texts.items()}
+    return {**hidden, "link": cause.link, "change": dict(cause.change)}
+
+
+def _progress(seen: Observation, phase: str | None) -> dict[str, t.Any]:
+    log = seen.log
+    size = seen.cached.bytes if seen.cached else None
+    parts: dict[str, tuple[int | None, int | None]] = {
+        "download": (size, seen.wanted.expected_bytes),
+        "load": (log.shards_done, log.shards_total),
+        "capture": (log.capture_done, log.capture_total),
+    }
+    done, total = parts.get(phase or "", (None, None))
+    return {
+        "percent": min(100, int(100 * done / total)) if done is not None and total else None,
+        "bytes": size,
+        "expected_bytes": seen.wanted.expected_bytes,
+        "shards_done": log.shards_done,
+        "shards_total": log.shards_total,
+        "compile_seconds": log.compile_seconds,
+        "capture_done": log.capture_done,
+        "capture_total": log.capture_total,
+        "capture_seconds": log.capture_seconds,
+    }

@@ -1,0 +1,182 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a model is that no catalog describes."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_info
+short_description: Read from a model's own files what the memory plan needs to know
+version_added: "0.1.0"
+description:
+  - Reads C(config.json), C(hf_quant_config.json) if there is one, and the index of the weights of a model, and gives an
+    entry as the catalog has them. The cache on the host is asked first, then the hub. A few kilobytes are read, of a
+    mixture of many experts some megabytes, and nothing is kept.
+  - The role C(vllm) does so for a model that is neither in the catalog nor in C(vllm_models).
+  - Only weights in safetensors are understood.
+options:
+  model:
+    description: Hugging Face id of the model, such as V(Qwen/Qwen3-8B-FP8).
+    type: str
+    required: true
+  revision:
+    description: Branch, tag or commit.
+    type: str
+    default: main
+  path:
+    description: Folder of the Hugging Face cache on the host.
+    type: path
+    default: /opt/hf
+  source:
+    description: Another folder of that kind, which is looked into when O(path) has not the model.
+    type: path
+  endpoint:
+    description: Address of a mirror. Empty means the public hub.
+    type: str
+    default: ""
+  token:
+    description:
+      - Hugging Face token. Only gated models need one. It goes to the hub, and to no other host, also when the hub
+        sends on to one for a large file.
+    type: str
+  offline:
+    description: Ask the cache only.
+    type: bool
+    default: false
+  timeout:
+    description: Longest time in seconds for each answer of the hub.
+    type: int
+    default: 30
+attributes:
+  check_mode:
+    description: Can run in check mode and says the same as without it.
+    support: full
+  diff_mode:
+    description: Shows what would change in diff mode.
+    support: none
+    details: Nothing changes.
+  idempotent:
+    description: A second run changes nothing.
+    support: full
+    details: Changes nothing at all.
+seealso:
+  - plugin: dgxspark.vllm.memory_plan
+    plugin_type: filter
+author:
+  - The dgxspark.vllm authors (@dgxspark)
+"""
+
+EXAMPLES = r"""
+- name: What is it?
+  dgxspark.vllm.model_info:
+    model: Qwen/Qwen3-14B-FP8
+  register: facts
+
+- name: Does it fit?
+  ansible.builtin.debug:
+    msg: "{{ (facts.entry | dgxspark.vllm.memory_plan(total_bytes=130674379980, args={'max_model_len': 32768})).fits }}"
+"""
+
+RETURN = r"""
+entry:
+  description: Fields of a catalog entry, as P(dgxspark.vllm.model#lookup) describes them.
+  returned: success
+  type: dict
+  sample: {"id": "Qwen/Qwen3-14B-FP8", "weights_bytes": 16325177856, "layers": 40, "kv_heads": 8, "head_dim": 128,
+    "native_context": 40960, "config_context": 40960}
+assumed:
+  description: What its files do not say, and was assumed, a line each.
+  returned: success
+  type: list
+  elements: str
+source:
+  description: Where its files were read, V(cache) or V(hub).
+  returned: success
+  type: str
+  sample: hub
+msg:
+  description: Why the model cannot be described, in one line.
+  returned: on failure
+  type: str
+  sample: "vllm_model: Qwen/Qwen9 cannot be planned: the hub has no such model (404 from https://huggingface.co); ..."
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.hub import Cache, Hub, HubError
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import ConfigError, entry_of
+
+INDEX = "model.safetensors.index.json"
+QUANTIZATION = "hf_quant_config.json"  # where older checkpoints of ModelOpt say what their config.json does not
+SINGLE = "model.safetensors"
+
+
+class Source(t.Protocol):
+    def read_json(self, name: str) -> dict[str, t.Any] | None: ...
+
+    def size(self, name: str) -> int | None: ...
+
+
+def weights_bytes(source: Source) -> int | None:
+    """What the index says in all, or the length of the only file."""
+    total = ((source.read_json(INDEX) or {}).get("metadata") or {}).get("total_size")
+    if isinstance(total, (int, float)) and total > 0:
+        return int(total)
+    return source.size(SINGLE)
+
+
+def read(source: Source) -> tuple[dict[str, t.Any], int] | None:
+    """config.json and the size of the weights; None if the source has not both."""
+    config = source.read_json("config.json")
+    size = weights_bytes(source) if config else None
+    if not config or not size:
+        return None
+    if not config.get("quantization_config"):
+        config = {**config, "quantization_config": source.read_json(QUANTIZATION)}
+    return config, size
+
+
+def look(options: dict[str, t.Any]) -> dict[str, t.Any]:
+    model, revision = options["model"], options["revision"]
+    folders = [folder for folder in (options["path"], options["source"]) if folder]
+    caches = (read(Cache(folder, model, revision)) for folder in folders)
+    found, source = next((files for files in caches if files), None), "cache"
+    if found is None:
+        if options["offline"]:
+            raise HubError(f"it is not in {' or '.join(folders)}, and vllm_hf_offline forbids to ask the hub")
+        source = "hub"
+        found = read(Hub(options["endpoint"], model, revision, options["token"] or "", options["timeout"]))
+    if found is None:
+        raise HubError(f"it has no config.json, or neither {INDEX} nor {SINGLE}")
+    entry, assumed = entry_of(*found)
+    return {"entry": {"id": model, **entry}, "assumed": assumed, "source": source}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "model": {"type": "str", "required": True},
+            "revision": {"type": "str", "default": "main"},
+            "path": {"type": "path", "default": "/opt/hf"},
+            "source": {"type": "path"},
+            "endpoint": {"type": "str", "default": ""},
+            "token": {"type": "str", "no_log": True},
+            "offline": {"type": "bool", "default": False},
+            "timeout": {"type": "int", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = look(module.params)
+    except (HubError, ConfigError) as error:
+        module.fail_json(
+            msg=f"vllm_model: {module.params['model']} cannot be planned: {error}; or describe it in vllm_models,"
+            " or set vllm_enforce_memory_plan: false to try it without a plan"
+        )
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it may change at any time.
+"""The catalog as a table, on a terminal and in README.md. Pure. Every figure keeps the mark of its source."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .fleet_table import shorten
+
+Entry = t.Mapping[str, t.Any]
+
+MARKS = "M measured, S stated, C computed, W weak; nobody measured anything of it with this collection"
+ABOUT = ("model", "Hugging Face id", "weights", "context", "tokens/s", "at most", "license")
+PLANNED = ("fits?", "KV tokens", "longest", "at once")
+_RIGHT = {"weights", "tokens/s", "at most", "KV tokens", "longest", "at once"}
+_WIDEST = {"Hugging Face id": 35, "license": 14}  # on a terminal; README.md has them in full
+
+
+def about(entry: Entry) -> list[str]:
+    """What is known of a model, a cell for each of ABOUT."""
+    return [
+        str(entry["name"]),
+        str(entry["id"]),
+        _marked(entry, "weights_bytes", f"{entry['weights_bytes'] / 1e9:.4g} GB"),
+        _context(entry),
+        _marked(entry, "tokens_per_second", f"{entry['tokens_per_second']:g}")
+        if entry.get("tokens_per_second")
+        else "-",
+        f"{entry['roofline']:.3g} C" if entry.get("roofline") else "-",
+        ("gated, " if entry.get("gated") else "") + str(entry.get("license") or "-"),
+    ]
+
+
+def planned(entry: Entry, plan: t.Mapping[str, t.Any] | None) -> list[str]:
+    """What the host can do with it, a cell for each of PLANNED; and what only another image can."""
+    no = "no, image" if entry.get("image_cannot_run") else "no"
+    if not plan:
+        return [no if entry.get("image_cannot_run") else "-", *["-"] * (len(PLANNED) - 1)]
+    return [
+        "yes" if plan["fits"] and no == "no" else no,
+        f"{plan['kv_tokens']:,}",
+        tokens(plan["max_context"]),
+        f"{plan['sequences']:.1f}" if plan["fits"] else "-",
+    ]
+
+
+def terminal(entries: t.Sequence[Entry], plans: t.Mapping[str, t.Any]) -> str:
+    head = [*ABOUT, *PLANNED]
+    # the license last: it is the longest, and the least urgent
+    order = [*(title for title in head if title != "license"), "license"]
+    rows = [
+        dict(zip(head, [*about(entry), *planned(entry, plans.get(entry["name"]))], strict=True)) for entry in entries
+    ]
+    for row in rows:
+        row.update({title: shorten(row[title], width) for title, width in _WIDEST.items()})
+    widths = {title: max(len(title), *(len(row[title]) for row in rows)) if rows else len(title) for title in order}
+    lines = [{title: title for title in order}, *rows]
+    return "\n".join(
+        "  ".join(
+            line[title].rjust(widths[title]) if title in _RIGHT else line[title].ljust(widths[title]) for title in order
+        ).rstrip()
+        for line in lines
+    )
+
+
+def markdown(entries: t.Sequence[Entry]) -> str:
+    """For README.md: what is known, what it is good for, and when to take another one."""
+    head = [*ABOUT, "good for", "take another one for"]
+    lines = [f"| {' | '.join(head)} |", f"|{'|'.join(' --- ' for _title in head)}|"]
+    for entry in entries:
+        name, model, *cells = about(entry)
+        texts = [str(entry.get(field) or "-").replace("|", "\\|") for field in ("good_for", "avoid_for")]
+        lines.append(f"| {' | '.join([f'`{name}`', f'`{model}`', *cells, *texts])} |")
+    return "\n".join(lines)
+
+
+def tokens(number: int) -> str:
+    """131072 -> 128K; what is not round is written out."""
+    return f"{number // 1024}K" if number and number % 1024 == 0 else f"{number:,}"
+
+
+def _context(entry: Entry) -> str:
+    text = tokens(entry["native_context"])
+    extended = entry.get("extended_context")
+    return f"{text} ({tokens(extended)})" if extended else text
+
+
+def _marked(entry: Entry, field: str, text: str) -> str:
+    mark = str((entry.get("sources") or {}).get(field, "?"))[0]
+    return f"{text} {mark}"

@@ -1,0 +1,237 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it may change at any time.
+"""From what vllm_health and spark_info say of each host to one report on the fleet. Pure: data in, data out."""
+
+from __future__ import annotations
+
+import re
+import time
+import typing as t
+from collections import Counter
+
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import epoch
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import HEALTHY_SM_CLOCK_MHZ
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import link
+
+from .notes import NOTES, UNSEEN
+
+Facts = t.Mapping[str, t.Any]
+Report = dict[str, t.Any]
+
+KV_NEARLY_FULL = 0.95
+# Less of the planned KV cache is worth a word: something took memory that was free in the plan.
+KV_AS_PLANNED = 0.9
+# Three prompts of the default context length. A cache that found nothing by then is not about to.
+MANY_TOKENS = 100_000
+
+FIRMWARE = {"bios": "UEFI", "vbios": "VBIOS", "connectx7": "ConnectX-7"}
+_TEXTS = {note.id: note for note in (*NOTES, *UNSEEN)}
+_METRICS = (
+    "running",
+    "waiting",
+    "kv_cache_usage",
+    "prefix_cache_hit_rate",
+    "preemptions",
+    "generation_tokens_per_second",
+    "prompt_tokens_per_second",
+)
+
+
+def build(
+    hosts: t.Sequence[str],
+    health: t.Mapping[str, Facts | None],
+    spark: t.Mapping[str, Facts | None],
+    wanted: t.Mapping[str, Facts | None],
+    now: float,
+) -> Report:
+    """The whole report, in the order of HOSTS."""
+    entries = [entry(name, health.get(name), spark.get(name), wanted.get(name), now) for name in hosts]
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+        "verdicts": dict(Counter(each["verdict"] for each in entries)),
+        "unhealthy": [each["host"] for each in entries if each["verdict"] != "ready"],
+        "hosts": entries,
+        "notes": [
+            *merged(
+                note for name in hosts for note in notes(name, health.get(name), spark.get(name), wanted.get(name))
+            ),
+            *drifts({name: spark.get(name) for name in hosts}),
+        ],
+    }
+
+
+def entry(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | None, now: float) -> Report:
+    """What the report says of one host. What is not known is None."""
+    health, spark, wanted = health or {}, spark or {}, wanted or {}
+    metrics, gpu, container = health.get("metrics") or {}, spark.get("gpu") or {}, health.get("container") or {}
+    labels = container.get("labels") or {}
+    runs = container.get("status") == "running"
+    started = epoch(str(container.get("started_at"))) if runs else None
+    verdict, cause = judged(health)
+    found: Report = {
+        "host": name,
+        "verdict": verdict,
+        "phase": health.get("phase"),
+        "percent": (health.get("progress") or {}).get("percent"),
+        "idle_seconds": health.get("idle_seconds"),
+        "cause": cause,
+        "previous_cause": health.get("previous_cause"),
+        "hint": health.get("hint"),
+        "model": health.get("model"),
+        "wanted_model": wanted.get("model"),
+        "image": container.get("image"),
+        "wanted_image": wanted.get("image"),
+        "profile": labels.get("dgxspark.vllm.profile"),
+        "release": labels.get("dgxspark.vllm.release"),
+        "vllm_version": health.get("vllm_version"),
+        "kv_cache_tokens": health.get("kv_cache_tokens"),
+        "planned_tokens": planned_tokens(labels),
+        "since": container.get("started_at") if runs else None,
+        # the clocks of controller and host may differ a little
+        "since_seconds": None if started is None else max(0, int(now - started)),
+        **{key: metrics.get(key) for key in _METRICS},
+        "gpu_temperature_c": gpu.get("temperature_c"),
+        "gpu_sm_clock_mhz": gpu.get("sm_clock_mhz"),
+        "gpu_utilization_percent": gpu.get("utilization_percent"),
+        "gpu_throttled": (spark.get("throttle") or {}).get("throttled"),
+        "driver": gpu.get("driver"),
+        "firmware": dict(spark.get("firmware") or {}),
+        "memory_available_bytes": (spark.get("memory") or {}).get("available_bytes"),
+    }
+    return {**found, "summary": summary(found)}
+
+
+def planned_tokens(labels: Facts) -> int | None:
+    """What the release that runs was planned with."""
+    planned = str(labels.get("dgxspark.vllm.planned_tokens") or "")
+    return int(planned) if planned.isdigit() else None
+
+
+def judged(health: Facts) -> tuple[str, Facts | None]:
+    """Verdict and cause, also of a host that could not be asked and of a check that failed."""
+    if health.get("unreachable"):
+        return "unreachable", unseen("unreachable", health.get("msg"))
+    if not health.get("verdict"):
+        return "unknown", unseen("check_failed", health.get("msg") or "no message; see the task that failed, above")
+    return health["verdict"], health.get("cause")
+
+
+def unseen(name: str, message: t.Any) -> Report:
+    evidence = re.sub(r"^(?:(?:Task|Action|Module) failed: )+", "", " ".join(str(message or "").split()))
+    text = _TEXTS[name]
+    said = {"id": name, "meaning": text.meaning, "remedy": text.remedy, "evidence": evidence}
+    return {**said, "link": link(name), "change": {}}
+
+
+def summary(found: Facts) -> str:
+    """The state of a host in one line."""
+    if found["verdict"] != "loading":
+        return f"{found['verdict']}: {found['cause']['meaning']}" if found["cause"] else str(found["verdict"])
+    parts = [f"phase {found['phase']}"] if found["phase"] else []
+    if found["percent"] is not None:
+        parts.append(f"{found['percent']} %")
+    if (found["idle_seconds"] or 0) >= 60:
+        parts.append(f"nothing new for {age(found['idle_seconds'])}")
+    return f"loading: {', '.join(parts)}" if parts else "loading"
+
+
+def age(seconds: float) -> str:
+    """How long something lasts: `2 h 5 min`."""
+    minutes = int(seconds) // 60
+    if minutes < 1:
+        return f"{int(seconds)} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def note(name: str, hosts: t.Sequence[str], **numbers: t.Any) -> Report:
+    text = _TEXTS[name]
+    return {
+        "id": name,
+        "hosts": list(hosts),
+        "meaning": text.meaning.format(**numbers),
+        "remedy": text.remedy,
+        "link": link(name),
+    }
+
+
+def merged(found: t.Iterable[Report]) -> list[Report]:
+    """One note for all hosts of which the same is to be said."""
+    notes: dict[tuple[str, str], Report] = {}
+    for each in found:
+        known = notes.setdefault((each["id"], each["meaning"]), each)
+        if known is not each:
+            known["hosts"] += each["hosts"]
+    return list(notes.values())
+
+
+def notes(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | None) -> t.Iterator[Report]:
+    """What is worth a word about one host, whatever the others say."""
+    yield from _about_machine(name, spark or {})
+    yield from _about_service(name, health or {}, wanted or {})
+
+
+def _about_machine(name: str, spark: Facts) -> t.Iterator[Report]:
+    gpu = spark.get("gpu") or {}
+    if (spark.get("throttle") or {}).get("throttled"):
+        numbers = {"clock": gpu.get("sm_clock_mhz"), "load": gpu.get("utilization_percent")}
+        yield note("gpu_throttled", [name], expected=HEALTHY_SM_CLOCK_MHZ, **numbers)
+    if (spark.get("low_memory") or {}).get("low"):
+        yield note("low_memory", [name], available=spark["memory"]["available_bytes"] / 1024**3)
+
+
+def _about_service(name: str, health: Facts, wanted: Facts) -> t.Iterator[Report]:
+    container, metrics = health.get("container") or {}, health.get("metrics") or {}
+    running, waiting = metrics.get("running"), metrics.get("waiting")
+    usage, rate = metrics.get("kv_cache_usage"), metrics.get("generation_tokens_per_second")
+    image = container.get("image") if container.get("status") == "running" else None
+    if image and wanted.get("image") and image != wanted["image"]:
+        yield note("other_image", [name], running=image, wanted=wanted["image"])
+    planned, real = planned_tokens(container.get("labels") or {}), health.get("kv_cache_tokens")
+    if planned and real and real < KV_AS_PLANNED * planned:
+        yield note("kv_below_plan", [name], real=real, planned=planned)
+    if metrics.get("preemptions"):
+        yield note("preemptions", [name], count=metrics["preemptions"])
+    if usage is not None and usage >= KV_NEARLY_FULL and waiting:
+        yield note("kv_nearly_full", [name], usage=100 * usage, waiting=waiting)
+    if rate and running is not None and running <= 1 and waiting == 0:
+        yield note("single_requests", [name], rate=rate, running=running)
+    queries = metrics.get("prefix_cache_queries") or 0
+    if queries >= MANY_TOKENS and metrics.get("prefix_cache_hits") == 0:
+        yield note("no_prefix_hits", [name], queries=queries)
+
+
+def drifts(spark: t.Mapping[str, Facts | None]) -> t.Iterator[Report]:
+    """Versions that are not the same on all hosts. A host that does not say its version takes no part."""
+    known = {name: facts for name, facts in spark.items() if facts}
+    yield from drift("driver_drift", {name: (facts.get("gpu") or {}).get("driver") for name, facts in known.items()})
+    firmware = {name: facts.get("firmware") or {} for name, facts in known.items()}
+    yield from drift("dgx_os_drift", {name: versions.get("dgx_os") for name, versions in firmware.items()})
+    for part in sorted({part for versions in firmware.values() for part in versions} - {"dgx_os"}):
+        versions_of_part = {name: versions.get(part) for name, versions in firmware.items()}
+        yield from drift("firmware_drift", versions_of_part, part=FIRMWARE.get(part, part))
+
+
+def drift(name: str, versions: t.Mapping[str, str | None], **words: str) -> t.Iterator[Report]:
+    """One note for each version that the majority does not have, or one for all when there is no majority."""
+    groups: dict[str, list[str]] = {}
+    for host, version in versions.items():
+        if version:
+            groups.setdefault(version, []).append(host)
+    if len(groups) < 2:
+        return
+    total = sum(len(hosts) for hosts in groups.values())
+    most = max(groups, key=lambda version: len(groups[version]))
+    if 2 * len(groups[most]) <= total:  # of two hosts that differ, nobody knows which one is right
+        listed = "; ".join(f"{version} on {', '.join(hosts)}" for version, hosts in groups.items())
+        everybody = [host for host, version in versions.items() if version]
+        yield note(name, everybody, differs=f"differs: {listed}", **words)
+        return
+    for version, hosts in groups.items():
+        if version != most:
+            differs = f"is {version}; {len(groups[most])} of {total} hosts have {most}"
+            yield note(name, hosts, differs=differs, **words)

@@ -1,0 +1,153 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it may change at any time.
+"""The report on the fleet as text: one line for each host, and below what is to be said of some. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .fleet import Facts, age
+
+WIDTH = 160
+# No text column gets narrower than that, so that names stay names.
+NARROWEST = 12
+EVIDENCE = 300
+
+
+class Column(t.NamedTuple):
+    title: str
+    cell: t.Callable[[Facts], str | None]
+    right: bool = True
+    may_shrink: bool = False
+
+
+def _percent(key: str) -> t.Callable[[Facts], str | None]:
+    return lambda host: None if host[key] is None else f"{100 * host[key]:.0f} %"
+
+
+def _number(key: str) -> t.Callable[[Facts], str | None]:
+    return lambda host: None if host[key] is None else str(host[key])
+
+
+def _model(host: Facts) -> str | None:
+    """In brackets where it is only wanted."""
+    return host["model"] or (f"({host['wanted_model']})" if host["wanted_model"] else None)
+
+
+def _rate(host: Facts) -> str | None:
+    rate = host["generation_tokens_per_second"]
+    if rate is None:
+        return None
+    return f"{rate:.1f}" if 0 < rate < 10 else f"{rate:.0f}"
+
+
+def _tokens(host: Facts) -> str | None:
+    """Size of the KV cache, and what was planned: `640K/652K`."""
+    sizes = [host["kv_cache_tokens"], host["planned_tokens"]]
+    return "/".join("-" if size is None else _short(size) for size in sizes) if any(sizes) else None
+
+
+def _short(tokens: int) -> str:
+    return f"{tokens / 10**6:.2f}M" if tokens >= 10**6 else f"{tokens / 1000:.0f}K" if tokens >= 1000 else str(tokens)
+
+
+COLUMNS = (
+    Column("host", lambda host: host["host"], right=False, may_shrink=True),
+    Column("verdict", lambda host: host["verdict"], right=False),
+    Column("model", _model, right=False, may_shrink=True),
+    Column("image", lambda host: host["image"] and host["image"].rpartition("/")[2], right=False, may_shrink=True),
+    Column("since", lambda host: None if host["since_seconds"] is None else age(host["since_seconds"])),
+    Column("run", _number("running")),
+    Column("wait", _number("waiting")),
+    Column("KV", _percent("kv_cache_usage")),
+    Column("tokens/plan", _tokens),
+    Column("prefix", _percent("prefix_cache_hit_rate")),
+    Column("preempt", _number("preemptions")),
+    Column("tok/s", _rate),
+    Column("GPU °C", _number("gpu_temperature_c")),
+    Column("MHz", _number("gpu_sm_clock_mhz")),
+    Column("throttled", lambda host: {True: "yes", False: "no"}.get(host["gpu_throttled"])),
+)
+
+
+def render(report: Facts) -> str:
+    blocks = [table(report["hosts"]), counted(report)]
+    blocks += troubles(report["hosts"])
+    if report["notes"]:
+        everybody = len(report["hosts"])
+        blocks.append("\n".join(["Notes", *(remark(note, everybody) for note in report["notes"])]))
+    return "\n\n".join(blocks)
+
+
+def table(hosts: t.Sequence[Facts]) -> str:
+    rows = [[column.title for column in COLUMNS]]
+    rows += [[column.cell(host) or "-" for column in COLUMNS] for host in hosts]
+    widths = [max(len(row[number]) for row in rows) for number in range(len(COLUMNS))]
+    fit(widths)
+    return "\n".join(line(row, widths) for row in rows)
+
+
+def fit(widths: list[int]) -> None:
+    """Takes from the widest of the columns that may shrink, until a line fits."""
+    may_shrink = [number for number, column in enumerate(COLUMNS) if column.may_shrink]
+    while sum(widths) + 2 * (len(widths) - 1) > WIDTH:
+        widest = max(may_shrink, key=lambda number: widths[number])
+        if widths[widest] <= NARROWEST:
+            return
+        widths[widest] -= 1
+
+
+def line(cells: t.Sequence[str], widths: t.Sequence[int]) -> str:
+    padded = []
+    for cell, width, column in zip(cells, widths, COLUMNS, strict=True):
+        text = shorten(cell, width)
+        padded.append(text.rjust(width) if column.right else text.ljust(width))
+    return "  ".join(padded).rstrip()
+
+
+def shorten(text: str, width: int) -> str:
+    """The beginning and the end: names of hosts and tags of images often differ at the end."""
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
+
+
+def counted(report: Facts) -> str:
+    number = len(report["hosts"])
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in report["verdicts"].items())
+    return f"{number} {'host' if number == 1 else 'hosts'}: {verdicts}"
+
+
+def troubles(hosts: t.Sequence[Facts]) -> list[str]:
+    """Why hosts are not ready, and what to do: once for all those of which the same is to be said."""
+    names: dict[str, list[str]] = {}
+    for host in hosts:
+        if host["verdict"] != "ready":
+            names.setdefault(about(host), []).append(host["host"])
+    return [f"{', '.join(same)} | {text}" for text, same in names.items()]
+
+
+def about(host: Facts) -> str:
+    lines = [host["summary"]]
+    if host["cause"]:
+        lines += _cause(host["cause"])
+    else:
+        for title, cause in (("restarted after", host["previous_cause"]), ("perhaps", host["hint"])):
+            if cause:
+                lines += [f"    {title}: {cause.get('meaning')}", *_cause(cause)]
+    return "\n".join(lines)
+
+
+def _cause(cause: Facts) -> t.Iterator[str]:
+    evidence = " ".join(str(cause.get("evidence") or "").split())
+    texts = {"remedy": cause.get("remedy"), "seen": shorten(evidence, EVIDENCE), "more": cause.get("link")}
+    for title, text in texts.items():
+        if text:
+            yield f"    {title + ':':8}{text}"
+
+
+def remark(note: Facts, everybody: int) -> str:
+    hosts = "all hosts" if len(note["hosts"]) == everybody > 1 else ", ".join(note["hosts"])
+    return f"{hosts} | {note['meaning']}\n    remedy: {note['remedy']}"

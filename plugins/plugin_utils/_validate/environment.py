@@ -1,0 +1,46 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it may change at any time.
+"""Rules for environment variables of the container, wherever they are written."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .._catalog.catalog import show
+from .common import Lines, holds_secret
+
+_SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY)$", re.IGNORECASE)
+_PASSWORD = re.compile(r"(^|//)[^/\s@]*:[^/\s@]+@")  # user:password@ in front of a host
+_OWN_VARIABLE = {
+    "HF_TOKEN": "vllm_hf_token",
+    "HUGGING_FACE_HUB_TOKEN": "vllm_hf_token",
+    "VLLM_API_KEY": "vllm_api_key",
+    "HF_ENDPOINT": "vllm_hf_endpoint",
+    "HF_HUB_OFFLINE": "vllm_hf_offline",
+    "HF_HOME": "vllm_hf_cache",
+    "HF_HUB_CACHE": "vllm_hf_cache",
+}
+
+
+def environment(where: str, variables: t.Mapping[str, t.Any], secrets: t.Sequence[str]) -> Lines:
+    for name, value in variables.items():
+        at = f"{where}.{name}"
+        if name in _OWN_VARIABLE:
+            yield f"{at}: is not allowed here; set {_OWN_VARIABLE[name]} instead"
+        elif not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
+            yield f"{at}: is not the name of an environment variable; use letters, digits and _"
+        elif _SECRET_NAME.search(str(name)) or holds_secret(value, secrets):
+            yield f"{at}: looks like a secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
+        elif _PASSWORD.search(str(value)):
+            yield (
+                f"{at}: holds a password that every user of the host could read; use an address without one, such as"
+                " http://proxy.example:3128"
+            )
+        elif isinstance(value, bool):
+            yield f'{at}: {show(value)} is not allowed; write the text that the program wants, such as "1" or "0"'
+        elif value is None or isinstance(value, (dict, list)):
+            yield f"{at}: {show(value)} is not allowed; use one text or number"
+        elif re.search(r"[\r\n]", str(value)):
+            yield f"{at}: holds a line break; use one line"

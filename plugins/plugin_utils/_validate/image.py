@@ -1,0 +1,81 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it may change at any time.
+"""Rules of the role vllm for its image. Each refusal says why, what to take instead, and which word overrules it."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._catalog.catalog import Catalog, CatalogError, Entry, show
+from .._catalog.images import GUIDES, faults, find, met, moves, nearest_good, split_reference, unable
+from .types import Checked
+
+
+def image(
+    checked: Checked, catalog: Catalog, own: t.Mapping[str, t.Any], model: Entry | None
+) -> tuple[list[str], Entry | None]:
+    """What is wrong with the image, and the image if it is known."""
+    if not checked.ok("vllm_image", "vllm_images"):
+        return [], None
+    ref = checked["vllm_image"]
+    images = catalog.images(own)
+    allowed = set(checked["vllm_image_allow"] or [])
+    if moves(ref) and "moving" not in allowed:
+        return [_moving(ref, images, model)], None
+    try:
+        found = catalog.image(ref, own, "unknown" in allowed, model)
+    except CatalogError as error:
+        return [f"vllm_image: {error}"], None
+    lines = []
+    if found["status"] == "avoid" and "avoid" not in allowed:
+        why = faults(found) or "the matrix says so"
+        lines.append(f"vllm_image: {show(ref)} is known to be broken on a Spark ({why}); {_fix(ref, images, model)}")
+    reason = unable(model, found) if model else None
+    if model and reason and "cannot_run" not in allowed:
+        fix = _fix(ref, images, model, "cannot_run")
+        lines.append(f"vllm_image: {show(ref)} cannot run {model['name']}, {reason}; {fix}")
+    return lines, found
+
+
+def _moving(ref: str, images: t.Mapping[str, t.Any], model: Entry | None) -> str:
+    tag = split_reference(ref)[2]
+    entry = images.get(find(ref, images) or "") or {}
+    what = f"moves: {tag} is another image tomorrow" if tag else "has no tag, which means latest"
+    why = f" ({faults(entry)})" if entry.get("faults") else ""
+    words = [
+        "moving",
+        *([] if find(ref, images) else ["unknown"]),
+        *(["avoid"] if entry.get("status") == "avoid" else []),
+    ]
+    instead = nearest_good(ref, images, model) or GUIDES
+    return (
+        f"vllm_image: {show(ref)} {what}{why}; use a fixed tag such as {instead}, or a digest,"
+        f" or set vllm_image_allow: [{', '.join(words)}]"
+    )
+
+
+def _fix(ref: str, images: t.Mapping[str, t.Any], model: Entry | None, word: str = "avoid") -> str:
+    instead = nearest_good(ref, images, model)
+    return f"use {instead or 'another image'}, or set vllm_image_allow: [{word}]"
+
+
+def notices(ref: str, found: Entry, model: Entry | None, known: bool, settings: t.Mapping[str, t.Any]) -> list[str]:
+    """What was allowed with vllm_image_allow, or by an entry of the user, and the faults that these settings meet.
+
+    Not forbidden, but worth a warning.
+    """
+    lines = []
+    if moves(ref):
+        lines.append(f"vllm_image: {show(ref)} is another image tomorrow")
+    if not known:
+        lines.append(f"vllm_image: {show(ref)} is not in the image matrix; whether it fits the model cannot be checked")
+    if found["status"] == "avoid":
+        why = faults(found) or "it is known to be broken on a Spark"
+        lines.append(f"vllm_image: {show(ref)} is better avoided: {why}")
+    else:
+        lines += [f"vllm_image: {show(ref)} has a known fault: {fault}" for fault in met(found, settings)]
+    reason = unable(model, found) if model else None
+    if model and reason:
+        lines.append(f"vllm_image: {show(ref)} is said not to run {model['name']}, {reason}")
+    return lines

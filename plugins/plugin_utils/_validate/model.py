@@ -1,0 +1,275 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it may change at any time.
+"""Rules of the role vllm for model, profile and image, and for the options of vLLM that they make together."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .._catalog.catalog import (
+    Catalog,
+    CatalogError,
+    Entry,
+    image_problems,
+    known_or_add,
+    model_problems,
+    nearest,
+    profile_problems,
+    show,
+)
+from .._catalog.images import find
+from .._catalog.vllm_options import misspelt, tokens_of, version_key
+from .common import Lines, at_least, holds_secret
+from .environment import environment
+from .image import image as check_image
+from .image import notices as image_notices
+from .token import notices as token_notices
+from .types import Checked, number
+
+MAX_UTILIZATION = 0.95
+
+# Options of `vllm serve` that belong to a variable of the role.
+_OWN_VARIABLE = {
+    "model": "vllm_model",
+    "model_tag": "vllm_model",
+    "host": "vllm_publish_address",
+    "port": "vllm_port",
+    "uds": "vllm_port",
+    "api_key": "vllm_api_key",
+    "hf_token": "vllm_hf_token",
+    "gpu_memory_utilization": "vllm_gpu_memory_utilization",
+    "device_memory_utilization": "vllm_gpu_memory_utilization",
+    "max_model_len": "vllm_max_model_len",
+    "download_dir": "vllm_hf_cache",
+}
+# Options that spread one server over several GPUs or hosts.
+_PARALLEL = frozenset(
+    [
+        *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "data_parallel_size_local"),
+        *("prefill_context_parallel_size", "decode_context_parallel_size", "nnodes"),
+    ]
+)
+_NO_HTTP = "would leave no HTTP server that the role can prove; remove it"
+_UNUSABLE = {
+    "headless": _NO_HTTP,
+    "grpc": _NO_HTTP,
+    "ssl_keyfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
+    "ssl_certfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
+}
+
+
+def choice(checked: Checked, catalog: Catalog) -> Lines:
+    """Model, profile, image, and the options that they make together."""
+    own_models = checked["vllm_models"] if checked.ok("vllm_models") else {}
+    own_profiles = checked["vllm_profiles"] if checked.ok("vllm_profiles") else {}
+    own_images = checked["vllm_images"] if checked.ok("vllm_images") else {}
+    broken = [
+        *(line for name, entry in catalog.models(own_models).items() for line in model_problems(name, entry)),
+        *(line for name, entry in catalog.profiles(own_profiles).items() for line in profile_problems(name, entry)),
+        *(line for ref, entry in catalog.images(own_images).items() for line in image_problems(ref, entry)),
+    ]
+    yield from broken
+    if broken:
+        return
+
+    model: Entry | None = None
+    profile: Entry | None = None
+    if checked.ok("vllm_model", "vllm_models"):
+        try:
+            model = catalog.model(checked["vllm_model"], own_models)
+        except CatalogError as error:
+            yield f"vllm_model: {error}"
+    if checked.ok("vllm_profile", "vllm_profiles"):
+        profiles = catalog.profiles(own_profiles)
+        wanted = checked["vllm_profile"]
+        profile = profiles.get(wanted)
+        if profile is None:
+            yield f"vllm_profile: {show(wanted)} is no profile; {known_or_add(wanted, profiles, 'vllm_profiles')}"
+    lines, image = check_image(checked, catalog, own_images, model)
+    yield from lines
+    if model and image:
+        model = catalog.model(checked["vllm_model"], own_models, image)
+        yield from environment(f"vllm_models.{model['name']}.environment", model["environment"], checked.secrets())
+        for where, variables in _added(model, image, "environment"):
+            yield from environment(f"{where}.environment", variables, checked.secrets())
+    yield from _options(checked, catalog, model, profile, image)
+    yield from _sizes(checked, catalog, model, profile, image)
+
+
+def _added(model: Entry, image: Entry, what: str) -> list[tuple[str, dict[str, t.Any]]]:
+    """What the image adds to the model, by where it is written."""
+    own, all_of_it = image[what], model[f"image_{what}"]
+    return [
+        (f"vllm_images[{image['ref']}]", own),
+        (f"vllm_models.{model['name']}.per_image", {name: all_of_it[name] for name in all_of_it if name not in own}),
+    ]
+
+
+def _options(
+    checked: Checked, catalog: Catalog, model: Entry | None, profile: Entry | None, image: Entry | None
+) -> Lines:
+    """Every option is known to the image's vLLM, spelt right, and has no variable of its own."""
+    known = catalog.options(image["vllm"] if image else None)
+    sources: list[tuple[str, t.Mapping[str, t.Any], frozenset[str]]] = []
+    sized = frozenset({"gpu_memory_utilization", "max_model_len"})  # what a profile is made for
+    if profile:
+        sources.append((f"vllm_profiles.{checked['vllm_profile']}.args", profile["args"], sized))
+    if model:
+        may_set = frozenset({"max_model_len"})
+        sources.append((f"vllm_models.{model['name']}.args", model["args"], may_set))
+        if image:
+            sources += [(f"{where}.args", args, may_set) for where, args in _added(model, image, "args")]
+    if checked.ok("vllm_extra_args"):
+        sources.append(("vllm_extra_args", checked["vllm_extra_args"], frozenset()))
+    secrets = checked.secrets()
+    for where, args, may_set in sources:
+        for name, value in args.items():
+            at = f"{where}.{name}"
+            spelling = misspelt(name)
+            plain = re.sub(r"[\s-]+", "_", str(name).strip("- ")).lower()
+            if plain in _OWN_VARIABLE and plain not in may_set:
+                yield f"{at}: is not allowed here; set {_OWN_VARIABLE[plain]} instead"
+            elif spelling:
+                yield f"{at}: is not the name of an option; {spelling}"
+            elif name in _UNUSABLE and value not in (None, False):
+                yield f"{at}: is not allowed; it {_UNUSABLE[name]}"
+            elif name in _PARALLEL and (tokens_of(value) or 1) > 1:
+                yield (
+                    f"{at}: {show(value)} is not allowed; a Spark has one GPU, and this collection serves a model on"
+                    " one host: remove it"
+                )
+            elif holds_secret(value, secrets):
+                yield f"{at}: holds a secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
+            elif (wrong := known.problem(name, value, nearest)) is not None:
+                shown = f"{show(value)} " if wrong.startswith("takes no value") else ""
+                yield f"{at}: {shown}{wrong}"
+            elif (isinstance(value, (list, dict)) and not value) or value == "":
+                yield f"{at}: is empty; use null to drop the option"
+
+
+def _sizes(
+    checked: Checked, catalog: Catalog, model: Entry | None, profile: Entry | None, image: Entry | None
+) -> Lines:
+    """The numbers that depend on one another, after merging."""
+    yield from at_least(checked, "vllm_max_model_len", 1, "token")
+    yield from _utilization("vllm_gpu_memory_utilization", checked["vllm_gpu_memory_utilization"])
+    if not (profile and model and checked.ok("vllm_extra_args", "vllm_max_model_len")):
+        return
+    in_profile = f"vllm_profiles.{checked['vllm_profile']}.args"
+    merged = merged_args(checked, model, profile, image)
+    sizes: dict[str, int] = {}
+    for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens"):
+        where, value = merged.get(name, ("", None))
+        size = tokens_of(value)
+        if size is not None and size > 0:
+            sizes[name] = size
+        elif value is not None and not isinstance(value, bool) and where != "vllm_max_model_len":
+            yield f"{where}: {show(value)} is not allowed; use a whole number above 0"
+    if checked.ok("vllm_gpu_memory_utilization") and not checked.given("vllm_gpu_memory_utilization"):
+        where, value = merged.get("gpu_memory_utilization", (f"{in_profile}.gpu_memory_utilization", None))
+        if value is None:
+            yield f"{where}: is missing; use a share of the memory such as 0.80, or set vllm_gpu_memory_utilization"
+        yield from _utilization(where, value)
+
+    seqs, batched, length = (sizes.get(name) for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len"))
+    if seqs and batched and batched < seqs:
+        yield (
+            f"{merged['max_num_batched_tokens'][0]}: {batched} is less than max_num_seqs ({seqs});"
+            f" use at least {seqs}, or lower max_num_seqs"
+        )
+    elif length and batched and batched < length and merged.get("enable_chunked_prefill", ("", None))[1] is False:
+        yield (
+            f"{merged['max_num_batched_tokens'][0]}: {batched} is less than the context of {length} tokens, and chunked"
+            f" prefill is off; use at least {length}, or drop enable_chunked_prefill: false"
+        )
+    if length:
+        yield from _context(
+            {name: value for name, (_where, value) in merged.items()}, model, image, length, merged["max_model_len"][0]
+        )
+
+
+def merged_args(checked: Checked, model: Entry, profile: Entry, image: Entry | None) -> dict[str, tuple[str, t.Any]]:
+    """Every option with where it is written and its value: profile < model < image < named variables < extra args."""
+    layers: list[tuple[str, t.Mapping[str, t.Any]]] = [
+        (f"vllm_profiles.{checked['vllm_profile']}.args", profile["args"]),
+        (f"vllm_models.{model['name']}.args", model["args"]),
+        *((f"{where}.args", args) for where, args in (_added(model, image, "args") if image else [])),
+        ("vllm_extra_args", checked["vllm_extra_args"]),
+    ]
+    merged = {name: (f"{where}.{name}", value) for where, args in layers for name, value in args.items()}
+    if checked["vllm_max_model_len"] is not None:
+        merged["max_model_len"] = ("vllm_max_model_len", checked["vllm_max_model_len"])
+    return merged
+
+
+def _utilization(name: str, value: t.Any) -> Lines:
+    if value is None:
+        return
+    try:
+        share = number(value)
+    except ValueError:
+        if name.startswith("vllm_profiles"):  # the variable itself has been checked for its type
+            yield f"{name}: {show(value)} is not allowed; use a share of the memory such as 0.90"
+        return
+    if not 0 < share <= MAX_UTILIZATION:
+        yield f"{name}: {show(value)} is not allowed; use a share of the memory above 0 and at most {MAX_UTILIZATION}"
+
+
+def _context(args: t.Mapping[str, t.Any], model: Entry, image: Entry | None, length: int, origin: str) -> Lines:
+    stretched = bool(args.get("rope_scaling")) or "rope" in str(args.get("hf_overrides"))
+    limit = model["config_context"]
+    if stretched:
+        limit = model.get("extended_context") or length
+    if limit is None or length <= limit:  # a model that nobody has described is planned when its files were read
+        return
+    longest = model.get("extended_context")
+    fix = f"use at most {limit}"
+    if longest and not stretched and model.get("yarn") and length <= longest:
+        version = image["vllm"] if image else None
+        fix += f", or stretch it to {longest} with vllm_extra_args: {_yarn(model['yarn'], version)}"
+    if not origin.startswith("vllm_max_model_len"):
+        fix += ", in vllm_max_model_len"
+    yield f"{origin}: {length} is over the {limit} tokens of {model['name']}; {fix}"
+
+
+def _yarn(yarn: t.Mapping[str, t.Any], version: str | None) -> str:
+    """The two ways in which vLLM has taken it: an option of its own, from 0.12 an override of the model's config.
+
+    The override says the new length, too: 0.32 (S: vllm-project/vllm pull request 56446) does not multiply it any more.
+    """
+    factor = f"factor: {yarn['factor']}, original_max_position_embeddings: {yarn['original_max_position_embeddings']}"
+    if version is not None and version_key(version) < version_key("0.12"):
+        return f"{{rope_scaling: {{rope_type: yarn, {factor}}}}}"
+    theta = yarn.get("rope_theta", "THAT OF ITS config.json")
+    length = int(yarn["factor"] * yarn["original_max_position_embeddings"])
+    parameters = f"rope_parameters: {{rope_type: yarn, rope_theta: {theta}, {factor}}}"
+    return f"{{hf_overrides: {{max_position_embeddings: {length}, {parameters}}}}}"
+
+
+def notices(role: str, values: t.Mapping[str, t.Any], catalog: Catalog) -> list[str]:
+    """What is allowed, but worth a warning. Only for values that have no problem."""
+    ref, model = values.get("vllm_image"), values.get("vllm_model")
+    if role != "vllm" or not ref:
+        return []
+    own = values.get("vllm_images")
+    image = catalog.image(str(ref), own, unknown_too=True)
+    entry = catalog.model(str(model), values.get("vllm_models"), image) if model else None
+    known = find(str(ref), catalog.images(own)) is not None
+    return [
+        *image_notices(str(ref), image, entry, known, _settings(values, catalog, entry)),
+        *(token_notices(values, entry) if entry else []),
+    ]
+
+
+def _settings(values: t.Mapping[str, t.Any], catalog: Catalog, model: Entry | None) -> dict[str, t.Any]:
+    """What a fault of the image may depend on: the role's variables, vLLM's options and environment, later ones win."""
+    merged = dict(values)
+    profile = catalog.profiles(values.get("vllm_profiles")).get(str(values.get("vllm_profile"))) or {}
+    layers = [profile.get("args")]
+    if model:
+        layers += [model[name] for name in ("args", "environment", "image_args", "image_environment")]
+    for layer in (*layers, values.get("vllm_extra_args"), values.get("vllm_extra_env")):
+        merged.update(layer or {})
+    return merged

@@ -1,0 +1,166 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it may change at any time.
+"""Rules for the variables of the role vllm. One line for each problem."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import PHASE_TIMEOUTS
+
+from .._catalog.catalog import Catalog, hint, show
+from .common import Lines, at_least, folder, matches, url
+from .environment import environment
+from .model import choice
+from .types import Checked, integer
+
+_ULIMITS = (
+    *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc"),
+    *("rss", "rtprio", "rttime", "sigpending", "stack"),
+)
+
+# Docker looks for a name without . and : at Docker Hub. Harbor, Nexus and Artifactory mirror into folders.
+_REGISTRY = (
+    r"(?=[^/]*[.:]|localhost(/|$))[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?"
+    r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+)
+
+
+def vllm(checked: Checked, catalog: Catalog) -> Lines:
+    yield from choice(checked, catalog)
+    yield from _network(checked)
+    yield from _names(checked)
+    yield from _secrets(checked)
+    if checked.ok("vllm_extra_env"):
+        yield from environment("vllm_extra_env", checked["vllm_extra_env"], checked.secrets())
+    yield from _limits(checked)
+
+
+def _network(checked: Checked) -> Lines:
+    if checked.ok("vllm_port") and not 1 <= checked["vllm_port"] <= 65535:
+        yield f"vllm_port: {show(checked['vllm_port'])} is not allowed; use a TCP port from 1 to 65535"
+    if checked.ok("vllm_publish_address") and checked["vllm_publish_address"] != "":
+        value = checked["vllm_publish_address"]
+        try:
+            address = ipaddress.IPv4Address(value)
+        except ValueError:
+            yield (
+                f"vllm_publish_address: {show(value)} is not allowed; use an IPv4 address of the host,"
+                " 127.0.0.1 or 0.0.0.0"
+            )
+        else:
+            if (
+                not address.is_loopback
+                and checked.ok("vllm_api_key", "vllm_publish_without_api_key")
+                and not checked["vllm_api_key"]
+                and not checked["vllm_publish_without_api_key"]
+            ):
+                yield (
+                    f"vllm_publish_address: {show(value)} would publish the server to everybody without a key;"
+                    " set vllm_api_key, or vllm_publish_without_api_key: true"
+                )
+    yield from matches(
+        checked,
+        "vllm_image_registry",
+        _REGISTRY,
+        "host.domain or host:port, with the path in it if the mirror has one (harbor.example.org/nvcr), without https://",
+        empty=True,
+    )
+    yield from url(checked, "vllm_hf_endpoint", "https://mirror.example.org", empty=True)
+
+
+def _names(checked: Checked) -> Lines:
+    yield from matches(
+        checked,
+        "vllm_service_name",
+        r"vllm(-[a-z0-9-]{1,25})?",
+        "vllm, or vllm- and up to 25 lower case letters, digits and -: it names a systemd unit",
+    )
+    yield from matches(
+        checked,
+        "vllm_container_name",
+        r"[A-Za-z0-9][A-Za-z0-9_.-]{1,62}",
+        "a letter or digit, then 1 to 62 letters, digits and . _ -",
+        empty=True,
+    )
+    yield from folder(checked, "vllm_home", "/opt/vllm", empty=True)
+    yield from folder(checked, "vllm_hf_cache", "/opt/hf")
+    if checked.ok("vllm_home", "vllm_hf_cache", "vllm_service_name"):
+        home = (checked["vllm_home"] or f"/opt/{checked['vllm_service_name']}").rstrip("/")
+        cache = checked["vllm_hf_cache"].rstrip("/")
+        if f"{cache}/".startswith(f"{home}/"):
+            yield f"vllm_hf_cache: {show(cache)} lies in the folder of the service; use another such as /opt/hf"
+
+
+def _secrets(checked: Checked) -> Lines:
+    """Secrets are written to an env file in single quotes. The message never shows a part of one."""
+    for name, what in (("vllm_hf_token", "token"), ("vllm_api_key", "key")):
+        if not checked.ok(name) or not checked[name]:
+            continue
+        secret = checked[name]
+        bad = next((label for pattern, label in _NOT_IN_SECRET if re.search(pattern, secret)), None)
+        if bad:
+            yield f"{name}: its value holds {bad}; use the {what} alone, one word of printable ASCII without quotes"
+        elif secret in ("hf_your_token_here", "changeme"):
+            yield f"{name}: its value is the placeholder of a guide; use your own {what}, or leave it empty"
+        elif "{{" in secret or "${" in secret:
+            yield f"{name}: its value is a template that was not filled in; use the {what} itself"
+        elif name == "vllm_api_key" and len(secret) < SHORTEST_KEY:
+            yield f"{name}: its value is shorter than {SHORTEST_KEY} characters; use one from `openssl rand -hex 24`"
+
+
+# A short key can be guessed, over the network and from the release's name, which is a hash of secrets and settings.
+SHORTEST_KEY = 16
+_NOT_IN_SECRET = (
+    (r"[\r\n]", "a line break"),
+    (r"\s", "a blank"),
+    (r"""['"`]""", "a quote"),
+    (r"\\", "a backslash"),
+    (r"[^!-~]", "a character that is not printable ASCII"),
+)
+
+
+def _limits(checked: Checked) -> Lines:
+    if checked.ok("vllm_ulimits"):
+        for name, value in checked["vllm_ulimits"].items():
+            at = f"vllm_ulimits.{name}"
+            values = list(value.values()) if isinstance(value, dict) else [value]
+            if name not in _ULIMITS:
+                yield f"{at}: unknown limit; {hint(str(name), _ULIMITS)}"
+            elif isinstance(value, dict) and set(value) != {"soft", "hard"}:
+                yield f"{at}: is not allowed; use a number, or soft and hard"
+            elif not all(_is_limit(item) for item in values):
+                yield f"{at}: {show(value)} is not allowed; use a whole number, -1 for no limit"
+    yield from matches(
+        checked,
+        "vllm_ipc",
+        r"host|private|shareable|none|(service|container):[A-Za-z0-9][A-Za-z0-9_.-]*",
+        "host, private, shareable, none, service:NAME or container:NAME",
+    )
+    if checked.ok("vllm_memory_reserve_gib") and not 0 <= checked["vllm_memory_reserve_gib"] <= 100:
+        yield f"vllm_memory_reserve_gib: {show(checked['vllm_memory_reserve_gib'])} is not allowed; use 0 to 100 GiB"
+    yield from at_least(checked, "vllm_start_timeout", 60, "seconds")
+    yield from at_least(checked, "vllm_stall_timeout", 30, "seconds")
+    for phase, seconds in (checked["vllm_phase_timeouts"] if checked.ok("vllm_phase_timeouts") else {}).items():
+        at = f"vllm_phase_timeouts.{phase}"
+        if phase not in PHASE_TIMEOUTS:
+            yield f"{at}: unknown phase; {hint(str(phase), PHASE_TIMEOUTS)}"
+        elif not _is_time(seconds):
+            yield f"{at}: {show(seconds)} is not allowed; use whole seconds, at least 1"
+
+
+def _is_time(value: t.Any) -> bool:
+    try:
+        return integer(value) >= 1
+    except ValueError:
+        return False
+
+
+def _is_limit(value: t.Any) -> bool:
+    try:
+        return integer(value) >= -1
+    except ValueError:
+        return False

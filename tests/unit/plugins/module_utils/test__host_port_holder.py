@@ -1,0 +1,171 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a container is, from what `docker inspect` says of it."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.port_holder import (
+    description,
+    holder_of,
+    merged,
+    noted,
+    served_beside,
+    with_unit,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+Holder = dict[str, t.Any]
+NGC = "nvcr.io/nvidia/vllm:25.09-py3"
+PROJECT = {"com.docker.compose.project": "llm", "com.docker.compose.service": "vllm"}
+SERVICE = {**PROJECT, "dgxspark.vllm.service": "vllm-b"}
+
+
+def inspected(**values: t.Any) -> str:
+    entry = {
+        "Id": "f" * 64,
+        "Name": "/box",
+        "Path": values.get("path", "/opt/nvidia/nvidia_entrypoint.sh"),
+        "Args": values.get("args", ["sleep", "1"]),
+        "State": {"Running": values.get("running", True)},
+        "Config": {"Image": values.get("image", "debian:12"), "Labels": values.get("labels")},
+        "HostConfig": {
+            "RestartPolicy": {"Name": values.get("restart", ""), "MaximumRetryCount": 0},
+            "AutoRemove": values.get("auto_remove", False),
+            "PortBindings": values.get("ports"),
+        },
+    }
+    return json.dumps([entry])
+
+
+def holder(**values: t.Any) -> Holder:
+    found = holder_of(inspected(**values))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "words"),
+    [
+        (None, "container", "the container box, which was started by hand"),
+        ({"a": "b"}, "container", "the container box, which was started by hand"),
+        (PROJECT, "compose", "the container box of the Compose project llm"),
+        (SERVICE, "service", "the service vllm-b (container box)"),
+    ],
+)
+def test_kinds(labels: dict[str, str] | None, kind: str, words: str) -> None:
+    found = holder(labels=labels, restart="always")
+    assert (found["kind"], description(found), found["restart"], found["running"]) == (kind, words, "always", True)
+
+
+@pytest.mark.parametrize("label", ["", "../x", "--now", "a b", "a\nb", "a/b", "$(x)", "\x1b[31m", "a\n"])
+def test_a_label_that_is_no_name_is_none(label: str) -> None:
+    found = holder(labels={"dgxspark.vllm.service": label, "com.docker.compose.project": label})
+    assert (found["kind"], found["service"], found["project"]) == ("container", None, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_vllm"),
+    [
+        ({"image": NGC}, True),
+        ({"image": "vllm/vllm-openai:v0.11.0"}, True),
+        ({"labels": SERVICE}, True),
+        ({"args": ["vllm", "serve", "x"]}, True),
+        ({"path": "/usr/local/bin/vllm", "args": ["serve"]}, True),
+        ({"args": ["bash", "-c", "pip install x && vllm serve y"]}, True),
+        ({"args": ["bash", "-c", "a;vllm serve y"]}, True),
+        ({"args": ["python3", "-m", "vllm.entrypoints.openai.api_server"]}, True),
+        ({}, False),
+        ({"image": "nginx", "args": ["nginx", "-c", "/etc/nginx/vllm.conf"]}, False),
+        ({"image": "haproxy", "args": ["-f", "/etc/vllm/haproxy.cfg"]}, False),
+        ({"image": "prom/prometheus", "args": ["--target=vllm:8000"]}, False),
+        ({"image": "ollama/ollama", "args": ["serve"]}, False),
+    ],
+)
+def test_is_it_vllm(values: Holder, is_vllm: bool) -> None:
+    assert holder(**values)["is_vllm"] is is_vllm
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", "[null]", "[5]", '["x"]', "[{}]", '[{"Id": ""}]', "{"])
+def test_nobody(text: str) -> None:
+    assert holder_of(text) is None
+
+
+def test_an_entry_with_gaps() -> None:
+    found = holder_of('[{"Id": "x", "Config": null, "HostConfig": null, "State": null, "Args": null}]')
+    assert found is not None
+    assert (found["kind"], found["running"], found["restart"], found["auto_remove"]) == (
+        "container",
+        False,
+        "no",
+        False,
+    )
+
+
+def test_where_it_answers() -> None:
+    assert holder(ports={"8000/tcp": [{"HostIp": "", "HostPort": "8001"}]})["published"] == "127.0.0.1:8001"
+    assert holder(ports=None)["published"] is None  # as in the network of the host
+
+
+@pytest.mark.parametrize(
+    ("note", "release"), [({"beside": "0123456789ab"}, "0123456789ab"), ({"beside": ""}, None), ({"beside": 5}, None)]
+)
+def test_what_served_beside_them(note: dict[str, t.Any], release: str | None) -> None:
+    assert (served_beside(note), served_beside({})) == (release, None)
+
+
+def shown(load: str = "loaded", active: str = "active", file: str = "enabled") -> str:
+    return f"LoadState={load}\nActiveState={active}\nUnitFileState={file}\n"
+
+
+def test_what_systemd_says_of_a_service() -> None:
+    service = holder(labels=SERVICE, running=False)
+    found = with_unit(service, shown())
+    assert (found["kind"], found["running"], found["enabled"]) == ("service", True, True)
+    assert with_unit(service, shown(active="activating"))["running"]  # between two tries
+    found = with_unit(service, shown(active="inactive", file="disabled"))
+    assert (found["running"], found["enabled"]) == (False, False)
+    assert with_unit(holder(labels=SERVICE), shown(active="inactive"))["running"]  # somebody runs it without its unit
+
+
+@pytest.mark.parametrize("text", [shown(load="not-found"), "", "x"])
+def test_a_service_without_a_unit(text: str) -> None:
+    assert with_unit(holder(labels=SERVICE), text)["kind"] == "compose"
+    assert with_unit(holder(labels={"dgxspark.vllm.service": "vllm"}), text)["kind"] == "container"
+
+
+def test_what_was_noted_is_read() -> None:
+    one = holder(labels=SERVICE)
+    assert noted(json.loads(json.dumps({"holders": [one]}))) == [one]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["holders", "id", "name", "running"]), inner),
+    )
+)
+def test_no_note_breaks_it(content: t.Any) -> None:
+    assert noted({"holders": content}) == []
+    assert noted({"holders": [{**holder(), "running": "yes"}, {**holder(), "id": None}, content]}) == []
+
+
+def test_a_note_keeps_what_was_first() -> None:
+    first = {**holder(restart="always"), "renamed": "box-before-1"}
+    now = {**holder(restart="unless-stopped", running=False), "renamed": None}
+    assert merged([first], [now]) == [first]
+    assert merged([first], [{**now, "renamed": "box-before-2"}]) == [{**first, "renamed": "box-before-2"}]
+    # the operator looks at it under its other name
+    assert merged([first], [{**now, "name": "box-before-1"}]) == [first]
+    other = {**now, "id": "e" * 64}
+    assert merged([first], [other]) == [first, other]
+
+
+def test_a_service_with_a_new_container_is_noted_once() -> None:
+    first = holder(labels=SERVICE, restart="no")
+    found = merged([first], [{**first, "id": "e" * 64, "running": False}])
+    assert found == [{**first, "id": "e" * 64}]

@@ -1,0 +1,564 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.usage import CachedBytes
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import Container, Unit
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import Metrics, Model
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import (
+    Api,
+    Completion,
+    Observation,
+    Wanted,
+    judge,
+    result,
+)
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
+
+LOGS = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm" / "0.32"
+STARTED, NOW = "1970-01-01T00:16:40Z", 1100.0  # 1000 s, and 100 s later
+NEVER = "0001-01-01T00:00:00Z"
+
+
+def container(status: str = "running", **values: t.Any) -> Container:
+    defaults: dict[str, t.Any] = {
+        "name": "vllm-x",
+        "id": "0123456789ab",
+        "exit_code": 0,
+        "oom_killed": False,
+        "error": "",
+        "started_at": STARTED,
+        "finished_at": NEVER if status in ("running", "created") else "1970-01-01T00:18:00Z",
+        "image": "vllm:1",
+        "restarts": 0,
+    }
+    return Container(status=status, **{**defaults, **values})
+
+
+def unit(active: str, sub: str = "", restarts: int = 0, result: str = "success") -> Unit:
+    return Unit(active, sub, result, restarts, "abc", 5.0)
+
+
+def log(name: str, until: str | None = None) -> t.Any:
+    text = (LOGS / name).read_bytes().decode()
+    return parse(text[: text.index(until)] if until else text)
+
+
+HEALTHY = Api(
+    health=200,
+    models_status=200,
+    models=[Model("Qwen/Qwen3-8B-FP8", 32768)],
+    version="0.32.0",
+    completion=Completion(" I", 1, 0.3),
+    metrics=Metrics({"running": 0}, 623_104, 19.02),
+)
+WANTED = Wanted(model="Qwen/Qwen3-8B-FP8", max_model_len=32768)
+
+
+def api(**values: t.Any) -> Api:
+    return Api(**{**HEALTHY.__dict__, **values})
+
+
+def seen(**values: t.Any) -> Observation:
+    return Observation(**{"now": NOW, "wanted": WANTED, **values})
+
+
+REFUSED, RESET = Api(error="refused"), Api(error="reset")
+SERVING = log("startup_ok.log", "(APIServer pid=26367) INFO 11-23 09:34:38")
+NO_GPU = 'could not select device driver "nvidia" with capabilities: [[gpu]]'
+OOM = "x 09:33:15 [x.py:1] torch.OutOfMemoryError: CUDA out of memory"
+
+# what is seen, verdict, phase, cause
+TABLE: dict[str, tuple[Observation, str, str | None, str | None]] = {
+    # --- nothing there
+    "no Docker": (seen(docker_missing=True), "absent", None, "docker_missing"),
+    "Docker down": (
+        seen(docker_error="Cannot connect to the Docker daemon at unix:///var/run/docker.sock."),
+        "failed",
+        None,
+        "docker_down",
+    ),
+    "Docker odd": (seen(docker_error="docker inspect gave no answer in 20 s"), "failed", None, "docker_error"),
+    "absent": (seen(), "absent", None, "absent"),
+    "absent, unit stopped": (seen(unit=unit("inactive", "dead")), "absent", None, "absent"),
+    "absent, unit about to create it": (seen(unit=unit("active", "running")), "loading", "container", None),
+    "absent, unit cannot": (
+        seen(unit=unit("activating", "auto-restart"), unit_log="Error: manifest unknown"),
+        "failed",
+        "container",
+        "docker_image",
+    ),
+    "absent, unit gave up": (seen(unit=unit("failed", result="exit-code")), "failed", "container", "unit_failed"),
+    # --- created
+    "created": (seen(container=container("created")), "loading", "container", None),
+    "created, Docker refused": (
+        seen(container=container("created", error=NO_GPU, started_at=NEVER)),
+        "failed",
+        "container",
+        "docker_no_gpu_runtime",
+    ),
+    "created, Docker refused, unit waits": (
+        seen(container=container("created", error=NO_GPU), unit=unit("activating", "auto-restart")),
+        "failed",
+        "container",
+        "docker_no_gpu_runtime",
+    ),
+    "created, Docker refused last time, unit tries again": (
+        seen(container=container("created", error=NO_GPU), unit=unit("active", "running")),
+        "loading",
+        "container",
+        None,
+    ),
+    "created, unknown refusal": (
+        seen(container=container("created", error="strange")),
+        "failed",
+        "container",
+        "start_error",
+    ),
+    "created, unit gave up": (
+        seen(container=container("created"), unit=unit("failed"), unit_log=f"Error: {NO_GPU}\n"),
+        "failed",
+        "container",
+        "docker_no_gpu_runtime",
+    ),
+    # --- loading
+    "just started": (seen(container=container(), api=RESET), "loading", "container", None),
+    "imports": (
+        seen(container=container(), api=RESET, log=log("startup_ok.log", "Starting to load")),
+        "loading",
+        "container",
+        None,
+    ),
+    "downloads": (
+        seen(container=container(), api=RESET, cached=CachedBytes(5, newest_partial=1090)),
+        "loading",
+        "download",
+        None,
+    ),
+    "partial of an earlier attempt": (
+        seen(container=container(), api=RESET, cached=CachedBytes(5, newest_partial=990)),
+        "loading",
+        "container",
+        None,
+    ),
+    "partial that nobody writes to": (
+        seen(now=1300.0, container=container(), api=RESET, cached=CachedBytes(5, newest_partial=1090)),
+        "loading",
+        "container",
+        None,
+    ),
+    "loads": (
+        seen(container=container(), api=RESET, log=log("startup_ok.log", "Loading weights took")),
+        "loading",
+        "load",
+        None,
+    ),
+    "compiles": (
+        seen(container=container(), api=RESET, log=log("startup_ok.log", "Explicitly set")),
+        "loading",
+        "compile",
+        None,
+    ),
+    "kv cache": (
+        seen(container=container(), api=RESET, log=log("startup_ok.log", "init engine")),
+        "loading",
+        "kv_cache",
+        None,
+    ),
+    "server": (
+        seen(container=container(), api=REFUSED, log=log("startup_ok.log", "Available routes")),
+        "loading",
+        "server",
+        None,
+    ),
+    "network retries": (
+        seen(container=container(), api=RESET, log=log("netdown.log", "httpcore2.ConnectError")),
+        "loading",
+        "container",
+        None,
+    ),
+    "old end, unit starts it again": (
+        seen(container=container("exited", exit_code=1), unit=unit("active", "running"), unit_started=1090.0),
+        "loading",
+        "container",
+        None,
+    ),
+    "quiet, but not for long": (
+        seen(container=container(), api=RESET, last_log=1000.0, wanted=Wanted(stall_timeout=101)),
+        "loading",
+        "container",
+        None,
+    ),
+    # --- stuck
+    "silent for too long": (
+        seen(container=container(), api=RESET, last_log=1000.0, wanted=Wanted(stall_timeout=100)),
+        "stuck",
+        "container",
+        "stuck",
+    ),
+    "silent for too long, and it said why": (
+        seen(
+            container=container(),
+            api=RESET,
+            last_log=1000.0,
+            log=parse("Still waiting to acquire lock on /x.lock"),
+            wanted=Wanted(stall_timeout=100),
+        ),
+        "stuck",
+        "container",
+        "lock_wait",
+    ),
+    "silent, but it downloads": (
+        seen(
+            container=container(),
+            api=RESET,
+            last_log=1000.0,
+            cached=CachedBytes(5, newest_partial=1090),
+            wanted=Wanted(stall_timeout=100),
+        ),
+        "loading",
+        "download",
+        None,
+    ),
+    # --- another release of the service
+    "another model, after a roll back": (
+        seen(container=container(), is_wanted=False, api=api(models=[Model("old", 4096)])),
+        "degraded",
+        "server",
+        "other_release",
+    ),
+    "another model that is frozen": (
+        seen(container=container(), is_wanted=False, api=api(completion=None, completion_error="timeout")),
+        "degraded",
+        "server",
+        "canary_timeout",
+    ),
+    "another model that loads": (
+        seen(container=container(), is_wanted=False, api=RESET),
+        "loading",
+        "container",
+        None,
+    ),
+    # --- ready, degraded
+    "ready": (seen(container=container(), api=HEALTHY, log=SERVING), "ready", "ready", None),
+    "ready, nothing asked": (
+        seen(container=container(), api=api(completion=None), wanted=Wanted(canary=False)),
+        "ready",
+        "ready",
+        None,
+    ),
+    "ready after errors of requests": (
+        seen(container=container(), api=HEALTHY, log=parse(f"INFO:     Application startup complete.\nERROR {OOM}")),
+        "ready",
+        "ready",
+        None,
+    ),
+    "key refused": (
+        seen(container=container(), api=api(models_status=401, models=[])),
+        "degraded",
+        "server",
+        "key_refused",
+    ),
+    "other model": (
+        seen(container=container(), api=api(models=[Model("other", 32768)])),
+        "degraded",
+        "server",
+        "wrong_model",
+    ),
+    "other length": (
+        seen(container=container(), api=api(models=[Model("Qwen/Qwen3-8B-FP8", 4096)])),
+        "degraded",
+        "server",
+        "wrong_max_model_len",
+    ),
+    "frozen engine": (
+        seen(container=container(), api=api(completion=None, completion_error="timeout")),
+        "degraded",
+        "server",
+        "canary_timeout",
+    ),
+    "failing completion": (
+        seen(container=container(), api=api(completion=None, completion_error="HTTP 500: x")),
+        "degraded",
+        "server",
+        "canary_failed",
+    ),
+    "no vLLM": (seen(container=container(), api=Api(health=404)), "degraded", "server", "wrong_model"),
+    "no model": (seen(container=container(), api=api(models=[])), "degraded", "server", "wrong_model"),
+    "does not listen": (seen(container=container(), api=REFUSED, log=SERVING), "degraded", "server", "no_answer"),
+    "paused": (seen(container=container("paused"), log=SERVING), "degraded", "server", "paused"),
+    # --- failed while the container still runs
+    "fatal line": (
+        seen(container=container(), api=RESET, log=log("maxlen.log")),
+        "failed",
+        "container",
+        "max_len_gt_model",
+    ),
+    "fatal line, engine winds down": (
+        seen(container=container(), api=RESET, log=log("kvsmall3.log", "RuntimeError: Engine core")),
+        "failed",
+        "load",
+        "kv_too_small",
+    ),
+    "dead engine": (
+        seen(container=container(), api=Api(health=503), log=log("engine_killed.log")),
+        "failed",
+        "server",
+        "engine_dead",
+    ),
+    "dead engine, silent": (
+        seen(container=container(), api=Api(health=500), log=SERVING),
+        "failed",
+        "server",
+        "engine_unhealthy",
+    ),
+    "dead engine, server gone": (
+        seen(container=container(), api=REFUSED, log=log("engine_killed.log")),
+        "failed",
+        "server",
+        "engine_dead",
+    ),
+    "shuts down": (
+        seen(container=container(), api=REFUSED, log=log("startup_ok.log")),
+        "failed",
+        "server",
+        "stopped",
+    ),
+    # --- failed, container ended
+    "exited by a known cause": (
+        seen(container=container("exited", exit_code=1), log=log("truncated.log"), unit=unit("activating")),
+        "failed",
+        "load",
+        "weights_truncated",
+    ),
+    "exited by what may be retried": (
+        seen(container=container("exited", exit_code=1), log=log("netdown.log")),
+        "failed",
+        "container",
+        "hf_network",
+    ),
+    "offline": (
+        seen(container=container("exited", exit_code=1), log=log("offline.log")),
+        "failed",
+        "container",
+        "hf_offline_missing",
+    ),
+    "bad flag": (
+        seen(container=container("exited", exit_code=2), log=log("unknownflag.log")),
+        "failed",
+        "container",
+        "bad_flag",
+    ),
+    "exit 0 after the engine was killed": (
+        seen(container=container("exited"), log=log("kill.log")),
+        "failed",
+        "server",
+        "engine_dead",
+    ),
+    "exit 0 after it was ready": (
+        seen(container=container("exited"), log=SERVING),
+        "failed",
+        "server",
+        "exited_after_ready",
+    ),
+    "stopped by hand": (
+        seen(container=container("exited"), log=log("startup_ok.log"), unit=unit("inactive")),
+        "failed",
+        "server",
+        "stopped",
+    ),
+    "stopped while it loaded": (
+        seen(container=container("exited", exit_code=143), log=log("startup_ok.log", "Loading weights took")),
+        "failed",
+        "load",
+        "stopped",
+    ),
+    "killed": (seen(container=container("exited", exit_code=137), log=SERVING), "failed", "server", "killed"),
+    "killed by the kernel": (
+        seen(container=container("exited", exit_code=137, oom_killed=True), log=SERVING),
+        "failed",
+        "server",
+        "oom_killed",
+    ),
+    "exited for no known reason": (
+        seen(container=container("exited", exit_code=3), log=parse("bye")),
+        "failed",
+        "container",
+        "exited",
+    ),
+    "unknown exception": (
+        seen(container=container("exited", exit_code=1), log=parse("FooError: x")),
+        "failed",
+        "container",
+        "unknown_exception",
+    ),
+    "Docker starts it again and again": (
+        seen(container=container("restarting", exit_code=1, restarts=3), log=log("badquant.log")),
+        "failed",
+        "container",
+        "unknown_quant",
+    ),
+    "port taken at a later start": (
+        seen(
+            container=container(
+                "exited", exit_code=128, error="Bind for 0.0.0.0:8000 failed: port is already allocated"
+            )
+        ),
+        "failed",
+        "container",
+        "docker_port_in_use",
+    ),
+    "old container, and a unit that failed before it made a new one": (
+        seen(
+            container=container("exited", exit_code=0),
+            log=log("startup_ok.log"),
+            unit=unit("failed"),
+            unit_started=1090.0,
+            unit_log="Error response from daemon: manifest unknown",
+        ),
+        "failed",
+        "container",
+        "docker_image",
+    ),
+    "unit waits to start it again": (
+        seen(
+            container=container("exited", exit_code=1),
+            log=log("maxlen.log"),
+            unit=unit("activating", "auto-restart", 1),
+            unit_started=990.0,
+        ),
+        "failed",
+        "container",
+        "max_len_gt_model",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_verdict(name: str) -> None:
+    observation, verdict, phase, cause = TABLE[name]
+    found = judge(observation)
+    assert (found.verdict, found.phase, found.cause.id if found.cause else None) == (verdict, phase, cause)
+    json.dumps(result(observation))
+
+
+def test_result_of_a_ready_server() -> None:
+    found = result(seen(container=container(), unit=unit("active"), api=HEALTHY, log=SERVING, cached=CachedBytes(9)))
+    assert found["verdict"] == "ready"
+    assert found["cause"] is None
+    assert (found["model"], found["max_model_len"]) == ("Qwen/Qwen3-8B-FP8", 32768)
+    assert (found["kv_cache_tokens"], found["max_concurrency"]) == (623_104, 19.02)
+    assert found["completion"] == {"text": " I", "tokens": 1, "seconds": 0.3}
+    assert found["service"] == {"active_state": "active", "result": "success", "restarts": 0}
+    assert found["container"]["status"] == "running"
+    assert found["progress"]["bytes"] == 9
+
+
+def test_progress_of_the_phase_that_goes_on() -> None:
+    wanted = Wanted(expected_bytes=200)
+    download = seen(container=container(), api=RESET, wanted=wanted, cached=CachedBytes(82, newest_partial=1090))
+    assert result(download)["progress"]["percent"] == 41
+    download.cached = CachedBytes(500, newest_partial=1090)
+    assert result(download)["progress"]["percent"] == 100
+    load = seen(
+        container=container(), api=RESET, log=parse("Loading safetensors checkpoint shards:  50% Completed | 2/4")
+    )
+    assert result(load)["progress"]["percent"] == 50
+    assert result(seen())["progress"]["percent"] is None
+
+
+def test_attempt_before_is_explained() -> None:
+    found = result(seen(container=container(), api=RESET, previous=log("maxlen.log")))
+    assert found["verdict"] == "loading"
+    assert found["previous_cause"]["id"] == "max_len_gt_model"
+
+
+@pytest.mark.parametrize(
+    ("previous", "cause"),
+    [
+        (log("startup_ok.log"), "stopped"),
+        (log("stopped_engine_dead.log"), "stopped"),
+        (log("kill.log"), "engine_dead"),
+        (SERVING, "exited_after_ready"),
+        (parse("bye"), "exited"),
+    ],
+)
+def test_attempt_before_that_ended_without_a_known_line(previous: t.Any, cause: str) -> None:
+    found = result(seen(container=container(), api=RESET, previous=previous))
+    assert found["previous_cause"]["id"] == cause
+
+
+def test_secrets_do_not_show() -> None:
+    text = "PermissionError: [Errno 13] Permission denied: '/x/s3cretkey/hf_AbC123'\nlast s3cretkey hf_AbC123"
+    observation = seen(container=container("exited", exit_code=1, error="s3cretkey hf_AbC123"), log=parse(text))
+    observation.previous = parse(text)
+    observation.unit_log = text
+    found = json.dumps(result(observation, key="s3cretkey"))
+    assert "s3cretkey" not in found
+    assert "AbC123" not in found
+
+
+def test_own_words_are_not_taken_for_a_token() -> None:
+    found = result(seen(container=container(), api=RESET, log=log("maxlen.log")), key="abc")
+    assert "hf_overrides" in found["cause"]["remedy"]
+
+
+REFUSED_MEMORY = (
+    "not started: 109.5 GiB of memory are needed, 41.2 GiB are available after 120 s; most is held by x (pid 1) 9.0 GiB"
+)
+REFUSED_TRIES = (
+    "not started: release ab12 was started 4 times since 2026-11-25 22:19 (1 boot of the host) and never answered;"
+    " deploy again, or run: sudo python3 /opt/vllm/supervise/guard.py forget vllm"
+)
+
+
+@pytest.mark.parametrize("there", [container("exited", exit_code=137), None])
+@pytest.mark.parametrize(
+    ("state", "line", "cause"),
+    [
+        (unit("activating", "auto-restart", 2, "exit-code"), REFUSED_MEMORY, "start_memory"),
+        (unit("inactive", "dead", 0, "exec-condition"), REFUSED_TRIES, "start_tries"),
+    ],
+)
+def test_the_guard_refused_the_start(there: t.Any, state: Unit, line: str, cause: str) -> None:
+    """What the container of the attempt before died of is old news."""
+    verdict = judge(seen(container=there, unit=state, unit_log=f"waiting\n{line}\n", log=log("kvsmall.log")))
+    assert (verdict.verdict, verdict.phase) == ("failed", "container")
+    assert verdict.cause is not None
+    assert verdict.cause.id == cause
+
+
+def test_what_the_guard_said_before_the_start_that_runs_is_old_news() -> None:
+    there = seen(container=container(), unit=unit("active", "running"), unit_log=REFUSED_MEMORY, api=HEALTHY)
+    assert judge(there).verdict == "ready"
+
+
+def test_systemd_gave_up() -> None:
+    """The cause of the last end stays in the words."""
+    down = seen(
+        container=container("exited", exit_code=1),
+        unit=unit("failed", "failed", 4, "exit-code"),
+        gave_up=True,
+        log=log("kvsmall.log"),
+    )
+    verdict = judge(down)
+    assert verdict.verdict == "failed"
+    assert verdict.cause is not None
+    assert verdict.cause.id == "gave_up"
+    last = log("kvsmall.log").cause
+    assert last.meaning in verdict.cause.meaning
+    assert "systemd leaves it down" in verdict.cause.meaning
+    assert last.remedy in verdict.cause.remedy
+    assert "`systemctl reset-failed`" in verdict.cause.remedy
+
+
+@pytest.mark.parametrize("sub", ["condition", "start-pre"])
+def test_the_guard_waits_for_memory(sub: str) -> None:
+    """The container of the start before ended after that start: it is no news."""
+    waits = seen(container=container("exited", exit_code=137), unit=unit("activating", sub))
+    assert judge(waits)[:2] == ("loading", "container")

@@ -1,0 +1,196 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From config.json to an entry: what families write differently. The journey `plan` does it with real engines."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import ConfigError, entry_of
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import MODEL_FIELDS, Catalog
+
+QWEN3 = {
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "hidden_size": 4096,
+    "max_position_embeddings": 40960,
+}
+LINEAR = {
+    "linear_num_key_heads": 16,
+    "linear_num_value_heads": 32,
+    "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,
+    "linear_conv_kernel_dim": 4,
+}
+
+
+def entry(**changes: t.Any) -> dict[str, t.Any]:
+    config = {**QWEN3, **changes}
+    found, assumed = entry_of({name: value for name, value in config.items() if value is not None}, 10)
+    assert set(found) <= set(MODEL_FIELDS)
+    return {**found, "assumed": assumed}
+
+
+def test_it_is_what_the_catalog_says() -> None:
+    ours = Catalog().model("qwen3-8b-fp8")
+    found = entry()
+    for name in ("layers", "kv_heads", "head_dim", "config_context"):
+        assert found[name] == ours[name]
+    assert found["assumed"] == []
+
+
+def test_what_is_left_out() -> None:
+    found = entry(head_dim=None, num_key_value_heads=None)
+    assert (found["head_dim"], found["kv_heads"]) == (128, 32)
+
+
+def test_a_model_that_sees() -> None:
+    found, _assumed = entry_of({"text_config": QWEN3, "vision_config": {"num_hidden_layers": 27}}, 10)
+    assert found["layers"] == 36
+
+
+def test_gemma_3_leaves_to_transformers_what_it_knows() -> None:
+    """S: config.json of google/gemma-3-4b-it and of google/gemma-3-27b-it, as far as it is read."""
+    small = {"model_type": "gemma3_text", "hidden_size": 2560, "num_hidden_layers": 34, "sliding_window": 1024}
+    large = {**small, "hidden_size": 5376, "num_hidden_layers": 62, "head_dim": 128, "num_attention_heads": 32}
+    large |= {"num_key_value_heads": 16, "rope_scaling": {"factor": 8.0, "rope_type": "linear"}}
+    for text, figures in ((small, (34, 4, 256, 5)), (large, (62, 16, 128, 10))):
+        found, assumed = entry_of({"model_type": "gemma3", "text_config": text}, 10)
+        assert tuple(found[key] for key in ("layers", "kv_heads", "head_dim", "full_attention_layers")) == figures
+        assert (found["sliding_window"], found["config_context"], assumed) == (1024, 131072, [])
+
+
+def test_a_latent_cache() -> None:
+    assert entry(kv_lora_rank=512, qk_rope_head_dim=64)["latent_dim"] == 576
+
+
+@pytest.mark.parametrize(
+    ("changes", "window", "full"),
+    [
+        ({"sliding_window": 128, "layer_types": ["sliding_attention", "full_attention"] * 18}, 128, 18),
+        ({"sliding_window": 512, "sliding_window_pattern": 6}, 512, 6),
+        ({"sliding_window": 4096, "model_type": "mistral"}, 4096, 0),
+        # named, and not used
+        ({"sliding_window": 4096, "use_sliding_window": False}, None, None),
+        ({"sliding_window": None, "model_type": "mistral"}, None, None),
+    ],
+)
+def test_windows(changes: dict[str, t.Any], window: int | None, full: int | None) -> None:
+    found = entry(**changes)
+    assert (found.get("sliding_window"), found.get("full_attention_layers")) == (window, full)
+    assert (found["layers"], found["assumed"]) == (36, [])
+
+
+NINE_TIMES = (["linear_attention"] * 3 + ["full_attention"]) * 9
+
+
+@pytest.mark.parametrize("kinds", [{"full_attention_interval": 4}, {"layer_types": NINE_TIMES}])
+def test_states(kinds: dict[str, t.Any]) -> None:
+    found = entry(**LINEAR, **kinds, mamba_ssm_dtype="float32")
+    assert (found["layers"], found["state_layers"]) == (9, 27)
+    assert found["state_bytes"] == 2 * (2 * 16 * 128 + 32 * 128) * 3 + 4 * 32 * 128 * 128
+
+
+def test_a_context_that_is_left_to_transformers() -> None:
+    found = entry(max_position_embeddings=None)
+    assert not {"native_context", "config_context"} & set(found)
+    assert found["assumed"] == [
+        "its config.json has no max_position_embeddings: the wanted context is taken for allowed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "limit"),
+    [
+        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, 163840),
+        ({"rope_scaling": {"rope_type": "dynamic", "factor": 2}}, 81920),
+        ({"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2}, "sliding_attention": {}}}, 81920),
+        (
+            {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}},
+            131072,
+        ),
+        # which have it in max_position_embeddings
+        (
+            {"rope_scaling": {"rope_type": "yarn", "factor": 10, "original_max_position_embeddings": 4096}},
+            40960,
+        ),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}}, 40960),
+        ({"rope_scaling": {"type": "longrope", "factor": 8.0}}, 40960),
+        ({"rope_scaling": {"type": "mrope", "factor": 8.0}}, 40960),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 8.0}, "model_type": "gemma3_text"}, 40960),
+        ({"rope_scaling": {"rope_type": "linear", "factor": None}}, 40960),
+        ({"rope_scaling": "linear"}, 40960),
+    ],
+)
+def test_stretched_positions(changes: dict[str, t.Any], limit: int) -> None:
+    found = entry(**changes)
+    assert (found["native_context"], found["config_context"]) == (40960, limit)
+
+
+FLOAT8 = {"num_bits": 8, "type": "float"}
+UNKNOWN = "the KV cache that its checkpoint asks for (of an unknown kind) is planned as BF16"
+
+
+@pytest.mark.parametrize(
+    ("quantization", "dtype", "assumed"),
+    [
+        ({"quant_method": "modelopt", "kv_cache_quant_algo": "FP8"}, "fp8", []),
+        ({"quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}}, "fp8", []),
+        ({"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": None}}, None, []),
+        ({"quant_method": "compressed-tensors", "kv_cache_scheme": {"num_bits": 8, "type": "float"}}, "fp8", []),
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, None, []),
+        ({"quant_method": "modelopt", "kv_cache_scheme": {**FLOAT8, "dynamic": False}}, "fp8", []),
+        ({"quant_method": "modelopt", "kv_cache_scheme": {**FLOAT8, "dynamic": True}}, None, [UNKNOWN]),
+        ({"quant_method": "other", "kv_cache_quant_algo": "FP8"}, None, [UNKNOWN.replace("of an unknown kind", "FP8")]),
+        (
+            {"quantization": {"kv_cache_quant_algo": "NVFP4"}},
+            None,
+            ["the KV cache that its checkpoint asks for (NVFP4) is planned as BF16"],
+        ),
+    ],
+)
+def test_the_cache_of_a_quantized_checkpoint(
+    quantization: dict[str, t.Any], dtype: str | None, assumed: list[str]
+) -> None:
+    found = entry(quantization_config=quantization)
+    assert (found.get("kv_cache_dtype"), found["assumed"]) == (dtype, assumed)
+
+
+def test_nemotron_h_has_attention_in_few_layers() -> None:
+    found = entry(hybrid_override_pattern="M-M*-M-M*-")
+    assert (found["layers"], found["assumed"]) == (2, ["the state of 4 Mamba layers is not counted"])
+
+
+@pytest.mark.parametrize("name", ["layers_block_type", "attn_layer_period", "block_configs"])
+def test_hybrids_that_are_not_understood_are_planned_dear_and_said(name: str) -> None:
+    assert entry(**{name: 8})["assumed"] == [
+        f"its {name} is not understood: all 36 layers are planned as full attention"
+    ]
+
+
+def test_what_is_not_known_is_planned_dear_and_said() -> None:
+    assert entry(sliding_window=4096)["assumed"] == ["its window of 4096 tokens is planned as full attention"]
+    found = entry(layer_types=["full_attention"] * 30 + ["chunked_attention"] * 6)
+    assert (found["layers"], found["assumed"]) == (
+        36,
+        ["6 layers of kind chunked_attention are planned as full attention"],
+    )
+    found = entry(layer_types=["full_attention"] * 30 + ["linear_attention"] * 6)
+    assert (found["layers"], found["assumed"]) == (30, ["the state of 6 linear layers is not counted"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_hidden_layers": None}, "no num_hidden_layers"),
+        ({"num_attention_heads": "many"}, "no num_attention_heads"),
+        ({"head_dim": None, "hidden_size": None}, "neither head_dim nor hidden_size"),
+        ({"layer_types": ["linear_attention"] * 36}, "no layer with attention"),
+    ],
+)
+def test_too_little(changes: dict[str, t.Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        entry(**changes)

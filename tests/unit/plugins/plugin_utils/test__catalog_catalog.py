@@ -1,0 +1,199 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The catalog's own rules: merging, finding, refusing."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import (
+    Catalog,
+    CatalogError,
+    hint,
+    image_problems,
+    merge,
+    model_problems,
+    profile_problems,
+    show,
+    split_reference,
+)
+
+NGC = "nvcr.io/nvidia/vllm:25.09-py3"
+MINE = {"id": "a/b", "weights_bytes": 10, "layers": 1, "kv_heads": 1, "head_dim": 8, "native_context": 4096}
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "result"),
+    [
+        ({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}}, {"a": {"b": 1, "c": 3}}),
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": {"b": 1}}, {"a": None}, {"a": None}),
+        ({"a": {"b": 1}}, {"a": {"b": None}}, {"a": {"b": None}}),
+        ({}, {"a": {"b": 1}}, {"a": {"b": 1}}),
+    ],
+)
+def test_merge(below: t.Any, above: t.Any, result: t.Any) -> None:
+    assert merge(below, above) == result
+
+
+@pytest.mark.parametrize(
+    ("ref", "parts"),
+    [
+        (NGC, ("nvcr.io", "nvidia/vllm", "25.09-py3", "")),
+        ("vllm/vllm-openai:v0.20.0-cu130", ("", "vllm/vllm-openai", "v0.20.0-cu130", "")),
+        ("vllm/vllm-openai", ("", "vllm/vllm-openai", "", "")),
+        ("busybox", ("", "busybox", "", "")),
+        ("localhost/a:1", ("localhost", "a", "1", "")),
+        ("10.0.0.5:5000/a/b", ("10.0.0.5:5000", "a/b", "", "")),
+        ("a/b:1@sha256:00", ("", "a/b", "1", "sha256:00")),
+        ("reg.example:5000/a@sha256:00", ("reg.example:5000", "a", "", "sha256:00")),
+    ],
+)
+def test_split_reference(ref: str, parts: tuple[str, ...]) -> None:
+    assert split_reference(ref) == parts
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a\nb", '"a\\nb"'),
+        (1.5, "1.5"),
+        (None, "null"),
+        (True, "true"),
+        ({"a": 1}, "a mapping"),
+        ([1], "a list"),
+        ("x" * 200, '"' + "x" * 75 + '..."'),
+    ],
+)
+def test_values_in_messages_are_short_and_on_one_line(value: t.Any, text: str) -> None:
+    assert show(value) == text
+
+
+def test_hint() -> None:
+    assert hint("layrs", ["layers", "id"]) == "did you mean layers?"
+    assert hint("zzz", ["layers", "id"]) == "known: layers, id"
+
+
+@pytest.mark.parametrize("asked", ["qwen3-8b-fp8", "Qwen/Qwen3-8B-FP8"])
+def test_a_model_by_name_or_id(asked: str) -> None:
+    model = Catalog().model(asked)
+    assert (model["name"], model["id"], model["weights_bytes"]) == ("qwen3-8b-fp8", "Qwen/Qwen3-8B-FP8", 9_440_000_000)
+    assert (model["args"], model["environment"], model["gated"]) == ({}, {}, False)
+
+
+def test_a_model_of_the_user() -> None:
+    model = Catalog().model("mine", {"mine": MINE})
+    filled_in = {"described": True, "config_context": 4096, "gated": False, "environment": {}, "args": {}}
+    assert model == {"name": "mine", **MINE, **filled_in}
+
+
+def test_an_id_that_nobody_has_described() -> None:
+    model = Catalog().model("Some-Org/New.Model_7B")
+    known = {name: value for name, value in model.items() if value is not None}
+    assert known == {
+        "name": "new.model_7b",
+        "id": "Some-Org/New.Model_7B",
+        "described": False,
+        "gated": False,
+        "environment": {},
+        "args": {},
+    }
+    with pytest.raises(CatalogError, match="is not in the catalog"):
+        Catalog().model("Some-Org/New/Model")
+
+
+def test_a_revision_is_an_option_of_vllm_and_the_users_own_wins() -> None:
+    model = Catalog().model("mine", {"mine": {**MINE, "revision": "v1"}})
+    assert model["args"] == {"revision": "v1"}
+    model = Catalog().model("mine", {"mine": {**MINE, "revision": "v1", "args": {"revision": "v2"}}})
+    assert model["args"] == {"revision": "v2"}
+
+
+def test_the_roofline() -> None:
+    assert Catalog().model("qwen3-8b-fp8")["roofline"] == 33.3
+    assert "roofline" not in Catalog().model("mine", {"mine": MINE})
+
+
+def test_a_change_of_one_of_ours_keeps_the_rest_and_ours() -> None:
+    catalog = Catalog()
+    changed = catalog.model("qwen3-8b-fp8", {"qwen3-8b-fp8": {"yarn": {"factor": 2.0}, "args": {"max_num_seqs": 1}}})
+    assert changed["yarn"] == {"rope_theta": 1000000, "factor": 2.0, "original_max_position_embeddings": 32768}
+    changed["yarn"]["factor"] = 9.0
+    assert catalog.model("qwen3-8b-fp8")["yarn"]["factor"] == 4.0
+    assert catalog.model("qwen3-8b-fp8")["args"] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "line"),
+    [
+        ("qwen3-9b", {}, '"qwen3-9b" is not in the catalog; did you mean qwen3-8b-fp8? known: gpt-oss-120b, '),
+        ("mine", {"mine": {**MINE, "layrs": 1}}, "vllm_models.mine.layrs: unknown field; did you mean layers?"),
+        ("mine", {"mine": {"id": "a/b"}}, "vllm_models.mine.weights_bytes: is missing; use a whole number above 0"),
+        ("mine", {"mine": "a/b"}, 'vllm_models.mine: "a/b" is not allowed; use a mapping with id, weights_bytes, '),
+    ],
+)
+def test_a_model_that_is_refused(name: str, own: dict[str, t.Any], line: str) -> None:
+    with pytest.raises(CatalogError) as refused:
+        Catalog().model(name, own)
+    assert str(refused.value).startswith(line)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_image() -> None:
+    image = Catalog().image(NGC)
+    assert (image["vllm"], image["command_prefix"]) == ("0.10.1.1", ["vllm", "serve"])
+    assert (image["registry"], image["path"]) == ("nvcr.io", "nvidia/vllm:25.09-py3")
+
+
+def test_a_digest_pins_a_known_image() -> None:
+    image = Catalog().image(f"{NGC}@sha256:00")
+    assert (image["ref"], image["vllm"]) == (f"{NGC}@sha256:00", "0.10.1.1")
+    assert image["path"] == "nvidia/vllm:25.09-py3@sha256:00"
+
+
+def test_an_image_of_docker_hub_keeps_its_first_part() -> None:
+    image = Catalog().image("vllm/vllm-openai:v0.20.0-cu130")
+    assert (image["registry"], image["path"]) == ("docker.io", "vllm/vllm-openai:v0.20.0-cu130")
+    assert image["command_prefix"] == []
+
+
+@pytest.mark.parametrize(
+    ("ref", "prefix"), [("vllm/vllm-openai:v9", []), ("a/b:1", ["vllm", "serve"]), ("nvcr.io/a/b:1", ["vllm", "serve"])]
+)
+def test_an_image_of_the_user(ref: str, prefix: list[str]) -> None:
+    image = Catalog().image(ref, {ref: {}})
+    assert (image["command_prefix"], image["status"], image["vllm"], image["faults"]) == (prefix, "unknown", None, [])
+
+
+def test_an_image_that_is_refused() -> None:
+    with pytest.raises(
+        CatalogError, match="is not in the image matrix; for a mirror use nvcr.io/nvidia/vllm:25.09-py3"
+    ):
+        Catalog().image("10.0.0.5:5000/nvidia/vllm:25.09-py3")
+    with pytest.raises(CatalogError, match=r"vllm_images\[a/b:1\].vllm: 1 is not allowed; use a version in quotes"):
+        Catalog().image("a/b:1", {"a/b:1": {"vllm": 1}})
+
+
+def test_profiles_are_merged() -> None:
+    profiles = Catalog().profiles({"latency": {"args": {"max_num_seqs": 4}}, "mine": {"args": {}}})
+    assert profiles["latency"]["args"]["max_num_seqs"] == 4
+    assert profiles["latency"]["args"]["max_model_len"] == 16384
+    assert list(profiles) == ["throughput", "latency", "concurrency", "mine"]
+
+
+def test_problems_name_the_entry() -> None:
+    assert model_problems("UP", MINE)[0].startswith("vllm_models.UP: the name is not allowed")
+    assert image_problems("a:1", {"faults": [{"who": 1}]}) == [
+        "vllm_images[a:1].faults: a list is not allowed; use a list of {what, remedy, fixed_in, only_with: a mapping}"
+    ]
+    assert profile_problems("p", {}) == ["vllm_profiles.p.args: is missing; use a mapping"]
+
+
+def test_adding_a_model_is_adding_a_file(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "new.yml").write_text(
+        "id: a/new\nweights_bytes: 5\nlayers: 1\nkv_heads: 1\nhead_dim: 8\nnative_context: 10\n", encoding="utf-8"
+    )
+    assert Catalog(tmp_path).model("a/new")["name"] == "new"

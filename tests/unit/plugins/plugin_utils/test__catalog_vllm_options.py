@@ -1,0 +1,150 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options of vLLM: the lists of two versions, and what an option in between may be."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, nearest
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import (
+    Options,
+    misspelt,
+    neighbours,
+    plain,
+    version_key,
+)
+
+RECORDED = ["0.10.1.1", "0.32.0"]
+
+
+@pytest.mark.parametrize(
+    ("version", "chosen"),
+    [
+        ("0.10.1.1", ["0.10.1.1"]),
+        ("0.10.1.1+381074ae.nv25.09", ["0.10.1.1"]),
+        ("0.32.0", ["0.32.0"]),
+        ("0.32", ["0.32.0"]),
+        ("0.32.0rc1", RECORDED),
+        ("0.9.0", ["0.10.1.1"]),
+        ("0.10.2", RECORDED),
+        ("0.24.0", RECORDED),
+        ("0.33.0", ["0.32.0"]),
+        (None, RECORDED),
+    ],
+)
+def test_neighbours(version: str | None, chosen: list[str]) -> None:
+    assert neighbours(version, RECORDED) == chosen
+
+
+@pytest.mark.parametrize(
+    "rising",
+    [
+        ["0.9.0", "0.10.1.1", "0.32.0"],
+        ["0.31.9", "0.32.0.dev7+gabc", "0.32.0a1", "0.32.0rc1", "0.32.0rc2", "0.32.0", "0.32.0.post1", "0.32.1"],
+        ["25.12-py3", "25.12.post1-py3", "26.01-py3"],
+        ["v0.20.0-cu130", "v0.25.1-aarch64", "v0.26.0-aarch64-cu129-ubuntu2404"],
+    ],
+)
+def test_versions_are_ordered(rising: list[str]) -> None:
+    assert sorted(rising, key=version_key) == rising
+    assert len({version_key(version) for version in rising}) == len(rising)
+
+
+@pytest.mark.parametrize(
+    "same", [("0.32", "0.32.0"), ("0.20.1", "0.20.1+nv26.05"), ("25.9", "25.09-py3"), ("0", "0.0")]
+)
+def test_versions_that_are_the_same(same: tuple[str, str]) -> None:
+    assert version_key(same[0]) == version_key(same[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("max_num_seqs", None),
+        ("max-num-seqs", "write max_num_seqs"),
+        ("--max-num-seqs", "write max_num_seqs"),
+        ("Max Num Seqs", "write max_num_seqs"),
+        ("max__num", "write max_num"),
+        ("", "use lower case letters, digits and _"),
+        ("a;b", "use lower case letters, digits and _"),
+        (1, "use lower case letters, digits and _"),
+    ],
+)
+def test_spelling(name: t.Any, advice: str | None) -> None:
+    assert misspelt(name) == advice
+
+
+OPTIONS = Options(
+    ["1", "2"],
+    [
+        [{"name": "both-ways", "kind": "flag", "negatable": True}, {"name": "bare-too", "kind": "value", "bare": True}],
+        [
+            {"name": "only-on", "kind": "flag"},
+            {"name": "takes-one", "kind": "value"},
+            {"name": "both-ways", "kind": "value"},
+        ],
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("both_ways", True, None),
+        ("both_ways", False, None),
+        ("both_ways", "x", None),
+        ("bare_too", True, None),
+        ("bare_too", "x", None),
+        ("bare_too", False, "false is not allowed; the option has no --no- form, use null to drop it"),
+        ("only_on", True, None),
+        ("only_on", None, None),
+        ("only_on", 1, "takes no value; use true, false or null"),
+        ("takes_one", True, "true is not allowed; give the option a value"),
+        ("takes_ones", 1, "unknown option of vLLM 1 or 2; did you mean takes_one?"),
+        ("no_both_ways", True, "unknown option of vLLM 1 or 2; write both_ways: false"),
+        ("no_takes_one", True, "unknown option of vLLM 1 or 2; did you mean takes_one?"),
+        ("zzz", 1, "unknown option of vLLM 1 or 2; `vllm serve --help` lists what there is"),
+    ],
+)
+def test_problem(name: str, value: t.Any, problem: str | None) -> None:
+    assert OPTIONS.problem(name, value, nearest) == problem
+
+
+# What the two generations are known to differ in: a check of the recording itself.
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("max_model_len", True, True),
+        ("download_dir", True, True),
+        ("kv_cache_dtype", True, True),
+        ("trust_remote_code", True, True),
+        ("swap_space", True, False),
+        ("disable_log_requests", True, False),
+        ("rope_scaling", True, False),
+        ("kv_cache_memory_bytes", False, True),
+        ("safetensors_load_strategy", False, True),
+        ("optimization_level", False, True),
+        ("performance_mode", False, True),
+        ("num_scheduler_steps", False, False),
+    ],
+)
+def test_recorded_versions(name: str, old: bool, new: bool) -> None:
+    catalog = Catalog()
+    assert [name in catalog.options(version).by_name for version in RECORDED] == [old, new]
+
+
+def test_recorded_kinds() -> None:
+    for version in RECORDED:
+        options = Catalog().options(version).by_name
+        assert len(options) > 150
+        assert options["enable_prefix_caching"].negatable
+        assert options["trust_remote_code"].flag
+        assert not options["max_num_seqs"].flag
+        assert not options["disable_log_stats"].negatable
+
+
+def test_plain_containers() -> None:
+    value = plain({"a": ({"b": 1},), 2: [True]})
+    assert value == {"a": [{"b": 1}], "2": [True]}

@@ -1,0 +1,295 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The memory plan against published figures, and what it says of models that do not fit.
+
+The journey `plan` compares it with real engines. The marks: M measured, S stated, C computed, W weak.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan import memory as plan_memory
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import GIB, Host, PlanError, plan_with_remedies
+from hypothesis import given
+from hypothesis import strategies as st
+
+SPARK = Host(int(121.7 * GIB), highest=0.91)  # S: MemTotal of current DGX OS
+GUIDE = {"max_model_len": 32768, "gpu_memory_utilization": 0.9, "max_num_batched_tokens": 16384}
+SMALL = {"id": "Qwen/Qwen3-0.6B", "weights_bytes": 10**9, "layers": 28, "kv_heads": 8, "head_dim": 128}
+ANY = {"id": "a/b", "weights_bytes": 10 * GIB, "layers": 32, "kv_heads": 8, "head_dim": 128, "native_context": 65536}
+# of DeepSeek V2 Lite, and of Qwen3-Next
+LATENT = {**ANY, "layers": 27, "kv_heads": 16, "latent_dim": 576}
+STATEFUL = {**ANY, "layers": 12, "kv_heads": 2, "head_dim": 256, "state_layers": 36, "state_bytes": 2146304}
+TOGETHER = "2 hosts that serve it together, which this collection does not deploy yet"
+
+Values = dict[str, t.Any]
+
+
+def plan(entry: str | Values, host: Host = SPARK, environment: Values | None = None, **args: t.Any) -> Values:
+    model = Catalog().model(entry) if isinstance(entry, str) else entry
+    return plan_with_remedies(model, host, {**GUIDE, **args}, environment or {}, Catalog().models(), "0.32.0")
+
+
+@pytest.mark.parametrize(
+    ("model", "share", "gib", "thousands"),
+    [
+        # C: share x 121.7 GiB - weights - 3 GiB
+        ("qwen3-8b-fp8", 0.75, 79.5, 579),
+        ("qwen3-8b-fp8", 0.80, 85.6, 623),
+        ("qwen3-8b-fp8", 0.85, 91.7, 667),
+        ("qwen3-8b-fp8", 0.90, 97.7, 712),
+        ("llama31-8b-fp8", 0.75, 79.8, 654),
+        ("llama31-8b-fp8", 0.80, 85.9, 704),
+        ("llama31-8b-fp8", 0.85, 92.0, 754),
+        ("llama31-8b-fp8", 0.90, 98.1, 803),
+        ("mistral-nemo-12b-fp8", 0.75, 75.6, 496),
+        ("mistral-nemo-12b-fp8", 0.80, 81.7, 535),
+        ("mistral-nemo-12b-fp8", 0.85, 87.8, 575),
+        ("mistral-nemo-12b-fp8", 0.90, 93.9, 615),
+        ("qwen3-32b-fp8", 0.75, 56.3, 231),
+        ("qwen3-32b-fp8", 0.80, 62.4, 256),
+        ("qwen3-32b-fp8", 0.85, 68.5, 281),
+        ("qwen3-32b-fp8", 0.90, 74.6, 305),
+        ("qwen3-30b-a3b-fp8", 0.75, 59.3, 647),
+        ("qwen3-30b-a3b-fp8", 0.80, 65.3, 714),
+        ("qwen3-30b-a3b-fp8", 0.85, 71.4, 780),
+        ("qwen3-30b-a3b-fp8", 0.90, 77.5, 847),
+        ("llama33-70b-fp8", 0.75, 20.6, 67),
+        ("llama33-70b-fp8", 0.80, 26.7, 87),
+        ("llama33-70b-fp8", 0.85, 32.7, 107),
+        ("llama33-70b-fp8", 0.90, 38.8, 127),
+    ],
+)
+def test_the_table_of_what_fits_on_a_spark(model: str, share: float, gib: float, thousands: int) -> None:
+    found = plan(model, gpu_memory_utilization=share)
+    assert found["fits"]
+    assert found["kv_bytes"] / GIB == pytest.approx(gib, abs=0.11)  # the table cuts, and rounds
+    assert found["kv_tokens"] / 1000 == pytest.approx(thousands, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("entry", "gib", "tokens", "rounding"),
+    [
+        # M: public logs of GPUs; GiB have two digits, or none
+        ("qwen3-32b-fp8", 66.25, 271_360, 0),
+        ({**SMALL, "native_context": 40960}, 69.66, 652_144, 0.005),
+    ],
+    ids=["Qwen3-32B", "Qwen3-0.6B"],
+)
+def test_the_tokens_of_a_published_pool(entry: str | Values, gib: float, tokens: int, rounding: float) -> None:
+    fewest, most = (
+        plan(entry, kv_cache_memory_bytes=int((gib + shift) * GIB))["kv_tokens"] for shift in (-rounding, rounding)
+    )
+    assert fewest <= tokens <= most
+    assert most - fewest <= 100
+
+
+def test_llama_70b_at_128k_on_one_spark() -> None:
+    found = plan("llama33-70b-fp8", max_model_len=131072)
+    assert not found["fits"]
+    assert found["problem"] == (
+        "one request of 131,072 tokens needs 40.0 GiB of KV cache, and there are 38.9 GiB, 0.90 of 121.7 GiB less"
+        " 67.7 GiB of weights and 3.0 GiB for activations, graphs and the engine"
+    )
+    assert len(found["remedies"]) == 3
+    assert found["remedies"][:2] == [
+        "vllm_max_model_len: 126976 instead of 131072; 127344 is the longest that fits",
+        "vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of 254,720 tokens, 1.9 requests of 131,072 tokens",
+    ]
+
+
+def test_a_smaller_form_comes_before_a_second_host() -> None:
+    model = Catalog().model("llama33-70b-fp8")
+    four_bit = {**model, "weights_bytes": 40 * 10**9}
+    others = {"llama33-70b-fp8": model, "four-bit": four_bit, "another": {**four_bit, "parameters": "70B"}}
+    args = {**GUIDE, "max_model_len": 131072}
+    found = plan_with_remedies(model, SPARK, args, {}, others)["remedies"]
+    assert found[2].startswith("vllm_model: four-bit, with 37.3 GiB of weights; KV cache of ")
+    alone = plan_with_remedies(model, SPARK, args, {}, {"llama33-70b-fp8": model})["remedies"]
+    assert alone[2].startswith(f"{TOGETHER}; KV cache of 476,432 tokens")
+
+
+def test_every_remedy_fits() -> None:
+    model = "llama33-70b-fp8"
+    assert plan(model, max_model_len=126976)["fits"]
+    assert plan(model, max_model_len=131072, kv_cache_dtype="fp8")["fits"]
+    assert plan(model, SPARK._replace(number=2), max_model_len=131072)["fits"]
+
+
+def test_more_of_the_memory_is_advised_up_to_what_is_safe() -> None:
+    found = plan("qwen3-32b-fp8", gpu_memory_utilization=0.3)
+    more = "0.9 instead of 0.3; KV cache of 305,488 tokens, 9.3 requests of 32,768 tokens"
+    assert f"vllm_gpu_memory_utilization: {more}" in found["remedies"]
+    less = plan("qwen3-32b-fp8", SPARK._replace(highest=0.5), gpu_memory_utilization=0.3)
+    assert any(line.startswith("vllm_gpu_memory_utilization: 0.5 instead of 0.3") for line in less["remedies"])
+
+
+def test_weights_that_do_not_fit() -> None:
+    found = plan({**ANY, "weights_bytes": 200 * GIB})
+    assert found["problem"].startswith(
+        "200.0 GiB of weights and 3.0 GiB for activations, graphs and the engine are more"
+    )
+    assert (found["kv_tokens"], found["max_context"]) == (0, 0)
+    assert found["remedies"] == [f"{TOGETHER}; KV cache of 106,976 tokens, 3.3 requests of 32,768 tokens"]
+    assert plan({**ANY, "weights_bytes": 2000 * GIB})["remedies"] == []
+
+
+def test_a_context_that_the_model_does_not_allow() -> None:
+    found = plan(ANY, max_model_len=100_000)
+    assert found["problem"] == "100,000 tokens of context are more than the 65,536 that the model allows"
+    assert found["remedies"] == ["vllm_max_model_len: 65536 instead of 100000; 65536 is the longest that fits"]
+    stretched = plan(ANY, max_model_len=100_000, hf_overrides={"rope_parameters": {"factor": 2.0}})
+    assert stretched["fits"]
+
+
+@pytest.mark.parametrize("dtype", ["fp8", "fp8_e4m3", "fp8_e5m2"])
+def test_an_fp8_cache_holds_twice_the_tokens(dtype: str) -> None:
+    assert plan(ANY, kv_cache_dtype=dtype)["kv_tokens"] == pytest.approx(2 * plan(ANY)["kv_tokens"], abs=32)
+
+
+def test_a_checkpoint_that_asks_for_an_fp8_cache() -> None:
+    asking = {**ANY, "kv_cache_dtype": "fp8"}
+    found = plan(asking)
+    assert found["kv_tokens"] == plan(ANY, kv_cache_dtype="fp8")["kv_tokens"]
+    assert found["reasons"][-1] == "its checkpoint asks for a KV cache of fp8"
+    assert plan(asking, kv_cache_dtype="auto")["kv_cache_dtype"] == "fp8"
+    assert plan(asking, kv_cache_dtype="bfloat16")["kv_cache_dtype"] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("version", "dtype"),
+    [("0.32.0", "fp8"), ("0.14.0", "fp8"), ("0.13.0", "bf16"), ("0.10.1.1+381074ae.nv25.09", "bf16"), (None, "bf16")],
+)
+def test_from_which_version_on_it_is_asked(version: str | None, dtype: str) -> None:
+    asking = {**ANY, "kv_cache_dtype": "fp8"}
+    assert plan_with_remedies(asking, SPARK, GUIDE, {}, {}, version)["kv_cache_dtype"] == dtype
+
+
+@pytest.mark.parametrize("name", ["speculative_config", "spec_model", "enable_lora", "lora_modules"])
+def test_further_models_are_not_planned_and_said(name: str) -> None:
+    assert plan(ANY, **{name: "x"})["reasons"][-1] == f"the further models of {name} are not planned"
+    assert plan(ANY, **{name: None})["reasons"] == plan(ANY)["reasons"]
+
+
+def test_other_numbers_in_the_cache() -> None:
+    assert plan(ANY, dtype="float32")["kv_bytes_per_token"] == 2 * plan(ANY)["kv_bytes_per_token"]
+    assert plan(ANY, kv_cache_dtype="nvfp4")["reasons"][-1] == (
+        "kv_cache_dtype nvfp4 is planned with 2 bytes a number, as if it were BF16"
+    )
+
+
+def test_a_latent_cache() -> None:
+    found = plan(LATENT)
+    assert found["kv_bytes_per_token"] == 27 * 576 * 2  # one vector, not keys and values
+    assert plan(LATENT, SPARK._replace(number=2))["kv_bytes_per_token"] == 27 * 576 * 2  # which is not divided
+
+
+def test_hosts_share_weights_and_heads() -> None:
+    alone, pair = plan(ANY), plan(ANY, SPARK._replace(number=2))
+    assert pair["weights_bytes"] == alone["weights_bytes"] // 2
+    assert pair["kv_bytes_per_token"] == alone["kv_bytes_per_token"] // 2
+    assert pair["kv_tokens"] > 2 * alone["kv_tokens"]
+    assert plan(ANY, tensor_parallel_size=2)["kv_tokens"] == pair["kv_tokens"]
+    # there is no half a head
+    few = {**ANY, "kv_heads": 2}
+    assert plan(few, SPARK._replace(number=4))["kv_bytes_per_token"] == plan(few)["kv_bytes_per_token"] // 2
+
+
+def test_windows_cost_little() -> None:
+    windows = {**ANY, "sliding_window": 128, "full_attention_layers": 16}
+    assert plan(windows)["kv_bytes_per_token"] == plan(ANY)["kv_bytes_per_token"] // 2
+    small_batches = {"max_num_batched_tokens": 2048}
+    assert plan(windows, **small_batches)["kv_tokens"] > 1.7 * plan(ANY, **small_batches)["kv_tokens"]
+    # two batches of the guide's size are as long as its whole context
+    assert plan(windows)["kv_tokens"] == pytest.approx(plan(ANY)["kv_tokens"], rel=0.001)
+    as_full = plan(windows, disable_hybrid_kv_cache_manager=True)
+    assert as_full["kv_tokens"] == plan(ANY)["kv_tokens"]
+
+
+def test_states_cost_the_same_at_every_length() -> None:
+    short, long = (plan(STATEFUL, max_model_len=length) for length in (4096, 65536))
+    assert short["block_tokens"] == long["block_tokens"] == 1056  # as large as a state
+    assert short["kv_tokens"] < long["kv_tokens"]
+    assert plan(STATEFUL, enable_prefix_caching=False)["kv_tokens"] > plan(STATEFUL)["kv_tokens"]
+
+
+def test_what_a_start_must_find_free() -> None:
+    assert plan(ANY)["needed_bytes"] == pytest.approx(0.9 * SPARK.total, abs=1)
+    # vLLM asks for its share also where the pool's size is given
+    assert plan(ANY, kv_cache_memory_bytes=10 * GIB)["needed_bytes"] == pytest.approx(0.9 * SPARK.total, abs=1)
+    on_cpu = plan(ANY, environment={"VLLM_CPU_KVCACHE_SPACE": "8"}, enforce_eager=True)
+    assert on_cpu["needed_bytes"] == pytest.approx(10 * GIB + 8 * GIB + 2.5 * GIB, rel=0.01)
+
+
+def test_a_pool_that_leaves_the_host_too_little() -> None:
+    found = plan(ANY, kv_cache_memory_bytes="105G")
+    assert found["problem"] == (
+        "105.0 GiB of KV cache were asked for, and with 10.0 GiB of weights and 3.0 GiB for activations, graphs and the"
+        " engine that is more than the 110.7 GiB that this host can give"
+    )
+    smaller = f"{{kv_cache_memory_bytes: {97 * GIB}}}; KV cache of 794,624 tokens, 24.2 requests of 32,768 tokens"
+    assert found["remedies"][0] == f"vllm_extra_args: {smaller}"
+
+
+def test_vllm_finds_the_longest_context_itself() -> None:
+    for value in ("auto", -1):
+        found = plan(ANY, max_model_len=value)
+        assert (found["fits"], found["context"], found["max_context"]) == (True, 65536, 65536)
+    assert plan({**ANY, "weights_bytes": 104 * GIB}, max_model_len="auto")["context"] < 65536
+
+
+def test_options_that_are_left_out() -> None:
+    found = plan_with_remedies(ANY, SPARK, {}, {}, {})
+    assert (found["context"], found["utilization"], found["activation_bytes"]) == (65536, 0.9, 2048 * 124518)
+
+
+def test_nothing_is_planned_without_sizes() -> None:
+    with pytest.raises(PlanError, match="nothing can be planned for a/b: layers, head_dim is not known"):
+        plan({**ANY, "layers": None, "head_dim": None})
+    with pytest.raises(PlanError, match="nothing can be planned for a/b: layers must be a whole number"):
+        plan({**ANY, "layers": "x"})
+
+
+def test_a_model_whose_longest_context_nobody_knows() -> None:
+    unknown = {**ANY, "native_context": None}
+    assert plan(unknown)["kv_tokens"] == plan(ANY)["kv_tokens"]
+    assert plan(unknown, max_model_len=10**9)["remedies"][0].startswith("vllm_max_model_len: ")
+    for length in (None, "auto", -1):
+        with pytest.raises(PlanError, match="nothing can be planned for a/b: native_context is not known"):
+            plan(unknown, max_model_len=length)
+
+
+@given(
+    weights=st.integers(1, 140),
+    context=st.integers(1, 65536),
+    layers=st.integers(1, 100),
+    window=st.sampled_from([None, 128, 4096]),
+    full=st.integers(1, 100),
+    states=st.sampled_from([None, 3, 40]),
+    dtype=st.sampled_from(["auto", "fp8"]),
+)
+def test_the_longest_context_is_where_fitting_ends(
+    weights: int, context: int, layers: int, window: int | None, full: int, states: int | None, dtype: str
+) -> None:
+    entry = {**ANY, "weights_bytes": weights * GIB, "layers": layers, "sliding_window": window}
+    entry |= {"full_attention_layers": min(full, layers), "state_layers": states, "state_bytes": states and 10**6}
+    found = plan(entry, max_model_len=context, kv_cache_dtype=dtype)
+    assert found["fits"] is (context <= found["max_context"])
+    assert found["fits"] is (found["problem"] is None)
+    assert len(found["remedies"]) <= 3
+    if found["fits"]:
+        assert found["sequences"] >= 1
+        assert found["kv_tokens"] >= context
+    if 0 < found["max_context"] < 65536:
+        assert plan(entry, max_model_len=found["max_context"], kv_cache_dtype=dtype)["fits"]
+        assert not plan(entry, max_model_len=found["max_context"] + 1, kv_cache_dtype=dtype)["fits"]
+
+
+def test_every_model_of_the_catalog_fits_with_its_default() -> None:
+    for name in Catalog().models():
+        assert plan(name)["fits"], name
+    rest = plan_memory.ENGINE_BYTES + plan_memory.GRAPH_BYTES + 16384 * plan_memory.ACTIVATION_BYTES
+    assert rest == pytest.approx(3 * GIB, rel=0.001)

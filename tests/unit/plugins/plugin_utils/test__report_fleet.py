@@ -1,0 +1,483 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report on a fleet and its text, from results as vllm_health and spark_info give them."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from string import Formatter
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import condition
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import fleet as report_fleet
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import fleet_table
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.notes import NOTES, UNSEEN
+
+Facts = dict[str, t.Any]
+
+NOW = 1795446000.0  # 2026-11-23T15:00:00Z
+MODEL = "Qwen/Qwen3-8B-FP8"
+IMAGE = "nvcr.io/nvidia/vllm:25.09-py3"
+WANTED = {"model": MODEL, "image": IMAGE}
+FIRMWARE = {"dgx_os": "7.5.0", "bios": "5.36_0ACUM018", "vbios": "9A.0B.2D.00.00", "connectx7": "28.45.4028"}
+
+
+def health(verdict: str = "ready", cause: str | None = None, **values: t.Any) -> Facts:
+    metrics = {
+        "running": 8,
+        "waiting": 0,
+        "kv_cache_usage": 0.034,
+        "preemptions": 0,
+        "prefix_cache_queries": 210000,
+        "prefix_cache_hits": 149000,
+        "prefix_cache_hit_rate": 0.7095,
+        "generation_tokens_per_second": 402.5,
+        "prompt_tokens_per_second": 1890.0,
+    }
+    metrics.update({key: values.pop(key) for key in list(values) if key in metrics})
+    return {
+        "changed": False,
+        "verdict": verdict,
+        "phase": "ready" if verdict == "ready" else None,
+        "progress": {"percent": None},
+        "cause": {**condition(cause, "the line")._asdict()} if cause else None,
+        "previous_cause": None,
+        "hint": None,
+        "idle_seconds": None,
+        "model": MODEL if verdict == "ready" else None,
+        "vllm_version": "0.10.1.1",
+        "kv_cache_tokens": 623104,
+        "metrics": metrics if verdict == "ready" else None,
+        "container": {
+            "status": "running" if verdict in ("ready", "loading", "degraded", "stuck") else "exited",
+            "image": IMAGE,
+            "started_at": "2026-11-23T12:55:00.123456789Z",
+            "labels": {
+                "dgxspark.vllm.profile": "throughput",
+                "dgxspark.vllm.release": "3f1c9a0b7d2e",
+                "dgxspark.vllm.planned_tokens": "640000",
+            },
+        },
+        **values,
+    }
+
+
+def spark(driver: str = "580.95.05", load: int = 96, clock: int = 2418, gib: float = 12.0, **firmware: str) -> Facts:
+    return {
+        "gpu": {"driver": driver, "temperature_c": 68, "sm_clock_mhz": clock, "utilization_percent": load},
+        "throttle": {"throttled": clock < 1500 if load > 80 else None, "reason": "…"},
+        "memory": {"total_bytes": 130 * 1024**3, "available_bytes": int(gib * 1024**3)},
+        "low_memory": {"low": gib < 3, "reason": "…"},
+        "firmware": {**FIRMWARE, **firmware},
+    }
+
+
+def build(healths: t.Mapping[str, Facts | None], sparks: t.Mapping[str, Facts | None] | None = None) -> Facts:
+    known = {name: spark() for name in healths} if sparks is None else sparks
+    return report_fleet.build(list(healths), healths, known, dict.fromkeys(healths, WANTED), NOW)
+
+
+def fleet(number: int) -> dict[str, Facts | None]:
+    return {f"spark{count:02}": health() for count in range(1, number + 1)}
+
+
+def table_of(report: Facts) -> list[str]:
+    return fleet_table.render(report).split("\n\n", 1)[0].splitlines()
+
+
+def found(report: Facts, name: str) -> list[tuple[list[str], str]]:
+    return [(note["hosts"], note["meaning"]) for note in report["notes"] if note["id"] == name]
+
+
+# --- one host -----------------------------------------------------------------------------------------------------
+
+
+def test_a_host_that_is_ready() -> None:
+    report = build({"spark01": health()})
+    assert report["time"] == "2026-11-23T15:00:00Z"
+    assert (report["verdicts"], report["unhealthy"], report["notes"]) == ({"ready": 1}, [], [])
+    assert fleet_table.render(report).splitlines() == [
+        "host     verdict  model              image               since  run  wait   KV  tokens/plan  prefix  preempt"
+        "  tok/s  GPU °C   MHz  throttled",
+        "spark01  ready    Qwen/Qwen3-8B-FP8  vllm:25.09-py3  2 h 4 min    8     0  3 %    623K/640K    71 %        0"
+        "    402      68  2418         no",
+        "",
+        "1 host: 1 ready",
+    ]
+
+
+def test_the_data_of_a_host() -> None:
+    (host,) = build({"spark01": health()})["hosts"]
+    assert (host["since"], host["since_seconds"]) == ("2026-11-23T12:55:00.123456789Z", 7499)
+    assert (host["profile"], host["release"], host["driver"]) == ("throughput", "3f1c9a0b7d2e", "580.95.05")
+    assert host["firmware"] == FIRMWARE
+    assert (host["gpu_throttled"], host["memory_available_bytes"]) == (False, 12 * 1024**3)
+
+
+def test_a_host_that_failed() -> None:
+    cause = {**condition("oom_killed", "  Killed \n process ")._asdict(), "link": "docs/troubleshooting.md#oom_killed"}
+    report = build({"spark01": health("failed", cause=None) | {"cause": cause}})
+    assert report["unhealthy"] == ["spark01"]
+    (host,) = report["hosts"]
+    assert host["summary"] == f"failed: {cause['meaning']}"
+    assert (host["since"], host["since_seconds"], host["running"]) == (None, None, None)
+    assert fleet_table.render(report).split("\n\n")[2].splitlines() == [
+        f"spark01 | failed: {cause['meaning']}",
+        f"    remedy: {cause['remedy']}",
+        "    seen:   Killed process",
+        "    more:   docs/troubleshooting.md#oom_killed",
+    ]
+    # what is only wanted stands in brackets
+    assert table_of(report)[1].split()[:4] == ["spark01", "failed", f"({MODEL})", "vllm:25.09-py3"]
+
+
+@pytest.mark.parametrize("verdict", ["failed", "degraded", "stuck", "absent"])
+def test_a_verdict_without_a_cause(verdict: str) -> None:
+    report = build({"spark01": health(verdict)})
+    assert report["hosts"][0]["summary"] == verdict
+    assert f"\n\nspark01 | {verdict}" in fleet_table.render(report)
+
+
+def test_a_host_that_loads_after_a_crash_says_why_it_was_restarted() -> None:
+    before = {**condition("killed", "exit code 137")._asdict(), "link": "docs/troubleshooting.md#killed"}
+    state = health("loading", phase="load", progress={"percent": 50}, idle_seconds=185.0, previous_cause=before)
+    report = build({"spark01": state})
+    assert report["unhealthy"] == ["spark01"]
+    assert fleet_table.render(report).split("\n\n")[2].splitlines() == [
+        "spark01 | loading: phase load, 50 %, nothing new for 3 min",
+        f"    restarted after: {before['meaning']}",
+        f"    remedy: {before['remedy']}",
+        "    seen:   exit code 137",
+        "    more:   docs/troubleshooting.md#killed",
+    ]
+
+
+def test_a_host_that_loads_as_it_should() -> None:
+    report = build({"spark01": health("loading", phase="compile", idle_seconds=5)})
+    assert fleet_table.render(report).split("\n\n")[2] == "spark01 | loading: phase compile"
+
+
+def test_a_hint_is_no_more_than_that() -> None:
+    hint = condition("stuck", "waiting for the lock")._asdict()
+    text = fleet_table.render(build({"spark01": health("loading", phase="download", hint=hint)}))
+    assert f"    perhaps: {hint['meaning']}\n" in text
+    assert "seen:   waiting for the lock" in text
+
+
+# --- hosts that could not be asked --------------------------------------------------------------------------------
+
+
+def test_an_unreachable_host() -> None:
+    msg = "Task failed: Data could not be sent to remote host.\nssh: connect to host 192.0.2.1 port 22: timed out"
+    report = build({"spark01": {"unreachable": True, "changed": False, "msg": msg}}, {})
+    assert (report["unhealthy"], report["verdicts"]) == (["spark01"], {"unreachable": 1})
+    text = fleet_table.render(report)
+    assert "spark01 | unreachable: the host could not be reached" in text
+    assert "    seen:   Data could not be sent to remote host. ssh: connect to host 192.0.2.1 port 22: timed" in text
+    assert re.fullmatch(rf"spark01  unreachable  \({MODEL}\)(  +-){{12}}", table_of(report)[1])
+
+
+@pytest.mark.parametrize("state", [{"failed": True, "msg": 'vllm_port: "abc" is not allowed'}, {}, None])
+def test_a_check_that_failed(state: Facts | None) -> None:
+    report = build({"spark01": state}, {"spark01": None})
+    assert (report["unhealthy"], report["verdicts"]) == (["spark01"], {"unknown": 1})
+    seen = 'seen:   vllm_port: "abc" is not allowed' if state else "seen:   no message; see the task that failed, above"
+    assert seen in fleet_table.render(report)
+
+
+def test_nobody_knows_anything() -> None:
+    report = report_fleet.build(["a"], {}, {}, {}, NOW)
+    assert re.fullmatch(r"a     unknown(  +-){13}", table_of(report)[1])
+    assert report["notes"] == []
+
+
+def test_a_server_without_metrics() -> None:
+    report = build({"spark01": health("degraded", "no_answer")}, {"spark01": spark() | {"gpu": None, "throttle": {}}})
+    cells = table_of(report)[1].split()
+    assert (cells[-9:-7], cells[-7], cells[-6:]) == (["-"] * 2, "623K/640K", ["-"] * 6)
+
+
+# --- many hosts ---------------------------------------------------------------------------------------------------
+
+
+def test_sixteen_hosts_in_their_order_within_the_width() -> None:
+    healths = fleet(16)
+    healths |= {"spark07": {"unreachable": True, "msg": "no route to host"}, "spark03": health("failed", "oom_killed")}
+    healths["spark11"] = None
+    healths["spark16"] = health(running=64, waiting=1200, kv_cache_usage=1.0, preemptions=123456)
+    report = build(healths)
+    lines = table_of(report)
+    assert [line.split()[0] for line in lines[1:]] == list(healths)
+    assert report["unhealthy"] == ["spark03", "spark07", "spark11"]
+    assert max(map(len, lines)) <= 160
+    assert "16 hosts: 13 ready, 1 failed, 1 unreachable, 1 unknown" in fleet_table.render(report)
+    json.dumps(report)
+
+
+def test_the_same_trouble_is_said_once_for_all_its_hosts() -> None:
+    states = {"a": health("absent", "absent"), "b": health(), "c": health("absent", "absent"), "d": health("failed")}
+    blocks = fleet_table.render(build(states)).split("\n\n")[2:]
+    assert [block.splitlines()[0].split(" | ")[0] for block in blocks] == ["a, c", "d"]
+
+
+def test_numbers_are_right_aligned() -> None:
+    healths = fleet(2)
+    healths["spark02"] = health(running=128, preemptions=4711, kv_cache_usage=0.5)
+    head, first, second = table_of(build(healths))
+    for title, cells in {"run": ("8", "128"), "preempt": ("0", "4711"), "KV": ("3 %", "50 %")}.items():
+        end = head.index(title) + len(title)
+        assert (first[:end].endswith(f" {cells[0]}"), second[:end].endswith(f" {cells[1]}")) == (True, True), title
+
+
+def test_very_long_names_are_cut_in_the_middle() -> None:
+    name = "spark-in-the-basement-of-the-old-building-behind-the-river-rack-{}.example.org"
+    state = health(model="somebody/An-Extraordinarily-Long-Name-Of-A-Model-With-Everything-In-It-FP8-dynamic")
+    state["container"]["image"] = "registry.example.org/mirror/vllm-openai:v0.26.0-aarch64-cu129-ubuntu2404-and-more"
+    names = [name.format(number) for number in range(16)]
+    report = build(dict.fromkeys(names, state))
+    lines = table_of(report)
+    assert {len(line) for line in lines[1:]} == {160}
+    assert all("…" in line for line in lines[1:])
+    assert [host["host"] for host in report["hosts"]] == names
+
+
+def test_names_are_not_cut_without_need() -> None:
+    assert "…" not in fleet_table.render(build(fleet(16)))
+
+
+# --- notes --------------------------------------------------------------------------------------------------------
+
+
+def test_notes_do_not_make_a_host_unhealthy() -> None:
+    report = build({"spark01": health(preemptions=3)})
+    assert report["unhealthy"] == []
+    count = "the KV cache ran full and requests had to give theirs up: 3 preemptions since the server started"
+    assert found(report, "preemptions") == [(["spark01"], count)]
+    assert fleet_table.render(report).split("\n\n")[2].splitlines()[:2] == ["Notes", f"spark01 | {count}"]
+
+
+def test_a_throttled_gpu() -> None:
+    report = build(fleet(2), {"spark01": spark(), "spark02": spark(clock=611)})
+    assert found(report, "gpu_throttled") == [
+        (
+            ["spark02"],
+            "the GPU is throttled: its SM clock is 611 MHz at 96 % load, at least 1500 MHz are expected",
+        )
+    ]
+    assert [line.split()[-1] for line in table_of(report)] == ["throttled", "no", "yes"]
+
+
+def test_an_idle_gpu_is_not_judged() -> None:
+    report = build(fleet(1), {"spark01": spark(load=0, clock=208)})
+    assert found(report, "gpu_throttled") == []
+    assert table_of(report)[1].split()[-1] == "-"
+
+
+def test_low_memory() -> None:
+    ((hosts, meaning),) = found(build(fleet(2), {"spark01": spark(), "spark02": spark(gib=2.5)}), "low_memory")
+    assert hosts == ["spark02"]
+    assert meaning.startswith("only 2.5 GiB of memory are available")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("preemptions", {"preemptions": 0}, False),
+        ("preemptions", {"preemptions": None}, False),
+        ("kv_nearly_full", {"kv_cache_usage": 0.95, "waiting": 1}, True),
+        ("kv_nearly_full", {"kv_cache_usage": 0.949, "waiting": 1}, False),
+        ("kv_nearly_full", {"kv_cache_usage": 1.0, "waiting": 0}, False),
+        ("kv_nearly_full", {"kv_cache_usage": None, "waiting": 1}, False),
+        ("single_requests", {"running": 1, "generation_tokens_per_second": 23.0}, True),
+        ("single_requests", {"running": 0, "generation_tokens_per_second": 23.0}, True),
+        ("single_requests", {"running": 1, "generation_tokens_per_second": 0.0}, False),
+        ("single_requests", {"running": 1, "generation_tokens_per_second": None}, False),
+        ("single_requests", {"running": 1, "waiting": 1}, False),
+        ("single_requests", {"running": 2}, False),
+        ("single_requests", {"running": None, "waiting": None}, False),
+        ("no_prefix_hits", {"prefix_cache_queries": 100_000, "prefix_cache_hits": 0}, True),
+        ("no_prefix_hits", {"prefix_cache_queries": 99_999, "prefix_cache_hits": 0}, False),
+        ("no_prefix_hits", {"prefix_cache_queries": 100_000, "prefix_cache_hits": 1}, False),
+        ("no_prefix_hits", {"prefix_cache_queries": 100_000, "prefix_cache_hits": None}, False),
+        ("no_prefix_hits", {"prefix_cache_queries": None, "prefix_cache_hits": None}, False),
+    ],
+)
+def test_notes_on_the_service(name: str, values: Facts, expected: bool) -> None:
+    assert bool(found(build({"spark01": health(**values)}), name)) is expected
+
+
+def test_an_older_result_without_rates() -> None:
+    state = health()
+    del state["metrics"]["generation_tokens_per_second"], state["idle_seconds"]
+    report = build({"spark01": state})
+    assert (report["notes"], table_of(report)[1].split()[-4]) == ([], "-")
+
+
+def test_another_image_than_the_inventory_wants() -> None:
+    states = fleet(2)
+    other = health()
+    other["container"] = {**other["container"], "image": "nvcr.io/nvidia/vllm:26.02-py3"}
+    states["spark02"] = other
+    assert found(build(states), "other_image") == [
+        (["spark02"], f"nvcr.io/nvidia/vllm:26.02-py3 runs, and the inventory wants {IMAGE}")
+    ]
+    other["container"]["status"] = "exited"  # what does not run, does not differ
+    assert found(build(states), "other_image") == []
+
+
+def test_the_same_note_is_said_once_for_all_its_hosts() -> None:
+    states = {"a": health(preemptions=1), "b": health(preemptions=2), "c": health(preemptions=1)}
+    report = build(states)
+    assert [hosts for hosts, _meaning in found(report, "preemptions")] == [["a", "c"], ["b"]]
+
+
+# --- drift --------------------------------------------------------------------------------------------------------
+
+
+def drift(*drivers: str | None) -> list[tuple[list[str], str]]:
+    names = [f"s{number}" for number in range(len(drivers))]
+    sparks = {name: spark() | {"gpu": {"driver": driver}} for name, driver in zip(names, drivers, strict=True)}
+    return found(build(dict.fromkeys(names, health()), sparks), "driver_drift")
+
+
+@pytest.mark.parametrize("drivers", [("580.1",), ("580.1",) * 2, ("580.1",) * 16, ("580.1", None, None), (None,) * 3])
+def test_no_drift(drivers: tuple[str | None, ...]) -> None:
+    assert drift(*drivers) == []
+
+
+@pytest.mark.parametrize(
+    ("drivers", "notes"),
+    [
+        (("1.0", "1.0", "2.0"), [(["s2"], "is 2.0; 2 of 3 hosts have 1.0")]),
+        (("2.0", "1.0", "1.0", None), [(["s0"], "is 2.0; 2 of 3 hosts have 1.0")]),
+        (
+            ("1.0",) * 13 + ("2.0", "3.0", "2.0"),
+            [(["s13", "s15"], "is 2.0; 13 of 16 hosts have 1.0"), (["s14"], "is 3.0; 13 of 16 hosts have 1.0")],
+        ),
+    ],
+)
+def test_drift_from_the_majority(drivers: tuple[str | None, ...], notes: list[tuple[list[str], str]]) -> None:
+    assert drift(*drivers) == [(hosts, f"the version of the GPU driver {differs}") for hosts, differs in notes]
+
+
+@pytest.mark.parametrize(
+    ("drivers", "differs"),
+    [
+        (("1.0", "2.0"), "1.0 on s0; 2.0 on s1"),
+        (("1.0", "2.0", None), "1.0 on s0; 2.0 on s1"),
+        (("1.0", "2.0", "3.0"), "1.0 on s0; 2.0 on s1; 3.0 on s2"),
+        (("1.0", "2.0", "2.0", "1.0"), "1.0 on s0, s3; 2.0 on s1, s2"),
+        # the largest group is no majority
+        (("1.0", "1.0", "2.0", "3.0"), "1.0 on s0, s1; 2.0 on s2; 3.0 on s3"),
+    ],
+)
+def test_drift_without_a_majority(drivers: tuple[str | None, ...], differs: str) -> None:
+    known = [f"s{number}" for number, driver in enumerate(drivers) if driver]
+    assert drift(*drivers) == [(known, f"the version of the GPU driver differs: {differs}")]
+
+
+def test_drift_of_firmware_names_the_part() -> None:
+    sparks = {"a": spark(), "b": spark(), "c": spark(vbios="9A.0B.2C.00.00", dgx_os="7.2.3", mt4125="22.1")}
+    report = build(dict.fromkeys(sparks, health()), sparks)
+    assert found(report, "firmware_drift") == [
+        (["c"], "the firmware VBIOS is 9A.0B.2C.00.00; 2 of 3 hosts have 9A.0B.2D.00.00")
+    ]
+    assert found(report, "dgx_os_drift") == [(["c"], "the release of DGX OS is 7.2.3; 2 of 3 hosts have 7.5.0")]
+
+
+def test_drift_of_the_whole_fleet_is_said_of_all_hosts() -> None:
+    report = build(fleet(2), {"spark01": spark("1.0"), "spark02": spark("2.0")})
+    assert "\nall hosts | the version of the GPU driver differs: 1.0 on spark01; 2.0 on" in fleet_table.render(report)
+
+
+# --- small parts --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (7500, "2 h 5 min"),
+        (48 * 3600 - 1, "47 h 59 min"),
+        (48 * 3600, "2 d 0 h"),
+        (90 * 86400 + 3600, "90 d 1 h"),
+    ],
+)
+def test_age(seconds: float, text: str) -> None:
+    assert report_fleet.age(seconds) == text
+
+
+def test_a_host_whose_clock_is_ahead() -> None:
+    state = health()
+    state["container"]["started_at"] = "2026-11-23T15:00:07Z"
+    assert build({"spark01": state})["hosts"][0]["since_seconds"] == 0
+
+
+@pytest.mark.parametrize(("rate", "text"), [(0.0, "0"), (0.4, "0.4"), (9.96, "10.0"), (10.4, "10"), (12345.6, "12346")])
+def test_rates(rate: float, text: str) -> None:
+    assert table_of(build({"spark01": health(generation_tokens_per_second=rate)}))[1].split()[-4] == text
+
+
+@pytest.mark.parametrize(("width", "text"), [(10, "abcdefghij"), (9, "abcd…ghij"), (4, "ab…j"), (3, "a…j")])
+def test_shorten(width: int, text: str) -> None:
+    assert fleet_table.shorten("abcdefghij", width) == text
+
+
+def test_a_long_line_of_evidence_is_cut() -> None:
+    cause = {**condition("exited", "x" * 5000)._asdict(), "link": None}
+    text = fleet_table.render(build({"spark01": health("failed") | {"cause": cause}}))
+    assert max(map(len, text.splitlines())) < 400
+
+
+# --- the data -----------------------------------------------------------------------------------------------------
+
+
+def test_notes_have_an_id_of_their_own_and_say_what_to_do() -> None:
+    every = [*NOTES, *UNSEEN]
+    assert len({note.id for note in every}) == len(every)
+    for note in every:
+        assert re.fullmatch(r"[a-z][a-z_]+", note.id)
+        assert note.meaning and note.remedy
+        for text in (note.meaning, note.remedy):
+            assert not text.endswith("."), note.id
+        assert {field for _text, field, *_rest in Formatter().parse(note.remedy)} == {None}, (
+            note.id
+        )  # only the meaning holds numbers
+
+
+@pytest.mark.parametrize(
+    ("real", "planned", "cell", "is_noted"),
+    [
+        (623104, "640000", "623K/640K", False),
+        (2097152, "2097152", "2.10M/2.10M", False),
+        (575000, "640000", "575K/640K", True),
+        (900, "900", "900/900", False),
+        (623104, None, "623K/-", False),
+        (623104, "many", "623K/-", False),
+        (None, "640000", "-/640K", False),
+    ],
+)
+def test_the_plan_beside_what_vllm_reports(real: int | None, planned: str | None, cell: str, is_noted: bool) -> None:
+    state = health(kv_cache_tokens=real)
+    state["container"]["labels"]["dgxspark.vllm.planned_tokens"] = planned
+    report = build({"spark01": state})
+    assert f" {cell} " in table_of(report)[1]
+    assert ("kv_below_plan" in [note["id"] for note in report["notes"]]) is is_noted
+
+
+def test_every_note_is_said_by_somebody() -> None:
+    worst = health(
+        preemptions=1, kv_cache_usage=1.0, waiting=1, prefix_cache_hits=0, generation_tokens_per_second=1.0, running=1
+    )
+    worst["container"]["image"] = "another:1"
+    worst["kv_cache_tokens"] = 400_000
+    single = health(running=1)
+    sparks = {"a": spark("1.0", clock=611, gib=1, vbios="x", dgx_os="1"), "b": spark("2.0")}
+    report = build({"a": worst, "b": single}, sparks)
+    assert {note["id"] for note in report["notes"]} == {note.id for note in NOTES}
+    assert "{" not in json.dumps([note["meaning"] for note in report["notes"]])

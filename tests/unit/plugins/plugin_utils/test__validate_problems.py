@@ -1,0 +1,327 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every rule: a table of what is refused, with the line that the operator reads, and a table of what is not."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, read_specs, show
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate import problems as validate_problems
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
+from bad_inputs import BAD, BAD_HOST, DIGEST, KEY, LATEST_RECORDED, NEWER, OWN_MODEL, TOKEN, Values, one, own_model
+
+
+def defaults(role: str) -> Values:
+    options = read_specs(role)["main"]["options"]
+    values = {name: option["default"] for name, option in options.items() if "default" in option}
+    return {name: "/opt/hf" if "hf_cache_path" in str(value) else value for name, value in values.items()}
+
+
+def problems(values: Values, role: str = "vllm") -> list[str]:
+    return validate_problems.problems(role, {**defaults(role), **values}, read_specs(role), Catalog())
+
+
+EVERY = [*(("vllm", values, line) for values, line in BAD), *BAD_HOST]
+FIX = re.compile(r"\b(use|set|write|did you mean|remove|rename|give|correct|drop)\b|known: |lists what there is")
+
+
+def words_of(value: t.Any) -> set[str]:
+    """Every name and value in what the user wrote, as a message shows them."""
+    if isinstance(value, dict):
+        return {word for pair in value.items() for part in pair for word in words_of(part)}
+    if isinstance(value, list):
+        return {word for part in value for word in words_of(part)} | {"a list"}
+    return {str(value), show(value)}
+
+
+def test_there_are_many_ways_to_be_wrong() -> None:
+    assert len({line for _role, _values, line in EVERY}) >= 80
+
+
+@pytest.mark.parametrize(("role", "values", "line"), EVERY, ids=[line[:70] for _role, _values, line in EVERY])
+def test_bad_input_is_refused_with_one_line(role: str, values: Values, line: str) -> None:
+    """The line names a variable of the role, what the user wrote there, and a way out. No secret is in it."""
+    found = problems(values, role)
+    assert line in found
+    assert role == "vllm" or found == [line]
+    assert "\n" not in line
+    assert re.match(rf"{role}_[a-z_]+", line)
+    assert FIX.search(line)
+    secret = any(name in validate_problems.secrets_of(read_specs(role)) for name in values)
+    assert secret or any(word in line for name, value in values.items() for word in {name, *words_of(value)})
+    for kept in (TOKEN, KEY):
+        assert kept not in " ".join(found)
+
+
+# What one bad value makes of others is not their fault: nothing else is said.
+@pytest.mark.parametrize(
+    "values",
+    [
+        one("vllm_model", "nothing"),
+        one("vllm_profile", "nothing"),
+        one("vllm_image", "nothing:1"),
+        one("vllm_port", "x"),
+        one("vllm_extra_args", []),
+        one("vllm_models", []),
+        one("vllm_images", "x"),
+        one("vllm_profiles", 1),
+        one("vllm_api_key", {}),
+        one("vllm_max_model_len", "x"),
+        one("vllm_extra_args", {"max_num_seqs": True}),
+    ],
+    ids=str,
+)
+def test_one_mistake_is_one_line(values: Values) -> None:
+    assert len(problems(values)) == 1
+
+
+TOO_LARGE = {"vllm_model": "llama33-70b-fp8", "vllm_max_model_len": 131072}
+GOOD: list[Values] = [
+    {},
+    # as Ansible takes them
+    one("vllm_port", "8000"),
+    one("vllm_port", 8000.0),
+    one("vllm_port", 65535),
+    one("vllm_drop_page_cache", "yes"),
+    one("vllm_drop_page_cache", "No"),
+    one("vllm_hf_offline", 1),
+    one("vllm_hf_offline", "off"),
+    one("vllm_gpu_memory_utilization", "0.85"),
+    one("vllm_gpu_memory_utilization", 0.95),
+    one("vllm_gpu_memory_utilization", None),
+    one("vllm_max_model_len", None),
+    one("vllm_max_model_len", "16384"),
+    one("vllm_max_model_len", 40960),
+    one("vllm_memory_reserve_gib", "12.5"),
+    one("vllm_api_key", 1234567812345678),
+    # models, profiles, images
+    *(one("vllm_model", name) for name in Catalog().models() if not name.startswith(("gpt-oss", "qwen3-vl"))),
+    one("vllm_model", "Qwen/Qwen3-8B-FP8"),
+    one("vllm_model", "Qwen/Qwen3-30B-A3B-Instruct-2507-FP8"),
+    {"vllm_model": "gpt-oss-20b", "vllm_image": "nvcr.io/nvidia/vllm:25.10-py3"},
+    *(one("vllm_profile", name) for name in ("throughput", "latency", "concurrency")),
+    *(one("vllm_image", ref) for ref, image in Catalog().images().items() if image["status"] != "avoid"),
+    {"vllm_image": "nvcr.io/nvidia/vllm:26.06-py3", "vllm_image_allow": ["avoid"]},
+    {"vllm_image": "vllm/vllm-openai:latest", "vllm_image_allow": ["moving", "avoid"]},
+    {"vllm_image": "someone/vllm:1", "vllm_image_allow": ["unknown"]},
+    {"vllm_image": "someone/vllm", "vllm_image_allow": ["unknown", "moving"]},
+    {"vllm_model": "gpt-oss-20b", "vllm_image_allow": ["cannot_run"]},
+    {"vllm_image": f"a/b@{DIGEST}", "vllm_images": {"a/b:1": {"digest": DIGEST}}},
+    {"vllm_image": f"a/b@{DIGEST}", "vllm_images": {f"a/b@{DIGEST}": {}}},
+    {"vllm_model": "gpt-oss-120b", "vllm_image": "nvcr.io/nvidia/vllm:26.04-py3"},
+    {"vllm_model": "qwen3-vl-8b-fp8", "vllm_image": "nvcr.io/nvidia/vllm:25.11-py3"},
+    own_model(revision="0123abc", per_image=[{"vllm": ">=0.10, <0.11", "args": {"kv_cache_dtype": "fp8"}}]),
+    one("vllm_image", "nvcr.io/nvidia/vllm:25.09-py3@sha256:" + "0" * 64),
+    {"vllm_image": "a/b:latest@sha256:" + "0" * 64, "vllm_images": {"a/b:latest": {}}},
+    {"vllm_image": "a.example.org/b:1", "vllm_images": {"a.example.org/b:1": {}}},
+    {"vllm_model": "mine", "vllm_models": {"mine": OWN_MODEL}},
+    {"vllm_model": "a/b", "vllm_models": {"mine": {**OWN_MODEL, "notes": ["x"], "sources": {"layers": "S: x"}}}},
+    one("vllm_models", {"qwen3-8b-fp8": {"args": {"max_model_len": 16384, "kv_cache_dtype": "fp8"}}}),
+    one("vllm_models", {"qwen3-8b-fp8": {"weights_bytes": 1000}}),
+    one("vllm_models", {"qwen3-8b-fp8": {"config_context": 2200000}}),
+    {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": {"gpu_memory_utilization": "0.5"}}}},
+    {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": {}}}, "vllm_gpu_memory_utilization": 0.5},
+    one("vllm_profiles", {"throughput": {"args": {"max_num_seqs": None}}}),
+    # options
+    one("vllm_extra_args", {"kv_cache_dtype": "fp8", "enforce_eager": True, "enable_prefix_caching": False}),
+    one("vllm_extra_args", {"max_num_seqs": None, "enable_prefix_caching": None}),
+    one("vllm_extra_args", {"max_num_seqs": "8", "max_num_batched_tokens": "16k"}),
+    one("vllm_extra_args", {"served_model_name": ["a", "b"], "swap_space": 4}),
+    one("vllm_extra_args", {"hf_overrides": {"rope_scaling": {"rope_type": "yarn"}}}),
+    one("vllm_extra_args", {"enable_chunked_prefill": False, "max_num_batched_tokens": 32768}),
+    one("vllm_extra_args", {"headless": None}),
+    one("vllm_extra_args", {"tensor_parallel_size": 1, "pipeline_parallel_size": None, "data_parallel_size": "1"}),
+    {**LATEST_RECORDED, "vllm_extra_args": {"kv_cache_memory_bytes": 10**10, "performance_mode": "balanced"}},
+    # a version between two recorded ones may have the options of either
+    {"vllm_image": NEWER, "vllm_extra_args": {"swap_space": 4, "kv_cache_memory_bytes": 10**10}},
+    {"vllm_max_model_len": 131072, "vllm_extra_args": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}},
+    # stretched by an entry, a profile
+    {
+        "vllm_max_model_len": 131072,
+        "vllm_models": {"qwen3-8b-fp8": {"args": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}}},
+    },
+    {
+        "vllm_max_model_len": 131072,
+        "vllm_profiles": {"throughput": {"args": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}}},
+    },
+    {"vllm_max_model_len": 10**6, "vllm_model": "mistral-nemo-12b-fp8", "vllm_extra_args": {"kv_cache_dtype": "fp8"}},
+    # tried all the same, shortened, or smaller; and one of which nothing is known yet
+    {**TOO_LARGE, "vllm_enforce_memory_plan": False},
+    {**TOO_LARGE, "vllm_auto_remedy": True},
+    {**TOO_LARGE, "vllm_extra_args": {"kv_cache_dtype": "fp8"}},
+    {"vllm_model": "some-org/some-model", "vllm_extra_args": {"kv_cache_dtype": "fp8"}},
+    one("vllm_extra_env", {"VLLM_LOGGING_LEVEL": "DEBUG", "TOKENIZERS_PARALLELISM": "false"}),
+    one("vllm_extra_env", {"OMP_NUM_THREADS": 4, "A": ""}),
+    one("vllm_extra_env", {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "::1,10.0.0.0/8", "A": "git@host:x"}),
+    # network, names, folders
+    one("vllm_publish_address", "127.0.0.1"),
+    one("vllm_publish_address", "127.8.8.8"),
+    {"vllm_publish_address": "0.0.0.0", "vllm_api_key": KEY},
+    {"vllm_publish_address": "0.0.0.0", "vllm_publish_without_api_key": "yes"},
+    one("vllm_image_registry", "mirror.example.org:5000"),
+    one("vllm_image_registry", "172.30.111.3:5000"),
+    one("vllm_image_registry", "localhost"),
+    one("vllm_image_registry", "mirror:5000/nvcr"),
+    one("vllm_image_registry", "harbor.example.org/proxy/nvcr-io_1"),
+    one("vllm_hf_endpoint", "http://172.30.111.2:8080"),
+    one("vllm_hf_endpoint", "https://hub.example.org/a/b_c/"),
+    one("vllm_service_name", "vllm-2"),
+    one("vllm_container_name", "Vllm_1.x"),
+    one("vllm_home", "/srv/vllm"),
+    one("vllm_hf_cache", "/data/hf-cache/"),
+    one("vllm_hf_cache", "/mnt/nvme0/hf"),
+    # secrets
+    one("vllm_hf_token", TOKEN),
+    one("vllm_hf_token", "token-of.a_mirror:with/signs=+#$"),
+    one("vllm_api_key", KEY),
+    # limits
+    one("vllm_ulimits", {"memlock": 8388608, "stack": "67108864", "nofile": {"soft": 1024, "hard": 4096}}),
+    one("vllm_ulimits", {}),
+    one("vllm_ipc", "service:other"),
+]
+
+
+@pytest.mark.parametrize("values", GOOD, ids=lambda values: str(values)[:70])
+def test_good_input_passes(values: Values) -> None:
+    assert problems(values) == []
+
+
+def test_of_other_hardware_nothing_is_known() -> None:
+    values = {**defaults("vllm"), **TOO_LARGE}
+    assert validate_problems.problems("vllm", values, read_specs("vllm"), Catalog(), is_spark=False) == []
+
+
+@pytest.mark.parametrize(
+    ("role", "values"),
+    [
+        ("hf_cache", {}),
+        ("hf_cache", {"hf_cache_mode": "2775", "hf_cache_owner": "1000", "hf_cache_group": 1000}),
+        ("hf_cache", {"hf_cache_space_repo": "a/b", "hf_cache_space_bytes": "12"}),
+        ("spark_host", {}),
+        ("spark_host", {"spark_host_sysctl": {}, "spark_host_earlyoom": "no", "spark_host_limits": "yes"}),
+        ("spark_host", {"spark_host_sysctl": {"net.core.rmem_max": "16777216", "kernel.core_pattern": "/tmp/core"}}),
+        ("container_runtime", {}),
+        ("container_runtime", {"container_runtime_daemon_options": {"features": {"cdi": True}, "debug": True}}),
+        (
+            "container_runtime",
+            {"container_runtime_cdi": "no", "container_runtime_daemon_options": {"features": {"cdi": False}}},
+        ),
+        ("container_runtime", {"container_runtime_daemon_options": {"default-runtime": "nvidia"}}),
+        ("container_runtime", {"container_runtime_toolkit_version": "1.20.0~rc.1-1"}),
+        ("container_runtime", {"container_runtime_toolkit_repository": "http://172.30.111.2:8080/apt/$(ARCH)"}),
+    ],
+    ids=str,
+)
+def test_good_input_of_the_other_roles(role: str, values: Values) -> None:
+    assert problems(values, role) == []
+
+
+def test_options_of_every_entry_point_are_known() -> None:
+    specs = {"main": {"options": {"a_x": {"type": "int"}}}, "other": {"options": {"a_y": {"type": "str"}}}}
+    assert validate_problems.problems("a", {"a_x": 1, "a_y": "b"}, specs, Catalog()) == []
+
+
+def test_names_of_a_role_with_a_longer_namesake() -> None:
+    variables = ["hf_cache_path", "hf_cache_space_repo", "hf_cachet", "hf_x", "hf_cache", "vllm_port"]
+    assert validate_problems.names_of("hf_cache", variables, ["hf", "hf_cache"]) == [
+        "hf_cache_path",
+        "hf_cache_space_repo",
+    ]
+    assert validate_problems.names_of("hf", variables, ["hf", "hf_cache"]) == ["hf_cache", "hf_cachet", "hf_x"]
+
+
+def test_nothing_is_said_about_what_cannot_be_read() -> None:
+    values = {name: value for name, value in defaults("vllm").items() if name != "vllm_hf_cache"}
+    assert validate_problems.problems("vllm", values, read_specs("vllm"), Catalog(), {"vllm_hf_cache"}) == []
+
+
+def test_secrets_come_from_the_specification() -> None:
+    assert validate_problems.secrets_of(read_specs("vllm")) == {"vllm_hf_token", "vllm_api_key"}
+
+
+def test_a_secret_in_the_wrong_variable_is_masked() -> None:
+    assert problems(one("vllm_model", TOKEN))[0].startswith('vllm_model: "hf_********" is not in the catalog')
+    assert problems({"vllm_api_key": KEY, "vllm_profile": KEY})[0].startswith('vllm_profile: "********" is no profile')
+
+
+def test_what_was_allowed_is_a_notice() -> None:
+    catalog = Catalog()
+    ref = "nvcr.io/nvidia/vllm:26.06-py3"
+    (line,) = notices("vllm", one("vllm_image", ref), catalog)
+    assert line.startswith(f'vllm_image: "{ref}" is better avoided: Every request under /v1 fails')
+    good = {"vllm_image": ref, "vllm_images": {ref: {"status": "good"}}}
+    assert [line.partition(" has a known fault: ")[2] for line in notices("vllm", good, catalog)] == [
+        "Every request under /v1 fails with HTTP 500 while /health is green.",
+        "Loading a WNA16 mixture of experts with Marlin hangs the host.",
+    ]
+    assert notices("vllm", {**good, "vllm_images": {ref: {"status": "good", "faults": []}}}, catalog) == []
+    assert notices("vllm", one("vllm_image", "nvcr.io/nvidia/vllm:25.09-py3"), catalog) == []
+    assert notices("hf_cache", {}, catalog) == []
+    assert notices("vllm", one("vllm_image", "someone/vllm:latest"), catalog) == [
+        'vllm_image: "someone/vllm:latest" is another image tomorrow',
+        'vllm_image: "someone/vllm:latest" is not in the image matrix; whether it fits the model cannot be checked',
+    ]
+    too_old = {"vllm_image": "nvcr.io/nvidia/vllm:25.09-py3", "vllm_model": "gpt-oss-20b"}
+    assert notices("vllm", too_old, catalog) == [
+        'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" is said not to run gpt-oss-20b, its vLLM has no attention sinks'
+    ]
+
+
+TOOLS = {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"}
+
+
+@pytest.mark.parametrize(
+    ("ref", "values", "fault"),
+    [
+        ("25.09", {}, None),
+        ("25.09", {"vllm_drop_page_cache": True}, None),  # the role does what helps
+        ("25.09", {"vllm_drop_page_cache": "no"}, "The page cache counts as used GPU memory. The role drops"),
+        ("25.09", {"vllm_extra_args": TOOLS}, None),
+        ("26.05", {}, None),
+        ("26.05", {"vllm_extra_args": {"distributed_executor_backend": "mp"}}, None),
+        ("26.05", {"vllm_extra_args": {"distributed_executor_backend": "ray"}}, "It has no Ray. vLLM's own way"),
+        ("26.07", {}, None),
+        ("26.07", {"vllm_extra_args": {**TOOLS, "enable_auto_tool_choice": False}}, None),
+        (
+            "26.07",
+            {"vllm_extra_args": TOOLS},
+            "Tool calling is broken, because its xgrammar is older than its vLLM wants.",
+        ),
+        ("26.07", {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": TOOLS}}}, "Tool calling is broken"),
+        ("26.07", {"vllm_models": {"qwen3-8b-fp8": {"args": TOOLS}}}, "Tool calling is broken"),
+    ],
+)
+def test_a_fault_is_told_to_those_who_meet_it(ref: str, values: Values, fault: str | None) -> None:
+    image = f"nvcr.io/nvidia/vllm:{ref}-py3"
+    lines = notices("vllm", {"vllm_model": "qwen3-8b-fp8", **values, "vllm_image": image}, Catalog())
+    if fault is None:
+        assert lines == []
+    else:
+        (line,) = lines
+        assert line.startswith(f'vllm_image: "{image}" has a known fault: {fault}')
+
+
+def test_the_defaults_give_no_notice() -> None:
+    assert notices("vllm", defaults("vllm"), Catalog()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({}, True),
+        ({"vllm_download": False}, True),  # vLLM needs it no less
+        ({"vllm_hf_offline": "yes"}, False),
+        ({"vllm_hf_token": TOKEN}, False),
+        ({"vllm_models": {"mine": {**OWN_MODEL, "gated": False}}}, False),
+    ],
+)
+def test_a_gated_model_wants_a_token(values: Values, told: bool) -> None:
+    gated = {"vllm_model": "mine", "vllm_models": {"mine": {**OWN_MODEL, "gated": True}}}
+    lines = notices("vllm", {**defaults("vllm"), **gated, **values}, Catalog())
+    wanted = (
+        "vllm_hf_token: is empty, and mine is gated: set it to a token of an account that was granted access to a/b,"
+    )
+    assert lines == ([f"{wanted} unless the cache or hf_cache_source has the model already"] if told else [])
