@@ -7,40 +7,43 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: deploy_lock
-short_description: Let one run at a time deploy a service
+short_description: Locks a service, so that one run at a time deploys it
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Takes the lock of a service on a host, or fails and says who holds it, from which machine and since when.
-  - A run that holds the lock renews it by taking it once more.
-  - A lock heals by itself. It ends with the boot of the host, with its lease, and at once when the run that holds it
-    was started on the same machine as this one and is over, however it ended.
-  - The action plugin of the same name fills in who asks, and looks whether the other run is over.
+  - Takes the lock of a service on a host. If another run holds it, the task fails and names the user and the machine
+    that started the other run, and the time since when it holds the lock.
+  - A run that holds the lock renews it by taking it again.
+  - A stale lock is removed automatically. A lock expires when the host reboots, when its lease ends, and immediately if
+    the run that holds it was started on the same machine as this one and has ended, for whatever reason.
+  - The action plugin of the same name supplies O(run) and checks whether the other run has ended.
 options:
   service:
     description: Name of the service, as C(vllm_service_name) of the role P(dgxspark.vllm.vllm#role).
     type: str
     required: true
   state:
-    description: V(held) takes or renews the lock, V(free) gives it back if this run holds it.
+    description:
+      - V(present) takes or renews the lock.
+      - V(absent) releases it if this run holds it.
     type: str
-    choices: [held, free]
-    default: held
+    choices: [present, absent]
+    default: present
   lease:
-    description: For how long, in seconds, the lock is held if nobody renews it or gives it back.
+    description: Seconds after which the lock expires unless it is renewed or released.
     type: int
     default: 7200
   run:
-    description: The run that asks. Set by the action plugin.
+    description: The run that requests the lock. Set by the action plugin.
     type: dict
     suboptions:
       run:
-        description: Its name.
+        description: Identifier of the run.
         type: str
         required: true
       user:
-        description: Who started it.
+        description: User who started it.
         type: str
         required: true
       controller:
@@ -48,26 +51,26 @@ options:
         type: str
         required: true
   dead:
-    description: A run that is over, whatever its lock says. Set by the action plugin.
+    description: Identifier of a run that has ended, and whose lock is ignored. Set by the action plugin.
     type: str
 attributes:
   check_mode:
     support: full
     description: Can run in check mode.
-    details: Fails where the lock is held, and takes nothing.
+    details: Fails if another run holds the lock, and does not take it.
   diff_mode:
     support: none
     description: There is nothing to compare.
   idempotent:
     support: full
     description: A second run changes nothing.
-    details: A lock is no change of the host, and never counts as one.
+    details: A lock is not a change of the host and is never reported as one.
 notes:
-  - The lock is a file in C(/run), so it needs root.
+  - The lock is a file in C(/run), so the module requires root.
 """
 
 EXAMPLES = r"""
-- name: Deploy alone
+- name: Deploy while no other run does
   become: true
   block:
     - name: Take the lock
@@ -77,32 +80,32 @@ EXAMPLES = r"""
       ansible.builtin.include_role:
         name: my_deployment
   always:
-    - name: Give it back
+    - name: Release the lock
       dgxspark.vllm.deploy_lock:
         service: vllm
-        state: free
+        state: absent
 """
 
 RETURN = r"""
 holder:
-  description: Who holds the lock now. V(null) if nobody does.
+  description: The run that holds the lock now. V(null) if none does.
   returned: always
   type: dict
   contains:
     run:
-      description: Name of the run.
+      description: Identifier of the run.
       type: str
     user:
-      description: Who started it.
+      description: User who started it.
       type: str
     controller:
       description: Name of the machine on which it was started.
       type: str
     since:
-      description: When it took the lock, in seconds since 1970 by the clock of the host.
+      description: Time at which it took the lock, in seconds since 1970 by the clock of the host.
       type: float
     until:
-      description: When its lease ends, in seconds since 1970 by the clock of the host.
+      description: Time at which its lease ends, in seconds since 1970 by the clock of the host.
       type: float
   sample:
     run: 4f1c0e52-90a4-4f0c-a5d0-5e3a7d7e0c11/4026531836/2211/903312
@@ -111,12 +114,12 @@ holder:
     since: 1795644000.0
     until: 1795651200.0
 healed:
-  description: Whose lock was taken because that run is over, with the fields of RV(holder). V(null) if nobody's was.
+  description: The run whose stale lock was replaced, with the fields of RV(holder). V(null) if there is none.
   returned: always
   type: dict
   sample: null
 lock_file:
-  description: The lock's file on the host.
+  description: Path of the lock file on the host.
   returned: always
   type: str
   sample: /run/dgxspark.vllm/vllm.lock
@@ -199,7 +202,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "service": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["held", "free"], "default": "held"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "lease": {"type": "int", "default": 7200},
             "run": {"type": "dict", "options": {"run": word, "user": word, "controller": word}},
             "dead": {"type": "str"},
@@ -216,7 +219,7 @@ def main() -> None:
     path = f"{FOLDER}/{options['service']}.lock"
     try:
         holder, fine, healed = change(
-            path, options["run"], options["lease"], options["dead"], options["state"] == "free", module.check_mode
+            path, options["run"], options["lease"], options["dead"], options["state"] == "absent", module.check_mode
         )
     except PermissionError as error:
         module.fail_json(msg=f"{error.filename or path}: {error.strerror}. The lock needs root: become: true")

@@ -281,19 +281,10 @@ class Host:
         )
 
     def listener(self, port: int, docker: host_spark.Facts | None) -> host_spark.Facts | None:
-        inodes: set[str] = set()
-        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-            inodes |= host_spark.listening_inodes(host_spark.read_text(table) or "", port)
-        pid = host_spark.socket_owner(inodes) if inodes else None
-        container = None
+        listing = ""
         if docker and docker["running"]:
-            form = r"{{.ID}}\t{{.Names}}\t{{.Ports}}"
-            containers = self.run(self.module.get_bin_path("docker"), "ps", "--no-trunc", "--format", form)[1]
-            container = host_spark.container_of(containers, port, host_spark.read_text(f"/proc/{pid}/cgroup") or "")
-        if not inodes and container is None:
-            return None
-        process = (host_spark.read_text(f"/proc/{pid}/comm") or "").strip() or None
-        return {"port": port, "pid": pid, "process": process, "container": container}
+            listing = self.run(self.module.get_bin_path("docker"), "ps", *host_spark.LIST_CONTAINERS)[1]
+        return host_spark.find_listener(port, listing)
 
 
 def read_host(module: AnsibleModule) -> host_spark.Facts:

@@ -1,50 +1,51 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make room on a port that another vLLM server holds, and give it back."""
+"""Stops other vLLM servers to make room for a service, and starts them again."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vllm_takeover
-short_description: Stop another vLLM server that holds the port, or start it again
+short_description: Stops other vLLM servers to make room for a service, and starts them again
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Knows servers that other services of this collection run, those of a Compose project, and those that somebody has
-    started by hand with C(docker run).
-  - What is stopped is noted in the folder of the service that takes over, so that it can be started again as it was,
-    also by a later run.
-  - Nothing is removed that could not be made again. A container that Docker would remove when it stops (C(--rm)) is
-    therefore refused.
+  - Stops servers of other services of this collection, of a Compose project, and those started with C(docker run), and
+    makes their port and container name available.
+  - Records what it stopped in O(home), so that the same or a later run can start it again as it was.
+  - Never removes a container that could not be created again. Containers that Docker removes when they stop (C(--rm))
+    are therefore rejected.
+  - To find the containers, see M(dgxspark.vllm.vllm_conflicts_info).
 options:
   state:
     description:
-      - V(found) only says what the containers are.
-      - V(stopped) stops those that run, so that neither Docker nor systemd starts them again.
-      - V(started) starts what was stopped for O(home), as it was before. Nothing happens if nothing was. If a container
-        of the release that took over has its name, that one is removed; the next start makes it anew.
+      - V(stopped) stops O(containers), so that neither Docker nor systemd starts them again.
+      - V(started) starts what was stopped for O(home), as it was before. Nothing is changed if nothing was stopped. If
+        a container of the release that took over has the name of one of them, that container is removed, and the next
+        start creates it again.
     type: str
-    choices: [found, stopped, started]
-    default: found
+    choices: [stopped, started]
+    required: true
   containers:
-    description: Names of the containers. Needed with V(found) and V(stopped).
+    description: Names of the containers to stop. Required with O(state=stopped).
     type: list
     elements: str
   vacate:
-    description: With V(stopped), a name that has to be free. The container that has it gets another one.
+    description: With O(state=stopped), a name that has to be available. The container that has it is renamed.
     type: str
   home:
-    description: Folder of the service that takes over. Needed with V(stopped) and V(started).
+    description: Folder of the service that takes over, as C(vllm_home) of the role P(dgxspark.vllm.vllm#role).
     type: path
+    required: true
   beside:
     description:
-      - With V(stopped), the good release of O(home) that serves until now beside the containers, as on another port.
-        It is noted, so that it can be brought back with them.
+      - With O(state=stopped), the good release of the service in O(home) that is in service at the same time as the
+        containers, for example on another port. It is recorded, so that a rollback restores it together with them.
     type: str
   stop_timeout:
-    description: Seconds until a server that does not end by itself is killed.
+    description: Seconds after which a server that does not stop is killed.
     type: int
     default: 60
 attributes:
@@ -58,23 +59,20 @@ attributes:
     support: full
     description: A second run changes nothing.
 notes:
-  - Needs root.
+  - Requires root.
+seealso:
+  - module: dgxspark.vllm.vllm_conflicts_info
 """
 
 EXAMPLES = r"""
-- name: What is it that holds the port?
-  dgxspark.vllm.vllm_takeover:
-    containers: [vllm-by-hand]
-  become: true
-
-- name: Make room
+- name: Stop a server that holds the port
   dgxspark.vllm.vllm_takeover:
     state: stopped
     containers: [vllm-by-hand]
     home: /opt/vllm
   become: true
 
-- name: Give the port back
+- name: Start it again
   dgxspark.vllm.vllm_takeover:
     state: started
     home: /opt/vllm
@@ -83,68 +81,81 @@ EXAMPLES = r"""
 
 RETURN = r"""
 holders:
-  description: What the containers are, or were. Containers that do not exist are left out.
-  returned: always
+  description: The containers, as they were before. Containers that do not exist are left out.
+  returned: success
   type: list
   elements: dict
   contains:
     id:
-      description: Docker's id of the container.
+      description: Identifier of the container.
       type: str
+      returned: always
+      sample: 0123456789ab0123456789ab0123456789ab0123456789ab0123456789ab0123
     kind:
       description: V(service) of this collection, V(compose) or V(container).
       type: str
+      returned: always
+      sample: compose
     name:
       description: Name of the container.
       type: str
+      returned: always
+      sample: vllm-qwen3-8b-fp8
     renamed:
-      description: The name that it got instead, if its own had to be free.
+      description: Name that it got to make its own available. V(null) if it kept its name.
       type: str
+      returned: always
+      sample: null
     running:
-      description: Whether it ran.
+      description: Whether it ran before.
       type: bool
+      returned: always
+      sample: true
     service:
-      description: Name of the service, if it is one of this collection.
+      description: Name of the service. V(null) if it does not belong to one of this collection.
       type: str
+      returned: always
+      sample: null
     enabled:
-      description: Whether systemd starts that service with the host.
+      description: Whether systemd starts that service at boot.
       type: bool
+      returned: always
+      sample: false
     project:
-      description: Compose project, if it belongs to one.
+      description: Name of the Compose project. V(null) if it does not belong to one.
       type: str
+      returned: always
+      sample: llm
     image:
-      description: Image.
+      description: Image of the container.
       type: str
+      returned: always
+      sample: nvcr.io/nvidia/vllm:25.09-py3
     restart:
-      description: Docker's restart policy, as it was before.
+      description: Restart policy of the container, as it was before.
       type: str
+      returned: always
+      sample: unless-stopped
     published:
       description: Address and port at which the host reaches the server. V(null) if no port is published.
       type: str
+      returned: always
+      sample: 127.0.0.1:8000
     auto_remove:
-      description: Whether Docker removes it when it stops (C(--rm)).
+      description: Whether Docker removes the container when it stops (C(--rm)).
       type: bool
+      returned: always
+      sample: false
     is_vllm:
       description: Whether it runs vLLM, by its image and its command.
       type: bool
+      returned: always
+      sample: true
     description:
-      description: The same in words.
+      description: A phrase that identifies the container to an operator.
       type: str
-  sample:
-    - id: 0123456789ab0123456789ab0123456789ab0123456789ab0123456789ab0123
-      kind: compose
-      name: vllm-qwen3-8b-fp8
-      renamed: null
-      running: true
-      service: null
-      enabled: false
-      project: llm
-      image: nvcr.io/nvidia/vllm:25.09-py3
-      restart: unless-stopped
-      published: 127.0.0.1:8000
-      auto_remove: false
-      is_vllm: true
-      description: the container vllm-qwen3-8b-fp8 of the Compose project llm
+      returned: always
+      sample: the container vllm-qwen3-8b-fp8 of the Compose project llm
 """
 
 import json
@@ -153,26 +164,22 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import TAKEN_OVER, read_json, write
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import containers
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.containers import Failed
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.port_holder import (
     Holder,
     description,
-    holder_of,
     merged,
     noted,
     served_beside,
-    with_unit,
 )
-
-
-class Failed(Exception):
-    pass
 
 
 class Takeover:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
-        self.note = os.path.join(module.params["home"] or "", TAKEN_OVER)
-        note = read_json(self.note) if module.params["home"] else {}
+        self.note = os.path.join(module.params["home"], TAKEN_OVER)
+        note = read_json(self.note)
         self.noted, self.beside = noted(note), served_beside(note)
 
     def run(self, program: str, *arguments: str) -> None:
@@ -183,20 +190,7 @@ class Takeover:
             raise Failed(f"{call} ended with {rc}: {(err or out).strip()}")
 
     def find(self, name: str) -> Holder | None:
-        docker = self.module.get_bin_path("docker")
-        if docker is None:  # nor a container
-            return None
-        rc, out, err = self.module.run_command([docker, "inspect", "--type", "container", "--", name])
-        if rc and "no such" not in err.lower():
-            raise Failed(f"docker inspect {name} ended with {rc}: {err.strip()}")
-        holder = holder_of(out) if rc == 0 else None
-        if holder is None or holder["kind"] != "service":
-            return holder
-        systemctl, shown = self.module.get_bin_path("systemctl"), ""
-        if systemctl:
-            properties = "--property=LoadState,ActiveState,UnitFileState"
-            shown = self.module.run_command([systemctl, "show", properties, "--", f"{holder['service']}.service"])[1]
-        return with_unit(holder, shown)
+        return containers.find(self.module, name)
 
     def in_the_way(self, holder: Holder) -> bool:
         return bool(holder["running"] or holder["name"] == self.module.params["vacate"])
@@ -295,24 +289,20 @@ class Takeover:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["found", "stopped", "started"], "default": "found"},
+            "state": {"type": "str", "choices": ["stopped", "started"], "required": True},
             "containers": {"type": "list", "elements": "str"},
             "vacate": {"type": "str"},
-            "home": {"type": "path"},
+            "home": {"type": "path", "required": True},
             "beside": {"type": "str"},
             "stop_timeout": {"type": "int", "default": 60},
         },
-        required_if=[
-            ("state", "found", ["containers"]),
-            ("state", "stopped", ["containers", "home"]),
-            ("state", "started", ["home"]),
-        ],
+        required_if=[("state", "stopped", ["containers"])],
         supports_check_mode=True,
     )
     state = module.params["state"]
     if module.params["stop_timeout"] < 0:
         module.fail_json(msg=f"stop_timeout: {module.params['stop_timeout']} is not allowed; use 0 seconds or more")
-    if state != "found" and not module.params["home"]:
+    if not module.params["home"]:
         module.fail_json(msg="home: it is empty; name the folder of the service")
     takeover = Takeover(module)
     try:
@@ -323,7 +313,7 @@ def main() -> None:
                 takeover.start()
         else:
             holders = [holder for holder in map(takeover.find, module.params["containers"] or []) if holder]
-            wanted = [holder for holder in holders if takeover.in_the_way(holder)] if state == "stopped" else []
+            wanted = [holder for holder in holders if takeover.in_the_way(holder)]
             lost = [holder["name"] for holder in wanted if holder["auto_remove"]]
             if lost:
                 raise Failed(

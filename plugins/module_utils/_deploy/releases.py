@@ -17,6 +17,8 @@ import stat
 import typing as t
 from dataclasses import dataclass, field
 
+from .._host.port_holder import noted, served_beside
+
 NAME = re.compile(r"[0-9a-f]{12}")
 # In HOME: which other server was stopped to make room for a release that is not proven yet.
 TAKEN_OVER = "taken_over.json"
@@ -92,6 +94,20 @@ def linked(home: str, link: str) -> str | None:
     if not os.path.islink(path) or folder != os.path.realpath(os.path.join(home, "releases")):
         return None
     return name if NAME.fullmatch(name) and os.path.isdir(path) else None
+
+
+def describe(home: str) -> dict[str, t.Any]:
+    """What the module vllm_releases_info returns."""
+    releases, current = read(home), linked(home, "current")
+    note = read_json(os.path.join(home, TAKEN_OVER))
+    holders = noted(note)
+    return {
+        "current": current,
+        "good": linked(home, "good"),
+        "previous": next((one.id for one in releases if one.good is not None and one.id != current), None),
+        "releases": [{"id": one.id, "good": one.good, "facts": dict(one.facts)} for one in releases],
+        "taken_over": {"holders": holders, "beside": served_beside(note)} if holders else {},
+    }
 
 
 def outdated(releases: t.Sequence[Release], keep: int, needed: t.Collection[str | None]) -> list[Release]:

@@ -37,6 +37,9 @@ PACKAGES = (
     "earlyoom",
 )
 
+# Options of `docker ps` for container_of().
+LIST_CONTAINERS = ("--no-trunc", "--format", r"{{.ID}}\t{{.Names}}\t{{.Ports}}")
+
 Facts = dict[str, t.Any]
 
 
@@ -245,7 +248,7 @@ def listening_inodes(proc_net_tcp: str, port: int) -> set[str]:
 def container_of(docker_ps: str, port: int, cgroup: str) -> str | None:
     """Name of the container that publishes the port, or whose id is in the listener's cgroup (network_mode: host).
 
-    DOCKER_PS is `docker ps --no-trunc --format '{{.ID}}\\t{{.Names}}\\t{{.Ports}}'`.
+    DOCKER_PS is `docker ps` with LIST_CONTAINERS.
     """
     for line in docker_ps.splitlines():
         container, name, ports = (line.split("\t") + ["", ""])[:3]
@@ -327,6 +330,19 @@ def socket_owner(inodes: set[str]) -> int | None:
             except OSError:  # closed meanwhile
                 continue
     return None
+
+
+def find_listener(port: int, docker_ps: str) -> Facts | None:
+    """Who listens on the port; None if nobody does. DOCKER_PS is `docker ps` with LIST_CONTAINERS."""
+    inodes: set[str] = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        inodes |= listening_inodes(read_text(table) or "", port)
+    pid = socket_owner(inodes) if inodes else None
+    container = container_of(docker_ps, port, read_text(f"/proc/{pid}/cgroup") or "")
+    if not inodes and container is None:
+        return None
+    process = (read_text(f"/proc/{pid}/comm") or "").strip() or None
+    return {"port": port, "pid": pid, "process": process, "container": container}
 
 
 def filesystem_space(path: str) -> dict[str, int]:

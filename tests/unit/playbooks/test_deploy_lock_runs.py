@@ -35,7 +35,7 @@ class Operators:
         assert module.read_text() != before
         deploy = f"touch {folder}/deploys; while [ ! -e {folder}/go ]; do sleep 0.05; done"
         lock = {"dgxspark.vllm.deploy_lock": {"service": "vllm"}}
-        free = {"dgxspark.vllm.deploy_lock": {"service": "vllm", "state": "free"}}
+        free = {"dgxspark.vllm.deploy_lock": {"service": "vllm", "state": "absent"}}
         work = {"ansible.builtin.command": {"argv": ["sh", "-c", deploy]}, "when": "slow | default(false) | bool"}
         tasks = [{"block": [lock, work, lock], "always": [free]}]
         play = {"hosts": "all", "gather_facts": False, "tasks": tasks}

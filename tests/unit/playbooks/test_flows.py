@@ -105,7 +105,7 @@ def test_what_is_proven_serves_on_whatever_becomes_of_its_mark(run: tuple[Fleet,
     said = failure(output, host)
     assert f"Release {release} serves on {host} and has proven itself, but could not be marked as good" in said, output
     assert "taken_over.json: Is a directory" in said
-    assert fleet.calls(host, "deploy_lock")[-1][1]["state"] == "free"
+    assert fleet.calls(host, "deploy_lock")[-1][1]["state"] == "absent"
 
 
 def test_a_remedy_that_helped_is_remembered(run: tuple[Fleet, str]) -> None:

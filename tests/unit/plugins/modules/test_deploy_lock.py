@@ -61,7 +61,7 @@ def test_taken_renewed_and_given_back(host: Host) -> None:
     assert again["healed"] is None
     assert abs(again["holder"]["since"] - first["holder"]["since"]) < 0.1
     assert again["holder"]["until"] > first["holder"]["until"] + 590
-    freed = host.run(state="free")
+    freed = host.run(state="absent")
     assert (freed["refused"], freed["holder"], host.lock.read_text()) == (False, None, "")
     assert host.run(OTHER)["healed"] is None
 
@@ -72,7 +72,7 @@ def test_refused_while_another_run_holds_it(host: Host) -> None:
     refused = host.run()
     assert (refused["refused"], holder_of(refused), refused["holder"]["user"]) == (True, OTHER["run"], "bob")
     assert 90 < time.time() - refused["holder"]["since"] < 160
-    freed = host.run(state="free")
+    freed = host.run(state="absent")
     assert (freed["refused"], holder_of(freed)) == (False, OTHER["run"])
     assert host.lock.read_text() == before
 
@@ -123,7 +123,7 @@ def test_only_a_plain_file(host: Host, tmp_path: Path, kind: str) -> None:
         os.mkfifo(host.lock)
     else:
         host.lock.mkdir()
-    for options in ({}, {"state": "free"}, {"_ansible_check_mode": True}):
+    for options in ({}, {"state": "absent"}, {"_ansible_check_mode": True}):
         found = host.run(**options)
         assert found["failed"]
         assert found["msg"] == f"{host.lock} is not a plain file, and not ours. Look what it is, and remove it"
@@ -160,7 +160,7 @@ def test_check_mode_looks_and_makes_nothing(host: Host) -> None:
 
 
 def test_giving_back_what_nobody_has_makes_nothing(host: Host) -> None:
-    assert host.run(state="free")["holder"] is None
+    assert host.run(state="absent")["holder"] is None
     assert not host.lock.parent.exists()
 
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module on folders of the test, with a program that stands in for Docker."""
+"""vllm_release and vllm_releases_info on folders of the test, with a program that stands in for Docker."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import shutil
 import time
 import typing as t
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.modules import vllm_releases
+from ansible_collections.dgxspark.vllm.plugins.modules import vllm_release, vllm_releases_info
 
 Result = dict[str, t.Any]
 NOW = 1_795_644_000.0
@@ -51,15 +52,18 @@ class Host:
         (self.home / name).symlink_to(f"releases/{release}")
 
     def run(self, **options: t.Any) -> Result:
+        return self.call(vllm_releases_info, **options)
+
+    def call(self, module: ModuleType, **options: t.Any) -> Result:
         self.calls.write_text("")
         with patch_module_args({"home": str(self.home), **options}), pytest.raises(SystemExit):
-            vllm_releases.main()
+            module.main()
         found: Result = json.loads(self.capsys.readouterr().out)
         assert "Traceback" not in json.dumps(found)
         return found
 
     def good(self, release: str, **options: t.Any) -> Result:
-        return self.run(state="good", release=release, **options)
+        return self.call(vllm_release, release=release, **options)
 
     def names(self) -> list[str]:
         return sorted(os.listdir(self.home / "releases"))
@@ -71,7 +75,7 @@ class Host:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Host:
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
-    monkeypatch.setattr(vllm_releases, "UNITS", str(tmp_path / "units"))
+    monkeypatch.setattr(vllm_release, "UNITS", str(tmp_path / "units"))
     monkeypatch.setattr(time, "time", lambda: NOW)
     return Host(tmp_path, capsys)
 
@@ -84,7 +88,7 @@ def test_read(host: Host) -> None:
     assert (found["changed"], found["current"], found["good"], found["previous"]) == (False, second, second, first)
     assert [release["id"] for release in found["releases"]] == [second, first, third]
     assert found["releases"][0]["facts"] == {"image": "image:2"}
-    assert (found["taken_over"], found["removed"], found["removed_images"]) == ({}, [], [])
+    assert found["taken_over"] == {}
 
 
 def test_read_while_another_one_was_brought_in(host: Host) -> None:
@@ -108,9 +112,10 @@ def test_kept(host: Host) -> None:
     (host.home / "taken_over.json").write_text(json.dumps({"holders": holders, "beside": "0123456789ab"}))
     assert host.run()["taken_over"] == {"holders": holders, "beside": "0123456789ab"}
     found = host.good(first)
-    assert (found["changed"], found["good"], found["releases"][0]["good"]) == (True, first, NOW)
+    assert (found["changed"], found["good"]) == (True, first)
     assert os.readlink(host.home / "good") == f"releases/{first}"
-    assert found["taken_over"] == {}
+    after = host.run()
+    assert (after["releases"][0]["good"], after["taken_over"]) == (NOW, {})
     assert sorted(os.listdir(host.home)) == ["good", "releases"]
     assert host.good(first)["changed"] is False
 
@@ -207,8 +212,20 @@ def test_a_link_is_no_release(host: Host) -> None:
 
 
 def test_bad_options(host: Host) -> None:
-    assert host.run(keep=0)["msg"] == "keep: 0 is not allowed; use 1 or more"
-    assert "release" in host.run(state="good")["msg"]
+    assert host.call(vllm_release, keep=0)["msg"] == "keep: 0 is not allowed; use 1 or more"
+
+
+def test_without_a_release_the_outdated_ones_go_and_none_is_marked(host: Host) -> None:
+    """The one in service stays, and so does the one that the link `good` names, whatever their age."""
+    names = [host.release(number, good=number) for number in range(1, 5)]
+    host.link("current", names[0])
+    host.link("good", names[1])
+    would = host.call(vllm_release, keep=1, _ansible_check_mode=True)
+    assert (would["changed"], would["removed"], len(host.names())) == (True, [names[2]], 4)
+    found = host.call(vllm_release, keep=1)
+    assert (found["changed"], found["good"], found["removed"]) == (True, names[1], [names[2]])
+    assert host.names() == sorted([names[0], names[1], names[3]])
+    assert host.call(vllm_release, keep=1)["changed"] is False
 
 
 def test_a_release_that_somebody_else_removes_meanwhile(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,10 +263,10 @@ def test_interrupted_anywhere_and_done_again(
             real(*how, **more)
         raise Killed
 
-    options = {"home": str(host.home), "state": "good", "release": new, "keep": 1}
+    options = {"home": str(host.home), "release": new, "keep": 1}
     with monkeypatch.context() as patch, patch_module_args(options), pytest.raises(Killed):
         patch.setattr(module, name, kill)
-        vllm_releases.main()
+        vllm_release.main()
     # The role proves the release once more where `good` does not name it: that has to come last, then.
     marked = os.readlink(host.home / "good") == f"releases/{new}"
     assert not marked or not (host.home / "taken_over.json").exists()

@@ -1,0 +1,214 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Marks a release of a vLLM service as good and removes outdated ones."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vllm_release
+short_description: Marks a release of a vLLM service as good and removes outdated releases
+version_added: "0.1.0"
+author:
+  - The dgxspark.vllm authors (@dgxspark)
+description:
+  - A release is a folder that the role P(dgxspark.vllm.vllm#role) rendered for one deployment. It is never edited.
+  - Marks O(release) as good, points the link C(good) in O(home) to it, and removes the note about servers that were
+    stopped for it.
+  - Removes releases that are no longer needed, and their images.
+  - To read the releases, see M(dgxspark.vllm.vllm_releases_info).
+options:
+  home:
+    description: Folder of the service on the host, as C(vllm_home) of the role P(dgxspark.vllm.vllm#role).
+    type: path
+    required: true
+  release:
+    description: Name of the release to mark as good. Without it, outdated releases are removed and none is marked.
+    type: str
+  keep:
+    description:
+      - Number of good releases to keep. The release in service is kept in any case.
+      - A release that was never good is removed if it is older than the good releases that are kept, or if it is older
+        than the last good one and more than O(keep) of its kind are newer. A release that was staged for later is kept.
+      - Of the failed releases with a C(remedy.json), which the role reads, the last O(keep) are kept.
+    type: int
+    default: 3
+  remove_images:
+    description: Whether to remove the images of removed releases that no other release and no container uses.
+    type: bool
+    default: true
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode.
+  diff_mode:
+    support: full
+    description: Shows the releases and images that are removed.
+  idempotent:
+    support: full
+    description: A second run changes nothing.
+    details: The time at which the release was verified is written again. This is not reported as a change.
+notes:
+  - Requires root.
+seealso:
+  - module: dgxspark.vllm.vllm_releases_info
+"""
+
+EXAMPLES = r"""
+- name: Mark a release as good and keep the last three good ones
+  dgxspark.vllm.vllm_release:
+    home: /opt/vllm
+    release: 0123456789ab
+  become: true
+
+- name: Remove all good releases but the last one and the one in service
+  dgxspark.vllm.vllm_release:
+    home: /opt/vllm
+    keep: 1
+  become: true
+"""
+
+RETURN = r"""
+good:
+  description: The release that was verified last, to which the link C(good) points. V(null) if there is none.
+  returned: success
+  type: str
+  sample: 0123456789ab
+removed:
+  description: Releases that were removed, or would be removed in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+removed_images:
+  description: Images that were removed, or would be removed in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import (
+    NAME,
+    TAKEN_OVER,
+    Release,
+    in_order,
+    linked,
+    other_homes,
+    outdated,
+    read,
+    replace,
+    unused_images,
+    write,
+)
+
+UNITS = "/etc/systemd/system"
+
+
+class Releases:
+    """The releases in HOME, of which RELEASE is to be marked as good; None marks nothing."""
+
+    def __init__(self, module: AnsibleModule, home: str, release: str | None) -> None:
+        self.module = module
+        self.home = home
+        self.release = release
+        self.now = time.time()
+        self.changed = False
+
+    def folder(self, release: str) -> str:
+        return os.path.join(self.home, "releases", release)
+
+    def mark(self, release: str) -> None:
+        folder = self.folder(release)
+        if not NAME.fullmatch(release) or os.path.islink(folder) or not os.path.isdir(folder):
+            self.module.fail_json(msg=f"release: {release!r} is not a release in {self.home}/releases")
+        self.changed = linked(self.home, "good") != release
+        if self.module.check_mode:
+            return
+        write(os.path.join(folder, "good"), f"{self.now:.3f}\n")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.home, TAKEN_OVER))  # there is no way back to it any more
+        if self.changed:  # the last step: a run that was interrupted before it begins anew
+            replace(os.path.join(self.home, "good"), lambda new: os.symlink(f"releases/{release}", new))
+
+    def prune(self, keep: int, images: bool) -> tuple[list[str], list[str]]:
+        releases = in_order(
+            dataclasses.replace(release, good=self.now) if release.id == self.release else release
+            for release in read(self.home)
+        )
+        needed = {self.release or linked(self.home, "good"), linked(self.home, "current")}
+        gone = [
+            release
+            for release in outdated(releases, keep, needed)
+            if self.module.check_mode or self.remove(self.folder(release.id))
+        ]
+        kept = [release for release in releases if release not in gone]
+        self.changed = self.changed or bool(gone)
+        return [release.id for release in gone], self.remove_images(gone, kept) if images else []
+
+    def remove(self, folder: str) -> bool:
+        """Whether it is gone. What stays is no reason to fail, for the release is proven; a later run tries again."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, "good"))  # first: nobody goes back to half a release
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:  # somebody else removes it
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError as error:
+            self.module.warn(f"{folder} stays, because {error.filename or folder} cannot be removed: {error.strerror}")
+            return False
+        return True
+
+    def remove_images(self, gone: list[Release], kept: list[Release]) -> list[str]:
+        """An image that a container has, running or not, is refused by Docker itself; so is one that is not there."""
+        docker = self.module.get_bin_path("docker")
+        others = [release for home in other_homes(self.home, UNITS) for release in read(home)]
+        removed = []
+        for image in unused_images(gone, [*kept, *others]) if docker else []:
+            if self.module.check_mode or self.module.run_command([docker, "image", "rm", "--", image])[0] == 0:
+                removed.append(image)
+        return removed
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "home": {"type": "path", "required": True},
+            "release": {"type": "str"},
+            "keep": {"type": "int", "default": 3},
+            "remove_images": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    home: str = module.params["home"]
+    release: str | None = module.params["release"]
+    if module.params["keep"] < 1:
+        module.fail_json(msg=f"keep: {module.params['keep']} is not allowed; use 1 or more")
+    result: dict[str, t.Any] = {}
+    try:
+        releases = Releases(module, home, release)
+        if release is not None:
+            releases.mark(release)
+        removed, images = releases.prune(module.params["keep"], module.params["remove_images"])
+        result.update(changed=releases.changed, good=linked(home, "good"), removed=removed, removed_images=images)
+        if removed:
+            lines = "".join(f"{line}\n" for line in [*removed, *images])
+            result["diff"] = {"before": lines, "after": "", "before_header": f"{home}/releases, images"}
+    except PermissionError as error:
+        module.fail_json(msg=f"{error.filename or home}: {error.strerror}. It needs root: become: true")
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lists the releases of a vLLM service on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vllm_releases_info
+short_description: Lists the releases of a vLLM service
+version_added: "0.1.0"
+author:
+  - The dgxspark.vllm authors (@dgxspark)
+description:
+  - A release is a folder that the role P(dgxspark.vllm.vllm#role) rendered for one deployment. It is never edited.
+  - Lists the releases on the host, the one that is in service, and when each of them was last verified as good.
+  - To mark a release as good, and to remove outdated releases, see M(dgxspark.vllm.vllm_release).
+options:
+  home:
+    description: Folder of the service on the host, as C(vllm_home) of the role P(dgxspark.vllm.vllm#role).
+    type: path
+    required: true
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode. The result is the same as without it.
+  diff_mode:
+    support: none
+    description: Changes nothing, so there is no difference to show.
+  idempotent:
+    support: full
+    description: Reads only.
+notes:
+  - Requires root.
+seealso:
+  - module: dgxspark.vllm.vllm_release
+"""
+
+EXAMPLES = r"""
+- name: List the releases
+  dgxspark.vllm.vllm_releases_info:
+    home: /opt/vllm
+  become: true
+  register: releases
+
+- name: Show the release that a rollback would return to
+  ansible.builtin.debug:
+    msg: "{{ releases.previous }}"
+"""
+
+RETURN = r"""
+current:
+  description: The release that the systemd unit starts. V(null) if there is none.
+  returned: success
+  type: str
+  sample: 0123456789ab
+good:
+  description: The release that was verified last. V(null) if there is none.
+  returned: success
+  type: str
+  sample: 0123456789ab
+previous:
+  description: The release that a rollback from RV(current) returns to, which is the last good one apart from it.
+  returned: success
+  type: str
+  sample: ba9876543210
+releases:
+  description: All releases, the one that was verified last first.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Name of the release.
+      type: str
+      returned: always
+      sample: 0123456789ab
+    good:
+      description: Time at which it was last verified, in seconds since 1970. V(null) if it never was.
+      type: float
+      returned: always
+      sample: 1795644000.0
+    facts:
+      description: Content of its file C(release.json), with the model, image, container and URL among others.
+      type: dict
+      returned: always
+      sample: {"model": "Qwen/Qwen3-8B-FP8", "image": "nvcr.io/nvidia/vllm:25.09-py3"}
+taken_over:
+  description:
+    - The servers that were stopped to make room for a release that is not verified yet. Empty if there are none.
+    - C(holders) are as the module M(dgxspark.vllm.vllm_takeover) returns them. C(beside) is the release of this service
+      that was in service at the same time as they were. It is V(null) if there was none.
+  returned: success
+  type: dict
+  sample: {}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import describe
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={"home": {"type": "path", "required": True}}, supports_check_mode=True)
+    home: str = module.params["home"]
+    try:
+        module.exit_json(changed=False, **describe(home))
+    except PermissionError as error:
+        module.fail_json(msg=f"{error.filename or home}: {error.strerror}. It needs root: become: true")
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main()
