@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copy a complete model into the cache, from another host or from a folder."""
+"""Copies a complete model into the cache, from another host or from a folder."""
 
 from __future__ import annotations
 
@@ -9,60 +9,59 @@ DOCUMENTATION = r"""
 module: hf_cache_copy
 short_description: Copies a complete model into a Hugging Face cache, from another host or from a folder
 version_added: "0.1.0"
+author:
+  - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Gets a model without the internet, either from a host that has it, through the door that
-    M(dgxspark.vllm.hf_cache_export) opened there, or from a cache in a folder of this host, for example on a mounted
-    disk. The entry point C(download) of the role P(dgxspark.vllm.hf_cache#role) does all of it.
-  - Each blob is copied once, with rsync, by the name of a partial download and under the lock that a client takes for
-    it. It is hashed, and only then given its name. The lists of the files, the links and the ref follow in this order,
-    so that a copy that stopped half way is never taken for a complete one.
-  - A copy that was interrupted goes on where it stopped, in the middle of a file too. Blobs that are there are not
-    copied, if their content is right.
-  - Dead partial downloads of the model that nobody can go on with are removed first, and free space is compared with
-    what is missing.
+  - Gets a model without access to the internet. The source is either a host on which M(dgxspark.vllm.hf_cache_export)
+    has started a temporary SSH server, or a cache in a folder of this host, for example on a mounted disk. The entry
+    point C(download) of the role P(dgxspark.vllm.hf_cache#role) performs all steps.
+  - Each blob is copied once with rsync, under the file name of a partial download and under the lock that a client
+    takes for it. It is hashed, and renamed only if its content is correct. The lists of the files, the links and the
+    ref are written afterwards in this order, so that an interrupted copy is never mistaken for a complete one.
+  - An interrupted copy is resumed where it stopped, also in the middle of a file. Blobs that are already present are
+    not copied again if their content is correct.
+  - Partial downloads of the model that no client can resume are removed first, and the free space is compared with the
+    size of what is missing.
+  - Whether a copy is needed is what M(dgxspark.vllm.hf_cache_copy_info) tells.
 options:
   path:
     description: Absolute path of the cache.
     type: path
     default: /opt/hf
   model:
-    description: Hugging Face id of the model.
+    description: Hugging Face ID of the model.
     type: str
     required: true
   revision:
     description: Branch, tag or commit.
     type: str
     default: main
-  state:
-    description:
-      - V(prepared) says whether the model is complete, and if not makes a key pair for the copy, in memory.
-      - V(present) copies what is missing.
-    type: str
-    choices: [prepared, present]
-    default: present
   source:
     description:
-      - Absolute path of another cache on this host. Links are not needed there, as on a disk for all systems, if the
-        list of the files is (C(.dgxspark)).
+      - Absolute path of another cache on this host. Symbolic links are not required there, so a file system without
+        them is possible, provided that the list of the files exists (C(.dgxspark)).
+      - Either this or O(offer) is required.
     type: path
   offer:
-    description: What M(dgxspark.vllm.hf_cache_export) returned on the source.
+    description: Result of M(dgxspark.vllm.hf_cache_export) on the source.
     type: dict
   address:
-    description: Address of the source. Needed with O(offer).
+    description: Address or name of the source. Required with O(offer).
     type: str
   key_folder:
-    description: Folder of the key pair, as RV(key_folder) told it. It is removed in any case. Needed with O(offer).
+    description:
+      - Folder of the key pair that M(dgxspark.vllm.hf_cache_copy_key) created. It is removed in any case.
+      - Required with O(offer), except in check mode.
     type: path
   keep_free:
-    description: Bytes of the disk that have to stay free after the copy.
+    description: Bytes of the file system that have to remain free after the copy.
     type: int
     default: 2147483648
 attributes:
   check_mode:
-    description: Can run in check mode and changes nothing.
+    description: Can run in check mode.
     support: full
-    details: Says what would be copied. Needs the O(offer) of a task in check mode, or a O(source).
+    details: Reports what would be copied. Requires the O(offer) of a task in check mode, or O(source).
   diff_mode:
     description: Shows what changes in diff mode.
     support: full
@@ -71,10 +70,10 @@ attributes:
     description: A second run changes nothing.
     support: full
 notes:
-  - Needs root and rsync.
-author:
-  - The dgxspark.vllm authors (@dgxspark)
+  - Requires root and rsync.
 seealso:
+  - module: dgxspark.vllm.hf_cache_copy_info
+  - module: dgxspark.vllm.hf_cache_copy_key
   - module: dgxspark.vllm.hf_cache_export
   - module: dgxspark.vllm.hf_download
 """
@@ -86,95 +85,104 @@ EXAMPLES = r"""
     source: /mnt/models
   become: true
 
-- name: See whether the model is complete, and make a key for the copy if not
+- name: Copy a model from another host
   dgxspark.vllm.hf_cache_copy:
     model: Qwen/Qwen3-8B-FP8
-    state: prepared
+    offer: "{{ offer }}"
+    address: 192.168.100.1
+    key_folder: "{{ key.key_folder }}"
   become: true
-  register: key
 """
 
 RETURN = r"""
 complete:
-  description: Whether all files are there. V(false) in check mode if they would be copied.
-  returned: always
+  description: Whether all files are present. V(false) in check mode if they would be copied.
+  returned: success
   type: bool
   sample: true
 commit:
   description: Commit of the revision. V(null) if it is not known.
-  returned: always
+  returned: success
   type: str
   sample: 220b46e3b2180893580a4454f21f22d3ebb187d3
 snapshot:
-  description: Folder with the files. V(null) as long as there is none.
-  returned: always
+  description: Folder with the files. V(null) if there is none.
+  returned: success
   type: str
   sample: /opt/hf/models--Qwen--Qwen3-8B-FP8/snapshots/220b46e3b2180893580a4454f21f22d3ebb187d3
 missing:
-  description: What was missing or damaged, by name, before the copy.
-  returned: always
+  description: Names of the files that were missing or damaged before the copy.
+  returned: success
   type: list
   elements: str
   sample: [model-00002-of-00002.safetensors]
 expected_bytes:
-  description: Size of the model.
-  returned: when O(state=present)
+  description: Size of the model in bytes.
+  returned: success
   type: int
   sample: 9452126208
 blobs:
-  description: How many blobs came over.
-  returned: when O(state=present)
+  description: Number of blobs that were copied.
+  returned: success
   type: int
   sample: 12
 bytes:
-  description: How many bytes of content came over.
-  returned: when O(state=present)
+  description: Size of the copied content in bytes.
+  returned: success
   type: int
   sample: 9452126208
 received_bytes:
-  description: The same with what rsync says beside, by its own count. Nothing for a copy from a folder.
-  returned: when O(state=present)
+  description: Bytes that rsync received, including its protocol. V(0) for a copy from a folder.
+  returned: success
   type: int
   sample: 9454470720
 removed:
-  description: Dead partial downloads that made room.
-  returned: when O(state=present)
+  description: Partial downloads that were removed.
+  returned: success
   type: list
   elements: str
   sample: []
 seconds:
-  description: How long it took.
-  returned: when O(state=present)
+  description: Duration of the copy in seconds.
+  returned: success
   type: float
   sample: 31.5
-public_key:
-  description: Public half of the key pair.
-  returned: when O(state=prepared) and the model is not complete
-  type: str
-  sample: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample
-key_folder:
-  description: Where the key pair is, in memory.
-  returned: when O(state=prepared) and the model is not complete
-  type: str
-  sample: /run/dgxspark-copy/k3j2h1
+cause:
+  description: Why the copy failed.
+  returned: failure
+  type: dict
+  contains:
+    id:
+      description:
+        - V(source_address) if the connection to O(address) fails, breaks, or is answered by another machine.
+        - V(source_unusable) if the source does not have the complete model.
+        - V(no_space) if the file system is too small, V(rsync_missing) if rsync is not installed.
+        - V(rsync_failed), V(wrong_content), V(blob_locked) and V(incomplete) if the copy itself fails.
+        - V(bad_option) if an option has a value that is not allowed, V(file_error) if a file cannot be read or written.
+      type: str
+      returned: always
+      sample: source_address
+    meaning:
+      description: The same as RV(ignore:msg).
+      type: str
+      returned: always
+      sample: "the address of the source cannot be reached: ssh: connect to host 10.0.0.9 port 4022: Connection refused"
 """
 
 import contextlib
 import os
 import re
-import shutil
-import tempfile
 import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, partials
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import partials
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.layout import CacheError
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy as hf_copy
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import download as hf_download
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import filesystem_space
 
-RUN = "/run/dgxspark-copy"  # in memory
 IO_TIMEOUT = 120
 SSH = (
     "ssh -F /dev/null -p {port} -o HostName={address} -o HostKeyAlias=source -o IdentityFile={folder}/key"
@@ -197,25 +205,7 @@ class Task:
         self.missing: list[str] = self.result["missing"]
 
     def look_up(self) -> None:
-        found = hf_download.look_up(self.path, self.model, self.revision)
-        missing = [] if found.complete else found.missing + found.damaged or ["the snapshot"]
-        self.result.update(complete=found.complete, commit=found.commit, snapshot=found.path, missing=missing)
-
-    # --- prepared ----------------------------------------------------------------------------------------------------
-
-    def prepare(self) -> None:
-        if self.result["complete"] or self.module.check_mode:
-            return
-        keygen = self.module.get_bin_path("ssh-keygen", required=True)
-        os.makedirs(RUN, mode=0o700, exist_ok=True)
-        folder = tempfile.mkdtemp(dir=RUN)
-        self.module.run_command(
-            [keygen, "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", f"{folder}/key"], check_rc=True
-        )
-        with open(f"{folder}/key.pub", encoding="ascii") as file:
-            self.result.update(public_key=file.read().strip(), key_folder=folder)
-
-    # --- present -----------------------------------------------------------------------------------------------------
+        self.result.update(hf_copy.look_up(self.path, self.model, self.revision))
 
     def copy(self) -> None:
         begin = time.monotonic()
@@ -250,7 +240,7 @@ class Task:
         self.look_up()
         if not self.result["complete"]:
             lacks = ", ".join(self.result["missing"][:5])
-            raise hf_copy.CopyError(f"everything was copied, and yet {lacks} is missing; try again")
+            raise hf_copy.CopyError("incomplete", f"everything was copied, and yet {lacks} is missing; try again")
         self.result.update(
             missing=self.missing,
             blobs=received.blobs,
@@ -278,13 +268,13 @@ class Task:
         free, keep = filesystem_space(self.path)["free_bytes"] + freed, self.module.params["keep_free"]
         if needed and needed + keep > free:
             cause = hf_download.no_space_cause(self.path, needed, free, keep)
-            raise hf_copy.CopyError(f"{cause['meaning']}: {cause['evidence']}; {cause['remedy']}")
+            raise hf_copy.CopyError("no_space", f"{cause['meaning']}: {cause['evidence']}; {cause['remedy']}")
 
     def transport(self, offer: export.Offer) -> tuple[list[str], str]:
         """rsync with its options, and what it puts before the path of a file."""
         rsync = self.module.get_bin_path("rsync")
         if rsync is None:
-            raise hf_copy.CopyError("rsync is not installed; run playbooks/prepare.yml")
+            raise hf_copy.CopyError("rsync_missing", "rsync is not installed; run playbooks/prepare.yml")
         command = [rsync, f"--timeout={IO_TIMEOUT}"]
         if self.module.params["source"]:
             return command, os.path.join(offer.root, "")
@@ -304,20 +294,10 @@ def listing(blobs: t.Mapping[str, int]) -> str:
     return "".join(f"{etag} {size}\n" for etag, size in sorted(blobs.items()))
 
 
-def forget(folder: str | None) -> None:
-    """The key pair, which is of no use any more."""
-    if folder and os.path.dirname(os.path.normpath(folder)) == RUN:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def check(asked: dict[str, t.Any]) -> None:
-    layout.check_path(asked["path"])
-    layout.check_models([asked["model"]], "model")
-    wrong = hf_download.check_revision(asked["revision"])
-    if not wrong and asked["address"] and not re.fullmatch(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*", asked["address"]):
-        wrong = f"address: {asked['address']!r} is not allowed; use an address or a name of the source"
-    if wrong:
-        raise layout.CacheError(wrong)
+    hf_copy.check(asked["path"], asked["model"], asked["revision"])
+    if asked["address"] and not re.fullmatch(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*", asked["address"]):
+        raise CacheError(f"address: {asked['address']!r} is not allowed; use an address or a name of the source")
 
 
 def main() -> None:
@@ -326,30 +306,37 @@ def main() -> None:
             "path": {"type": "path", "default": "/opt/hf"},
             "model": {"type": "str", "required": True},
             "revision": {"type": "str", "default": "main"},
-            "state": {"type": "str", "choices": ["prepared", "present"], "default": "present"},
             "source": {"type": "path"},
             "offer": {"type": "dict"},
             "address": {"type": "str"},
             "key_folder": {"type": "path", "no_log": False},
             "keep_free": {"type": "int", "default": 2147483648},
         },
-        required_if=[("state", "present", ["source", "offer"], True)],
+        required_one_of=[("source", "offer")],
         required_by={"offer": ["address"]},
         mutually_exclusive=[("source", "offer")],
         supports_check_mode=True,
     )
     asked = module.params
+
+    def fail(cause: str, message: str) -> t.NoReturn:
+        module.fail_json(msg=message, cause={"id": cause, "meaning": message})
+
     with contextlib.ExitStack() as stack:
-        stack.callback(forget, asked["key_folder"])
+        stack.callback(hf_copy.remove_key, asked["key_folder"])
         try:
             check(asked)
             task = Task(module)
-            task.prepare() if asked["state"] == "prepared" else task.copy()
-        except (layout.CacheError, export.OfferError, hf_copy.CopyError) as error:
-            module.fail_json(msg=str(error))
+            task.copy()
+        except CacheError as error:
+            fail("bad_option", str(error))
+        except export.OfferError as error:
+            fail("source_unusable", str(error))
+        except hf_copy.CopyError as error:
+            fail(error.cause, str(error))
         except OSError as error:
-            remedy = "run this task with become: true" if isinstance(error, PermissionError) else "look at that path"
-            module.fail_json(msg=f"{error.filename or asked['path']}: {error.strerror}; {remedy}")
+            remedy = "run this task with become: true" if isinstance(error, PermissionError) else "check that path"
+            fail("file_error", f"{error.filename or asked['path']}: {error.strerror}; {remedy}")
         module.exit_json(**task.result)
 
 

@@ -1,78 +1,83 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Let another host copy one model from this one, for a while."""
+"""Makes a model in the cache of this host readable for another host, for a limited time."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: hf_cache_export
-short_description: Lets another host copy a complete model from the cache of this one
+short_description: Makes a complete model in a Hugging Face cache readable for another host
 version_added: "0.1.0"
+author:
+  - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Says which files belong to the snapshot of a model, if it is complete and every byte of it is right, and opens a
-    door through which the holder of one key can read them. Runs on the source; M(dgxspark.vllm.hf_cache_copy) is its
-    other end.
-  - The door is an SSH server of its own, in a transient unit of systemd. It has a host key made for it, lets in
-    O(public_key) alone, and answers whatever it is asked with C(rsync --daemon), which can read the folder of that
-    model and nothing else, but for the store that repositories share (C(blobs)) if the model has files in it. That
-    store is read as a whole, with the files of other models. It forwards nothing and gives no shell.
-  - Nobody's C(authorized_keys) is touched, and the settings of the host's own SSH server do not matter. O(state=absent)
-    closes the door. If nobody does, systemd does, after a time that suffices for the model at 1 MB/s.
-  - What was hashed once is only hashed again when the file has changed (size, times, inode), so that many hosts can
-    copy from one. This is noted in C(.dgxspark/verified.json) beside the model.
+  - Verifies that a snapshot of a model is complete and every byte of it correct, returns the list of its files, and
+    starts a temporary SSH server that accepts one key and serves the files read-only. Runs on the source of a copy;
+    M(dgxspark.vllm.hf_cache_copy) runs on the target.
+  - The SSH server runs in a transient systemd unit with a host key of its own. It accepts O(public_key) only, and
+    answers every request with C(rsync --daemon), which can read the folder of that model, and also the store that
+    repositories share (C(blobs)) if the model has files in it. That store is readable as a whole, including files of
+    other models. The server forwards nothing and provides no shell.
+  - No C(authorized_keys) file is modified, and the configuration of the host's own SSH server does not matter. The
+    server is stopped with O(state=absent), or by systemd after a time that is sufficient for the model at 1 MB/s.
+  - A file that has been hashed is hashed again only if it has changed (size, times, inode), so that many hosts can copy
+    from one. This is recorded in C(.dgxspark/verified.json) next to the model.
 options:
   path:
     description: Absolute path of the cache.
     type: path
     default: /opt/hf
   model:
-    description: Hugging Face id of the model. Needed for O(state=present).
+    description: Hugging Face ID of the model. Required with O(state=present).
     type: str
   revision:
     description: Branch, tag or commit.
     type: str
     default: main
   public_key:
-    description: The key that is let in, as in a file C(.pub). Without it the files are only told.
+    description:
+      - Public key that is accepted, as returned by M(dgxspark.vllm.hf_cache_copy_key).
+      - Required with O(state=present), except in check mode.
     type: str
   address:
     description:
-      - Address of this host to listen on, for example one of the fast ports. All addresses if it is not set, no
-        address of this host, or a name that this host has for itself alone (C(127.0.1.1)).
+      - Address of this host to listen on, for example one of the fast ports. The server listens on all addresses if
+        this is not set, not an address of this host, or a name that only this host can resolve (C(127.0.1.1)).
     type: str
   unit:
-    description: Name of the unit to stop, as RV(unit) told it. Needed for O(state=absent).
+    description: Name of the unit to stop, as returned in RV(unit). Required with O(state=absent).
     type: str
   state:
-    description: V(present) offers the model, V(absent) ends that.
+    description:
+      - V(present) starts the server.
+      - V(absent) stops it and removes its keys.
     type: str
     choices: [present, absent]
     default: present
 attributes:
   check_mode:
-    description: Can run in check mode and changes nothing.
+    description: Can run in check mode.
     support: full
-    details: Tells the files of a complete model. Nothing is hashed, no door is opened.
+    details: Returns the files of a complete model. Hashes no file and starts no server.
   diff_mode:
     description: Shows what changes in diff mode.
     support: none
-    details: What it makes is gone when the copy is done.
+    details: Everything it creates is removed after the copy.
   idempotent:
     description: A second run changes nothing.
     support: none
-    details: Each offer is a new door with a new key.
+    details: Each call with O(state=present) starts another server with another key.
 notes:
-  - Needs root, systemd, sshd and rsync.
-author:
-  - The dgxspark.vllm authors (@dgxspark)
+  - Requires root, systemd, sshd and rsync.
 seealso:
   - module: dgxspark.vllm.hf_cache_copy
+  - module: dgxspark.vllm.hf_cache_copy_key
   - module: dgxspark.vllm.hf_cache_info
 """
 
 EXAMPLES = r"""
-- name: See whether a model could be copied from here
+- name: Check whether a model can be copied from here
   dgxspark.vllm.hf_cache_export:
     model: Qwen/Qwen3-8B-FP8
   become: true
@@ -87,7 +92,7 @@ EXAMPLES = r"""
   delegate_to: spark01
   register: offer
 
-- name: End that
+- name: Stop the server
   dgxspark.vllm.hf_cache_export:
     state: absent
     unit: "{{ offer.unit }}"
@@ -97,58 +102,58 @@ EXAMPLES = r"""
 
 RETURN = r"""
 root:
-  description: The tree that has the model, O(path) or C(hub) below it.
-  returned: when offered
+  description: Folder that contains the model, either O(path) or C(hub) below it.
+  returned: O(state=present)
   type: str
   sample: /opt/hf
 commit:
   description: Commit of the revision.
-  returned: when offered
+  returned: O(state=present)
   type: str
   sample: 220b46e3b2180893580a4454f21f22d3ebb187d3
 files:
-  description: Blobs by their names in the snapshot.
-  returned: when offered
+  description: Names of the blobs by the names of the files in the snapshot.
+  returned: O(state=present)
   type: dict
   sample: {config.json: 0123456789abcdef0123456789abcdef01234567}
 blobs:
-  description: Size and place of each blob.
-  returned: when offered
+  description: Size and path of each blob, by its name.
+  returned: O(state=present)
   type: dict
   sample: {0123456789abcdef0123456789abcdef01234567: {size: 905, path: models--a--b/blobs/0123456789abcdef}}
 lists:
-  description: Text of the lists that client and M(dgxspark.vllm.hf_download) keep of the files.
-  returned: when offered
+  description: Content of the lists of files that the client and M(dgxspark.vllm.hf_download) recorded.
+  returned: O(state=present)
   type: dict
   sample: {}
 identity:
-  description: Tells this folder from every other one, so that it is not copied onto itself.
-  returned: when offered
+  description: Identifies the folder, so that it is not copied onto itself.
+  returned: O(state=present)
   type: str
   sample: 5b0e3f5c-8a0e-4d0c-9a55-0d1f6e7d3c11 2049 131
 bytes:
-  description: Size of the model.
-  returned: when offered
+  description: Size of the model in bytes.
+  returned: O(state=present)
   type: int
   sample: 9452126208
 verified_bytes:
-  description: How much was hashed now. What was hashed before, and has not changed, is not in it.
-  returned: when offered
+  description: Number of bytes that were hashed. Files that were hashed before and have not changed are not included.
+  returned: O(state=present)
   type: int
   sample: 9452126208
 unit:
-  description: The unit to stop. V(null) without a door.
-  returned: when offered
+  description: Name of the systemd unit. V(null) in check mode.
+  returned: O(state=present)
   type: str
   sample: dgxspark-offer-3f2a9c41
 port:
-  description: TCP port of the door. V(null) without one.
-  returned: when offered
+  description: TCP port of the server. V(null) in check mode.
+  returned: O(state=present)
   type: int
   sample: 40213
 host_key:
-  description: Public key by which the door is known. V(null) without one.
-  returned: when offered
+  description: Public host key of the server. V(null) in check mode.
+  returned: O(state=present)
   type: str
   sample: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample
 """
@@ -200,14 +205,14 @@ log file = /dev/null
 """
 
 
-class Door:
+class TemporarySshServer:
     """An SSH server for one key, which can read one model, and the shared store where that has a part of it."""
 
     def __init__(self, module: AnsibleModule, unit: str) -> None:
         self.module, self.unit = module, unit
         self.folder = os.path.join(RUN, unit)
 
-    def open(self, offer: export.Offer, model: str) -> dict[str, t.Any]:
+    def start(self, offer: export.Offer, model: str) -> dict[str, t.Any]:
         sbin = ["/usr/sbin", "/sbin"]
         tools = {
             name: self.module.get_bin_path(name, opt_dirs=sbin)
@@ -244,7 +249,7 @@ class Door:
             host_key = " ".join(file.read().split()[:2])
         return {"unit": self.unit, "port": port, "host_key": host_key}
 
-    def close(self) -> bool:
+    def stop(self) -> bool:
         systemctl = self.module.get_bin_path("systemctl", required=True)
         there = os.path.isdir(self.folder)
         self.module.run_command([systemctl, "stop", self.unit])
@@ -322,13 +327,12 @@ def offer(module: AnsibleModule) -> dict[str, t.Any]:
     if not module.check_mode:
         os.umask(hf_files.creation_mask(path))
         result["verified_bytes"] = export.verify(found, download.repository(found.root, asked["model"]))
-        if asked["public_key"]:
-            door = Door(module, f"dgxspark-offer-{secrets.token_hex(4)}")
-            try:
-                result.update(door.open(found, asked["model"]))
-            except BaseException:
-                door.close()
-                raise
+        server = TemporarySshServer(module, f"dgxspark-offer-{secrets.token_hex(4)}")
+        try:
+            result.update(server.start(found, asked["model"]))
+        except BaseException:
+            server.stop()
+            raise
     return result
 
 
@@ -351,14 +355,16 @@ def main() -> None:
         if asked["public_key"] and not re.fullmatch(r"ssh-ed25519 [A-Za-z0-9+/=]+( [^\n]*)?\n?", asked["public_key"]):
             raise export.OfferError("public_key: is not allowed; use one line, ssh-ed25519 AAAA...")
         if asked["state"] == "present":
-            module.exit_json(changed=bool(asked["public_key"]) and not module.check_mode, **offer(module))
+            if not asked["public_key"] and not module.check_mode:
+                raise export.OfferError("public_key: it is empty; use what hf_cache_copy_key returned")
+            module.exit_json(changed=not module.check_mode, **offer(module))
         if not UNIT.fullmatch(asked["unit"]):
             raise export.OfferError(f"unit: {asked['unit']!r} is not allowed; use what hf_cache_export returned")
-        module.exit_json(changed=not module.check_mode and Door(module, asked["unit"]).close())
+        module.exit_json(changed=not module.check_mode and TemporarySshServer(module, asked["unit"]).stop())
     except (layout.CacheError, export.OfferError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        remedy = "run this task with become: true" if isinstance(error, PermissionError) else "look at that path"
+        remedy = "run this task with become: true" if isinstance(error, PermissionError) else "check that path"
         module.fail_json(msg=f"{error.filename or asked['path']}: {error.strerror}; {remedy}")
 
 

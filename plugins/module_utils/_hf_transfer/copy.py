@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import stat
 import time
 import typing as t
@@ -20,7 +21,7 @@ import uuid
 
 from .._hf_cache import verify as hf_verify
 from .._hf_cache.files import creation_mask, made_folder, write_text
-from .._hf_cache.layout import shown
+from .._hf_cache.layout import CacheError, check_models, check_path, shown
 from . import download as hf_download
 from .export import Offer
 
@@ -34,7 +35,41 @@ Run = t.Callable[[list[str]], tuple[int, str, str]]
 
 
 class CopyError(Exception):
-    """Why the copy failed; the message is for the user."""
+    """Why the copy failed; the message is for the user, the id for programs."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+# Key pairs of copies, in memory.
+KEYS = "/run/dgxspark-copy"
+
+
+def is_key_folder(folder: str) -> bool:
+    return os.path.dirname(os.path.normpath(folder)) == KEYS
+
+
+def remove_key(folder: str | None) -> None:
+    """The key pair, which is of no use any more; nothing else."""
+    if folder and is_key_folder(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check(path: str, model: str, revision: str) -> None:
+    """Refuses what becomes a part of a path and must not."""
+    check_path(path)
+    check_models([model], "model")
+    wrong = hf_download.check_revision(revision)
+    if wrong:
+        raise CacheError(wrong)
+
+
+def look_up(path: str, model: str, revision: str) -> dict[str, t.Any]:
+    """What hf_cache_copy_info returns."""
+    found = hf_download.look_up(path, model, revision)
+    missing = [] if found.complete else found.missing + found.damaged or ["the snapshot"]
+    return {"complete": found.complete, "commit": found.commit, "snapshot": found.path, "missing": missing}
 
 
 class Received(t.NamedTuple):
@@ -125,7 +160,8 @@ class Copy:
                     os.unlink(partial)
             name = next(name for name, known in self._files() if known == etag)
             raise CopyError(
-                f"{shown(name)} did not arrive as it should be: the source has another content than its name says"
+                "wrong_content",
+                f"{shown(name)} did not arrive as it should be: the source has another content than its name says",
             )
 
     def _finish(self, partial: str, path: str) -> None:
@@ -161,7 +197,7 @@ class Copy:
             [*self.rsync, "--append-verify", "--stats", "--no-human-readable", source, partial]
         )
         if rc:
-            raise CopyError(explain(rc, err))
+            raise CopyError(*explain(rc, err))
         return parse_stats(out)
 
     @contextlib.contextmanager
@@ -181,7 +217,8 @@ class Copy:
                     moved, size = time.monotonic(), now
                 if time.monotonic() - moved > PATIENCE:
                     os.close(descriptor)
-                    raise CopyError(f"somebody holds {shown(path)}, and nothing comes; end that download") from None
+                    problem = f"somebody holds {shown(path)}, and nothing comes; end that download"
+                    raise CopyError("blob_locked", problem) from None
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -224,13 +261,13 @@ _CAUSES = (
 )
 
 
-def explain(code: int, errors: str) -> str:
-    """Why rsync failed, in the words of the last line that says something."""
+def explain(code: int, errors: str) -> tuple[str, str]:
+    """Why rsync failed: the id of the cause, and the words of the last line that says something."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     if "No space left on device" in errors:
-        return "the disk is full"
+        return "no_space", "the disk is full"
     seen = next((line for line in lines if not line.startswith("rsync error:")), lines[-1] if lines else f"code {code}")
     for pattern, meaning in _CAUSES:
         if re.search(pattern, errors):
-            return f"the address of the source {meaning}: {shown(seen)}"
-    return f"rsync failed with code {code}: {shown(seen)}"
+            return "source_address", f"the address of the source {meaning}: {shown(seen)}"
+    return "rsync_failed", f"rsync failed with code {code}: {shown(seen)}"

@@ -15,13 +15,19 @@ import threading
 import time
 import typing as t
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy as hf_copy
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import download, export
-from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_copy, hf_cache_info
+from ansible_collections.dgxspark.vllm.plugins.modules import (
+    hf_cache_copy,
+    hf_cache_copy_info,
+    hf_cache_copy_key,
+    hf_cache_info,
+)
 from hf_trees import COMMIT, SHARDS, Repo, safetensors
 
 MODEL = "Qwen/Qwen3-8B-FP8"
@@ -65,16 +71,24 @@ class Host:
         rsync.write_text(RSYNC.format(python=sys.executable, folder=str(folder), origin=str(folder / "disk")))
         rsync.chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}/bin", prepend=":")
-        monkeypatch.setattr(hf_cache_copy, "RUN", str(folder / "run"))
+        monkeypatch.setattr(hf_copy, "KEYS", str(folder / "run"))
         look = locks.open_files
         monkeypatch.setattr(locks, "open_files", lambda *wanted: (look(*wanted)[0], True))
 
     def run(self, **options: t.Any) -> dict[str, t.Any]:
         self.calls.write_text("")
         arguments = {"model": MODEL, "path": str(self.path), "source": str(self.source.root), "keep_free": 0, **options}
-        arguments = {name: value for name, value in arguments.items() if value is not None}
+        return self.call(hf_cache_copy, **{name: value for name, value in arguments.items() if value is not None})
+
+    def info(self, **options: t.Any) -> dict[str, t.Any]:
+        return self.call(hf_cache_copy_info, model=MODEL, path=str(self.path), **options)
+
+    def key(self, **options: t.Any) -> dict[str, t.Any]:
+        return self.call(hf_cache_copy_key, **options)
+
+    def call(self, module: ModuleType, **arguments: t.Any) -> dict[str, t.Any]:
         with patch_module_args(arguments), pytest.raises(SystemExit):
-            hf_cache_copy.main()
+            module.main()
         found: dict[str, t.Any] = json.loads(self.capsys.readouterr().out)
         return found
 
@@ -292,6 +306,7 @@ def test_check_mode_says_what_would_come_and_writes_nothing(host: Host) -> None:
 
 def test_no_space_is_said_before_the_first_byte(host: Host) -> None:
     found = host.run(keep_free=1 << 60)
+    assert found["cause"]["id"] == "no_space"
     assert found["msg"].startswith("the model does not fit on the disk: 0.0 GB are needed in")
     assert host.copied() == []
     assert not host.path.exists()
@@ -319,6 +334,9 @@ def test_bad_input_is_one_line(host: Host, options: dict[str, t.Any], said: str)
     found = host.run(**filled)
     assert found["failed"] is True
     assert re.search(said, found["msg"]), found["msg"]
+    if options != {"source": None}:  # Ansible itself refuses it
+        asked = {"source"} & options.keys()
+        assert found["cause"] == {"id": "source_unusable" if asked else "bad_option", "meaning": found["msg"]}
     assert "\n" not in found["msg"]
     assert list(host.path.iterdir()) == []
 
@@ -326,20 +344,50 @@ def test_bad_input_is_one_line(host: Host, options: dict[str, t.Any], said: str)
 # --- from another host -----------------------------------------------------------------------------------------------
 
 
-def test_the_key_is_made_only_for_what_is_not_complete(host: Host) -> None:
-    found = host.run(state="prepared", source=None)
-    assert found["public_key"].startswith("ssh-ed25519 ")
-    key = Path(found["key_folder"], "key")
-    assert key.stat().st_mode & 0o077 == 0
-    assert Path(found["key_folder"]).stat().st_mode & 0o077 == 0
+def test_whether_a_copy_is_needed(host: Host) -> None:
+    before = host.info(_ansible_check_mode=True)
+    assert before == {
+        **before,
+        "changed": False,
+        "complete": False,
+        "commit": None,
+        "snapshot": None,
+        "missing": ["the snapshot"],
+    }
+    assert not host.path.exists()
     host.run()
-    done = host.run(state="prepared", source=None)
-    assert (done["complete"], "public_key" in done) == (True, False)
-    assert [path.name for path in (host.folder / "run").iterdir()] == [Path(found["key_folder"]).name]
+    after = host.info()
+    assert (after["complete"], after["commit"], after["missing"]) == (True, COMMIT, [])
+    (Path(after["snapshot"]) / "config.json").unlink()
+    assert (host.info()["complete"], host.info()["missing"]) == (False, ["config.json"])
+    assert host.info(revision="../x")["msg"].startswith("revision: ")
+
+
+def test_a_key_is_made_and_removed(host: Host) -> None:
+    assert host.key(_ansible_check_mode=True)["changed"] is True
+    assert not (host.folder / "run").exists()
+    found = host.key()
+    assert found["public_key"].startswith("ssh-ed25519 ")
+    folder = Path(found["key_folder"])
+    assert {path.stat().st_mode & 0o077 for path in (folder, folder / "key", folder.parent)} == {0}
+    away = {"state": "absent", "key_folder": str(folder)}
+    assert host.key(**away, _ansible_check_mode=True)["changed"] is True
+    assert folder.exists()
+    assert host.key(**away)["changed"] is True
+    assert host.key(**away)["changed"] is False
+    assert list((host.folder / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["/etc", "{run}", "{run}/../x", "{run}/a/b"])
+def test_nothing_but_a_key_is_removed(host: Host, folder: str) -> None:
+    (host.folder / "run" / "a" / "b").mkdir(parents=True)
+    found = host.key(state="absent", key_folder=folder.format(run=host.folder / "run"))
+    assert "is not allowed; use what hf_cache_copy_key returned" in found["msg"]
+    assert (host.folder / "run" / "a" / "b").exists()
 
 
 def test_a_copy_from_a_host_uses_its_key_and_removes_it(host: Host) -> None:
-    key = host.run(state="prepared", source=None)["key_folder"]
+    key = host.key()["key_folder"]
     found = host.run(source=None, offer=host.offer(), address="192.168.100.1", key_folder=key)
     assert found["complete"] is True, found
     assert found["received_bytes"] == found["bytes"] + 600
@@ -359,7 +407,7 @@ def test_a_copy_from_a_host_uses_its_key_and_removes_it(host: Host) -> None:
 
 
 def test_an_address_with_a_zone_reaches_ssh_whole(host: Host) -> None:
-    key = host.run(state="prepared", source=None)["key_folder"]
+    key = host.key()["key_folder"]
     host.run(source=None, offer=host.offer(), address="fe80::1%eth0", key_folder=key)
     (option,) = re.findall(r"HostName=\S+", host.calls.read_text().splitlines()[0])
     shown = subprocess.run(["ssh", "-G", "-F", "/dev/null", "-o", option, "source"], capture_output=True, check=True)
@@ -374,7 +422,7 @@ def test_an_address_with_a_zone_reaches_ssh_whole(host: Host) -> None:
     ],
 )
 def test_the_key_is_removed_whatever_happens(host: Host, change: dict[str, t.Any], said: str) -> None:
-    key = host.run(state="prepared", source=None)["key_folder"]
+    key = host.key()["key_folder"]
     options = {"source": None, "offer": host.offer(), "address": "spark01", "key_folder": key}
     found = host.run(**{**options, **{name: value or options[name] for name, value in change.items()}})
     assert said in found["msg"]
@@ -411,7 +459,10 @@ def test_a_key_folder_of_somebody_else_is_left_alone(host: Host) -> None:
     ],
 )
 def test_why_rsync_failed_is_one_line(errors: str, said: str) -> None:
-    assert said in hf_copy.explain(5, errors)
+    cause, message = hf_copy.explain(5, errors)
+    assert said in message
+    told = {"the disk": "no_space", "rsync failed": "rsync_failed"}
+    assert cause == next((name for start, name in told.items() if message.startswith(start)), "source_address")
 
 
 def test_a_blob_of_the_store_comes_as_a_file(host: Host) -> None:

@@ -116,17 +116,24 @@ def test_a_door_is_opened_and_closed(host: Host) -> None:
     assert host.run(state="absent", unit=offer["unit"])["changed"] is False
 
 
-def test_without_a_key_the_files_are_told_and_no_door_is_opened(host: Host) -> None:
-    for options in ({}, {"public_key": KEY, "_ansible_check_mode": True}):
-        offer = host.run(**options)
-        assert (offer["changed"], offer["port"], len(offer["files"])) == (False, None, 5)
-        assert host.files() == []
+@pytest.mark.parametrize("options", [{}, {"public_key": KEY}])
+def test_check_mode_tells_the_files_and_opens_no_door(host: Host, options: dict[str, str]) -> None:
+    offer = host.run(**options, _ansible_check_mode=True)
+    assert (offer["changed"], offer["port"], len(offer["files"])) == (False, None, 5)
+    assert host.files() == []
     assert offer["verified_bytes"] == 0  # check mode writes nothing, not even what it has seen
 
 
+def test_a_door_needs_a_key(host: Host) -> None:
+    assert host.run()["msg"] == "public_key: it is empty; use what hf_cache_copy_key returned"
+    assert host.files() == []
+
+
 def test_a_second_offer_of_the_same_model_reads_it_no_more(host: Host) -> None:
-    assert host.run()["verified_bytes"] > 0
-    assert host.run()["verified_bytes"] == 0
+    for seen in (True, False):
+        offer = host.run(public_key=KEY)
+        assert (offer["verified_bytes"] > 0) == seen
+        host.run(state="absent", unit=offer["unit"])
 
 
 def test_a_door_that_does_not_open_leaves_nothing(host: Host) -> None:
@@ -177,7 +184,7 @@ def test_a_name_that_only_this_host_can_use_means_all(
     ],
 )
 def test_bad_input_is_one_line(host: Host, options: dict[str, t.Any], said: str) -> None:
-    found = host.run(**options)
+    found = host.run(**{"public_key": KEY, **options})
     assert said in found["msg"]
     assert "\n" not in found["msg"]
     assert host.files() == []
