@@ -95,11 +95,16 @@ source:
   returned: success
   type: str
   sample: hub
-msg:
+reason:
   description: Why the model cannot be described, in one line.
-  returned: on failure
+  returned: failure
   type: str
-  sample: "vllm_model: Qwen/Qwen9 cannot be planned: the hub has no such model (404 from https://huggingface.co); ..."
+  sample: "vllm_model: Qwen/Qwen9 cannot be planned: the hub has no such model (404 from https://huggingface.co)"
+advice:
+  description: What to do about it. The message of the failed task is RV(reason) followed by this.
+  returned: failure
+  type: str
+  sample: describe it in vllm_models, or set vllm_enforce_memory_plan to false to try it without a plan
 """
 
 import typing as t
@@ -111,6 +116,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config i
 INDEX = "model.safetensors.index.json"
 QUANTIZATION = "hf_quant_config.json"  # where older checkpoints of ModelOpt say what their config.json does not
 SINGLE = "model.safetensors"
+ADVICE = "describe it in vllm_models, or set vllm_enforce_memory_plan: false to try it without a plan"
 
 
 class Source(t.Protocol):
@@ -171,10 +177,8 @@ def main() -> None:
     try:
         result = look(module.params)
     except (HubError, ConfigError) as error:
-        module.fail_json(
-            msg=f"vllm_model: {module.params['model']} cannot be planned: {error}; or describe it in vllm_models,"
-            " or set vllm_enforce_memory_plan: false to try it without a plan"
-        )
+        reason = f"vllm_model: {module.params['model']} cannot be planned: {error}"
+        module.fail_json(msg=f"{reason}; or {ADVICE}", reason=reason, advice=ADVICE)
     module.exit_json(changed=False, **result)
 
 

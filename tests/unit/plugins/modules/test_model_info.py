@@ -221,6 +221,7 @@ def test_refused_with_one_line(
     assert found["msg"].startswith(f"vllm_model: {MODEL} cannot be planned: ")
     assert words in found["msg"]
     assert found["msg"].endswith(OR_ELSE)
+    assert found["msg"] == f"{found['reason']}; or {found['advice']}"
     assert "\n" not in found["msg"]
 
 
