@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The role vllm as it is, on hosts that are folders: Docker, systemd and vLLM are stand-ins that note their orders.
 
-Real are all task files but validate, plan, stage and supervise, the module vllm_releases, and the links on the disk.
+Real are all task files but validate, plan, stage and supervise, the modules vllm_release and vllm_releases_info, and the
+links on the disk.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
 R1, R2, R3 = "1" * 12, "2" * 12, "3" * 12
 # Their modules give what the test has written for them: one answer after the other, the last one again and again.
-STANDINS = ("deploy_lock", "spark_info", "systemd", "vllm_health", "vllm_takeover")
+STANDINS = ("deploy_lock", "spark_info", "systemd", "vllm_conflicts_info", "vllm_health", "vllm_takeover")
 STANDIN = """#!/usr/bin/python
 # WANT_JSON
 import json, os, sys
@@ -110,7 +111,7 @@ class Fleet:
     def _collection(self) -> None:
         """Beside the playbook: it wins over the one that is installed."""
         mine = self.folder / "collections" / "ansible_collections" / "dgxspark" / "vllm"
-        for part in ("plugins", "roles"):
+        for part in ("catalog", "plugins", "roles"):
             shutil.copytree(ROOT / part, mine / part, ignore=shutil.ignore_patterns("__pycache__"))
         for name in STANDINS:
             (mine / "plugins" / "modules" / f"{name}.py").write_text(STANDIN.format(name=name))
@@ -136,7 +137,11 @@ class Fleet:
         if current:
             (home / "current").symlink_to(f"releases/{current}")
         lock = {"holder": {"run": "x"}, "refused": False}
-        started = {"spark_info": [host_info()], "deploy_lock": [lock]}
+        started = {
+            "spark_info": [host_info()],
+            "deploy_lock": [lock],
+            "vllm_conflicts_info": [{"conflicts": [], "holders": []}],
+        }
         (home / "answers.json").write_text(json.dumps({**started, **answers}))
 
     def run(self, playbook: str = "deploy.yml", *arguments: str, **environment: str) -> tuple[int, str]:

@@ -29,7 +29,13 @@ TRIAL = {
     "description": "the container trial",
 }
 SERVES = {"spark_info": [host_info(R1)], "vllm_health": [health("ready", R1), health("ready", R2)]}
-BESIDE = {"spark_info": [host_info(R1, {"container": "trial"})], "vllm_takeover": [{"holders": [TRIAL]}]}
+BESIDE = {
+    "spark_info": [host_info(R1, {"container": "trial"})],
+    "vllm_conflicts_info": [{"conflicts": [], "holders": [TRIAL]}],
+    "vllm_takeover": [{"holders": [TRIAL]}],
+}
+TRIAL_REFUSED = {"id": "take_over_disabled", "text": "the container trial is in the way. Stop it"}
+IN_THE_WAY = {**BESIDE, "vllm_conflicts_info": [{"conflicts": [TRIAL_REFUSED], "holders": [TRIAL]}]}
 HOSTS: dict[str, dict[str, t.Any]] = {
     # what is proven, and cannot be marked as good
     "unmarked": {"good": [R1], "current": R1, "answers": SERVES},
@@ -77,8 +83,8 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         },
     },
     # the port is somebody's, and may not be taken
-    "stage-alone": {"vllm_take_over": False, "answers": {**BESIDE, "vllm_health": [health("absent")]}},
-    "refused": {"vllm_take_over": False, "answers": {**BESIDE, "vllm_health": [health("absent")]}},
+    "stage-alone": {"vllm_take_over": False, "answers": {**IN_THE_WAY, "vllm_health": [health("absent")]}},
+    "refused": {"vllm_take_over": False, "answers": {**IN_THE_WAY, "vllm_health": [health("absent")]}},
 }  # fmt: skip
 
 
@@ -169,10 +175,13 @@ def test_a_server_is_asked_with_its_own_key(run: tuple[Fleet, str]) -> None:
 
 
 def test_staging_is_not_refused_for_what_only_a_switch_would_touch(run: tuple[Fleet, str]) -> None:
-    _fleet, output = run
+    fleet, output = run
     assert failure(output, "stage-alone") == ""
     assert f"stage-alone: release {R2} (Qwen/Qwen3-8B-FP8) is staged" in " ".join(output.split())
-    assert "is in the way on refused, and vllm_take_over is false" in failure(output, "refused")
+    assert "WARNING: stage-alone: the container trial is in the way. Stop it" in " ".join(output.split())
+    assert "refused: the container trial is in the way. Stop it" in failure(output, "refused")
+    asked = {"service": "vllm", "port": 8000, "container": "vllm-qwen3-8b-fp8", "take_over": False}
+    assert fleet.calls("refused", "vllm_conflicts_info") == [("vllm_conflicts_info", asked)]
 
 
 def rows(output: str) -> dict[str, tuple[str, str]]:
