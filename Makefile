@@ -6,10 +6,9 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 in_venv = PATH="$(abspath $(VENV))/bin:$$PATH"
 play = $(in_venv) ansible-playbook
-scenarios = default guide plan secrets cache download inputs change faults survive runtime replicate rollout
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox sandbox-down sandbox-purge test lint unit hub bench sanity molecule soak docs build
+.PHONY: help setup demo sandbox sandbox-down sandbox-purge test lint unit hub bench sanity journeys soak docs build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,14 +29,14 @@ sandbox-down: setup ## stop them and keep the caches: the next start takes secon
 sandbox-purge: setup ## remove all of the sandbox, caches and images too
 	@$(play) -i localhost, molecule/default/destroy.yml -e sandbox_purge=true
 
-test: ## everything: setup, lint, unit, hub, sanity, molecule
-	@tools/stages.sh setup lint unit hub sanity molecule
+test: ## everything: setup, lint, unit, hub, sanity, journeys
+	@tools/stages.sh setup lint unit hub sanity journeys
 
 lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 	@$(in_venv) tools/lint.sh
 
 unit: setup ## unit tests
-	@$(in_venv) pytest tests/unit
+	@$(in_venv) pytest -n 2 tests/unit
 
 hub: setup ## the model cache against real huggingface_hub of two generations (two minutes)
 	@$(in_venv) pytest tests/hub
@@ -48,11 +47,11 @@ bench: setup ## speed of the model cache's modules, as ratios; BENCH_GIB=1 for a
 sanity: setup ## ansible-test sanity
 	@tools/sanity.sh
 
-molecule: setup ## the journeys; takes the sandbox for itself: starts with a new one and leaves none
-	@$(in_venv) tools/journeys.sh $(scenarios)
+journeys: setup ## journeys on a new sandbox, which is removed at the end: all of them, or JOURNEYS="secrets guide"
+	@$(in_venv) python tools/journeys.py $(JOURNEYS)
 
 soak: setup ## fifty deployments in a row on the sandbox that is up, with a stand-in for the engine
-	@DEPLOYMENTS=50 $(in_venv) pytest molecule/rollout/tests/test_operators.py -k in_a_row
+	@DEPLOYMENTS=50 $(in_venv) pytest tests/journeys/rollout/test_operators.py -k in_a_row
 
 docs: setup ## write what is generated: README.md's tables of models and variables, docs/troubleshooting.md
 	@$(in_venv) python tools/models_table.py

@@ -8,33 +8,23 @@ import hashlib
 import json
 import os
 import random
-import socket
 import struct
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.hub import HubServer
+from support.paths import ROOT
+
 # The client of vLLM 0.10, and one of today: another name for partials, no resuming, a manifest, a shared store.
 CLIENTS = ("0.34.4", "2.4.0")
 MODEL = "org/model"
 SHARDS = tuple(f"model-{number:05}-of-00003.safetensors" for number in (1, 2, 3))
 SHARD_BYTES = 12 << 20
-
-
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"{what}: not within {seconds} s")
 
 
 class Client:
@@ -67,25 +57,6 @@ class Client:
         return json.loads(subprocess.run(argv, env=self.environment, check=True, capture_output=True).stdout)
 
 
-class Hub:
-    def __init__(self, port: int) -> None:
-        self.endpoint = f"http://127.0.0.1:{port}"
-
-    def control(self, **settings: Any) -> dict[str, Any]:
-        data = json.dumps(settings).encode() if settings else None
-        with urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/control", data), timeout=10) as answer:
-            return json.load(answer)
-
-    def rate(self, bytes_per_second: int) -> None:
-        self.control(rate_bytes_per_second=bytes_per_second)
-
-    def is_up(self) -> bool:
-        try:
-            return bool(self.control())
-        except OSError:
-            return False
-
-
 def make_model(folder: Path) -> None:
     folder.mkdir(parents=True)
     random.seed(4)
@@ -102,18 +73,13 @@ def make_model(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     models = tmp_path_factory.mktemp("models")
     make_model(models / MODEL)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = ROOT / "molecule" / "shared" / "hub" / "server.py"
-    argv = [sys.executable, server, "--models", models, "--port", str(port), "--rate", "0"]
-    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
-        found = Hub(port)
-        wait_until(found.is_up, "the hub")
-        yield found
-        process.kill()
+    hub = HubServer(models)
+    hub.start()
+    yield hub
+    hub.stop()
 
 
 def python_of(version: str) -> Path:
@@ -129,8 +95,8 @@ def python_of(version: str) -> Path:
 
 
 @pytest.fixture(params=CLIENTS)
-def client(request: pytest.FixtureRequest, hub: Hub, tmp_path: Path) -> Client:
-    hub.control(rate_bytes_per_second=0, fail=[])
+def client(request: pytest.FixtureRequest, hub: HubServer, tmp_path: Path) -> Client:
+    hub.reset()
     return Client(python_of(request.param), request.param, hub.endpoint, tmp_path / "home")
 
 

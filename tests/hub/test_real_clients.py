@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import clean as hf_clean
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_clean, hf_cache_info
-from conftest import MODEL, SHARD_BYTES, SHARDS, Client, Hub, wait_until
+from conftest import MODEL, SHARD_BYTES, SHARDS, Client
+
+from support.hub import HubServer
+from support.waiting import wait_until
 
 KILLS = 10
 ROUNDS = 200
@@ -70,7 +73,7 @@ def test_the_layout_is_known(client: Client, cache: Path) -> None:
     assert sorted(cache.rglob("*")) == everything
 
 
-def test_a_download_that_is_killed(client: Client, hub: Hub, tmp_path: Path, start: Any) -> None:
+def test_a_download_that_is_killed(client: Client, hub: HubServer, tmp_path: Path, start: Any) -> None:
     """At random moments of the transfer, which takes 1.2 s at this rate."""
     chance = random.Random(client.version)
     found = 0
@@ -79,7 +82,7 @@ def test_a_download_that_is_killed(client: Client, hub: Hub, tmp_path: Path, sta
         cache.mkdir()
         hub.control(rate_bytes_per_second=30_000_000, reset=True)
         process = start(cache)
-        wait_until(lambda process=process: process.poll() is not None or hub.control()["bytes"], "the first bytes")
+        wait_until(lambda process=process: process.poll() is not None or hub.bytes, "the first bytes", pause=0.01)
         # Not a wait for a condition: the moment of the kill is what is drawn.
         time.sleep(chance.uniform(0, 1.2))
         process.kill()
@@ -92,21 +95,21 @@ def test_a_download_that_is_killed(client: Client, hub: Hub, tmp_path: Path, sta
         assert partials(cache) == []
         found += bool(left)
 
-        hub.rate(0)
+        hub.set_rate(0)
         client.download(cache)
         assert_whole(cache, client)
     print(f"{client.version}: {found} of {KILLS} kills left a partial")
     assert found > KILLS // 2
 
 
-def test_cleaning_never_hurts_a_running_download(client: Client, hub: Hub, cache: Path, start: Any) -> None:
+def test_cleaning_never_hurts_a_running_download(client: Client, hub: HubServer, cache: Path, start: Any) -> None:
     """200 times everything that can be removed or more, beside live partials of one download after the other."""
-    hub.rate(25_000_000)
+    hub.set_rate(25_000_000)
     dead = cache / REPO / "blobs" / f"{'0' * 64}.0123abcd.incomplete"
     rounds = downloads = live = busy = 0
     while rounds < ROUNDS or downloads < 3:
         process = start(cache)
-        wait_until(lambda process=process: process.poll() is not None or partials(cache), "a partial")
+        wait_until(lambda process=process: process.poll() is not None or partials(cache), "a partial", pause=0.01)
         while process.poll() is None:
             dead.write_bytes(b"x" * 4096)
             # A slow machine spends much of its time where there is none: while a client starts and ends.
@@ -124,13 +127,15 @@ def test_cleaning_never_hurts_a_running_download(client: Client, hub: Hub, cache
     assert busy > rounds // 2
 
 
-def test_a_killed_download_into_a_plain_folder(client: Client, hub: Hub, cache: Path, start: Any) -> None:
-    hub.rate(5_000_000)
+def test_a_killed_download_into_a_plain_folder(client: Client, hub: HubServer, cache: Path, start: Any) -> None:
+    hub.set_rate(5_000_000)
     folder = cache / "plain"
     process = start(cache, local_dir=str(folder))
     # Of a weight file: it takes seconds. The others are done at once.
     large = re.compile(r".+\.[0-9a-f]{64}(\.[0-9a-f]{8})?\.incomplete")
-    (live, *_more) = wait_until(lambda: [path for path in partials(folder) if large.fullmatch(path.name)], "a partial")
+    (live, *_more) = wait_until(
+        lambda: [path for path in partials(folder) if large.fullmatch(path.name)], "a partial", pause=0.01
+    )
     cleaned = clean(cache, *hf_clean.CLASSES)
     assert cleaned["removed"] == []
     assert process.pid in {file["holder_pid"] for file in cleaned["kept"]}
@@ -139,7 +144,7 @@ def test_a_killed_download_into_a_plain_folder(client: Client, hub: Hub, cache: 
     process.wait()
     left = {str(path) for path in partials(folder)}
     assert {file["path"] for file in clean(cache, "partials")["removed"]} == left != set()
-    hub.rate(0)
+    hub.set_rate(0)
     client.download(cache, local_dir=str(folder))
     found = hf_cache_info.read_cache(str(cache), [], "full", None)
     assert [(local["complete"], local["broken"]) for local in found["local_folders"]] == [(True, [])]

@@ -1,61 +1,49 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real downloads from the hub by the image's own client, one of them killed; playbooks/clean_cache.yml tells them apart."""
+"""Real downloads by the image's own client, one of them killed; playbooks/clean_cache.yml tells them apart."""
 
 from __future__ import annotations
 
-import json
 import re
-import urllib.request
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from testinfra.host import Host
 
-HOST = "spark01"
+from support.hub import HubClient
+from support.playbook import AnsiblePlaybook
+from support.sandbox import HUB, IMAGE, MODEL, Sandbox, Spark
+from support.waiting import wait_until
 
-HUB = "http://172.30.111.2:8080"
-IMAGE = "172.30.111.3:5000/nvidia/vllm:25.09-py3"
-MODEL = "Qwen/Qwen3-8B-FP8"
+pytestmark = pytest.mark.usefixtures("prepared")
+
 CACHE = "/opt/hf-journey"
 DOWNLOAD = "from huggingface_hub import snapshot_download; snapshot_download('" + MODEL + "')"
 
 
-def hub(**settings: Any) -> dict[str, Any]:
-    """Changes the hub's settings and says how they are."""
-    request = urllib.request.Request(f"{HUB}/control", json.dumps(settings).encode() if settings else None)
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer)
-
-
 @pytest.fixture
-def slow_hub() -> Iterator[None]:
+def hub(sandbox: Sandbox) -> Iterator[HubClient]:
     """So slow that a download is still under way when the playbook looks at it."""
-    before = hub()["rate_bytes_per_second"]
-    hub(rate_bytes_per_second=1_000_000)
-    yield
-    hub(rate_bytes_per_second=before)
+    before = sandbox.hub.control()["rate_bytes_per_second"]
+    sandbox.hub.set_rate(1_000_000)
+    yield sandbox.hub
+    sandbox.hub.set_rate(before)
 
 
 @pytest.fixture
-def cache(spark: Host) -> Iterator[str]:
-    with spark.sudo():
-        spark.check_output("mkdir %s", CACHE)
+def cache(spark: Spark) -> Iterator[str]:
+    spark.root(f"mkdir {CACHE}")
     yield CACHE
-    with spark.sudo():
-        spark.run("docker rm --force journey-download")
-        spark.check_output("rm -rf %s", CACHE)
+    spark.root(f"docker rm --force journey-download; rm -rf {CACHE}")
 
 
-def partials(spark: Host) -> dict[str, int]:
+def partials(spark: Spark) -> dict[str, int]:
     """Partial downloads, and what each takes on the disk."""
     with spark.sudo():
         found = spark.check_output("find %s -name '*.incomplete' -printf '%%b %%p\\n'", CACHE)
     return {path: int(blocks) * 512 for blocks, path in (line.split(" ", 1) for line in found.splitlines())}
 
 
-def download(spark: Host, until: Callable[..., Any]) -> None:
+def download(spark: Spark) -> None:
     """Starts a download, and comes back in the middle of it."""
     before = partials(spark)
     with spark.sudo():
@@ -68,7 +56,9 @@ def download(spark: Host, until: Callable[..., Any]) -> None:
             IMAGE,
             DOWNLOAD,
         )
-    until(lambda: [path for path, size in partials(spark).items() if size and path not in before], "a partial download")
+    wait_until(
+        lambda: [path for path, size in partials(spark).items() if size and path not in before], "a partial download"
+    )
 
 
 def cleaned(output: str) -> tuple[int, int]:
@@ -78,42 +68,40 @@ def cleaned(output: str) -> tuple[int, int]:
     return int(report[1]), int(report[2])
 
 
-@pytest.mark.usefixtures("slow_hub", "cache")
+@pytest.mark.usefixtures("cache")
 def test_a_killed_download_is_removed_and_a_live_one_is_not(
-    spark: Host, playbook: Callable[..., Any], until: Callable[..., Any]
+    spark: Spark, ansible_playbook: AnsiblePlaybook, hub: HubClient
 ) -> None:
-    clean = ("playbooks/clean_cache.yml", "--limit=spark01")
+    clean = ("playbooks/clean_cache.yml", spark.limit)
 
-    download(spark, until)
+    download(spark)
     with spark.sudo():
         spark.check_output("docker kill --signal KILL journey-download")
     dead = partials(spark)
     assert dead
-    look = playbook(*clean, "--check", "--diff", hf_cache_path=CACHE)
+    look = ansible_playbook(*clean, "--check", "--diff", hf_cache_path=CACHE)
     assert look.code == 0, look.output
     assert partials(spark) == dead
     assert cleaned(look.output) == (len(dead), sum(dead.values()))
 
-    run = playbook(*clean, hf_cache_path=CACHE)
+    run = ansible_playbook(*clean, hf_cache_path=CACHE)
     assert run.code == 0, run.output
-    assert run.count("spark01", "changed") == 1
+    assert run.count(spark.name, "changed") == 1
     assert cleaned(run.output) == (len(dead), sum(dead.values()))
     assert partials(spark) == {}
 
-    download(spark, until)
+    download(spark)
     live = partials(spark)
-    run = playbook(*clean, hf_cache_path=CACHE)
+    run = ansible_playbook(*clean, hf_cache_path=CACHE)
     assert run.code == 0, run.output
-    assert run.count("spark01", "changed") == 0, run.output
+    assert run.count(spark.name, "changed") == 0, run.output
     assert cleaned(run.output) == (0, 0)
     assert set(live) <= set(partials(spark))
     with spark.sudo():
         holder = spark.check_output("docker inspect --format '{{.State.Pid}}' journey-download")
-    assert re.search(rf"left alone: .*\.incomplete: .*pid {holder}, .*python3", " ".join(run.output.split())), (
-        run.output
-    )
+    assert re.search(rf"left alone: .*\.incomplete: .*pid {holder}, .*python3", run.words), run.output
 
-    hub(rate_bytes_per_second=0)
+    hub.set_rate(0)
     with spark.sudo():
         assert spark.check_output("docker wait journey-download") == "0"
         assert spark.check_output("find %s -name '*.incomplete'", CACHE) == ""

@@ -7,46 +7,45 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from own_hub import CACHE, IMAGE, MODEL, OLD_CLIENT, OLD_IMAGE, SHARED, USELESS, Hub, remove_all
-from testinfra.host import Host
 
-sys.path.insert(0, str(SHARED / "hub"))
-import make_models
+from support.hub import HubServer
+from support.models import make
+from support.sandbox import GATEWAY, IMAGE, Spark
+
+from .own_hub import CACHE, MODEL, OLD_CLIENT, OLD_IMAGE, PORT, USELESS, remove_all
 
 
 @pytest.fixture(scope="session")
-def own_hub(tmp_path_factory: pytest.TempPathFactory, until: Callable[..., Any]) -> Iterator[Hub]:
+def own_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     models = tmp_path_factory.mktemp("models")
-    make_models.make(models / MODEL, shards=2, vocabulary=200_000, hidden=64, heads=4, head_dim=32)
-    make_models.make(models / "sandbox/gated", shards=1, vocabulary=640, hidden=64, heads=4, head_dim=32)
+    make(models / MODEL, shards=2, vocabulary=200_000, hidden=64, heads=4, head_dim=32)
+    make(models / "sandbox/gated", shards=1, vocabulary=640, hidden=64, heads=4, head_dim=32)
     for name in USELESS:
         file = models / MODEL / name
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"useless" * 200_000)
-    hub = Hub(models, until)
+    hub = HubServer(models, GATEWAY, PORT)
     hub.start()
     yield hub
     hub.stop()
 
 
 @pytest.fixture
-def hub(own_hub: Hub) -> Iterator[Hub]:
+def hub(own_hub: HubServer) -> Iterator[HubServer]:
     """The hub, without a fault, as fast as it goes, its counters at zero."""
-    if own_hub.process is None:
-        own_hub.start()
-    own_hub.tell(rate_bytes_per_second=0, fail=[], reset=True)
+    own_hub.start()
+    own_hub.reset()
     yield own_hub
-    if own_hub.process is not None and any(rule.get("hang") for rule in own_hub.tell()["fail"]):
+    if own_hub.running and any(rule.get("hang") for rule in own_hub.control()["fail"]):
         own_hub.stop()  # let go, it would send, and count, what its sockets still take
 
 
 @pytest.fixture
-def cache(spark: Host) -> Iterator[str]:
+def cache(spark: Spark) -> Iterator[str]:
     remove_all(spark)
     yield CACHE
     remove_all(spark)
@@ -64,10 +63,9 @@ def old_client() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def old_image(spark: Host, ssh: Any, old_client: Path) -> Iterator[str]:
+def old_image(spark: Spark, old_client: Path) -> Iterator[str]:
     """The sandbox's image with that client in front of its own."""
-    copy = ["scp", "-q", "-i", ssh.key, *ssh.options.split()]
-    subprocess.run([*copy, old_client, f"{ssh.user}@{ssh.address}:/tmp/old.tar.gz"], check=True)
+    spark.copy(old_client)
     with spark.sudo():
         spark.run("docker rm --force journey-old-client")
         spark.check_output("docker create --name journey-old-client %s", IMAGE)

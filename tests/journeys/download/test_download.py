@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import random
 import re
@@ -14,44 +13,41 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from own_hub import CACHE, GATEWAY, IMAGE, MODEL, USELESS, Hub
-from testinfra.host import Host
 
-ROOT = Path(__file__).resolve().parents[3]
+from support.hub import HubServer
+from support.playbook import AnsiblePlaybook, Run
+from support.sandbox import GATEWAY, IMAGE, Spark
+from support.waiting import wait_until
 
-HOST = "spark01"
+from .own_hub import CACHE, ENDPOINT, HERE, MODEL, USELESS, needed_bytes
+
+pytestmark = pytest.mark.usefixtures("prepared")
+
 KILLS = int(os.environ.get("KILLS", "4"))  # how often the download is killed in a row
 
-PLAY = "molecule/download/download.yml"
-ON_THE_HOST = f"--limit={HOST}"
+PLAY = HERE / "download.yml"
 FOLDER = f"{CACHE}/models--journey--model"
 
 
 def variables(image: str = IMAGE, **more: Any) -> dict[str, Any]:
-    return {"model": MODEL, "path": CACHE, "image": image, "endpoint": Hub.endpoint, **more}
+    return {"model": MODEL, "path": CACHE, "image": image, "endpoint": ENDPOINT, **more}
 
 
-def words(run: Any) -> str:
-    """The output without the line breaks of the terminal."""
-    return " ".join(run.output.split())
-
-
-def partials(spark: Host) -> list[str]:
+def partials(spark: Spark) -> list[str]:
     with spark.sudo():
         return spark.check_output("find %s -name '*.incomplete' 2>/dev/null || true", CACHE).split()
 
 
-def containers(spark: Host) -> list[str]:
+def containers(spark: Spark) -> list[str]:
     with spark.sudo():
         return spark.check_output("docker ps --all --quiet --filter label=dgxspark.vllm.download").split()
 
 
-def assert_whole(spark: Host, hub: Hub) -> None:
+def assert_whole(spark: Spark, hub: HubServer) -> None:
     """All that vLLM needs, byte by byte, nothing else, nothing left over; and the hub's client finds no fault."""
     folder = hub.models / MODEL
     wanted = {
@@ -72,53 +68,52 @@ def assert_whole(spark: Host, hub: Hub) -> None:
 
 
 def test_check_mode_lists_the_files_and_writes_nothing(
-    spark: Host, playbook: Callable[..., Any], hub: Hub, cache: str
+    spark: Spark, ansible_playbook: AnsiblePlaybook, hub: HubServer, cache: str
 ) -> None:
-    run = playbook(PLAY, ON_THE_HOST, "--check", "--diff", **variables())
+    run = ansible_playbook(PLAY, spark.limit, "--check", "--diff", **variables())
     assert run.code == 0, run.output
-    assert run.count(HOST, "changed") == 1
+    assert run.count(spark.name, "changed") == 1
     listed = re.findall(r"^\+([^+\s]\S*) \d+$", run.output, re.MULTILINE)
     assert {"config.json", "tokenizer.json", "model-00002-of-00002.safetensors"} <= set(listed)
     assert not set(listed) & {*USELESS, "README.md"}
     assert not spark.file(cache).exists
-    assert hub.tell()["bytes"] == 0
+    assert hub.bytes == 0
     assert " | download" not in run.output
 
 
 def test_the_first_run_downloads_and_the_second_asks_nobody(
-    spark: Host, playbook: Callable[..., Any], hub: Hub, cache: str, image: str
+    spark: Spark, ansible_playbook: AnsiblePlaybook, hub: HubServer, cache: str, image: str
 ) -> None:
-    hub.tell(rate_bytes_per_second=1_500_000)  # half a minute
+    hub.set_rate(1_500_000)  # half a minute
     begin = time.monotonic()
-    run = playbook(PLAY, ON_THE_HOST, **variables(image))
+    run = ansible_playbook(PLAY, spark.limit, **variables(image))
     seconds = time.monotonic() - begin
     assert run.code == 0, run.output
-    assert run.count(HOST, "changed") == 1
-    told = re.findall(rf"^{HOST} \| download  \| (.+)$", run.output, re.MULTILINE)
+    assert run.count(spark.name, "changed") == 1
+    told = re.findall(rf"^{spark.name} \| download  \| (.+)$", run.output, re.MULTILINE)
     assert any(re.fullmatch(r"\d+ % \| \d+ of \d+ MB \| \d+ [kM]B/s \| \d+ s left", line) for line in told), told
     assert re.fullmatch(r"done \| \d+ MB in \d+ s", told[-1]), told
     assert len(told) <= 3 + seconds / 10
     assert_whole(spark, hub)
-    assert hub.tell()["bytes"] == hub.size()
+    assert hub.bytes == needed_bytes(hub)
 
-    hub.tell(rate_bytes_per_second=0, reset=True)
+    hub.reset()
     for offline in (False, True):
-        again = playbook(PLAY, ON_THE_HOST, **variables(image, offline=offline))
+        again = ansible_playbook(PLAY, spark.limit, **variables(image, offline=offline))
         assert again.code == 0, again.output
-        assert again.count(HOST, "changed") == 0
-    assert hub.tell()["requests"] == 0
+        assert again.count(spark.name, "changed") == 0
+    assert hub.requests == 0
 
 
 @contextlib.contextmanager
-def started(hub: Hub, until: Callable[..., Any], image: str, rate: int) -> Iterator[subprocess.Popen[str]]:
+def started(
+    spark: Spark, hub: HubServer, ansible_playbook: AnsiblePlaybook, image: str, rate: int
+) -> Iterator[subprocess.Popen[str]]:
     """ansible-playbook in the middle of a download."""
-    hub.tell(rate_bytes_per_second=rate)
-    command = ["ansible-playbook", "--inventory=inventories/sandbox", ON_THE_HOST, PLAY]
-    command += ["--extra-vars", json.dumps(variables(image))]
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    run = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **output)
+    hub.set_rate(rate)
+    run = ansible_playbook.start(PLAY, spark.limit, **variables(image))
     try:
-        until(lambda: run.poll() is not None or hub.tell()["bytes"] > 12_000_000, "the middle of the download")
+        wait_until(lambda: run.poll() is not None or hub.bytes > 12_000_000, "the middle of the download")
         assert run.poll() is None, run.communicate()[0]
         yield run
     finally:
@@ -127,12 +122,13 @@ def started(hub: Hub, until: Callable[..., Any], image: str, rate: int) -> Itera
 
 
 def test_two_at_once_are_one_download(
-    spark: Host, playbook: Callable[..., Any], until: Callable[..., Any], hub: Hub, cache: str
+    spark: Spark, ansible_playbook: AnsiblePlaybook, hub: HubServer, cache: str
 ) -> None:
-    runs: list[Any] = []
-    hub.tell(rate_bytes_per_second=4_000_000)
+    runs: list[Run] = []
+    hub.set_rate(4_000_000)
     threads = [
-        threading.Thread(target=lambda: runs.append(playbook(PLAY, ON_THE_HOST, **variables()))) for _ in range(2)
+        threading.Thread(target=lambda: runs.append(ansible_playbook(PLAY, spark.limit, **variables())))
+        for _ in range(2)
     ]
     for thread in threads:
         thread.start()
@@ -140,32 +136,32 @@ def test_two_at_once_are_one_download(
         thread.join(120)
     assert [run.code for run in runs] == [0, 0], [run.output for run in runs]
     assert sum("joins the download" in run.output for run in runs) == 1
-    assert hub.tell()["bytes"] == hub.size()
+    assert hub.bytes == needed_bytes(hub)
     assert_whole(spark, hub)
 
 
 def test_a_download_goes_on_without_its_operator_and_is_joined(
-    spark: Host, playbook: Callable[..., Any], until: Callable[..., Any], hub: Hub, cache: str
+    spark: Spark, ansible_playbook: AnsiblePlaybook, hub: HubServer, cache: str
 ) -> None:
-    with started(hub, until, IMAGE, rate=2_500_000) as run:
+    with started(spark, hub, ansible_playbook, IMAGE, rate=2_500_000) as run:
         run.send_signal(signal.SIGINT)
         run.wait(20)
     assert len(containers(spark)) == 1
-    before = hub.tell()["bytes"]
-    until(lambda: hub.tell()["bytes"] > before, "the download goes on")
-    hub.tell(rate_bytes_per_second=0)
-    again = playbook(PLAY, ON_THE_HOST, **variables())
+    before = hub.bytes
+    wait_until(lambda: hub.bytes > before, "the download goes on")
+    hub.set_rate(0)
+    again = ansible_playbook(PLAY, spark.limit, **variables())
     assert again.code == 0, again.output
-    assert hub.tell()["bytes"] == hub.size()
+    assert hub.bytes == needed_bytes(hub)
     assert_whole(spark, hub)
 
 
 def test_a_killed_download_is_said_and_the_next_one_cleans_or_resumes(
-    spark: Host, playbook: Callable[..., Any], until: Callable[..., Any], hub: Hub, cache: str, image: str
+    spark: Spark, ansible_playbook: AnsiblePlaybook, hub: HubServer, cache: str, image: str
 ) -> None:
-    with started(hub, until, image, rate=4_000_000) as run:
+    with started(spark, hub, ansible_playbook, image, rate=4_000_000) as run:
         with spark.sudo():
-            until(
+            wait_until(
                 lambda: spark.run("find %s -name '*.incomplete' -size +9M | grep .", CACHE).rc == 0, "10 MB of a file"
             )
             spark.check_output("docker kill --signal KILL %s", containers(spark)[0])
@@ -174,17 +170,17 @@ def test_a_killed_download_is_said_and_the_next_one_cleans_or_resumes(
         assert "the download was killed. Remedy: look for" in " ".join(output.split())
         assert "Traceback" not in output
     assert partials(spark) != []
-    hub.tell(rate_bytes_per_second=0, reset=True)
-    again = playbook(PLAY, ON_THE_HOST, **variables(image))
+    hub.reset()
+    again = ansible_playbook(PLAY, spark.limit, **variables(image))
     assert again.code == 0, again.output
     assert_whole(spark, hub)
-    loaded = hub.tell()["bytes"]
+    loaded = hub.bytes
     # the old client asks for the rest only; the new one begins every unfinished file anew
-    assert (loaded <= hub.size() - 9_000_000) == (image != IMAGE), loaded
+    assert (loaded <= needed_bytes(hub) - 9_000_000) == (image != IMAGE), loaded
 
 
 def test_ten_kills_at_random_moments_and_the_model_is_whole(
-    spark: Host, playbook: Callable[..., Any], until: Callable[..., Any], hub: Hub, cache: str, image: str
+    spark: Spark, ansible_playbook: AnsiblePlaybook, hub: HubServer, cache: str, image: str
 ) -> None:
     """kill -9 of the client, at any moment of a transfer that would take 6 seconds; each attempt goes on from there.
 
@@ -196,12 +192,12 @@ def test_ten_kills_at_random_moments_and_the_model_is_whole(
 
     def kill() -> None:
         while len(left) < KILLS and not ended.is_set():
-            running = until(lambda: ended.is_set() or set(containers(spark)) - seen, "the next attempt", 120)
+            running = wait_until(lambda: ended.is_set() or set(containers(spark)) - seen, "the next attempt", 120)
             if ended.is_set():
                 return
-            hub.tell(reset=True)  # the start of a container takes seconds, in which there is nothing to kill
-            until(
-                lambda gone=running: ended.is_set() or hub.tell()["bytes"] or not gone <= set(containers(spark)),
+            hub.control(reset=True)  # the start of a container takes seconds, in which there is nothing to kill
+            wait_until(
+                lambda gone=running: ended.is_set() or hub.bytes or not gone <= set(containers(spark)),
                 "bytes",
                 120,
             )
@@ -212,16 +208,16 @@ def test_ten_kills_at_random_moments_and_the_model_is_whole(
             seen.update(running)
             if killed.rc == 0:
                 left.append(len(partials(spark)))
-        hub.tell(rate_bytes_per_second=0)
+        hub.set_rate(0)
 
     while len(left) < KILLS:
         with spark.sudo():
             spark.check_output("rm -rf %s", CACHE)
-        hub.tell(rate_bytes_per_second=8_000_000)
+        hub.set_rate(8_000_000)
         ended.clear()
         killer = threading.Thread(target=kill)
         killer.start()
-        run = playbook("molecule/download/killed.yml", ON_THE_HOST, **variables(image, kills=KILLS + 1))
+        run = ansible_playbook(HERE / "killed.yml", spark.limit, **variables(image, kills=KILLS + 1))
         ended.set()
         killer.join(30)
         assert run.code == 0, run.output
@@ -230,18 +226,18 @@ def test_ten_kills_at_random_moments_and_the_model_is_whole(
 
 
 def test_a_damaged_file_is_downloaded_again(
-    spark: Host, playbook: Callable[..., Any], hub: Hub, cache: str, image: str
+    spark: Spark, ansible_playbook: AnsiblePlaybook, hub: HubServer, cache: str, image: str
 ) -> None:
-    assert playbook(PLAY, ON_THE_HOST, **variables(image)).code == 0
+    assert ansible_playbook(PLAY, spark.limit, **variables(image)).code == 0
     with spark.sudo():
         spark.check_output("truncate --size=-1000 $(readlink -f %s/snapshots/*/model-00001-of-*)", FOLDER)
         spark.check_output("rm $(readlink -f %s/snapshots/*/tokenizer.json)", FOLDER)  # leaves a dangling link
-    run = playbook(PLAY, ON_THE_HOST, **variables(image, offline=True))
+    run = ansible_playbook(PLAY, spark.limit, **variables(image, offline=True))
     assert run.code != 0
-    assert "missing: tokenizer.json, model-00001-of-00002.safetensors" in words(run)
-    run = playbook(PLAY, ON_THE_HOST, **variables(image))
+    assert "missing: tokenizer.json, model-00001-of-00002.safetensors" in run.words
+    run = ansible_playbook(PLAY, spark.limit, **variables(image))
     assert run.code == 0, run.output
-    assert run.count(HOST, "changed") == 1
+    assert run.count(spark.name, "changed") == 1
     assert_whole(spark, hub)
 
 
@@ -262,9 +258,9 @@ def test_a_damaged_file_is_downloaded_again(
     ],
 )
 def test_a_fault_is_one_line_with_a_remedy(
-    spark: Host,
-    playbook: Callable[..., Any],
-    hub: Hub,
+    spark: Spark,
+    ansible_playbook: AnsiblePlaybook,
+    hub: HubServer,
     cache: str,
     image: str,
     meaning: str,
@@ -277,8 +273,8 @@ def test_a_fault_is_one_line_with_a_remedy(
         with spark.sudo():
             spark.check_output("mkdir -p %s && umask 077 && echo HF_TOKEN=%s >%s/env", cache, token, cache)
         more = {"env_file": f"{cache}/env", **{name: more[name] for name in more if name != "token"}}
-    hub.tell(fail=rules)
-    run = playbook(PLAY, ON_THE_HOST, **variables(image, **more))
+    hub.set_faults(rules)
+    run = ansible_playbook(PLAY, spark.limit, **variables(image, **more))
     assert run.code != 0
     line = next(line for line in run.output.splitlines() if line.startswith("[ERROR]: Task failed"))
     assert meaning in line, run.output
@@ -287,42 +283,40 @@ def test_a_fault_is_one_line_with_a_remedy(
     assert "Traceback" not in run.output
     assert containers(spark) == []
     if not rules:
-        assert not spark.file(FOLDER).exists or hub.tell()["bytes"] < 100_000
+        assert not spark.file(FOLDER).exists or hub.bytes < 100_000
 
 
 def test_no_space_is_said_before_the_first_byte(
-    spark: Host, playbook: Callable[..., Any], hub: Hub, cache: str
+    spark: Spark, ansible_playbook: AnsiblePlaybook, hub: HubServer, cache: str
 ) -> None:
     with spark.sudo():
         spark.check_output("mkdir %s && mount -t tmpfs -o size=140m tmpfs %s", cache, cache)
-    run = playbook(PLAY, ON_THE_HOST, **variables())
+    run = ansible_playbook(PLAY, spark.limit, **variables())
     assert run.code != 0
-    assert re.search(
-        rf"0\.1 GB are needed in {cache} and 0\.1 GB have to stay free there, 0\.1 GB are free", words(run)
-    )
+    assert re.search(rf"0\.1 GB are needed in {cache} and 0\.1 GB have to stay free there, 0\.1 GB are free", run.words)
     assert not spark.file(FOLDER).exists
 
 
 def test_the_token_is_in_no_argument_and_no_configuration(
-    spark: Host, playbook: Callable[..., Any], until: Callable[..., Any], hub: Hub, cache: str
+    spark: Spark, ansible_playbook: AnsiblePlaybook, hub: HubServer, cache: str
 ) -> None:
     token = "hf_sandboxgranted"
     with spark.sudo():
         spark.check_output("mkdir -p %s && umask 077 && echo HF_TOKEN=%s >%s/env", cache, token, cache)
-    hub.tell(rate_bytes_per_second=2_500_000)
-    runs: list[Any] = []
+    hub.set_rate(2_500_000)
+    runs: list[Run] = []
     download = threading.Thread(
-        target=lambda: runs.append(playbook(PLAY, ON_THE_HOST, "-vvv", **variables(env_file=f"{cache}/env")))
+        target=lambda: runs.append(ansible_playbook(PLAY, spark.limit, "-vvv", **variables(env_file=f"{cache}/env")))
     )
     download.start()
-    until(lambda: hub.tell()["bytes"] > 10_000_000, "the middle of the download")
-    hub.tell(rate_bytes_per_second=100_000)  # it stays there, however long the looks take
+    wait_until(lambda: hub.bytes > 10_000_000, "the middle of the download")
+    hub.set_rate(100_000)  # it stays there, however long the looks take
     with spark.sudo():
         inspected = spark.check_output("docker inspect %s", containers(spark)[0])
         arguments = spark.check_output("ps -e -o args")
         files = spark.run("grep -rl %s /run/dgxspark-download", token[:10]).stdout
         logged = spark.check_output("docker logs %s 2>&1", containers(spark)[0])
-    hub.tell(rate_bytes_per_second=0)
+    hub.set_rate(0)
     download.join(60)
     assert runs[0].code == 0, runs[0].output
     for text in (inspected, arguments, logged, runs[0].output):

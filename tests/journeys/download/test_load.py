@@ -7,42 +7,41 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import make_models
-from damage import DAMAGE
-from own_hub import CACHE, IMAGE, Hub
-from testinfra.host import Host
+import pytest
 
-HOST = "spark01"
+from support.hub import HubServer
+from support.models import make
+from support.playbook import AnsiblePlaybook
+from support.sandbox import IMAGE, Spark
 
-HERE = Path(__file__).parent
+from .damage import DAMAGE
+from .own_hub import CACHE, ENDPOINT, HERE
+
+pytestmark = pytest.mark.usefixtures("prepared")
+
 MODELS = [f"journey/{name}" for name in DAMAGE]
 DOWNLOAD = "import sys, huggingface_hub as h; [h.snapshot_download(name) for name in sys.argv[1:]]"
 IN_IMAGE = (
     f"docker run --rm --network host --ipc host --volume {CACHE}:/c --volume /tmp/load.py:/load.py"
-    f" --env HF_HUB_CACHE=/c --env HF_HOME=/c --env HF_ENDPOINT={Hub.endpoint} --entrypoint python3 {IMAGE}"
+    f" --env HF_HUB_CACHE=/c --env HF_HOME=/c --env HF_ENDPOINT={ENDPOINT} --entrypoint python3 {IMAGE}"
 )
 
 
 def test_what_was_broken_is_loaded_by_vllm(
-    spark: Host, ssh: Any, playbook: Callable[..., Any], hub: Hub, cache: str, tmp_path: Path
+    spark: Spark, ansible_playbook: AnsiblePlaybook, hub: HubServer, cache: str, tmp_path: Path
 ) -> None:
-    make_models.make(hub.models / "journey/whole", shards=2, vocabulary=20_000, hidden=64, heads=4, head_dim=32)
+    make(hub.models / "journey/whole", shards=2, vocabulary=20_000, hidden=64, heads=4, head_dim=32)
     for name in MODELS[1:]:
         shutil.copytree(hub.models / "journey/whole", hub.models / name, copy_function=os.link)
-    copy = ["scp", "-q", "-i", ssh.key, *ssh.options.split(), HERE / "load.py", HERE / "damage.py"]
-    subprocess.run([*copy, f"{ssh.user}@{ssh.address}:/tmp/"], check=True)
-    hub.stop()
-    hub.start()  # it reads its models once
+    spark.copy(HERE / "load.py", HERE / "damage.py")
+    hub.restart()  # it reads its models once
     with spark.sudo():
         spark.check_output(f"{IN_IMAGE} -c %s {' '.join(MODELS)}", DOWNLOAD)
         spark.check_output("python3 /tmp/damage.py %s", CACHE)
     answer = tmp_path / "answer.json"
-    run = playbook("molecule/download/repair.yml", f"--limit={HOST}", path=CACHE, models=MODELS, answer=str(answer))
+    run = ansible_playbook(HERE / "repair.yml", spark.limit, path=CACHE, models=MODELS, answer=str(answer))
     assert run.code == 0, run.output
 
     found = json.loads(answer.read_text())

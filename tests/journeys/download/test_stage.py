@@ -4,23 +4,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from own_hub import MODEL, Hub, remove_all
-from testinfra.host import Host
 
-HOST = "spark01"
+from support.hub import HubServer
+from support.playbook import AnsiblePlaybook, Run
+from support.sandbox import Spark
 
-ON_THE_HOST = f"--limit={HOST}"
+from .own_hub import ENDPOINT, MODEL, remove_all
+
+pytestmark = pytest.mark.usefixtures("prepared")
+
 STAGED = "/opt/hf-journey-stage"
 SERVICE = "vllm-journey"
 ITS_OWN: dict[str, Any] = {
     "vllm_service_name": SERVICE,
     "vllm_port": 8012,
     "vllm_hf_cache": STAGED,
-    "vllm_hf_endpoint": Hub.endpoint,
+    "vllm_hf_endpoint": ENDPOINT,
     "vllm_model": "journey",
     "vllm_models": {
         "journey": {
@@ -41,9 +44,9 @@ OFFLINE = {"vllm_hf_offline": True}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_trace(spark: Host, playbook: Callable[..., Any], own_hub: Hub) -> Iterator[None]:
+def no_trace(spark: Spark, ansible_playbook: AnsiblePlaybook, own_hub: HubServer) -> Iterator[None]:
     yield
-    removed = playbook("playbooks/uninstall.yml", ON_THE_HOST, **ITS_OWN)
+    removed = ansible_playbook("playbooks/uninstall.yml", spark.limit, **ITS_OWN)
     remove_all(spark)
     with spark.sudo():
         spark.check_output("rm -rf %s", STAGED)
@@ -51,13 +54,13 @@ def no_trace(spark: Host, playbook: Callable[..., Any], own_hub: Hub) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def staged(spark: Host, playbook: Callable[..., Any], own_hub: Hub) -> Any:
-    return playbook("playbooks/deploy.yml", ON_THE_HOST, "--tags=stage", **ITS_OWN)
+def staged(spark: Spark, ansible_playbook: AnsiblePlaybook, own_hub: HubServer) -> Run:
+    return ansible_playbook("playbooks/deploy.yml", spark.limit, "--tags=stage", **ITS_OWN)
 
 
-def test_stage_downloads_and_starts_nothing(spark: Host, staged: Any) -> None:
+def test_stage_downloads_and_starts_nothing(spark: Spark, staged: Run) -> None:
     assert staged.code == 0, staged.output
-    assert f"{HOST} | download  | done" in staged.output
+    assert f"{spark.name} | download  | done" in staged.output
     with spark.sudo():
         assert spark.check_output("ls %s/models--journey--model/snapshots/*/config.json", STAGED)
         found = spark.check_output("docker ps --all --quiet --filter label=dgxspark.vllm.service=%s", SERVICE)
@@ -65,29 +68,31 @@ def test_stage_downloads_and_starts_nothing(spark: Host, staged: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def switched(playbook: Callable[..., Any], own_hub: Hub, staged: Any) -> Any:
+def switched(spark: Spark, ansible_playbook: AnsiblePlaybook, own_hub: HubServer, staged: Run) -> Run:
     own_hub.stop()
-    run = playbook("playbooks/deploy.yml", ON_THE_HOST, **ITS_OWN, **OFFLINE)
+    run = ansible_playbook("playbooks/deploy.yml", spark.limit, **ITS_OWN, **OFFLINE)
     own_hub.start()
     return run
 
 
-def test_the_switch_needs_no_hub(spark: Host, switched: Any) -> None:
+def test_the_switch_needs_no_hub(spark: Spark, switched: Run) -> None:
     assert switched.code == 0, switched.output
     assert f"serves {MODEL} " in switched.output
     assert spark.run("curl --fail --silent http://127.0.0.1:8012/health").rc == 0
 
 
-def test_a_second_run_changes_nothing(playbook: Callable[..., Any], own_hub: Hub, switched: Any) -> None:
-    own_hub.tell(reset=True)
-    again = playbook("playbooks/deploy.yml", ON_THE_HOST, **ITS_OWN, **OFFLINE)
+def test_a_second_run_changes_nothing(
+    spark: Spark, ansible_playbook: AnsiblePlaybook, own_hub: HubServer, switched: Run
+) -> None:
+    own_hub.control(reset=True)
+    again = ansible_playbook("playbooks/deploy.yml", spark.limit, **ITS_OWN, **OFFLINE)
     assert again.code == 0, again.output
-    assert again.count(HOST, "changed") == 0, again.output
-    assert own_hub.tell()["requests"] == 0
+    assert again.count(spark.name, "changed") == 0, again.output
+    assert own_hub.requests == 0
 
 
 def test_what_is_missing_offline_is_said_before_the_switch(
-    spark: Host, playbook: Callable[..., Any], own_hub: Hub, switched: Any
+    spark: Spark, ansible_playbook: AnsiblePlaybook, own_hub: HubServer, switched: Run
 ) -> None:
     def started_at() -> str:
         with spark.sudo():
@@ -97,10 +102,10 @@ def test_what_is_missing_offline_is_said_before_the_switch(
     with spark.sudo():
         shard = spark.check_output("readlink -f %s/models--journey--model/snapshots/*/model-00002-of-*", STAGED)
         spark.check_output("mv %s %s.away", shard, shard)
-    run = playbook("playbooks/deploy.yml", ON_THE_HOST, **{**ITS_OWN, **OFFLINE, "vllm_max_model_len": 1024})
+    run = ansible_playbook("playbooks/deploy.yml", spark.limit, **{**ITS_OWN, **OFFLINE, "vllm_max_model_len": 1024})
     with spark.sudo():
         spark.check_output("mv %s.away %s", shard, shard)
     assert run.code != 0
-    assert "missing: model-00002-of-00002.safetensors" in " ".join(run.output.split())
-    assert "deploy once with vllm_hf_offline: false" in " ".join(run.output.split())
+    assert "missing: model-00002-of-00002.safetensors" in run.words
+    assert "deploy once with vllm_hf_offline: false" in run.words
     assert started_at() == before

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from second_service import CACHE, FOLDER, ITS_OWN, ON_THE_HOST
-from testinfra.host import Host
 
-SEEN = Path(__file__).resolve().parents[3] / ".cache" / "faults.json"
+from support.paths import ROOT
+from support.playbook import AnsiblePlaybook
+from support.sandbox import Spark
+
+from .second_service import ITS_OWN
+
+SEEN = ROOT / ".cache" / "faults.json"
 
 seen: list[dict[str, Any]] = []
 
@@ -31,12 +34,10 @@ def record() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_trace(spark: Host, playbook: Callable[..., Any]) -> Iterator[None]:
+def no_trace(prepared: Spark, ansible_playbook: AnsiblePlaybook) -> Iterator[None]:
     """The second service is gone afterwards, whatever happened to it."""
-    with spark.sudo():
-        assert spark.run(f"ls {CACHE}/{FOLDER}/snapshots/*/config.json").rc == 0, "needs the journey default before it"
     yield
-    removed = playbook("playbooks/uninstall.yml", ON_THE_HOST, **ITS_OWN)
+    removed = ansible_playbook("playbooks/uninstall.yml", prepared.limit, **ITS_OWN)
     assert removed.code == 0, removed.output
 
 

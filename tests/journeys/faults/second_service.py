@@ -6,15 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from testinfra.host import Host
-
-HOST = "spark01"
-ON_THE_HOST = f"--limit={HOST}"
+from support.sandbox import Spark
 
 SERVICE = "vllm-faults"
 CONTAINER = f"{SERVICE}-qwen3-8b-fp8"
 PORT = 8001
-CACHE = "/opt/hf"  # filled by the journey `default`
 FOLDER = "models--Qwen--Qwen3-8B-FP8"
 KNOWN_MODEL = {"qwen3-8b-fp8": {"weights_bytes": 112840384, "layers": 2, "kv_heads": 2, "head_dim": 32}}
 # No main service is replaced, so a failed start has no good release to go back to.
@@ -34,22 +30,11 @@ def processes(name: str = "") -> str:
     return f"docker top {CONTAINER} -eo pid,args | awk '/VLLM::{name}/ {{print $1}}'"
 
 
-def root(spark: Host, script: str) -> str:
-    with spark.sudo():
-        output: str = spark.check_output("sh -euc %s", script)
-    return output
-
-
-def write(spark: Host, path: str, text: str) -> None:
-    with spark.sudo():
-        spark.check_output("mkdir -p $(dirname %s) && printf '%%s\\n' %s > %s", path, text, path)
-
-
-def amend_unit(spark: Host, setting: str) -> None:
+def amend_unit(spark: Spark, setting: str) -> None:
     """A setting of the unit that lasts until restore_unit."""
-    write(spark, f"{DROP_IN}/fault.conf", f"[Service]\n{setting}")
-    root(spark, "systemctl daemon-reload")
+    spark.write(f"{DROP_IN}/fault.conf", f"[Service]\n{setting}")
+    spark.root("systemctl daemon-reload")
 
 
-def restore_unit(spark: Host) -> None:
-    root(spark, f"rm -rf {DROP_IN}; systemctl daemon-reload")
+def restore_unit(spark: Spark) -> None:
+    spark.root(f"rm -rf {DROP_IN}; systemctl daemon-reload")

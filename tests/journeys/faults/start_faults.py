@@ -7,10 +7,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from second_service import CACHE, FOLDER, KNOWN_MODEL, PORT, SERVICE, processes
+from support.sandbox import CACHE
+from support.sandbox import HUB_ADDRESS as HUB
+
+from .second_service import FOLDER, KNOWN_MODEL, PORT, SERVICE, processes
 
 SCRATCH = "/opt/hf-faults"  # a cache that a fault may break
-HUB = "172.30.111.2"
 HOOK = "/usr/bin/nvidia-container-runtime-hook"  # Docker has the GPU runtime if this is there when it starts
 
 TINY = {"weights_bytes": 400000, "layers": 2, "kv_heads": 2, "head_dim": 32, "native_context": 40960}

@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import second_service
-from second_service import CONTAINER, ITS_OWN, ON_THE_HOST, PORT, SERVICE, amend_unit, processes, restore_unit, root
-from start_faults import TINY
-from testinfra.host import Host
 
-HOST = second_service.HOST
+from support.playbook import AnsiblePlaybook
+from support.sandbox import Spark
+from support.waiting import wait_until
+
+from .second_service import CONTAINER, ITS_OWN, PORT, SERVICE, amend_unit, processes, restore_unit
+from .start_faults import TINY
 
 ENGINE = processes("EngineCore")
 TOLD = re.compile(
-    rf"^{HOST} \| (?P<verdict>\w+)(?:: (?P<meaning>.+))?\n"
+    r"^spark\d+ \| (?P<verdict>\w+)(?:: (?P<meaning>.+))?\n"
     r"(?:    restarted after: (?P<before>.+)\n)?"
     r"    remedy: (?P<remedy>.+)\n"
     r"(?:    seen:   (?P<evidence>.+)\n)?"
@@ -28,26 +29,26 @@ TOLD = re.compile(
 
 
 @pytest.fixture(scope="module")
-def server(playbook: Callable[..., Any]) -> None:
+def server(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     eager = {"vllm_extra_args": {"enforce_eager": True}}  # compiling is not what is tested here
-    run = playbook("playbooks/deploy.yml", ON_THE_HOST, **ITS_OWN, **eager)
+    run = ansible_playbook("playbooks/deploy.yml", spark.limit, **ITS_OWN, **eager)
     assert run.code == 0, run.output
 
 
 @pytest.fixture(autouse=True)
-def ready(spark: Host, until: Callable[..., Any], server: None) -> None:
+def ready(spark: Spark, server: None) -> None:
     """Whatever the test before has done to it."""
-    root(spark, f"systemctl reset-failed {SERVICE}; systemctl start {SERVICE}")  # not one of the unit's few tries
+    spark.root(f"systemctl reset-failed {SERVICE}; systemctl start {SERVICE}")  # not one of the unit's few tries
     ask = f"curl --fail --silent http://127.0.0.1:{PORT}/v1/models"
-    until(lambda: spark.run(ask).rc == 0, "the server is ready again")
+    wait_until(lambda: spark.run(ask).rc == 0, "the server is ready again")
 
 
 @pytest.fixture
-def look(playbook: Callable[..., Any], record: Callable[..., None]) -> Callable[..., re.Match[str]]:
+def look(spark: Spark, ansible_playbook: AnsiblePlaybook, record: Callable[..., None]) -> Callable[..., re.Match[str]]:
     """health.yml on a server that something has befallen: what it says, as it is also kept for the table."""
 
     def look(fault: str, **variables: Any) -> re.Match[str]:
-        run = playbook("playbooks/health.yml", ON_THE_HOST, **{**ITS_OWN, **variables})
+        run = ansible_playbook("playbooks/health.yml", spark.limit, **{**ITS_OWN, **variables})
         assert run.code != 0, run.output
         assert "Traceback" not in run.output
         told = list(TOLD.finditer(run.output))
@@ -58,8 +59,8 @@ def look(playbook: Callable[..., Any], record: Callable[..., None]) -> Callable[
     return look
 
 
-def test_ready(playbook: Callable[..., Any]) -> None:
-    run = playbook("playbooks/health.yml", ON_THE_HOST, **ITS_OWN)
+def test_ready(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
+    run = ansible_playbook("playbooks/health.yml", spark.limit, **ITS_OWN)
     assert run.code == 0, run.output
     assert "1 host: 1 ready" in run.output
 
@@ -78,15 +79,15 @@ def test_another_model_on_the_port(look: Callable[..., re.Match[str]]) -> None:
 
 
 @pytest.fixture
-def web_server(spark: Host, until: Callable[..., Any]) -> Iterator[int]:
+def web_server(spark: Spark) -> Iterator[int]:
     """Some other HTTP server."""
     port = PORT + 1
-    root(spark, f"systemd-run --collect --unit={SERVICE}-other python3 -m http.server {port} --bind 127.0.0.1")
+    spark.root(f"systemd-run --collect --unit={SERVICE}-other python3 -m http.server {port} --bind 127.0.0.1")
     try:
-        until(lambda: spark.run(f"curl --silent http://127.0.0.1:{port}/").rc == 0, "the other server")
+        wait_until(lambda: spark.run(f"curl --silent http://127.0.0.1:{port}/").rc == 0, "the other server")
         yield port
     finally:
-        root(spark, f"systemctl stop {SERVICE}-other")
+        spark.root(f"systemctl stop {SERVICE}-other")
 
 
 def test_another_service_on_the_port(look: Callable[..., re.Match[str]], web_server: int) -> None:
@@ -96,10 +97,10 @@ def test_another_service_on_the_port(look: Callable[..., re.Match[str]], web_ser
 
 
 @pytest.fixture
-def frozen(spark: Host) -> Iterator[None]:
-    root(spark, f"{ENGINE} | xargs kill -STOP")
+def frozen(spark: Spark) -> Iterator[None]:
+    spark.root(f"{ENGINE} | xargs kill -STOP")
     yield
-    root(spark, f"{ENGINE} | xargs kill -CONT")
+    spark.root(f"{ENGINE} | xargs kill -CONT")
 
 
 def test_a_frozen_engine(look: Callable[..., re.Match[str]], frozen: None) -> None:
@@ -108,41 +109,39 @@ def test_a_frozen_engine(look: Callable[..., re.Match[str]], frozen: None) -> No
     assert "restart the unit" in told["remedy"]
 
 
-def started_at(spark: Host) -> str:
-    return root(spark, f"docker inspect --format '{{{{.State.Running}}}} {{{{.State.StartedAt}}}}' {CONTAINER}")
+def started_at(spark: Spark) -> str:
+    return spark.root(f"docker inspect --format '{{{{.State.Running}}}} {{{{.State.StartedAt}}}}' {CONTAINER}")
 
 
-def test_docker_stop_is_repaired_by_systemd(
-    spark: Host, look: Callable[..., re.Match[str]], until: Callable[..., Any]
-) -> None:
+def test_docker_stop_is_repaired_by_systemd(spark: Spark, look: Callable[..., re.Match[str]]) -> None:
     before = started_at(spark)
-    root(spark, f"docker stop {CONTAINER}")
-    until(lambda: (now := started_at(spark)) != before and now.startswith("true"), "systemd starts it again")
+    spark.root(f"docker stop {CONTAINER}")
+    wait_until(lambda: (now := started_at(spark)) != before and now.startswith("true"), "systemd starts it again")
     told = look("container stopped by hand, `docker stop`")
     assert (told["verdict"], told["cause"]) == ("loading", "stopped")
     assert told["before"] == "the server was told to stop and did"
     assert "start it again with `systemctl start`" in told["remedy"]
 
 
-def test_systemctl_stop(spark: Host, look: Callable[..., re.Match[str]]) -> None:
-    root(spark, f"systemctl stop {SERVICE}")
+def test_systemctl_stop(spark: Spark, look: Callable[..., re.Match[str]]) -> None:
+    spark.root(f"systemctl stop {SERVICE}")
     told = look("container stopped by hand, `systemctl stop`")
     assert (told["verdict"], told["cause"]) == ("failed", "stopped")
     assert "start it again with `systemctl start`" in told["remedy"]
 
 
 @pytest.fixture
-def killed(spark: Host, until: Callable[..., Any]) -> Iterator[None]:
+def killed(spark: Spark) -> Iterator[None]:
     """systemd waits long before it tries again, so that the dead server can be looked at."""
     state = f"systemctl show --property=SubState --value {SERVICE}"
     try:
         amend_unit(spark, "RestartSec=1h")
-        root(spark, f"{ENGINE} | xargs kill -KILL")
-        until(lambda: root(spark, state) == "auto-restart", "the server ends after its engine")
+        spark.root(f"{ENGINE} | xargs kill -KILL")
+        wait_until(lambda: spark.root(state) == "auto-restart", "the server ends after its engine")
         yield
     finally:
         restore_unit(spark)
-        root(spark, f"systemctl stop {SERVICE}")
+        spark.root(f"systemctl stop {SERVICE}")
 
 
 def test_a_killed_engine(look: Callable[..., re.Match[str]], killed: None) -> None:

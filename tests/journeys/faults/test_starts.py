@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,56 +13,51 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-import second_service
-from second_service import DROP_IN, ITS_OWN, ON_THE_HOST, SERVICE, amend_unit, processes, restore_unit, root, write
-from start_faults import FAULTS, HUB, Fault
-from testinfra.host import Host
 
-HOST = second_service.HOST
+from support.playbook import AnsiblePlaybook
+from support.sandbox import Sandbox, Spark
+from support.waiting import wait_until
+
+from .second_service import DROP_IN, ITS_OWN, SERVICE, amend_unit, processes, restore_unit
+from .start_faults import FAULTS, Fault
 
 MESSAGE = re.compile(
-    rf"(?P<container>{SERVICE}-\S+) on {HOST} (?:is )?(?P<verdict>\w+)(?: in phase (?P<phase>\w+))?:"
+    rf"(?P<container>{SERVICE}-\S+) on spark\d+ (?:is )?(?P<verdict>\w+)(?: in phase (?P<phase>\w+))?:"
     r" (?P<meaning>.+?)\. Remedy: (?P<remedy>.+?)\.(?: Seen: (?P<evidence>.+?)\.)?"
     r" More: docs/troubleshooting\.md#(?P<cause>\w+)\."
     r" The service was stopped, so that it does not restart in a loop; no earlier good release .*"
 )
 
 
-def tell_hub(rules: list[dict[str, Any]]) -> None:
-    request = urllib.request.Request(f"http://{HUB}:8080/control", json.dumps({"fail": rules}).encode())
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert json.load(answer)["fail"] == rules
-
-
 @pytest.fixture
-def fault(spark: Host, request: pytest.FixtureRequest) -> Iterator[Fault]:
+def fault(spark: Spark, sandbox: Sandbox, request: pytest.FixtureRequest) -> Iterator[Fault]:
     """A fault, made on the host, and undone whatever happens."""
     fault: Fault = request.param
     # a start that should have failed and did not may not become what the next one goes back to
-    root(spark, f"rm -f /opt/{SERVICE}/good")
+    spark.root(f"rm -f /opt/{SERVICE}/good")
     with ExitStack() as undo:
         if fault.meanwhile:
             undo.callback(restore_unit, spark)
-            write(spark, f"{DROP_IN}/meanwhile.sh", fault.meanwhile)
+            spark.write(f"{DROP_IN}/meanwhile.sh", fault.meanwhile)
             amend_unit(spark, f"ExecStartPre=/bin/sh -eu {DROP_IN}/meanwhile.sh")
         if fault.undo:
-            undo.callback(root, spark, fault.undo)
+            undo.callback(spark.root, fault.undo)
         if fault.make:
-            root(spark, fault.make)
+            spark.root(fault.make)
         if fault.hub:
-            undo.callback(tell_hub, [])
-            tell_hub(fault.hub)
+            undo.callback(sandbox.hub.set_faults, [])
+            sandbox.hub.set_faults(fault.hub)
         yield fault
 
 
 @pytest.fixture
-def deploy(spark: Host, playbook: Callable[..., Any], until: Callable[..., Any]) -> Callable[[Fault], Any]:
+def deploy(spark: Spark, ansible_playbook: AnsiblePlaybook) -> Callable[[Fault], Any]:
     """deploy.yml as an operator runs it."""
 
     def while_it_loads(command: str) -> None:
         with spark.sudo():
-            until(lambda: spark.run("sh -c %s", processes("Worker")).stdout, "vLLM loads")
-        root(spark, command)
+            wait_until(lambda: spark.run("sh -c %s", processes("Worker")).stdout, "vLLM loads")
+        spark.root(command)
 
     def deploy(fault: Fault) -> Any:
         with ThreadPoolExecutor() as pool:
@@ -71,10 +65,12 @@ def deploy(spark: Host, playbook: Callable[..., Any], until: Callable[..., Any])
 
             def on_line(line: str) -> None:
                 # the first line of progress: the server was started
-                if fault.loading and not done and line.startswith(f"{HOST} | "):
+                if fault.loading and not done and line.startswith(f"{spark.name} | "):
                     done.append(pool.submit(while_it_loads, fault.loading))
 
-            run = playbook("playbooks/deploy.yml", ON_THE_HOST, on_line=on_line, **{**ITS_OWN, **fault.variables})
+            run = ansible_playbook(
+                "playbooks/deploy.yml", spark.limit, on_line=on_line, **{**ITS_OWN, **fault.variables}
+            )
             for command in done:
                 command.result()
         return run
@@ -88,7 +84,7 @@ def told(run: Any) -> list[tuple[float, str]]:
     return [(when, line.removeprefix(start)) for when, line in run.lines if line.startswith(start)]
 
 
-def moments(spark: Host, container: str, evidence: str, since: float) -> list[float]:
+def moments(spark: Spark, container: str, evidence: str, since: float) -> list[float]:
     """When the line that shows the fault was written: to the container's log, or by Docker to the unit's journal."""
     shown = evidence.rpartition("last line: ")[2][:60]
     with spark.sudo():
@@ -112,7 +108,7 @@ def these(faults: Iterable[Fault]) -> pytest.MarkDecorator:
 
 @these(fault for fault in FAULTS if not fault.cause)
 def test_refused_before_anything_is_started(
-    spark: Host, record: Callable[..., None], deploy: Callable[[Fault], Any], fault: Fault
+    spark: Spark, record: Callable[..., None], deploy: Callable[[Fault], Any], fault: Fault
 ) -> None:
     with spark.sudo():
         before = spark.run("systemctl show --property=ActiveState,InvocationID %s", SERVICE).stdout
@@ -129,7 +125,7 @@ def test_refused_before_anything_is_started(
 
 @these(fault for fault in FAULTS if fault.cause)
 def test_a_start_that_fails_says_why_and_what_to_do(
-    spark: Host, record: Callable[..., None], deploy: Callable[[Fault], Any], fault: Fault
+    spark: Spark, record: Callable[..., None], deploy: Callable[[Fault], Any], fault: Fault
 ) -> None:
     run = deploy(fault)
     assert run.code != 0, run.output

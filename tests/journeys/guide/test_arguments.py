@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import ROLES, Catalog
 from ansible_collections.dgxspark.vllm.tests.unit.catalog.planned import planned
-from testinfra.host import Host
 
-HOST = "spark01"
+from support.sandbox import IMAGE, Spark
 
-IMAGE = "172.30.111.3:5000/nvidia/vllm:25.09-py3"  # the stand-in; vLLM 0.32 is in it
+pytestmark = pytest.mark.usefixtures("prepared")
+
 PROGRAM = ROLES / "vllm" / "files" / "parse_arguments.py"
 MODELS = Catalog().models()
 BAD = {
@@ -38,7 +38,7 @@ def with_parsers(name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def answers(spark: Host) -> Iterator[dict[tuple[str, ...], str | None]]:
+def answers(spark: Spark) -> Iterator[dict[tuple[str, ...], str | None]]:
     lines = sorted({tuple(item.words) for item in planned()})
     lines += [tuple(with_parsers(name)) for name in MODELS]
     lines += [("a/b", word) for word in BAD]

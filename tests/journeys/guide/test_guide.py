@@ -8,22 +8,22 @@ tests/fixtures/guide holds the guide's blocks word for word. DIFFERENCES is all 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
-from testinfra.host import Host
 
-HOST = "spark01"
+from support.paths import FIXTURES, ROOT
+from support.playbook import AnsiblePlaybook
+from support.sandbox import CONTAINER as SERVICE
+from support.sandbox import IMAGE, MODEL, Spark
 
-ROOT = Path(__file__).resolve().parents[3]
-GUIDE = ROOT / "tests" / "fixtures" / "guide"
-SERVICE = "vllm-qwen3-8b-fp8"
+pytestmark = pytest.mark.usefixtures("prepared")
+
+GUIDE = FIXTURES / "guide"
 PROFILES = ["throughput", "latency", "concurrency"]
 CACHE = "/root/.cache/huggingface"
-MODEL = "Qwen/Qwen3-8B-FP8"
 
 
 def flags(profile: str) -> list[str]:
@@ -80,7 +80,7 @@ def fields(value: Any, path: str = "") -> dict[str, Any]:
     return {path: value}
 
 
-def compose_config(spark: Host, folder: str) -> dict[str, Any]:
+def compose_config(spark: Spark, folder: str) -> dict[str, Any]:
     with spark.sudo():
         config = json.loads(spark.check_output("cd %s && docker compose config --format json", folder))
     assert list(config["services"]) == [SERVICE]
@@ -88,7 +88,7 @@ def compose_config(spark: Host, folder: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def guide(spark: Host, profile: str) -> Iterator[dict[str, Any]]:
+def guide(spark: Spark, profile: str) -> Iterator[dict[str, Any]]:
     block = yaml.safe_load((GUIDE / "compose.yaml").read_text())
     block["services"][SERVICE]["command"] = guides_command(profile)
     folder = spark.check_output("mktemp --directory")
@@ -99,7 +99,7 @@ def guide(spark: Host, profile: str) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def ours(spark: Host, profile: str, playbook: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+def ours(spark: Spark, profile: str, ansible_playbook: AnsiblePlaybook) -> Iterator[dict[str, Any]]:
     """What the role stages with its own defaults: everything that the sandbox's inventory sets is set back."""
     defaults = yaml.safe_load((ROOT / "roles/vllm/defaults/main.yml").read_text())
     inventory = yaml.safe_load((ROOT / "inventories/sandbox/group_vars/spark.yml").read_text())
@@ -107,11 +107,11 @@ def ours(spark: Host, profile: str, playbook: Callable[..., Any]) -> Iterator[di
     home = f"/opt/guide-{profile}"
     with spark.sudo():
         # staging pulls the image unless it is there; the stand-in is, under the name of the sandbox's registry
-        spark.check_output("docker tag 172.30.111.3:5000/nvidia/vllm:25.09-py3 %s", defaults["vllm_image"])
+        spark.check_output("docker tag %s %s", IMAGE, defaults["vllm_image"])
         spark.check_output("rm -rf %s", home)
-    run = playbook(
+    run = ansible_playbook(
         "playbooks/deploy.yml",
-        "--limit=spark01",
+        spark.limit,
         "--tags=stage",
         **set_back,
         vllm_profile=profile,

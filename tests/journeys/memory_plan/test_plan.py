@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,21 @@ import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import entry_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan import memory as plan_memory
-from shapes import GIVEN, REFERENCE, SHARED, TOO_LONG, Case
-from testinfra.host import Host
 
-HOST = "spark01"
-IMAGE = "172.30.111.3:5000/nvidia/vllm:25.09-py3"
+from support.playbook import AnsiblePlaybook
+from support.sandbox import IMAGE, Spark
+
+from .shapes import GIVEN, REFERENCE, SHARED, TOO_LONG, Case
+
+pytestmark = pytest.mark.usefixtures("prepared")
+
 CONTAINER = "plan-engines"
 ENGINES = Path(__file__).with_name("engines.py")
 BATCH = 2048  # tokens; the default is that of no machine in particular
 
 
 @pytest.fixture(scope="module")
-def logs(spark: Host) -> dict[str, str]:
+def logs(spark: Spark) -> dict[str, str]:
     """The logs of all engines, by the name of the case."""
     cases = [*GIVEN, TOO_LONG, REFERENCE, *SHARED]
     batched = [{**case.as_dict(), "args": {"max_num_batched_tokens": BATCH, **case.args}} for case in cases]
@@ -121,16 +123,19 @@ def too_large(total_bytes: int) -> dict[str, Any]:
     }
 
 
-def test_what_does_not_fit_is_refused_before_anything_changes(spark: Host, playbook: Callable[..., Any]) -> None:
+def test_what_does_not_fit_is_refused_before_anything_changes(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     total = int(spark.check_output("awk '/^MemTotal/ {print $2}' /proc/meminfo")) * 1024
     with spark.sudo():
         before = spark.check_output(STATE)
-    run = playbook("playbooks/deploy.yml", f"--limit={HOST}", **too_large(total))
+    run = ansible_playbook("playbooks/deploy.yml", spark.limit, **too_large(total))
     assert run.code != 0, run.output
-    assert (run.count(HOST, "changed"), run.count(HOST, "failed")) == (0, 1), run.output
+    assert (run.count(spark.name, "changed"), run.count(spark.name, "failed")) == (0, 1), run.output
     with spark.sudo():
         assert before == spark.check_output(STATE)
-    assert f"llama33-70b-fp8 does not fit into the memory of {HOST}: one request of 131,072 tokens needs" in run.output
+    assert (
+        f"llama33-70b-fp8 does not fit into the memory of {spark.name}: one request of 131,072 tokens needs"
+        in run.output
+    )
     for line in (
         r"1\. vllm_max_model_len: 1\d{5} instead of 131072; 1\d{5} is the longest that fits",
         r"2\. vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of \d{3},\d{3} tokens, 1\.\d requests of 131,072 tokens",
@@ -139,25 +144,25 @@ def test_what_does_not_fit_is_refused_before_anything_changes(spark: Host, playb
         assert re.search(line, run.output), run.output
 
 
-def test_a_model_that_nobody_has_described_is_read(playbook: Callable[..., Any]) -> None:
+def test_a_model_that_nobody_has_described_is_read(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     wanted = {"vllm_model": "sandbox/tiny", "vllm_max_model_len": 8192, "vllm_hf_cache": "/opt/plan-has-no-cache"}
-    run = playbook("playbooks/deploy.yml", f"--limit={HOST}", "--tags=stage", "--check", **wanted)
+    run = ansible_playbook("playbooks/deploy.yml", spark.limit, "--tags=stage", "--check", **wanted)
     said = " ".join(run.output.split())
     assert run.code == 0, run.output
     assert "sandbox/tiny is not in the catalog. By its own files (hub) it has" in said
     assert "2 layers with 2 heads of 32, and 40960 tokens of context" in said
-    longer = playbook("playbooks/deploy.yml", f"--limit={HOST}", "--check", **{**wanted, "vllm_max_model_len": 50000})
+    longer = ansible_playbook("playbooks/deploy.yml", spark.limit, "--check", **{**wanted, "vllm_max_model_len": 50000})
     assert longer.code != 0
     assert "50,000 tokens of context are more than the 40,960 that the model allows" in longer.output
     assert "1. vllm_max_model_len: 40960 instead of 50000" in longer.output
-    nobody = playbook("playbooks/deploy.yml", f"--limit={HOST}", "--check", vllm_model="sandbox/nobody")
+    nobody = ansible_playbook("playbooks/deploy.yml", spark.limit, "--check", vllm_model="sandbox/nobody")
     assert nobody.code != 0
     assert "vllm_model: sandbox/nobody cannot be planned: the hub has no such model" in " ".join(nobody.output.split())
 
 
-def test_explained_without_root_and_without_a_connection(playbook: Callable[..., Any]) -> None:
+def test_explained_without_root_and_without_a_connection(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     extra = {"vllm_profile": "latency", "vllm_extra_args": {"max_num_seqs": 4}}
-    run = playbook("playbooks/explain.yml", f"--limit={HOST}", **extra)
+    run = ansible_playbook("playbooks/explain.yml", spark.limit, **extra)
     assert run.code == 0, run.output
     assert re.search(r"--max-num-seqs 4 +vllm_extra_args, instead of 16 of profile latency\n", run.output), run.output
     assert re.search(r"--max-model-len 16384 +profile latency\n", run.output), run.output
@@ -165,6 +170,6 @@ def test_explained_without_root_and_without_a_connection(playbook: Callable[...,
         run.output
     )
     assert re.search(r"HF_TOKEN is set, and not shown +vllm_hf_token", run.output), run.output
-    apart = playbook("playbooks/explain.yml", f"--limit={HOST}", **extra, ansible_host="127.0.0.1", ansible_port=9)
+    apart = ansible_playbook("playbooks/explain.yml", spark.limit, **extra, ansible_host="127.0.0.1", ansible_port=9)
     assert apart.code == 0, apart.output
     assert re.search(r"--gpu-memory-utilization 0.85 +profile latency\n", apart.output), apart.output

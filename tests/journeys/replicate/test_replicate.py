@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from testinfra.host import Host
-from two_hosts import CACHE, DISK, IMAGE, MODEL, SOURCE, TARGET, Hub
 
-PLAY = "molecule/replicate/replicate.yml"
+from support.hub import HubServer
+from support.playbook import AnsiblePlaybook, Run
+from support.sandbox import IMAGE, Spark
+
+from ..download.own_hub import needed_bytes
+from .caches import CACHE, DISK, ENDPOINT, MODEL, PLAY, SOURCE, TARGET
+
 FOLDER = f"{CACHE}/models--{MODEL.replace('/', '--')}"
 LEFT_BEHIND = (
     "find /run/dgxspark-copy /run/dgxspark-offer -mindepth 1 2>/dev/null; pgrep -ax rsync;"
@@ -28,7 +31,7 @@ def variables(**more: Any) -> dict[str, Any]:
     return {
         "model": MODEL,
         "image": IMAGE,
-        "endpoint": Hub.endpoint,
+        "endpoint": ENDPOINT,
         "hf_cache_path": CACHE,
         "hf_cache_source": SOURCE,
         "hf_cache_keep_free_gib": 0.1,
@@ -36,11 +39,7 @@ def variables(**more: Any) -> dict[str, Any]:
     }
 
 
-def words(run: Any) -> str:
-    return " ".join(run.output.split())
-
-
-def files(host: Host, folder: str = FOLDER) -> dict[str, str]:
+def files(host: Spark, folder: str = FOLDER) -> dict[str, str]:
     """Every file with its hash, every link with its target; without what only the source keeps."""
     find = "cd %s && find . -path './.dgxspark/verif*' -prune -o -type f -exec sha256sum {} +"
     find += " -o -type l -printf '%%l  %%p\\n'"
@@ -49,44 +48,44 @@ def files(host: Host, folder: str = FOLDER) -> dict[str, str]:
     return {name: content for content, name in (line.split("  ", 1) for line in lines)}
 
 
-def received(host: Host) -> int:
+def received(host: Spark) -> int:
     return int(host.check_output("cat /sys/class/net/eth0/statistics/rx_bytes"))
 
 
-def copied(run: Any) -> tuple[str, int]:
+def copied(run: Run) -> tuple[str, int]:
     """What the play says came: how much, in how many files."""
-    said = re.search(rf"{MODEL} copied from \S+: ([\d.]+ \w+) in (\d+) files", words(run))
+    said = re.search(rf"{MODEL} copied from \S+: ([\d.]+ \w+) in (\d+) files", run.words)
     assert said, run.output
     return said[1], int(said[2])
 
 
-def assert_nothing_left(*hosts: Host) -> None:
+def assert_nothing_left(*hosts: Spark) -> None:
     for host in hosts:
         with host.sudo():
             assert host.check_output(LEFT_BEHIND) == ""
 
 
 def test_two_hosts_cost_one_download_and_each_byte_is_copied_once(
-    hosts: tuple[Host, Host], playbook: Callable[..., Any], hub: Hub, tmp_path: Path
+    hosts: tuple[Spark, Spark], ansible_playbook: AnsiblePlaybook, hub: HubServer, tmp_path: Path
 ) -> None:
     source, target = hosts
-    hub.tell(reset=True)
+    hub.control(reset=True)
     shared = {"hf_cache_mode": "2775", "hf_cache_group": "users"}
-    look = playbook(PLAY, "--check", **variables(**shared))
+    look = ansible_playbook(PLAY, "--check", **variables(**shared))
     assert look.code == 0, look.output
-    assert f"{TARGET}: {MODEL} would be copied from {SOURCE}, when that has it" in words(look)
+    assert f"{TARGET}: {MODEL} would be copied from {SOURCE}, when that has it" in look.words
     # packages that are missing come in before it is counted
     prepare = tmp_path / "prepare.yml"
     prepare.write_text("[{hosts: spark, gather_facts: false, become: true, roles: [dgxspark.vllm.hf_cache]}]")
-    assert playbook(str(prepare), **variables(**shared)).code == 0
-    assert playbook(PLAY, f"--limit={SOURCE}", **variables(**shared)).code == 0
+    assert ansible_playbook(str(prepare), **variables(**shared)).code == 0
+    assert ansible_playbook(PLAY, f"--limit={SOURCE}", **variables(**shared)).code == 0
     before = received(target)
-    run = playbook(PLAY, **variables(**shared))
+    run = ansible_playbook(PLAY, **variables(**shared))
     came = received(target) - before
     assert run.code == 0, run.output
-    assert hub.tell()["bytes"] == hub.size()
+    assert hub.bytes == needed_bytes(hub)
     assert (run.count(SOURCE, "changed"), run.count(TARGET, "changed") > 0) == (0, True)
-    size = hub.size()
+    size = needed_bytes(hub)
     print(f"{size} bytes of model, {came} bytes came in on {TARGET}'s interface, Ansible's own included")
     assert size <= came <= size * 1.02 + 6_000_000
     assert files(source) == files(target)
@@ -97,13 +96,13 @@ def test_two_hosts_cost_one_download_and_each_byte_is_copied_once(
             alone = "find %s ! -type l ! -path '*/.locks/*' ! \\( -group users -perm -g+w \\)"
             assert host.check_output(alone, FOLDER) == ""
 
-    again = playbook(PLAY, **variables(**shared))
+    again = ansible_playbook(PLAY, **variables(**shared))
     assert (again.code, again.count(SOURCE, "changed"), again.count(TARGET, "changed")) == (0, 0, 0), again.output
-    assert hub.tell()["bytes"] == size
+    assert hub.bytes == size
 
 
 def test_a_copy_that_is_killed_is_not_complete_and_goes_on(
-    hosts: tuple[Host, Host], playbook: Callable[..., Any], hub: Hub
+    hosts: tuple[Spark, Spark], ansible_playbook: AnsiblePlaybook, hub: HubServer
 ) -> None:
     source, target = hosts
     with target.sudo():
@@ -113,25 +112,25 @@ def test_a_copy_that_is_killed_is_not_complete_and_goes_on(
         kill = f"while :; do {kill} && pkill -KILL -x rsync; pkill -CONT -x rsync; done"
         unit = "--unit=journey-kill --property=RuntimeMaxSec=300"
         target.check_output(f"systemd-run --quiet --collect {unit} sh -c %s", kill)
-    broken = playbook(PLAY, **variables())
+    broken = ansible_playbook(PLAY, **variables())
     with target.sudo():
         target.run("systemctl stop journey-kill")
     assert broken.code != 0, broken.output
-    assert f"{MODEL} cannot be copied from {SOURCE}" in words(broken)
+    assert f"{MODEL} cannot be copied from {SOURCE}" in broken.words
     assert "Traceback" not in broken.output
     with target.sudo():
         left = int(
             target.check_output("find %s/blobs -type f -printf '%%s\\n' | awk '{n += $1} END {print n}'", FOLDER)
         )
         assert target.run("ls %s/snapshots %s/refs", FOLDER, FOLDER).rc != 0
-    assert 0 < left < hub.size()
+    assert 0 < left < needed_bytes(hub)
     assert_nothing_left(source, target)
 
     before = received(target)
-    run = playbook(PLAY, **variables())
+    run = ansible_playbook(PLAY, **variables())
     came = received(target) - before
     assert run.code == 0, run.output
-    assert came <= (hub.size() - left) * 1.02 + 6_000_000, (came, left)
+    assert came <= (needed_bytes(hub) - left) * 1.02 + 6_000_000, (came, left)
     assert files(source) == files(target)
     assert_nothing_left(source, target)
 
@@ -150,42 +149,44 @@ def test_a_copy_that_is_killed_is_not_complete_and_goes_on(
     ],
 )
 def test_what_cannot_be_is_one_line(
-    hosts: tuple[Host, Host], playbook: Callable[..., Any], more: dict[str, Any], said: str
+    hosts: tuple[Spark, Spark], ansible_playbook: AnsiblePlaybook, more: dict[str, Any], said: str
 ) -> None:
     source, target = hosts
     with target.sudo():
         target.check_output("rm -rf %s", FOLDER)
-    run = playbook(PLAY, f"--limit={TARGET}", **variables(**more))
+    run = ansible_playbook(PLAY, f"--limit={TARGET}", **variables(**more))
     assert run.code != 0, run.output
-    assert said.format(target=TARGET, cache=CACHE) in words(run), run.output
+    assert said.format(target=TARGET, cache=CACHE) in run.words, run.output
     assert "Traceback" not in run.output
     assert_nothing_left(source, target)
     with target.sudo():
         assert target.run("ls %s/snapshots", FOLDER).rc != 0
 
 
-def test_a_corrupt_source_is_named_before_a_byte_moves(hosts: tuple[Host, Host], playbook: Callable[..., Any]) -> None:
+def test_a_corrupt_source_is_named_before_a_byte_moves(
+    hosts: tuple[Spark, Spark], ansible_playbook: AnsiblePlaybook
+) -> None:
     source, target = hosts
     with source.sudo():
         blob = source.check_output("readlink -f %s/snapshots/*/model-00001-of-*", FOLDER)
         source.check_output(
             "cp %s %s.good && printf x | dd of=%s bs=1 seek=5000 conv=notrunc status=none", blob, blob, blob
         )
-    run = playbook(PLAY, f"--limit={TARGET}", **variables())
+    run = ansible_playbook(PLAY, f"--limit={TARGET}", **variables())
     with source.sudo():
         source.check_output("mv %s.good %s", blob, blob)
     assert run.code != 0
-    assert "model-00001-of-00002.safetensors (its content is not what its name says)" in words(run)
+    assert "model-00001-of-00002.safetensors (its content is not what its name says)" in run.words
     with target.sudo():
         assert target.run("ls %s/blobs", FOLDER).rc != 0
 
 
-def test_a_disk_without_links_is_copied_from(hosts: tuple[Host, Host], playbook: Callable[..., Any]) -> None:
+def test_a_disk_without_links_is_copied_from(hosts: tuple[Spark, Spark], ansible_playbook: AnsiblePlaybook) -> None:
     source, target = hosts
-    assert playbook(PLAY, f"--limit={TARGET}", **variables()).code == 0
+    assert ansible_playbook(PLAY, f"--limit={TARGET}", **variables()).code == 0
     with target.sudo():
         # as on a stick for all systems: links become files
         target.check_output("mkdir %s && cp -rL %s %s/ && rm -rf %s/*/blobs %s", DISK, FOLDER, DISK, DISK, FOLDER)
-    run = playbook(PLAY, f"--limit={TARGET}", **variables(hf_cache_source=DISK))
+    run = ansible_playbook(PLAY, f"--limit={TARGET}", **variables(hf_cache_source=DISK))
     assert run.code == 0, run.output
     assert files(source) == files(target)

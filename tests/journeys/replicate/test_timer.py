@@ -4,24 +4,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from testinfra.host import Host
-from two_hosts import CACHE, TARGET
+from support.playbook import AnsiblePlaybook
+from support.sandbox import Spark
+
+from .caches import CACHE, TARGET
 
 BLOBS = f"{CACHE}/models--org--name/blobs"
 TIMER = "dgxspark-hf-clean.timer"
 
 
 def test_the_timer_cleans_by_the_same_rules(
-    hosts: tuple[Host, Host], playbook: Callable[..., Any], tmp_path: Any
+    hosts: tuple[Spark, Spark], ansible_playbook: AnsiblePlaybook, tmp_path: Any
 ) -> None:
     _source, target = hosts
     play = tmp_path / "cache.yml"
     play.write_text("[{hosts: spark, gather_facts: false, become: true, roles: [dgxspark.vllm.hf_cache]}]")
     cache = {"hf_cache_path": CACHE, "hf_cache_clean_daily": True}
-    run = playbook(str(play), f"--limit={TARGET}", **cache)
+    run = ansible_playbook(str(play), f"--limit={TARGET}", **cache)
     assert run.code == 0, run.output
     dead, live = (f"{BLOBS}/{digit * 64}.incomplete" for digit in "12")
     with target.sudo():
@@ -38,9 +39,9 @@ def test_the_timer_cleans_by_the_same_rules(
         assert "a process has it open" in target.check_output(
             "journalctl --unit=dgxspark-hf-clean --output=cat --lines=20"
         )
-    assert playbook(str(play), f"--limit={TARGET}", **cache).count(TARGET, "changed") == 0
+    assert ansible_playbook(str(play), f"--limit={TARGET}", **cache).count(TARGET, "changed") == 0
 
-    off = playbook(str(play), f"--limit={TARGET}", hf_cache_path=CACHE)
+    off = ansible_playbook(str(play), f"--limit={TARGET}", hf_cache_path=CACHE)
     assert off.code == 0, off.output
     with target.sudo():
         assert target.run("systemctl cat %s", TIMER).rc != 0

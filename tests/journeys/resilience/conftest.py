@@ -9,14 +9,16 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-CONTAINER = "vllm-qwen3-8b-fp8"
+from support.playbook import AnsiblePlaybook
+from support.sandbox import CONTAINER, MODEL, Sandbox, Spark
+from support.waiting import wait_until
+
 HOME = "/opt/vllm"
-MODEL = "Qwen/Qwen3-8B-FP8"
 ASK = (
     "curl --fail --silent --max-time 5 --output /dev/null --header 'Content-Type: application/json'"
     f' --data \'{{"model": "{MODEL}", "prompt": "Hello", "max_tokens": 1}}\' http://127.0.0.1:8000/v1/completions'
@@ -37,16 +39,18 @@ class Recovery:
 seen: list[Recovery] = []
 
 
-@dataclass
 class Machine:
     """The host, over a new SSH connection each time: an open one would not notice a power cut for long."""
 
-    name: str
-    ssh: list[str] = field(default_factory=list)  # its options, and the host
+    def __init__(self, spark: Spark, sandbox: Sandbox) -> None:
+        self.name, self.limit = spark.name, spark.limit
+        self.ssh = spark.ssh
+        self.sandbox = sandbox
 
     def run(self, script: str, connect: int = 2) -> subprocess.CompletedProcess[str]:
         """`connect`: seconds until there is a connection. Whoever asks again and again has few."""
-        command = ["ssh", "-o", f"ConnectTimeout={connect}", *self.ssh, f"sudo sh -euc {shlex.quote(script)}"]
+        command = [*self.ssh.command("-oControlPath=none", f"-oConnectTimeout={connect}")]
+        command.append(f"sudo sh -euc {shlex.quote(script)}")
         return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
     def root(self, script: str) -> str:
@@ -82,9 +86,7 @@ class Machine:
         self.root(f"python3 {HOME}/supervise/guard.py forget vllm && systemctl start vllm")
 
     def cut_power(self) -> None:
-        container = f"dgxspark-sandbox-{self.name}"
-        subprocess.run(["docker", "kill", container], check=True, capture_output=True)
-        subprocess.run(["docker", "start", container], check=True, capture_output=True)
+        self.sandbox.cut_power(self.name)
 
     def parameters(self, **values: Any) -> None:
         """What guard and watchdog read of the release, changed in place."""
@@ -94,42 +96,40 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def machine(request: pytest.FixtureRequest, ssh: Any, playbook: Callable[..., Any]) -> Iterator[Machine]:
+def machine(prepared: Spark, sandbox: Sandbox, ansible_playbook: AnsiblePlaybook) -> Iterator[Machine]:
     """A host that serves, with a watchdog in a hurry."""
-    name = request.module.HOST
-    options = ["-o", "BatchMode=yes", "-o", "ControlPath=none", *ssh.options.split()]
-    machine = Machine(name, [*options, "-i", str(ssh.key), f"{ssh.user}@{ssh.address}"])
+    machine = Machine(prepared, sandbox)
     # compiling is not what is tested here
-    run = playbook("playbooks/deploy.yml", f"--limit={name}", vllm_extra_args={"enforce_eager": True})
+    run = ansible_playbook("playbooks/deploy.yml", machine.limit, vllm_extra_args={"enforce_eager": True})
     assert run.code == 0, run.output
     machine.root(f"mkdir -p {HURRY}; printf '{IN_A_HURRY}' > {HURRY}/hurry.conf")
     machine.root("systemctl daemon-reload; systemctl restart vllm-watchdog.timer")
     machine.parameters(canary_timeout=4)
     yield machine
     machine.root(f"rm -rf {HURRY}")
-    removed = playbook("playbooks/uninstall.yml", f"--limit={name}")
+    removed = ansible_playbook("playbooks/uninstall.yml", machine.limit)
     assert removed.code == 0, removed.output
     left = machine.root("systemctl list-unit-files 'vllm*' --no-legend --quiet || true; ls -d /opt/vllm || true")
     assert left == ""
 
 
 @pytest.fixture
-def serving(machine: Machine, until: Callable[..., Any]) -> Machine:
+def serving(machine: Machine) -> Machine:
     """Whatever the test before has done to it."""
     machine.start()
-    until(machine.answers, "it serves")
+    wait_until(machine.answers, "it serves")
     return machine
 
 
 @pytest.fixture(scope="module")
-def engine_alone(machine: Machine, until: Callable[..., Any]) -> Callable[[str], float]:
+def engine_alone(machine: Machine) -> Callable[[str], float]:
     """Seconds of the engine's start alone: the same container, without systemd."""
 
     def engine_alone(what: str) -> float:
         machine.root("systemctl stop vllm")
         begin = time.monotonic()
         machine.root(f"docker start {CONTAINER}")
-        until(machine.answers, "the container alone")
+        wait_until(machine.answers, "the container alone")
         took = time.monotonic() - begin
         machine.root("systemctl start vllm")  # it takes the running container over
         seen.append(Recovery(what, 0, took, took))
@@ -145,16 +145,16 @@ def bare(engine_alone: Callable[[str], float]) -> float:
 
 @pytest.fixture
 def recovers(
-    machine: Machine, bare: float, engine_alone: Callable[[str], float], until: Callable[..., Any]
+    machine: Machine, bare: float, engine_alone: Callable[[str], float]
 ) -> Callable[[str, Callable[[], Any]], None]:
     """Does something, and sees the server answer again by itself in time."""
 
     def recovers(what: str, do: Callable[[], Any], extra: float = 0) -> None:
         begin = time.time()
         do()
-        until(lambda: not machine.answers(), f"{what}: it takes effect")
+        wait_until(lambda: not machine.answers(), f"{what}: it takes effect")
         silent = time.time()
-        until(machine.answers, f"{what}: it answers again", timeout=600)
+        wait_until(machine.answers, f"{what}: it answers again", timeout=600)
         took = time.time() - silent
         seen.append(Recovery(what, machine.started() - begin, time.time() - begin, bare))
         longest = bare

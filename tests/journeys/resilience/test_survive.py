@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
-HOST = "spark01"
+from support.playbook import AnsiblePlaybook, Run
+from support.sandbox import CONTAINER
+from support.waiting import wait_until
 
-CONTAINER = "vllm-qwen3-8b-fp8"
+from .conftest import Machine
+
 ENGINE = f"docker top {CONTAINER} -eo pid,args | awk '/VLLM::EngineCore/ {{print $1}}'"
-KILLS: dict[str, Callable[[Any], Any]] = {
+KILLS: dict[str, Callable[[Machine], Any]] = {
     "kill -9 of the engine": lambda machine: machine.root(f"{ENGINE} | xargs kill -KILL"),
     "docker kill": lambda machine: machine.root(f"docker kill {CONTAINER}"),
     "kill -9 of dockerd": lambda machine: machine.root("kill -KILL $(pidof dockerd)"),
@@ -24,25 +27,23 @@ KILLS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("kill", KILLS)
-def test_killed_while_it_serves(recovers: Callable[..., None], serving: Any, kill: str) -> None:
+def test_killed_while_it_serves(recovers: Callable[..., None], serving: Machine, kill: str) -> None:
     recovers(f"{kill}, serving", lambda: KILLS[kill](serving))
 
 
 @pytest.mark.parametrize("kill", KILLS)
-def test_killed_while_it_loads(
-    recovers: Callable[..., None], serving: Any, until: Callable[..., Any], kill: str
-) -> None:
+def test_killed_while_it_loads(recovers: Callable[..., None], serving: Machine, kill: str) -> None:
     """Two are told to start anew by way of Docker, which brings the service back as well."""
     begin = {
         "kill -9 of the engine": "systemctl restart docker",
         "docker kill": "systemctl stop docker.socket docker && systemctl start docker",
     }.get(kill, "systemctl restart vllm")
     serving.root(begin)
-    until(serving.is_loading, "it loads")
+    wait_until(serving.is_loading, "it loads")
     recovers(f"{kill}, loading", lambda: KILLS[kill](serving))
 
 
-def test_a_busy_server_is_left_alone(serving: Any, until: Callable[..., Any]) -> None:
+def test_a_busy_server_is_left_alone(serving: Machine) -> None:
     """No look gets its token in time, and the engine computes all the while."""
     before = serving.unit("InvocationID")
     long = '{"model": "Qwen/Qwen3-8B-FP8", "prompt": "Hello", "max_tokens": 30000, "ignore_eos": true}'
@@ -55,7 +56,7 @@ def test_a_busy_server_is_left_alone(serving: Any, until: Callable[..., Any]) ->
     try:
         looks = set[str]()
         look = "systemctl show --property=InvocationID --value vllm-watchdog"
-        until(lambda: looks.add(serving.root(look)) or len(looks) > 6, "the watchdog has looked often enough")
+        wait_until(lambda: looks.add(serving.root(look)) or len(looks) > 6, "the watchdog has looked often enough")
     finally:
         serving.root(f"systemctl stop busy; docker update --cpus=$(nproc) {CONTAINER}")
         serving.parameters(canary_timeout=4)
@@ -63,9 +64,9 @@ def test_a_busy_server_is_left_alone(serving: Any, until: Callable[..., Any]) ->
     assert '"silent": 0' in serving.root("cat /opt/vllm/state/watchdog.json")
 
 
-def test_a_frozen_engine_is_restarted(recovers: Callable[..., None], serving: Any, until: Callable[..., Any]) -> None:
+def test_a_frozen_engine_is_restarted(recovers: Callable[..., None], serving: Machine) -> None:
     """And /health is fine meanwhile. The journal says why."""
-    until(
+    wait_until(
         lambda: serving.run("test ! -e /opt/vllm/state/tries.json").returncode == 0, "the watchdog has seen an answer"
     )
 
@@ -82,25 +83,25 @@ def test_a_frozen_engine_is_restarted(recovers: Callable[..., None], serving: An
     assert "frozen: 3 looks without a token or any other move of the engine; restarting" in journal
 
 
-def told(run: Any) -> str:
+def told(run: Run) -> str:
     """What health.yml says of a host that is not ready, in one line."""
     assert run.code != 0, run.output
     assert "Traceback" not in run.output
-    return " ".join(run.output.split())
+    return run.words
 
 
 def test_a_start_without_memory_is_refused_four_times_in_half_an_hour(
-    machine: Any, playbook: Callable[..., Any], until: Callable[..., Any]
+    machine: Machine, ansible_playbook: AnsiblePlaybook
 ) -> None:
     """The host stays up, empty and reachable."""
     machine.start()
     machine.parameters(needed_bytes=1024**5, wait_seconds=1)
     try:
         machine.root(f"docker kill {CONTAINER}")
-        until(lambda: machine.unit("ActiveState") == "failed", "systemd gives up")
+        wait_until(lambda: machine.unit("ActiveState") == "failed", "systemd gives up")
     finally:
         machine.parameters(needed_bytes=0)
-    said = told(playbook("playbooks/health.yml", f"--limit={machine.name}"))
+    said = told(ansible_playbook("playbooks/health.yml", machine.limit))
     assert "failed: it ended four times in half an hour, so systemd leaves it down" in said
     assert "down: the service waits for 1048576.0 GiB of memory and has" in said
     assert "most is held by" in said
@@ -110,20 +111,20 @@ def test_a_start_without_memory_is_refused_four_times_in_half_an_hour(
 
 
 def test_a_release_that_takes_the_host_down_is_not_started_for_ever(
-    machine: Any, playbook: Callable[..., Any], until: Callable[..., Any]
+    machine: Machine, ansible_playbook: AnsiblePlaybook
 ) -> None:
     machine.root("systemctl stop vllm")
     machine.start()
     for number in range(1, 5):
-        until(machine.is_up, "the host is up")
+        wait_until(machine.is_up, "the host is up")
         # not before: a cut in the second of the container's start can leave the port taken (docs/supervision.md)
-        until(machine.is_loading, f"start {number} loads")
+        wait_until(machine.is_loading, f"start {number} loads")
         assert machine.starts() == number
         machine.cut_power()
-    until(machine.is_up, "the host is up")
-    until(lambda: machine.unit("Result") == "exec-condition", "the fifth start is refused")
+    wait_until(machine.is_up, "the host is up")
+    wait_until(lambda: machine.unit("Result") == "exec-condition", "the fifth start is refused")
 
-    said = told(playbook("playbooks/health.yml", f"--limit={machine.name}"))
+    said = told(ansible_playbook("playbooks/health.yml", machine.limit))
     assert re.search(r"failed: release \w+ was started 4 times since .{16} and never answered", said)
     remedy = re.search(r"to start it as it is, run on the host: (sudo python3 .+? && sudo systemctl start vllm)", said)
     assert remedy, said

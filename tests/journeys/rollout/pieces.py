@@ -6,16 +6,14 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from testinfra.host import Host
 
-ROOT = Path(__file__).resolve().parents[3]
-IMAGE = "172.30.111.3:5000/nvidia/vllm:25.09-py3"
-CACHE = "/opt/hf"
+from support.paths import FIXTURES
+from support.playbook import AnsiblePlaybook, Run
+from support.sandbox import HUB, IMAGE, MODEL, Spark
+
 QWEN = "models--Qwen--Qwen3-8B-FP8"
 TINY = "models--sandbox--tiny"
 
@@ -65,11 +63,10 @@ class Attempt(NamedTuple):
 class Client:
     """Asks the server of a host every 0.2 s, from the host itself, and remembers when it was answered."""
 
-    def __init__(self, ssh: Any) -> None:
+    def __init__(self, spark: Spark) -> None:
         self.answers: list[Attempt] = []
-        options = ssh.options.split()
         self.process = subprocess.Popen(
-            ["ssh", "-i", str(ssh.key), *options, f"{ssh.user}@{ssh.address}", "exec python3 -"],
+            spark.ssh.command() + ["exec python3 -"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -111,27 +108,21 @@ class Client:
         return found
 
 
-def root(spark: Host, script: str) -> str:
-    with spark.sudo():
-        output: str = spark.check_output("sh -euc %s", script)
-    return output
-
-
-def served(spark: Host) -> tuple[str, str]:
+def served(spark: Spark) -> tuple[str, str]:
     """The release that runs, and since when its container does."""
     form = '{{index .Config.Labels "dgxspark.vllm.release"}} {{.State.StartedAt}}'
     ask = f"docker inspect --format '{form}' $(docker ps --quiet --filter label=dgxspark.vllm.service=vllm)"
-    release, since = root(spark, ask).split()
+    release, since = spark.root(ask).split()
     return release, since
 
 
-def guides_project(spark: Host, folder: str, model: str = "Qwen/Qwen3-8B-FP8") -> None:
+def guides_project(spark: Spark, folder: str, model: str = MODEL) -> None:
     """The guide's own compose file on a host, with what has to differ in the sandbox."""
-    project = yaml.safe_load((ROOT / "tests/fixtures/guide/compose.yaml").read_text())
+    project = yaml.safe_load((FIXTURES / "guide/compose.yaml").read_text())
     (service,) = project["services"].values()
     service["image"] = IMAGE
     service["ulimits"]["memlock"] = 8388608
-    service["environment"]["HF_ENDPOINT"] = "http://172.30.111.2:8080"
+    service["environment"]["HF_ENDPOINT"] = HUB
     service["command"][2] = model
     service["command"].append("--enforce-eager")
     spark.check_output("mkdir -p %s", folder)
@@ -139,11 +130,7 @@ def guides_project(spark: Host, folder: str, model: str = "Qwen/Qwen3-8B-FP8") -
     spark.check_output("echo HF_TOKEN=hf_sandboxgranted >%s/.env", folder)
 
 
-def deployed(playbook: Callable[..., Any], variables: dict[str, Any], *arguments: str) -> Any:
-    run = playbook("playbooks/deploy.yml", *arguments, **variables)
+def deployed(ansible_playbook: AnsiblePlaybook, variables: dict[str, Any], *arguments: str) -> Run:
+    run = ansible_playbook("playbooks/deploy.yml", *arguments, **variables)
     assert run.code == 0, run.output
     return run
-
-
-def words(text: str) -> str:
-    return " ".join(text.split())

@@ -8,81 +8,84 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pieces import CACHE, TINY, A, B, Client, deployed, guides_project, root, served, words
-from testinfra.host import Host
 
-HOST = "spark01"
+from support.playbook import AnsiblePlaybook
+from support.sandbox import CACHE, Spark
+from support.waiting import wait_until
+
+from .pieces import TINY, A, B, Client, deployed, guides_project, served
+
+pytestmark = pytest.mark.usefixtures("two_hosts")
+
 GUIDE = "/home/dgx/guide"
 
 
 @pytest.fixture(scope="module")
-def serving(playbook: Callable[..., Any]) -> None:
+def serving(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     """A serves, and B's model is nowhere on the host."""
-    deployed(playbook, A, "--limit=spark01")
+    deployed(ansible_playbook, A, spark.limit)
 
 
 @pytest.fixture(scope="module")
-def guides_seconds(fleet: dict[str, Host], until: Callable[..., Any], ssh: Any) -> float:
+def guides_seconds(two_hosts: dict[str, Spark]) -> float:
     """The guide's `up -d` of B on a host that has neither image nor model; `stop` of what ran before comes on top."""
-    spark = fleet["spark02"]
+    spark = two_hosts["spark02"]
     guides_project(spark, GUIDE, model="sandbox/tiny")
-    root(
-        spark, "systemctl stop vllm 2>/dev/null || true; docker ps --all --quiet | xargs --no-run-if-empty docker rm -f"
+    spark.root(
+        "systemctl stop vllm 2>/dev/null || true; docker ps --all --quiet | xargs --no-run-if-empty docker rm -f"
     )
-    root(spark, f"docker image prune --all --force; rm -rf {CACHE}/{TINY} {CACHE}/hub")
-    with Client(type(ssh)("172.30.111.12")) as client:
-        until(lambda: client.answers, "the client asks")
+    spark.root(f"docker image prune --all --force; rm -rf {CACHE}/{TINY} {CACHE}/hub")
+    with Client(spark) as client:
+        wait_until(lambda: client.answers, "the client asks")
         begin = client.answers[-1].begin
-        root(spark, f"cd {GUIDE} && docker compose up -d")
-        until(lambda: client.answered, "the guide's server answers", timeout=600)
+        spark.root(f"cd {GUIDE} && docker compose up -d")
+        wait_until(lambda: client.answered, "the guide's server answers", timeout=600)
         seconds = client.answers[-1].end - begin
-    root(spark, f"cd {GUIDE} && docker compose down; rm -rf {GUIDE} {CACHE}/{TINY} {CACHE}/hub {CACHE}/*.lock")
+    spark.root(f"cd {GUIDE} && docker compose down; rm -rf {GUIDE} {CACHE}/{TINY} {CACHE}/hub {CACHE}/*.lock")
     return seconds
 
 
-def bare_start(spark: Host, ssh: Any, until: Callable[..., Any]) -> float:
+def bare_start(spark: Spark) -> float:
     """Seconds of the start of what serves, without systemd and without the role."""
-    with Client(ssh) as client:
-        root(spark, "systemctl stop vllm")
-        until(lambda: client.answers and not client.answered, "nobody answers")
+    with Client(spark) as client:
+        spark.root("systemctl stop vllm")
+        wait_until(lambda: client.answers and not client.answered, "nobody answers")
         begin = client.answers[-1].begin
-        root(spark, "cd /opt/vllm/current && docker compose start")
-        until(lambda: client.answered, "the bare engine answers")
+        spark.root("cd /opt/vllm/current && docker compose start")
+        wait_until(lambda: client.answered, "the bare engine answers")
         seconds = client.answers[-1].end - begin
-    root(spark, "systemctl start vllm")  # it takes the running container over
+    spark.root("systemctl start vllm")  # it takes the running container over
     return seconds
 
 
 @pytest.fixture(scope="module")
-def bare_before(spark: Host, ssh: Any, until: Callable[..., Any], serving: None) -> float:
+def bare_before(spark: Spark, serving: None) -> float:
     """Of A, for B is not there yet: the same engine, and how quick the machine is before the switch."""
-    return bare_start(spark, ssh, until)
+    return bare_start(spark)
 
 
 @pytest.fixture(scope="module")
-def switched(spark: Host, ssh: Any, playbook: Callable[..., Any], until: Callable[..., Any], bare_before: float) -> Any:
+def switched(spark: Spark, ansible_playbook: AnsiblePlaybook, bare_before: float) -> Any:
     """B deployed in the place of A, with a client that asks all the time."""
-    root(spark, f"rm -rf {CACHE}/{TINY}")
-    with Client(ssh) as client:
-        until(lambda: client.answered, "A answers")
-        run = deployed(playbook, B, "--limit=spark01")
-        until(lambda: client.answered, "B answers")
+    spark.root(f"rm -rf {CACHE}/{TINY}")
+    with Client(spark) as client:
+        wait_until(lambda: client.answered, "A answers")
+        run = deployed(ansible_playbook, B, spark.limit)
+        wait_until(lambda: client.answered, "B answers")
     return run, client
 
 
-def test_nobody_waits_for_a_download(spark: Host, switched: Any) -> None:
+def test_nobody_waits_for_a_download(spark: Spark, switched: Any) -> None:
     """A answered until B was complete on the disk, and there is one gap, the restart."""
     _run, client = switched
-    complete = float(root(spark, f"stat --format %Y {CACHE}/{TINY}/refs/main"))
+    complete = float(spark.root(f"stat --format %Y {CACHE}/{TINY}/refs/main"))
     gaps = client.gaps()
     assert len(gaps) == 1, gaps
     assert complete <= gaps[0][0]
 
 
 def test_the_figures(
-    spark: Host,
-    ssh: Any,
-    until: Callable[..., Any],
+    spark: Spark,
     switched: Any,
     bare_before: float,
     guides_seconds: float,
@@ -90,7 +93,7 @@ def test_the_figures(
 ) -> None:
     (gap,) = switched[1].gaps()
     ours = gap[1] - gap[0]
-    bare = bare_start(spark, ssh, until)
+    bare = bare_start(spark)
     figure(
         f"A to B: nobody answered for {ours:.1f} s; the bare start of the engine takes {bare_before:.1f} s before (A)"
         f" and {bare:.1f} s after (B): {ours - bare:+.1f} s, {ours / bare:.2f} times as long;"
@@ -100,27 +103,27 @@ def test_the_figures(
 
 
 def test_a_second_run_is_a_few_calls(
-    playbook: Callable[..., Any], switched: Any, figure: Callable[[str], None]
+    spark: Spark, ansible_playbook: AnsiblePlaybook, switched: Any, figure: Callable[[str], None]
 ) -> None:
-    again = playbook("playbooks/deploy.yml", "--limit=spark01", "-vvv", **B)
+    again = ansible_playbook("playbooks/deploy.yml", spark.limit, "-vvv", **B)
     assert again.code == 0, again.output
-    assert again.count(HOST, "changed") == 0, again.output
+    assert again.count(spark.name, "changed") == 0, again.output
     calls = again.output.count("Using module file")
     figure(f"module calls of a run that finds nothing to do: {calls}")
     assert 0 < calls <= 8
 
 
-def test_back_by_hand(spark: Host, playbook: Callable[..., Any], switched: Any, no_hub_no_registry: None) -> None:
+def test_back_by_hand(spark: Spark, ansible_playbook: AnsiblePlaybook, switched: Any, no_hub_no_registry: None) -> None:
     """Without hub and registry; check mode first, which says it and does nothing."""
     before = served(spark)
-    look = playbook("playbooks/rollback.yml", "--limit=spark01", "--check", **B)
+    look = ansible_playbook("playbooks/rollback.yml", spark.limit, "--check", **B)
     assert look.code == 0, look.output
-    assert f"would go back from release {before[0]}" in words(look.output)
+    assert f"would go back from release {before[0]}" in look.words
     assert served(spark) == before
-    back = playbook("playbooks/rollback.yml", "--limit=spark01", **B)
+    back = ansible_playbook("playbooks/rollback.yml", spark.limit, **B)
     assert back.code == 0, back.output
-    assert "spark01 serves Qwen/Qwen3-8B-FP8 again" in words(back.output)
+    assert f"{spark.name} serves Qwen/Qwen3-8B-FP8 again" in back.words
     assert served(spark)[0] != before[0]
-    wrong = playbook("playbooks/rollback.yml", "--limit=spark01", **B, vllm_rollback_release="0123456789ab")
+    wrong = ansible_playbook("playbooks/rollback.yml", spark.limit, **B, vllm_rollback_release="0123456789ab")
     assert wrong.code != 0
-    assert "vllm_rollback_release: 0123456789ab is not a good release of spark01; there are" in words(wrong.output)
+    assert f"vllm_rollback_release: 0123456789ab is not a good release of {spark.name}; there are" in wrong.words

@@ -8,14 +8,16 @@ What was staged is switched to without hub and registry.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pieces import CACHE, EAGER, TINY, A, B, deployed, root, served, words
-from testinfra.host import Host
 
-HOST = "spark01"
+from support.playbook import AnsiblePlaybook
+from support.sandbox import CACHE, Spark
+
+from .pieces import EAGER, TINY, A, B, deployed, served
+
+pytestmark = pytest.mark.usefixtures("two_hosts")
 
 # It says it serves one model, and serves it under another name.
 LIAR = ["sh", "-c", 'exec vllm serve "$@" --served-model-name somebody/else', "vllm"]
@@ -36,30 +38,30 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.fixture(scope="module")
-def good(fleet: dict[str, Host], playbook: Callable[..., Any]) -> dict[str, tuple[str, str]]:
+def good(two_hosts: dict[str, Spark], ansible_playbook: AnsiblePlaybook) -> dict[str, tuple[str, str]]:
     """What the hosts serve before: release, and since when."""
-    deployed(playbook, A)
-    return {name: served(spark) for name, spark in fleet.items()}
+    deployed(ansible_playbook, A)
+    return {name: served(spark) for name, spark in two_hosts.items()}
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_release_touches_one_host(
     name: str,
-    fleet: dict[str, Host],
-    playbook: Callable[..., Any],
+    two_hosts: dict[str, Spark],
+    ansible_playbook: AnsiblePlaybook,
     good: dict[str, tuple[str, str]],
     no_hub_no_registry: None,
 ) -> None:
     variables, cause = BAD[name]
-    run = playbook("playbooks/deploy.yml", **variables)
+    run = ansible_playbook("playbooks/deploy.yml", **variables)
     assert run.code != 0
-    said = words(run.output)
+    said = run.words
     assert cause in said, run.output
     assert f"The last good release ({good['spark01'][0]}) serves again." in said
     assert re.search(r"spark01 +\w{12} +\w{12} +\d+ s +rolled back", run.output), run.output
     assert re.search(r"spark02 +- +- +- +not touched", run.output), run.output
-    assert served(fleet["spark01"])[0] == good["spark01"][0]
-    assert served(fleet["spark02"]) == good["spark02"], "the container of the second host is another one"
+    assert served(two_hosts["spark01"])[0] == good["spark01"][0]
+    assert served(two_hosts["spark02"]) == good["spark02"], "the container of the second host is another one"
 
 
 # Another model, of which nothing is on the hosts, as a release that they have not had.
@@ -67,24 +69,24 @@ NEW = {**B, "vllm_profile": "latency"}
 
 
 @pytest.fixture(scope="module")
-def staged(fleet: dict[str, Host], playbook: Callable[..., Any], good: dict[str, tuple[str, str]]) -> None:
-    before = {name: served(spark) for name, spark in fleet.items()}
-    for spark in fleet.values():
-        root(spark, f"rm -rf {CACHE}/{TINY}")
-    run = playbook("playbooks/stage.yml", **NEW)
+def staged(two_hosts: dict[str, Spark], ansible_playbook: AnsiblePlaybook, good: dict[str, tuple[str, str]]) -> None:
+    before = {name: served(spark) for name, spark in two_hosts.items()}
+    for spark in two_hosts.values():
+        spark.root(f"rm -rf {CACHE}/{TINY}")
+    run = ansible_playbook("playbooks/stage.yml", **NEW)
     assert run.code == 0, run.output
-    assert {name: served(spark) for name, spark in fleet.items()} == before, "the containers are other ones"
+    assert {name: served(spark) for name, spark in two_hosts.items()} == before, "the containers are other ones"
 
 
 def test_a_staged_release_reaches_both_without_hub_and_registry(
-    fleet: dict[str, Host],
-    playbook: Callable[..., Any],
+    two_hosts: dict[str, Spark],
+    ansible_playbook: AnsiblePlaybook,
     good: dict[str, tuple[str, str]],
     staged: None,
     no_hub_no_registry: None,
 ) -> None:
-    run = deployed(playbook, NEW)
-    for name, spark in fleet.items():
+    run = deployed(ansible_playbook, NEW)
+    for name, spark in two_hosts.items():
         release = served(spark)[0]
         assert release != good[name][0]
         assert "sandbox/tiny" in spark.check_output("curl --fail --silent http://127.0.0.1:8000/v1/models")

@@ -15,11 +15,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from pieces import IMAGE, ROOT, deployed, root, served, words
-from testinfra.host import Host
 
-HOST = "spark01"
-ON_THE_HOST = "--limit=spark01"
+from support.paths import JOURNEYS
+from support.playbook import AnsiblePlaybook
+from support.sandbox import IMAGE, Spark
+from support.waiting import wait_until
+
+from .pieces import deployed, served
+
+pytestmark = pytest.mark.usefixtures("prepared")
+
 ENGINE = "/opt/vllm/cache/standin_engine.py"
 STANDIN: dict[str, Any] = {
     "vllm_images": {
@@ -44,12 +49,12 @@ STEPS_BACK = ["serve | Point to it", "start | Start the unit", "serve | Wait unt
 
 
 @pytest.fixture(scope="module", autouse=True)
-def standin(spark: Host, playbook: Callable[..., Any]) -> None:
-    root(spark, "mkdir -p /opt/vllm/cache")
-    engine = (ROOT / "molecule/rollout/standin_engine.py").read_text()
+def standin(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
+    spark.root("mkdir -p /opt/vllm/cache")
+    engine = (JOURNEYS / "rollout/standin_engine.py").read_text()
     with spark.sudo():
         spark.check_output("printf %%s %s >%s", engine, ENGINE)
-    run = playbook("playbooks/deploy.yml", ON_THE_HOST, **STANDIN)
+    run = ansible_playbook("playbooks/deploy.yml", spark.limit, **STANDIN)
     assert run.code == 0, run.output
 
 
@@ -58,15 +63,15 @@ def release(number: int) -> dict[str, Any]:
     return {**STANDIN, "vllm_extra_args": {"max_num_seqs": 100 + number}}
 
 
-def other_profile(spark: Host) -> dict[str, Any]:
+def other_profile(spark: Spark) -> dict[str, Any]:
     """What does not run at the moment."""
-    now = root(spark, "docker inspect --format '{{index .Config.Labels \"dgxspark.vllm.profile\"}}' vllm-qwen3-8b-fp8")
+    now = spark.root("docker inspect --format '{{index .Config.Labels \"dgxspark.vllm.profile\"}}' vllm-qwen3-8b-fp8")
     return {**STANDIN, "vllm_profile": "latency" if now.strip() == "throughput" else "throughput"}
 
 
-def current(spark: Host) -> str:
+def current(spark: Spark) -> str:
     """The release that the unit starts."""
-    return root(spark, "basename $(readlink -f /opt/vllm/current)").strip()
+    return spark.root("basename $(readlink -f /opt/vllm/current)").strip()
 
 
 class Killed(Exception):
@@ -81,70 +86,74 @@ def kill_at(step: str) -> Callable[[str], None]:
     return kill
 
 
-def test_the_second_operator_is_told_of_the_first(spark: Host, playbook: Callable[..., Any]) -> None:
+def test_the_second_operator_is_told_of_the_first(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     second: list[Any] = []
 
     def meanwhile(line: str) -> None:
         if "stage | Write the secrets" in line:  # the first has much to do yet
-            second.append(playbook("playbooks/deploy.yml", ON_THE_HOST, **STANDIN))
+            second.append(ansible_playbook("playbooks/deploy.yml", spark.limit, **STANDIN))
 
-    first = playbook("playbooks/deploy.yml", ON_THE_HOST, on_line=meanwhile, **release(20))
+    first = ansible_playbook("playbooks/deploy.yml", spark.limit, on_line=meanwhile, **release(20))
     assert first.code == 0, first.output
     assert second[0].code != 0
-    who = f"spark01 is being deployed by {getpass.getuser()} on {socket.gethostname()} since "
-    assert re.search(re.escape(who) + r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", words(second[0].output)), second[0].output
-    assert second[0].count(HOST, "changed") == 0
+    who = f"{spark.name} is being deployed by {getpass.getuser()} on {socket.gethostname()} since "
+    assert re.search(re.escape(who) + r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", second[0].words), second[0].output
+    assert second[0].count(spark.name, "changed") == 0
 
 
-def test_the_lock_of_a_dead_run_heals(spark: Host, playbook: Callable[..., Any]) -> None:
+def test_the_lock_of_a_dead_run_heals(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     wanted = other_profile(spark)
     with pytest.raises(Killed):
-        playbook("playbooks/deploy.yml", ON_THE_HOST, on_line=kill_at("switch | Point to the release"), **wanted)
-    again = playbook("playbooks/deploy.yml", ON_THE_HOST, **wanted)
+        ansible_playbook(
+            "playbooks/deploy.yml", spark.limit, on_line=kill_at("switch | Point to the release"), **wanted
+        )
+    again = ansible_playbook("playbooks/deploy.yml", spark.limit, **wanted)
     assert again.code == 0, again.output
-    assert "spark01 | the lock of a deployment that is over was taken" in again.output
+    assert f"{spark.name} | the lock of a deployment that is over was taken" in again.output
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_run_that_was_broken_off_is_finished(step: str, spark: Host, playbook: Callable[..., Any]) -> None:
+def test_a_run_that_was_broken_off_is_finished(step: str, spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     wanted = release(STEPS.index(step))
-    broken_off = playbook("playbooks/deploy.yml", ON_THE_HOST, interrupt=step, **wanted)
+    broken_off = ansible_playbook("playbooks/deploy.yml", spark.limit, interrupt=step, **wanted)
     assert broken_off.code != 0, broken_off.output
-    again = playbook("playbooks/deploy.yml", ON_THE_HOST, **wanted)
+    again = ansible_playbook("playbooks/deploy.yml", spark.limit, **wanted)
     assert again.code == 0, again.output
-    arguments = root(spark, "docker inspect --format '{{join .Args \" \"}}' vllm-qwen3-8b-fp8")
+    arguments = spark.root("docker inspect --format '{{join .Args \" \"}}' vllm-qwen3-8b-fp8")
     assert f"--max-num-seqs {100 + STEPS.index(step)}" in arguments
     with spark.sudo():
         assert spark.file("/opt/vllm/good").linked_to == spark.file("/opt/vllm/current").linked_to
 
 
-def test_a_run_that_was_broken_off_is_taken_back(spark: Host, playbook: Callable[..., Any]) -> None:
+def test_a_run_that_was_broken_off_is_taken_back(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     """`current` leads to the new release, and the old one runs and is wanted again: it is not restarted."""
     old = release(len(STEPS) - 1)
-    deployed(playbook, old, ON_THE_HOST)
+    deployed(ansible_playbook, old, spark.limit)
     before = served(spark)
     step = "switch | Point to the release"
-    broken_off = playbook("playbooks/deploy.yml", ON_THE_HOST, interrupt=step, **release(21))
+    broken_off = ansible_playbook("playbooks/deploy.yml", spark.limit, interrupt=step, **release(21))
     assert broken_off.code != 0, broken_off.output
     assert current(spark) != before[0], "it was broken off before its time"
-    deployed(playbook, old, ON_THE_HOST)
+    deployed(ansible_playbook, old, spark.limit)
     assert served(spark) == before
     assert current(spark) == before[0]
 
 
-def test_a_roll_back_by_hand_that_was_broken_off_is_finished(spark: Host, playbook: Callable[..., Any]) -> None:
+def test_a_roll_back_by_hand_that_was_broken_off_is_finished(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     before = served(spark)[0]
-    broken_off = playbook("playbooks/rollback.yml", ON_THE_HOST, interrupt="serve | Point to it", **STANDIN)
+    broken_off = ansible_playbook("playbooks/rollback.yml", spark.limit, interrupt="serve | Point to it", **STANDIN)
     assert broken_off.code != 0, broken_off.output
     wanted = current(spark)
     assert wanted != before, "it was broken off before its time"
-    again = playbook("playbooks/rollback.yml", ON_THE_HOST, **STANDIN, vllm_rollback_release=wanted)
+    again = ansible_playbook("playbooks/rollback.yml", spark.limit, **STANDIN, vllm_rollback_release=wanted)
     assert again.code == 0, again.output
     assert served(spark)[0] == current(spark) == wanted
 
 
 @pytest.mark.parametrize("step", STEPS_BACK)
-def test_a_roll_back_that_was_broken_off_is_done_again(step: str, spark: Host, playbook: Callable[..., Any]) -> None:
+def test_a_roll_back_that_was_broken_off_is_done_again(
+    step: str, spark: Spark, ansible_playbook: AnsiblePlaybook
+) -> None:
     with spark.sudo():
         good = spark.file("/opt/vllm/good").linked_to
     armed = []
@@ -155,51 +164,54 @@ def test_a_roll_back_that_was_broken_off_is_done_again(step: str, spark: Host, p
             raise Killed
 
     with pytest.raises(Killed):
-        playbook("playbooks/deploy.yml", ON_THE_HOST, on_line=interrupt_in_the_roll_back, **BAD)
-    again = playbook("playbooks/deploy.yml", ON_THE_HOST, **BAD)
+        ansible_playbook("playbooks/deploy.yml", spark.limit, on_line=interrupt_in_the_roll_back, **BAD)
+    again = ansible_playbook("playbooks/deploy.yml", spark.limit, **BAD)
     assert again.code != 0
-    assert f"The last good release ({good.rpartition('/')[2]}) serves again." in words(again.output)
+    assert f"The last good release ({good.rpartition('/')[2]}) serves again." in again.words
     assert served(spark)[0] == good.rpartition("/")[2]
 
 
 @pytest.fixture
-def by_hand(spark: Host, until: Callable[..., Any]) -> Iterator[str]:
+def by_hand(spark: Spark) -> Iterator[str]:
     """Somebody has stopped the service, and has started a vLLM server by hand; its name."""
     name = "by-hand"
-    root(
-        spark,
+    spark.root(
         f"systemctl stop vllm; docker run --detach --name {name} --publish 8000:8000"
         f" --volume /opt/vllm/cache:/standin:ro --entrypoint python3 {IMAGE}"
         " /standin/standin_engine.py serve Qwen/Qwen3-8B-FP8",
     )
-    until(lambda: spark.run("curl --fail --silent http://127.0.0.1:8000/health").rc == 0, f"{name} answers")
+    wait_until(lambda: spark.run("curl --fail --silent http://127.0.0.1:8000/health").rc == 0, f"{name} answers")
     yield name
-    root(spark, f"docker rm --force {name}")
+    spark.root(f"docker rm --force {name}")
 
 
-def runs(spark: Host, container: str) -> bool:
-    return root(spark, f"docker inspect --format '{{{{.State.Running}}}}' {container}").strip() == "true"
+def runs(spark: Spark, container: str) -> bool:
+    return spark.root(f"docker inspect --format '{{{{.State.Running}}}}' {container}").strip() == "true"
 
 
-def test_a_take_over_that_was_broken_off_is_finished(spark: Host, playbook: Callable[..., Any], by_hand: str) -> None:
+def test_a_take_over_that_was_broken_off_is_finished(
+    spark: Spark, ansible_playbook: AnsiblePlaybook, by_hand: str
+) -> None:
     wanted = release(22)
     step = "start | Stop the other server"
-    broken_off = playbook("playbooks/deploy.yml", ON_THE_HOST, interrupt=step, **wanted)
+    broken_off = ansible_playbook("playbooks/deploy.yml", spark.limit, interrupt=step, **wanted)
     assert broken_off.code != 0, broken_off.output
-    deployed(playbook, wanted, ON_THE_HOST)
+    deployed(ansible_playbook, wanted, spark.limit)
     assert served(spark)[0] == current(spark)
     assert not runs(spark, by_hand)
 
 
 def test_a_server_that_a_killed_run_has_stopped_is_given_back(
-    spark: Host, playbook: Callable[..., Any], by_hand: str
+    spark: Spark, ansible_playbook: AnsiblePlaybook, by_hand: str
 ) -> None:
     """Killed when neither runs: the next run knows whom to start again."""
     with pytest.raises(Killed):
-        playbook("playbooks/deploy.yml", ON_THE_HOST, on_line=kill_at("roll_back | Stop the new release"), **BAD)
-    again = playbook("playbooks/deploy.yml", ON_THE_HOST, **BAD)
+        ansible_playbook(
+            "playbooks/deploy.yml", spark.limit, on_line=kill_at("roll_back | Stop the new release"), **BAD
+        )
+    again = ansible_playbook("playbooks/deploy.yml", spark.limit, **BAD)
     assert again.code != 0
-    assert f"{by_hand}, which was stopped for it, serves again." in words(again.output)
+    assert f"{by_hand}, which was stopped for it, serves again." in again.words
     assert runs(spark, by_hand)
 
 
@@ -217,14 +229,14 @@ ls /opt/vllm | wc -l
 
 
 def test_deployments_in_a_row_leave_nothing_behind(
-    spark: Host, playbook: Callable[..., Any], figure: Callable[[str], None]
+    spark: Spark, ansible_playbook: AnsiblePlaybook, figure: Callable[[str], None]
 ) -> None:
     for _time in range(2):  # both profiles are there
-        assert playbook("playbooks/deploy.yml", ON_THE_HOST, **other_profile(spark)).code == 0
-    before = root(spark, LEFT)
+        assert ansible_playbook("playbooks/deploy.yml", spark.limit, **other_profile(spark)).code == 0
+    before = spark.root(LEFT)
     for _time in range(TIMES):
-        run = playbook("playbooks/deploy.yml", ON_THE_HOST, **other_profile(spark))
+        run = ansible_playbook("playbooks/deploy.yml", spark.limit, **other_profile(spark))
         assert run.code == 0, run.output
     what = "releases, containers, networks, volumes, images, units, bytes of locks, loaded units, files"
     figure(f"{TIMES} deployments in a row, before and after the same: {before.split()} ({what})")
-    assert root(spark, LEFT) == before
+    assert spark.root(LEFT) == before

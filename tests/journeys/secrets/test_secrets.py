@@ -5,51 +5,51 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+import uuid
 
 import pytest
-from testinfra.host import Host
 
-HOST = "spark01"
+from support.playbook import AnsiblePlaybook, Run
+from support.sandbox import CONTAINER, Spark
+
+pytestmark = pytest.mark.usefixtures("prepared")
 
 HF_TOKEN = "hf_sandboxgranted"
-API_KEY = "sk-sandbox-notToBePrinted7"
+API_KEY = f"sk-sandbox-{uuid.uuid4().hex}"  # one that the host has not seen
 SECRETS = [HF_TOKEN, API_KEY]
-CONTAINER = "vllm-qwen3-8b-fp8"
 
 
 @pytest.fixture(scope="module")
-def run(playbook: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A deployment with a key that the host has not seen, so that everything that carries a secret is written."""
+def run(spark: Spark, ansible_playbook: AnsiblePlaybook, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A deployment with a new key, so that everything that carries a secret is written."""
     vault = tmp_path_factory.mktemp("secrets") / "vault.json"
     vault.write_text(json.dumps({"vllm_hf_token": HF_TOKEN, "vllm_api_key": API_KEY}))
-    run = playbook("site.yml", "--limit=spark01", "-vvv", "--diff", f"--extra-vars=@{vault}")
+    run = ansible_playbook("site.yml", spark.limit, "-vvv", "--diff", f"--extra-vars=@{vault}")
     assert run.code == 0, run.output
-    assert run.count("spark01", "changed") > 0, run.output
+    assert run.count(spark.name, "changed") > 0, run.output
     return run
 
 
 @pytest.fixture(scope="module")
-def pattern(spark: Host) -> str:
+def pattern(spark: Spark) -> str:
     """A file with the secrets for `grep -f`: as an argument sudo would write them into the journal."""
     file = "/home/dgx/secrets-to-look-for"
     spark.check_output("umask 077 && printf '%%s\\n' %s %s >%s", *SECRETS, file)
     return file
 
 
-def test_the_output_has_none(run: Any) -> None:
+def test_the_output_has_none(run: Run) -> None:
     lines = [line for line in run.output.splitlines() if any(secret in line for secret in SECRETS)]
     assert lines == []
 
 
-def test_the_key_is_in_force(spark: Host, run: Any) -> None:
+def test_the_key_is_in_force(spark: Spark, run: Run) -> None:
     ask = "curl --silent --output /dev/null --write-out '%{http_code}' http://127.0.0.1:8000/v1/models"
     assert spark.check_output(ask) == "401"
     assert spark.check_output(f"{ask} --header 'Authorization: Bearer {API_KEY}'") == "200"
 
 
-def test_one_file_holds_them(spark: Host, run: Any, pattern: str) -> None:
+def test_one_file_holds_them(spark: Spark, run: Run, pattern: str) -> None:
     with spark.sudo():
         found = spark.run(
             "grep -rlFf %s /etc /home /opt /root /run /srv /tmp /usr/local /var/lib/systemd /var/log", pattern
@@ -61,7 +61,7 @@ def test_one_file_holds_them(spark: Host, run: Any, pattern: str) -> None:
         assert {spark.file(name).mode for name in files} == {0o600}
 
 
-def test_no_log_has_them(spark: Host, run: Any, pattern: str) -> None:
+def test_no_log_has_them(spark: Spark, run: Run, pattern: str) -> None:
     with spark.sudo():
         assert (
             spark.run("journalctl --no-pager --output=cat | grep --count --fixed-strings --file=%s", pattern).stdout
@@ -73,9 +73,9 @@ def test_no_log_has_them(spark: Host, run: Any, pattern: str) -> None:
         )
 
 
-def test_no_argument_has_them(spark: Host, run: Any, pattern: str) -> None:
+def test_no_argument_has_them(spark: Spark, run: Run, pattern: str) -> None:
     with spark.sudo():
         assert spark.run("ps -e -o args | grep --count --fixed-strings --file=%s", pattern).stdout == "0\n"
-        container = json.loads(spark.check_output("docker inspect %s", CONTAINER))[0]
+    container = spark.inspect()
     container["Config"].pop("Env")
     assert not any(secret in json.dumps(container) for secret in SECRETS)

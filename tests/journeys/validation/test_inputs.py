@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from support.playbook import AnsiblePlaybook
+from support.sandbox import Spark
 
 SECRET = "hf_notToBePrinted1"
 
@@ -34,13 +36,15 @@ SECRET = "hf_notToBePrinted1"
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_refused_in_one_line(playbook: Callable[..., Any], variables: dict[str, Any], words: list[str]) -> None:
+def test_refused_in_one_line(
+    spark: Spark, ansible_playbook: AnsiblePlaybook, variables: dict[str, Any], words: list[str]
+) -> None:
     # nobody listens there: an attempt to connect would show as unreachable
-    run = playbook("site.yml", "--limit", "spark01", **variables, ansible_host="127.0.0.1", ansible_port=9)
+    run = ansible_playbook("site.yml", spark.limit, **variables, ansible_host="127.0.0.1", ansible_port=9)
     assert run.code != 0, run.output
-    assert run.count("spark01", "unreachable") == 0, run.output
-    assert run.count("spark01", "changed") == 0, run.output
-    assert run.count("spark01", "failed") == 1, run.output
+    assert run.count(spark.name, "unreachable") == 0, run.output
+    assert run.count(spark.name, "changed") == 0, run.output
+    assert run.count(spark.name, "failed") == 1, run.output
     assert any(all(word in line for word in words) for line in run.output.splitlines()), run.output
     assert SECRET not in run.output
     assert "Traceback" not in run.output

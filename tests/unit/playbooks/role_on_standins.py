@@ -11,15 +11,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-BIN = Path(sys.executable).parent
+from support.paths import ROOT
+from support.playbook import THIS_MACHINE, AnsiblePlaybook
+
 R1, R2, R3 = "1" * 12, "2" * 12, "3" * 12
 # Their modules give what the test has written for them: one answer after the other, the last one again and again.
 STANDINS = ("deploy_lock", "spark_info", "systemd", "vllm_conflicts_info", "vllm_health", "vllm_takeover")
@@ -90,7 +89,10 @@ def host_info(release: str | None = None, listener: dict[str, t.Any] | None = No
 class Fleet:
     """Hosts by name, with their variables; beside those, answers (of the stand-ins), good and current (releases)."""
 
-    def __init__(self, folder: Path, hosts: t.Mapping[str, dict[str, t.Any]]) -> None:
+    def __init__(
+        self, ansible_playbook: AnsiblePlaybook, folder: Path, hosts: t.Mapping[str, dict[str, t.Any]]
+    ) -> None:
+        self.ansible_playbook = ansible_playbook
         self.folder = folder
         self._collection()
         inventory: dict[str, t.Any] = {}
@@ -99,8 +101,7 @@ class Fleet:
             self._host(name, values.pop("answers", {}), values.pop("good", []), values.pop("current", None))
             inventory[name] = values
         common = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
+            **THIS_MACHINE,
             "vllm_home": f"{folder}/{{{{ inventory_hostname }}}}",
             "vllm_remove_old_images": False,
             "wanted": R2,
@@ -148,21 +149,10 @@ class Fleet:
         (play,) = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
         play.update(become=False, environment={"STANDIN": "{{ vllm_home }}", **environment})
         (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
-        done = subprocess.run(
-            [BIN / "ansible-playbook", "-i", "hosts.yml", "play.yml", "-e", json.dumps(EXTRA), *arguments],
-            capture_output=True,
-            check=False,
-            text=True,
-            cwd=self.folder,
-            timeout=600,
-            env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-                "ANSIBLE_HOME": str(self.folder / "home"),
-                "ANSIBLE_REMOTE_TMP": str(self.folder / "tmp"),
-                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            },
+        done = self.ansible_playbook(
+            "play.yml", "-e", json.dumps(EXTRA), *arguments, inventory="hosts.yml", folder=self.folder
         )
-        return done.returncode, done.stdout + done.stderr
+        return done.code, done.output
 
     def calls(self, host: str, *names: str) -> list[tuple[str, dict[str, t.Any]]]:
         """What was asked of the stand-ins with these names, in order."""

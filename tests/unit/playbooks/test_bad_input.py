@@ -4,11 +4,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import resource
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
@@ -16,8 +12,9 @@ import pytest
 import yaml
 from bad_inputs import BAD, BAD_HOST
 
-BIN = Path(sys.executable).parent
-ROOT = Path(__file__).resolve().parents[3]
+from support.paths import ROOT
+from support.playbook import AnsiblePlaybook, Run
+
 INPUTS = [*BAD, *((values, line) for role, values, line in BAD_HOST if "hf_cache_space" not in str(values))]
 # Nobody answers there. A host that was asked for anything would be unreachable, and take its time.
 NOWHERE = {"ansible_connection": "ssh", "ansible_host": "192.0.2.1", "ansible_ssh_common_args": "-o ConnectTimeout=30"}
@@ -29,47 +26,45 @@ def worked() -> float:
 
 
 def timed(
-    folder: Path, hosts: dict[str, dict[str, t.Any]], playbook: Path, *flags: str
-) -> tuple[subprocess.CompletedProcess[str], float]:
+    ansible_playbook: AnsiblePlaybook, folder: Path, hosts: dict[str, dict[str, t.Any]], playbook: Path, *flags: str
+) -> tuple[Run, float]:
     """Runs a playbook, and says how many seconds the processors worked for it, whatever else the machine has to do."""
     inventory = folder / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"spark": {"hosts": hosts}}, allow_unicode=True), encoding="utf-8")
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        "ANSIBLE_HOME": str(folder / "home"),
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-    }
-    command = [str(BIN / "ansible-playbook"), "-i", str(inventory), *flags, str(playbook)]
+    environment = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
     start = worked()
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300, check=False)
+    run = ansible_playbook(playbook, *flags, inventory=inventory, environment=environment)
     return run, worked() - start
 
 
-def site(folder: Path, hosts: dict[str, dict[str, t.Any]], *flags: str) -> tuple[dict[str, t.Any], float]:
+def site(
+    ansible_playbook: AnsiblePlaybook, folder: Path, hosts: dict[str, dict[str, t.Any]], *flags: str
+) -> tuple[dict[str, t.Any], float]:
     """Runs site.yml, and returns what it said, and how many seconds of a processor that took."""
-    run, seconds = timed(folder, hosts, ROOT / "site.yml", *flags)
-    assert run.returncode != 0, run.stdout
-    return json.loads(run.stdout[run.stdout.index("{") :]), seconds
+    run, seconds = timed(ansible_playbook, folder, hosts, ROOT / "site.yml", *flags)
+    assert run.code != 0, run.output
+    return run.json(), seconds
 
 
-def assert_quick(folder: Path, hosts: dict[str, dict[str, t.Any]], seconds: float) -> None:
+def assert_quick(
+    ansible_playbook: AnsiblePlaybook, folder: Path, hosts: dict[str, dict[str, t.Any]], seconds: float
+) -> None:
     """Five seconds where Ansible needs one to start and to do nothing. No host is waited for: that is a test above."""
     nothing = folder / "nothing.yml"
     nothing.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False}]), encoding="utf-8")
-    run, start = timed(folder, hosts, nothing)
-    assert run.returncode == 0, run.stdout
+    run, start = timed(ansible_playbook, folder, hosts, nothing)
+    assert run.code == 0, run.output
     print(f"refused after {seconds:.2f} s of a processor; a play without tasks takes {start:.2f} s")
     assert seconds < 5 * start
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> dict[str, t.Any]:
+def output(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlaybook) -> dict[str, t.Any]:
     hosts = {
         f"host{number}": {**NOWHERE, "ansible_port": 1 + number, **values}
         for number, (values, _line) in enumerate(INPUTS)
     }
-    found, _seconds = site(tmp_path_factory.mktemp("site"), hosts, "--forks", "8")
+    found, _seconds = site(ansible_playbook, tmp_path_factory.mktemp("site"), hosts, "--forks", "8")
     return found
 
 
@@ -89,33 +84,33 @@ def test_each_is_told_its_line(output: dict[str, t.Any], number: int) -> None:
     assert result["msg"].splitlines() == result["problems"]
 
 
-def test_it_takes_no_five_seconds(tmp_path: Path) -> None:
+def test_it_takes_no_five_seconds(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     values, line = INPUTS[0]
     hosts = {"spark01": {**NOWHERE, **values}}
-    output, seconds = site(tmp_path, hosts)
+    output, seconds = site(ansible_playbook, tmp_path, hosts)
     assert output["plays"][0]["tasks"][0]["hosts"]["spark01"]["problems"] == [line]
-    assert_quick(tmp_path, hosts, seconds)
+    assert_quick(ansible_playbook, tmp_path, hosts, seconds)
 
 
-def test_two_services_of_one_machine_want_one_port(tmp_path: Path) -> None:
+def test_two_services_of_one_machine_want_one_port(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     hosts = {
         "spark01": NOWHERE,
         "spark01-small": {**NOWHERE, "vllm_service_name": "vllm-small"},
         "spark02": {**NOWHERE, "ansible_host": "192.0.2.2"},
     }
-    output, seconds = site(tmp_path, hosts)
+    output, seconds = site(ansible_playbook, tmp_path, hosts)
     results = output["plays"][0]["tasks"][0]["hosts"]
     assert results["spark01"]["problems"] == [
         "vllm_port: 8000 is taken twice, spark01 and spark01-small are one machine (192.0.2.1); give one of them"
         " another port"
     ]
     assert all(stats["unreachable"] == stats["changed"] == 0 for stats in output["stats"].values())
-    assert_quick(tmp_path, hosts, seconds)
+    assert_quick(ansible_playbook, tmp_path, hosts, seconds)
 
 
-def test_two_services_of_one_machine_want_one_name(tmp_path: Path) -> None:
+def test_two_services_of_one_machine_want_one_name(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     hosts = {"spark01": NOWHERE, "spark01-small": {**NOWHERE, "vllm_port": "{{ 8000 + 1 }}"}}
-    output, _seconds = site(tmp_path, hosts)
+    output, _seconds = site(ansible_playbook, tmp_path, hosts)
     assert output["plays"][0]["tasks"][0]["hosts"]["spark01"]["problems"] == [
         "vllm_service_name: vllm is taken twice, spark01 and spark01-small are one machine (192.0.2.1); give one of"
         " them another name"

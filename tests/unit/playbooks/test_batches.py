@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-BIN = Path(sys.executable).parent
+from support.paths import ROOT
+from support.playbook import AnsiblePlaybook
+
 HOSTS = [f"h{number}" for number in range(1, 13)]  # in batches: h1; h2 to h4; the rest
 LOCAL = f"ansible_connection=local ansible_python_interpreter={sys.executable}"
 # The shape of the role: what fails is rescued, fails again, and something is given back in any case.
@@ -31,22 +30,17 @@ FAILS = {
 }
 
 
-def run(folder: Path, playbook: str, work: list[dict[str, Any]], inventory: str) -> tuple[int, str]:
+def run(
+    ansible_playbook: AnsiblePlaybook, folder: Path, playbook: str, work: list[dict[str, Any]], inventory: str
+) -> tuple[int, str]:
     (play,) = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
     for key in ("roles", "tasks"):
         play.pop(key, None)
     play.update(tasks=work, become=False)
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
     (folder / "hosts.ini").write_text(inventory)
-    done = subprocess.run(
-        [BIN / "ansible-playbook", "-i", "hosts.ini", "play.yml"],
-        capture_output=True,
-        check=False,
-        text=True,
-        cwd=folder,
-        env={**{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}},
-    )
-    return done.returncode, done.stdout + done.stderr
+    done = ansible_playbook("play.yml", inventory="hosts.ini", folder=folder)
+    return done.code, done.output
 
 
 def touched(output: str) -> list[str]:
@@ -55,18 +49,18 @@ def touched(output: str) -> list[str]:
 
 
 @pytest.mark.parametrize("playbook", ["deploy.yml", "rollback.yml"])
-def test_one_failure_ends_the_rollout(playbook: str, tmp_path: Path) -> None:
+def test_one_failure_ends_the_rollout(playbook: str, tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     hosts = "[spark]\n" + "".join(f"{host} {LOCAL}\n" for host in HOSTS)
-    code, output = run(tmp_path, playbook, [FAILS], hosts)
+    code, output = run(ansible_playbook, tmp_path, playbook, [FAILS], hosts)
     assert code != 0
     assert touched(output) == ["h1", "h3", "h4"], output
 
 
 @pytest.mark.parametrize("playbook", ["prepare.yml", "deploy.yml"])
-def test_a_lost_host_ends_the_rollout(playbook: str, tmp_path: Path) -> None:
+def test_a_lost_host_ends_the_rollout(playbook: str, tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     lost = "ansible_connection=ssh ansible_host=127.0.0.1 ansible_port=1"
     hosts = "[spark]\n" + "".join(f"{host} {lost if host == 'h2' else LOCAL}\n" for host in HOSTS)
     work = [{"ansible.builtin.ping": {}}, {"ansible.builtin.debug": {"msg": "touched {{ inventory_hostname }}"}}]
-    code, output = run(tmp_path, playbook, work, hosts)
+    code, output = run(ansible_playbook, tmp_path, playbook, work, hosts)
     assert code != 0
     assert touched(output) == ["h1", "h3", "h4"], output

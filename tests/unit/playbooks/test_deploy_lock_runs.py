@@ -5,25 +5,23 @@
 from __future__ import annotations
 
 import getpass
-import os
 import re
 import shutil
 import socket
 import subprocess
-import sys
-import time
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-BIN = Path(sys.executable).parent
+from support.paths import ROOT
+from support.playbook import THIS_MACHINE, AnsiblePlaybook, Run
+from support.waiting import wait_until
 
 
 class Operators:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ansible_playbook: AnsiblePlaybook) -> None:
         self.folder = folder
         self.lock = folder / "run" / "vllm.lock"
         # Beside the playbook: it wins over the one that is installed.
@@ -40,54 +38,43 @@ class Operators:
         tasks = [{"block": [lock, work, lock], "always": [free]}]
         play = {"hosts": "all", "gather_facts": False, "tasks": tasks}
         (folder / "play.yml").write_text(yaml.safe_dump([play]))
-        variables = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-        (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"spark01": variables}}}))
-        self.command = [str(BIN / "ansible-playbook"), "-i", "hosts.yml", "play.yml"]
-        self.how: dict[str, t.Any] = {
-            "cwd": folder,
-            "text": True,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.STDOUT,
-            "env": {
-                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-                "ANSIBLE_HOME": str(folder / "home"),
-                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            },
-        }
+        (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"spark01": THIS_MACHINE}}}))
+        self.ansible_playbook = ansible_playbook
 
-    def deploy(self) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command, timeout=300, check=False, **self.how)
+    def deploy(self) -> Run:
+        return self.ansible_playbook("play.yml", inventory="hosts.yml", folder=self.folder)
 
     def begin(self) -> subprocess.Popen[str]:
         """A deployment that has the lock, and takes its time."""
-        process = subprocess.Popen([*self.command, "-e", "slow=true"], **self.how)
-        deadline = time.monotonic() + 120
-        while not (self.folder / "deploys").exists():
-            assert time.monotonic() < deadline
+        process = self.ansible_playbook.start("play.yml", inventory="hosts.yml", folder=self.folder, slow=True)
+
+        def has_begun() -> bool:
             assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.02)
+            return (self.folder / "deploys").exists()
+
+        wait_until(has_begun, "it has the lock", pause=0.02)
         return process
 
 
 @pytest.fixture
-def operators(tmp_path: Path) -> t.Iterator[Operators]:
-    yield Operators(tmp_path)
+def operators(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> t.Iterator[Operators]:
+    yield Operators(tmp_path, ansible_playbook)
     (tmp_path / "go").touch()  # ends what a killed run has left
 
 
 def test_the_second_is_refused_and_a_dead_lock_heals(operators: Operators) -> None:
     first = operators.begin()
     second = operators.deploy()
-    assert second.returncode == 2, second.stdout
-    told = " ".join(second.stdout.split())
+    assert second.code == 2, second.output
+    told = second.words
     who = f"{re.escape(getpass.getuser())} on {re.escape(socket.gethostname())}"
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
     assert re.search(rf"spark01 is being deployed by {who} since {when}\. Nothing that runs was changed\.", told), told
     first.kill()  # with -9, and nobody has waited for it: a zombie
     third = operators.deploy()
-    assert third.returncode == 0, third.stdout  # it has renewed the lock in another task, as the same run
+    assert third.code == 0, third.output  # it has renewed the lock in another task, as the same run
     told = rf"^spark01 \| the lock of a deployment that is over was taken \(of {who} since {when}\)$"
-    assert re.search(told, third.stdout, re.MULTILINE), third.stdout
+    assert re.search(told, third.output, re.MULTILINE), third.output
     assert operators.lock.read_text() == ""
     (operators.folder / "go").touch()
     first.communicate(timeout=60)

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from role_on_standins import R1, R2, R3, Fleet, failure, health, host_info
 
+from support.playbook import AnsiblePlaybook
+
 BROKEN = {"failed": True, "msg": "it is broken", "cause": {"id": "x", "change": {}}}
 TOO_LONG = {**BROKEN, "msg": "too long", "cause": {"id": "y", "change": {"vllm_max_model_len": 5}}}
 TRIAL = {
@@ -89,8 +91,8 @@ HOSTS: dict[str, dict[str, t.Any]] = {
 
 
 @pytest.fixture(scope="module", name="run")
-def _run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fleet, str]:
-    fleet = Fleet(tmp_path_factory.mktemp("flows"), HOSTS)
+def _run(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlaybook) -> tuple[Fleet, str]:
+    fleet = Fleet(ansible_playbook, tmp_path_factory.mktemp("flows"), HOSTS)
     for host in ("unmarked", "unmarked-remedy"):
         (fleet.folder / host / "taken_over.json").mkdir()
     code, output = fleet.run("stage.yml", "-e", "__vllm_only_stage={{ inventory_hostname == 'stage-alone' }}")
@@ -222,8 +224,10 @@ echo "$1 $2 $3 $4" >>"$STANDIN/docker"
 """
 
 
-def test_an_image_that_hangs_while_it_reads_its_arguments_is_left(tmp_path: Path) -> None:
-    fleet = Fleet(tmp_path, {"h0": {"__vllm_lock": {"holder": {"run": "x"}}}})
+def test_an_image_that_hangs_while_it_reads_its_arguments_is_left(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": {"__vllm_lock": {"holder": {"run": "x"}}}})
     tasks = fleet.folder / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks"
     parse = (tasks / "parse.yml").read_text()
     (tasks / "validate.yml").write_text(parse.replace('"600"', '"1"'))  # its first step is enough of the role
@@ -259,16 +263,18 @@ READY, REFUSED, UNTOUCHED = "ready", "failed before the switch", "not touched"
         ([GOOD, GOOD, {**GOOD, "fails": "plan"}, GOOD, LOST], [READY, READY, REFUSED, READY, REFUSED]),
     ],
 )
-def test_one_table_in_the_end(hosts: list[dict[str, t.Any]], verdicts: list[str], tmp_path: Path) -> None:
-    fleet = Fleet(tmp_path, {f"h{number}": host for number, host in enumerate(hosts)})
+def test_one_table_in_the_end(
+    hosts: list[dict[str, t.Any]], verdicts: list[str], tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    fleet = Fleet(ansible_playbook, tmp_path, {f"h{number}": host for number, host in enumerate(hosts)})
     code, output = fleet.run()
     assert [verdict for _down, verdict in rows(output).values()] == verdicts, output
     assert (code != 0) == (set(verdicts) != {READY})
 
 
-def test_the_table_of_those_that_go_back(tmp_path: Path) -> None:
+def test_the_table_of_those_that_go_back(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     back = {"good": [R1, R2], "current": R2, "answers": {"vllm_health": [health("ready", R1)]}}
-    fleet = Fleet(tmp_path, {"h0": back, "h1": {**back, "good": [R2]}})
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": back, "h1": {**back, "good": [R2]}})
     code, output = fleet.run("rollback.yml")
     assert (code, [verdict for _down, verdict in rows(output).values()]) == (2, [READY, REFUSED]), output
     assert (fleet.link("h0", "current"), fleet.link("h0", "good")) == (R1, R1)

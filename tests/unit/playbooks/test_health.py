@@ -5,17 +5,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-BIN = Path(sys.executable).parent
+from support.playbook import THIS_MACHINE, AnsiblePlaybook, Run
+
 UNREACHABLE = {
     "ansible_connection": "ssh",
     "ansible_host": "127.0.0.1",
@@ -31,29 +28,15 @@ HOSTS: dict[str, dict[str, t.Any]] = {
 }
 
 
-def play(folder: Path, hosts: t.Mapping[str, dict[str, t.Any]], *flags: str) -> t.Any:
+def play(ansible_playbook: AnsiblePlaybook, folder: Path, hosts: t.Mapping[str, dict[str, t.Any]], *flags: str) -> Run:
     inventory = folder / "hosts.yml"
     common = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
+        **THIS_MACHINE,
         "ansible_become": False,
         "vllm_health_file": str(folder / "health.json"),
     }
     inventory.write_text(yaml.safe_dump({"spark": {"hosts": dict(hosts), "vars": common}}), encoding="utf-8")
-    return subprocess.run(
-        [str(BIN / "ansible-playbook"), "-i", str(inventory), "playbooks/health.yml", *flags],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={
-            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-            "ANSIBLE_HOME": str(folder / "home"),
-            "ANSIBLE_REMOTE_TMP": str(folder / "tmp"),
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        },
-        timeout=300,
-        check=False,
-    )
+    return ansible_playbook("playbooks/health.yml", *flags, inventory=inventory)
 
 
 def rows(output: str) -> list[list[str]]:
@@ -65,15 +48,17 @@ def rows(output: str) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module", name="everybody")
-def _everybody(tmp_path_factory: pytest.TempPathFactory) -> tuple[t.Any, dict[str, t.Any]]:
+def _everybody(
+    tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlaybook
+) -> tuple[Run, dict[str, t.Any]]:
     folder = tmp_path_factory.mktemp("everybody")
-    run = play(folder, HOSTS)
+    run = play(ansible_playbook, folder, HOSTS)
     return run, json.loads((folder / "health.json").read_text())
 
 
-def test_every_host_is_in_the_table(everybody: tuple[t.Any, dict[str, t.Any]]) -> None:
+def test_every_host_is_in_the_table(everybody: tuple[Run, dict[str, t.Any]]) -> None:
     run, report = everybody
-    found = dict(rows(run.stdout))
+    found = dict(rows(run.output))
     assert list(found) == list(HOSTS)
     # without Docker, or without the right to ask it, the service is not there either, in other words
     assert found.pop("empty") in ("absent", "failed")
@@ -90,17 +75,17 @@ def test_every_host_is_in_the_table(everybody: tuple[t.Any, dict[str, t.Any]]) -
         ("no-python", "/usr/bin/nopython"),
     ],
 )
-def test_each_says_what_is_wrong(host: str, seen: str, everybody: tuple[t.Any, dict[str, t.Any]]) -> None:
+def test_each_says_what_is_wrong(host: str, seen: str, everybody: tuple[Run, dict[str, t.Any]]) -> None:
     run, report = everybody
     (entry,) = (entry for entry in report["hosts"] if entry["host"] == host)
     assert seen in entry["cause"]["evidence"]
-    assert f"\n{host} | {entry['summary']}\n    remedy: {entry['cause']['remedy']}\n" in run.stdout
+    assert f"\n{host} | {entry['summary']}\n    remedy: {entry['cause']['remedy']}\n" in run.output
 
 
-def test_each_fails_with_one_short_line(everybody: tuple[t.Any, dict[str, t.Any]]) -> None:
+def test_each_fails_with_one_short_line(everybody: tuple[Run, dict[str, t.Any]]) -> None:
     run, report = everybody
-    assert run.returncode == 2
-    after = run.stdout.partition("| Fail unless it is ready")[2]
+    assert run.code == 2
+    after = run.output.partition("| Fail unless it is ready")[2]
     for entry in report["hosts"]:
         line = entry["summary"]
         assert len(line) < 120
@@ -109,21 +94,25 @@ def test_each_fails_with_one_short_line(everybody: tuple[t.Any, dict[str, t.Any]
         assert "metrics" not in result
 
 
-def test_what_is_known_of_a_host_that_does_not_serve(everybody: tuple[t.Any, dict[str, t.Any]]) -> None:
+def test_what_is_known_of_a_host_that_does_not_serve(everybody: tuple[Run, dict[str, t.Any]]) -> None:
     """Its hardware was read, and what it should serve is known."""
     (entry,) = (entry for entry in everybody[1]["hosts"] if entry["host"] == "empty")
     assert entry["memory_available_bytes"] > 0
     assert (entry["model"], entry["wanted_model"]) == (None, "Qwen/Qwen3-8B-FP8")
 
 
-def test_one_at_a_time_and_the_first_one_dead(tmp_path: Path) -> None:
-    run = play(tmp_path, HOSTS, "--forks", "1", "-l", "dead,mistyped", "--check")
-    assert (run.returncode, rows(run.stdout)) == (2, [["dead", "unreachable"], ["mistyped", "unknown"]])
+def test_one_at_a_time_and_the_first_one_dead(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, HOSTS, "--forks", "1", "-l", "dead,mistyped", "--check")
+    assert (run.code, rows(run.output)) == (2, [["dead", "unreachable"], ["mistyped", "unknown"]])
     assert not (tmp_path / "health.json").exists()  # check mode writes nothing
 
 
-def test_sixteen_dead_hosts(tmp_path: Path) -> None:
+def test_sixteen_dead_hosts(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     names = [f"spark{number:02}" for number in range(1, 17)]
-    run = play(tmp_path, {name: {**UNREACHABLE, "ansible_port": 9 + number} for number, name in enumerate(names)})
-    assert run.returncode == 2
-    assert rows(run.stdout) == [[name, "unreachable"] for name in names]
+    run = play(
+        ansible_playbook,
+        tmp_path,
+        {name: {**UNREACHABLE, "ansible_port": 9 + number} for number, name in enumerate(names)},
+    )
+    assert run.code == 2
+    assert rows(run.output) == [[name, "unreachable"] for name in names]

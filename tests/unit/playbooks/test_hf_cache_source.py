@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-BIN = Path(sys.executable).parent
+from support.paths import ROOT
+from support.playbook import AnsiblePlaybook
 
 HOSTS: dict[str, dict[str, t.Any]] = {
     "plain": {},
@@ -40,14 +39,13 @@ def play(hosts: str, name: str, **variables: str) -> dict[str, t.Any]:
     }
 
 
-def test_the_folder_is_the_one_of_the_source(tmp_path: Path) -> None:
+def test_the_folder_is_the_one_of_the_source(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": HOSTS}}))
     plays = [play("target*", "inventory:"), play("target1:target4", "play:", hf_cache_path="/play")]
     (tmp_path / "play.yml").write_text(json.dumps(plays))
-    command = [BIN / "ansible-playbook", "-i", tmp_path / "hosts.json", tmp_path / "play.yml"]
-    run = subprocess.run(command, capture_output=True, check=False, text=True, timeout=120)
-    assert run.returncode == 0, run.stdout
-    assert dict(re.findall(r"(\w+: \w+) asks for ([\w/]+)", run.stdout)) == {
+    run = ansible_playbook("play.yml", inventory="hosts.json", folder=tmp_path)
+    assert run.code == 0, run.output
+    assert dict(re.findall(r"(\w+: \w+) asks for ([\w/]+)", run.output)) == {
         "inventory: target1": "/opt/hf",
         "inventory: target2": "/opt/hf",
         "inventory: target3": "/opt/hf",
@@ -59,7 +57,7 @@ def test_the_folder_is_the_one_of_the_source(tmp_path: Path) -> None:
     }
 
 
-def test_a_source_that_is_gone_after_the_copy_fails_nobody(tmp_path: Path) -> None:
+def test_a_source_that_is_gone_after_the_copy_fails_nobody(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     tasks = yaml.safe_load((ROOT / "roles/hf_cache/tasks/copy.yml").read_text())
     (end, *_key) = next(task["always"] for task in tasks if "always" in task)
     assert end["name"] == "copy | End the offer"
@@ -71,7 +69,6 @@ def test_a_source_that_is_gone_after_the_copy_fails_nobody(tmp_path: Path) -> No
     (tmp_path / "play.yml").write_text(
         json.dumps([{"hosts": "target", "gather_facts": False, "tasks": [end, went_on]}])
     )
-    command = [BIN / "ansible-playbook", "-i", tmp_path / "hosts.json", tmp_path / "play.yml"]
-    run = subprocess.run(command, capture_output=True, check=False, text=True, timeout=120)
-    assert run.returncode == 0, run.stdout
-    assert "went on" in run.stdout
+    run = ansible_playbook("play.yml", inventory="hosts.json", folder=tmp_path)
+    assert run.code == 0, run.output
+    assert "went on" in run.output

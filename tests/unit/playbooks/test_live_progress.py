@@ -8,17 +8,16 @@ import http.server
 import json
 import os
 import re
-import subprocess
 import sys
 import threading
 import typing as t
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-BIN = Path(sys.executable).parent
+from support.paths import ROOT
+from support.playbook import THIS_MACHINE, AnsiblePlaybook, Run
+
 LOG = (ROOT / "tests/fixtures/vllm/0.10.1.1/startup.log").read_text().splitlines()
 HOSTS = [f"spark{number:02}" for number in range(1, 17)]
 BROKEN = "spark07"
@@ -76,7 +75,9 @@ class Servers(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module", name="fleet")
-def _fleet(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[t.Callable[..., t.Any]]:
+def _fleet(
+    tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlaybook
+) -> t.Iterator[t.Callable[..., Run]]:
     folder = tmp_path_factory.mktemp("fleet")
     (folder / "log").write_text("\n".join(LOG))
     (folder / "bin").mkdir()
@@ -93,28 +94,19 @@ def _fleet(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[t.Callable[..
         }
         play = {"hosts": "all", "gather_facts": False, "tasks": [{"dgxspark.vllm.vllm_health": wait}]}
         (folder / "play.yml").write_text(yaml.safe_dump([play]))
-        common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-        hosts = {"all": {"hosts": dict.fromkeys(HOSTS, {}), "vars": common}}
+        hosts = {"all": {"hosts": dict.fromkeys(HOSTS, {}), "vars": THIS_MACHINE}}
         (folder / "hosts.yml").write_text(yaml.safe_dump(hosts))
 
-        def run(*flags: str, **environment: str) -> t.Any:
+        def run(*flags: str, **environment: str) -> Run:
             Servers.asked.clear()
             for count in folder.glob("looks-*"):
                 count.unlink()
-            return subprocess.run(
-                [str(BIN / "ansible-playbook"), "-i", "hosts.yml", "play.yml", *flags],
-                capture_output=True,
-                text=True,
-                cwd=folder,
-                env={
-                    **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-                    "PATH": f"{folder}/bin:{os.environ['PATH']}",
-                    "ANSIBLE_HOME": str(folder / "home"),
-                    "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                    **environment,
-                },
-                timeout=300,
-                check=False,
+            return ansible_playbook(
+                "play.yml",
+                *flags,
+                inventory="hosts.yml",
+                folder=folder,
+                environment={"PATH": f"{folder}/bin:{os.environ['PATH']}", **environment},
             )
 
         yield run
@@ -124,10 +116,10 @@ def _fleet(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[t.Callable[..
 LINE = re.compile(r"(spark\d\d) \| (container|load|compile|kv_cache|capture|server|ready) *\| (.+)")
 
 
-def test_sixteen_hosts_at_once(fleet: t.Callable[..., t.Any]) -> None:
+def test_sixteen_hosts_at_once(fleet: t.Callable[..., Run]) -> None:
     run = fleet("--forks", "16")
-    assert run.returncode != 0
-    told = [line for line in run.stdout.splitlines() if " | " in line and not line.lstrip().startswith(("msg", "Seen"))]
+    assert run.code != 0
+    told = [line for line in run.output.splitlines() if " | " in line and not line.lstrip().startswith(("msg", "Seen"))]
     lines = [LINE.fullmatch(line) for line in told]
     assert all(lines), told  # no line is torn, none is without its host
     found: dict[str, list[str]] = {}
@@ -139,9 +131,9 @@ def test_sixteen_hosts_at_once(fleet: t.Callable[..., t.Any]) -> None:
         assert ("ready" in phases) == (host != BROKEN), host
         assert phases[-1] == "ready" or host == BROKEN
     # the failure of one is said once, in one line, and hides nobody
-    assert run.stdout.count(f"fatal: [{BROKEN}]") == 1
-    assert f"{BROKEN} on {BROKEN} failed in phase" in " ".join(run.stdout.split())
-    assert len(re.findall(r"^ok: \[spark", run.stdout, re.MULTILINE)) == len(HOSTS) - 1
+    assert run.output.count(f"fatal: [{BROKEN}]") == 1
+    assert f"{BROKEN} on {BROKEN} failed in phase" in " ".join(run.output.split())
+    assert len(re.findall(r"^ok: \[spark", run.output, re.MULTILINE)) == len(HOSTS) - 1
 
 
 @pytest.mark.parametrize(
@@ -152,7 +144,7 @@ def test_sixteen_hosts_at_once(fleet: t.Callable[..., t.Any]) -> None:
         ([], {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"}),
     ],
 )
-def test_silent(fleet: t.Callable[..., t.Any], flags: list[str], environment: dict[str, str]) -> None:
+def test_silent(fleet: t.Callable[..., Run], flags: list[str], environment: dict[str, str]) -> None:
     run = fleet("--limit", "spark01", *flags, **environment)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert not [line for line in run.stdout.splitlines() if LINE.fullmatch(line)]
+    assert run.code == 0, run.output
+    assert not [line for line in run.output.splitlines() if LINE.fullmatch(line)]

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
-import subprocess
 import sys
 import threading
 import typing as t
@@ -16,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-BIN = Path(sys.executable).parent
+from support.playbook import AnsiblePlaybook
+
 GIB = 1024**3
 TOTAL = int(121.7 * GIB)
 
@@ -141,7 +139,9 @@ def make_disk(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module", name="run")
-def _run(tmp_path_factory: pytest.TempPathFactory, proxy_port: int) -> tuple[str, Path]:
+def _run(
+    tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlaybook, proxy_port: int
+) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp("plan")
     make_disk(folder / "disk")
     common = {
@@ -166,22 +166,9 @@ def _run(tmp_path_factory: pytest.TempPathFactory, proxy_port: int) -> tuple[str
     }
     (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": HOSTS, "vars": common}}))
     (folder / "play.yml").write_text(yaml.safe_dump(PLAY))
-    run = subprocess.run(
-        [str(BIN / "ansible-playbook"), "-i", str(folder / "hosts.yml"), str(folder / "play.yml")],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={
-            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-            "ANSIBLE_HOME": str(folder / "home"),
-            "ANSIBLE_REMOTE_TMP": str(folder / "tmp"),
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        },
-        timeout=300,
-        check=False,
-    )
-    assert run.returncode == 2, run.stdout + run.stderr  # some are refused
-    return run.stdout + run.stderr, folder
+    run = ansible_playbook(folder / "play.yml", inventory=folder / "hosts.yml")
+    assert run.code == 2, run.output  # some are refused
+    return run.output, folder
 
 
 def outcome(run: tuple[str, Path], host: str) -> dict[str, t.Any]:

@@ -5,22 +5,23 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-TASKS = Path(__file__).resolve().parents[3] / "roles" / "hf_cache" / "tasks" / "install.yml"
-BIN = Path(sys.executable).parent
+from support.paths import ROOT
+from support.playbook import AnsiblePlaybook
+
+TASKS = ROOT / "roles/hf_cache/tasks/install.yml"
 NO_WAY = {"msg": "no way to the packages"}
 
 
 @pytest.mark.parametrize("mode", [[], ["--check"]])
 @pytest.mark.parametrize(("command", "asked"), [("sh", False), ("no-such-command", True)])
 def test_a_package_is_asked_for_only_when_it_is_missing(
-    tmp_path: Path, mode: list[str], command: str, asked: bool
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, mode: list[str], command: str, asked: bool
 ) -> None:
     tasks = yaml.safe_load(TASKS.read_text())
     install = tasks[1]["block"][0]
@@ -40,8 +41,7 @@ def test_a_package_is_asked_for_only_when_it_is_missing(
         "tasks": [{"include_tasks": str(tmp_path / "install.yml")}],
     }
     (tmp_path / "play.yml").write_text(json.dumps([play]))
-    argv = [BIN / "ansible-playbook", "-i", "localhost,", tmp_path / "play.yml", *mode]
-    run = subprocess.run(argv, capture_output=True, check=False, text=True, timeout=120)
-    assert ("package cannot be installed on localhost: no way to the packages" in run.stdout) is (asked and not mode)
-    assert (run.returncode != 0) is (asked and not mode)
-    assert ("changed=1" in run.stdout) is (asked and bool(mode))
+    run = ansible_playbook(tmp_path / "play.yml", *mode, inventory="localhost,")
+    assert ("package cannot be installed on localhost: no way to the packages" in run.output) is (asked and not mode)
+    assert (run.code != 0) is (asked and not mode)
+    assert ("changed=1" in run.output) is (asked and bool(mode))

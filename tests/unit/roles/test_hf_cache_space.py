@@ -5,18 +5,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-TASKS = Path(__file__).resolve().parents[3] / "roles" / "hf_cache" / "tasks" / "space.yml"
-BIN = Path(sys.executable).parent
+from support.paths import ROOT
+from support.playbook import AnsiblePlaybook
+
+TASKS = ROOT / "roles/hf_cache/tasks/space.yml"
 
 
 @pytest.mark.parametrize(("keep_free", "fits"), [(0, True), (0.001, True), (10**9, False)])
-def test_what_stays_free_counts(tmp_path: Path, keep_free: float, fits: bool) -> None:
+def test_what_stays_free_counts(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, keep_free: float, fits: bool
+) -> None:
     variables = {
         "ansible_python_interpreter": sys.executable,
         "hf_cache_keep_free_gib": keep_free,
@@ -32,7 +35,6 @@ def test_what_stays_free_counts(tmp_path: Path, keep_free: float, fits: bool) ->
         "tasks": [{"import_tasks": str(TASKS)}],
     }
     (tmp_path / "play.yml").write_text(json.dumps([play]))
-    argv = [BIN / "ansible-playbook", "-i", "localhost,", tmp_path / "play.yml"]
-    run = subprocess.run(argv, capture_output=True, check=False, text=True, timeout=120)
-    assert (run.returncode == 0) is fits, run.stdout
-    assert ("org/name does not fit: " in run.stdout) is not fits
+    run = ansible_playbook(tmp_path / "play.yml", inventory="localhost,")
+    assert (run.code == 0) is fits, run.output
+    assert ("org/name does not fit: " in run.output) is not fits

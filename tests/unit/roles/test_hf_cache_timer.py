@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-TASKS = Path(__file__).resolve().parents[3] / "roles" / "hf_cache" / "tasks" / "timer.yml"
-BIN = Path(sys.executable).parent
+from support.paths import ROOT
+from support.playbook import AnsiblePlaybook, Run
+
+TASKS = ROOT / "roles/hf_cache/tasks/timer.yml"
 
 # Knows one timer, which runs until it is stopped; it may refuse that.
 SYSTEMCTL = """#!{python}
@@ -29,7 +30,7 @@ elif verb == "stop":
 """
 
 
-def take_off(folder: Path) -> subprocess.CompletedProcess[str]:
+def take_off(ansible_playbook: AnsiblePlaybook, folder: Path) -> Run:
     play = {
         "hosts": "localhost",
         "gather_facts": False,
@@ -42,12 +43,11 @@ def take_off(folder: Path) -> subprocess.CompletedProcess[str]:
         "tasks": [{"import_tasks": str(folder / "timer.yml")}],
     }
     (folder / "play.yml").write_text(json.dumps([play]))
-    environment = {**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"}
-    command = [BIN / "ansible-playbook", "-i", "localhost,", folder / "play.yml"]
-    return subprocess.run(command, capture_output=True, check=False, text=True, env=environment, timeout=120)
+    environment = {"PATH": f"{folder}/bin:{os.environ['PATH']}"}
+    return ansible_playbook(folder / "play.yml", inventory="localhost,", environment=environment)
 
 
-def test_a_removal_that_broke_off_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_removal_that_broke_off_is_gone_on_with(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     units = tmp_path / "units"
     for name in ("bin", "lib", "units"):
         (tmp_path / name).mkdir()
@@ -59,13 +59,13 @@ def test_a_removal_that_broke_off_is_gone_on_with(tmp_path: Path) -> None:
         file.touch()
 
     (tmp_path / "broken").touch()
-    broken = take_off(tmp_path)
-    assert broken.returncode != 0
-    assert "Connection timed out" in broken.stdout, broken.stdout
+    broken = take_off(ansible_playbook, tmp_path)
+    assert broken.code != 0
+    assert "Connection timed out" in broken.output, broken.output
 
     (tmp_path / "broken").unlink()
-    again = take_off(tmp_path)
-    assert again.returncode == 0, again.stdout
+    again = take_off(ansible_playbook, tmp_path)
+    assert again.code == 0, again.output
     assert not (tmp_path / "runs").exists()
     assert list(units.iterdir()) == []
     assert not (tmp_path / "lib").exists()

@@ -5,18 +5,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-BIN = Path(sys.executable).parent
+from support.playbook import AnsiblePlaybook
 
 
 @pytest.mark.parametrize("callback", ["ansible.builtin.default", "ansible.posix.json"])
-def test_the_table_is_shown_to_people_only(tmp_path: Path, callback: str) -> None:
+def test_the_table_is_shown_to_people_only(tmp_path: Path, ansible_playbook: AnsiblePlaybook, callback: str) -> None:
     plan = {"fits": True, "kv_tokens": 623000, "max_context": 131072, "sequences": 19.0}
     book = [
         {
@@ -37,23 +34,20 @@ def test_the_table_is_shown_to_people_only(tmp_path: Path, callback: str) -> Non
     ]
     (tmp_path / "play.yml").write_text(json.dumps(book), encoding="utf-8")
     (tmp_path / "ansible.cfg").touch()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    run = subprocess.run(
-        [str(BIN / "ansible-playbook"), "-i", "spark01,", "play.yml"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**environment, "ANSIBLE_STDOUT_CALLBACK": callback, "ANSIBLE_HOME": str(tmp_path)},
-        timeout=60,
-        check=False,
+    run = ansible_playbook(
+        "play.yml",
+        inventory="spark01,",
+        folder=tmp_path,
+        config=tmp_path / "ansible.cfg",
+        environment={"ANSIBLE_STDOUT_CALLBACK": callback},
     )
-    assert run.returncode == 0, run.stdout
+    assert run.code == 0, run.output
     if callback == "ansible.posix.json":
-        (result,) = json.loads(run.stdout)["plays"][0]["tasks"][0]["hosts"].values()
+        (result,) = run.json()["plays"][0]["tasks"][0]["hosts"].values()
         assert result["changed"] is False
         assert "623,000" in result["table"]
     else:
-        lines = run.stdout.splitlines()
+        lines = run.output.splitlines()
         assert "spark01, 121.7 GiB" in lines
         (line,) = (line for line in lines if line.startswith("qwen3-8b-fp8"))
         assert line.split()[1:4] == ["Qwen/Qwen3-8B-FP8", "9.44", "GB"]

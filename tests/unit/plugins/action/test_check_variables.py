@@ -5,20 +5,27 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 
-BIN = Path(sys.executable).parent
+from support.paths import BIN
+from support.playbook import AnsiblePlaybook
+
 TOKEN = "hf_" + "z9Y8" * 8
 DEFAULTS = "{role: vllm}"
 
 
-def play(folder: Path, variables: str, arguments: str = DEFAULTS, hosts: int = 1, *flags: str) -> dict[str, t.Any]:
+def play(
+    ansible_playbook: AnsiblePlaybook,
+    folder: Path,
+    variables: str,
+    arguments: str = DEFAULTS,
+    hosts: int = 1,
+    *flags: str,
+) -> dict[str, t.Any]:
     """Runs the action, and returns what the first host got, the recap and the text."""
     book = folder / "play.yml"
     book.write_text(
@@ -33,35 +40,36 @@ def play(folder: Path, variables: str, arguments: str = DEFAULTS, hosts: int = 1
     )
     (folder / "ansible.cfg").touch()
     inventory = ",".join(f"host{number}" for number in range(hosts)) + ","
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        "ANSIBLE_HOME": str(folder / "home"),
-        "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-    }
-    command = [str(BIN / "ansible-playbook"), "-i", inventory, str(book), *flags]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=120, check=False)
-    assert run.stdout, run.stderr
-    output = json.loads(run.stdout[run.stdout.index("{") :])
+    environment = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
+    config = folder / "ansible.cfg"
+    run = ansible_playbook(book, *flags, inventory=inventory, folder=folder, config=config, environment=environment)
+    output = run.json()
     return {
         "result": output["plays"][0]["tasks"][0]["hosts"]["host0"],
         "stats": output["stats"],
-        "text": run.stdout + run.stderr,
-        "rc": run.returncode,
+        "text": run.output,
+        "rc": run.code,
     }
 
 
-def test_defaults_are_fine_and_nothing_is_touched(tmp_path: Path) -> None:
+def test_defaults_are_fine_and_nothing_is_touched(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     # no interpreter, no connection: the action needs none
-    run = play(tmp_path, "ansible_connection: ssh\nansible_host: 192.0.2.1\nansible_python_interpreter: /nonexistent")
+    run = play(
+        ansible_playbook,
+        tmp_path,
+        "ansible_connection: ssh\nansible_host: 192.0.2.1\nansible_python_interpreter: /nonexistent",
+    )
     assert run["rc"] == 0, run["text"]
     assert run["result"]["problems"] == []
     assert run["result"]["changed"] is False
 
 
-def test_all_roles_at_once(tmp_path: Path) -> None:
+def test_all_roles_at_once(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     run = play(
-        tmp_path, "hf_cache_mode: '999'\nvllm_port: 0", "{role: [vllm, hf_cache, spark_host, container_runtime]}"
+        ansible_playbook,
+        tmp_path,
+        "hf_cache_mode: '999'\nvllm_port: 0",
+        "{role: [vllm, hf_cache, spark_host, container_runtime]}",
     )
     assert run["result"]["problems"] == [
         "vllm_port: 0 is not allowed; use a TCP port from 1 to 65535",
@@ -71,8 +79,9 @@ def test_all_roles_at_once(tmp_path: Path) -> None:
     assert run["rc"] != 0
 
 
-def test_templates_are_followed(tmp_path: Path) -> None:
+def test_templates_are_followed(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     run = play(
+        ansible_playbook,
         tmp_path,
         """
         my_port: "{{ 8000 + 1 }}"
@@ -93,16 +102,18 @@ def test_templates_are_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("switch", "rc"), [("false", 2), ("'{{ not false }}'", 0), ("'{{ no_such }}'", 2)])
-def test_other_hardware_may_have_more_memory(tmp_path: Path, switch: str, rc: int) -> None:
+def test_other_hardware_may_have_more_memory(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, switch: str, rc: int
+) -> None:
     wanted = "vllm_model: llama33-70b-fp8\nvllm_max_model_len: 131072"
-    run = play(tmp_path, f"{wanted}\nspark_host_allow_other_hardware: {switch}")
+    run = play(ansible_playbook, tmp_path, f"{wanted}\nspark_host_allow_other_hardware: {switch}")
     assert run["rc"] == rc, run["text"]
     assert ("does not fit into the memory of a Spark" in run["text"]) is (rc != 0)
 
 
-def test_a_default_of_the_specification_may_be_a_template(tmp_path: Path) -> None:
+def test_a_default_of_the_specification_may_be_a_template(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     # vllm_hf_cache follows hf_cache_path
-    run = play(tmp_path, "hf_cache_path: opt/hf")
+    run = play(ansible_playbook, tmp_path, "hf_cache_path: opt/hf")
     assert run["result"]["problems"] == ['vllm_hf_cache: "opt/hf" is not allowed; use an absolute path such as /opt/hf']
 
 
@@ -119,9 +130,9 @@ def test_a_default_of_the_specification_may_be_a_template(tmp_path: Path) -> Non
     ],
 )
 def test_the_cache_that_is_cleaned_is_the_one_of_the_service(
-    tmp_path: Path, variables: str, service: str, path: str
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, variables: str, service: str, path: str
 ) -> None:
-    run = play(tmp_path, variables, "{role: hf_cache}")
+    run = play(ansible_playbook, tmp_path, variables, "{role: hf_cache}")
     line = (
         f'vllm_hf_cache: "{service}" is not hf_cache_path ({path}), which is prepared and cleaned;'
         f" set hf_cache_path: {service} and remove vllm_hf_cache, which follows it"
@@ -129,7 +140,7 @@ def test_the_cache_that_is_cleaned_is_the_one_of_the_service(
     assert run["result"]["problems"] == ([line] if service else [])
 
 
-def test_a_vaulted_token(tmp_path: Path) -> None:
+def test_a_vaulted_token(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     password = tmp_path / "password"
     password.write_text("secret\n", encoding="utf-8")
     vault = [str(BIN / "ansible-vault"), "encrypt_string", "--vault-password-file", str(password), "--name"]
@@ -138,7 +149,7 @@ def test_a_vaulted_token(tmp_path: Path) -> None:
         ("vllm_hf_token", f"{TOKEN}\n", ["vllm_hf_token: its value holds a line break; use the token alone"]),
     ):
         text = subprocess.run([*vault, name, value], capture_output=True, text=True, check=True, timeout=60).stdout
-        run = play(tmp_path, text, DEFAULTS, 1, "-vvv", "--vault-password-file", str(password))
+        run = play(ansible_playbook, tmp_path, text, DEFAULTS, 1, "-vvv", "--vault-password-file", str(password))
         assert [line.rpartition(",")[0] for line in run["result"]["problems"]] == problems
         assert TOKEN not in run["text"]
 
@@ -163,8 +174,8 @@ def test_a_vaulted_token(tmp_path: Path) -> None:
         ("vllm_extra_args: {port: 1}", "vllm_extra_args.port: is not allowed here; set vllm_port instead"),
     ],
 )
-def test_one_line_and_no_secret(tmp_path: Path, variables: str, line: str) -> None:
-    run = play(tmp_path, variables, DEFAULTS, 1, "-vvv")
+def test_one_line_and_no_secret(tmp_path: Path, ansible_playbook: AnsiblePlaybook, variables: str, line: str) -> None:
+    run = play(ansible_playbook, tmp_path, variables, DEFAULTS, 1, "-vvv")
     assert run["rc"] != 0
     assert len(run["result"]["problems"]) == 1
     assert run["result"]["problems"][0].startswith(line)
@@ -172,28 +183,28 @@ def test_one_line_and_no_secret(tmp_path: Path, variables: str, line: str) -> No
     assert TOKEN not in json.dumps(run["result"])
 
 
-def test_extra_variables_and_check_mode(tmp_path: Path) -> None:
-    run = play(tmp_path, "", DEFAULTS, 1, "--check", "--diff", "-e", "vllm_port=99999")
+def test_extra_variables_and_check_mode(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, "", DEFAULTS, 1, "--check", "--diff", "-e", "vllm_port=99999")
     assert run["result"]["problems"] == ["vllm_port: 99999 is not allowed; use a TCP port from 1 to 65535"]
 
 
-def test_an_unknown_role(tmp_path: Path) -> None:
-    run = play(tmp_path, "", "{role: vlm}")
+def test_an_unknown_role(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, "", "{role: vlm}")
     assert run["result"]["problems"] == ["role: vlm is not a role of this collection; did you mean vllm?"]
 
 
-def test_an_image_to_avoid_is_a_warning_if_it_is_allowed(tmp_path: Path) -> None:
-    run = play(tmp_path, "vllm_image: nvcr.io/nvidia/vllm:26.06-py3\nvllm_image_allow: [avoid]")
+def test_an_image_to_avoid_is_a_warning_if_it_is_allowed(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, "vllm_image: nvcr.io/nvidia/vllm:26.06-py3\nvllm_image_allow: [avoid]")
     assert run["rc"] == 0
     assert "is better avoided: Every request under /v1 fails" in " ".join(run["text"].split())
 
 
-def test_hosts_that_share_a_template_are_not_one_machine(tmp_path: Path) -> None:
-    run = play(tmp_path, "ansible_host: '{{ inventory_hostname }}.example.org'", DEFAULTS, 3)
+def test_hosts_that_share_a_template_are_not_one_machine(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, "ansible_host: '{{ inventory_hostname }}.example.org'", DEFAULTS, 3)
     assert all(stats["ok"] == 1 for stats in run["stats"].values()), run["text"]
 
 
-def test_many_hosts(tmp_path: Path) -> None:
-    run = play(tmp_path, "vllm_port: 1", DEFAULTS, 16)
+def test_many_hosts(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, "vllm_port: 1", DEFAULTS, 16)
     assert len(run["stats"]) == 16
     assert all(stats["ok"] == 1 for stats in run["stats"].values())

@@ -7,15 +7,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.action.health_report import write
 
-BIN = Path(sys.executable).parent
+from support.playbook import AnsiblePlaybook, Run
+
 # what a task would have registered, with a template in it that must not be followed any more
 VARIABLES: dict[str, t.Any] = {
     "good": {"verdict": "ready", "model": "a/b", "metrics": {"running": 3}, "container": None},
@@ -25,7 +24,9 @@ VARIABLES: dict[str, t.Any] = {
 HEADER = "host  verdict"
 
 
-def play(folder: Path, health: str, *flags: str, path: str = "", **environment: str) -> t.Any:
+def play(
+    ansible_playbook: AnsiblePlaybook, folder: Path, health: str, *flags: str, path: str = "", **environment: str
+) -> Run:
     """Runs the action once for three hosts that nobody could connect to."""
     book = [
         {
@@ -51,30 +52,24 @@ def play(folder: Path, health: str, *flags: str, path: str = "", **environment: 
     ]
     (folder / "play.yml").write_text(json.dumps(book), encoding="utf-8")
     (folder / "ansible.cfg").touch()
-    return subprocess.run(
-        [str(BIN / "ansible-playbook"), "-i", "a,b,c,", "play.yml", *flags],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={
-            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-            "ANSIBLE_HOME": str(folder / "home"),
-            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-            **environment,
-        },
-        timeout=120,
-        check=False,
+    return ansible_playbook(
+        "play.yml",
+        *flags,
+        inventory="a,b,c,",
+        folder=folder,
+        config=folder / "ansible.cfg",
+        environment=environment,
     )
 
 
 ALL = "{{ {'a': good, 'b': bad, 'c': gone} }}"
 
 
-def test_one_table_for_all_and_no_failure(tmp_path: Path) -> None:
-    run = play(tmp_path, ALL)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count(HEADER) == 1
-    lines = run.stdout.splitlines()
+def test_one_table_for_all_and_no_failure(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, ALL)
+    assert run.code == 0, run.output
+    assert run.output.count(HEADER) == 1
+    lines = run.output.splitlines()
     begin = next(number for number, line in enumerate(lines) if line.startswith(HEADER))
     assert [line.split()[:2] for line in lines[begin + 1 : begin + 4]] == [
         ["a", "ready"],
@@ -82,9 +77,9 @@ def test_one_table_for_all_and_no_failure(tmp_path: Path) -> None:
         ["c", "unreachable"],
     ]
     for text in ("b | failed: it broke", "remedy: mend it", "seen:   crash", "seen:   no route to host"):
-        assert text in run.stdout
-    assert "unhealthy=b+c" in run.stdout
-    assert "changed=0" in run.stdout
+        assert text in run.output
+    assert "unhealthy=b+c" in run.output
+    assert "changed=0" in run.output
 
 
 @pytest.mark.parametrize(
@@ -96,23 +91,25 @@ def test_one_table_for_all_and_no_failure(tmp_path: Path) -> None:
         ({"ANSIBLE_DISPLAY_OK_HOSTS": "false"}, 0),
     ],
 )
-def test_whatever_shows_the_rest(tmp_path: Path, environment: dict[str, str], shown: int) -> None:
-    run = play(tmp_path, "{{ {'a': good} }}", **environment)
-    assert run.returncode == 0, run.stdout + run.stderr
+def test_whatever_shows_the_rest(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, environment: dict[str, str], shown: int
+) -> None:
+    run = play(ansible_playbook, tmp_path, "{{ {'a': good} }}", **environment)
+    assert run.code == 0, run.output
     # the result of the task, which some of them print, has the line breaks written as \n
-    assert sum(line.startswith(HEADER) for line in run.stdout.splitlines()) == shown
+    assert sum(line.startswith(HEADER) for line in run.output.splitlines()) == shown
 
 
-def test_output_for_programs_is_left_whole(tmp_path: Path) -> None:
-    output = json.loads(play(tmp_path, ALL, ANSIBLE_STDOUT_CALLBACK="ansible.posix.json").stdout)
+def test_output_for_programs_is_left_whole(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    output = play(ansible_playbook, tmp_path, ALL, ANSIBLE_STDOUT_CALLBACK="ansible.posix.json").json()
     result = output["plays"][0]["tasks"][0]["hosts"]["a"]
     assert result["unhealthy"] == result["report"]["unhealthy"] == ["b", "c"]
     assert result["table"].startswith(HEADER)
 
 
-def test_the_file_holds_the_report(tmp_path: Path) -> None:
-    run = play(tmp_path, ALL, path="report.json")
-    assert run.returncode == 0, run.stdout + run.stderr
+def test_the_file_holds_the_report(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, ALL, path="report.json")
+    assert run.code == 0, run.output
     report = json.loads((tmp_path / "report.json").read_text())
     assert [(host["host"], host["verdict"]) for host in report["hosts"]] == [
         ("a", "ready"),
@@ -121,29 +118,33 @@ def test_the_file_holds_the_report(tmp_path: Path) -> None:
     ]
     assert (report["hosts"][0]["running"], report["hosts"][0]["driver"]) == (3, "580.1")
     assert (report["hosts"][2]["wanted_image"], report["verdicts"]["failed"]) == ("x:1", 1)
-    assert "changed=0" in run.stdout
+    assert "changed=0" in run.output
 
 
-def test_check_mode_shows_and_does_not_write(tmp_path: Path) -> None:
-    run = play(tmp_path, ALL, "--check", path="report.json")
-    assert (run.returncode, run.stdout.count(HEADER)) == (0, 1)
+def test_check_mode_shows_and_does_not_write(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, ALL, "--check", path="report.json")
+    assert (run.code, run.output.count(HEADER)) == (0, 1)
     assert not (tmp_path / "report.json").exists()
 
 
-def test_a_file_that_cannot_be_written_is_one_clear_line_below_the_table(tmp_path: Path) -> None:
-    run = play(tmp_path, ALL, path=f"{tmp_path}/no/report.json", ANSIBLE_CALLBACK_RESULT_FORMAT="json")
-    assert run.returncode != 0
-    assert run.stdout.count(HEADER) == 1
+def test_a_file_that_cannot_be_written_is_one_clear_line_below_the_table(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    run = play(
+        ansible_playbook, tmp_path, ALL, path=f"{tmp_path}/no/report.json", ANSIBLE_CALLBACK_RESULT_FORMAT="json"
+    )
+    assert run.code != 0
+    assert run.output.count(HEADER) == 1
     line = f"The report cannot be written to {tmp_path}/no/report.json: the folder {tmp_path}/no does not exist"
-    assert line in run.stdout
-    assert '"report"' not in run.stdout
+    assert line in run.output
+    assert '"report"' not in run.output
 
 
-def test_a_value_is_never_templated_again(tmp_path: Path) -> None:
+def test_a_value_is_never_templated_again(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     """A host's message may hold anything."""
     (tmp_path / "seen").write_text("{{ 6 * 7 }} {% if", encoding="utf-8")
-    run = play(tmp_path, "{{ {'a': {'msg': lookup('file', 'seen')}} }}")
-    assert "seen:   {{ 6 * 7 }} {% if" in run.stdout, run.stdout + run.stderr
+    run = play(ansible_playbook, tmp_path, "{{ {'a': {'msg': lookup('file', 'seen')}} }}")
+    assert "seen:   {{ 6 * 7 }} {% if" in run.output, run.output
 
 
 def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:

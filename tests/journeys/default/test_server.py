@@ -7,34 +7,23 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import openai
 import pytest
-from testinfra.host import Host
 
-HOST = "spark01"
+from support.hub import free_port
+from support.sandbox import CONTAINER, MODEL, Spark
+from support.waiting import wait_until
 
-MODEL = "Qwen/Qwen3-8B-FP8"
-CONTAINER = "vllm-qwen3-8b-fp8"
-
-
-def inspect(spark: Host) -> dict[str, Any]:
-    with spark.sudo():
-        return json.loads(spark.check_output("docker inspect %s", CONTAINER))[0]
+pytestmark = pytest.mark.usefixtures("served")
 
 
 @pytest.fixture
-def client(ssh: Any, until: Callable[..., Any]) -> Iterator[openai.OpenAI]:
+def client(spark: Spark) -> Iterator[openai.OpenAI]:
     """The OpenAI SDK, through a port forward as the README says."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    forward = subprocess.Popen(
-        ["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-i", ssh.key, *ssh.options.split()]
-        + ["-L", f"{port}:127.0.0.1:8000", f"{ssh.user}@{ssh.address}"]
-    )
+    port = free_port()
+    forward = subprocess.Popen(spark.ssh.command("-N", "-oExitOnForwardFailure=yes", "-L", f"{port}:127.0.0.1:8000"))
 
     def answers() -> bool:
         assert forward.poll() is None, "ssh ended"
@@ -42,7 +31,7 @@ def client(ssh: Any, until: Callable[..., Any]) -> Iterator[openai.OpenAI]:
             return attempt.connect_ex(("127.0.0.1", port)) == 0
 
     try:
-        until(answers, "the port forward")
+        wait_until(answers, "the port forward")
         yield openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="not-needed", max_retries=0, timeout=60)
     finally:
         forward.terminate()
@@ -81,18 +70,18 @@ def test_the_model_has_the_guides_context(client: openai.OpenAI) -> None:
     assert model.model_extra["max_model_len"] == 32768
 
 
-def test_published_on_loopback_only(spark: Host) -> None:
-    assert inspect(spark)["HostConfig"]["PortBindings"] == {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8000"}]}
+def test_published_on_loopback_only(spark: Spark) -> None:
+    assert spark.inspect()["HostConfig"]["PortBindings"] == {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8000"}]}
 
 
-def test_supervised_by_systemd(spark: Host) -> None:
+def test_supervised_by_systemd(spark: Spark) -> None:
     unit = spark.service("vllm")
     assert unit.is_running
     assert unit.is_enabled
-    assert inspect(spark)["HostConfig"]["RestartPolicy"]["Name"] == "no"
+    assert spark.inspect()["HostConfig"]["RestartPolicy"]["Name"] == "no"
 
 
-def test_secrets_are_in_one_file_that_only_root_reads(spark: Host) -> None:
+def test_secrets_are_in_one_file_that_only_root_reads(spark: Spark) -> None:
     with spark.sudo():
         assert spark.file("/opt/vllm/.env").linked_to == spark.check_output("readlink -f /opt/vllm/current/.env")
         secrets = spark.file("/opt/vllm/current/.env")
@@ -101,8 +90,8 @@ def test_secrets_are_in_one_file_that_only_root_reads(spark: Host) -> None:
         assert "hf_sandboxgranted" in secrets.content_string
 
 
-def test_no_token_in_any_argument(spark: Host) -> None:
-    found = inspect(spark)
+def test_no_token_in_any_argument(spark: Spark) -> None:
+    found = spark.inspect()
     # what the container was told to run, its labels, its limits: everything but its own environment
     found["Config"].pop("Env")
     assert "hf_sandbox" not in json.dumps(found)
@@ -110,27 +99,27 @@ def test_no_token_in_any_argument(spark: Host) -> None:
         assert "hf_sandbox" not in spark.check_output("ps -e -o args")
 
 
-def test_the_gpu_is_handed_to_the_container(spark: Host) -> None:
-    assert inspect(spark)["HostConfig"]["DeviceRequests"]
+def test_the_gpu_is_handed_to_the_container(spark: Spark) -> None:
+    assert spark.inspect()["HostConfig"]["DeviceRequests"]
 
 
-def test_one_cache_holds_everything(spark: Host) -> None:
+def test_one_cache_holds_everything(spark: Spark) -> None:
     with spark.sudo():
         assert spark.file("/opt/hf/models--Qwen--Qwen3-8B-FP8/snapshots").is_directory
         assert spark.check_output("find /opt/hf -name '*.incomplete'") == ""
         assert spark.check_output("find /opt/hf -name config.json") != ""
 
 
-def test_the_release_is_marked_as_good(spark: Host) -> None:
+def test_the_release_is_marked_as_good(spark: Spark) -> None:
     with spark.sudo():
         current = spark.check_output("readlink -f /opt/vllm/current")
         assert current.startswith("/opt/vllm/releases/")
         assert spark.check_output("readlink -f /opt/vllm/good") == current
-        labels = inspect(spark)["Config"]["Labels"]
+        labels = spark.inspect()["Config"]["Labels"]
     assert labels["dgxspark.vllm.release"] == current.rpartition("/")[2]
 
 
-def test_the_guides_own_commands_work(spark: Host) -> None:
+def test_the_guides_own_commands_work(spark: Spark) -> None:
     with spark.sudo():
         assert CONTAINER in spark.check_output("cd /opt/vllm/current && docker compose ps --services")
         assert spark.run("cd /opt/vllm/current && docker compose logs --tail 5 %s", CONTAINER).rc == 0

@@ -5,14 +5,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from testinfra.backend.base import CommandResult
-from testinfra.host import Host
 
-HOST = "spark02"
+from support.playbook import AnsiblePlaybook
+from support.sandbox import REGISTRY, Spark
 
 # The guide's reservation. The image holds one static program, so that nothing has to be pulled.
 COMPOSE = """
@@ -37,7 +36,7 @@ PACKAGES = [
 
 
 @pytest.fixture(scope="module")
-def probe(spark: Host) -> str:
+def probe(spark: Spark) -> str:
     """A folder with a compose file that asks for the GPU."""
     folder = spark.check_output("mktemp -d")
     with spark.sudo():
@@ -46,18 +45,18 @@ def probe(spark: Host) -> str:
     return folder
 
 
-def run_probe(spark: Host, folder: str) -> CommandResult:
+def run_probe(spark: Spark, folder: str) -> CommandResult:
     with spark.sudo():
         spark.run("cd %s && docker compose down", folder)
         return spark.run("cd %s && docker compose up --exit-code-from probe", folder)
 
 
-def daemon_json(spark: Host) -> dict[str, Any]:
+def daemon_json(spark: Spark) -> dict[str, Any]:
     with spark.sudo():
         return json.loads(spark.file("/etc/docker/daemon.json").content_string)
 
 
-def test_the_gpu_reservation_is_accepted(spark: Host, probe: str) -> None:
+def test_the_gpu_reservation_is_accepted(spark: Spark, probe: str) -> None:
     result = run_probe(spark, probe)
     assert result.rc == 0, result.stdout + result.stderr
     with spark.sudo():
@@ -69,39 +68,39 @@ def test_the_gpu_reservation_is_accepted(spark: Host, probe: str) -> None:
     assert (request["Driver"], request["Count"], request["Capabilities"]) == ("nvidia", -1, [["gpu"]])
 
 
-def test_a_cdi_device_is_injected(spark: Host, probe: str) -> None:
+def test_a_cdi_device_is_injected(spark: Spark, probe: str) -> None:
     with spark.sudo():
         assert "nvidia.com/gpu=all" in spark.check_output("nvidia-ctk cdi list")
         assert spark.run("docker run --rm --device nvidia.com/gpu=all probe /ldconfig --version").rc == 0
 
 
-def test_the_owners_settings_survive(spark: Host) -> None:
+def test_the_owners_settings_survive(spark: Spark) -> None:
     settings = daemon_json(spark)
     assert settings["log-opts"] == {"max-size": "7m"}
     assert settings["default-address-pools"] == [{"base": "10.201.0.0/16", "size": 24}]
     assert "registry.owner.example:5000" in settings["insecure-registries"]
     # beside those of the role and of the inventory
-    assert "172.30.111.3:5000" in settings["insecure-registries"]
+    assert REGISTRY in settings["insecure-registries"]
     assert "nvidia" in settings["runtimes"]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_the_toolkit_is_pinned(spark: Host, package: str) -> None:
+def test_the_toolkit_is_pinned(spark: Spark, package: str) -> None:
     assert spark.package(package).version == "1.19.0-1"
 
 
-def test_the_toolkits_repository_is_signed(spark: Host) -> None:
+def test_the_toolkits_repository_is_signed(spark: Spark) -> None:
     source = spark.file("/etc/apt/sources.list.d/nvidia-container-toolkit.sources").content_string
     assert "Signed-By: /etc/apt/keyrings/nvidia-container-toolkit.asc" in source
 
 
-def test_docker_starts_with_the_host(spark: Host) -> None:
+def test_docker_starts_with_the_host(spark: Spark) -> None:
     assert spark.service("docker").is_running
     assert spark.service("docker").is_enabled
 
 
 # The last one: it takes the toolkit away, sees Docker's own error, and lets the role repair it.
-def test_no_toolkit_real_error_role_accepted(spark: Host, probe: str, playbook: Callable[..., Any]) -> None:
+def test_no_toolkit_real_error_role_accepted(spark: Spark, probe: str, ansible_playbook: AnsiblePlaybook) -> None:
     with spark.sudo():
         spark.check_output("DEBIAN_FRONTEND=noninteractive apt-get -qq purge --yes %s %s %s %s", *PACKAGES)
         settings = daemon_json(spark)
@@ -113,7 +112,7 @@ def test_no_toolkit_real_error_role_accepted(spark: Host, probe: str, playbook: 
     assert before.rc != 0
     assert "could not select device driver" in before.stdout + before.stderr
 
-    run = playbook("playbooks/prepare.yml", "--limit", "spark02")
+    run = ansible_playbook("playbooks/prepare.yml", spark.limit)
     assert run.code == 0, run.output
 
     after = run_probe(spark, probe)

@@ -1,0 +1,3 @@
+"""`-vvv --diff` prints no secret; on the host it is in one file and in the container's environment."""
+
+SECONDS = 50

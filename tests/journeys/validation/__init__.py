@@ -1,0 +1,3 @@
+"""Bad values are refused in one line, before any connection."""
+
+SECONDS = 25

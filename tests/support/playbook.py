@@ -1,0 +1,134 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs `ansible-playbook` as a user does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from support.paths import BIN, ROOT
+
+# The variables of a host that is this machine.
+THIS_MACHINE = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+
+
+@dataclass
+class Run:
+    """A run of ansible-playbook: exit code, and standard output and standard error in the order of the terminal."""
+
+    code: int
+    output: str
+    lines: list[tuple[float, str]] = field(default_factory=list)  # with the time at which each was shown
+
+    @property
+    def words(self) -> str:
+        """The output on one line: Ansible wraps long messages at the width of the terminal."""
+        return " ".join(self.output.split())
+
+    def count(self, host: str, what: str) -> int:
+        """A number of the recap, for example count("spark01", "changed")."""
+        recap = re.search(rf"^{host} +: .*?\b{what}=(\d+)", self.output, re.MULTILINE)
+        assert recap, f"{host} is not in the recap:\n{self.output}"
+        return int(recap[1])
+
+    def json(self) -> dict[str, Any]:
+        """What the callback ansible.posix.json printed; warnings may stand around it."""
+        begin = re.search(r"^\{$", self.output, re.MULTILINE)
+        assert begin, self.output
+        found: dict[str, Any] = json.JSONDecoder().raw_decode(self.output, begin.start())[0]
+        return found
+
+
+@dataclass
+class AnsiblePlaybook:
+    """`ansible-playbook` with the settings of a user, in a folder, with an inventory and environment of its own.
+
+    Settings of Ansible that the environment of the tests has are left out: Molecule sets some.
+    """
+
+    inventory: str | Path | None = None
+    folder: Path = ROOT
+    environment: Mapping[str, str] = field(default_factory=dict)
+    config: str | Path = ROOT / "ansible.cfg"
+
+    def start(
+        self,
+        playbook: str | Path,
+        *arguments: str | Path,
+        inventory: str | Path | None = None,
+        folder: Path | None = None,
+        config: str | Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        **variables: Any,
+    ) -> subprocess.Popen[str]:
+        """Start it and return the process. Keyword arguments that are not listed here become extra variables."""
+        inventory = inventory or self.inventory
+        command = [BIN / "ansible-playbook", *(["--inventory", inventory] if inventory else []), *arguments]
+        command += ["--extra-vars", json.dumps(variables)] if variables else []
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+        return subprocess.Popen(
+            [*command, playbook],
+            cwd=folder or self.folder,
+            env={
+                **inherited,
+                "ANSIBLE_CONFIG": str(config or self.config),
+                **self.environment,
+                **(environment or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # Ctrl-C reaches all processes of a terminal, and not these tests
+        )
+
+    def __call__(
+        self,
+        playbook: str | Path,
+        *arguments: str | Path,
+        timeout: float = 900,
+        on_line: Callable[[str], None] | None = None,
+        interrupt: str = "",
+        **options: Any,
+    ) -> Run:
+        """Run it to its end, with the options and variables of start(). on_line sees each line as it is shown.
+
+        A line that contains INTERRUPT is answered with Ctrl-C. ansible-core may hang then: it is killed after 5 s.
+        """
+        process = self.start(playbook, *arguments, **options)
+        lines: list[tuple[float, str]] = []
+        late = threading.Timer(timeout, process.kill)
+        late.start()
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append((time.time(), line.rstrip("\n")))
+                if on_line:
+                    on_line(line)
+                if interrupt and interrupt in line:
+                    os.killpg(process.pid, signal.SIGINT)
+                    interrupt = ""
+                    hangs = threading.Timer(5, process.kill)
+                    hangs.daemon = True
+                    hangs.start()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            code = process.wait()
+            in_time = late.is_alive()
+            late.cancel()
+        output = "".join(f"{line}\n" for _when, line in lines)
+        assert in_time, f"{playbook} did not end within {timeout} s:\n{output}"
+        return Run(code, output, lines)
