@@ -5,29 +5,27 @@
 from __future__ import annotations
 
 import time
-import typing as t
 
-from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download import argument_spec, own_cause
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.progress import Progress, duration
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.screen import is_wanted_on_screen
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action.polling import (
+    PollingAction,
+    State,
+    column,
+    message,
+)
 
-MODULE = "dgxspark.vllm.hf_download"
 SLOWEST_POLL = 4.0
-LOST_CONNECTIONS = 5
 # Somebody else's download may end without our files: another revision, a token that was refused.
 ROUNDS = 3
 # Ansible prints all of a failed result: only what helps is left in it.
 ON_FAILURE = ("status", "cause", "commit", "missing", "bytes", "expected_bytes")
 
-display = Display()
 
-State = dict[str, t.Any]
+class ActionModule(PollingAction):
+    module = "dgxspark.vllm.hf_download"
+    field = "status"
 
-
-class ActionModule(ActionBase):
     _requires_connection = True
     _supports_check_mode = True
 
@@ -37,15 +35,14 @@ class ActionModule(ActionBase):
         options = self.validate_argument_spec(argument_spec=argument_spec())[1]
         begin = time.monotonic()
         host = str(task_vars.get("inventory_hostname", ""))
-        width = max(map(len, [host, *task_vars.get("ansible_play_batch", [])]))
         first: State = {}
         found: State = {}
         for _round in range(ROUNDS):
-            found = self._look(task_vars)
+            found = self.look_again(task_vars)
             first = first or found
             if found.get("status") != "running":
                 break
-            found = self._wait(found, options, task_vars, Progress(host.ljust(width), time.monotonic()))
+            found = self._wait(found, options, task_vars, Progress(column(host, task_vars), time.monotonic()))
             if found.get("status") != "gone" and not (found.get("status") == "failed" and found["joined"]):
                 break
         if "status" not in found:  # the module itself failed
@@ -57,58 +54,26 @@ class ActionModule(ActionBase):
         """Follow a container until it ends, or nothing moves for too long."""
         joined, container = state["joined"], state["container"]
         if joined:
-            self._show([f"{progress.host} | {'download':<9} | joins the download that is already running"])
+            self.show([f"{progress.host} | {'download':<9} | joins the download that is already running"])
         moved, size = time.monotonic(), state["bytes"]
         pause = options["poll_interval"]
         while state["status"] == "running":
             now = time.monotonic()
             if state["bytes"] != size:
                 moved, size = now, state["bytes"]
-            self._show(progress.lines(as_progress(state), now))
+            self.show(progress.lines(as_progress(state), now))
             if now - moved >= options["stall_timeout"]:
-                state = self._look(task_vars, follow=container, cancel=True)
+                state = self.look_again(task_vars, follow=container, cancel=True)
                 evidence = f"nothing came for {duration(now - moved)}"
                 return {**state, "status": "failed", "cause": own_cause("hub_silent", evidence), "joined": joined}
             time.sleep(pause)
             pause = min(pause * 1.2, max(SLOWEST_POLL, options["poll_interval"]))
-            state = self._look(task_vars, follow=container)
+            state = self.look_again(task_vars, follow=container)
             if "status" not in state:
                 return state
         if state["status"] == "complete":
-            self._show(progress.lines(as_progress(state, phase="ready"), time.monotonic()))
+            self.show(progress.lines(as_progress(state, phase="ready"), time.monotonic()))
         return {**state, "joined": joined}
-
-    def _look(self, task_vars: State, **more: t.Any) -> State:
-        """One look, through a connection that may break: a download takes hours."""
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                state: State = self._execute_module(
-                    module_name=MODULE, module_args={**self._task.args, **more}, task_vars=task_vars
-                )
-                # a module that was cut off has no status, and one that refuses its options has no traceback
-                if "status" in state or "module_stderr" not in state or attempt == LOST_CONNECTIONS:
-                    return state
-                display.vvv(f"hf_download: no result, trying again: {state.get('msg')}")
-            except AnsibleConnectionFailure as error:
-                if attempt == LOST_CONNECTIONS:
-                    raise
-                display.vvv(f"hf_download: connection lost, trying again: {error}")
-                self._reset_connection()
-            time.sleep(min(2.0**attempt, 20))
-
-    def _reset_connection(self) -> None:
-        try:
-            self._connection.reset()
-        except Exception as error:  # not every connection can be reset, and a dead one may refuse
-            display.vvv(f"hf_download: cannot reset the connection: {error}")
-
-    def _show(self, lines: list[str]) -> None:
-        if self._task.no_log or not is_wanted_on_screen():
-            return
-        for line in lines:
-            display.display(line)
 
 
 def as_progress(state: State, phase: str = "download") -> State:
@@ -122,6 +87,7 @@ def outcome(first: State, last: State, options: State, host: str) -> State:
     """One result of what the first look planned and the last one found."""
     if last["status"] == "failed" or last["status"] in ("gone", "running"):
         cause = last["cause"] or own_cause("client_killed", "the container went away")
+        what = "is not complete in" if options["offline"] else "cannot be downloaded to"
         kept = {name: last[name] for name in ON_FAILURE if name in last}
         return {
             **kept,
@@ -130,7 +96,7 @@ def outcome(first: State, last: State, options: State, host: str) -> State:
             "changed": False,
             "failed": True,
             "seconds": last["seconds"],
-            "msg": message(cause, options, host),
+            "msg": message(f"{options['model']} {what} {options['path']} on {host}", cause),
         }
     planned: State = {name: first[name] for name in ("files", "missing", "removed", "joined", "diff") if name in first}
     followed = first["status"] == "running"
@@ -141,12 +107,3 @@ def outcome(first: State, last: State, options: State, host: str) -> State:
         "container": last["container"] or first["container"],
         "changed": last["changed"] or followed,
     }
-
-
-def message(cause: State, options: State, host: str) -> str:
-    """What failed, what it means, what to do, what shows it, and where to read more: in one line."""
-    what = "is not complete in" if options["offline"] else "cannot be downloaded to"
-    text = f"{options['model']} {what} {options['path']} on {host}: {cause['meaning']}. Remedy: {cause['remedy']}."
-    if cause["evidence"]:
-        text += f" Seen: {cause['evidence'].rstrip('.')}."
-    return " ".join(f"{text} More: {cause['link']}.".split())

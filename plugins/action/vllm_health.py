@@ -7,30 +7,30 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
+from ansible.errors import AnsibleActionFail
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import PHASE_TIMEOUTS, argument_spec, as_dict
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import condition
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.progress import Progress, duration
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.screen import is_wanted_on_screen
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action.polling import (
+    PollingAction,
+    State,
+    column,
+    message,
+)
 
-MODULE = "dgxspark.vllm.vllm_health"
 SLOWEST_POLL = 3.0
 # After a bad look the next one follows soon: it only has to confirm what was seen.
 CONFIRM_AFTER = 1.0
-LOST_CONNECTIONS = 5
 # A sign that may pass (a server that listens a moment after it says so) must be seen so often.
 SEEN_TWICE, SEEN_OFTEN = 2, 3
 # Ansible prints all of a failed result: only what helps is left in it.
 ON_FAILURE = ("changed", "verdict", "phase", "cause", "last_line", "seconds")
 
-display = Display()
 
-State = dict[str, t.Any]
+class ActionModule(PollingAction):
+    module = "dgxspark.vllm.vllm_health"
+    field = "verdict"
 
-
-class ActionModule(ActionBase):
     _requires_connection = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> State:
@@ -39,22 +39,17 @@ class ActionModule(ActionBase):
         options = self.validate_argument_spec(argument_spec=argument_spec())[1]
         options["phase_timeouts"] = phase_timeouts(options["phase_timeouts"])
         if not options["wait"] or self._task.check_mode:
-            return {**result, **self._look(task_vars)}
+            return {**result, **self.look(task_vars)}
         return {**result, **self._wait(options, task_vars)}
-
-    def _look(self, task_vars: dict[str, t.Any]) -> State:
-        state: State = self._execute_module(module_name=MODULE, module_args=dict(self._task.args), task_vars=task_vars)
-        return state
 
     def _wait(self, options: State, task_vars: dict[str, t.Any]) -> State:
         begin = time.monotonic()
         host = str(task_vars.get("inventory_hostname", ""))
-        width = max(map(len, [host, *task_vars.get("ansible_play_batch", [])]))
-        progress = Progress(host.ljust(width), begin)
+        progress = Progress(column(host, task_vars), begin)
         watch = Watch(options, begin)
         pause = options["poll_interval"]
         while True:
-            state = self._look_again(task_vars)
+            state = self.look_again(task_vars)
             if "verdict" not in state:  # the module itself failed
                 return state
             now = time.monotonic()
@@ -64,46 +59,16 @@ class ActionModule(ActionBase):
                 return {
                     **{name: problem[name] for name in ON_FAILURE},
                     "failed": True,
-                    "msg": message(problem, options["container"], host),
+                    "msg": message(subject(problem, options["container"], host), problem["cause"]),
                 }
             if state["verdict"] == "ready":
-                self._show([] if watch.looks == 1 else progress.lines(state, now))
-                self._show([progress.ready(state, now)])
+                self.show([] if watch.looks == 1 else progress.lines(state, now))
+                self.show([progress.ready(state, now)])
                 return state
-            self._show(progress.lines(state, now))
+            self.show(progress.lines(state, now))
             state["progress"]["rate_bps"] = int(progress.rate.per_second or 0)
             time.sleep(min(pause, CONFIRM_AFTER) if watch.is_worried else pause)
             pause = min(pause * 1.2, max(SLOWEST_POLL, options["poll_interval"]))
-
-    def _look_again(self, task_vars: dict[str, t.Any]) -> State:
-        """One look, through a connection that may break: the server loads for minutes, and a host under load stalls."""
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                state = self._look(task_vars)
-                # a module that was cut off has no verdict, and one that refuses its options has no traceback
-                if "verdict" in state or "module_stderr" not in state or attempt == LOST_CONNECTIONS:
-                    return state
-                display.vvv(f"vllm_health: no result, trying again: {state.get('msg')}")
-            except AnsibleConnectionFailure as error:
-                if attempt == LOST_CONNECTIONS:
-                    raise
-                display.vvv(f"vllm_health: connection lost, trying again: {error}")
-                self._reset_connection()
-            time.sleep(min(2.0**attempt, 20))
-
-    def _reset_connection(self) -> None:
-        try:
-            self._connection.reset()
-        except Exception as error:  # not every connection can be reset, and a dead one may refuse
-            display.vvv(f"vllm_health: cannot reset the connection: {error}")
-
-    def _show(self, lines: list[str]) -> None:
-        if self._task.no_log or not is_wanted_on_screen():
-            return
-        for line in lines:
-            display.display(line)
 
 
 def phase_timeouts(wishes: t.Mapping[str, t.Any]) -> dict[str, float]:
@@ -212,16 +177,10 @@ def _cause(name: str, evidence: str) -> State | None:
     return as_dict(condition(name, evidence))
 
 
-def message(state: t.Mapping[str, t.Any], container: str, host: str) -> str:
-    """What failed, what it means, what to do, the line that shows it, and where to read more: in one line."""
-    cause = state["cause"] or {}
+def subject(state: t.Mapping[str, t.Any], container: str, host: str) -> str:
+    """What of the service failed, and where."""
     verdict = {"failed": "failed", "loading": "is not ready", "absent": "is gone or was never there"}.get(
         state["verdict"], f"is {state['verdict']}"
     )
     where = f" in phase {state['phase']}" if state["phase"] else ""
-    text = f"{container} on {host} {verdict}{where}: {cause.get('meaning')}. Remedy: {cause.get('remedy')}."
-    if cause.get("evidence"):
-        text += f" Seen: {cause['evidence'].rstrip('.')}."
-    if cause.get("link"):
-        text += f" More: {cause['link']}."
-    return " ".join(text.split())
+    return f"{container} on {host} {verdict}{where}"

@@ -319,7 +319,7 @@ def main() -> None:
     )
     asked = module.params
 
-    def fail(cause: str, message: str) -> t.NoReturn:
+    def fail(cause: str, message: str) -> None:
         module.fail_json(msg=message, cause={"id": cause, "meaning": message})
 
     with contextlib.ExitStack() as stack:

@@ -2,15 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Removes dead partial downloads from the model cache argv[1]: what dgxspark-hf-clean.timer runs once a day.
 
-It is hf_cache_clean without Ansible: the files beside this one are the module's own.
+It is hf_cache_clean without Ansible. The module host_code copies it, and the package that it imports, to the host.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import clean as hf_clean
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout

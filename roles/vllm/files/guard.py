@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What systemd asks before it starts a vLLM service, and how it stops one. Runs on the host, standard library only.
 
-python3 guard.py VERB SERVICE
+python3 -B /usr/local/lib/dgxspark/SERVICE guard VERB SERVICE HOME
 
 allow    ExecCondition: not if the same release was started too often without an answer
 prepare  ExecStartPre: waits for the memory that the release needs, then counts the start
 stop     ExecStop: stops the containers of the service, whatever `current` points to by now
 forget   by hand and by a deployment: the starts so far do not count any more
 
-What the release needs stands in current/release.json; what happened in state/, beside this file's folder.
+HOME is the folder of the service (vllm_home). HOME/current/release.json holds what the release needs, HOME/state/ what
+happened.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import time
 import typing as t
 from pathlib import Path
 
+# Where the module host_code puts this file, and what it imports.
+CODE = "/usr/local/lib/dgxspark"
 # Starts of one release that never gave an answer, until it is not started any more.
 MOST_TRIES = 4
 # Seconds that memory of a stopped server may take to come back; the key wait_seconds of release.json.
@@ -128,7 +131,8 @@ def refusal(service: Service, starts: t.Sequence[State]) -> str:
     return (
         f"not started: release {service.release} was started {len(starts)} times since {first}"
         f" ({boots} {'boot' if boots == 1 else 'boots'} of the host) and never answered; deploy again, or run:"
-        f" sudo python3 {service.home}/supervise/guard.py forget {service.name} && sudo systemctl start {service.name}"
+        f" sudo python3 -B {CODE}/{service.name} guard forget {service.name} {service.home}"
+        f" && sudo systemctl start {service.name}"
     )
 
 
@@ -267,10 +271,10 @@ VERBS: dict[str, t.Callable[[Service], int]] = {"allow": allow, "prepare": prepa
 
 
 def main(argv: t.Sequence[str]) -> int:
-    if len(argv) != 3 or argv[1] not in VERBS:
-        print(f"usage: guard.py {'|'.join(VERBS)} SERVICE", file=sys.stderr)
+    if len(argv) != 4 or argv[1] not in VERBS:
+        print(f"usage: guard {'|'.join(VERBS)} SERVICE HOME", file=sys.stderr)
         return 2
-    return VERBS[argv[1]](Service(Path(argv[0]).resolve().parents[1], argv[2]))
+    return VERBS[argv[1]](Service(Path(argv[3]), argv[2]))
 
 
 if __name__ == "__main__":

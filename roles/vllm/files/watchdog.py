@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One look at a vLLM service that runs: a frozen engine is restarted, a busy one never. Runs on the host by a timer.
 
-python3 watchdog.py SERVICE [--off]
+python3 -B /usr/local/lib/dgxspark/SERVICE watchdog SERVICE HOME [--off]
 
 The look is the one of the module vllm_health: one generated token. It also tells guard.py that a start was answered.
 """
@@ -125,10 +125,10 @@ def is_active(service: Service) -> bool:
 
 
 def main(argv: t.Sequence[str]) -> int:
-    if len(argv) < 2 or argv[2:] not in ([], ["--off"]):
-        print("usage: watchdog.py SERVICE [--off]", file=sys.stderr)
+    if len(argv) < 3 or argv[3:] not in ([], ["--off"]):
+        print("usage: watchdog SERVICE HOME [--off]", file=sys.stderr)
         return 2
-    watch(Service(Path(argv[0]).resolve().parents[1], argv[1]), time.time(), is_on=len(argv) == 2)
+    watch(Service(Path(argv[2]), argv[1]), time.time(), is_on=len(argv) == 3)
     return 0
 
 

@@ -45,5 +45,5 @@ def test_the_timer_cleans_by_the_same_rules(
     assert off.code == 0, off.output
     with target.sudo():
         assert target.run("systemctl cat %s", TIMER).rc != 0
-        assert target.check_output("ls -d /usr/local/lib/dgxspark-hf-clean 2>/dev/null || true") == ""
+        assert target.check_output("ls -d /usr/local/lib/dgxspark/dgxspark-hf-clean 2>/dev/null || true") == ""
         assert target.check_output("systemctl list-timers --all --no-legend %s", TIMER) == ""

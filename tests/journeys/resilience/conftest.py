@@ -83,7 +83,7 @@ class Machine:
 
     def start(self) -> None:
         """If it is down. What a test does to the service counts against none of its limits."""
-        self.root(f"python3 {HOME}/supervise/guard.py forget vllm && systemctl start vllm")
+        self.root(f"python3 -B /usr/local/lib/dgxspark/vllm guard forget vllm {HOME} && systemctl start vllm")
 
     def cut_power(self) -> None:
         self.sandbox.cut_power(self.name)

@@ -122,7 +122,7 @@ class Fleet:
             (tasks / f"{step}.yml").write_text(json.dumps([STEP]).replace("{step}", step))
         for path in tasks.glob("*.yml"):
             text = path.read_text().replace("ansible.builtin.systemd_service:", "dgxspark.vllm.systemd:")
-            path.write_text(text.replace("/usr/bin/python3 -B {{ __vllm_home }}/supervise/guard.py", "true"))
+            path.write_text(text.replace("{{ __vllm_program }} guard", "true"))
 
     def _host(self, name: str, answers: dict[str, t.Any], good: list[str], current: str | None) -> None:
         home = self.folder / name

@@ -88,7 +88,7 @@ def test_a_release_that_never_answers_is_started_four_times(
     cause = refusal(said.removeprefix("<3>"))
     assert cause is not None
     assert cause.id == "start_tries"
-    assert f"sudo python3 {service.home}/supervise/guard.py forget vllm" in cause.remedy
+    assert f"sudo python3 -B /usr/local/lib/dgxspark/vllm guard forget vllm {service.home}" in cause.remedy
 
 
 def test_an_answer_and_a_deployment_begin_anew(service: Service, proc: Path, programs: Path) -> None:
@@ -239,7 +239,7 @@ def test_stop_ends_after_compose(service: Service, proc: Path, programs: Path, m
 
 
 def test_the_command_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
-    here = str(service.home / "supervise" / "guard.py")
-    assert guard.main([here, "allow", "vllm"]) == 0
-    assert guard.main([here, "dance", "vllm"]) == 2
-    assert "usage: guard.py allow|prepare|stop|forget SERVICE" in capsys.readouterr().err
+    assert guard.main(["guard", "allow", "vllm", str(service.home)]) == 0
+    for wrong in (["dance", "vllm", str(service.home)], ["allow", "vllm"]):
+        assert guard.main(["guard", *wrong]) == 2
+        assert "usage: guard allow|prepare|stop|forget SERVICE HOME" in capsys.readouterr().err

@@ -9,6 +9,8 @@ import os
 import sys
 from pathlib import Path
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.host_code import Store
+
 from support.paths import ROOT
 from support.playbook import AnsiblePlaybook, Run
 
@@ -38,7 +40,7 @@ def take_off(ansible_playbook: AnsiblePlaybook, folder: Path) -> Run:
         "vars": {
             "ansible_python_interpreter": sys.executable,
             "hf_cache_clean_daily": False,
-            "__hf_cache_clean_folder": str(folder / "lib"),
+            "__hf_cache_clean": "dgxspark-hf-clean",
         },
         "tasks": [{"import_tasks": str(folder / "timer.yml")}],
     }
@@ -49,12 +51,17 @@ def take_off(ansible_playbook: AnsiblePlaybook, folder: Path) -> Run:
 
 def test_a_removal_that_broke_off_is_gone_on_with(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     units = tmp_path / "units"
-    for name in ("bin", "lib", "units"):
+    for name in ("bin", "units"):
         (tmp_path / name).mkdir()
-    (tmp_path / "timer.yml").write_text(TASKS.read_text().replace("/etc/systemd/system", str(units)))
+    tasks = TASKS.read_text().replace("/etc/systemd/system", str(units))
+    absent = "        state: absent\n"
+    there = '        name: "{{ __hf_cache_clean }}"\n'
+    assert there + absent in tasks
+    (tmp_path / "timer.yml").write_text(tasks.replace(there + absent, f"{there}{absent}        root: {tmp_path}/lib\n"))
     tool = tmp_path / "bin" / "systemctl"
     tool.write_text(SYSTEMCTL.format(python=sys.executable, folder=str(tmp_path)))
     tool.chmod(0o755)
+    Store(str(tmp_path / "lib")).install("dgxspark-hf-clean", {"__main__.py": ""})
     for file in (units / "dgxspark-hf-clean.timer", units / "dgxspark-hf-clean.service", tmp_path / "runs"):
         file.touch()
 

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import http.server
 import json
-import re
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ import yaml
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import Answer, Canary, Completion
 from ansible_collections.dgxspark.vllm.roles.vllm.files import guard, watchdog
 from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import Service, State
+from on_the_host import code, installed, lacking
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -271,20 +270,32 @@ def test_a_release_of_an_earlier_version_of_the_role_is_left_alone(
 
 
 def test_the_command_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
-    assert watchdog.main([str(service.home / "supervise" / "watchdog.py"), "vllm"]) == 0
-    assert watchdog.main(["watchdog.py"]) == 2
-    assert watchdog.main(["watchdog.py", "vllm", "--on"]) == 2
+    assert watchdog.main(["watchdog", "vllm", str(service.home)]) == 0
+    assert watchdog.main(["watchdog", "vllm"]) == 2
+    assert watchdog.main(["watchdog", "vllm", str(service.home), "--on"]) == 2
     assert guard.read_json(service.watchdog)["silent"] == 0
 
 
 def test_on_the_host_it_needs_nothing_of_the_collection(tmp_path: Path) -> None:
-    """As roles/vllm/vars/main.yml puts it there."""
-    role = ROOT / "roles" / "vllm"
-    names = yaml.safe_load((role / "vars" / "main.yml").read_text())["__vllm_collection"]
-    files = [role / "files" / "guard.py", role / "files" / "watchdog.py"]
-    for file in [*files, ROOT / "plugins" / "module_utils" / "_vllm" / "api.py"]:
-        text = re.sub(names, "", file.read_text())
-        assert "ansible_collections" not in text
-        (tmp_path / file.name).write_text(text)
-    run = subprocess.run([sys.executable, "-B", tmp_path / "watchdog.py"], capture_output=True, check=False, text=True)
-    assert (run.returncode, run.stderr) == (2, "usage: watchdog.py SERVICE [--off]\n")
+    """But what roles/vllm/vars/main.yml lists."""
+    files = code("vllm", "__vllm_code")
+    assert lacking(files) == set()
+    command = installed(files, tmp_path)
+    for program, usage in (("watchdog", "SERVICE HOME [--off]"), ("guard", "allow|prepare|stop|forget SERVICE HOME")):
+        run = subprocess.run([*command, program], capture_output=True, check=False, text=True, timeout=60)
+        assert (run.returncode, run.stderr) == (2, f"usage: {program} {usage}\n")
+    (tmp_path / "vllm" / "state").mkdir(parents=True)
+    tries = tmp_path / "vllm" / "state" / "tries.json"
+    tries.touch()
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "systemctl"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}/bin"}
+    done = subprocess.run([*command, "guard", "forget", "vllm", tmp_path / "vllm"], check=True, env=environment)
+    assert (done.returncode, tries.exists()) == (0, False)
+
+
+def test_the_units_run_it_as_the_refusal_says() -> None:
+    variables = yaml.safe_load((ROOT / "roles" / "vllm" / "vars" / "main.yml").read_text())
+    assert variables["__vllm_program"] == f"/usr/bin/python3 -I -B {guard.CODE}/{{{{ vllm_service_name }}}}"

@@ -12,6 +12,7 @@ import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.dgxspark.vllm.plugins.action import hf_download
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download import own_cause
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action import polling
 
 State = dict[str, t.Any]
 WHOLE = 9_400_000_000
@@ -53,8 +54,9 @@ class Stage:
         self.lines: list[tuple[float, str]] = []
         self.connection = MagicMock()
         self.task = SimpleNamespace(async_val=0, check_mode=False, no_log=False, args={})
-        monkeypatch.setattr(hf_download, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
-        monkeypatch.setattr(hf_download.display, "display", lambda line: self.lines.append((self.now, line)))
+        for module in (hf_download, polling):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
+        monkeypatch.setattr(polling.display, "display", lambda line: self.lines.append((self.now, line)))
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

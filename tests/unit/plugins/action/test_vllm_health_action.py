@@ -13,6 +13,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.dgxspark.vllm.plugins.action import vllm_health
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import as_dict
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import condition
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action import polling
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common import screen
 
 State = dict[str, t.Any]
@@ -71,8 +72,9 @@ class Stage:
         self.connection = MagicMock()
         self.task = SimpleNamespace(async_val=0, check_mode=False, no_log=False, args={})
         clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep)
-        monkeypatch.setattr(vllm_health, "time", clock)
-        monkeypatch.setattr(vllm_health.display, "display", self.lines.append)
+        for module in (vllm_health, polling):
+            monkeypatch.setattr(module, "time", clock)
+        monkeypatch.setattr(polling.display, "display", self.lines.append)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
