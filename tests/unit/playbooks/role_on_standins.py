@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The role vllm as it is, on hosts that are folders: Docker, systemd and vLLM are stand-ins that note their orders.
 
-Real are all task files but validate, plan, stage and supervise, the modules vllm_release and vllm_releases_info, and the
-links on the disk.
+Real are all task files but those of REPLACED, the modules vllm_release and vllm_releases_info, and the links on the disk.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from support.playbook import THIS_MACHINE, AnsiblePlaybook
 R1, R2, R3 = "1" * 12, "2" * 12, "3" * 12
 # Their modules give what the test has written for them: one answer after the other, the last one again and again.
 STANDINS = ("deploy_lock", "spark_info", "systemd", "vllm_conflicts_info", "vllm_health", "vllm_takeover")
+REPLACED = ("validate", "deploy/memory_plan", "deploy/stage_release", "deploy/install_units")
 STANDIN = """#!/usr/bin/python
 # WANT_JSON
 import json, os, sys
@@ -41,13 +41,13 @@ if len(mine) > 1:
         json.dump({{**answers, name: mine[1:]}}, file)
 if name == "vllm_takeover" and asked.get("state") == "stopped":
     with open(note, "w") as file:
-        json.dump({{"holders": mine[0]["holders"], "beside": asked["beside"]}}, file)
+        holders = answers["vllm_conflicts_info"][0]["holders"]
+        json.dump({{"holders": holders, "beside": asked["beside"]}}, file)
 print(json.dumps({{"changed": False, **mine[0]}}))
 """
 STEP = {
     "ansible.builtin.fail": {"msg": "{{ inventory_hostname }} fails in {step}"},
     "when": "fails | default('') == '{step}'",
-    "tags": ["stage"],
 }
 EXTRA = {
     "__vllm_release_id": "{{ remedied if __vllm_remedy | default({}) else wanted }}",
@@ -118,9 +118,9 @@ class Fleet:
             (mine / "plugins" / "modules" / f"{name}.py").write_text(STANDIN.format(name=name))
             (mine / "plugins" / "action" / f"{name}.py").unlink(missing_ok=True)
         tasks = mine / "roles" / "vllm" / "tasks"
-        for step in ("validate", "plan", "stage", "supervise"):
-            (tasks / f"{step}.yml").write_text(json.dumps([STEP]).replace("{step}", step))
-        for path in tasks.glob("*.yml"):
+        for step in REPLACED:
+            (tasks / f"{step}.yml").write_text(json.dumps([STEP]).replace("{step}", Path(step).name))
+        for path in tasks.rglob("*.yml"):
             text = path.read_text().replace("ansible.builtin.systemd_service:", "dgxspark.vllm.systemd:")
             path.write_text(text.replace("{{ __vllm_program }} guard", "true"))
 
@@ -145,13 +145,15 @@ class Fleet:
         }
         (home / "answers.json").write_text(json.dumps({**started, **answers}))
 
-    def run(self, playbook: str = "deploy.yml", *arguments: str, **environment: str) -> tuple[int, str]:
+    def run(self, playbook: str = "deploy.yml", path: str | None = None, one_batch: bool = False) -> tuple[int, str]:
+        """PATH is that of the tasks. ONE_BATCH: no host's failure keeps another one from its story."""
         (play,) = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
-        play.update(become=False, environment={"STANDIN": "{{ vllm_home }}", **environment})
+        environment = {"STANDIN": "{{ vllm_home }}", **({"PATH": path} if path else {})}
+        play.update(become=False, environment=environment)
+        for keyword in ("serial", "max_fail_percentage") if one_batch else ():
+            play.pop(keyword)
         (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
-        done = self.ansible_playbook(
-            "play.yml", "-e", json.dumps(EXTRA), *arguments, inventory="hosts.yml", folder=self.folder
-        )
+        done = self.ansible_playbook("play.yml", "-e", json.dumps(EXTRA), inventory="hosts.yml", folder=self.folder)
         return done.code, done.output
 
     def calls(self, host: str, *names: str) -> list[tuple[str, dict[str, t.Any]]]:

@@ -34,7 +34,6 @@ SERVES = {"spark_info": [host_info(R1)], "vllm_health": [health("ready", R1), he
 BESIDE = {
     "spark_info": [host_info(R1, {"container": "trial"})],
     "vllm_conflicts_info": [{"conflicts": [], "holders": [TRIAL]}],
-    "vllm_takeover": [{"holders": [TRIAL]}],
 }
 TRIAL_REFUSED = {"id": "take_over_disabled", "text": "the container trial is in the way. Stop it"}
 IN_THE_WAY = {**BESIDE, "vllm_conflicts_info": [{"conflicts": [TRIAL_REFUSED], "holders": [TRIAL]}]}
@@ -85,7 +84,6 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         },
     },
     # the port is somebody's, and may not be taken
-    "stage-alone": {"vllm_take_over": False, "answers": {**IN_THE_WAY, "vllm_health": [health("absent")]}},
     "refused": {"vllm_take_over": False, "answers": {**IN_THE_WAY, "vllm_health": [health("absent")]}},
 }  # fmt: skip
 
@@ -95,7 +93,7 @@ def _run(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlay
     fleet = Fleet(ansible_playbook, tmp_path_factory.mktemp("flows"), HOSTS)
     for host in ("unmarked", "unmarked-remedy"):
         (fleet.folder / host / "taken_over.json").mkdir()
-    code, output = fleet.run("stage.yml", "-e", "__vllm_only_stage={{ inventory_hostname == 'stage-alone' }}")
+    code, output = fleet.run(one_batch=True)
     assert code == 2, output
     return fleet, output
 
@@ -111,7 +109,7 @@ def test_what_is_proven_serves_on_whatever_becomes_of_its_mark(run: tuple[Fleet,
     assert starts(fleet, host)[-1] == ("restarted", True)
     assert len(starts(fleet, host)) == (1 if host == "unmarked" else 3)
     said = failure(output, host)
-    assert f"Release {release} serves on {host} and has proven itself, but could not be marked as good" in said, output
+    assert f"Release {release} serves on {host} and is proven, but could not be marked as good" in said, output
     assert "taken_over.json: Is a directory" in said
     assert fleet.calls(host, "deploy_lock")[-1][1]["state"] == "absent"
 
@@ -172,18 +170,33 @@ def test_a_server_is_asked_with_its_own_key(run: tuple[Fleet, str]) -> None:
     fleet, output = run
     (asked,) = fleet.calls("half-switched", "vllm_health")
     assert asked[1]["env_file"] == f"{fleet.folder}/half-switched/releases/{R1}/.env"
-    assert "It was left alone; to start it anew: systemctl restart vllm.service" in failure(output, "half-switched")
+    assert "It was left alone; to restart it: systemctl restart vllm.service" in failure(output, "half-switched")
     assert fleet.link("half-switched", "current") == R1  # what that would start
 
 
-def test_staging_is_not_refused_for_what_only_a_switch_would_touch(run: tuple[Fleet, str]) -> None:
+def test_a_conflict_refuses_a_deployment(run: tuple[Fleet, str]) -> None:
     fleet, output = run
-    assert failure(output, "stage-alone") == ""
-    assert f"stage-alone: release {R2} (Qwen/Qwen3-8B-FP8) is staged" in " ".join(output.split())
-    assert "WARNING: stage-alone: the container trial is in the way. Stop it" in " ".join(output.split())
     assert "refused: the container trial is in the way. Stop it" in failure(output, "refused")
     asked = {"service": "vllm", "port": 8000, "container": "vllm-qwen3-8b-fp8", "take_over": False}
     assert fleet.calls("refused", "vllm_conflicts_info") == [("vllm_conflicts_info", asked)]
+    assert fleet.calls("refused", "systemd", "vllm_takeover") == []
+
+
+def test_a_stage_touches_nothing_that_runs_and_shows_the_conflicts(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    hosts = {"h0": HOSTS["refused"], "h1": {**GOOD, "fails": "stage_release"}}
+    fleet = Fleet(ansible_playbook, tmp_path, hosts)
+    code, output = fleet.run("stage.yml")
+    assert failure(output, "h0") == "", output
+    said = " ".join(output.split())
+    assert "WARNING: h0: the container trial is in the way. Stop it" in said
+    assert f"h0: release {R2} (Qwen/Qwen3-8B-FP8) is staged" in said
+    assert (code, [verdict for _down, verdict in rows(output).values()]) == (2, ["staged", REFUSED])
+    for host in hosts:
+        assert fleet.calls(host, "systemd", "vllm_takeover") == []
+        assert fleet.calls(host, "deploy_lock")[-1][1]["state"] == "absent"
+    assert fleet.link("h1", "current") == R1
 
 
 def rows(output: str) -> dict[str, tuple[str, str]]:
@@ -202,15 +215,14 @@ def rows(output: str) -> dict[str, tuple[str, str]]:
 def test_the_table(run: tuple[Fleet, str]) -> None:
     table = rows(run[1])
     assert {host: verdict for host, (_down, verdict) in table.items()} == {
-        "unmarked": "ready, not kept",
-        "unmarked-remedy": "ready, not kept",
+        "unmarked": "ready, not committed",
+        "unmarked-remedy": "ready, not committed",
         "resumed": "unchanged",
         "broken": "rolled back",
         "beside": "rolled back",
         "alone": "rolled back",
         "given-back-in-vain": "failed",
         "half-switched": "failed before the switch",
-        "stage-alone": "staged",
         "refused": "failed before the switch",
     }
     assert table["alone"][0].isdigit()  # it was given back, and answered
@@ -229,14 +241,14 @@ def test_an_image_that_hangs_while_it_reads_its_arguments_is_left(
 ) -> None:
     fleet = Fleet(ansible_playbook, tmp_path, {"h0": {"__vllm_lock": {"holder": {"run": "x"}}}})
     tasks = fleet.folder / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks"
-    parse = (tasks / "parse.yml").read_text()
-    (tasks / "validate.yml").write_text(parse.replace('"600"', '"1"'))  # its first step is enough of the role
-    (tasks / "lock.yml").write_text(json.dumps([{"ansible.builtin.fail": {"msg": "it went on"}}]))
+    check = (tasks / "deploy" / "check_arguments.yml").read_text()
+    (tasks / "validate.yml").write_text(check.replace('"600"', '"1"'))  # its first step is enough of the role
+    (tasks / "deploy" / "lock.yml").write_text(json.dumps([{"ansible.builtin.fail": {"msg": "it went on"}}]))
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "docker").write_text(DOCKER)
     (tmp_path / "bin" / "docker").chmod(0o755)
-    _code, output = fleet.run("stage.yml", PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
-    assert "could not be asked about its arguments: no answer in 600 s" in " ".join(output.split()), output
+    _code, output = fleet.run(path=f"{tmp_path}/bin:{os.environ['PATH']}")
+    assert "did not check its arguments: no answer in 600 s" in " ".join(output.split()), output
     assert "it went on" in output
     run, removed = (tmp_path / "h0" / "docker").read_text().splitlines()
     assert run.startswith("run --rm --name=vllm-arguments-")
@@ -254,13 +266,13 @@ READY, REFUSED, UNTOUCHED = "ready", "failed before the switch", "not touched"
     ("hosts", "verdicts"),
     [
         ([GOOD] * 2, [READY] * 2),
-        ([{**GOOD, "fails": "stage"}, GOOD, GOOD], [REFUSED, UNTOUCHED, UNTOUCHED]),
+        ([{**GOOD, "fails": "stage_release"}, GOOD, GOOD], [REFUSED, UNTOUCHED, UNTOUCHED]),
         ([GOOD, HOSTS["broken"], GOOD], [READY, "rolled back", UNTOUCHED]),
         ([GOOD, GOOD, {**GOOD, "fails": "validate"}], [READY, READY, REFUSED]),
         # five hosts: the last three are one batch
         ([GOOD, GOOD, {**GOOD, "fails": "validate"}, GOOD, GOOD], [READY, READY, *[REFUSED] * 3]),
         ([GOOD, LOST], [READY, REFUSED]),
-        ([GOOD, GOOD, {**GOOD, "fails": "plan"}, GOOD, LOST], [READY, READY, REFUSED, READY, REFUSED]),
+        ([GOOD, GOOD, {**GOOD, "fails": "memory_plan"}, GOOD, LOST], [READY, READY, REFUSED, READY, REFUSED]),
     ],
 )
 def test_one_table_in_the_end(

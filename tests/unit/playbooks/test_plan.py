@@ -65,9 +65,9 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "desktop": {"available": int(112 * GIB)},
     "ollama": {"available": 90 * GIB},
     "tried_beside_ollama": {"available": 90 * GIB, "vllm_enforce_memory_plan": False},
-    "staged_beside_ollama": {"available": 90 * GIB, "__vllm_only_stage": True},
+    "staged_beside_ollama": {"available": 90 * GIB, "__vllm_stage_only": True},
     "unchanged_beside_ollama": {"available": 90 * GIB, "__vllm_switch": False},
-    "foreign_beside_ollama": {"available": 90 * GIB, "__vllm_foreign": [{"name": "somebody"}]},
+    "foreign_beside_ollama": {"available": 90 * GIB, "__vllm_displaced": [{"name": "somebody"}]},
     "no_gpu_beside_ollama": {"available": 90 * GIB, "vllm_gpu": "none"},
     "served": {"available": 8 * GIB, "services": [{**BIG, "service": "vllm", "planned_bytes": 104 * GIB}]},
     "served_less": {"available": 8 * GIB, "services": [{**BIG, "service": "vllm"}]},
@@ -80,7 +80,7 @@ PLAY = [
         "gather_facts": False,
         "tasks": [
             {
-                "include_role": {"name": "dgxspark.vllm.vllm", "tasks_from": "plan.yml", "public": True},
+                "include_role": {"name": "dgxspark.vllm.vllm", "tasks_from": "deploy/memory_plan.yml", "public": True},
             },
             {
                 "copy": {
@@ -155,6 +155,8 @@ def _run(
         "available": 116 * GIB,
         "vllm_gpu": "nvidia",
         "__vllm_switch": True,
+        "__vllm_stage_only": False,
+        "__vllm_displaced": [],
         "made": {"argv": "{{ __vllm_argv }}", "environment": "{{ __vllm_environment }}", "plan": "{{ __vllm_plan }}"},
         "__dgxspark": {
             "spark": {
@@ -178,7 +180,7 @@ def outcome(run: tuple[str, Path], host: str) -> dict[str, t.Any]:
 
 def told(run: tuple[str, Path], host: str, task: str) -> str | None:
     """What the task said of the host, on one line."""
-    _before, found, rest = run[0].partition(f"plan | {task}]")
+    _before, found, rest = run[0].partition(f"deploy | memory_plan | {task}]")
     part = rest.partition("\nTASK [")[0]
     for block in part.split("\nfatal: ")[1:] + part.split("\nok: ")[1:]:
         if block.startswith(f"[{host}]"):
@@ -221,21 +223,21 @@ def test_the_files_of_a_model_without_an_entry(run: tuple[str, Path], host: str,
 def test_a_model_that_does_not_say_how_long_a_context_may_be(run: tuple[str, Path]) -> None:
     assert outcome(run, "endless")["plan"]["context"] == 32768
     for host in ("endless", "auto"):
-        said = told(run, host, "Say what is assumed of it")
+        said = told(run, host, "Show what is assumed")
         assert said
         assert "an unknown length of context; its config.json has no max_position_embeddings" in said
     assert outcome(run, "auto")["plan"] == {}  # vLLM finds what fits
 
 
 def test_a_model_of_which_nothing_can_be_read(run: tuple[str, Path]) -> None:
-    said = told(run, "unread", "Read the files of a model that nobody has described")
+    said = told(run, "unread", "Read the files of the model")
     assert said
     assert "vllm_model: a/missing cannot be planned: it is not in" in said
     assert "or set vllm_enforce_memory_plan: false to try it without a plan" in said
     assert not (run[1] / "unread.json").exists()
     assert outcome(run, "blind")["plan"] == {}
     assert "vllm serve a/missing" in " ".join(outcome(run, "blind")["argv"])
-    said = told(run, "blind", "Say that nothing is planned")
+    said = told(run, "blind", "Show that there is no plan")
     assert said
     assert "forbids to ask the hub; nothing is planned, because vllm_enforce_memory_plan is false" in said
 
@@ -246,7 +248,7 @@ def test_explained_as_it_is_run(run: tuple[str, Path]) -> None:
         "vllm serve Qwen/Qwen3-8B-FP8 --max-model-len 16384 --gpu-memory-utilization 0.85"
         " --max-num-batched-tokens 8192 --served-model-name Qwen/Qwen3-8B-FP8 --kv-cache-dtype fp8"
     )
-    said = told(run, "latency", "Explain options and environment")
+    said = told(run, "latency", "Show the source of each option and variable")
     assert said
     for line in (
         "latency would run harbor.example.org/nvcr/nvidia/vllm:25.09-py3 for Qwen/Qwen3-8B-FP8 with",
@@ -261,11 +263,11 @@ def test_explained_as_it_is_run(run: tuple[str, Path]) -> None:
     ):
         assert line in said
     assert "hf_notToBePrinted" not in run[0]
-    assert told(run, "default", "Explain options and environment") is None
+    assert told(run, "default", "Show the source of each option and variable") is None
 
 
 def test_llama_70b_at_128k_is_refused_with_three_ways_out(run: tuple[str, Path]) -> None:
-    said = told(run, "long", "Refuse what does not fit")
+    said = told(run, "long", "Fail if the model does not fit")
     assert said
     assert "FAILED" in said
     assert "llama33-70b-fp8 does not fit into the memory of long: one request of 131,072 tokens needs 40.0 GiB" in said
@@ -277,8 +279,8 @@ def test_llama_70b_at_128k_is_refused_with_three_ways_out(run: tuple[str, Path])
 
 @pytest.mark.parametrize("host", ["tried", "remedied"])
 def test_what_is_said_only(run: tuple[str, Path], host: str) -> None:
-    assert told(run, host, "Refuse what does not fit") is None
-    said = told(run, host, "Say what does not fit")
+    assert told(run, host, "Fail if the model does not fit") is None
+    said = told(run, host, "Warn that the model does not fit")
     assert said
     assert "1. vllm_max_model_len: 126976" in said
     assert "Nothing was changed" not in said
@@ -287,11 +289,11 @@ def test_what_is_said_only(run: tuple[str, Path], host: str) -> None:
 def test_what_was_found_to_fit_is_planned(run: tuple[str, Path]) -> None:
     assert "126000" in outcome(run, "found")["argv"]
     assert outcome(run, "found")["plan"]["fits"]
-    assert told(run, "found", "Say what does not fit") is None
+    assert told(run, "found", "Warn that the model does not fit") is None
 
 
 def test_a_shorter_context_does_not_help_weights(run: tuple[str, Path]) -> None:
-    said = told(run, "heavy", "Refuse what does not fit")
+    said = told(run, "heavy", "Fail if the model does not fit")
     assert said
     assert "No shorter context, smaller KV cache, smaller form of the model or number of hosts up to 8" in said
 
@@ -300,19 +302,19 @@ def test_other_services_take_their_part(run: tuple[str, Path]) -> None:
     assert "--gpu-memory-utilization 0.42" in " ".join(outcome(run, "beside")["argv"])  # (121.7 - 10 - 60) / 121.7
     # one that holds the port will be stopped
     assert "--gpu-memory-utilization 0.90" in " ".join(outcome(run, "instead")["argv"])
-    said = told(run, "crowded", "Refuse what does not fit")
+    said = told(run, "crowded", "Fail if the model does not fit")
     assert said
     assert "110.0 GiB are held by vllm-big" in said
     assert "Choose another model, or give vllm-big less." in said
 
 
 def test_what_is_not_of_this_collection_is_found_before_the_download(run: tuple[str, Path]) -> None:
-    said = told(run, "ollama", "Refuse a host whose memory something else uses")
+    said = told(run, "ollama", "Fail if other programs use the memory")
     assert said
     assert "ollama has 90.0 GiB of memory available, and vllm-qwen3-8b-fp8 needs 109.5 GiB at its start" in said
     assert "set vllm_gpu_memory_utilization to at most 0.73." in said
     assert "Nothing was changed; vllm_enforce_memory_plan: false tries it all the same." in said
-    said = told(run, "served_less", "Refuse a host whose memory something else uses")
+    said = told(run, "served_less", "Fail if other programs use the memory")
     assert said
     assert "(0.90 of 121.7 GiB), also when what runs of it now has ended." in said
 
@@ -323,12 +325,12 @@ def test_what_is_not_of_this_collection_is_found_before_the_download(run: tuple[
 )
 def test_a_host_with_enough_memory_is_not_refused(run: tuple[str, Path], host: str) -> None:
     assert outcome(run, host)
-    assert told(run, host, "Say that something else uses the memory") is None
+    assert told(run, host, "Warn that other programs use the memory") is None
 
 
 @pytest.mark.parametrize("host", ["tried_beside_ollama", "staged_beside_ollama", "foreign_beside_ollama"])
 def test_memory_that_may_come_back_is_only_said(run: tuple[str, Path], host: str) -> None:
     assert outcome(run, host)
-    said = told(run, host, "Say that something else uses the memory")
+    said = told(run, host, "Warn that other programs use the memory")
     assert said
     assert "Nothing was changed" not in said
