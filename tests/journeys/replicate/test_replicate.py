@@ -138,7 +138,7 @@ def test_a_copy_that_is_killed_is_not_complete_and_goes_on(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"hf_cache_source": "spark99"}, "hf_cache_source: spark99 is no host of the inventory; use one of"),
+        ({"hf_cache_source": "spark99"}, "hf_cache_source: spark99 is not a host of the inventory; use one of"),
         (
             {"hf_cache_source_address": "127.0.0.1"},
             "(127.0.0.1) to {target}: the address of the source cannot be reached",
