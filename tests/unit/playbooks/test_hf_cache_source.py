@@ -32,7 +32,7 @@ def play(hosts: str, name: str, **variables: str) -> dict[str, t.Any]:
         "vars": variables,
         "tasks": [
             {"include_role": {"name": "dgxspark.vllm.hf_cache", "tasks_from": "validate.yml", "public": True}},
-            {"debug": {"msg": name + " {{ inventory_hostname }} asks for {{ __hf_cache_source_folder }}"}},
+            {"debug": {"msg": name + " {{ inventory_hostname }} asks for {{ __hf_cache_source_directory }}"}},
         ],
     }
 
@@ -57,7 +57,7 @@ def test_the_folder_is_the_one_of_the_source(tmp_path: Path, ansible_playbook: A
 def test_a_source_that_is_gone_after_the_copy_fails_nobody(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     tasks = yaml.safe_load((ROOT / "roles/hf_cache/tasks/copy.yml").read_text())
     (end, *_key) = next(task["always"] for task in tasks if "always" in task)
-    assert end["name"] == "copy | End the offer"
+    assert end["name"] == "copy | End the export"
     here = {"ansible_connection": "local", "hf_cache_source": "gone", "__hf_cache_export": {"unit": "dgxspark-x"}}
     gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
     hosts = {"target": {**here, "ansible_python_interpreter": sys.executable}, "gone": gone}

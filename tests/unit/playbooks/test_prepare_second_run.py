@@ -11,19 +11,15 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 import typing as t
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-BIN = Path(sys.executable).parent
+from support.paths import ROOT
+from support.playbook import AnsiblePlaybook
+
 ROLES = ("spark_host", "container_runtime", "hf_cache")
 # What the roles change a host with.
 STANDINS = (
@@ -166,7 +162,9 @@ def merge(host: dict[str, t.Any], difference: dict[str, t.Any]) -> dict[str, t.A
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[str], bool]]:
+def runs(
+    tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlaybook
+) -> dict[str, tuple[list[str], bool]]:
     """By host, all in one run: the calls, and whether it failed."""
     folder = tmp_path_factory.mktemp("prepare")
     mine = folder / "collections" / "ansible_collections" / "dgxspark" / "vllm"
@@ -188,23 +186,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[str],
     (play,) = yaml.safe_load((ROOT / "playbooks" / "prepare.yml").read_text())
     play.update(become=False, serial="100%", max_fail_percentage=100)
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    done = subprocess.run(
-        [BIN / "ansible-playbook", "-i", "hosts.json", "play.yml"],
-        capture_output=True,
-        check=False,
-        text=True,
-        cwd=folder,
-        timeout=600,
-        env={
-            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-            "ANSIBLE_HOME": str(folder / "home"),
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        },
-    )
-    print(done.stdout, done.stderr)
+    run = ansible_playbook(folder / "play.yml", inventory=folder / "hosts.json", folder=folder)
+    print(run.output)
     calls = {path.name: path.read_text().splitlines() for path in (folder / "calls").iterdir()}
-    failed = dict(re.findall(r"^(\w+) +: .*failed=(\d+)", done.stdout, re.MULTILINE))
-    return {name: (calls[name], failed[name] != "0") for name in CASES}
+    failed = {host: run.count(host, "failed") > 0 for host in CASES}
+    return {name: (calls[name], failed[name]) for name in CASES}
 
 
 @pytest.mark.parametrize("case", CASES)
