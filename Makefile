@@ -41,8 +41,9 @@ unit: setup ## unit tests
 hub: setup ## the model cache against real huggingface_hub of two generations (two minutes)
 	@$(in_venv) pytest tests/hub
 
-bench: setup ## speed of the model cache's modules, as ratios; BENCH_GIB=1 for a quick look
+bench: setup ## speed of the cache modules and, if the sandbox is up, of the playbooks; BENCH_GIB=1 for a quick look
 	@$(in_venv) python tests/bench/cache.py
+	@$(in_venv) PYTHONPATH=tests python tests/bench/playbooks.py
 
 sanity: setup ## ansible-test sanity
 	@tools/sanity.sh

@@ -19,7 +19,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog imp
     role_names,
 )
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import plain
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.common import one_cache
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.common import one_cache, unknown_source
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.conflicts import Service, clashes
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems import names_of, problems, secrets_of
@@ -63,6 +63,8 @@ class ActionModule(ActionBase):
         lines = [*unreadable.values(), *problems(role, values, specs, catalog, unreadable, is_spark)]
         if role == "vllm":
             lines += self._clashes(task_vars)
+        if role == "hf_cache":
+            lines += unknown_source(values.get("hf_cache_source"), task_vars)
         # What downloads names its folder, and that is not the one which is prepared and cleaned.
         if role == "hf_cache" and "vllm_hf_cache" in task_vars and "hf_cache_download_path" not in task_vars:
             with contextlib.suppress(AnsibleError):  # what cannot be read, its own role says

@@ -35,12 +35,35 @@ options:
   port:
     description: TCP port, from 1 to 65535, whose listener is wanted.
     type: int
+  files:
+    description: Absolute paths of files and directories of the configuration. See RV(spark.files).
+    type: list
+    elements: path
+    default: []
+  sysctl:
+    description: Names of kernel parameters. See RV(spark.sysctl).
+    type: list
+    elements: str
+    default: []
+  units:
+    description: Names of systemd units, with their suffix. See RV(spark.units).
+    type: list
+    elements: str
+    default: []
+  commands:
+    description: Names of commands. See RV(spark.commands).
+    type: list
+    elements: str
+    default: []
 notes:
   - The figures of the throttle verdict come from measurements that owners of the machine published. A healthy GB10 runs
     its SMs at 2400 MHz and more under load, one in the degraded power state stays between 500 and 850 MHz.
   - A Spark that gives vLLM 90 % of its memory was measured to keep 4 GiB available, and earlyoom, as the role
     P(dgxspark.vllm.spark_host#role) sets it up, ends vLLM below 2 GiB. Below 3 GiB memory is called low.
   - Each command gets 5 seconds.
+seealso:
+  - plugin: dgxspark.vllm.host_differences
+    plugin_type: filter
 """
 
 EXAMPLES = r"""
@@ -54,6 +77,14 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: host.spark.is_spark
     fail_msg: "{{ host.spark.reasons | join('; ') }}"
+
+- name: Read the configuration as well
+  dgxspark.vllm.spark_info:
+    files: [/etc/security/limits.d/dgxspark.conf]
+    sysctl: [vm.swappiness]
+    units: [earlyoom.service]
+    commands: [rsync]
+  register: host
 """
 
 RETURN = r"""
@@ -193,12 +224,44 @@ spark:
       type: dict
       returned: always
       sample: {/opt/hf: {total_bytes: 3936818806784, free_bytes: 3519069872128}}
+    files:
+      description:
+        - Each of O(files), by its path. Links are not followed.
+        - C(type) is V(file), V(directory), V(link), V(other), V(absent), or V(unknown) where the user may not look.
+        - C(sha256) is the hash of a regular file. C(content) is its text if every user may read it and it has at most
+          64 KiB.
+        - What does not apply is V(null).
+      type: dict
+      returned: always
+      sample:
+        /etc/sysctl.d/90-dgxspark.conf:
+          {type: file, owner: root, group: root, uid: 0, gid: 0, mode: "0644", content: "vm.swappiness=10\n",
+           sha256: 3bb06b9ff9a2bd2dd7a2aab4dc3f3a2bd6f5ff0e2de7f0ea12f2fd9ccb5a4b3f}
+    sysctl:
+      description: Current value of each of O(sysctl), V(null) where there is none.
+      type: dict
+      returned: always
+      sample: {vm.swappiness: "10"}
+    units:
+      description:
+        - State of each of O(units), from C(systemctl show). The C(load_state) of a unit that does not exist is
+          C(not-found).
+      type: dict
+      returned: always
+      sample:
+        earlyoom.service: {load_state: loaded, active_state: active, unit_file_state: enabled, needs_reload: false}
+    commands:
+      description: Path of each of O(commands), V(null) for those that are not installed.
+      type: dict
+      returned: always
+      sample: {rsync: /usr/bin/rsync}
 """
 
 import os
 import platform
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import configuration
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import spark as host_spark
 
 TIMEOUT_SECONDS = 5
@@ -280,6 +343,14 @@ class Host:
             self.run(command, "-W", "-f", form, *host_spark.PACKAGES)[1] if command else ""
         )
 
+    def units(self, names: list[str]) -> dict[str, host_spark.Facts]:
+        command = self.module.get_bin_path("systemctl")
+        if command is None or not names:
+            return {}
+        properties = ",".join(configuration.UNIT_PROPERTIES)
+        text = self.run(command, "show", f"--property={properties}", "--", *names)[1]
+        return configuration.parse_units(text, names)
+
     def listener(self, port: int, docker: host_spark.Facts | None) -> host_spark.Facts | None:
         listing = ""
         if docker and docker["running"]:
@@ -326,6 +397,10 @@ def read_host(module: AnsibleModule) -> host_spark.Facts:
         "nics": host_spark.read_nics(),
         "throttle": host_spark.throttle_verdict(gpu),
         "filesystems": {path: host_spark.filesystem_space(path) for path in module.params["paths"]},
+        "files": {path: configuration.read_file(path) for path in module.params["files"]},
+        "sysctl": {name: configuration.read_sysctl(name) for name in module.params["sysctl"]},
+        "units": host.units(module.params["units"]),
+        "commands": {name: module.get_bin_path(name) for name in module.params["commands"]},
     }
 
 
@@ -334,6 +409,10 @@ def main() -> None:
         argument_spec={
             "paths": {"type": "list", "elements": "path", "default": []},
             "port": {"type": "int"},
+            "files": {"type": "list", "elements": "path", "default": []},
+            "sysctl": {"type": "list", "elements": "str", "default": []},
+            "units": {"type": "list", "elements": "str", "default": []},
+            "commands": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

@@ -155,6 +155,17 @@ def hf_cache(checked: Checked, catalog: Catalog) -> Lines:
     yield from at_least(checked, "hf_cache_keep_free_gib", 0, "GiB")
 
 
+def unknown_source(source: t.Any, variables: t.Mapping[str, t.Any]) -> Lines:
+    """A source that is a name has to be a host of the inventory; VARIABLES are those of a task."""
+    hosts = list((variables.get("groups") or {}).get("all") or [])
+    if isinstance(source, str) and re.fullmatch(r"[\w.-]+", source) and source not in hosts:
+        others = ", ".join(host for host in hosts if host != variables.get("inventory_hostname"))
+        yield (
+            f"hf_cache_source: {source} is not a host of the inventory;"
+            f" use {f'one of {others}, or ' if others else ''}an absolute path such as /mnt/models"
+        )
+
+
 def one_cache(path: t.Any, service: t.Any) -> Lines:
     """What is prepared and cleaned has to be what the service uses. Of a folder that is none, its own role speaks."""
     bad = [value for value in (path, service) if _wrong_folder(value, "/opt/hf")]

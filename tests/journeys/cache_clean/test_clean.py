@@ -99,7 +99,7 @@ def test_a_killed_download_is_removed_and_a_live_one_is_not(
     assert set(live) <= set(partials(spark))
     with spark.sudo():
         holder = spark.check_output("docker inspect --format '{{.State.Pid}}' journey-download")
-    assert re.search(rf"left alone: .*\.incomplete: .*pid {holder}, .*python3", run.words), run.output
+    assert re.search(rf"kept .*\.incomplete: .*pid {holder}, .*python3", run.words), run.output
 
     hub.set_rate(0)
     with spark.sudo():

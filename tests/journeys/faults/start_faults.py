@@ -75,7 +75,7 @@ FAULTS = [
     Fault(
         "disk too small for the model",
         cause="",
-        remedy="Make room there",
+        remedy="Free up space there",
         verdict="refused",
         variables={"vllm_hf_cache": SCRATCH},
         make=f"{EMPTY} && mount -t tmpfs -o size=64m tmpfs {SCRATCH}",

@@ -73,7 +73,7 @@ def test_two_hosts_cost_one_download_and_each_byte_is_copied_once(
     shared = {"hf_cache_mode": "2775", "hf_cache_group": "users"}
     look = ansible_playbook(PLAY, "--check", **variables(**shared))
     assert look.code == 0, look.output
-    assert f"{TARGET}: {MODEL} would be copied from {SOURCE}, when that has it" in look.words
+    assert f"{TARGET}: {MODEL} would be copied from {SOURCE}, once that has it" in look.words
     # packages that are missing come in before it is counted
     prepare = tmp_path / "prepare.yml"
     prepare.write_text("[{hosts: spark, gather_facts: false, become: true, roles: [dgxspark.vllm.hf_cache]}]")
@@ -138,12 +138,12 @@ def test_a_copy_that_is_killed_is_not_complete_and_goes_on(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"hf_cache_source": "spark99"}, "hf_cache_source: spark99 is no host of the inventory; use one of"),
+        ({"hf_cache_source": "spark99"}, "hf_cache_source: spark99 is not a host of the inventory; use one of"),
         (
             {"hf_cache_source_address": "127.0.0.1"},
             "(127.0.0.1) to {target}: the address of the source cannot be reached",
         ),
-        ({"model": "org/other"}, "cannot give org/other: org/other (main) is not there in {cache}"),
+        ({"model": "org/other"}, "cannot export org/other: org/other (main) is not there in {cache}"),
         ({"hf_cache_source": "/mnt/empty"}, "source: /mnt/empty is not a folder of this host; is its disk mounted?"),
         ({"hf_cache_source": f"{CACHE}/x"}, "is in hf_cache_path; use a folder outside of it"),
     ],

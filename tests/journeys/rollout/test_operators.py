@@ -39,7 +39,7 @@ TIMES = int(os.environ.get("DEPLOYMENTS", "4"))
 STEPS = [
     "stage | Write the secrets",
     "parse | Let the image",
-    "download | Get the model",
+    "download | Download the model",
     "switch | Point to the release",
     "start | Start the unit",
     "observe | Wait until the server answers",

@@ -18,12 +18,10 @@ from support.playbook import AnsiblePlaybook
 HOSTS: dict[str, dict[str, t.Any]] = {
     "plain": {},
     "data": {"hf_cache_path": "/data"},
-    "both": {"hf_cache_path": "/data", "vllm_hf_cache": "/srv/hf"},
     "target1": {"hf_cache_source": "plain"},
     "target2": {"hf_cache_source": "plain", "hf_cache_path": "/mine"},
-    "target3": {"hf_cache_source": "plain", "hf_cache_path": "/mine", "vllm_hf_cache": "/mine"},
+    "target3": {"hf_cache_source": "data", "hf_cache_path": "/mine"},
     "target4": {"hf_cache_source": "data"},
-    "target5": {"hf_cache_source": "both", "hf_cache_path": "/mine"},
 }
 
 
@@ -34,7 +32,7 @@ def play(hosts: str, name: str, **variables: str) -> dict[str, t.Any]:
         "vars": variables,
         "tasks": [
             {"include_role": {"name": "dgxspark.vllm.hf_cache", "tasks_from": "validate.yml", "public": True}},
-            {"debug": {"msg": name + " {{ inventory_hostname }} asks for {{ __hf_cache_source_folder }}"}},
+            {"debug": {"msg": name + " {{ inventory_hostname }} asks for {{ __hf_cache_source_directory }}"}},
         ],
     }
 
@@ -48,9 +46,8 @@ def test_the_folder_is_the_one_of_the_source(tmp_path: Path, ansible_playbook: A
     assert dict(re.findall(r"(\w+: \w+) asks for ([\w/]+)", run.output)) == {
         "inventory: target1": "/opt/hf",
         "inventory: target2": "/opt/hf",
-        "inventory: target3": "/opt/hf",
+        "inventory: target3": "/data",
         "inventory: target4": "/data",
-        "inventory: target5": "/srv/hf",
         # a play's value counts for source and target, but for what the source has of its own
         "play: target1": "/play",
         "play: target4": "/data",
@@ -60,7 +57,7 @@ def test_the_folder_is_the_one_of_the_source(tmp_path: Path, ansible_playbook: A
 def test_a_source_that_is_gone_after_the_copy_fails_nobody(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     tasks = yaml.safe_load((ROOT / "roles/hf_cache/tasks/copy.yml").read_text())
     (end, *_key) = next(task["always"] for task in tasks if "always" in task)
-    assert end["name"] == "copy | End the offer"
+    assert end["name"] == "copy | End the export"
     here = {"ansible_connection": "local", "hf_cache_source": "gone", "__hf_cache_export": {"unit": "dgxspark-x"}}
     gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
     hosts = {"target": {**here, "ansible_python_interpreter": sys.executable}, "gone": gone}

@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.common import unknown_source
 
 from support.paths import BIN
 from support.playbook import AnsiblePlaybook
@@ -208,3 +209,19 @@ def test_many_hosts(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     run = play(ansible_playbook, tmp_path, "vllm_port: 1", DEFAULTS, 16)
     assert len(run["stats"]) == 16
     assert all(stats["ok"] == 1 for stats in run["stats"].values())
+
+
+def test_a_source_has_to_be_in_the_inventory(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, "hf_cache_source: host7", "{role: hf_cache}", hosts=3)
+    said = "hf_cache_source: host7 is not a host of the inventory; use one of host1, host2, or an absolute path such as"
+    assert run["result"]["problems"] == [f"{said} /mnt/models"]
+
+
+@pytest.mark.parametrize("source", ["", "a", "b", "/mnt/models", "not a name", None, 7])
+def test_sources_that_are_fine_or_told_otherwise(source: t.Any) -> None:
+    assert list(unknown_source(source, {"inventory_hostname": "a", "groups": {"all": ["a", "b"]}})) == []
+
+
+def test_a_source_where_nobody_else_is() -> None:
+    said = "hf_cache_source: b is not a host of the inventory; use an absolute path such as /mnt/models"
+    assert list(unknown_source("b", {"inventory_hostname": "a", "groups": {"all": ["a"]}})) == [said]

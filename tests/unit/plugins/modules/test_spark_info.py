@@ -132,6 +132,36 @@ def test_a_daemon_that_hangs_does_not_hang_us(commands: Path, run: Run, monkeypa
     assert docker["error"] == "docker did not answer within 1 s"
 
 
+def test_the_configuration(commands: Path, run: Run, tmp_path: Path) -> None:
+    command(
+        commands,
+        "systemctl",
+        '[ "$3 $4 $5" = "-- a.service b.service" ] || exit 2\n'
+        'printf "Id=a.service\\nNames=a.service\\nLoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n'
+        "NeedDaemonReload=no\\n\\nId=b.service\\nNames=b.service\\nLoadState=not-found\\nActiveState=inactive\\n"
+        'UnitFileState=\\nNeedDaemonReload=no\\n"',
+    )
+    (tmp_path / "file").write_text("a=1\n")
+    spark = run(
+        files=[str(tmp_path / "file"), str(tmp_path / "gone")],
+        sysctl=["kernel.ostype", "no.such"],
+        units=["a.service", "b.service"],
+        commands=["systemctl", "no-such-command"],
+    )["spark"]
+    assert spark["files"][str(tmp_path / "file")]["content"] == "a=1\n"
+    assert spark["files"][str(tmp_path / "gone")]["type"] == "absent"
+    assert spark["sysctl"] == {"kernel.ostype": "Linux", "no.such": None}
+    assert spark["units"]["a.service"]["unit_file_state"] == "enabled"
+    assert spark["units"]["b.service"]["load_state"] == "not-found"
+    assert spark["commands"] == {"systemctl": str(commands / "systemctl"), "no-such-command": None}
+
+
+def test_no_configuration_is_read_unasked(commands: Path, run: Run) -> None:
+    spark = run()["spark"]
+    assert [spark[name] for name in ("files", "sysctl", "units", "commands")] == [{}, {}, {}, {}]
+    assert run(units=["a.service"])["spark"]["units"] == {}  # there is no systemctl
+
+
 def test_garbage_everywhere(commands: Path, run: Run) -> None:
     for name in ("nvidia-smi", "docker", "nvidia-ctk", "dpkg-query"):
         command(commands, name, r"printf '\377\376garbage\n\000{'; exit 3")
