@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, show
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import show
 
 TOKEN = "hf_" + "a1B2" * 8
 KEY = "correct-horse-battery"

@@ -37,10 +37,11 @@ def main() -> None:
 
     init_plugin_loader()  # from here on it is what finds ansible_collections
 
-    from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import ROLES, Catalog
+    from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
     from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images import unable
     from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.per_image import for_image
-    from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import plain
+    from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import ROLES
+    from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
 
     role = ROLES / "vllm"
     loader = DataLoader()

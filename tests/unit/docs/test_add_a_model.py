@@ -119,7 +119,7 @@ def test_a_figure_without_a_source_is_noticed(copy: Path) -> None:
 
 
 def test_the_page_names_what_is_required() -> None:
-    from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import MODEL_FIELDS
+    from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.fields import MODEL_FIELDS
 
     table = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
     assert table == [name for name, field in MODEL_FIELDS.items() if field.required]

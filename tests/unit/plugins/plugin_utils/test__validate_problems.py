@@ -8,7 +8,9 @@ import re
 import typing as t
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, read_specs, show
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import read_specs
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import show
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate import problems as validate_problems
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
 from bad_inputs import BAD, BAD_HOST, DIGEST, KEY, LATEST_RECORDED, NEWER, OWN_MODEL, TOKEN, Values, one, own_model
