@@ -97,8 +97,9 @@ def choice(checked: TypedValues, catalog: Catalog) -> Lines:
     sources = layers(checked, chosen)
     if model and image:
         for source in sources:
-            if source.environment_at.startswith("vllm_models") or source.environment_at.startswith("vllm_images"):
-                yield from environment(source.environment_at, source.environment, checked.secrets())
+            if source.environment_at and source.source != "vllm_extra_env":  # which has its own check
+                where = source.environment_at.removesuffix(".")
+                yield from environment(where, source.environment, checked.secrets())
     yield from _options(checked, catalog, sources, image)
     yield from _sizes(checked, chosen, sources)
 

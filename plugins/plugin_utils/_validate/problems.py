@@ -14,7 +14,7 @@ from .common import mask
 from .container_runtime import container_runtime
 from .hf_cache import hf_cache
 from .memory import memory
-from .renamed import renamed
+from .renamed import RENAMED, renamed
 from .spark_host import spark_host
 from .vllm import vllm
 
@@ -50,10 +50,15 @@ def problems(
 
 
 def names_of(role: str, variables: t.Iterable[str], roles: t.Iterable[str], known: t.Container[str] = ()) -> list[str]:
-    """The variables that a role reads: those with its prefix, and no other role's longer one; and the KNOWN ones."""
+    """The variables that a role answers for.
+
+    Those with its prefix, and no other role's longer one; the KNOWN ones, also of another role; and their old names.
+    """
     longer = tuple(f"{other}_" for other in roles if other.startswith(f"{role}_"))
     return sorted(
-        name for name in variables if name in known or (name.startswith(f"{role}_") and not name.startswith(longer))
+        name
+        for name in variables
+        if name in known or RENAMED.get(name) in known or (name.startswith(f"{role}_") and not name.startswith(longer))
     )
 
 

@@ -18,12 +18,10 @@ from support.playbook import AnsiblePlaybook
 HOSTS: dict[str, dict[str, t.Any]] = {
     "plain": {},
     "data": {"hf_cache_path": "/data"},
-    "both": {"hf_cache_path": "/data", "vllm_hf_cache": "/srv/hf"},
     "target1": {"hf_cache_source": "plain"},
     "target2": {"hf_cache_source": "plain", "hf_cache_path": "/mine"},
-    "target3": {"hf_cache_source": "plain", "hf_cache_path": "/mine", "vllm_hf_cache": "/mine"},
-    "target4": {"hf_cache_source": "data"},
-    "target5": {"hf_cache_source": "both", "hf_cache_path": "/mine"},
+    "target3": {"hf_cache_source": "data"},
+    "target4": {"hf_cache_source": "data", "hf_cache_path": "/mine"},
 }
 
 
@@ -41,19 +39,18 @@ def play(hosts: str, name: str, **variables: str) -> dict[str, t.Any]:
 
 def test_the_folder_is_the_one_of_the_source(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": HOSTS}}))
-    plays = [play("target*", "inventory:"), play("target1:target4", "play:", hf_cache_path="/play")]
+    plays = [play("target*", "inventory:"), play("target1:target3", "play:", hf_cache_path="/play")]
     (tmp_path / "play.yml").write_text(json.dumps(plays))
     run = ansible_playbook("play.yml", inventory="hosts.json", folder=tmp_path)
     assert run.code == 0, run.output
     assert dict(re.findall(r"(\w+: \w+) asks for ([\w/]+)", run.output)) == {
         "inventory: target1": "/opt/hf",
         "inventory: target2": "/opt/hf",
-        "inventory: target3": "/opt/hf",
+        "inventory: target3": "/data",
         "inventory: target4": "/data",
-        "inventory: target5": "/srv/hf",
         # a play's value counts for source and target, but for what the source has of its own
         "play: target1": "/play",
-        "play: target4": "/data",
+        "play: target3": "/data",
     }
 
 

@@ -16,7 +16,8 @@ import jinja2
 import pytest
 from ansible.plugins.filter.core import to_json
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
-from ansible_collections.dgxspark.vllm.tests.unit.services import GIB, KNOWN, resolved, service, spark, values
+
+from support.services import GIB, KNOWN, resolved, service, spark, values
 
 ROLE = Path(__file__).resolve().parents[3] / "roles/vllm"
 PROGRAM = Path(__file__).with_name("release_ids.py")

@@ -10,7 +10,8 @@ import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import Choice, choose
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.layers import ELSEWHERE, layers
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.settings import merged
-from ansible_collections.dgxspark.vllm.tests.unit.services import CATALOG, resolved, spark, values
+
+from support.services import CATALOG, resolved, spark, values
 
 
 def everywhere(*sources: str) -> dict[str, t.Any]:

@@ -10,7 +10,8 @@ import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import READS, ResolveError, resolve
-from ansible_collections.dgxspark.vllm.tests.unit.services import (
+
+from support.services import (
     CATALOG,
     GIB,
     KNOWN,

@@ -8,9 +8,10 @@ import typing as t
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.share import comes_free_bytes, is_taken, share
-from ansible_collections.dgxspark.vllm.tests.unit.services import GIB, TOTAL, service, spark
 from hypothesis import given
 from hypothesis import strategies as st
+
+from support.services import GIB, TOTAL, service, spark
 
 BIG = service("vllm-big", 60 * GIB)
 
