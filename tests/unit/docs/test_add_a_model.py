@@ -19,7 +19,17 @@ from ansible_collections.dgxspark.vllm.tests.unit.catalog.planned import plan
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "add-a-model.md").read_text(encoding="utf-8")
 MODEL = "qwen3-14b-fp8"
-COPIED = ("ansible.cfg", "changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "pyproject.toml")
+COPIED = (
+    "ansible.cfg",
+    "catalog",
+    "changelogs",
+    "docs",
+    "inventories",
+    "meta",
+    "playbooks",
+    "plugins",
+    "pyproject.toml",
+)
 COPIED += ("README.md", "roles", "site.yml", "tests/unit/catalog", "tools", "galaxy.yml")
 
 
