@@ -4,23 +4,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible.template import trust_as_template
 from ansible.utils.display import Display
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import (
-    Catalog,
-    hint,
-    read_specs,
-    role_names,
-)
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import plain
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.common import one_cache, unknown_source
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import options_of, role_names
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.variables import read_variables, with_defaults
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import hint
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.conflicts import Service, clashes
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.hf_cache import unknown_source
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems import names_of, problems, secrets_of
 
@@ -36,7 +31,8 @@ class ActionModule(ActionBase):
         _validation, args = self.validate_argument_spec({"role": {"type": "list", "elements": "str", "required": True}})
         lines: list[str] = []
         for role in args["role"]:
-            lines += self._check(role, task_vars or {})
+            # two roles may read the same variable
+            lines += [line for line in self._check(role, task_vars or {}) if line not in lines]
         result.update(changed=False, problems=lines)
         if lines:
             result.update(failed=True, msg="\n".join(lines))
@@ -46,30 +42,20 @@ class ActionModule(ActionBase):
         roles = role_names()
         if role not in roles:
             return [f"role: {role} is not a role of this collection; {hint(role, roles)}"]
-        specs = read_specs(role)
-        secrets = secrets_of(specs)
-        # a role that was not loaded has no defaults here: those of its specification stand in, templates included
-        variables = {**_defaults(specs), **task_vars}
-        templar = self._templar.copy_with_new_env(available_variables=variables)
-        values: dict[str, t.Any] = {}
-        unreadable: dict[str, str] = {}
-        for name in names_of(role, variables, roles):
-            try:
-                values[name] = plain(templar.template(variables[name]))
-            except AnsibleError as error:
-                unreadable[name] = f"{name}: cannot be read; {_reason(error, name in secrets)}"
+        known = options_of(role)
+        secrets = secrets_of(known)
+        variables = with_defaults(known, task_vars)
+        values, errors = read_variables(names_of(role, variables, roles, known), variables, self._templar)
+        unreadable = {
+            name: f"{name}: cannot be read; {_reason(error, name in secrets)}" for name, error in errors.items()
+        }
         catalog = Catalog()
         is_spark = not self._allows_other_hardware(variables)
-        lines = [*unreadable.values(), *problems(role, values, specs, catalog, unreadable, is_spark)]
+        lines = [*unreadable.values(), *problems(role, values, known, catalog, unreadable, is_spark)]
         if role == "vllm":
             lines += self._clashes(task_vars)
         if role == "hf_cache":
             lines += unknown_source(values.get("hf_cache_source"), task_vars)
-        # What downloads names its folder, and that is not the one which is prepared and cleaned.
-        if role == "hf_cache" and "vllm_hf_cache" in task_vars and "hf_cache_download_path" not in task_vars:
-            with contextlib.suppress(AnsibleError):  # what cannot be read, its own role says
-                cache = plain(templar.template(task_vars["vllm_hf_cache"]))
-                lines += one_cache(values.get("hf_cache_path"), cache)
         if not lines:
             for line in notices(role, values, catalog):
                 display.warning(line)
@@ -95,7 +81,7 @@ class ActionModule(ActionBase):
 
     def _service(self, host: str, variables: dict[str, t.Any]) -> Service | None:
         """What a host of the play is going to serve where; None if it cannot be read, which the host says itself."""
-        known = {"ansible_host": host, "ansible_port": "", **_defaults(read_specs("vllm")), **variables}
+        known = {"ansible_host": host, "ansible_port": "", **with_defaults(options_of("vllm"), variables)}
         templar = self._templar.copy_with_new_env(available_variables=known)
         try:
             address, ssh, name, port = (
@@ -105,14 +91,6 @@ class ActionModule(ActionBase):
         except AnsibleError:
             return None
         return Service(host, f"{address} port {ssh}" if ssh else address, name, port)  # one address may lead to many
-
-
-def _defaults(specs: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    return {
-        name: trust_as_template(option["default"]) if isinstance(option["default"], str) else option["default"]
-        for name, option in (specs["main"].get("options") or {}).items()
-        if option.get("default") is not None
-    }
 
 
 def _reason(error: AnsibleError, secret: bool) -> str:

@@ -161,7 +161,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import plain
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, PlanError, plan_with_remedies
 
 

@@ -136,7 +136,7 @@ import typing as t
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, CatalogError
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import plain
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
 
 
 class LookupModule(LookupBase):

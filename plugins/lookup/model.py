@@ -290,13 +290,8 @@ import typing as t
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, CatalogError
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import plain
-
-
-def fill_in(entry: dict[str, t.Any], facts: dict[str, t.Any]) -> dict[str, t.Any]:
-    if entry["described"] or facts.get("id") != entry["id"]:
-        return entry
-    return {**entry, **facts}
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import complete
 
 
 class LookupModule(LookupBase):
@@ -320,6 +315,6 @@ class LookupModule(LookupBase):
         try:
             chosen = catalog.image(str(image), images, "unknown" in allowed) if image else None
             names = [name for term in terms for name in (catalog.models(own) if term == "*" else [str(term)])]
-            return [fill_in(catalog.model(name, own, chosen), plain(facts or {})) for name in names]
+            return [complete(catalog.model(name, own, chosen), plain(facts or {})) for name in names]
         except CatalogError as error:
             raise AnsibleLookupError(f"model: {error}") from error

@@ -22,8 +22,8 @@ options:
 seealso:
   - plugin: dgxspark.vllm.model
     plugin_type: lookup
-  - plugin: dgxspark.vllm.settings
-    plugin_type: filter
+  - plugin: dgxspark.vllm.service
+    plugin_type: lookup
 """
 
 EXAMPLES = r"""
@@ -55,13 +55,8 @@ import typing as t
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import (
-    Catalog,
-    known_or_add,
-    profile_problems,
-    show,
-)
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import plain
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, CatalogError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
 
 
 class LookupModule(LookupBase):
@@ -71,15 +66,8 @@ class LookupModule(LookupBase):
         own = plain(self._templar.template((variables or {}).get("vllm_profiles") or {}))
         if not isinstance(own, dict):
             raise AnsibleLookupError("vllm_profiles: is not allowed; use a mapping of profiles by name")
-        profiles = Catalog().profiles(own)
-        found = []
-        for term in map(str, terms):
-            if term not in profiles:
-                raise AnsibleLookupError(
-                    f"profile: {show(term)} is no profile; {known_or_add(term, profiles, 'vllm_profiles')}"
-                )
-            lines = profile_problems(term, profiles[term])
-            if lines:
-                raise AnsibleLookupError(f"profile: {lines[0]}")
-            found.append(profiles[term])
-        return found
+        catalog = Catalog()
+        try:
+            return [catalog.profile(str(term), own) for term in terms]
+        except CatalogError as error:
+            raise AnsibleLookupError(f"profile: {error}") from error

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, show
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import show
 
 TOKEN = "hf_" + "a1B2" * 8
 KEY = "correct-horse-battery"
@@ -43,7 +44,10 @@ YARN_FROM_0_12 = (
     " rope_theta: 1000000, factor: 4.0, original_max_position_embeddings: 32768}}}"
 )
 SHARE = "0.90 of 121.7 GiB"
-TRY_IT = "vllm_enforce_memory_plan: false tries it all the same, and for other hardware set spark_host_allow_other_hardware: true"
+TRY_IT = (
+    "vllm_enforce_memory_plan: false tries it all the same, and for other hardware set"
+    " spark_host_allow_other_hardware: true"
+)
 MODE = 'use four octal digits in quotes, such as "0755"'
 
 BAD: list[tuple[Values, str]] = [
@@ -457,7 +461,7 @@ BAD: list[tuple[Values, str]] = [
             ("gpu_memory_utilization", "vllm_gpu_memory_utilization"),
             ("device_memory_utilization", "vllm_gpu_memory_utilization"),
             ("max_model_len", "vllm_max_model_len"),
-            ("download_dir", "vllm_hf_cache"),
+            ("download_dir", "hf_cache_path"),
         )
     ),
     # secrets where they do not belong
@@ -480,8 +484,8 @@ BAD: list[tuple[Values, str]] = [
             ("VLLM_API_KEY", "vllm_api_key"),
             ("HF_ENDPOINT", "vllm_hf_endpoint"),
             ("HF_HUB_OFFLINE", "vllm_hf_offline"),
-            ("HF_HOME", "vllm_hf_cache"),
-            ("HF_HUB_CACHE", "vllm_hf_cache"),
+            ("HF_HOME", "hf_cache_path"),
+            ("HF_HUB_CACHE", "hf_cache_path"),
         )
     ),
     (
@@ -667,25 +671,25 @@ BAD: list[tuple[Values, str]] = [
         (one("vllm_container_name", name), f'vllm_container_name: "{name}" is not allowed; use {CONTAINER}')
         for name in ("-x", "a b", "a/b", "a", "ümlaut")
     ),
-    (one("vllm_hf_cache", "opt/hf"), 'vllm_hf_cache: "opt/hf" is not allowed; use an absolute path such as /opt/hf'),
-    (one("vllm_hf_cache", "~/hf"), 'vllm_hf_cache: "~/hf" is not allowed; use an absolute path such as /opt/hf'),
-    (one("vllm_hf_cache", ""), 'vllm_hf_cache: "" is not allowed; use an absolute path such as /opt/hf'),
-    (one("vllm_hf_cache", "/"), 'vllm_hf_cache: "/" is a folder of the system; use one of its own such as /opt/hf'),
+    (one("hf_cache_path", "opt/hf"), 'hf_cache_path: "opt/hf" is not allowed; use an absolute path such as /opt/hf'),
+    (one("hf_cache_path", "~/hf"), 'hf_cache_path: "~/hf" is not allowed; use an absolute path such as /opt/hf'),
+    (one("hf_cache_path", ""), 'hf_cache_path: "" is not allowed; use an absolute path such as /opt/hf'),
+    (one("hf_cache_path", "/"), 'hf_cache_path: "/" is a folder of the system; use one of its own such as /opt/hf'),
     (
-        one("vllm_hf_cache", "/opt/"),
-        'vllm_hf_cache: "/opt/" is a folder of the system; use one of its own such as /opt/hf',
+        one("hf_cache_path", "/opt/"),
+        'hf_cache_path: "/opt/" is a folder of the system; use one of its own such as /opt/hf',
     ),
-    (one("vllm_hf_cache", "/opt/hf:rw"), f'vllm_hf_cache: "/opt/hf:rw" is not allowed; {FOLDER}'),
-    (one("vllm_hf_cache", "/opt/my models"), f'vllm_hf_cache: "/opt/my models" is not allowed; {FOLDER}'),
-    (one("vllm_hf_cache", "/opt/../etc"), f'vllm_hf_cache: "/opt/../etc" is not allowed; {FOLDER}'),
-    (one("vllm_hf_cache", "/opt/hf\n"), f'vllm_hf_cache: "/opt/hf\\n" is not allowed; {FOLDER}'),
+    (one("hf_cache_path", "/opt/hf:rw"), f'hf_cache_path: "/opt/hf:rw" is not allowed; {FOLDER}'),
+    (one("hf_cache_path", "/opt/my models"), f'hf_cache_path: "/opt/my models" is not allowed; {FOLDER}'),
+    (one("hf_cache_path", "/opt/../etc"), f'hf_cache_path: "/opt/../etc" is not allowed; {FOLDER}'),
+    (one("hf_cache_path", "/opt/hf\n"), f'hf_cache_path: "/opt/hf\\n" is not allowed; {FOLDER}'),
     (
-        one("vllm_hf_cache", "/opt/vllm"),
-        'vllm_hf_cache: "/opt/vllm" lies in the folder of the service; use another such as /opt/hf',
+        one("hf_cache_path", "/opt/vllm"),
+        'hf_cache_path: "/opt/vllm" lies in the folder of the service; use another such as /opt/hf',
     ),
     (
-        {"vllm_home": "/data", "vllm_hf_cache": "/data/hf"},
-        'vllm_hf_cache: "/data/hf" lies in the folder of the service; use another such as /opt/hf',
+        {"vllm_home": "/data", "hf_cache_path": "/data/hf"},
+        'hf_cache_path: "/data/hf" lies in the folder of the service; use another such as /opt/hf',
     ),
     (one("vllm_home", "srv/vllm"), 'vllm_home: "srv/vllm" is not allowed; use an absolute path such as /opt/vllm'),
     (one("vllm_home", "/etc"), 'vllm_home: "/etc" is a folder of the system; use one of its own such as /opt/vllm'),

@@ -479,7 +479,7 @@ SIGNATURES: tuple[Signature, ...] = (
         ),
         r"outgoing traffic has been disabled|OfflineModeIsEnabled|offline mode is enabled|IncompleteSnapshotError",
         "offline mode is on and the cache lacks files of the model",
-        "deploy once with vllm_hf_offline: false, or fill vllm_hf_cache from a host that has the model; if it was"
+        "deploy once with vllm_hf_offline: false, or fill hf_cache_path from a host that has the model; if it was"
         " downloaded, and files of another repository are missing, set vllm_download: false: vLLM fetches them then",
         versions="huggingface_hub",
         known="seen",
@@ -504,7 +504,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|We couldn't connect to '(?P<endpoint>https?://[^']{1,200})' to load",
         "the container cannot reach the hub",
         "check name resolution, proxy and firewall of the host; vllm_hf_endpoint names a mirror; with the model in"
-        " vllm_hf_cache set vllm_hf_offline: true",
+        " hf_cache_path set vllm_hf_offline: true",
         versions="huggingface_hub",
         known="seen",
         guide=DOWNLOAD,
@@ -515,7 +515,7 @@ SIGNATURES: tuple[Signature, ...] = (
         ("[errno 28]", "no space left on device"),
         r"\[Errno 28\] No space left on device|os error 28\b",
         "the disk of the host is full",
-        "free space under vllm_hf_cache or vllm_home; playbooks/clean_cache.yml removes dead partial downloads",
+        "free space under hf_cache_path or vllm_home; playbooks/clean_cache.yml removes dead partial downloads",
         versions="any",
         known="seen",
         guide=DOWNLOAD,
@@ -549,7 +549,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"Retrying in \d{1,6}(?:\.\d{1,6})?s \[Retry (?P<number>\d{1,6})/(?P<of>\d{1,6})\]",
         "the hub does not answer, the client asks again (try {number} of {of})",
         "check name resolution, proxy and firewall of the host; vllm_hf_endpoint names a mirror; with the model in"
-        " vllm_hf_cache set vllm_hf_offline: true",
+        " hf_cache_path set vllm_hf_offline: true",
         versions="huggingface_hub",
         known="seen",
         guide=DOWNLOAD,
@@ -586,7 +586,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"|header too small|header too large|invalid header\w*|MetadataIncompleteBuffer|HeaderTooSmall|HeaderTooLarge"
         r"|InvalidHeader\w*)",
         "a weight file is cut short, empty or no safetensors file ({detail})",
-        "remove that file of the model from vllm_hf_cache (link and blob) and deploy again",
+        "remove that file of the model from hf_cache_path (link and blob) and deploy again",
         versions="safetensors",
         known="seen",
         guide=DOWNLOAD,
@@ -620,7 +620,7 @@ SIGNATURES: tuple[Signature, ...] = (
         ("[errno 2] no such file or directory",),
         r"FileNotFoundError: \[Errno 2\] No such file or directory: '(?P<path>[^']{1,400}\.(?:safetensors|json|bin))'",
         "the model's folder names {path}, and the file behind it is gone",
-        "remove that link from vllm_hf_cache and deploy again, so that the file is downloaded",
+        "remove that link from hf_cache_path and deploy again, so that the file is downloaded",
         versions="any",
         known="seen",
         guide=DOWNLOAD,
@@ -631,7 +631,7 @@ SIGNATURES: tuple[Signature, ...] = (
         ("is not a valid json file",),
         r"It looks like the config file at '(?P<path>[^']{1,400})' is not a valid JSON file",
         "{path} is empty or damaged",
-        "remove that file of the model from vllm_hf_cache (link and blob) and deploy again",
+        "remove that file of the model from hf_cache_path (link and blob) and deploy again",
         versions="transformers",
         known="seen",
         guide=DOWNLOAD,

@@ -1,6 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to this collection: it may change at any time.
 """Options and environment variables that a model needs with some images only, such as the choice of a kernel. Pure."""
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to this collection: it may change at any time.
 """Options of `vllm serve`: from a mapping to arguments, and what each version of vLLM knows."""
 
 from __future__ import annotations
@@ -9,6 +8,8 @@ import json
 import re
 import typing as t
 from pathlib import Path
+
+from .._common.plain import plain
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _NEGATIVE_NUMBER = re.compile(r"-(\d+|\d*\.\d+)")  # what argparse takes for one
@@ -64,15 +65,6 @@ def _word(value: t.Any) -> str:
     if isinstance(value, str):
         return str(value)
     return json.dumps(plain(value), ensure_ascii=False)
-
-
-def plain(value: t.Any) -> t.Any:
-    """Plain containers instead of Ansible's lazy ones, which are templated while one looks at them."""
-    if isinstance(value, t.Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
 
 
 def whole(value: t.Any) -> int | None:

@@ -1,6 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to this collection: it may change at any time.
 """How vLLM divides a KV cache into blocks, and how many tokens that is. Pure; the rules are those of vLLM 0.32.
 
 A layer keeps a page for each block of tokens. Layers that need the same blocks stand in one group; all groups draw from

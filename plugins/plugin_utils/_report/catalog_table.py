@@ -1,13 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to this collection: it may change at any time.
 """The catalog as a table, on a terminal and in README.md. Pure. Every figure keeps the mark of its source."""
 
 from __future__ import annotations
 
 import typing as t
 
-from .fleet_table import shorten
+from .._common.table import line, shorten
 
 Entry = t.Mapping[str, t.Any]
 
@@ -57,12 +56,8 @@ def terminal(entries: t.Sequence[Entry], plans: t.Mapping[str, t.Any]) -> str:
         row.update({title: shorten(row[title], width) for title, width in _WIDEST.items()})
     widths = {title: max(len(title), *(len(row[title]) for row in rows)) if rows else len(title) for title in order}
     lines = [{title: title for title in order}, *rows]
-    return "\n".join(
-        "  ".join(
-            line[title].rjust(widths[title]) if title in _RIGHT else line[title].ljust(widths[title]) for title in order
-        ).rstrip()
-        for line in lines
-    )
+    right = [title in _RIGHT for title in order]
+    return "\n".join(line([cells[title] for title in order], list(widths.values()), right) for cells in lines)
 
 
 def markdown(entries: t.Sequence[Entry]) -> str:

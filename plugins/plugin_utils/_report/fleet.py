@@ -1,6 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to this collection: it may change at any time.
 """From what vllm_health and spark_info say of each host to one report on the fleet. Pure: data in, data out."""
 
 from __future__ import annotations

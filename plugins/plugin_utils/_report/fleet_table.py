@@ -1,12 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to this collection: it may change at any time.
 """The report on the fleet as text: one line for each host, and below what is to be said of some. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 
+from .._common.table import line, shorten
 from .fleet import Facts, age
 
 WIDTH = 160
@@ -85,7 +85,7 @@ def table(hosts: t.Sequence[Facts]) -> str:
     rows += [[column.cell(host) or "-" for column in COLUMNS] for host in hosts]
     widths = [max(len(row[number]) for row in rows) for number in range(len(COLUMNS))]
     fit(widths)
-    return "\n".join(line(row, widths) for row in rows)
+    return "\n".join(line(row, widths, [column.right for column in COLUMNS]) for row in rows)
 
 
 def fit(widths: list[int]) -> None:
@@ -96,22 +96,6 @@ def fit(widths: list[int]) -> None:
         if widths[widest] <= NARROWEST:
             return
         widths[widest] -= 1
-
-
-def line(cells: t.Sequence[str], widths: t.Sequence[int]) -> str:
-    padded = []
-    for cell, width, column in zip(cells, widths, COLUMNS, strict=True):
-        text = shorten(cell, width)
-        padded.append(text.rjust(width) if column.right else text.ljust(width))
-    return "  ".join(padded).rstrip()
-
-
-def shorten(text: str, width: int) -> str:
-    """The beginning and the end: names of hosts and tags of images often differ at the end."""
-    if len(text) <= width:
-        return text
-    end = (width - 1) // 2
-    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
 
 
 def counted(report: Facts) -> str:

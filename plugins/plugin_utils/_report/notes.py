@@ -1,6 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to this collection: it may change at any time.
 """What playbooks/health.yml says of hosts and fleets beside the verdicts, as data.
 
 NOTES are worth a word and make no host unhealthy. UNSEEN are the causes for hosts that could not be judged. The texts

@@ -1,6 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to this collection: it may change at any time.
 """Rules for environment variables of the container, wherever they are written."""
 
 from __future__ import annotations
@@ -8,7 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._catalog.catalog import show
+from .._common.text import show
 from .common import Lines, holds_secret
 
 _SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY)$", re.IGNORECASE)
@@ -19,8 +18,8 @@ _OWN_VARIABLE = {
     "VLLM_API_KEY": "vllm_api_key",
     "HF_ENDPOINT": "vllm_hf_endpoint",
     "HF_HUB_OFFLINE": "vllm_hf_offline",
-    "HF_HOME": "vllm_hf_cache",
-    "HF_HUB_CACHE": "vllm_hf_cache",
+    "HF_HOME": "hf_cache_path",
+    "HF_HUB_CACHE": "hf_cache_path",
 }
 
 

@@ -1,22 +1,24 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to this collection: it may change at any time.
 """Rules of the role vllm for its image. Each refusal says why, what to take instead, and which word overrules it."""
 
 from __future__ import annotations
 
 import typing as t
 
-from .._catalog.catalog import Catalog, CatalogError, Entry, show
+from .._catalog.catalog import Catalog
+from .._catalog.fields import Entry
 from .._catalog.images import GUIDES, faults, find, met, moves, nearest_good, split_reference, unable
-from .types import Checked
+from .._common.text import show
+from .._common.types import TypedValues
+from .._plan.choice import ChoiceError, choose_image
 
 
 def image(
-    checked: Checked, catalog: Catalog, own: t.Mapping[str, t.Any], model: Entry | None
+    checked: TypedValues, catalog: Catalog, own: t.Mapping[str, t.Any], model: Entry | None
 ) -> tuple[list[str], Entry | None]:
     """What is wrong with the image, and the image if it is known."""
-    if not checked.ok("vllm_image", "vllm_images"):
+    if not checked.valid("vllm_image", "vllm_images"):
         return [], None
     ref = checked["vllm_image"]
     images = catalog.images(own)
@@ -24,9 +26,9 @@ def image(
     if moves(ref) and "moving" not in allowed:
         return [_moving(ref, images, model)], None
     try:
-        found = catalog.image(ref, own, "unknown" in allowed, model)
-    except CatalogError as error:
-        return [f"vllm_image: {error}"], None
+        found = choose_image(checked, catalog, model)
+    except ChoiceError as error:
+        return [str(error)], None
     lines = []
     if found["status"] == "avoid" and "avoid" not in allowed:
         why = faults(found) or "the matrix says so"

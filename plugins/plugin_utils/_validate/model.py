@@ -1,6 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to this collection: it may change at any time.
 """Rules of the role vllm for model, profile and image, and for the options of vLLM that they make together."""
 
 from __future__ import annotations
@@ -8,25 +7,23 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._catalog.catalog import (
-    Catalog,
-    CatalogError,
-    Entry,
-    image_problems,
-    known_or_add,
-    model_problems,
-    nearest,
-    profile_problems,
-    show,
-)
+from .._catalog.catalog import Catalog
+from .._catalog.fields import Entry, image_problems, model_problems, profile_problems
 from .._catalog.images import find
+from .._catalog.specs import options_of
 from .._catalog.vllm_options import misspelt, tokens_of, version_key
+from .._common.text import nearest, show
+from .._common.types import TypedValues, number
+from .._plan.choice import Choice, ChoiceError, choose_model, choose_profile
+from .._plan.layers import layers
+from .._plan.resolve import resolve
+from .._plan.settings import Layer
+from .._plan.settings import merged as merge_layers
 from .common import Lines, at_least, holds_secret
 from .environment import environment
 from .image import image as check_image
 from .image import notices as image_notices
 from .token import notices as token_notices
-from .types import Checked, number
 
 MAX_UTILIZATION = 0.95
 
@@ -42,7 +39,7 @@ _OWN_VARIABLE = {
     "gpu_memory_utilization": "vllm_gpu_memory_utilization",
     "device_memory_utilization": "vllm_gpu_memory_utilization",
     "max_model_len": "vllm_max_model_len",
-    "download_dir": "vllm_hf_cache",
+    "download_dir": "hf_cache_path",
 }
 # Options that spread one server over several GPUs or hosts.
 _PARALLEL = frozenset(
@@ -51,6 +48,12 @@ _PARALLEL = frozenset(
         *("prefill_context_parallel_size", "decode_context_parallel_size", "nnodes"),
     ]
 )
+# What a profile is made for, and what a model or an image may need.
+_MAY_SET: dict[str, tuple[str, ...]] = {
+    "vllm_profiles.": ("gpu_memory_utilization", "max_model_len"),
+    "vllm_models.": ("max_model_len",),
+    "vllm_images[": ("max_model_len",),
+}
 _NO_HTTP = "would leave no HTTP server that the role can prove; remove it"
 _UNUSABLE = {
     "headless": _NO_HTTP,
@@ -60,11 +63,11 @@ _UNUSABLE = {
 }
 
 
-def choice(checked: Checked, catalog: Catalog) -> Lines:
+def choice(checked: TypedValues, catalog: Catalog) -> Lines:
     """Model, profile, image, and the options that they make together."""
-    own_models = checked["vllm_models"] if checked.ok("vllm_models") else {}
-    own_profiles = checked["vllm_profiles"] if checked.ok("vllm_profiles") else {}
-    own_images = checked["vllm_images"] if checked.ok("vllm_images") else {}
+    own_models = checked["vllm_models"] if checked.valid("vllm_models") else {}
+    own_profiles = checked["vllm_profiles"] if checked.valid("vllm_profiles") else {}
+    own_images = checked["vllm_images"] if checked.valid("vllm_images") else {}
     broken = [
         *(line for name, entry in catalog.models(own_models).items() for line in model_problems(name, entry)),
         *(line for name, entry in catalog.profiles(own_profiles).items() for line in profile_problems(name, entry)),
@@ -76,57 +79,41 @@ def choice(checked: Checked, catalog: Catalog) -> Lines:
 
     model: Entry | None = None
     profile: Entry | None = None
-    if checked.ok("vllm_model", "vllm_models"):
+    if checked.valid("vllm_model", "vllm_models"):
         try:
-            model = catalog.model(checked["vllm_model"], own_models)
-        except CatalogError as error:
-            yield f"vllm_model: {error}"
-    if checked.ok("vllm_profile", "vllm_profiles"):
-        profiles = catalog.profiles(own_profiles)
-        wanted = checked["vllm_profile"]
-        profile = profiles.get(wanted)
-        if profile is None:
-            yield f"vllm_profile: {show(wanted)} is no profile; {known_or_add(wanted, profiles, 'vllm_profiles')}"
+            model = choose_model(checked, catalog)
+        except ChoiceError as error:
+            yield str(error)
+    if checked.valid("vllm_profile", "vllm_profiles"):
+        try:
+            profile = choose_profile(checked, catalog)
+        except ChoiceError as error:
+            yield str(error)
     lines, image = check_image(checked, catalog, own_images, model)
     yield from lines
     if model and image:
-        model = catalog.model(checked["vllm_model"], own_models, image)
-        yield from environment(f"vllm_models.{model['name']}.environment", model["environment"], checked.secrets())
-        for where, variables in _added(model, image, "environment"):
-            yield from environment(f"{where}.environment", variables, checked.secrets())
-    yield from _options(checked, catalog, model, profile, image)
-    yield from _sizes(checked, catalog, model, profile, image)
+        model = choose_model(checked, catalog, image)
+    chosen = Choice(model, image, profile)
+    sources = layers(checked, chosen)
+    if model and image:
+        for source in sources:
+            if source.environment_at and source.source != "vllm_extra_env":  # which has its own check
+                where = source.environment_at.removesuffix(".")
+                yield from environment(where, source.environment, checked.secrets())
+    yield from _options(checked, catalog, sources, image)
+    yield from _sizes(checked, chosen, sources)
 
 
-def _added(model: Entry, image: Entry, what: str) -> list[tuple[str, dict[str, t.Any]]]:
-    """What the image adds to the model, by where it is written."""
-    own, all_of_it = image[what], model[f"image_{what}"]
-    return [
-        (f"vllm_images[{image['ref']}]", own),
-        (f"vllm_models.{model['name']}.per_image", {name: all_of_it[name] for name in all_of_it if name not in own}),
-    ]
-
-
-def _options(
-    checked: Checked, catalog: Catalog, model: Entry | None, profile: Entry | None, image: Entry | None
-) -> Lines:
-    """Every option is known to the image's vLLM, spelt right, and has no variable of its own."""
+def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer], image: Entry | None) -> Lines:
+    """Every option is known to the image's vLLM, spelled right, and has no variable of its own."""
     known = catalog.options(image["vllm"] if image else None)
-    sources: list[tuple[str, t.Mapping[str, t.Any], frozenset[str]]] = []
-    sized = frozenset({"gpu_memory_utilization", "max_model_len"})  # what a profile is made for
-    if profile:
-        sources.append((f"vllm_profiles.{checked['vllm_profile']}.args", profile["args"], sized))
-    if model:
-        may_set = frozenset({"max_model_len"})
-        sources.append((f"vllm_models.{model['name']}.args", model["args"], may_set))
-        if image:
-            sources += [(f"{where}.args", args, may_set) for where, args in _added(model, image, "args")]
-    if checked.ok("vllm_extra_args"):
-        sources.append(("vllm_extra_args", checked["vllm_extra_args"], frozenset()))
     secrets = checked.secrets()
-    for where, args, may_set in sources:
-        for name, value in args.items():
-            at = f"{where}.{name}"
+    for source in sources:
+        if not source.args_at or (source.source == "vllm_extra_args" and not checked.valid("vllm_extra_args")):
+            continue
+        may_set = next((names for start, names in _MAY_SET.items() if source.args_at.startswith(start)), ())
+        for name, value in source.args.items():
+            at = source.at("args", name)
             spelling = misspelt(name)
             plain = re.sub(r"[\s-]+", "_", str(name).strip("- ")).lower()
             if plain in _OWN_VARIABLE and plain not in may_set:
@@ -149,16 +136,16 @@ def _options(
                 yield f"{at}: is empty; use null to drop the option"
 
 
-def _sizes(
-    checked: Checked, catalog: Catalog, model: Entry | None, profile: Entry | None, image: Entry | None
-) -> Lines:
+def _sizes(checked: TypedValues, chosen: Choice, sources: t.Sequence[Layer]) -> Lines:
     """The numbers that depend on one another, after merging."""
     yield from at_least(checked, "vllm_max_model_len", 1, "token")
     yield from _utilization("vllm_gpu_memory_utilization", checked["vllm_gpu_memory_utilization"])
-    if not (profile and model and checked.ok("vllm_extra_args", "vllm_max_model_len")):
+    model, image, profile = chosen
+    if not (profile and model and checked.valid("vllm_extra_args", "vllm_max_model_len")):
         return
     in_profile = f"vllm_profiles.{checked['vllm_profile']}.args"
-    merged = merged_args(checked, model, profile, image)
+    settings = merge_layers(sources)
+    merged = {item["name"]: (item["at"], item["value"]) for item in settings.explained if item["kind"] == "args"}
     sizes: dict[str, int] = {}
     for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens"):
         where, value = merged.get(name, ("", None))
@@ -167,7 +154,7 @@ def _sizes(
             sizes[name] = size
         elif value is not None and not isinstance(value, bool) and where != "vllm_max_model_len":
             yield f"{where}: {show(value)} is not allowed; use a whole number above 0"
-    if checked.ok("vllm_gpu_memory_utilization") and not checked.given("vllm_gpu_memory_utilization"):
+    if checked.valid("vllm_gpu_memory_utilization") and not checked.is_set("vllm_gpu_memory_utilization"):
         where, value = merged.get("gpu_memory_utilization", (f"{in_profile}.gpu_memory_utilization", None))
         if value is None:
             yield f"{where}: is missing; use a share of the memory such as 0.80, or set vllm_gpu_memory_utilization"
@@ -185,23 +172,7 @@ def _sizes(
             f" prefill is off; use at least {length}, or drop enable_chunked_prefill: false"
         )
     if length:
-        yield from _context(
-            {name: value for name, (_where, value) in merged.items()}, model, image, length, merged["max_model_len"][0]
-        )
-
-
-def merged_args(checked: Checked, model: Entry, profile: Entry, image: Entry | None) -> dict[str, tuple[str, t.Any]]:
-    """Every option with where it is written and its value: profile < model < image < named variables < extra args."""
-    layers: list[tuple[str, t.Mapping[str, t.Any]]] = [
-        (f"vllm_profiles.{checked['vllm_profile']}.args", profile["args"]),
-        (f"vllm_models.{model['name']}.args", model["args"]),
-        *((f"{where}.args", args) for where, args in (_added(model, image, "args") if image else [])),
-        ("vllm_extra_args", checked["vllm_extra_args"]),
-    ]
-    merged = {name: (f"{where}.{name}", value) for where, args in layers for name, value in args.items()}
-    if checked["vllm_max_model_len"] is not None:
-        merged["max_model_len"] = ("vllm_max_model_len", checked["vllm_max_model_len"])
-    return merged
+        yield from _context(settings.args, model, image, length, merged["max_model_len"][0])
 
 
 def _utilization(name: str, value: t.Any) -> Lines:
@@ -250,26 +221,16 @@ def _yarn(yarn: t.Mapping[str, t.Any], version: str | None) -> str:
 
 def notices(role: str, values: t.Mapping[str, t.Any], catalog: Catalog) -> list[str]:
     """What is allowed, but worth a warning. Only for values that have no problem."""
-    ref, model = values.get("vllm_image"), values.get("vllm_model")
-    if role != "vllm" or not ref:
+    if role != "vllm":
         return []
-    own = values.get("vllm_images")
-    image = catalog.image(str(ref), own, unknown_too=True)
-    entry = catalog.model(str(model), values.get("vllm_models"), image) if model else None
-    known = find(str(ref), catalog.images(own)) is not None
+    known = options_of(role)
+    checked, _lines = TypedValues.of(known, values)
+    service = resolve(checked, catalog)
+    ref = checked["vllm_image"]
+    is_known = find(ref, catalog.images(checked["vllm_images"])) is not None
+    # what a fault of the image may depend on
+    settings = {**{name: checked[name] for name in known}, **service.args, **service.environment}
     return [
-        *image_notices(str(ref), image, entry, known, _settings(values, catalog, entry)),
-        *(token_notices(values, entry) if entry else []),
+        *image_notices(ref, service.image, service.entry, is_known, settings),
+        *token_notices(checked, service.entry),
     ]
-
-
-def _settings(values: t.Mapping[str, t.Any], catalog: Catalog, model: Entry | None) -> dict[str, t.Any]:
-    """What a fault of the image may depend on: the role's variables, vLLM's options and environment, later ones win."""
-    merged = dict(values)
-    profile = catalog.profiles(values.get("vllm_profiles")).get(str(values.get("vllm_profile"))) or {}
-    layers = [profile.get("args")]
-    if model:
-        layers += [model[name] for name in ("args", "environment", "image_args", "image_environment")]
-    for layer in (*layers, values.get("vllm_extra_args"), values.get("vllm_extra_env")):
-        merged.update(layer or {})
-    return merged

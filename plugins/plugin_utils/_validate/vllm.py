@@ -1,6 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to this collection: it may change at any time.
 """Rules for the variables of the role vllm. One line for each problem."""
 
 from __future__ import annotations
@@ -11,11 +10,13 @@ import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import PHASE_TIMEOUTS
 
-from .._catalog.catalog import Catalog, hint, show
+from .._catalog.catalog import Catalog
+from .._common.text import hint, show
+from .._common.types import TypedValues, integer
+from .._plan.names import home
 from .common import Lines, at_least, folder, matches, url
 from .environment import environment
 from .model import choice
-from .types import Checked, integer
 
 _ULIMITS = (
     *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc"),
@@ -29,20 +30,20 @@ _REGISTRY = (
 )
 
 
-def vllm(checked: Checked, catalog: Catalog) -> Lines:
+def vllm(checked: TypedValues, catalog: Catalog) -> Lines:
     yield from choice(checked, catalog)
     yield from _network(checked)
     yield from _names(checked)
     yield from _secrets(checked)
-    if checked.ok("vllm_extra_env"):
+    if checked.valid("vllm_extra_env"):
         yield from environment("vllm_extra_env", checked["vllm_extra_env"], checked.secrets())
     yield from _limits(checked)
 
 
-def _network(checked: Checked) -> Lines:
-    if checked.ok("vllm_port") and not 1 <= checked["vllm_port"] <= 65535:
+def _network(checked: TypedValues) -> Lines:
+    if checked.valid("vllm_port") and not 1 <= checked["vllm_port"] <= 65535:
         yield f"vllm_port: {show(checked['vllm_port'])} is not allowed; use a TCP port from 1 to 65535"
-    if checked.ok("vllm_publish_address") and checked["vllm_publish_address"] != "":
+    if checked.valid("vllm_publish_address") and checked["vllm_publish_address"] != "":
         value = checked["vllm_publish_address"]
         try:
             address = ipaddress.IPv4Address(value)
@@ -54,7 +55,7 @@ def _network(checked: Checked) -> Lines:
         else:
             if (
                 not address.is_loopback
-                and checked.ok("vllm_api_key", "vllm_publish_without_api_key")
+                and checked.valid("vllm_api_key", "vllm_publish_without_api_key")
                 and not checked["vllm_api_key"]
                 and not checked["vllm_publish_without_api_key"]
             ):
@@ -72,7 +73,7 @@ def _network(checked: Checked) -> Lines:
     yield from url(checked, "vllm_hf_endpoint", "https://mirror.example.org", empty=True)
 
 
-def _names(checked: Checked) -> Lines:
+def _names(checked: TypedValues) -> Lines:
     yield from matches(
         checked,
         "vllm_service_name",
@@ -87,18 +88,17 @@ def _names(checked: Checked) -> Lines:
         empty=True,
     )
     yield from folder(checked, "vllm_home", "/opt/vllm", empty=True)
-    yield from folder(checked, "vllm_hf_cache", "/opt/hf")
-    if checked.ok("vllm_home", "vllm_hf_cache", "vllm_service_name"):
-        home = (checked["vllm_home"] or f"/opt/{checked['vllm_service_name']}").rstrip("/")
-        cache = checked["vllm_hf_cache"].rstrip("/")
-        if f"{cache}/".startswith(f"{home}/"):
-            yield f"vllm_hf_cache: {show(cache)} lies in the folder of the service; use another such as /opt/hf"
+    yield from folder(checked, "hf_cache_path", "/opt/hf")
+    if checked.valid("vllm_home", "hf_cache_path", "vllm_service_name"):
+        cache = checked["hf_cache_path"].rstrip("/")
+        if f"{cache}/".startswith(f"{home(checked).rstrip('/')}/"):
+            yield f"hf_cache_path: {show(cache)} lies in the folder of the service; use another such as /opt/hf"
 
 
-def _secrets(checked: Checked) -> Lines:
+def _secrets(checked: TypedValues) -> Lines:
     """Secrets are written to an env file in single quotes. The message never shows a part of one."""
     for name, what in (("vllm_hf_token", "token"), ("vllm_api_key", "key")):
-        if not checked.ok(name) or not checked[name]:
+        if not checked.valid(name) or not checked[name]:
             continue
         secret = checked[name]
         bad = next((label for pattern, label in _NOT_IN_SECRET if re.search(pattern, secret)), None)
@@ -123,8 +123,8 @@ _NOT_IN_SECRET = (
 )
 
 
-def _limits(checked: Checked) -> Lines:
-    if checked.ok("vllm_ulimits"):
+def _limits(checked: TypedValues) -> Lines:
+    if checked.valid("vllm_ulimits"):
         for name, value in checked["vllm_ulimits"].items():
             at = f"vllm_ulimits.{name}"
             values = list(value.values()) if isinstance(value, dict) else [value]
@@ -140,11 +140,11 @@ def _limits(checked: Checked) -> Lines:
         r"host|private|shareable|none|(service|container):[A-Za-z0-9][A-Za-z0-9_.-]*",
         "host, private, shareable, none, service:NAME or container:NAME",
     )
-    if checked.ok("vllm_memory_reserve_gib") and not 0 <= checked["vllm_memory_reserve_gib"] <= 100:
+    if checked.valid("vllm_memory_reserve_gib") and not 0 <= checked["vllm_memory_reserve_gib"] <= 100:
         yield f"vllm_memory_reserve_gib: {show(checked['vllm_memory_reserve_gib'])} is not allowed; use 0 to 100 GiB"
     yield from at_least(checked, "vllm_start_timeout", 60, "seconds")
     yield from at_least(checked, "vllm_stall_timeout", 30, "seconds")
-    for phase, seconds in (checked["vllm_phase_timeouts"] if checked.ok("vllm_phase_timeouts") else {}).items():
+    for phase, seconds in (checked["vllm_phase_timeouts"] if checked.valid("vllm_phase_timeouts") else {}).items():
         at = f"vllm_phase_timeouts.{phase}"
         if phase not in PHASE_TIMEOUTS:
             yield f"{at}: unknown phase; {hint(str(phase), PHASE_TIMEOUTS)}"

@@ -22,7 +22,7 @@ SERVICE = "vllm-journey"
 ITS_OWN: dict[str, Any] = {
     "vllm_service_name": SERVICE,
     "vllm_port": 8012,
-    "vllm_hf_cache": STAGED,
+    "hf_cache_path": STAGED,
     "vllm_hf_endpoint": ENDPOINT,
     "vllm_model": "journey",
     "vllm_models": {

@@ -38,12 +38,12 @@ class Fault:
 def model(name: str) -> dict[str, Any]:
     """A model of the user's own catalog, with an empty cache."""
     own = name.replace("/", "-")
-    return {"vllm_model": own, "vllm_models": {**KNOWN_MODEL, own: {"id": name, **TINY}}, "vllm_hf_cache": SCRATCH}
+    return {"vllm_model": own, "vllm_models": {**KNOWN_MODEL, own: {"id": name, **TINY}}, "hf_cache_path": SCRATCH}
 
 
 EMPTY = f"rm -rf {SCRATCH} && mkdir {SCRATCH}"
 GONE = f"rm -rf {SCRATCH}"
-OFFLINE = {"vllm_hf_cache": SCRATCH, "vllm_hf_offline": True}
+OFFLINE = {"hf_cache_path": SCRATCH, "vllm_hf_offline": True}
 
 
 def broken_copy(command: str) -> dict[str, Any]:
@@ -77,7 +77,7 @@ FAULTS = [
         cause="",
         remedy="Free up space there",
         verdict="refused",
-        variables={"vllm_hf_cache": SCRATCH},
+        variables={"hf_cache_path": SCRATCH},
         make=f"{EMPTY} && mount -t tmpfs -o size=64m tmpfs {SCRATCH}",
         undo=f"umount {SCRATCH} && {GONE}",
     ),
@@ -180,8 +180,8 @@ FAULTS = [
     Fault(
         "disk full during the download",
         cause="disk_full",
-        remedy="free space under vllm_hf_cache",
-        variables={"vllm_hf_cache": SCRATCH},
+        remedy="free space under hf_cache_path",
+        variables={"hf_cache_path": SCRATCH},
         make=f"{EMPTY} && mount -t tmpfs -o size=3g tmpfs {SCRATCH}",
         meanwhile=f"mount -o remount,size=16m {SCRATCH}",
         undo=f"umount {SCRATCH} && {GONE}",
@@ -225,7 +225,7 @@ FAULTS = [
         cause="hf_silent",
         remedy="vllm_hf_endpoint names a mirror",
         # the client tries six times; two seconds each instead of its ten
-        variables={"vllm_hf_cache": SCRATCH, "vllm_extra_env": {"HF_HUB_DOWNLOAD_TIMEOUT": "2"}},
+        variables={"hf_cache_path": SCRATCH, "vllm_extra_env": {"HF_HUB_DOWNLOAD_TIMEOUT": "2"}},
         retried=True,
         make=EMPTY,
         undo=GONE,
@@ -237,7 +237,7 @@ FAULTS = [
         remedy="look at `docker logs` and `docker top`",
         verdict="stuck",
         variables={
-            "vllm_hf_cache": SCRATCH,
+            "hf_cache_path": SCRATCH,
             "vllm_stall_timeout": 30,
             "vllm_extra_env": {"HF_HUB_DOWNLOAD_TIMEOUT": "600"},
         },

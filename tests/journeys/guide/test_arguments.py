@@ -8,7 +8,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import ROLES, Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import ROLES
 from ansible_collections.dgxspark.vllm.tests.unit.catalog.planned import planned
 
 from support.sandbox import IMAGE, Spark

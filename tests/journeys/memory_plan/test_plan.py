@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_refused_before_anything_changes(spark: Spark, ansi
 
 
 def test_a_model_that_nobody_has_described_is_read(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
-    wanted = {"vllm_model": "sandbox/tiny", "vllm_max_model_len": 8192, "vllm_hf_cache": "/opt/plan-has-no-cache"}
+    wanted = {"vllm_model": "sandbox/tiny", "vllm_max_model_len": 8192, "hf_cache_path": "/opt/plan-has-no-cache"}
     run = ansible_playbook("playbooks/deploy.yml", spark.limit, "--tags=stage", "--check", **wanted)
     said = " ".join(run.output.split())
     assert run.code == 0, run.output

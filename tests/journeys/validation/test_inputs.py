@@ -26,7 +26,7 @@ SECRET = "hf_notToBePrinted1"
         ({"vllm_modle": "qwen3-8b-fp8"}, ["vllm_modle", "vllm_model"]),
         ({"vllm_extra_args": {"kv_cache_dtyp": "fp8"}}, ["vllm_extra_args", "kv_cache_dtyp", "kv_cache_dtype"]),
         ({"vllm_extra_args": {"port": 8001}}, ["vllm_extra_args", "port", "vllm_port"]),
-        ({"vllm_hf_cache": "opt/hf"}, ["vllm_hf_cache", "opt/hf", "absolute"]),
+        ({"hf_cache_path": "opt/hf"}, ["hf_cache_path", "opt/hf", "absolute"]),
         ({"hf_cache_path": "no folder"}, ["hf_cache_path", "no folder", "absolute"]),
         ({"hf_cache_mode": "rwx"}, ["hf_cache_mode", "rwx", "0755"]),
         ({"vllm_hf_token": f"{SECRET}\n"}, ["vllm_hf_token"]),

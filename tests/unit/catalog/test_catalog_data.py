@@ -10,19 +10,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import (
-    FOLDER,
-    ROLES,
-    Catalog,
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import FOLDER, Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.fields import (
     image_problems,
     model_problems,
-    nearest,
     profile_problems,
-    read_specs,
-    role_names,
-    split_reference,
 )
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images import split_reference
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import ROLES, read_specs, role_names
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import version_key
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import nearest
 
 CATALOG = Catalog()
 MODELS = CATALOG.models()

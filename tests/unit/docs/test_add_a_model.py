@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -15,11 +14,22 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.dgxspark.vllm.tests.unit.catalog.planned import plan
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "add-a-model.md").read_text(encoding="utf-8")
 MODEL = "qwen3-14b-fp8"
-COPIED = ("ansible.cfg", "changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "pyproject.toml")
+COPIED = (
+    "ansible.cfg",
+    "catalog",
+    "changelogs",
+    "docs",
+    "inventories",
+    "meta",
+    "playbooks",
+    "plugins",
+    "pyproject.toml",
+)
 COPIED += ("README.md", "roles", "site.yml", "tests/unit/catalog", "tools", "galaxy.yml")
 
 
@@ -93,11 +103,7 @@ def test_for_yourself(copy: Path) -> None:
     assert "Qwen/Qwen3-14B-FP8" in seen
     assert "image_args" in seen
     own = yaml.safe_load((copy / "inventories/mine/group_vars/spark/models.yml").read_text())
-    program = ROOT / "tests/unit/catalog/planned.py"
-    run = subprocess.run(
-        [sys.executable, str(program), json.dumps(own)], capture_output=True, text=True, check=True, timeout=120
-    )
-    planned = json.loads(run.stdout)
+    planned = list(plan(own))
     assert {item[0] for item in planned} == {MODEL}
     assert {item[1] for item in planned} == {"throughput", "latency", "concurrency"}
     assert all(item[4][:2] == ["Qwen/Qwen3-14B-FP8", "--max-model-len"] for item in planned)
@@ -119,7 +125,7 @@ def test_a_figure_without_a_source_is_noticed(copy: Path) -> None:
 
 
 def test_the_page_names_what_is_required() -> None:
-    from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import MODEL_FIELDS
+    from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.fields import MODEL_FIELDS
 
     table = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
     assert table == [name for name, field in MODEL_FIELDS.items() if field.required]

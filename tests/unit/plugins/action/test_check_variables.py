@@ -112,33 +112,27 @@ def test_other_hardware_may_have_more_memory(
     assert ("does not fit into the memory of a Spark" in run["text"]) is (rc != 0)
 
 
-def test_a_default_of_the_specification_may_be_a_template(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
-    # vllm_hf_cache follows hf_cache_path
-    run = play(ansible_playbook, tmp_path, "hf_cache_path: opt/hf")
-    assert run["result"]["problems"] == ['vllm_hf_cache: "opt/hf" is not allowed; use an absolute path such as /opt/hf']
+@pytest.mark.parametrize("roles", ["vllm", "hf_cache", "[hf_cache, vllm]"])
+def test_the_folder_of_the_models_is_a_variable_of_two_roles(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, roles: str
+) -> None:
+    run = play(ansible_playbook, tmp_path, "hf_cache_path: opt/hf", f"{{role: {roles}}}")
+    assert run["result"]["problems"] == ['hf_cache_path: "opt/hf" is not allowed; use an absolute path such as /opt/hf']
 
 
 @pytest.mark.parametrize(
-    ("variables", "service", "path"),
+    ("old", "new", "roles"),
     [
-        ("vllm_hf_cache: /srv/hf", "/srv/hf", "/opt/hf"),
-        ("vllm_hf_cache: /srv/hf/\nhf_cache_path: /data/hf", "/srv/hf/", "/data/hf"),
-        ("vllm_hf_cache: /srv/hf/\nhf_cache_path: /srv/hf", "", ""),
-        ("vllm_hf_cache: '{{ hf_cache_path }}'\nhf_cache_path: /srv/hf", "", ""),
-        ("vllm_hf_cache: srv/hf", "", ""),  # the role vllm says what is wrong with it
-        ("vllm_hf_cache: /srv/hf\nhf_cache_download_path: /srv/hf", "", ""),  # a download of the role vllm
-        ("vllm_hf_cache: '{{ no_such }}'", "", ""),
+        ("vllm_hf_cache", "hf_cache_path", "vllm"),
+        ("vllm_hf_cache", "hf_cache_path", "hf_cache"),  # it cleans and fills that folder
+        ("vllm_roll_back_to", "vllm_rollback_release", "[hf_cache, vllm]"),
     ],
 )
-def test_the_cache_that_is_cleaned_is_the_one_of_the_service(
-    tmp_path: Path, ansible_playbook: AnsiblePlaybook, variables: str, service: str, path: str
+def test_an_old_name_is_answered_with_the_new_one(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, old: str, new: str, roles: str
 ) -> None:
-    run = play(ansible_playbook, tmp_path, variables, "{role: hf_cache}")
-    line = (
-        f'vllm_hf_cache: "{service}" is not hf_cache_path ({path}), which is prepared and cleaned;'
-        f" set hf_cache_path: {service} and remove vllm_hf_cache, which follows it"
-    )
-    assert run["result"]["problems"] == ([line] if service else [])
+    run = play(ansible_playbook, tmp_path, f"{old}: /srv/hf", f"{{role: {roles}}}")
+    assert run["result"]["problems"] == [f"{old}: was renamed to {new}; rename it where it is set"]
 
 
 def test_a_vaulted_token(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
@@ -158,7 +152,7 @@ def test_a_vaulted_token(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> N
 @pytest.mark.parametrize(
     ("variables", "line"),
     [
-        ("vllm_hf_cache: '{{ no_such }}'", "vllm_hf_cache: cannot be read; 'no_such' is undefined"),
+        ("hf_cache_path: '{{ no_such }}'", "hf_cache_path: cannot be read; 'no_such' is undefined"),
         ("vllm_hf_token: '{{ vault_token }}'", "vllm_hf_token: cannot be read; 'vault_token' is undefined"),
         (
             f"vllm_hf_token: '{{{{ \"{TOKEN}\" | no_such_filter }}}}'",

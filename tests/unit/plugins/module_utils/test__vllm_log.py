@@ -35,10 +35,10 @@ RECORDED = [
     ("engine_killed.log", "ready", False, "engine_dead", "dmesg"),
     ("kill.log", "ready", False, "engine_dead", "dmesg"),
     ("stopped_engine_dead.log", "ready", False, None, ""),
-    ("badconfig.log", "container", True, "config_corrupt", "vllm_hf_cache"),
+    ("badconfig.log", "container", True, "config_corrupt", "hf_cache_path"),
     ("badquant.log", "container", True, "unknown_quant", "vllm_extra_args"),
     ("quantarg.log", "container", True, "unknown_quant", "vllm_extra_args"),
-    ("dangling.log", "load", True, "dangling_symlink", "vllm_hf_cache"),
+    ("dangling.log", "load", True, "dangling_symlink", "hf_cache_path"),
     ("kvsmall.log", "container", True, "config_rejected", "vllm_extra_env"),
     ("kvsmall3.log", "load", True, "kv_too_small", "set vllm_max_model_len to 1792"),
     ("maxlen.log", "container", True, "max_len_gt_model", "set vllm_max_model_len to 4096 or less"),
@@ -48,10 +48,10 @@ RECORDED = [
     ("offline.log", "container", False, "hf_offline_missing", "vllm_hf_offline: false"),
     ("portinuse.log", "container", True, "addr_in_use", "vllm_port"),
     ("remotecode.log", "container", False, "trust_remote_code", "trust_remote_code: true in vllm_extra_args"),
-    ("truncated.log", "load", True, "weights_truncated", "vllm_hf_cache"),
+    ("truncated.log", "load", True, "weights_truncated", "hf_cache_path"),
     ("unknownflag.log", "container", True, "bad_flag", "vllm_extra_args"),
     ("unsup.log", "container", True, "arch_unsupported", "vllm_image"),
-    ("zeroheader.log", "load", True, "weights_truncated", "vllm_hf_cache"),
+    ("zeroheader.log", "load", True, "weights_truncated", "hf_cache_path"),
 ]
 
 

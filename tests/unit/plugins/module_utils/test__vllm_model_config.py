@@ -8,7 +8,8 @@ import typing as t
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import ConfigError, entry_of
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import MODEL_FIELDS, Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.fields import MODEL_FIELDS
 
 QWEN3 = {
     "num_hidden_layers": 36,

@@ -8,17 +8,14 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import (
-    Catalog,
-    CatalogError,
-    hint,
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, CatalogError, merge
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.fields import (
     image_problems,
-    merge,
     model_problems,
     profile_problems,
-    show,
-    split_reference,
 )
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images import split_reference
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import hint, show
 
 NGC = "nvcr.io/nvidia/vllm:25.09-py3"
 MINE = {"id": "a/b", "weights_bytes": 10, "layers": 1, "kv_heads": 1, "head_dim": 8, "native_context": 4096}

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, nearest
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import (
     Options,
     misspelt,
@@ -15,6 +15,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_option
     plain,
     version_key,
 )
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import nearest
 
 RECORDED = ["0.10.1.1", "0.32.0"]
 

@@ -8,20 +8,22 @@ import re
 import typing as t
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, read_specs, show
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import options_of, read_specs
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import show
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate import problems as validate_problems
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.renamed import RENAMED
 from bad_inputs import BAD, BAD_HOST, DIGEST, KEY, LATEST_RECORDED, NEWER, OWN_MODEL, TOKEN, Values, one, own_model
 
 
 def defaults(role: str) -> Values:
     options = read_specs(role)["main"]["options"]
-    values = {name: option["default"] for name, option in options.items() if "default" in option}
-    return {name: "/opt/hf" if "hf_cache_path" in str(value) else value for name, value in values.items()}
+    return {name: option["default"] for name, option in options.items() if "default" in option}
 
 
 def problems(values: Values, role: str = "vllm") -> list[str]:
-    return validate_problems.problems(role, {**defaults(role), **values}, read_specs(role), Catalog())
+    return validate_problems.problems(role, {**defaults(role), **values}, options_of(role), Catalog())
 
 
 EVERY = [*(("vllm", values, line) for values, line in BAD), *BAD_HOST]
@@ -48,9 +50,9 @@ def test_bad_input_is_refused_with_one_line(role: str, values: Values, line: str
     assert line in found
     assert role == "vllm" or found == [line]
     assert "\n" not in line
-    assert re.match(rf"{role}_[a-z_]+", line)
+    assert re.match(rf"({role}|hf_cache)_[a-z_]+", line)
     assert FIX.search(line)
-    secret = any(name in validate_problems.secrets_of(read_specs(role)) for name in values)
+    secret = any(name in validate_problems.secrets_of(options_of(role)) for name in values)
     assert secret or any(word in line for name, value in values.items() for word in {name, *words_of(value)})
     for kept in (TOKEN, KEY):
         assert kept not in " ".join(found)
@@ -171,8 +173,8 @@ GOOD: list[Values] = [
     one("vllm_service_name", "vllm-2"),
     one("vllm_container_name", "Vllm_1.x"),
     one("vllm_home", "/srv/vllm"),
-    one("vllm_hf_cache", "/data/hf-cache/"),
-    one("vllm_hf_cache", "/mnt/nvme0/hf"),
+    one("hf_cache_path", "/data/hf-cache/"),
+    one("hf_cache_path", "/mnt/nvme0/hf"),
     # secrets
     one("vllm_hf_token", TOKEN),
     one("vllm_hf_token", "token-of.a_mirror:with/signs=+#$"),
@@ -191,7 +193,7 @@ def test_good_input_passes(values: Values) -> None:
 
 def test_of_other_hardware_nothing_is_known() -> None:
     values = {**defaults("vllm"), **TOO_LARGE}
-    assert validate_problems.problems("vllm", values, read_specs("vllm"), Catalog(), is_spark=False) == []
+    assert validate_problems.problems("vllm", values, options_of("vllm"), Catalog(), is_spark=False) == []
 
 
 @pytest.mark.parametrize(
@@ -220,8 +222,22 @@ def test_good_input_of_the_other_roles(role: str, values: Values) -> None:
 
 
 def test_options_of_every_entry_point_are_known() -> None:
-    specs = {"main": {"options": {"a_x": {"type": "int"}}}, "other": {"options": {"a_y": {"type": "str"}}}}
-    assert validate_problems.problems("a", {"a_x": 1, "a_y": "b"}, specs, Catalog()) == []
+    known = options_of("hf_cache")
+    assert {"hf_cache_path", "hf_cache_download_model", "hf_cache_space_repo"} <= set(known)
+    assert known["hf_cache_path"] == read_specs("hf_cache")["main"]["options"]["hf_cache_path"]
+
+
+def test_a_role_may_read_a_variable_of_another_one() -> None:
+    assert options_of("vllm")["hf_cache_path"] == options_of("hf_cache")["hf_cache_path"]
+    assert "hf_cache_mode" not in options_of("vllm")
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_old_names_lead_to_names_that_there_are(old: str, new: str) -> None:
+    known = options_of("vllm")
+    assert old not in known
+    assert new in known
+    assert problems({old: "x"}) == [f"{old}: was renamed to {new}; rename it where it is set"]
 
 
 def test_names_of_a_role_with_a_longer_namesake() -> None:
@@ -231,15 +247,24 @@ def test_names_of_a_role_with_a_longer_namesake() -> None:
         "hf_cache_space_repo",
     ]
     assert validate_problems.names_of("hf", variables, ["hf", "hf_cache"]) == ["hf_cache", "hf_cachet", "hf_x"]
+    # what it reads of another role, and the old names of all that
+    assert validate_problems.names_of("vllm", [*variables, "vllm_hf_cache"], ["vllm"], {"hf_cache_path"}) == [
+        "hf_cache_path",
+        "vllm_hf_cache",
+        "vllm_port",
+    ]
+    assert validate_problems.names_of("hf_cache", ["vllm_hf_cache"], ["hf_cache"], {"hf_cache_path"}) == [
+        "vllm_hf_cache"
+    ]
 
 
 def test_nothing_is_said_about_what_cannot_be_read() -> None:
-    values = {name: value for name, value in defaults("vllm").items() if name != "vllm_hf_cache"}
-    assert validate_problems.problems("vllm", values, read_specs("vllm"), Catalog(), {"vllm_hf_cache"}) == []
+    values = {name: value for name, value in defaults("vllm").items() if name != "hf_cache_path"}
+    assert validate_problems.problems("vllm", values, options_of("vllm"), Catalog(), {"hf_cache_path"}) == []
 
 
 def test_secrets_come_from_the_specification() -> None:
-    assert validate_problems.secrets_of(read_specs("vllm")) == {"vllm_hf_token", "vllm_api_key"}
+    assert validate_problems.secrets_of(options_of("vllm")) == {"vllm_hf_token", "vllm_api_key"}
 
 
 def test_a_secret_in_the_wrong_variable_is_masked() -> None:
@@ -260,7 +285,8 @@ def test_what_was_allowed_is_a_notice() -> None:
     assert notices("vllm", {**good, "vllm_images": {ref: {"status": "good", "faults": []}}}, catalog) == []
     assert notices("vllm", one("vllm_image", "nvcr.io/nvidia/vllm:25.09-py3"), catalog) == []
     assert notices("hf_cache", {}, catalog) == []
-    assert notices("vllm", one("vllm_image", "someone/vllm:latest"), catalog) == [
+    strange = {"vllm_image": "someone/vllm:latest", "vllm_image_allow": ["moving", "unknown"]}
+    assert notices("vllm", strange, catalog) == [
         'vllm_image: "someone/vllm:latest" is another image tomorrow',
         'vllm_image: "someone/vllm:latest" is not in the image matrix; whether it fits the model cannot be checked',
     ]

@@ -1,6 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to this collection: it may change at any time.
 """Values of variables, checked against the types of an argument specification."""
 
 from __future__ import annotations
@@ -9,13 +8,13 @@ import math
 import re
 import typing as t
 
-from .._catalog.catalog import show
+from .text import show
 
 _TRUE = {"y", "yes", "on", "1", "true", "t"}
 _FALSE = {"n", "no", "off", "0", "false", "f"}
 
 
-class Checked:
+class TypedValues:
     """The values that have the right type, as that type; for the others the role's default."""
 
     def __init__(self, known: t.Mapping[str, t.Any], unreadable: t.Container[str] = ()) -> None:
@@ -23,6 +22,15 @@ class Checked:
         self._values: dict[str, t.Any] = {}
         self._bad = {name for name in known if name in unreadable}
         self._secret = [name for name, option in known.items() if option.get("no_log")]
+
+    @classmethod
+    def of(
+        cls, known: t.Mapping[str, t.Any], values: t.Mapping[str, t.Any], unreadable: t.Container[str] = ()
+    ) -> tuple[TypedValues, list[str]]:
+        """The values of these options, and what is wrong with their types."""
+        typed = cls(known, unreadable)
+        given = [name for name in known if name in values]
+        return typed, [line for name in given for line in typed.take(name, values[name], known[name])]
 
     def take(self, name: str, value: t.Any, option: t.Mapping[str, t.Any]) -> list[str]:
         kind = option.get("type", "str")
@@ -53,11 +61,11 @@ class Checked:
     def secrets(self) -> list[str]:
         return [self._values[name] for name in self._secret if self._values.get(name)]
 
-    def ok(self, *names: str) -> bool:
+    def valid(self, *names: str) -> bool:
         """Whether the role has these variables, and none has been complained about."""
         return all(name in self._defaults and name not in self._bad for name in names)
 
-    def given(self, name: str) -> bool:
+    def is_set(self, name: str) -> bool:
         return name in self._values
 
 

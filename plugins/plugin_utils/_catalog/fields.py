@@ -1,0 +1,180 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fields of an entry of the catalog, and what is wrong with an entry. Pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .._common.text import hint, show
+from .per_image import is_rule
+
+Entry = dict[str, t.Any]
+
+
+class Field(t.NamedTuple):
+    kind: str
+    required: bool = False
+
+
+MODEL_FIELDS = {
+    "id": Field("Hugging Face id", required=True),
+    "revision": Field("revision"),
+    "weights_bytes": Field("whole number", required=True),
+    "layers": Field("whole number", required=True),
+    "kv_heads": Field("whole number", required=True),
+    "head_dim": Field("whole number", required=True),
+    "native_context": Field("whole number", required=True),
+    "config_context": Field("whole number"),
+    "extended_context": Field("whole number"),
+    "sliding_window": Field("whole number"),
+    "full_attention_layers": Field("whole number"),
+    "latent_dim": Field("whole number"),
+    "state_layers": Field("whole number"),
+    "state_bytes": Field("whole number"),
+    "kv_cache_dtype": Field("cache type"),
+    "yarn": Field("mapping"),
+    "parameters": Field("text"),
+    "active_bytes": Field("whole number"),
+    "quantization": Field("text"),
+    "min_vllm": Field("version"),
+    "gated": Field("boolean"),
+    "license": Field("text"),
+    "environment": Field("mapping"),
+    "args": Field("mapping"),
+    "per_image": Field("list"),
+    "reasoning_parser": Field("text"),
+    "tool_call_parser": Field("text"),
+    "tokens_per_second": Field("number"),
+    "good_for": Field("text"),
+    "avoid_for": Field("text"),
+    "notes": Field("list of texts"),
+    "sources": Field("mapping"),
+}
+IMAGE_FIELDS = {
+    "vllm": Field("version"),
+    "cuda": Field("version"),
+    "min_driver": Field("version"),
+    "digest": Field("digest"),
+    "command_prefix": Field("list of texts"),
+    "ray": Field("boolean"),
+    "multi_node": Field("boolean"),
+    "args": Field("mapping"),
+    "environment": Field("mapping"),
+    "status": Field("status"),
+    "faults": Field("list of faults"),
+    "cannot_run": Field("mapping"),
+    "sources": Field("mapping"),
+}
+PROFILE_FIELDS = {"args": Field("mapping", required=True)}
+STATUSES = ("good", "unknown", "avoid")
+
+# What each kind asks for: the test, and how the message says it.
+_KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
+    "Hugging Face id": (
+        lambda v: isinstance(v, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", v, re.ASCII) is not None,
+        "a Hugging Face id such as Qwen/Qwen3-8B-FP8",
+    ),
+    "whole number": (lambda v: _is_int(v) and v > 0, "a whole number above 0"),
+    "number": (lambda v: (_is_int(v) or isinstance(v, float)) and v > 0, "a number above 0"),
+    "text": (lambda v: isinstance(v, str), "text"),
+    "boolean": (lambda v: isinstance(v, bool), "true or false"),
+    "mapping": (lambda v: isinstance(v, dict), "a mapping"),
+    "revision": (
+        lambda v: isinstance(v, str) and re.fullmatch(r"[\w.-][\w./-]*", v, re.ASCII) is not None,
+        "a commit, tag or branch of the hub, in quotes",
+    ),
+    "digest": (
+        lambda v: isinstance(v, str) and re.fullmatch(r"sha256:[0-9a-f]{64}", v) is not None,
+        "sha256: and 64 hexadecimal digits",
+    ),
+    "version": (
+        lambda v: isinstance(v, str) and re.fullmatch(r"\d+(\.\d+)*\S*", v) is not None,
+        'a version in quotes, such as "0.32.0"',
+    ),
+    "list of texts": (
+        lambda v: isinstance(v, list) and all(isinstance(item, str) for item in v),
+        "a list of texts",
+    ),
+    "list": (lambda v: isinstance(v, list), "a list"),
+    "cache type": (lambda v: v == "fp8", "fp8, or leave it out"),
+    "status": (lambda v: v in STATUSES, "good, unknown or avoid"),
+    "list of faults": (
+        lambda v: (
+            isinstance(v, list)
+            and all(
+                isinstance(item, dict)
+                and "what" in item
+                and set(item) <= {"what", "remedy", "fixed_in", "only_with"}
+                and isinstance(item.get("only_with", {}), dict)
+                for item in v
+            )
+        ),
+        "a list of {what, remedy, fixed_in, only_with: a mapping}",
+    ),
+}
+
+
+def is_hugging_face_id(value: t.Any) -> bool:
+    return _KINDS["Hugging Face id"][0](value)
+
+
+def _is_int(value: t.Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def entry_problems(where: str, entry: t.Any, fields: t.Mapping[str, Field]) -> list[str]:
+    """What is wrong with one entry, a line each."""
+    if not isinstance(entry, dict):
+        return [f"{where}: {show(entry)} is not allowed; use a mapping with {', '.join(_needed(fields))}"]
+    lines = [f"{where}.{key}: unknown field; {hint(str(key), fields)}" for key in entry if key not in fields]
+    for key, field in fields.items():
+        value = entry.get(key)
+        if value is None:
+            if field.required:
+                lines.append(f"{where}.{key}: is missing; use {_KINDS[field.kind][1]}")
+        elif not _KINDS[field.kind][0](value):
+            lines.append(f"{where}.{key}: {show(value)} is not allowed; use {_KINDS[field.kind][1]}")
+    return lines
+
+
+def _needed(fields: t.Mapping[str, Field]) -> list[str]:
+    return [key for key, field in fields.items() if field.required] or list(fields)
+
+
+def model_problems(name: str, entry: t.Any) -> list[str]:
+    where = f"vllm_models.{name}"
+    lines = entry_problems(where, entry, MODEL_FIELDS)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", str(name)):
+        lines.insert(0, f"{where}: the name is not allowed; use lower case letters, digits, . _ and -")
+    return lines or list(_contradictions(where, entry))
+
+
+# Of a model, what cannot be more than what.
+_AT_MOST = (
+    ("native_context", "config_context"),
+    ("full_attention_layers", "layers"),
+)
+
+
+def _contradictions(where: str, entry: Entry) -> t.Iterator[str]:
+    for small, large in _AT_MOST:
+        if entry.get(small) and entry.get(large) and entry[small] > entry[large]:
+            yield f"{where}.{small}: {entry[small]} is more than {large} ({entry[large]}); use at most that"
+    for number, rule in enumerate(entry.get("per_image") or []):
+        if not is_rule(rule):
+            yield (
+                f"{where}.per_image[{number}]: {show(rule)} is not a rule; use image (a pattern) or vllm (a range such"
+                ' as ">=0.19,<0.26") or both, with args or environment'
+            )
+    if entry.get("yarn") and not {"factor", "original_max_position_embeddings"} <= set(entry["yarn"]):
+        yield f"{where}.yarn: is not complete; use factor and original_max_position_embeddings"
+
+
+def image_problems(ref: str, entry: t.Any) -> list[str]:
+    return entry_problems(f"vllm_images[{ref}]", entry, IMAGE_FIELDS)
+
+
+def profile_problems(name: str, entry: t.Any) -> list[str]:
+    return entry_problems(f"vllm_profiles.{name}", entry, PROFILE_FIELDS)

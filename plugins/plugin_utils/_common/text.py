@@ -1,0 +1,37 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values, names and hints as they stand in a message. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import typing as t
+
+
+def show(value: t.Any) -> str:
+    """A value as it stands in a message: short, on one line."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else text[:76] + '..."'
+
+
+def nearest(name: str, known: t.Iterable[str]) -> str | None:
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def hint(name: str, known: t.Iterable[str]) -> str:
+    """`; did you mean X?`, or what there is when nothing is near."""
+    names = list(known)
+    near = nearest(name, names)
+    return f"did you mean {near}?" if near else f"known: {', '.join(names)}"
+
+
+def known_or_add(name: str, known: t.Iterable[str], variable: str) -> str:
+    names = list(known)
+    near = nearest(name, names)
+    return f"{f'did you mean {near}? ' if near else ''}known: {', '.join(names)}; or add it to {variable}"

@@ -1,0 +1,119 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one statement of what wins over what. Pure.
+
+profile < model < image < variables with a name of their own, and the host < vllm_extra_args and vllm_extra_env
+< what vllm_auto_remedy has found. A later layer wins, option by option.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .choice import Choice, Values
+from .settings import Layer, merged
+from .share import Share
+
+# The guide's path. HF_HUB_CACHE points at it, so that one tree holds everything.
+CONTAINER_CACHE = "/root/.cache/huggingface"
+# Options that let vLLM read files that the download does not bring: of other repositories, or of another commit.
+ELSEWHERE = (
+    *("code_revision", "default_mm_loras", "hf_config_path", "lora_modules", "spec_model", "speculative_config"),
+    *("tokenizer", "tokenizer_revision"),
+)
+
+
+def layers(
+    values: Values, choice: Choice, share: Share | None = None, remedy: t.Mapping[str, t.Any] | None = None
+) -> list[Layer]:
+    """Where options and environment come from, the weakest first.
+
+    SHARE is None as long as nobody asks what the host can give. REMEDY holds variables of the role by name.
+    """
+    below = [*_catalog(values, choice), *_named(values, share)]
+    above = [
+        Layer("vllm_extra_args", args=values["vllm_extra_args"], args_at="vllm_extra_args."),
+        Layer("vllm_extra_env", environment=values["vllm_extra_env"], environment_at="vllm_extra_env."),
+        Layer(
+            "vllm_auto_remedy",
+            args={name.removeprefix("vllm_"): value for name, value in (remedy or {}).items()},
+        ),
+    ]
+    offline = is_offline(values, merged([*below, *above]).args)
+    return [*below, *_offline(values, choice, offline), *above]
+
+
+def is_offline(values: Values, args: t.Mapping[str, t.Any]) -> bool:
+    """Whether the server never asks the hub: on request, or because the download brings all that it reads."""
+    return bool(
+        values["vllm_hf_offline"] or (values["vllm_download"] and not any(args.get(name) for name in ELSEWHERE))
+    )
+
+
+def _catalog(values: Values, choice: Choice) -> t.Iterator[Layer]:
+    model, image, profile = choice
+    yield Layer(
+        "the collection",
+        environment={"HF_HUB_CACHE": CONTAINER_CACHE, "TRITON_CACHE_DIR": "/root/.cache/triton"},
+    )
+    if profile:
+        name = values["vllm_profile"]
+        yield Layer(f"profile {name}", args=profile["args"], args_at=f"vllm_profiles.{name}.args.")
+    if model:
+        where = f"vllm_models.{model['name']}"
+        yield Layer(
+            f"model {model['name']}",
+            args=model["args"],
+            environment=model["environment"],
+            args_at=f"{where}.args.",
+            environment_at=f"{where}.environment.",
+        )
+    if model and image:
+        # first what the image needs with every model, then what this model needs with it
+        added = (
+            (f"vllm_images[{image['ref']}]", image["args"], image["environment"]),
+            (
+                f"{where}.per_image",
+                _beyond(image["args"], model["image_args"]),
+                _beyond(image["environment"], model["image_environment"]),
+            ),
+        )
+        for path, args, environment in added:
+            yield Layer(
+                f"image {image['ref']}",
+                args=args,
+                environment=environment,
+                notes=model["image_notes"],
+                args_at=f"{path}.args.",
+                environment_at=f"{path}.environment.",
+            )
+
+
+def _beyond(own: t.Mapping[str, t.Any], together: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {name: value for name, value in together.items() if name not in own or own[name] != value}
+
+
+def _named(values: Values, share: Share | None) -> t.Iterator[Layer]:
+    wish = values["vllm_gpu_memory_utilization"]
+    yield Layer("vllm_gpu_memory_utilization", args={"gpu_memory_utilization": float(wish)} if wish else {})
+    if share and share.is_capped:
+        yield Layer(
+            "this host",
+            args={"gpu_memory_utilization": share.utilization},
+            notes={"gpu_memory_utilization": share.capped_by},
+        )
+    length = values["vllm_max_model_len"]
+    yield Layer("vllm_max_model_len", args={"max_model_len": length} if length else {})
+    endpoint = values["vllm_hf_endpoint"]
+    yield Layer("vllm_hf_endpoint", environment={"HF_ENDPOINT": endpoint} if endpoint else {})
+
+
+def _offline(values: Values, choice: Choice, offline: bool) -> t.Iterator[Layer]:
+    """The model is complete before the server starts: no start may need the hub. Of others nothing is downloaded."""
+    if offline and choice.model:
+        yield Layer(
+            "vllm_hf_offline" if values["vllm_hf_offline"] else "vllm_download",
+            args={"served_model_name": choice.model["id"]},
+            environment={"HF_HUB_OFFLINE": "1"},
+            notes={"served_model_name": "offline, vLLM would call the model by its folder"},
+        )

@@ -1,0 +1,44 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names, folders and addresses of a service. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .choice import Values
+
+
+def home(values: Values) -> str:
+    """The folder of the service on the host."""
+    return str(values["vllm_home"] or f"/opt/{values['vllm_service_name']}")
+
+
+def container(values: Values, model: t.Mapping[str, t.Any]) -> str:
+    return str(values["vllm_container_name"] or f"{values['vllm_service_name']}-{model['name']}")
+
+
+def unit(values: Values) -> str:
+    return f"{values['vllm_service_name']}.service"
+
+
+def watchdog(values: Values) -> str:
+    """The unit and the timer of the watchdog, without what they end with."""
+    return f"{values['vllm_service_name']}-watchdog"
+
+
+def address(values: Values) -> str:
+    """Where the port is published: to everybody only with a key, or on request."""
+    to_everybody = values["vllm_api_key"] or values["vllm_publish_without_api_key"]
+    return str(values["vllm_publish_address"] or ("0.0.0.0" if to_everybody else "127.0.0.1"))
+
+
+def url(values: Values) -> str:
+    """How the host itself reaches the server."""
+    published = address(values)
+    return f"http://{'127.0.0.1' if published == '0.0.0.0' else published}:{values['vllm_port']}"
+
+
+def image_ref(values: Values, image: t.Mapping[str, t.Any]) -> str:
+    registry = values["vllm_image_registry"]
+    return f"{registry}/{image['path']}" if registry else str(values["vllm_image"])

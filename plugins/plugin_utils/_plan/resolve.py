@@ -1,0 +1,214 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The service, resolved: everything that follows from the role's variables and from a look at the host. Pure.
+
+The role, its validation, playbooks/explain.yml, list_models.yml and health.yml all use this result.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+from .._catalog.catalog import Catalog
+from .._catalog.fields import Entry
+from .._catalog.vllm_options import to_argv
+from . import names
+from . import share as host_share
+from .choice import Choice, Values, choose
+from .layers import CONTAINER_CACHE, is_offline, layers
+from .memory import UTILIZATION, Host, Plan, PlanError, plan_with_remedies
+from .settings import Settings, merged
+from .share import Share, share
+
+# The variables that the result depends on. No token: the result may be printed. Of the key only whether there is one.
+READS = (
+    *("vllm_model", "vllm_models", "vllm_profile", "vllm_profiles", "vllm_image", "vllm_images", "vllm_image_allow"),
+    *("vllm_image_registry", "vllm_gpu_memory_utilization", "vllm_max_model_len", "vllm_extra_args", "vllm_extra_env"),
+    *("vllm_api_key", "vllm_port", "vllm_publish_address", "vllm_publish_without_api_key", "vllm_service_name"),
+    *("vllm_container_name", "vllm_home", "vllm_hf_endpoint", "vllm_hf_offline", "vllm_download", "vllm_gpu"),
+    *("vllm_memory_reserve_gib", "vllm_drop_page_cache", "hf_cache_path"),
+)
+
+
+class ResolveError(ValueError):
+    """One line that says why the service cannot be resolved."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What the documentation of the lookup plugin service says of each field."""
+
+    service: str
+    unit: str
+    watchdog: str
+    home: str
+    container: str
+    address: str
+    url: str
+    hf_cache: str
+    container_cache: str
+    entry: Entry
+    image: Entry
+    image_ref: str
+    profile: str
+    args: dict[str, t.Any]
+    environment: dict[str, t.Any]
+    explained: list[dict[str, t.Any]]
+    lines: list[str]
+    argv: list[str]
+    served_name: str
+    is_offline: bool
+    gpu: str
+    memory_bytes: int
+    memory_gib: float
+    other_services: list[dict[str, t.Any]]
+    other_services_gib: float
+    utilization: float
+    utilization_wish: float
+    utilization_cap: float
+    capped_by: str
+    plan: Plan
+    needed_bytes: int
+    available_bytes: int
+    own_services: list[dict[str, t.Any]]
+    comes_free_bytes: int
+    memory_is_taken: bool
+    container_release: str
+    facts: dict[str, t.Any]
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return dict(vars(self))
+
+
+def resolve(
+    values: Values,
+    catalog: Catalog,
+    host: host_share.Host | None = None,
+    remedy: t.Mapping[str, t.Any] | None = None,
+    model_info: t.Mapping[str, t.Any] | None = None,
+) -> Resolved:
+    """HOST is what spark_info returns in spark; without it nothing is capped and nothing planned.
+
+    REMEDY is what vllm_auto_remedy has found, variables by name. MODEL_INFO is an entry of the module model_info.
+    """
+    host = host or {}
+    choice = choose(values, catalog, model_info)
+    model, image, profile = choice
+    assert model and image and profile
+    service = values["vllm_service_name"]
+    may_take = _share(values, host, profile)
+    try:
+        settings = merged(layers(values, choice, may_take, remedy))
+        argv = [*image["command_prefix"], model["id"], *to_argv(settings.args)]
+        lines = settings.lines
+    except ValueError as error:
+        raise ResolveError(str(error)) from error
+    gpu = _gpu(values["vllm_gpu"], host)
+    plan = _plan(values, catalog, choice, settings, may_take)
+    needed = plan["needed_bytes"] if plan and gpu != "none" else 0
+    served_name = _served_name(settings.args, model)
+    container, url, image_ref = names.container(values, model), names.url(values), names.image_ref(values, image)
+    return Resolved(
+        service=service,
+        unit=names.unit(values),
+        watchdog=names.watchdog(values),
+        home=names.home(values),
+        container=container,
+        address=names.address(values),
+        url=url,
+        hf_cache=values["hf_cache_path"],
+        container_cache=CONTAINER_CACHE,
+        entry=model,
+        image=image,
+        image_ref=image_ref,
+        profile=values["vllm_profile"],
+        args=settings.args,
+        environment=settings.environment,
+        explained=settings.explained,
+        lines=lines,
+        argv=argv,
+        served_name=served_name,
+        is_offline=is_offline(values, settings.args),
+        gpu=gpu,
+        memory_bytes=may_take.memory_bytes,
+        memory_gib=may_take.memory_gib,
+        other_services=may_take.other_services,
+        other_services_gib=may_take.other_services_gib,
+        utilization=may_take.utilization,
+        utilization_wish=may_take.wish,
+        utilization_cap=may_take.cap,
+        capped_by=may_take.capped_by,
+        plan=plan,
+        needed_bytes=needed,
+        available_bytes=host_share.available_bytes(host),
+        own_services=host_share.own_services(host, service),
+        comes_free_bytes=host_share.comes_free_bytes(host, service),
+        memory_is_taken=host_share.is_taken(host, service, needed),
+        container_release=_container_release(host, service),
+        # What programs on the host have to know of a release: its file release.json, with the name of the release.
+        facts={
+            "container": container,
+            "url": url,
+            "model": served_name,
+            "image": image_ref,
+            "profile": values["vllm_profile"],
+            "api_key_file": ".env",
+            # vLLM takes its share at the start, or gives up
+            "needed_bytes": needed,
+            # the memory of a GB10 is the host's; without a GPU nothing counts the page cache as used
+            "drop_page_cache": bool(values["vllm_drop_page_cache"]) and gpu != "none",
+        },
+    )
+
+
+def _share(values: Values, host: host_share.Host, profile: Entry) -> Share:
+    wish = values["vllm_gpu_memory_utilization"] or profile["args"].get("gpu_memory_utilization") or UTILIZATION
+    try:
+        return share(host, values["vllm_service_name"], float(wish), values["vllm_memory_reserve_gib"])
+    except (TypeError, ValueError):
+        raise ResolveError(f"gpu_memory_utilization: {wish!r} is no number; use a share such as 0.90") from None
+
+
+def _gpu(wanted: str, host: host_share.Host) -> str:
+    """CDI where the host offers the device that way: it survives a systemd daemon-reload, the legacy hook may not."""
+    if wanted != "auto":
+        return wanted
+    devices = (host.get("toolkit") or {}).get("cdi_devices") or []
+    folders = (host.get("docker") or {}).get("cdi_spec_dirs") or []
+    return "cdi" if "nvidia.com/gpu=all" in devices and folders else "nvidia"
+
+
+def _plan(values: Values, catalog: Catalog, choice: Choice, settings: Settings, may_take: Share) -> Plan:
+    """Empty as long as nobody knows what the model is, or how long a context is meant."""
+    model, image, _profile = choice
+    assert model and image
+    length = settings.args.get("max_model_len")
+    is_known = model.get("native_context") or (length and str(length) not in ("auto", "-1"))
+    if not (model.get("weights_bytes") and may_take.memory_bytes and is_known):
+        return {}
+    host = Host(may_take.memory_bytes, may_take.cap)
+    models = catalog.models(values["vllm_models"])
+    try:
+        return plan_with_remedies(model, host, settings.args, settings.environment, models, image["vllm"])
+    except PlanError as error:
+        raise ResolveError(str(error)) from error
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ResolveError(f"nothing can be planned for {model['id']} ({what})") from error
+
+
+def _served_name(args: t.Mapping[str, t.Any], model: Entry) -> str:
+    """The name that clients ask for; of several the first."""
+    wanted = args.get("served_model_name") or model["id"]
+    return str(wanted[0] if isinstance(wanted, list) else wanted)
+
+
+def _container_release(host: host_share.Host, service: str) -> str:
+    """The release that the container of the service is of, by the look at the host.
+
+    After a run that was broken off, the link current may name another one, with other secrets.
+    """
+    releases = [str(own.get("release") or "") for own in host_share.own_services(host, service)]
+    return next((release for release in releases if re.fullmatch(r"[0-9a-f]{12}", release)), "")

@@ -1,0 +1,110 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one statement of the memory cap: what share of a host's memory vLLM may take. Pure.
+
+The wish of the profile (or of the user) is capped by what the host has besides the reserve and what other services of
+the collection hold. Unified memory: the GPU's share is the host's. Without a look at the host nothing is capped.
+"""
+
+from __future__ import annotations
+
+import math
+import typing as t
+
+from .memory import GIB
+
+# The share is never below this where other services hold the memory: the memory plan says then what is wrong.
+LOWEST = 0.01
+# What a service may use beside its plan: the processes of the host that serve it.
+BESIDE_PLAN_BYTES = 4 * GIB
+# What may be missing when it is counted, and is there at the start.
+TOLERANCE_BYTES = GIB
+
+Host = t.Mapping[str, t.Any]  # what the module spark_info returns in spark; empty if the host was not read
+
+
+class Share(t.NamedTuple):
+    memory_bytes: int  # 0 if the host was not read
+    reserve_gib: float
+    other_services: list[dict[str, t.Any]]
+    wish: float
+    cap: float
+
+    @property
+    def memory_gib(self) -> float:
+        return self.memory_bytes / GIB
+
+    @property
+    def other_services_gib(self) -> float:
+        return sum(int(service["planned_bytes"]) for service in self.other_services) / GIB
+
+    @property
+    def utilization(self) -> float:
+        return min(self.wish, self.cap)
+
+    @property
+    def is_capped(self) -> bool:
+        return self.utilization < self.wish
+
+    @property
+    def capped_by(self) -> str:
+        """What the cap is made of, for people."""
+        text = f"{self.memory_gib:.1f} GiB, less {self.reserve_gib:g} GiB of vllm_memory_reserve_gib"
+        if self.other_services:
+            names = ", ".join(service["service"] for service in self.other_services)
+            text += f", less {self.other_services_gib:.1f} GiB of {names}"
+        return text
+
+
+def share(host: Host, service: str, wish: float, reserve_gib: float) -> Share:
+    """The share of SERVICE, which the host may serve already."""
+    memory_bytes = int((host.get("memory") or {}).get("total_bytes") or 0)
+    others = other_services(host, service)
+    found = Share(memory_bytes, reserve_gib, others, wish, 1.0)
+    if not memory_bytes:
+        return found
+    alone = _left(found.memory_gib, found.memory_gib - reserve_gib)
+    if not others or alone <= 0:
+        return found._replace(cap=alone)
+    left = _left(found.memory_gib, found.memory_gib - reserve_gib - found.other_services_gib)
+    return found._replace(cap=max(left, LOWEST))
+
+
+def _left(total: float, left: float) -> float:
+    """The share of what is left, with two digits as vLLM gets it."""
+    return math.floor(left / total * 100) / 100
+
+
+def other_services(host: Host, service: str) -> list[dict[str, t.Any]]:
+    """Services of the collection that hold memory and go on: not this one, nor the one that gives up its port."""
+    port_holder = (host.get("listener") or {}).get("container") or ""
+    return [
+        other
+        for other in host.get("services") or []
+        if other["service"] != service and other.get("container") != port_holder and other.get("planned_bytes")
+    ]
+
+
+def own_services(host: Host, service: str) -> list[dict[str, t.Any]]:
+    """What runs of this service now."""
+    return [own for own in host.get("services") or [] if own["service"] == service]
+
+
+def available_bytes(host: Host) -> int:
+    return int((host.get("memory") or {}).get("available_bytes") or 0)
+
+
+def comes_free_bytes(host: Host, service: str) -> int:
+    """What a start of this service finds: what it holds now comes back, at most its plan and a few GiB beside it.
+
+    Of one that was deployed without a plan nothing is known: all of the memory may be its own.
+    """
+    total = int((host.get("memory") or {}).get("total_bytes") or 0)
+    own = own_services(host, service)
+    back = sum(int(each.get("planned_bytes") or total) + BESIDE_PLAN_BYTES for each in own)
+    return min(available_bytes(host) + back, total)
+
+
+def is_taken(host: Host, service: str, needed_bytes: int) -> bool:
+    """Whether something else uses the memory that a start needs: a desktop, Ollama, a container that is not ours."""
+    return available_bytes(host) > 0 and comes_free_bytes(host, service) + TOLERANCE_BYTES < needed_bytes

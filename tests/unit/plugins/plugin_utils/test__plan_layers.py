@@ -1,0 +1,130 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The precedence: the only statement of it, layer by layer."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import Choice, choose
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.layers import ELSEWHERE, layers
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.settings import merged
+
+from support.services import CATALOG, resolved, spark, values
+
+
+def everywhere(*sources: str) -> dict[str, t.Any]:
+    """The variables that give max_num_seqs in these layers; each has its own number."""
+    model: dict[str, t.Any] = {"id": "a/b", "weights_bytes": 10**9, "layers": 2, "kv_heads": 2, "head_dim": 32}
+    model["native_context"] = 40000
+    image: dict[str, t.Any] = {"vllm": "0.32.0"}
+    profile = {"gpu_memory_utilization": 0.8}
+    found: dict[str, t.Any] = {"vllm_model": "mine", "vllm_image": "x/y:1", "vllm_profile": "mine"}
+    if "profile" in sources:
+        profile["max_num_seqs"] = 1
+    if "model" in sources:
+        model["args"] = {"max_num_seqs": 2}
+    if "image" in sources:
+        image["args"] = {"max_num_seqs": 3}
+    if "per_image" in sources:
+        model["per_image"] = [{"image": "x/*", "args": {"max_num_seqs": 4}}]
+    if "vllm_extra_args" in sources:
+        found["vllm_extra_args"] = {"max_num_seqs": 5}
+    found["vllm_models"] = {"mine": model}
+    found["vllm_images"] = {"x/y:1": image}
+    found["vllm_profiles"] = {"mine": {"args": profile}}
+    return found
+
+
+ORDER = {
+    "profile": (1, "profile mine", "vllm_profiles.mine.args.max_num_seqs"),
+    "model": (2, "model mine", "vllm_models.mine.args.max_num_seqs"),
+    "image": (3, "image x/y:1", "vllm_images[x/y:1].args.max_num_seqs"),
+    "per_image": (4, "image x/y:1", "vllm_models.mine.per_image.args.max_num_seqs"),
+    "vllm_extra_args": (5, "vllm_extra_args", "vllm_extra_args.max_num_seqs"),
+}
+
+
+@pytest.mark.parametrize("number", range(len(ORDER)))
+def test_the_order(number: int) -> None:
+    """Each wins over all before it."""
+    sources = list(ORDER)[: number + 1]
+    found = resolved(**everywhere(*sources))
+    (item,) = [item for item in found.explained if item["name"] == "max_num_seqs"]
+    seen = [(entry["value"], entry["from"], entry["at"]) for entry in (item, *item["over"])]
+    assert seen == [ORDER[source] for source in reversed(sources)]
+    assert found.args["max_num_seqs"] == number + 1
+
+
+def test_a_remedy_wins_over_all() -> None:
+    found = resolved(remedy={"vllm_max_num_seqs": 6}, **everywhere(*ORDER))
+    assert found.args["max_num_seqs"] == 6
+    assert found.lines[1].endswith("vllm_auto_remedy, instead of 5 of vllm_extra_args, 4 of image x/y:1, 3 of image"
+                                   " x/y:1, 2 of model mine, 1 of profile mine")  # fmt: skip
+
+
+def test_named_variables_win_over_profile_and_model_and_the_host_over_those() -> None:
+    mine = everywhere("model")
+    mine["vllm_models"]["mine"]["args"]["max_model_len"] = 100
+    assert resolved(**mine).args["max_model_len"] == 100
+    assert resolved(**mine, vllm_max_model_len=200).args["max_model_len"] == 200
+    assert resolved(**mine, vllm_gpu_memory_utilization=0.7).args["gpu_memory_utilization"] == 0.7
+    small = spark(memory={"total_bytes": 20 * 2**30})
+    found = resolved(small, **mine, vllm_gpu_memory_utilization=0.7)
+    assert found.args["gpu_memory_utilization"] == 0.5
+    assert found.lines[0].endswith(
+        "this host (20.0 GiB, less 10 GiB of vllm_memory_reserve_gib), instead of 0.7 of vllm_gpu_memory_utilization,"
+        " 0.8 of profile mine"
+    )
+
+
+def test_the_environment_has_the_same_order() -> None:
+    mine = everywhere()
+    mine["vllm_models"]["mine"].update(environment={"A": "1", "B": "1", "C": "1"})
+    mine["vllm_models"]["mine"]["per_image"] = [{"vllm": ">=0.3", "environment": {"B": "3"}}]
+    mine["vllm_images"]["x/y:1"]["environment"] = {"A": "2", "B": "2"}
+    found = resolved(**mine, vllm_extra_env={"C": "4", "HF_ENDPOINT": "http://two"}, vllm_hf_endpoint="http://one")
+    assert {name: found.environment[name] for name in ("A", "B", "C", "HF_ENDPOINT")} == {
+        "A": "2",
+        "B": "3",
+        "C": "4",
+        "HF_ENDPOINT": "http://two",
+    }
+
+
+@pytest.mark.parametrize(
+    ("variables", "offline"),
+    [
+        ({}, True),
+        ({"vllm_download": False}, False),
+        ({"vllm_download": False, "vllm_hf_offline": True}, True),
+        *(({"vllm_extra_args": {name: "a/b"}}, False) for name in ELSEWHERE),
+        ({"vllm_extra_args": {"tokenizer": None}}, True),
+        ({"vllm_extra_args": {"tokenizer": "a/t"}, "vllm_hf_offline": True}, True),
+        ({"vllm_models": {"qwen3-8b-fp8": {"args": {"tokenizer": "a/t"}}}}, False),
+        ({"vllm_profiles": {"throughput": {"args": {"lora_modules": "a=b/c"}}}}, False),
+        (
+            {
+                "vllm_models": {"qwen3-8b-fp8": {"args": {"tokenizer": "a/t"}}},
+                "vllm_extra_args": {"tokenizer": None},
+            },
+            True,
+        ),
+    ],
+)
+def test_a_server_that_reads_other_repositories_may_ask_the_hub(variables: dict[str, t.Any], offline: bool) -> None:
+    found = resolved(**variables)
+    assert found.is_offline is offline
+    assert ("HF_HUB_OFFLINE" in found.environment) is offline
+    assert ("--served-model-name" in found.argv) is offline
+
+
+def test_what_could_not_be_chosen_is_left_out() -> None:
+    """The validation judges the rest all the same."""
+    given = values(vllm_extra_args={"seed": 1})
+    assert merged(layers(given, Choice(None, None, None))).args == {"seed": 1}
+    whole = choose(given, CATALOG)
+    without = layers(given, whole._replace(image=None))
+    assert [layer.source for layer in without if layer.source.startswith("image")] == []
+    assert merged(without).args["seed"] == 1

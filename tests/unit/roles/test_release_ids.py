@@ -1,0 +1,139 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A release is named after its content. A name that changes restarts every server at its next deployment."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import jinja2
+import pytest
+from ansible.plugins.filter.core import to_json
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+
+from support.services import GIB, KNOWN, resolved, service, spark, values
+
+ROLE = Path(__file__).resolve().parents[3] / "roles/vllm"
+PROGRAM = Path(__file__).with_name("release_ids.py")
+CDI = {"toolkit": {"cdi_devices": ["nvidia.com/gpu=all"]}, "docker": {"cdi_spec_dirs": ["/etc/cdi"]}}
+# Nothing of it comes from the catalog, which may change.
+MINE: dict[str, t.Any] = {
+    "vllm_model": "mine",
+    "vllm_models": {
+        "mine": {
+            "id": "a/b",
+            "weights_bytes": 10**10,
+            "layers": 4,
+            "kv_heads": 2,
+            "head_dim": 64,
+            "native_context": 4096,
+            "args": {"dtype": "half"},
+            "environment": {"A": "$1"},
+        }
+    },
+    "vllm_profile": "mine",
+    "vllm_profiles": {"mine": {"args": {"gpu_memory_utilization": 0.8, "max_num_seqs": 4}}},
+    "vllm_image": "registry.example.org/x/y:1",
+    "vllm_images": {"registry.example.org/x/y:1": {"vllm": "0.32.0", "args": {"seed": 0}}},
+    "vllm_api_key": "correct-horse-battery",
+}
+
+
+def by_ansible(*cases: tuple[dict[str, t.Any], dict[str, t.Any]]) -> list[str]:
+    command = [sys.executable, str(PROGRAM), json.dumps(cases)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    return t.cast(list[str], json.loads(run.stdout))
+
+
+ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(ROLE / "templates"),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    keep_trailing_newline=True,
+)
+ENVIRONMENT.filters["to_json"] = to_json
+
+
+def by_hand(host: dict[str, t.Any], **variables: t.Any) -> str:
+    """The same, thousands of times faster: the service file without release and plan, the secrets, and one switch."""
+    typed = values(**variables)
+    names = {name: typed[name] for name in KNOWN}
+    found = {**resolved(host, **variables).as_dict(), "plan": {}}
+    texts = [
+        ENVIRONMENT.get_template(name).render(**names, __vllm_resolved=found, __vllm_release="")
+        for name in ("compose.yaml.j2", "env.j2")
+    ]
+    return hashlib.sha256(f"{''.join(texts)}{names['vllm_drop_page_cache']}".encode()).hexdigest()[:12]
+
+
+def test_ansible_makes_the_names_from_the_same_things() -> None:
+    cases: list[tuple[dict[str, t.Any], dict[str, t.Any]]] = [
+        ({}, {}),
+        ({}, spark()),
+        (MINE, spark(**CDI)),
+        ({"vllm_drop_page_cache": False, "vllm_hf_token": "hf_x"}, spark(services=[service("vllm-big", 60 * GIB)])),
+        ({"vllm_service_name": "vllm-b", "hf_cache_path": "/data", "vllm_gpu": "none"}, spark()),
+    ]
+    assert by_ansible(*cases) == [by_hand(host, **variables) for variables, host in cases]
+
+
+def test_a_known_service_keeps_its_name() -> None:
+    """Whoever changes this line restarts every server that is deployed."""
+    assert by_hand(spark(**CDI), **MINE) == "04b89fbe5b58"
+
+
+def every() -> list[dict[str, str]]:
+    catalog = Catalog()
+    product = itertools.product(catalog.models(), catalog.profiles(), catalog.images())
+    return [{"vllm_model": model, "vllm_profile": profile, "vllm_image": image} for model, profile, image in product]
+
+
+def test_every_model_profile_and_image_has_its_own_name_and_keeps_it() -> None:
+    """Whatever else goes on on the host: only what is in the service file counts."""
+    quiet = spark(**CDI)
+    busy = spark(40 * GIB, **CDI, services=[service("vllm", 60 * GIB, release="1" * 12)])
+    names = [by_hand(quiet, **chosen) for chosen in every()]
+    assert names == [by_hand(busy, **chosen) for chosen in every()]
+    assert len(set(names)) == len(names) >= 600
+
+
+@pytest.mark.parametrize(
+    ("host", "variables"),
+    [
+        (spark(), {}),  # no CDI
+        (spark(**CDI, services=[service("vllm-big", 60 * GIB)]), {}),  # a smaller share
+        (spark(**CDI), {"vllm_hf_token": "hf_other"}),
+        (spark(**CDI), {"vllm_api_key": "another-horse-battery"}),
+        (spark(**CDI), {"vllm_drop_page_cache": False}),
+        (spark(**CDI), {"vllm_port": 8001}),
+        (spark(**CDI), {"vllm_home": "/srv/v"}),
+        (spark(**CDI), {"hf_cache_path": "/data"}),
+        (spark(**CDI), {"vllm_ipc": "private"}),
+        (spark(**CDI), {"vllm_ulimits": {"memlock": -1}}),
+        (spark(**CDI), {"vllm_extra_args": {"seed": 1}}),
+        (spark(**CDI), {"vllm_extra_env": {"B": "1"}}),
+        (spark(**CDI), {"vllm_service_name": "vllm-b"}),
+        (spark(**CDI), {"vllm_image_registry": "mirror.example.org"}),
+    ],
+)
+def test_what_changes_the_service_changes_the_name(host: dict[str, t.Any], variables: dict[str, t.Any]) -> None:
+    assert by_hand(host, **{**MINE, **variables}) != by_hand(spark(**CDI), **MINE)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"vllm_port": "8000", "vllm_drop_page_cache": "yes"},
+        {"vllm_start_timeout": 60, "vllm_watchdog": False},
+        {"vllm_memory_reserve_gib": 11},
+        {"vllm_enforce_memory_plan": False, "vllm_auto_remedy": True},
+    ],
+)
+def test_what_does_not_change_the_service_keeps_the_name(variables: dict[str, t.Any]) -> None:
+    assert by_hand(spark(**CDI), **{**MINE, **variables}) == by_hand(spark(**CDI), **MINE)
