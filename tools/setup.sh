@@ -12,7 +12,7 @@ cache=$root/.cache
 
 # The collections that ours needs come out of this one wheel of the Python package index, so Galaxy is not needed.
 bundle=14.5.0
-collections=(ansible/posix community/docker community/general)
+collections=(ansible/posix community/docker)
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -63,7 +63,7 @@ wheel=$(find "$cache" -maxdepth 1 -name "ansible-$bundle-*.whl")
 if [ -z "$wheel" ]; then
     say "fetching the collections ${collections[*]} (54 MB, once)"
     rm -rf "$cache/download"
-    # The wheel declares a newer Python than core 2.19 has; the three collections in it support both.
+    # The wheel declares a newer Python than core 2.19 has; the collections in it support both.
     pip download --no-deps --ignore-requires-python --dest "$cache/download" "ansible==$bundle"
     mv "$cache/download/"*.whl "$cache/"
     rmdir "$cache/download"

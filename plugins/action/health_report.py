@@ -9,12 +9,14 @@ import os
 import time
 import typing as t
 
+from ansible import context
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.screen import is_wanted_on_screen
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.fleet import build
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.fleet_table import render
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.query import QueryError, apply, check, whole
 
 display = Display()
 
@@ -32,16 +34,28 @@ class ActionModule(ActionBase):
                 "spark": {"type": "dict", "default": {}},
                 "wanted": {"type": "dict", "default": {}},
                 "path": {"type": "str", "default": ""},
+                "query": {"type": "str", "default": ""},
             }
         )
         hosts, health, spark, wanted = (plain(args[name]) for name in ("hosts", "health", "spark", "wanted"))
+        query = whole(args["query"], context.CLIARGS.get("extra_vars") or ())
         report = build(hosts, health, spark, wanted, time.time())
         table = render(report)
-        if not self._task.no_log and is_wanted_on_screen():
-            display.display(f"\n{table}\n")
-        if args["path"] and not self._task.check_mode:
+        text = table
+        if query:
             try:
-                write(args["path"], json.dumps(report, indent=2) + "\n")
+                check(query)
+                selected = apply(query, report["hosts"]) if hosts else None
+            except QueryError as error:
+                result.update(failed=True, msg=str(error))
+                return result
+            result["selected"] = selected
+            text = json.dumps(selected, indent=2, ensure_ascii=False)
+        if hosts and not self._task.no_log and is_wanted_on_screen():
+            display.display(f"\n{text}\n")
+        if hosts and args["path"] and not self._task.check_mode:
+            try:
+                write(args["path"], json.dumps(result.get("selected", report), indent=2) + "\n")
             except OSError as error:
                 problem = error.strerror or str(error)
                 result.update(failed=True, msg=f"The report cannot be written to {args['path']}: {problem}")

@@ -38,6 +38,14 @@ options:
     description: By name of the host, what the inventory wants. A mapping with C(model) and C(image), or V(null).
     type: dict
     default: {}
+  query:
+    description:
+      - JMESPath expression that selects and shapes what is shown. It is applied to the list C(hosts) of RV(report).
+      - The result is printed as JSON instead of the table, and O(path) gets it instead of RV(report).
+      - Needs the Python library jmespath on the controller.
+      - If O(hosts) is empty, the expression is checked and nothing is printed.
+    type: str
+    default: ""
   path:
     description:
       - File on the controller that gets RV(report) as JSON. Its folder must exist. A relative path begins in the folder
@@ -70,6 +78,13 @@ EXAMPLES = r"""
   run_once: true
   register: fleet
 
+- name: Show the cause of each host that is not ready
+  dgxspark.vllm.health_report:
+    hosts: "{{ ansible_play_hosts_all }}"
+    health: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, 'health'))) }}"
+    query: "[?verdict!='ready'].{host: host, cause: cause.id}"
+  run_once: true
+
 - name: Fail for those that are not ready
   ansible.builtin.fail:
     msg: not ready
@@ -92,6 +107,11 @@ unhealthy:
   type: list
   elements: str
   sample: [spark02]
+selected:
+  description: What O(query) selects. V(null) if O(hosts) is empty.
+  returned: success and O(query) is set
+  type: raw
+  sample: [{host: spark02, cause: oom_killed}]
 report:
   description: The same as data. This is what the file holds. What is not known is V(null).
   returned: on success

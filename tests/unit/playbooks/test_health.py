@@ -116,3 +116,27 @@ def test_sixteen_dead_hosts(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -
     )
     assert run.code == 2
     assert rows(run.output) == [[name, "unreachable"] for name in names]
+
+
+QUERY = "health_query=[?verdict!='ready'].{host: host, cause: cause.id}"
+
+
+def test_a_query_from_the_command_line(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, {name: HOSTS[name] for name in ("dead", "mistyped")}, "-e", QUERY)
+    assert run.code == 2
+    start = run.output.index("\n[\n") + 1
+    selected = json.loads(run.output[start : run.output.index("\n]\n", start) + 2])
+    assert [(host["host"], host["cause"]) for host in selected] == [
+        ("dead", "unreachable"),
+        ("mistyped", "check_failed"),
+    ]
+    assert json.loads((tmp_path / "health.json").read_text()) == selected
+
+
+def test_a_query_that_is_wrong_ends_before_a_host_is_asked(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, HOSTS, "-e", "health_query=[?verdict!='ready'].{host: host")
+    assert run.code == 2
+    said = "health_query: \"[?verdict!='ready'].{host: host\" is not a JMESPath expression: "
+    assert said in " ".join(run.output.split()).replace("''", "'"), run.output
+    assert run.output.count("fatal: ") == 1
+    assert "Read the host" not in run.output

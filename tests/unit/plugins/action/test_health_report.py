@@ -25,7 +25,13 @@ HEADER = "host  verdict"
 
 
 def play(
-    ansible_playbook: AnsiblePlaybook, folder: Path, health: str, *flags: str, path: str = "", **environment: str
+    ansible_playbook: AnsiblePlaybook,
+    folder: Path,
+    health: str,
+    *flags: str,
+    path: str = "",
+    query: str = "",
+    **environment: str,
 ) -> Run:
     """Runs the action once for three hosts that nobody could connect to."""
     book = [
@@ -42,6 +48,7 @@ def play(
                         "spark": {"a": {"gpu": {"driver": "580.1"}}, "b": None},
                         "wanted": {"c": {"model": "a/b", "image": "x:1"}},
                         "path": path,
+                        "query": query,
                     },
                     "run_once": True,
                     "register": "shown",
@@ -119,6 +126,44 @@ def test_the_file_holds_the_report(tmp_path: Path, ansible_playbook: AnsiblePlay
     assert (report["hosts"][0]["running"], report["hosts"][0]["driver"]) == (3, "580.1")
     assert (report["hosts"][2]["wanted_image"], report["verdicts"]["failed"]) == ("x:1", 1)
     assert "changed=0" in run.output
+
+
+QUERY = "[?verdict!='ready'].{host: host, cause: cause.id}"
+SELECTED = [{"host": "b", "cause": "x"}, {"host": "c", "cause": "unreachable"}]
+
+
+def test_a_query_shows_and_writes_what_it_selects(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, ALL, path="selected.json", query=QUERY)
+    assert run.code == 0, run.output
+    assert HEADER not in run.output
+    start = run.output.index("\n[\n") + 1
+    assert json.loads(run.output[start : run.output.index("\n]\n", start) + 2]) == SELECTED
+    assert json.loads((tmp_path / "selected.json").read_text()) == SELECTED
+    assert "unhealthy=b+c" in run.output
+
+
+def test_a_query_for_programs(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    environment = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
+    output = play(ansible_playbook, tmp_path, ALL, query=QUERY, **environment).json()
+    result = output["plays"][0]["tasks"][0]["hosts"]["a"]
+    assert (result["selected"], len(result["report"]["hosts"])) == (SELECTED, 3)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("[?verdict", "is not a JMESPath expression: Incomplete expression"),
+        ("sum(@)", "does not fit the report: In function sum()"),
+    ],
+)
+def test_a_query_that_is_wrong(tmp_path: Path, ansible_playbook: AnsiblePlaybook, query: str, said: str) -> None:
+    run = play(
+        ansible_playbook, tmp_path, ALL, path="selected.json", query=query, ANSIBLE_CALLBACK_RESULT_FORMAT="json"
+    )
+    assert run.code != 0
+    assert said in run.output
+    assert '"report"' not in run.output
+    assert not (tmp_path / "selected.json").exists()
 
 
 def test_check_mode_shows_and_does_not_write(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:

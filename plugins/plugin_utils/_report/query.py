@@ -1,0 +1,90 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Selects and shapes the hosts of a health report with a JMESPath expression."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing as t
+
+try:
+    import jmespath
+    from jmespath.exceptions import JMESPathError
+    from jmespath.functions import Functions
+except ImportError:  # a package of its own, which ansible-core does not bring
+    jmespath = None
+
+NAME = "health_query"
+_EXTRA_VARIABLE = re.compile(r"(?:^|\s)(?:vllm_)?health_query=(.*)", re.DOTALL)
+
+
+class QueryError(Exception):
+    """What is wrong with the expression; the message is for the user."""
+
+
+def check(expression: str) -> None:
+    """Refuses what can be told to be wrong without data."""
+    if jmespath is None:
+        raise QueryError(f"{NAME}: it needs the Python library jmespath on the controller; run: pip install jmespath")
+    try:
+        parsed = jmespath.compile(expression).parsed
+    except JMESPathError as error:
+        raise QueryError(f"{NAME}: {expression!r} is not a JMESPath expression: {_reason(error)}") from None
+    for name, arguments in _calls(parsed):
+        known = Functions.FUNCTION_TABLE.get(name)
+        if known is None:
+            close = difflib.get_close_matches(name, Functions.FUNCTION_TABLE, n=1)
+            hint = f"; did you mean {close[0]}()?" if close else ""
+            raise QueryError(f"{NAME}: {name}() is not a function of JMESPath{hint}")
+        signature = known["signature"]
+        is_variadic = bool(signature) and bool(signature[-1].get("variadic"))
+        if arguments < len(signature) or (arguments > len(signature) and not is_variadic):
+            wanted = f"{len(signature)} or more" if is_variadic else len(signature)
+            raise QueryError(f"{NAME}: the number of arguments of {name}() is {wanted}, not {arguments}")
+
+
+def apply(expression: str, hosts: list[t.Any]) -> t.Any:
+    check(expression)
+    try:
+        return jmespath.search(expression, hosts)
+    except JMESPathError as error:
+        raise QueryError(f"{NAME}: {expression!r} does not fit the report: {_reason(error)}") from None
+
+
+def _calls(node: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, int]]:
+    """Functions that the expression calls, with how many arguments."""
+    if node["type"] == "function_expression":
+        yield node["value"], len(node["children"])
+    for child in node["children"]:
+        yield from _calls(child)
+
+
+def _reason(error: Exception) -> str:
+    """In one line; the library draws an arrow below the expression."""
+    first = re.sub(r"^(?:Invalid|Bad) jmespath expression: ", "", str(error).splitlines()[0], flags=re.IGNORECASE)
+    where = re.search(r": Parse error at column (\d+)", first)
+    problem = first[: where.start()] if where else first.rstrip(" :.")
+    return f"{problem} at column {where[1]}" if where else problem
+
+
+def whole(value: str, extra_variables: t.Iterable[str]) -> str:
+    """The expression as it stands on the command line.
+
+    Of `-e "health_query=[].{host: host, cause: cause.id}"` Ansible takes the part before the first space for the value,
+    and the rest for other variables. EXTRA_VARIABLES are the options -e; VALUE is what Ansible has made of them.
+    """
+    for text in reversed(list(extra_variables)):
+        found = _EXTRA_VARIABLE.search(text)
+        if found:  # the last one wins
+            is_cut = found[1].startswith(value) and (is_valid(found[1]) or not is_valid(value))
+            return found[1].strip() if is_cut else value
+    return value
+
+
+def is_valid(expression: str) -> bool:
+    try:
+        check(expression)
+    except QueryError:
+        return False
+    return True
