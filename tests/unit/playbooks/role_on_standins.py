@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The role vllm as it is, on hosts that are folders: Docker, systemd and vLLM are stand-ins that note their orders.
 
-Real are all task files but those of REPLACED, the modules vllm_release and vllm_releases_info, and the links on the disk.
+Real are all task files but those of REPLACED, the modules vllm_release and vllm_releases_info, and the links on the
+disk.
 """
 
 from __future__ import annotations
