@@ -55,7 +55,7 @@ def no_trace(spark: Spark, ansible_playbook: AnsiblePlaybook, own_hub: HubServer
 
 @pytest.fixture(scope="module")
 def staged(spark: Spark, ansible_playbook: AnsiblePlaybook, own_hub: HubServer) -> Run:
-    return ansible_playbook("playbooks/deploy.yml", spark.limit, "--tags=stage", **ITS_OWN)
+    return ansible_playbook("playbooks/stage.yml", spark.limit, **ITS_OWN)
 
 
 def test_stage_downloads_and_starts_nothing(spark: Spark, staged: Run) -> None:

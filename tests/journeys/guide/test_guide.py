@@ -110,9 +110,8 @@ def ours(spark: Spark, profile: str, ansible_playbook: AnsiblePlaybook) -> Itera
         spark.check_output("docker tag %s %s", IMAGE, defaults["vllm_image"])
         spark.check_output("rm -rf %s", home)
     run = ansible_playbook(
-        "playbooks/deploy.yml",
+        "playbooks/stage.yml",
         spark.limit,
-        "--tags=stage",
         **set_back,
         vllm_profile=profile,
         vllm_home=home,

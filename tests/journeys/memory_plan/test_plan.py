@@ -146,10 +146,10 @@ def test_what_does_not_fit_is_refused_before_anything_changes(spark: Spark, ansi
 
 def test_a_model_that_nobody_has_described_is_read(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     wanted = {"vllm_model": "sandbox/tiny", "vllm_max_model_len": 8192, "hf_cache_path": "/opt/plan-has-no-cache"}
-    run = ansible_playbook("playbooks/deploy.yml", spark.limit, "--tags=stage", "--check", **wanted)
+    run = ansible_playbook("playbooks/stage.yml", spark.limit, "--check", **wanted)
     said = " ".join(run.output.split())
     assert run.code == 0, run.output
-    assert "sandbox/tiny is not in the catalog. By its own files (hub) it has" in said
+    assert "sandbox/tiny is not in the catalog. Its own files (hub) say" in said
     assert "2 layers with 2 heads of 32, and 40960 tokens of context" in said
     longer = ansible_playbook("playbooks/deploy.yml", spark.limit, "--check", **{**wanted, "vllm_max_model_len": 50000})
     assert longer.code != 0

@@ -37,15 +37,19 @@ TIMES = int(os.environ.get("DEPLOYMENTS", "4"))
 
 # Those that leave another state behind. Between them the role only reads, or finds what it wants.
 STEPS = [
-    "stage | Write the secrets",
-    "parse | Let the image",
+    "stage_release | Write the secrets",
+    "check_arguments | Parse the arguments",
     "download | Download the model",
-    "switch | Point to the release",
-    "start | Start the unit",
-    "observe | Wait until the server answers",
-    "keep | Mark the release",
+    "activate | Point current at the release",
+    "activate | Enable and start the unit",
+    "wait_ready | Wait until the server generates a token",
+    "commit | Mark the release",
 ]
-STEPS_BACK = ["serve | Point to it", "start | Start the unit", "serve | Wait until"]
+STEPS_BACK = [
+    "activate | Point current at the release",
+    "activate | Enable and start the unit",
+    "wait_ready | Wait until the server generates a token",
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,7 +94,7 @@ def test_the_second_operator_is_told_of_the_first(spark: Spark, ansible_playbook
     second: list[Any] = []
 
     def meanwhile(line: str) -> None:
-        if "stage | Write the secrets" in line:  # the first has much to do yet
+        if "stage_release | Write the secrets" in line:  # the first has much to do yet
             second.append(ansible_playbook("playbooks/deploy.yml", spark.limit, **STANDIN))
 
     first = ansible_playbook("playbooks/deploy.yml", spark.limit, on_line=meanwhile, **release(20))
@@ -105,7 +109,7 @@ def test_the_lock_of_a_dead_run_heals(spark: Spark, ansible_playbook: AnsiblePla
     wanted = other_profile(spark)
     with pytest.raises(Killed):
         ansible_playbook(
-            "playbooks/deploy.yml", spark.limit, on_line=kill_at("switch | Point to the release"), **wanted
+            "playbooks/deploy.yml", spark.limit, on_line=kill_at("activate | Point current at the release"), **wanted
         )
     again = ansible_playbook("playbooks/deploy.yml", spark.limit, **wanted)
     assert again.code == 0, again.output
@@ -130,7 +134,7 @@ def test_a_run_that_was_broken_off_is_taken_back(spark: Spark, ansible_playbook:
     old = release(len(STEPS) - 1)
     deployed(ansible_playbook, old, spark.limit)
     before = served(spark)
-    step = "switch | Point to the release"
+    step = "activate | Point current at the release"
     broken_off = ansible_playbook("playbooks/deploy.yml", spark.limit, interrupt=step, **release(21))
     assert broken_off.code != 0, broken_off.output
     assert current(spark) != before[0], "it was broken off before its time"
@@ -141,7 +145,9 @@ def test_a_run_that_was_broken_off_is_taken_back(spark: Spark, ansible_playbook:
 
 def test_a_roll_back_by_hand_that_was_broken_off_is_finished(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     before = served(spark)[0]
-    broken_off = ansible_playbook("playbooks/rollback.yml", spark.limit, interrupt="serve | Point to it", **STANDIN)
+    broken_off = ansible_playbook(
+        "playbooks/rollback.yml", spark.limit, interrupt="activate | Point current at the release", **STANDIN
+    )
     assert broken_off.code != 0, broken_off.output
     wanted = current(spark)
     assert wanted != before, "it was broken off before its time"
@@ -159,7 +165,7 @@ def test_a_roll_back_that_was_broken_off_is_done_again(
     armed = []
 
     def interrupt_in_the_roll_back(line: str) -> None:
-        armed.append("roll_back.yml" in line)
+        armed.append("recover/recover.yml" in line)
         if any(armed) and step in line:
             raise Killed
 
@@ -193,7 +199,7 @@ def test_a_take_over_that_was_broken_off_is_finished(
     spark: Spark, ansible_playbook: AnsiblePlaybook, by_hand: str
 ) -> None:
     wanted = release(22)
-    step = "start | Stop the other server"
+    step = "activate | Stop the displaced servers"
     broken_off = ansible_playbook("playbooks/deploy.yml", spark.limit, interrupt=step, **wanted)
     assert broken_off.code != 0, broken_off.output
     deployed(ansible_playbook, wanted, spark.limit)
@@ -207,7 +213,7 @@ def test_a_server_that_a_killed_run_has_stopped_is_given_back(
     """Killed when neither runs: the next run knows whom to start again."""
     with pytest.raises(Killed):
         ansible_playbook(
-            "playbooks/deploy.yml", spark.limit, on_line=kill_at("roll_back | Stop the new release"), **BAD
+            "playbooks/deploy.yml", spark.limit, on_line=kill_at("recover | Stop the failed release"), **BAD
         )
     again = ansible_playbook("playbooks/deploy.yml", spark.limit, **BAD)
     assert again.code != 0

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import yaml
-from ansible_collections.dgxspark.vllm.plugins.action.host_code import collect
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.host_code import Store
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.host_code import collect
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "ansible_collections.dgxspark.vllm"

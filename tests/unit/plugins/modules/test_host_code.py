@@ -17,6 +17,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.action import host_code as action
 from ansible_collections.dgxspark.vllm.plugins.modules import host_code as module
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common import host_code
 
 PROGRAM = """import sys
 from ansible_collections.dgxspark.vllm.plugins.module_utils._a.b import WORD
@@ -29,7 +30,7 @@ class Host:
         self.capsys = capsys
         self.root = folder / "lib"
         self.collection = folder / "collection"
-        monkeypatch.setattr(action, "COLLECTION", self.collection)
+        monkeypatch.setattr(host_code, "COLLECTION", self.collection)
         package = self.collection / "plugins" / "module_utils" / "_a"
         package.mkdir(parents=True)
         (package / "__init__.py").touch()
