@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -62,7 +63,7 @@ class Bench:
         return {
             name: {
                 "ansible_host": sparks[self.spark(name)]["ansible_host"],
-                "vllm_service_name": name,
+                "vllm_service_name": f"vllm-{name}",
                 "vllm_port": 8100 + number,
             }
             for number, name in enumerate(self.names)
@@ -88,7 +89,7 @@ class Bench:
     def set_up(self, sandbox: Sandbox) -> None:
         engine = (JOURNEYS / "rollout/standin_engine.py").read_text()
         for name in self.names:
-            sandbox[self.spark(name)].write(f"/opt/{name}/cache/standin_engine.py", engine)
+            sandbox[self.spark(name)].write(f"/opt/vllm-{name}/cache/standin_engine.py", engine)
         self.run("site.yml", len(self.names), again=False)
 
     def run(self, playbook: str, size: int, again: bool = True) -> Cost:
@@ -130,6 +131,7 @@ def main() -> None:
     if not Ssh.key.exists():
         print("playbooks: the sandbox is not up, so they are not measured; `make sandbox` starts it")
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # the services are removed all the same
     costs: dict[tuple[str, int], list[Cost]] = {
         (playbook, size): [] for playbook in options.playbooks for size in options.sizes
     }
