@@ -1,0 +1,61 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What wins over what, and the cap of the memory, are stated once: in plugin_utils/_plan. The role reads the result."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from support.paths import ROOT
+
+JINJA = [
+    *(path for part in ("tasks", "templates", "vars", "handlers") for path in (ROOT / "roles").glob(f"*/{part}/**/*")),
+    *(ROOT / "playbooks").glob("*.yml"),
+    ROOT / "site.yml",
+]
+PYTHON = [path for path in (ROOT / "plugins").rglob("*.py") if "_plan" not in path.parts]
+RESOLVER = "dgxspark.vllm.service"
+
+
+def holding(pattern: str, paths: list[Path]) -> dict[str, int]:
+    found = {}
+    for path in paths:
+        number = len(re.findall(pattern, path.read_text(encoding="utf-8"))) if path.is_file() else 0
+        if number:
+            found[path.name] = number
+    return found
+
+
+def test_the_role_resolves_in_one_place_and_the_list_of_models_in_another() -> None:
+    assert holding(rf"(lookup|query)\('{RESOLVER}'", JINJA) == {"resolve.yml": 1, "list_models.yml": 1}
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"dgxspark\.vllm\.(model|profile|image)'",  # the lookups: the resolver looks up
+        r"dgxspark\.vllm\.(memory_plan|vllm_argv)\b",  # the filters: the resolver plans, and makes the command line
+        r"\b(image_args|image_environment|per_image)\b",
+        r"\|\s*combine\([^)]*(args|environment|vllm_extra)",
+        r"memory_reserve_gib[^}]*[-*/]\s*\d",
+        r"vllm_home or|vllm_container_name or|vllm_publish_address or",
+    ],
+)
+def test_no_second_statement_in_jinja(pattern: str) -> None:
+    assert holding(pattern, JINJA) == {}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "files"),
+    [
+        (r"\"image_args\"|'image_args'", {"per_image.py"}),  # which makes them
+        (r"\[\"vllm_memory_reserve_gib\"\]", {"vllm.py"}),  # its range
+        (r"utilization_cap|\.cap\b", {"service.py"}),  # the page of the lookup
+        (r"f\"/opt/\{", set()),
+    ],
+)
+def test_no_second_statement_in_python(pattern: str, files: set[str]) -> None:
+    assert set(holding(pattern, PYTHON)) == files
