@@ -32,7 +32,7 @@ for a piece of the line that you see in `docker logs`.
 The first line that names a cause wins; lines that only say that something failed
 ([wrappers](#what-vllm-only-wraps)) count when there is nothing better. "Known" tells how sure we are of a wording:
 **seen** in the output of the real program, read in its **source**, or published by others as a **report**. Nothing of
-this was seen on a real Spark yet. What the causes look like when they are met is in [faults.md](faults.md).
+this was seen on a real Spark yet. What the causes look like when they are met is in [faults.md](reference/faults.md).
 """
 
 # What became of the guide's own advice: its entry's title, as _vllm_signatures has it, and our word on it.

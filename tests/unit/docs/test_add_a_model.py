@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/add-a-model.md, done word for word in a copy of this repository: its files are written, its commands are run."""
+"""docs/guides/add-a-model.md, done word for word in a copy of this repository: its files are written, its commands are run."""
 
 from __future__ import annotations
 
