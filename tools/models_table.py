@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def speed(entry: Entry) -> str:
     return f"{published}limit {entry['roofline']:.3g}" if entry.get("roofline") else "-"
 
 
-def table(entries: list[Entry], catalog: Catalog) -> str:
+def table(entries: Sequence[Entry], catalog: Catalog) -> str:
     lines = ["| model | size | fits with context | speed | good for |", "| --- | --: | --- | --- | --- |"]
     for entry in entries:
         name = entry["name"]

@@ -1,7 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it may change at any time.
-"""The memory plan: does a model with these options fit on a host, and if not, what would. Pure. See docs/reference/memory.md.
+"""The memory plan: does a model with these options fit on a host, and if not, what would. Pure.
+
+docs/reference/memory.md explains it.
 
 vLLM takes its share of the memory (gpu_memory_utilization), loads the weights, measures what a full batch needs, and
 makes a KV cache of the rest. The plan does the same sum beforehand.
