@@ -9,7 +9,8 @@ import shlex
 import typing as t
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+from support.paths import ROOT
+
 PAGES = sorted(
     [
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),

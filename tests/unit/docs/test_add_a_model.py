@@ -16,21 +16,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+from support.paths import ROOT
+
 PAGE = (ROOT / "docs" / "guides" / "add-a-model.md").read_text(encoding="utf-8")
 MODEL = "qwen3-14b-fp8"
-COPIED = (
-    "ansible.cfg",
-    "catalog",
-    "changelogs",
-    "docs",
-    "inventories",
-    "meta",
-    "playbooks",
-    "plugins",
-    "pyproject.toml",
-)
-COPIED += ("README.md", "roles", "site.yml", "tests/unit/catalog", "tools", "galaxy.yml")
+COPIED = ["ansible.cfg", "catalog", "changelogs", "docs", "galaxy.yml", "inventories", "meta", "playbooks", "plugins"]
+COPIED += ["pyproject.toml", "README.md", "roles", "site.yml", "tests/unit/catalog", "tools"]
 
 
 class Step(t.NamedTuple):

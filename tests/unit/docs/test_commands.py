@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import typing as t
 from collections.abc import Callable, Iterator
@@ -24,22 +23,24 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pages import PAGES, ROOT, Block, Command, blocks, commands, name_of
+from pages import PAGES, Block, Command, blocks, commands, name_of
 
-BIN = Path(sys.executable).parent
+from support.paths import BIN, ROOT
+from support.playbook import AnsiblePlaybook
+
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 
 # Pages whose blocks a test of their own carries out, in order and for real.
 OWN_TEST = {"docs/guides/add-a-model.md": "tests/unit/docs/test_add_a_model.py"}
 
-# Who runs each playbook for real: files below tests/ or molecule/ that name it.
+# Who runs each playbook for real: files below tests/ that name it.
 JOURNEYS = {
-    "site.yml": "default/**/test_operator.py",
-    "prepare.yml": "runtime/**/test_runtime.py",
+    "site.yml": "default/test_operator.py",
+    "prepare.yml": "runtime/test_runtime.py",
     "stage.yml": "rollout/test_fleet.py",
     "deploy.yml": "rollout/test_downtime.py",
     "rollback.yml": "rollout/test_downtime.py",
-    "health.yml": "default/**/test_operator.py",
+    "health.yml": "default/test_operator.py",
     "explain.yml": "memory_plan/test_plan.py",
     "list_models.yml": "unit/playbooks/test_list_models.py",
     "clean_cache.yml": "cache_clean/test_clean.py",
@@ -76,7 +77,7 @@ def run(*words: object, cwd: Path = ROOT, **environment: str) -> str:
 
 
 def runs_in(pattern: str, text: str) -> None:
-    files = [*ROOT.glob(f"tests/**/{pattern}"), *ROOT.glob(f"molecule/**/{pattern}")]
+    files = list(ROOT.glob(f"tests/**/{pattern}"))
     assert files, f"no test {pattern}"
     assert any(text in file.read_text(encoding="utf-8") for file in files), f"{pattern} does not run {text}"
 
@@ -473,15 +474,16 @@ def fragments() -> list[dict[str, t.Any]]:
     return plays
 
 
-def test_syntax(tmp_path: Path) -> None:
+def test_syntax(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     """All playbooks that there are, and what the pages show of others."""
     shown = tmp_path / "shown.yml"
     shown.write_text(yaml.safe_dump(fragments(), sort_keys=False), encoding="utf-8")
     playbooks = [ROOT / "site.yml", *sorted(ROOT.glob("playbooks/*.yml"))]
-    run(BIN / "ansible-playbook", "--syntax-check", "-i", ROOT / "inventories/example", *playbooks, shown)
+    done = ansible_playbook(shown, "--syntax-check", *playbooks, inventory=ROOT / "inventories/example")
+    assert done.code == 0, done.output
 
 
-def test_variables(tmp_path: Path, inventory: Callable[[str], Inventory]) -> None:
+def test_variables(tmp_path: Path, inventory: Callable[[str], Inventory], ansible_playbook: AnsiblePlaybook) -> None:
     """check_variables accepts the inventory of every page, and what its commands say with -e; all in one run."""
     hosts: dict[str, dict[str, t.Any]] = {}
     for number, page in enumerate(sorted({block.page for block in BLOCKS} - set(OWN_TEST))):
@@ -501,7 +503,8 @@ def test_variables(tmp_path: Path, inventory: Callable[[str], Inventory]) -> Non
     check = [{"name": "Check", "hosts": "spark", "gather_facts": False}]
     check[0]["tasks"] = [{"name": "Check", "dgxspark.vllm.check_variables": {"role": ROLES}}]  # type: ignore[assignment]
     (tmp_path / "check.yml").write_text(yaml.safe_dump(check), encoding="utf-8")
-    run(BIN / "ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "check.yml", cwd=tmp_path)
+    done = ansible_playbook(tmp_path / "check.yml", inventory=tmp_path / "hosts.yml")
+    assert done.code == 0, done.output
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pages import LANGUAGES, PAGES, ROOT, anchors, blocks, name_of
+from pages import LANGUAGES, PAGES, anchors, blocks, name_of
+
+from support.paths import ROOT
 
 GENERATED = {"docs/troubleshooting.md", "docs/models.md"}
 
@@ -59,13 +61,6 @@ def test_every_playbook_is_on_the_front_page() -> None:
     assert set(re.findall(r"(?m)^\| `playbooks/(\w+\.yml)`", front)) == {
         path.name for path in ROOT.glob("playbooks/*.yml")
     }
-
-
-def test_every_journey_is_in_the_table_of_contributing() -> None:
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"(?m)^\| `(\w+)` \|", contributing.split("## Journeys")[1]))
-    folders = {path.parent.name for path in ROOT.glob("tests/journeys/*/test_*.py")}
-    assert listed - {"default", "runtime"} == folders - {"default", "runtime"}
 
 
 def test_pages_that_code_names_are_there() -> None:
