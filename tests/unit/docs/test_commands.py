@@ -51,7 +51,10 @@ JOURNEYS = {
 ON_THE_HOST = {
     "sudo docker compose down": ("rollout/test_takeover.py", "docker compose down"),
     "sudo docker compose up -d": ("rollout/test_takeover.py", "docker compose up -d"),
-    "sudo python3 /opt/vllm/supervise/guard.py forget vllm": ("resilience/conftest.py", "guard.py forget vllm"),
+    "sudo python3 -B /usr/local/lib/dgxspark/vllm guard forget vllm /opt/vllm": (
+        "resilience/conftest.py",
+        "python3 -B /usr/local/lib/dgxspark/vllm guard forget vllm {HOME}",
+    ),
     "sudo systemctl start vllm": ("resilience/conftest.py", "systemctl start vllm"),
 }
 
