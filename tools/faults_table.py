@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes the tables of docs/faults.md from what the journey `faults` has seen (.cache/faults.json).
+"""Writes the tables of docs/reference/faults.md from what the journey `faults` has seen (.cache/faults.json).
 
 faults_table.py [--seen FILE] [FILE]
 """
@@ -32,7 +32,7 @@ def cell(row: Row, column: str) -> str:
     if column == "seconds":
         return f"{value:.1f}"
     if column == "cause":
-        return f"[`{value}`](troubleshooting.md#{value})"
+        return f"[`{value}`](../troubleshooting.md#{value})"
     return " ".join(str(value).split()).replace("|", "\\|")
 
 
@@ -60,9 +60,9 @@ def fill(text: str, content: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Write the tables of docs/faults.md.")
+    parser = argparse.ArgumentParser(description="Write the tables of docs/reference/faults.md.")
     parser.add_argument("--seen", type=Path, default=ROOT / ".cache" / "faults.json")
-    parser.add_argument("file", type=Path, nargs="?", default=ROOT / "docs" / "faults.md")
+    parser.add_argument("file", type=Path, nargs="?", default=ROOT / "docs" / "reference" / "faults.md")
     arguments = parser.parse_args()
     try:
         seen = json.loads(arguments.seen.read_text())

@@ -32,7 +32,7 @@ for a piece of the line that you see in `docker logs`.
 The first line that names a cause wins; lines that only say that something failed
 ([wrappers](#what-vllm-only-wraps)) count when there is nothing better. "Known" tells how sure we are of a wording:
 **seen** in the output of the real program, read in its **source**, or published by others as a **report**. Nothing of
-this was seen on a real Spark yet. What the causes look like when they are met is in [faults.md](faults.md).
+this was seen on a real Spark yet. What the causes look like when they are met is in [faults.md](reference/faults.md).
 """
 
 # What became of the guide's own advice: its entry's title, as _vllm_signatures has it, and our word on it.
@@ -40,8 +40,8 @@ ADVICE = {
     "MEMORY": "The cause names the value to set. `docker system prune` frees disk, not memory.",
     "FP8": "The guide's advice is the wrong way round: its own model is quantized in blocks, and that is what meets the"
     " CUTLASS kernel in question. The image decides, not the model.",
-    "DOWNLOAD": "The guide's `rm` matches nothing, because partial files lie in `blobs/`. playbooks/clean_cache.yml removes"
-    " what is dead and keeps what somebody still writes.",
+    "DOWNLOAD": "The guide's `rm` matches nothing, because partial files lie in `blobs/`. playbooks/clean_cache.yml"
+    " removes what is dead and keeps what somebody still writes.",
     "CAPABILITY": "The guide is right: it can be ignored.",
     "THROUGHPUT": "The metric is `vllm:num_requests_running`; the guide's name never existed. A KV cache that is 80 to"
     " 95 % full is no aim: near 100 % requests are preempted.",

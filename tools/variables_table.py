@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes the tables of all public variables into README.md, from the roles' argument specs.
+"""Writes the table of each role's variables into its README.md, from its argument specification.
 
-variables_table.py [--check] [FILE]     --check changes nothing and fails if FILE is not up to date
+variables_table.py [--check] [FOLDER]     FOLDER holds the roles; --check changes nothing, and fails if a table is old
 """
 
 from __future__ import annotations
@@ -58,21 +58,12 @@ def description_of(option: dict[str, Any]) -> str:
     return plain(" ".join(sentences))
 
 
-def table(role: str, spec: dict[str, Any]) -> str:
+def table(spec: dict[str, Any]) -> str:
     rows = [
         f"| `{name}` | {type_of(option)} | {default_of(option)} | {description_of(option)} |"
         for name, option in spec.get("options", {}).items()
     ]
-    head = ["| variable | type | default | meaning |", "| --- | --- | --- | --- |"]
-    return "\n".join([f"### {role}", "", plain(spec["short_description"]) + ".", "", *head, *rows])
-
-
-def tables(roles: Path) -> str:
-    """The roles in alphabetical order, but `vllm` first: that is where users look."""
-    files = sorted(roles.glob("*/meta/argument_specs.yml"), key=lambda file: (file.parts[-3] != "vllm", file))
-    return "\n\n".join(
-        table(file.parts[-3], yaml.safe_load(file.read_text())["argument_specs"]["main"]) for file in files
-    )
+    return "\n".join(["| variable | type | default | meaning |", "| --- | --- | --- | --- |", *rows])
 
 
 def fill(text: str, content: str) -> str:
@@ -82,24 +73,33 @@ def fill(text: str, content: str) -> str:
     return f"{text.split(BEGIN)[0]}{BEGIN}\n\n{content}\n\n{END}{text.split(END)[1]}"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Write the tables of all public variables into README.md.")
-    parser.add_argument("--check", action="store_true", help="change nothing, fail if the file is not up to date")
-    parser.add_argument("file", type=Path, nargs="?", default=ROOT / "README.md")
-    arguments = parser.parse_args()
-    before = arguments.file.read_text()
+def update(role: Path, check: bool) -> str | None:
+    """Writes the table of one role, unless CHECK. Returns what is wrong."""
+    page = role / "README.md"
+    before = page.read_text(encoding="utf-8")
+    spec = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
     try:
-        after = fill(before, tables(ROOT / "roles"))
+        after = fill(before, table(spec["argument_specs"]["main"]))
     except ValueError as problem:
-        print(f"{arguments.file}: {problem}", file=sys.stderr)
-        return 1
+        return f"{page}: {problem}"
     if before == after:
-        return 0
-    if arguments.check:
-        print(f"{arguments.file}: the tables of variables are out of date; run: make docs", file=sys.stderr)
-        return 1
-    arguments.file.write_text(after)
-    return 0
+        return None
+    if check:
+        return f"{page}: the table of variables is out of date; run: make docs"
+    page.write_text(after, encoding="utf-8")
+    return None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Write the table of each role's variables into its README.md.")
+    parser.add_argument("--check", action="store_true", help="change nothing, fail if a table is not up to date")
+    parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "roles")
+    arguments = parser.parse_args()
+    roles = sorted(file.parent.parent for file in arguments.folder.glob("*/meta/argument_specs.yml"))
+    wrong = [line for role in roles if (line := update(role, arguments.check))]
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

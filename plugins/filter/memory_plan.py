@@ -15,7 +15,7 @@ description:
   - Knows grouped heads, latent caches (MLA), sliding windows, layers that keep a state instead of a cache, KV caches of
     1, 2 and 4 bytes a number, and hosts that serve a model together by tensor parallelism.
   - What does not fit comes with the cheapest ways to make it fit, each of which was planned in turn.
-  - The page C(docs/memory.md) explains the sum, and says of each constant where it comes from.
+  - The page C(docs/reference/memory.md) explains the sum, and says of each constant where it comes from.
 positional: total_bytes, args
 options:
   _input:

@@ -278,7 +278,7 @@ def can_be_resumed(partial: str, status: os.stat_result, sizes: t.Mapping[str, i
 
 # --- why not ---------------------------------------------------------------------------------------------------------
 
-# Causes that only a download has; id: meaning, remedy. docs/download.md explains them.
+# Causes that only a download has; id: meaning, remedy. docs/reference/download.md explains them.
 _OWN = {
     "no_space": ("the model does not fit on the disk", "{remedy}"),
     "hub_silent": (
@@ -335,7 +335,7 @@ def own_cause(name: str, evidence: str = "", **words: str) -> dict[str, t.Any]:
         "meaning": meaning,
         "remedy": remedy.format(**words) if words else remedy,
         "evidence": shorten(mask(" ".join(evidence.split()))),
-        "link": f"docs/download.md#{name}",
+        "link": f"docs/reference/download.md#{name}",
     }
 
 

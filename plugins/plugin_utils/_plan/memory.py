@@ -1,6 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The memory plan: does a model with these options fit on a host, and if not, what would. Pure. See docs/memory.md.
+"""The memory plan: does a model with these options fit on a host, and if not, what would. Pure.
+
+docs/reference/memory.md explains it.
 
 vLLM takes its share of the memory (gpu_memory_utilization), loads the weights, measures what a full batch needs, and
 makes a KV cache of the rest. The plan does the same sum beforehand.
@@ -16,7 +18,7 @@ from . import kv_cache
 
 GIB = 1024**3
 # What is needed beside weights and KV cache. W: nobody has published a measurement on a Spark; at 16384 batched tokens
-# the three make the 3 GiB that the figures of docs/memory.md are computed with.
+# the three make the 3 GiB that the figures of docs/reference/memory.md are computed with.
 ENGINE_BYTES = int(0.6 * GIB)  # CUDA's context, communication, workspaces
 GRAPH_BYTES = int(0.5 * GIB)  # captured CUDA graphs
 ACTIVATION_BYTES = int(1.9 * GIB / 16384)  # of each token of a batch

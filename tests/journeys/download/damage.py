@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""On the host: breaks each model of the cache argv[1] in the way that its name says, all that docs/cache.md lists."""
+"""On the host: breaks each model of the cache argv[1] as its name says, all that docs/reference/cache.md lists."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each broken state of docs/cache.md: made, found, removed, downloaded anew, loaded by real vLLM to the last weight."""
+"""Each broken state of docs/reference/cache.md: made, found, removed, downloaded anew, loaded by real vLLM."""
 
 from __future__ import annotations
 

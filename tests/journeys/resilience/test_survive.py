@@ -117,7 +117,7 @@ def test_a_release_that_takes_the_host_down_is_not_started_for_ever(
     machine.start()
     for number in range(1, 5):
         wait_until(machine.is_up, "the host is up")
-        # not before: a cut in the second of the container's start can leave the port taken (docs/supervision.md)
+        # not before: a cut as the container starts can leave the port taken (docs/reference/supervision.md)
         wait_until(machine.is_loading, f"start {number} loads")
         assert machine.starts() == number
         machine.cut_power()

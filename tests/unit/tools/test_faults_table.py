@@ -29,13 +29,13 @@ def test_starts_have_seconds_and_servers_have_none() -> None:
     assert starts.splitlines()[2:] == [
         "| fault | verdict | cause | remedy | seconds |",
         "| --- | --- | --- | --- | --: |",
-        "| unknown flag | failed | [`bad_flag`](troubleshooting.md#bad_flag) | a \\| b | 4.3 |",
+        "| unknown flag | failed | [`bad_flag`](../troubleshooting.md#bad_flag) | a \\| b | 4.3 |",
         "| port taken | refused | - | Stop it | - |",
     ]
     assert servers.splitlines()[2:] == [
         "| fault | verdict | cause | remedy |",
         "| --- | --- | --- | --- |",
-        "| frozen | degraded | [`canary_timeout`](troubleshooting.md#canary_timeout) | restart |",
+        "| frozen | degraded | [`canary_timeout`](../troubleshooting.md#canary_timeout) | restart |",
     ]
 
 

@@ -2,7 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
+import yaml
 from ansible_collections.dgxspark.vllm.tools import variables_table
 
 
@@ -36,11 +40,36 @@ def test_default_of(option: dict, shown: str) -> None:
 
 
 def test_a_table_says_everything_about_a_variable() -> None:
-    spec = {
-        "short_description": "Serve",
-        "options": {"vllm_gpu": {"default": "auto", "choices": ["auto", "cdi"], "description": ["The GPU."]}},
-    }
-    assert "| `vllm_gpu` | str | `auto` | The GPU. One of `auto`, `cdi`. |" in variables_table.table("vllm", spec)
+    spec = {"options": {"vllm_gpu": {"default": "auto", "choices": ["auto", "cdi"], "description": ["The GPU."]}}}
+    assert "| `vllm_gpu` | str | `auto` | The GPU. One of `auto`, `cdi`. |" in variables_table.table(spec)
+
+
+SPEC = {"argument_specs": {"main": {"options": {"one_port": {"type": "int", "default": 1, "description": "A port."}}}}}
+
+
+def test_each_role_gets_its_own_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one" / "meta").mkdir(parents=True)
+    (tmp_path / "one" / "meta" / "argument_specs.yml").write_text(yaml.safe_dump(SPEC))
+    page = tmp_path / "one" / "README.md"
+    page.write_text(f"before\n{variables_table.BEGIN}\nold\n{variables_table.END}\nafter\n")
+
+    monkeypatch.setattr(sys, "argv", ["variables_table.py", "--check", str(tmp_path)])
+    assert variables_table.main() == 1
+    assert "out of date; run: make docs" in capsys.readouterr().err
+    assert "old" in page.read_text()
+
+    monkeypatch.setattr(sys, "argv", ["variables_table.py", str(tmp_path)])
+    assert variables_table.main() == 0
+    assert "| `one_port` | int | `1` | A port. |" in page.read_text()
+
+    monkeypatch.setattr(sys, "argv", ["variables_table.py", "--check", str(tmp_path)])
+    assert variables_table.main() == 0
+
+    page.write_text("no markers")
+    assert variables_table.main() == 1
+    assert "needs one line" in capsys.readouterr().err
 
 
 def test_fill_replaces_only_what_is_between_the_markers() -> None:

@@ -127,7 +127,7 @@ def test_a_failure_is_one_line(stage: Stage) -> None:
     assert (found["failed"], found["changed"], found["cause"]["id"]) == (True, False, "hub_error")
     assert found["msg"] == (
         "o/n cannot be downloaded to /hf on spark01: the hub answers with an error of its own. Remedy: try again later,"
-        " or name a mirror with vllm_hf_endpoint. Seen: 503. More: docs/download.md#hub_error."
+        " or name a mirror with vllm_hf_endpoint. Seen: 503. More: docs/reference/download.md#hub_error."
     )
     assert "files" not in found
 

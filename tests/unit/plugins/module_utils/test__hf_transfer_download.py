@@ -348,7 +348,7 @@ def test_offline() -> None:
 def test_every_cause_is_in_the_documentation(name: str) -> None:
     anchors = re.findall(r"^### `(\w+)`$", (ROOT / "docs" / "download.md").read_text(), re.MULTILINE)
     assert name in anchors
-    assert hd.own_cause(name)["link"] == f"docs/download.md#{name}"
+    assert hd.own_cause(name)["link"] == f"docs/reference/download.md#{name}"
 
 
 @pytest.mark.parametrize(
