@@ -417,6 +417,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.text import mask
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.usage import cached_bytes
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import (
     Container,
@@ -446,7 +447,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import 
     result,
     unit_is_down,
 )
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import LogState, mask, parse
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import LogState, parse
 
 COMMAND_TIMEOUT = 20
 HTTP_TIMEOUT = 5

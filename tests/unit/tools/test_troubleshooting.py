@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes import signatures
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import condition
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.causes import condition
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import notes
 from ansible_collections.dgxspark.vllm.tools import troubleshooting
 
