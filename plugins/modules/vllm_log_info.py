@@ -13,8 +13,8 @@ description:
     remedy.
   - It needs nothing but the text. The log may come from any host and any way to start vLLM, with the prefixes of
     C(docker logs), Docker Compose, C(journalctl) or Ray.
-  - Exceptions are read as such. What was logged and survived, what belongs to one request, and what only reports the end
-    of another process is not taken for the cause.
+  - Exceptions are read as such. What was logged and survived, what belongs to one request, and what only reports the
+    end of another process is not taken for the cause.
   - An exception that is not known is placed in a family (for example C(kernel), C(image) or C(network)), and the remedy
     says that this is a likelihood.
   - It is the same code that M(dgxspark.vllm.vllm_health) uses.
@@ -30,7 +30,8 @@ options:
   source:
     description:
       - V(container) is what vLLM wrote, such as the output of C(docker logs).
-      - V(docker) is an error of Docker, such as C(State.Error) of C(docker inspect) or the output of C(docker compose up).
+      - V(docker) is an error of Docker, such as C(State.Error) of C(docker inspect) or the output of
+        C(docker compose up).
       - V(journal) is the journal of the systemd unit that starts the container.
     type: str
     choices: [container, docker, journal]
@@ -144,7 +145,7 @@ cause:
     family: kernel
     certain: true
     meaning: DeepGEMM of this image does not know the GPU
-    remedy: "set VLLM_USE_DEEP_GEMM: 0 in vllm_extra_env; it keeps image and model. A newer vllm_image is the second choice"
+    remedy: "set VLLM_USE_DEEP_GEMM: 0 in vllm_extra_env; it keeps image and model"
     evidence: "RuntimeError: Assertion error (csrc/apis/hyperconnection.hpp:56): Unsupported architecture"
     change: {}
     sets: {"vllm_extra_env": {"VLLM_USE_DEEP_GEMM": "0"}}
@@ -211,7 +212,9 @@ def main() -> None:
             text = read(module.params["path"])
         except OSError as error:
             module.fail_json(msg=f"path: cannot read {module.params['path']}: {error.strerror}")
-    options = {name: module.params[name] for name in ("source", "exit_code", "running", "idle_seconds", "stall_timeout")}
+    options = {
+        name: module.params[name] for name in ("source", "exit_code", "running", "idle_seconds", "stall_timeout")
+    }
     text = text.encode("utf-8", "replace").decode("utf-8")
     module.exit_json(changed=False, **diagnose(text, **options))
 

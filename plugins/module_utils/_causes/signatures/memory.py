@@ -269,8 +269,8 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "host_oom",
         "fatal",
         "memory",
-        ("cannot allocate memory", "memoryerror", "std::bad_alloc", "defaultcpuallocator"),
-        r"\[Errno 12\] Cannot allocate memory|^MemoryError\b|std::bad_alloc|DefaultCPUAllocator: can't allocate memory"
+        ("cannot allocate memory", "std::bad_alloc", "defaultcpuallocator"),
+        r"\[Errno 12\] Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: can't allocate memory"
         r"|Unable to allocate [\d.]+ [KMGT]iB for an array",
         "the host ran out of memory; GPU and processor share it",
         "stop what else uses the memory, or lower vllm_gpu_memory_utilization so that more is left for the host",
