@@ -190,7 +190,8 @@ def _utilization(groups: t.Mapping[str, str]) -> dict[str, float]:
     free, total = float(groups["free"]), float(groups["total"])
     # one GiB stays free for other processes
     fits = math.floor((free - 1) / total * 100) / 100 if total else 0.0
-    return {"vllm_gpu_memory_utilization": fits} if fits >= LEAST_UTILIZATION else {}
+    least = max(LEAST_UTILIZATION, float(groups["util"]) / 2)  # with less, another process holds what the model needs
+    return {"vllm_gpu_memory_utilization": fits} if fits >= least else {}
 
 
 def _model_len(groups: t.Mapping[str, str]) -> dict[str, int]:

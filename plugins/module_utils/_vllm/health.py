@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict, dataclass, field
 
-from .._causes import causes
+from .._causes import causes, machine
 from .._causes.causes import Cause, as_dict, condition, explain
 from .._causes.text import mask
 from .._hf_cache.usage import CachedBytes
@@ -87,6 +87,7 @@ class Observation:
     docker_error: str = ""  # what Docker said instead of an answer
     api: Api | None = None
     cached: CachedBytes | None = None
+    machine: list[machine.Shown] = field(default_factory=list)  # what kernel log and sensors show
 
 
 class Verdict(t.NamedTuple):
@@ -98,6 +99,8 @@ class Verdict(t.NamedTuple):
 def judge(seen: Observation) -> Verdict:
     """One verdict for one observation."""
     verdict = _judge(seen)
+    if verdict.verdict == "failed" and verdict.cause:
+        verdict = verdict._replace(cause=machine.explain(verdict.cause, seen.machine))
     if seen.gave_up and verdict.verdict == "failed" and verdict.cause:
         last, end = verdict.cause, condition("gave_up")
         return verdict._replace(
@@ -312,6 +315,7 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
         "cause": as_dict(verdict.cause, key),
         "previous_cause": as_dict(_end(seen.previous) if seen.previous else None, key),
         "hint": as_dict(explain(log.hint) if log.hint else None, key),
+        "machine": [as_dict(shown.cause, key) for shown in seen.machine],
         "model": model.id if model else None,
         "max_model_len": model.max_model_len if model else log.max_model_len,
         "vllm_version": api.version or log.version,

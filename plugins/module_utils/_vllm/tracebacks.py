@@ -22,6 +22,8 @@ _CHAINS = {
     "The above exception was the direct cause of the following exception:": True,
     "During handling of the above exception, another exception occurred:": False,
 }
+# The inner exception is in the next line: "BackendCompilerFailed: backend='inductor' raised:".
+_ANNOUNCES = re.compile(r": .*\S:\s*$")
 # What another program wrote is no continuation of an exception's text.
 _FOREIGN = re.compile(
     r"\S{1,80}:\d+:\d+ \[\d+\] |\[20\d\d-|Loading \w|Capturing CUDA|Process \S{1,60}:$|/tmp/|ptxas|nvcc|ninja"
@@ -197,7 +199,7 @@ class Tracebacks:
             return self._frames(state, inner, message)
         if not message.strip():
             return bool(line.level)
-        if _EXCEPTION.match(message) and not problem.lines[-1].rstrip().endswith(":"):
+        if _EXCEPTION.match(message) and not _ANNOUNCES.search(problem.lines[-1]):
             return False
         if line.level is None and (_FOREIGN.match(message) or "% Completed" in message or "%|" in message):
             return False
