@@ -213,6 +213,8 @@ def _death(seen: Observation, container: Container) -> Cause:
         return cause
     if container.exit_code in CRASHES:
         return condition("crashed", evidence)
+    if container.exit_code == 0 and not log.ready:  # a start that fails ends with another one
+        return condition("stopped", evidence)
     return condition("exited_after_ready" if log.ready else "exited", evidence)
 
 

@@ -42,13 +42,14 @@ _WRAPPER = re.compile(
     r"|WorkerProc initialization failed|Worker failed with error|(?:stack ?trace|root cause)s? (?:above|for)"
     r"|See root cause"
     r"|Worker proc \S+ died|Executor failed|EngineGenerateError|AsyncEngineDeadError|MQEngineDeadError"
-    r"|^(?:ray\.exceptions\.)?(?:RayTaskError|RayActorError|ActorDiedError|ActorUnavailableError)"
+    r"|^(?:ray\.exceptions\.)?RayTaskError"
 )
 # What other processes raise when one of them has ended.
 _CONSEQUENCE = re.compile(
     r"^(?:(?:\w+\.)*CancelledError|KeyboardInterrupt|SystemExit|GeneratorExit|BrokenPipeError|ConnectionResetError"
     r"|EOFError"
-    r"|zmq\.|asyncio\.exceptions\.IncompleteReadError)|Connection (?:was likely )?closed by peer|Broken pipe"
+    r"|zmq\.|(?:ray\.exceptions\.)?(?:RayActorError|ActorDiedError|ActorUnavailableError)"
+    r"|asyncio\.exceptions\.IncompleteReadError)|Connection (?:was likely )?closed by peer|Broken pipe"
 )
 _ENGINE = re.compile(r"^(?:EngineCore|\w*Worker|DPCoordinator|RayWorker|VllmWorker|rank\d)", re.IGNORECASE)
 _ENGINE_FRAMES = re.compile(
@@ -71,6 +72,11 @@ _TELLING = (
     "engine_dead",
     "engine_init_generic",
 )
+
+
+# How sure it is that an exception ended the attempt: a process continued after it; it follows from the end of another
+# process; it was logged; the interpreter printed it; a process of the engine died of it.
+SURVIVED, CONSEQUENCE, LOGGED, PRINTED, DEADLY = range(5)
 
 
 class Choice(t.NamedTuple):
@@ -128,7 +134,7 @@ def _line(lines: list[Match], root: Problem | None) -> Match | None:
             for line in lines
             if family == "unknown"
             or line.signature.family == family
-            or (line.signature.kind == "fatal" and _strength(root) == 1)
+            or (line.signature.kind == "fatal" and _strength(root) <= LOGGED)
         ]
     specific = [line for line in lines if not line.signature.generic]
     return next(iter(specific or lines), None)
@@ -200,21 +206,22 @@ def _only_wraps(problem: Problem) -> bool:
 
 
 def _strength(problem: Problem) -> int:
-    """3: a process of the engine died of it. 2: the interpreter printed it. 1: it was logged. 0: it was survived."""
+    """What it stands for, see the names below."""
     if _SURVIVED.search(problem.header) or _SURVIVED_FRAMES.search(problem.where):
-        return 0
+        return SURVIVED
     if _CONSEQUENCE.search(problem.name) or _CONSEQUENCE.search(problem.text):
-        return 0
+        return CONSEQUENCE
     if _QUOTES.search(problem.text):
-        return 1
+        return LOGGED
     if _FATAL.search(problem.header):
-        return 3
-    return 2 if problem.frames and problem.level is None else 1
+        return DEADLY
+    return PRINTED if problem.frames and problem.level is None else LOGGED
 
 
 def _is_proof(problem: Problem) -> bool:
     """What is only logged as an error may be survived."""
-    return _strength(problem) > 1 or problem.level is None
+    strength = _strength(problem)
+    return strength >= PRINTED or (strength == LOGGED and problem.level is None)
 
 
 def _is_stop(problem: Problem) -> bool:

@@ -197,8 +197,15 @@ DOCKER: tuple[Signature, ...] = (
         "docker_mount",
         "fatal",
         "docker",
-        ("bind source path does not exist", "invalid mount config", "error mounting", "are you trying to mount"),
-        r"bind source path does not exist: (?P<path>\S+)|invalid mount config|error mounting \"?(?P<source>[^\s\"]+)"
+        (
+            "error while creating mount source path",
+            "bind source path does not exist",
+            "invalid mount config",
+            "error mounting",
+            "are you trying to mount",
+        ),
+        r"error while creating mount source path|bind source path does not exist: (?P<path>\S+)|invalid mount config"
+        r"|error mounting \"?(?P<source>[^\s\"]+)"
         r"|Are you trying to mount a directory onto a file",
         "a folder or file that the container mounts is missing on the host, or has the wrong type",
         "run playbooks/prepare.yml, which creates them (hf_cache_path, vllm_home), and deploy again",

@@ -145,7 +145,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
 )
 
-_NAMES = r"(?:^|\.)"
+_NAMES = r"(?:^|\.)"  # a class, with or without its module
 RULES: tuple[Rule, ...] = (
     # --- told by the class alone, or by words that nothing else uses ---------------------------------------------
     Rule("stop_requested", name=r"^(?:KeyboardInterrupt|SystemExit|GeneratorExit)$|CancelledError$"),
@@ -277,6 +277,13 @@ RULES: tuple[Rule, ...] = (
         text=r"\[Errno (?:1|2|5|13|17|20|21|22|23|24|27|28|30|36|116|122)\]|No such file|Permission denied"
         r"|Read-only file system|Disk quota|Input/output error|Too many open files",
     ),
+    # the name of a model type that transformers does not have; a list where an older transformers expects a dictionary
+    Rule("model_unfit", name=r"^KeyError$", text=r"^KeyError: '[a-z]+[a-z_-]*\d[\w.-]*'$"),
+    Rule(
+        "model_unfit",
+        name=r"^AttributeError$",
+        text=r"'(?:list|dict|NoneType)' object has no attribute '(?:keys|items)'",
+    ),
     Rule(
         "model_unfit",
         text=r"transformers|tokeniz|\bprocessor\b|model_type|architectures?\b|config\.json|AutoModel|AutoConfig"
@@ -311,6 +318,17 @@ RULES: tuple[Rule, ...] = (
         "option_rejected",
         inner=r"vllm/engine/arg_utils|vllm/config/|vllm/config\.py|argparse|vllm/envs\.py|entrypoints/openai/cli_args"
         r"|FlexibleArgumentParser|pydantic",
+    ),
+    Rule(
+        "option_rejected",
+        name=r"^(?:Value|Type|NotImplemented)Error$|ConfigError$",
+        text=r"\b(?:tool|reasoning)[ _](?:call )?parser|(?:Error: )(?:[Ii]nvalid|[Uu]nknown|[Uu]nsupported"
+        r"|[Ii]ncompatible) ",
+    ),
+    Rule(
+        "option_rejected",
+        name=r"^(?:Value|Type|NotImplemented)Error$",
+        inner=r"vllm/entrypoints/(?:cli|launchers|openai/api_server)",
     ),
     # --- vLLM's own code -----------------------------------------------------------------------------------------
     Rule("request_failed", inner=r"entrypoints/(?:openai|serve|pooling|anthropic)/.*serving|starlette/|fastapi/"),

@@ -278,7 +278,8 @@ FILES: tuple[Signature, ...] = (
         r"(?:PermissionError: )?\[Errno 13\] Permission denied: '(?P<path>[^']{1,400})'"
         r"|\[Errno 30\] Read-only file system: '(?P<path_2>[^']{1,400})'|Permission denied \(os error 13\)",
         "the container may not write to {path}",
-        "give the folder to the user of the container (hf_cache_owner, hf_cache_group, hf_cache_mode)",
+        "give the folder to the user of the container: hf_cache_owner, hf_cache_group and hf_cache_mode set it for"
+        " hf_cache_path; everything else is in the cache folder of vllm_home",
         versions="any",
         known="seen",
         source="sandbox",

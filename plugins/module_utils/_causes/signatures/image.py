@@ -147,6 +147,8 @@ IMAGE: tuple[Signature, ...] = (
         "fatal",
         "compiler",
         (
+            "checksum does not match",
+            "internaltorchdynamoerror",
             "compile_cache",
             "aot_compile",
             "inductor",
@@ -161,7 +163,10 @@ IMAGE: tuple[Signature, ...] = (
         r"|zip archive"
         r"|BadZipFile|truncated)"
         r"|(?:EOFError|UnpicklingError|Ran out of input|invalid load key|BadZipFile)[\s\S]{0,400}?"
-        r"(?:compile_cache|inductor|\.triton|aot_compile)",
+        r"(?:compile_cache|inductor|\.triton|aot_compile)"
+        r"|Bytes object is corrupted, checksum does not match"
+        r"|(?:InternalTorchDynamoError|InductorError)[^\n]{0,80}?(?:EOFError|UnpicklingError|Ran out of input"
+        r"|BadZipFile)",
         "the compile cache of an earlier start is damaged",
         "remove the folder torch_compile_cache (and triton) under the cache of vllm_home and deploy again; or set"
         " VLLM_DISABLE_COMPILE_CACHE: 1 in vllm_extra_env for one start",

@@ -153,7 +153,7 @@ KERNELS: tuple[Signature, ...] = (
         "fatal",
         "kernel",
         ("error internal", "kerrorinternal", "cutlass error"),
-        r"RuntimeError: Error Internal|cutlass(?: error:|_scaled_mm|_gemm_caller|_moe_mm|_blockwise)"
+        r"RuntimeError: Error Internal|cutlass(?: error:|_scaled_mm|_gemm_caller|_moe_mm|_blockwise|_check failed)"
         r".{0,400}?(?:Error Internal|kErrorInternal|Invalid|Error \w+)|CUTLASS error|kErrorInternal",
         "CUTLASS's FP8 kernel of this image was built for another Blackwell GPU and does not run on the GB10 (sm_121)",
         f"{MARLIN} (older images: VLLM_TEST_FORCE_FP8_MARLIN: 1 in vllm_extra_env). An image built for the GB10"

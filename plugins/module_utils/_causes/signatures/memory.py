@@ -254,9 +254,10 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "cuda_oom",
         "fatal",
         "memory",
-        ("outofmemoryerror", "out of memory", "cudaerrormemoryallocation", "status_alloc_failed"),
+        ("outofmemoryerror", "out of memory", "cudaerrormemoryallocation", "status_alloc_failed", "nvml_success"),
         r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory|CUDA (?:driver )?error: out of memory"
-        r"|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED",
+        r"|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED"
+        r"|NVML_SUCCESS == [^\n]{0,80}INTERNAL ASSERT FAILED",
         "the GPU ran out of memory after the check at the start",
         "lower vllm_gpu_memory_utilization (leave 10 to 15 % to the system), or max_num_batched_tokens and max_num_seqs"
         " in vllm_extra_args",

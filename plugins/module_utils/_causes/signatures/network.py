@@ -133,8 +133,15 @@ NETWORK: tuple[Signature, ...] = (
         "ray_placement_failed",
         "fatal",
         "network",
-        ("cannot provide a placement group", "placement group", "current node has no gpu", "ray cluster"),
-        r"Cannot provide a placement group[^\n]{0,200}|[Cc]urrent node has no GPU available[^\n]{0,120}"
+        (
+            "does not allocate any gpus",
+            "cannot provide a placement group",
+            "placement group",
+            "current node has no gpu",
+            "ray cluster",
+        ),
+        r"Cannot provide a placement group[^\n]{0,200}|Ray does not allocate any GPUs[^\n]{0,120}"
+        r"|[Cc]urrent node has no GPU available[^\n]{0,120}"
         r"|placement group[^\n]{0,120}?(?:timed out|failed|cannot be created|could not)"
         r"|Every node should have a unique IP address[^\n]{0,120}",
         "Ray cannot give vLLM the GPUs that tensor_parallel_size asks for",
@@ -150,6 +157,8 @@ NETWORK: tuple[Signature, ...] = (
         "fatal",
         "network",
         (
+            "actor died",
+            "node has died",
             "gcs",
             "ray.init",
             "could not find any running ray instance",

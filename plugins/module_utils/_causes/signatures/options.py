@@ -10,6 +10,38 @@ CORRECT = "correct it in vllm_extra_args or the profile; `null` drops an option 
 
 OPTIONS: tuple[Signature, ...] = (
     Signature(
+        "json_option",
+        "fatal",
+        "option",
+        ("json", "jsondecodeerror", "cannot be converted to"),
+        r"(?:error: argument (?P<option>\S+?): )?(?:Value|Invalid|Failed to parse)[^\n]{0,80}?(?:cannot be converted to"
+        r"|as JSON|JSON string|valid JSON)[^\n]{0,160}",
+        "an option that takes JSON cannot be read: {option}",
+        "write it as a dictionary in vllm_extra_args, not as text: the role turns it into JSON",
+        versions="vLLM 0.8 to 0.32",
+        known="source",
+        source="vllm/engine/arg_utils.py",
+        unless=r"config file at|huggingface|\.json' is not",
+    ),
+    Signature(
+        "bad_flag",
+        "fatal",
+        "option",
+        (
+            "error: unrecognized arguments",
+            "error: argument ",
+            "error: the following arguments",
+            "error: ambiguous option",
+        ),
+        r"\w+(?:\.py)?(?: serve)?: error: "
+        r"(?P<detail>(?:unrecognized arguments|argument [^:]{1,80}|the following arguments|ambiguous option).{0,300})",
+        "this vLLM does not accept an option: {detail}",
+        CORRECT,
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="seen",
+        source="sandbox",
+    ),
+    Signature(
         "batched_lt_len",
         "fatal",
         "option",
@@ -100,7 +132,7 @@ OPTIONS: tuple[Signature, ...] = (
         "chat_template",
         "fatal",
         "option",
-        ("chat template", "chat_template"),
+        ("chat template", "chat_template", ".jinja"),
         r"The supplied chat template (?:string )?\(?(?P<path>[^)\n]{1,300}?)\)? (?:looks like a file path"
         r"|appears path-like|is not|does not).{0,200}|No such file or directory: '(?P<path_2>[^']{1,300}\.jinja2?)'"
         r"|chat template .{0,200}?(?:does not exist|failed to be opened|cannot be opened)",
@@ -220,20 +252,6 @@ OPTIONS: tuple[Signature, ...] = (
         source="vllm/envs.py",
     ),
     Signature(
-        "json_option",
-        "fatal",
-        "option",
-        ("json", "jsondecodeerror", "cannot be converted to"),
-        r"(?:error: argument (?P<option>\S+?): )?(?:Value|Invalid|Failed to parse)[^\n]{0,80}?(?:cannot be converted to"
-        r"|as JSON|JSON string|valid JSON)[^\n]{0,160}",
-        "an option that takes JSON cannot be read: {option}",
-        "write it as a dictionary in vllm_extra_args, not as text: the role turns it into JSON",
-        versions="vLLM 0.8 to 0.32",
-        known="source",
-        source="vllm/engine/arg_utils.py",
-        unless=r"config file at|huggingface|\.json' is not",
-    ),
-    Signature(
         "structured_output_backend",
         "fatal",
         "option",
@@ -288,24 +306,6 @@ OPTIONS: tuple[Signature, ...] = (
         known="source",
         source="uvicorn/config.py",
         frames=r"uvicorn|load_cert_chain|ssl\.py",
-    ),
-    Signature(
-        "bad_flag",
-        "fatal",
-        "option",
-        (
-            "error: unrecognized arguments",
-            "error: argument ",
-            "error: the following arguments",
-            "error: ambiguous option",
-        ),
-        r"\w+(?:\.py)?(?: serve)?: error: "
-        r"(?P<detail>(?:unrecognized arguments|argument [^:]{1,80}|the following arguments|ambiguous option).{0,300})",
-        "this vLLM does not accept an option: {detail}",
-        CORRECT,
-        versions="vLLM 0.10.1.1 to 0.32",
-        known="seen",
-        source="sandbox",
     ),
     Signature(
         "unexpected_option",

@@ -212,7 +212,8 @@ def test_failure_stops_within_seconds_with_one_line(stage: Stage) -> None:
     assert found["msg"] == (
         "vllm-x on spark01 failed in phase load: the server was killed (exit code 137): by the kernel for lack of"
         " memory, by earlyoom, or by hand. Remedy: check `dmesg` for `out of memory` and `journalctl -u earlyoom`; if"
-        " one of them names vLLM, lower vllm_gpu_memory_utilization. Seen: the line. More: docs/troubleshooting.md#killed."
+        " one of them names vLLM, lower vllm_gpu_memory_utilization. Seen: the line."
+        " More: docs/troubleshooting.md#killed."
     )
 
 

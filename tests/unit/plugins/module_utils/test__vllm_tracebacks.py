@@ -204,6 +204,13 @@ def test_what_other_processes_raise_when_one_has_ended() -> None:
     assert cause(first + root + WRAPPER)[0] == "weights_key"
 
 
+def test_what_follows_from_another_end_is_told_where_there_is_nothing_else() -> None:
+    died = "ray.exceptions.ActorDiedError: The actor died unexpectedly: its node has died."
+    assert cause(trace(died, ENGINE, "EngineCore failed to start.") + WRAPPER)[0] == "ray_connect"
+    gone = "RuntimeError: [../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [192.0.2.3]:1"
+    assert cause(trace(gone, ENGINE, "EngineCore failed to start.") + WRAPPER)[0] == "gloo"
+
+
 # --- start, serving, request, shutdown --------------------------------------------------------------------------------
 
 READY = "(APIServer pid=1) INFO:     Application startup complete.\n"
