@@ -8,13 +8,14 @@ troubleshooting.py [--check]     --check changes nothing and fails if the page i
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
+
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes import signatures
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import notes
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "troubleshooting.md"
@@ -22,41 +23,157 @@ PAGE = ROOT / "docs" / "troubleshooting.md"
 HEAD = """\
 # Troubleshooting
 
-<!-- Written by tools/troubleshooting.py (`make docs`) from plugins/module_utils/_vllm_signatures.py and
-     plugins/plugin_utils/_notes.py: change it there. -->
+<!-- Written by tools/troubleshooting.py (`make docs`) from plugins/module_utils/_causes/signatures and
+     plugins/plugin_utils/_report/notes.py: change it there. -->
 
-`playbooks/health.yml` and every deployment that fails name a cause by one of the words below, say what it means with
-the numbers of your host, and what to do. Words in capitals stand for those numbers. Search this page for the word, or
-for a piece of the line that you see in `docker logs`.
+A log that you have is diagnosed on any machine with this collection, however vLLM was started:
 
-The first line that names a cause wins; lines that only say that something failed
-([wrappers](#what-vllm-only-wraps)) count when there is nothing better. "Known" tells how sure we are of a wording:
-**seen** in the output of the real program, read in its **source**, or published by others as a **report**. Nothing of
-this was seen on a real Spark yet. What the causes look like when they are met is in [faults.md](reference/faults.md).
+```
+ansible localhost -m dgxspark.vllm.vllm_log_info -a path=start.log
+```
+
+`playbooks/health.yml` and every deployment that fails do the same for a host: they name a cause by one of the words
+below, say what it means with the numbers of your host, and what to do. Words in capitals stand for those numbers.
 """
 
-# What became of the guide's own advice: its entry's title, as _vllm_signatures has it, and our word on it.
+# What an operator sees first, where to look, and the causes that it may have, the most frequent first.
+SYMPTOMS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "The container does not start; `docker ps` shows nothing",
+        "`docker inspect`, `journalctl -u vllm`",
+        (
+            "docker_no_gpu_runtime",
+            "docker_unknown_runtime",
+            "docker_no_cdi_device",
+            "nvml_mismatch",
+            "docker_port_in_use",
+            "docker_image",
+            "docker_disk_full",
+            "docker_transient",
+        ),
+    ),
+    (
+        "The service waits, or is not started any more",
+        "`playbooks/health.yml`",
+        ("start_memory", "start_tries", "gave_up"),
+    ),
+    (
+        "vLLM ends within seconds, before it loads the model",
+        "last exception of the log",
+        (
+            "bad_flag",
+            "option_range",
+            "config_rejected",
+            "max_len_gt_model",
+            "arch_unsupported",
+            "python_module",
+            "undefined_symbol",
+            "parser_unknown",
+        ),
+    ),
+    (
+        "It ends for lack of memory",
+        "`memory`, `GiB` in the log",
+        ("mem_free_below_util", "kv_too_small", "kv_none", "cuda_oom", "memory_taken", "engine_killed", "oom_killed"),
+    ),
+    (
+        "It ends with the name of a kernel: CUTLASS, FlashInfer, DeepGEMM, Triton, `sm_121`",
+        "last exception of the log",
+        (
+            "cutlass_internal",
+            "cutlass_fp4",
+            "flashinfer_no_arch",
+            "illegal_instruction",
+            "no_kernel_image",
+            "deep_gemm",
+            "backend_unfit",
+            "ptxas_sm121",
+            "nvcc_missing",
+        ),
+    ),
+    (
+        "The download does not start, stops, or a file is missing",
+        "`huggingface`, `hub`, `xet` in the log",
+        (
+            "hf_network",
+            "hf_gated_noauth",
+            "hf_bad_token",
+            "hf_offline_missing",
+            "xet",
+            "vocab_file",
+            "disk_full",
+            "weights_truncated",
+            "dangling_symlink",
+        ),
+    ),
+    (
+        "The model loads, and fails on its weights, tokenizer or configuration",
+        "last exception of the log",
+        (
+            "weights_key",
+            "weights_unmatched",
+            "tokenizer_class",
+            "tokenizer_attribute",
+            "draft_unsupported",
+            "lora_rank",
+            "chat_template",
+        ),
+    ),
+    (
+        "Nothing moves",
+        "the log is silent",
+        ("stuck", "lock_wait", "hub_retry", "ray_placement", "collective_wait", "shm_broadcast"),
+    ),
+    (
+        "A pair of hosts does not come up, or stops",
+        "`NCCL`, `Ray`, `TCPStore` in the log of both",
+        ("head_unreachable", "nccl_unreachable", "nccl_peer_lost", "nccl_timeout", "ray_placement_failed"),
+    ),
+    (
+        "It served, and the engine died",
+        "`EngineDeadError`, exit code 0",
+        ("engine_dead", "rpc_timeout", "grammar", "illegal_access", "killed", "machine_oom"),
+    ),
+    (
+        "It runs, and does not answer as it should",
+        "`playbooks/health.yml`",
+        ("no_answer", "canary_timeout", "key_refused", "wrong_model", "wrong_max_model_len"),
+    ),
+    (
+        "The whole host freezes or turns off",
+        "`journalctl -k -b -1`",
+        ("machine_memory", "machine_hot", "machine_xid"),
+    ),
+    (
+        "An exception that this page does not have",
+        "its class and path",
+        ("kernel_failed", "image_broken", "vllm_fault", "unknown_exception"),
+    ),
+)
+
+HOW = """\
+How a cause is found: exceptions are read as such, with the process that raised them, their chain, and where they were
+raised. What a process logged and survived, what belongs to one request, and what only reports the end of another
+process ([wrappers](#what-vllm-only-wraps)) is no cause. What remains is matched with the signatures below; an exception
+that none of them knows is placed in a [family](#families), and its remedy says that it is a likelihood.
+
+"Known" tells how sure a wording is: **seen** in our own runs, read in the **source** of the program, or published by
+others as a **report**. What the causes look like when they are met is in [faults.md](reference/faults.md).
+"""
+
+# What became of the guide's own advice, by its entry's name in entries.py.
 ADVICE = {
     "MEMORY": "The cause names the value to set. `docker system prune` frees disk, not memory.",
-    "FP8": "The guide's advice is the wrong way round: its own model is quantized in blocks, and that is what meets the"
-    " CUTLASS kernel in question. The image decides, not the model.",
+    "FP8": "The guide recommends the opposite of what helps: its own model is quantized in blocks, and that is what"
+    " uses the"
+    " CUTLASS kernel in question. A switch for another kernel, or the image, decides; not the model.",
     "DOWNLOAD": "The guide's `rm` matches nothing, because partial files lie in `blobs/`. playbooks/clean_cache.yml"
-    " removes what is dead and keeps what somebody still writes.",
+    " removes"
+    " what is dead and keeps what is still written.",
     "CAPABILITY": "The guide is right: it can be ignored.",
     "THROUGHPUT": "The metric is `vllm:num_requests_running`; the guide's name never existed. A KV cache that is 80 to"
-    " 95 % full is no aim: near 100 % requests are preempted.",
+    " 95 % full is not a goal: near 100 % requests are preempted.",
 }
-
-
-def load(path: str) -> ModuleType:
-    """A module of plain data, without Ansible around it."""
-    file = ROOT / path
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def words(text: str) -> str:
@@ -73,9 +190,21 @@ def sentence(text: str) -> str:
 def entry(found: Any) -> list[str]:
     lines = [f"### {found.id}", "", sentence(found.meaning), "", f"**What to do:** {words(found.remedy)}.", ""]
     if hasattr(found, "pattern"):
-        lines += [f"Written by: {found.versions}. Known: {found.known}. Recognised by:", ""]
-        lines += ["```text", found.pattern, "```", ""]
+        lines += [
+            f"Family: {found.family}. Written by: {found.versions}. Known: {found.known} ({words(found.source)})."
+        ]
+        lines += ["Recognized by:", "", "```text", found.pattern, "```", ""]
+        if found.frames:
+            lines += ["Raised below:", "", "```text", found.frames, "```", ""]
     return lines
+
+
+def symptoms() -> list[str]:
+    """What is seen first, and the causes that it may have."""
+    lines = ["## By symptom", "", "| what you see | where | causes |", "| --- | --- | --- |"]
+    for seen, where, causes in SYMPTOMS:
+        lines.append(f"| {seen} | {where} | {', '.join(f'[{cause}](#{cause})' for cause in causes)} |")
+    return [*lines, ""]
 
 
 def section(title: str, text: str, entries: Iterable[Any]) -> list[str]:
@@ -85,10 +214,10 @@ def section(title: str, text: str, entries: Iterable[Any]) -> list[str]:
     return lines
 
 
-def guide(signatures: ModuleType, entries: list[Any]) -> list[str]:
+def guide(entries: list[Any]) -> list[str]:
     """The deployment guide's own entries, and what became of each."""
     lines = ["## The guide's entries", ""]
-    lines += ["What the deployment guide lists under troubleshooting, and the words that tell its cases apart:", ""]
+    lines += ["What the deployment guide lists under troubleshooting, and the causes that each of them may have:", ""]
     lines += ["| the guide | here | |", "| --- | --- | --- |"]
     for name, advice in ADVICE.items():
         title = getattr(signatures, name)
@@ -106,37 +235,38 @@ def harmless(entries: Iterable[Any]) -> list[str]:
 
 
 def page() -> str:
-    signatures = load("plugins/module_utils/_vllm_signatures.py")
-    notes = load("plugins/plugin_utils/_notes.py")
-
-    def of_kind(*kinds: str) -> list[Any]:
-        return [found for found in signatures.SIGNATURES if found.kind in kinds]
-
     every = [*signatures.SIGNATURES, *signatures.CONDITIONS, *signatures.HARMLESS, *notes.NOTES]
-    lines = [
-        HEAD,
-        *guide(signatures, every),
-        *section(
-            "Why a start fails",
-            "Recognised by a line of vLLM's log, of Docker or of the unit's journal.",
-            of_kind("fatal", "exit"),
-        ),
+
+    def of_kind(entries: Iterable[Any], *kinds: str) -> list[Any]:
+        return [found for found in entries if found.kind in kinds]
+
+    lines = [HEAD, *symptoms(), HOW, *guide(every)]
+    for title, entries in signatures.SECTIONS:
+        known = of_kind(entries, "fatal", "exit")
+        if known:
+            lines += section(title, "Why a start fails, or a server ends.", known)
+    lines += [
         *section(
             "What a start waits for",
             "Shown while it waits; the cause if nothing moves any more, or it ends for no other reason.",
-            of_kind("hint", "retry"),
+            of_kind(signatures.SIGNATURES, "hint", "retry", "wait"),
         ),
         *section(
             "What vLLM only wraps",
-            "The cause is in another line, which this collection does not know.",
-            of_kind("wrapper"),
+            "The cause is in another line. If there is none, a process was killed or crashed.",
+            of_kind(signatures.SIGNATURES, "wrapper"),
         ),
         *section(
-            "What the host shows", "Recognised by what is around the server, not by its log.", signatures.CONDITIONS
+            "Families",
+            "An exception that no signature knows is placed by its class, its text and where it was raised.",
+            signatures.FAMILIES,
+        ),
+        *section(
+            "What the host shows", "Recognized by what is around the server, not by its log.", signatures.CONDITIONS
         ),
         *section("Hosts that could not be judged", "Only in playbooks/health.yml.", notes.UNSEEN),
         *section(
-            "Notes", "Worth a word below the table of playbooks/health.yml; they make no host unhealthy.", notes.NOTES
+            "Notes", "Notes below the table of playbooks/health.yml; they do not affect the verdict.", notes.NOTES
         ),
         *harmless(signatures.HARMLESS),
     ]

@@ -8,8 +8,8 @@ import time
 import typing as t
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import PHASE_TIMEOUTS, argument_spec, as_dict
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import condition
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.causes import as_dict, condition
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import PHASE_TIMEOUTS, argument_spec
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.progress import Progress, duration
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action.polling import (
     PollingAction,
@@ -164,13 +164,9 @@ def _restarts(state: State) -> int:
 
 
 def _is_vague(state: State) -> bool:
-    return (state["cause"] or {}).get("id") in (
-        None,
-        "engine_init_generic",
-        "unknown_exception",
-        "exited",
-        "unit_failed",
-    )
+    """No signature knows the cause: half of a log may have been read."""
+    cause = state["cause"] or {}
+    return not cause.get("certain", True) or cause.get("id") in (None, "engine_init_generic", "exited", "unit_failed")
 
 
 def _cause(name: str, evidence: str) -> State | None:

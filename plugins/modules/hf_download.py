@@ -233,6 +233,7 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.text import mask
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import files as hf_files
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks as hf_locks
@@ -243,7 +244,6 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import Container, parse_inspect
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import filesystem_space
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import dotenv_value
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import mask
 
 COMMAND_TIMEOUT = 30
 # Longest time for the hub to list the files; the container and the client need some seconds to start.

@@ -216,6 +216,18 @@ cause:
     evidence:
       description: The line that shows it, without secrets.
       type: str
+    family:
+      description: Where the cause lies, as RV(dgxspark.vllm.vllm_log_info#module:cause.family).
+      type: str
+    certain:
+      description: Whether the cause is known. If not, the family is a likelihood.
+      type: bool
+    retry:
+      description: Whether the fault is passing, so that the same call may succeed at once.
+      type: bool
+    sets:
+      description: Options and environment variables that avoid the fault and keep image and model, by variable.
+      type: dict
     link:
       description: Where this collection's documentation says more.
       type: str
@@ -229,6 +241,10 @@ cause:
     meaning: vllm_max_model_len 999999 is more than the 40960 tokens that the model was trained for
     remedy: set vllm_max_model_len to 40960 or less, or configure YaRN with hf_overrides in vllm_extra_args
     evidence: User-specified max_model_len (999999) is greater than the derived max_model_len
+    family: option
+    certain: true
+    retry: false
+    sets: {}
     link: docs/troubleshooting.md#max_len_gt_model
     change: {}
 idle_seconds:
@@ -246,6 +262,14 @@ hint:
   description: What may hold the start up, such as a lock. As RV(cause), V(null) if the log says nothing of that kind.
   returned: always
   type: dict
+machine:
+  description:
+    - What the kernel log, earlyoom and the sensors of the host show since the start of the container, or in the last
+      hour. Each entry as RV(cause).
+    - It is empty if they show nothing, and while the module waits for a server that loads.
+  returned: always
+  type: list
+  elements: dict
 model:
   description: Name of the served model.
   returned: always
@@ -412,11 +436,15 @@ msg:
   sample: "vllm-qwen3-8b-fp8 failed in phase load: ..."
 """
 
+import glob
+import os
 import shlex
 import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.machine import Shown, look
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.text import mask
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.usage import cached_bytes
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import (
     Container,
@@ -446,12 +474,13 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import 
     result,
     unit_is_down,
 )
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import LogState, mask, parse
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import LogState, parse
 
 COMMAND_TIMEOUT = 20
 HTTP_TIMEOUT = 5
 LOG_HEAD = 3 * 1024 * 1024
 LOG_TAIL = 1024 * 1024
+KERNEL_LOG_SECONDS = 3600
 
 
 class Look:
@@ -520,6 +549,8 @@ class Look:
             restarts = seen.container.restarts + (seen.unit.restarts if seen.unit else 0)
             if restarts and judge(seen).verdict not in ("ready", "degraded"):
                 seen.previous = self.previous_log(self.docker, seen.container)
+        if not options["wait"] or judge(seen).verdict in ("failed", "stuck"):
+            seen.machine = self.machine(seen.container)
         if options["cache_path"] and options["cache_repo"]:
             seen.cached = cached_bytes(options["cache_path"], options["cache_repo"])
         return seen
@@ -556,11 +587,18 @@ class Look:
         """The last lines of the unit, with what systemd itself says of it."""
         return self.journal("5", ["--unit", service])
 
-    def journal(self, lines: str, where: list[str]) -> str:
+    def machine(self, container: Container | None) -> list[Shown]:
+        """What kernel log, earlyoom and sensors show since the container was started, or in the last hour."""
+        started = epoch(container.started_at) if container else None
+        since = f"@{max(started or 0.0, time.time() - KERNEL_LOG_SECONDS):.0f}"
+        kernel = self.journal("2000", ["--dmesg", "--since", since], "short-unix")
+        return look(kernel, self.journal("200", ["--unit", "earlyoom", "--since", since]), thermal_zones())
+
+    def journal(self, lines: str, where: list[str], output: str = "cat") -> str:
         journalctl = self.module.get_bin_path("journalctl")
         if journalctl is None:
             return ""
-        command = [journalctl, "--quiet", "--no-pager", "--output", "cat", "--lines", lines, *where]
+        command = [journalctl, "--quiet", "--no-pager", "--output", output, "--lines", lines, *where]
         return mask(self.run(command)[1], self.key)
 
     def log(self, docker: str, container: Container) -> LogState:
@@ -621,6 +659,21 @@ class Look:
 
     def get(self, path: str) -> Answer:
         return request(self.url + path, HTTP_TIMEOUT, self.key)
+
+
+def thermal_zones(root: str = "/sys/class/thermal") -> dict[str, float]:
+    """°C by the name of the zone."""
+    zones: dict[str, float] = {}
+    for path in glob.glob(os.path.join(glob.escape(root), "thermal_zone*")):
+        try:
+            with open(os.path.join(path, "temp"), encoding="ascii") as file:
+                degrees = int(file.read()) / 1000
+            with open(os.path.join(path, "type"), encoding="utf-8") as file:
+                name = file.read().strip()
+        except (OSError, ValueError):  # a sensor that does not answer
+            continue
+        zones[f"{name} ({os.path.basename(path)})"] = degrees
+    return zones
 
 
 def plain(text: str) -> str:

@@ -16,10 +16,11 @@ import os
 import re
 import typing as t
 
+from .._causes.causes import Cause, recognize
 from .._causes.signatures import SIGNATURES
+from .._causes.text import mask, shorten
 from .._hf_cache.files import write_text
 from .._hf_cache.layout import is_tokenizer
-from .._vllm.log import Cause, mask, recognize, shorten
 
 CONTAINER_CACHE = "/root/.cache/huggingface"
 _COMMIT = re.compile(r"[0-9a-f]{40}")

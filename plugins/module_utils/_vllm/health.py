@@ -1,25 +1,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From what was seen of a vLLM service to one verdict. Pure. Private to the collection."""
+"""From what was seen of a vLLM service to one verdict. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 from dataclasses import asdict, dataclass, field
 
+from .._causes import causes, machine
+from .._causes.causes import Cause, as_dict, condition, explain
+from .._causes.text import mask
 from .._hf_cache.usage import CachedBytes
 from .._host.docker import Container, Unit, epoch
 from .api import Completion, Metrics, Model
-from .log import (
-    Cause,
-    LogState,
-    condition,
-    explain,
-    hide,
-    mask,
-    recognize,
-)
+from .log import LogState, recognize
 
+# Exit codes of a process that a signal ended: illegal instruction, abort, bus error, bad memory access.
+CRASHES = (132, 134, 135, 139)
 # A partial file that was not written to for so long is a leftover, no download.
 PARTIAL_IS_ALIVE = 120
 # Longest time in seconds for a phase; generous for a Spark, where a model of 120 billion parameters takes a quarter of
@@ -90,6 +87,7 @@ class Observation:
     docker_error: str = ""  # what Docker said instead of an answer
     api: Api | None = None
     cached: CachedBytes | None = None
+    machine: list[machine.Shown] = field(default_factory=list)  # what kernel log and sensors show
 
 
 class Verdict(t.NamedTuple):
@@ -101,6 +99,8 @@ class Verdict(t.NamedTuple):
 def judge(seen: Observation) -> Verdict:
     """One verdict for one observation."""
     verdict = _judge(seen)
+    if verdict.verdict == "failed" and verdict.cause:
+        verdict = verdict._replace(cause=machine.explain(verdict.cause, seen.machine))
     if seen.gave_up and verdict.verdict == "failed" and verdict.cause:
         last, end = verdict.cause, condition("gave_up")
         return verdict._replace(
@@ -126,7 +126,9 @@ def _judge(seen: Observation) -> Verdict:
     if seen.docker_missing:
         return Verdict("absent", None, condition("docker_missing"))
     if seen.docker_error:
-        return Verdict("failed", None, recognize(seen.docker_error) or condition("docker_error", seen.docker_error))
+        return Verdict(
+            "failed", None, causes.recognize(seen.docker_error) or condition("docker_error", seen.docker_error)
+        )
     container = seen.container
     if container is None:
         return _without_container(seen)
@@ -142,7 +144,9 @@ def _judge(seen: Observation) -> Verdict:
     if _unit_is_working(seen, container):
         return Verdict("loading", "container")
     if container.error:
-        return Verdict("failed", "container", recognize(container.error) or condition("start_error", container.error))
+        return Verdict(
+            "failed", "container", causes.recognize(container.error) or condition("start_error", container.error)
+        )
     if is_older_than_the_failure(container, unit=seen.unit, unit_started=seen.unit_started):
         return _without_container(seen)
     return Verdict("failed", _phase(seen), _death(seen, container))
@@ -194,27 +198,33 @@ def _unit_is_working(seen: Observation, container: Container) -> bool:
 
 def _death(seen: Observation, container: Container) -> Cause:
     log = seen.log
-    known = log.specific is not None and log.specific.signature.kind == "fatal"
-    exit_code = f"exit code {container.exit_code}"
+    evidence = f"exit code {container.exit_code}: {log.last_line}"
     if container.oom_killed:
         return condition("oom_killed", log.last_line)
-    if log.ready and log.shutdown and not (log.specific or log.wrapper):
+    if log.shutdown and not log.died:
         return condition("stopped", log.shutdown)
+    known = log.known
     if not known and container.exit_code == 137:
-        return condition("killed", f"{exit_code}: {log.last_line}")
+        return condition("killed", evidence)
     if not known and container.exit_code in (130, 143):
-        return condition("stopped", f"{exit_code}: {log.last_line}")
-    if log.cause is not None:
-        return log.cause
-    return condition("exited_after_ready" if log.ready else "exited", f"{exit_code}: {log.last_line}")
+        return condition("stopped", evidence)
+    cause = log.cause
+    if cause is not None and (cause.certain or container.exit_code not in CRASHES):
+        return cause
+    if container.exit_code in CRASHES:
+        return condition("crashed", evidence)
+    if container.exit_code == 0 and not log.ready:  # a start that fails ends with another one
+        return condition("stopped", evidence)
+    return condition("exited_after_ready" if log.ready else "exited", evidence)
 
 
 def _end(log: LogState) -> Cause:
     """Why an attempt ended of which only the log is left."""
-    if log.cause is not None:
-        return log.cause
-    if log.ready and log.shutdown:
+    if log.shutdown and not log.died:
         return condition("stopped", log.shutdown)
+    cause = log.cause
+    if cause is not None:
+        return cause
     return condition("exited_after_ready" if log.ready else "exited", log.last_line)
 
 
@@ -229,14 +239,15 @@ def _running(seen: Observation) -> Verdict:
         return Verdict("failed", _phase(seen), log.cause or condition("engine_unhealthy", evidence))
     if log.failed:
         return Verdict("failed", _phase(seen), log.cause)
-    if log.ready and (log.shutdown or log.wrapper):
+    if log.ready and (log.shutdown or log.died):
         return Verdict("failed", _phase(seen), log.cause or condition("stopped", log.shutdown or log.last_line))
     if log.ready:
         return Verdict("degraded", "server", condition("no_answer", f"/health: {api.error}"))
     still = idle_seconds(seen)
     if still is not None and still >= seen.wanted.stall_timeout:
         evidence = f"nothing for {still:.0f} s; last line: {log.last_line}"
-        return Verdict("stuck", _phase(seen), explain(log.hint) if log.hint else condition("stuck", evidence))
+        hint = log.hint or log.wait
+        return Verdict("stuck", _phase(seen), explain(hint) if hint else condition("stuck", evidence))
     return Verdict("loading", _phase(seen))
 
 
@@ -306,6 +317,7 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
         "cause": as_dict(verdict.cause, key),
         "previous_cause": as_dict(_end(seen.previous) if seen.previous else None, key),
         "hint": as_dict(explain(log.hint) if log.hint else None, key),
+        "machine": [as_dict(shown.cause, key) for shown in seen.machine],
         "model": model.id if model else None,
         "max_model_len": model.max_model_len if model else log.max_model_len,
         "vllm_version": api.version or log.version,
@@ -322,16 +334,6 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
         "last_line": mask(log.last_line, key),
         "log_lines": log.lines,
     }
-
-
-def as_dict(cause: Cause | None, key: str | None = None) -> dict[str, t.Any] | None:
-    """A cause as the module returns it."""
-    if cause is None:
-        return None
-    # What comes from the log has no tokens in it any more, and our own words name hf_overrides.
-    texts = {"id": cause.id, "meaning": cause.meaning, "remedy": cause.remedy, "evidence": cause.evidence}
-    hidden = {name: hide(text, key) for name, text in texts.items()}
-    return {**hidden, "link": cause.link, "change": dict(cause.change)}
 
 
 def _progress(seen: Observation, phase: str | None) -> dict[str, t.Any]:

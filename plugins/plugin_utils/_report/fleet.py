@@ -9,9 +9,9 @@ import time
 import typing as t
 from collections import Counter
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.text import link
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import epoch
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import HEALTHY_SM_CLOCK_MHZ
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import link
 
 from .notes import NOTES, UNSEEN
 

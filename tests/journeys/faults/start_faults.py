@@ -215,7 +215,7 @@ FAULTS = [
     Fault(
         "engine frozen with SIGSTOP while it loads",
         cause="stuck",
-        remedy="look at `docker logs` and `docker top`",
+        remedy="check `docker logs` and `docker top`",
         verdict="stuck",
         variables={"vllm_stall_timeout": 30},
         loading=f"{processes()} | xargs kill -STOP",
@@ -234,7 +234,7 @@ FAULTS = [
     Fault(
         "hub that sends nothing to a client that waits for it",
         cause="stuck",
-        remedy="look at `docker logs` and `docker top`",
+        remedy="check `docker logs` and `docker top`",
         verdict="stuck",
         variables={
             "hf_cache_path": SCRATCH,

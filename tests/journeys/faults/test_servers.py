@@ -147,4 +147,4 @@ def killed(spark: Spark) -> Iterator[None]:
 def test_a_killed_engine(look: Callable[..., re.Match[str]], killed: None) -> None:
     told = look("engine killed with -9 after the start")
     assert (told["verdict"], told["cause"]) == ("failed", "engine_dead")
-    assert "look at the lines before in `docker logs`" in told["remedy"]
+    assert "check `dmesg` for `out of memory`" in told["remedy"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes import signatures
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import condition
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.causes import condition
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import notes
 from ansible_collections.dgxspark.vllm.tools import troubleshooting
 
@@ -17,6 +17,7 @@ ENTRIES = [
     *signatures.SIGNATURES,
     *signatures.CONDITIONS,
     *signatures.HARMLESS,
+    *signatures.FAMILIES,
     *notes.NOTES,
     *notes.UNSEEN,
 ]
@@ -45,11 +46,27 @@ def test_every_entry_of_the_guide_is_covered(title: str) -> None:
     assert re.match(r"\[\w+\]\(#\w+\)", row[1])
 
 
-@pytest.mark.parametrize("entry", [*signatures.SIGNATURES, *signatures.CONDITIONS], ids=lambda entry: entry.id)
+@pytest.mark.parametrize(
+    "entry", [*signatures.SIGNATURES, *signatures.CONDITIONS, *signatures.FAMILIES], ids=lambda entry: entry.id
+)
 def test_remedies_name_variables_that_there_are(entry: signatures.Signature) -> None:
     defaults = "\n".join(path.read_text() for path in ROOT.glob("roles/*/defaults/main.yml"))
     for name in re.findall(r"\b(?:vllm|hf_cache|container_runtime|spark_host)_\w+", entry.remedy):
         assert re.search(rf"^{name}:", defaults, re.MULTILINE), name
+
+
+def test_the_page_begins_with_symptoms() -> None:
+    headings = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
+    assert headings[0] == "By symptom"
+    named = {cause for _seen, _where, causes in troubleshooting.SYMPTOMS for cause in causes}
+    assert named <= {entry.id for entry in ENTRIES}
+
+
+def test_the_families_of_the_module_are_documented() -> None:
+    module = (ROOT / "plugins" / "modules" / "vllm_log_info.py").read_text()
+    entries = (*signatures.SIGNATURES, *signatures.CONDITIONS, *signatures.FAMILIES)
+    for family in {entry.family for entry in entries}:
+        assert f"C({family})" in module, family
 
 
 def test_check_finds_a_page_that_is_out_of_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

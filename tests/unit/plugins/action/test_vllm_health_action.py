@@ -11,12 +11,18 @@ from unittest.mock import MagicMock
 import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.dgxspark.vllm.plugins.action import vllm_health
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import as_dict
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import condition
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes import place
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.causes import Cause, as_dict, condition
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action import polling
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common import screen
 
 State = dict[str, t.Any]
+
+
+def told(cause: str) -> Cause:
+    if cause == "unknown_exception":  # no signature knows it
+        return place.explain(place.family(cause), "the line", [])
+    return condition(cause, "the line")
 
 
 def look(verdict: str = "loading", phase: str | None = "container", cause: str | None = None, **values: t.Any) -> State:
@@ -38,7 +44,7 @@ def look(verdict: str = "loading", phase: str | None = "container", cause: str |
         "changed": False,
         "verdict": verdict,
         "phase": phase,
-        "cause": as_dict(condition(cause, "the line")) if cause else None,
+        "cause": as_dict(told(cause)) if cause else None,
         "previous_cause": None,
         "hint": None,
         "kv_cache_tokens": None,
@@ -205,8 +211,9 @@ def test_failure_stops_within_seconds_with_one_line(stage: Stage) -> None:
     assert stage.now < 10
     assert found["msg"] == (
         "vllm-x on spark01 failed in phase load: the server was killed (exit code 137): by the kernel for lack of"
-        " memory, or by hand. Remedy: look for `out of memory` in `dmesg`, and at `journalctl -u earlyoom`; if one of"
-        " them names vLLM, lower vllm_gpu_memory_utilization. Seen: the line. More: docs/troubleshooting.md#killed."
+        " memory, by earlyoom, or by hand. Remedy: check `dmesg` for `out of memory` and `journalctl -u earlyoom`; if"
+        " one of them names vLLM, lower vllm_gpu_memory_utilization. Seen: the line."
+        " More: docs/troubleshooting.md#killed."
     )
 
 

@@ -552,7 +552,7 @@ def test_systemd_gave_up() -> None:
     assert verdict.cause.id == "gave_up"
     last = log("kvsmall.log").cause
     assert last.meaning in verdict.cause.meaning
-    assert "systemd leaves it down" in verdict.cause.meaning
+    assert "systemd stopped restarting it" in verdict.cause.meaning
     assert last.remedy in verdict.cause.remedy
     assert "`systemctl reset-failed`" in verdict.cause.remedy
 

@@ -10,7 +10,7 @@ import typing as t
 from string import Formatter
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import condition
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.causes import condition
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import fleet as report_fleet
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import fleet_table
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.notes import NOTES, UNSEEN

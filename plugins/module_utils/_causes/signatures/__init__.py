@@ -1,0 +1,66 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a vLLM server is not healthy: the known causes, as data.
+
+SIGNATURES are recognized by the text of an exception or a line of a log (of vLLM, of Docker, or of the unit's journal);
+CONDITIONS are recognized by what was observed around it. The texts may name the groups of the pattern and the numbers
+which causes.py computes from them. Remedies speak in the variables of this collection's roles, and prefer what keeps
+image and model. Where two signatures match the same text, the first one counts.
+"""
+
+from __future__ import annotations
+
+from ..entries import (
+    CAPABILITY,
+    DOWNLOAD,
+    FP8,
+    MEMORY,
+    THROUGHPUT,
+    Condition,
+    Harmless,
+    Signature,
+)
+from .conditions import CONDITIONS, HARMLESS
+from .docker import DOCKER
+from .engine import ENGINE
+from .families import FAMILIES, RULES
+from .hub import FILES, HUB
+from .image import COMPILERS, IMAGE
+from .kernels import KERNELS
+from .memory import DRIVER, MEMORY_SIGNATURES
+from .models import MODELS
+from .network import NETWORK
+from .options import OPTIONS
+
+SECTIONS: tuple[tuple[str, tuple[Signature, ...]], ...] = (
+    ("Docker, the container toolkit and the unit", DOCKER),
+    ("Driver and GPU", DRIVER),
+    ("Memory", MEMORY_SIGNATURES),
+    ("Kernels on the GB10", KERNELS),
+    ("The image", IMAGE),
+    ("Compilers in the image", COMPILERS),
+    ("Options", OPTIONS),
+    ("The model and its checkpoint", MODELS),
+    ("Network between hosts", NETWORK),
+    ("The hub", HUB),
+    ("Files and disk", FILES),
+    ("The engine", ENGINE),
+)
+SIGNATURES: tuple[Signature, ...] = tuple(signature for _title, entries in SECTIONS for signature in entries)
+
+__all__ = [
+    "CAPABILITY",
+    "CONDITIONS",
+    "DOWNLOAD",
+    "FAMILIES",
+    "FP8",
+    "HARMLESS",
+    "MEMORY",
+    "RULES",
+    "SECTIONS",
+    "SIGNATURES",
+    "THROUGHPUT",
+    "Condition",
+    "Harmless",
+    "Signature",
+]

@@ -1,0 +1,343 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Docker, the container toolkit, and the unit around them: the container never started."""
+
+from __future__ import annotations
+
+from ..entries import MEMORY, Signature
+
+TOOLKIT = "run playbooks/prepare.yml: the role container_runtime installs and registers the NVIDIA container toolkit"
+
+DOCKER: tuple[Signature, ...] = (
+    Signature(
+        "docker_no_gpu_runtime",
+        "fatal",
+        "docker",
+        ("could not select device driver",),
+        r"could not select device driver [\"'\\]*(?P<driver>\w*)[\"'\\]* with capabilities: \[\[gpu",
+        "Docker has no GPU runtime or CDI support, so the GPU reservation cannot be met",
+        f"{TOOLKIT} (vllm_gpu selects nvidia or cdi)",
+        versions="Docker 26 to 29",
+        known="seen",
+        source="sandbox, journey faults",
+    ),
+    Signature(
+        "docker_unknown_runtime",
+        "fatal",
+        "docker",
+        ("unknown or invalid runtime name", "unknown runtime specified", "nvidia-container-runtime"),
+        r"(?:unknown or invalid runtime name:|Unknown runtime specified) *(?P<runtime>[\w.-]+)"
+        r"|exec: \"?(?P<program>[\w/.-]*nvidia-container-runtime[\w.-]*)\"?: executable file not found",
+        "Docker does not know the runtime that the container asks for: the NVIDIA runtime is not registered",
+        f"{TOOLKIT} and restarts Docker; or set vllm_gpu: cdi",
+        versions="Docker 17 to 29",
+        known="report",
+        source="NVIDIA/nvidia-container-toolkit#150, dusty-nv/jetson-containers#1460",
+    ),
+    Signature(
+        "docker_no_cdi_device",
+        "fatal",
+        "docker",
+        ("unresolvable cdi devices", "cdi device injection failed", "failed to inject cdi devices"),
+        r"(?:CDI device injection failed: )?unresolvable CDI devices (?P<devices>\S+)|(?:CDI device injection failed"
+        r"|failed to inject CDI devices)",
+        "Docker found no CDI specification of the GPU ({devices})",
+        "run playbooks/prepare.yml, or `systemctl restart nvidia-cdi-refresh.service` on the host, or set"
+        " vllm_gpu: nvidia",
+        versions="Docker 26 to 29",
+        known="seen",
+        source="sandbox, journey faults",
+    ),
+    Signature(
+        "docker_port_in_use",
+        "fatal",
+        "docker",
+        ("port is already allocated", "failed to bind host port", "bind for ", "error starting userland proxy"),
+        r"port is already allocated|Bind for \S+ failed"
+        r"|(?:failed to bind host port|Error starting userland proxy:) .{0,80}?address already in use",
+        "the port is taken on the host, so Docker did not start the container",
+        "see who holds it with `ss -ltnp`; stop that service or set another vllm_port",
+        versions="Docker 20 to 29",
+        known="seen",
+        source="sandbox, journey faults",
+    ),
+    Signature(
+        "docker_name_in_use",
+        "fatal",
+        "docker",
+        ("is already in use by container",),
+        r"container name \"?/?(?P<name>[\w.-]+)\"? is already in use by container",
+        "another container has the name {name}",
+        "remove it with `docker rm -f {name}` if nobody needs it, or set another vllm_container_name",
+        versions="Docker 20 to 29",
+        known="report",
+        source="Docker's documentation of `docker run --name`",
+    ),
+    Signature(
+        "docker_ulimit",
+        "fatal",
+        "docker",
+        ("error setting rlimit",),
+        r"error setting rlimit type (?P<type>\d+): operation not permitted",
+        "this host may not grant a limit that the container asks for (rlimit type {type}; 8 is memlock, 3 is stack)",
+        "lower it in vllm_ulimits, for example memlock: 8388608",
+        versions="Docker 26",
+        known="seen",
+        source="sandbox",
+    ),
+    Signature(
+        "docker_image_arch",
+        "fatal",
+        "docker",
+        (
+            "no matching manifest for",
+            "does not match the detected host platform",
+            "does not match the specified platform",
+        ),
+        r"no matching manifest for (?P<platform>\S+)|platform \((?P<other>[^)]{1,40})\) does not match the"
+        r" (?:detected host|specified) platform",
+        "the image was not built for the processor of this host (arm64)",
+        "use an arm64 image of the catalog (vllm_image), for example a tag that ends in -aarch64",
+        versions="Docker 20 to 29",
+        known="report",
+        source="Docker's registry protocol",
+    ),
+    Signature(
+        "docker_image",
+        "fatal",
+        "docker",
+        (
+            "manifest unknown",
+            "pull access denied",
+            "no such image",
+            "manifest for ",
+            "unauthorized: ",
+            "authentication required",
+            "repository does not exist",
+            "name unknown",
+        ),
+        r"manifest unknown|manifest for \S+ not found|pull access denied for (?P<image>\S+?),|No such image"
+        r"|(?:Head|Get|from daemon:?|denied:) .{0,300}?unauthorized: |unauthorized: authentication required"
+        r"|repository does not exist|name unknown: ",
+        "the image cannot be pulled",
+        "check vllm_image (and vllm_image_registry), and log in to the registry if it requires it",
+        versions="Docker 26",
+        known="seen",
+        source="sandbox, journey rollback",
+    ),
+    Signature(
+        "docker_pull_limit",
+        "fatal",
+        "docker",
+        ("toomanyrequests", "pull rate limit"),
+        r"toomanyrequests: |pull rate limit",
+        "the registry refuses more pulls from this address for now",
+        "log in to the registry on the host, set vllm_image_registry to a mirror, or deploy again later",
+        versions="Docker Hub",
+        known="report",
+        source="Docker Hub's documentation of pull limits",
+    ),
+    Signature(
+        "docker_registry_network",
+        "fatal",
+        "docker",
+        (
+            "dial tcp",
+            "tls handshake timeout",
+            "client.timeout exceeded",
+            "net/http: request canceled",
+            "unexpected eof",
+        ),
+        r"(?:Get|Head) \"?https?://[^\s\"]{1,300}\"?: .{0,200}?(?:dial tcp|TLS handshake timeout|i/o timeout"
+        r"|Client\.Timeout exceeded|request canceled|EOF|connection reset)"
+        r"|failed to (?:pull|copy|do request).{0,300}?(?:dial tcp|TLS handshake timeout|unexpected EOF"
+        r"|connection reset)"
+        r"|dial tcp: lookup \S+.{0,80}?(?:no such host|i/o timeout|server misbehaving)",
+        "Docker cannot reach the registry of the image",
+        "check name resolution, proxy and firewall of the host (Docker's proxy is set in its systemd unit), or set"
+        " vllm_image_registry to a mirror; then deploy again",
+        versions="Docker 20 to 29",
+        known="report",
+        source="moby/moby, errors of its registry client",
+        retry=True,
+    ),
+    Signature(
+        "docker_disk_full",
+        "fatal",
+        "docker",
+        ("no space left on device",),
+        r"(?:failed to register layer|failed to extract layer|failed to copy|failed to prepare"
+        r"|error creating (?:overlay|temporary)|Error processing tar file|failed to create shim"
+        r"|failed to create (?:endpoint|rwlayer)|/var/lib/(?:docker|containerd))"
+        r".{0,600}?no space left on device",
+        "the disk with Docker's data (/var/lib/docker) is full",
+        "free space there: `docker system df` shows what uses it, `docker image prune` removes unused images; or move"
+        " Docker's data to a larger disk (data-root of daemon.json)",
+        versions="Docker 20 to 29, containerd",
+        known="report",
+        source="moby/moby, layer store",
+    ),
+    Signature(
+        "docker_transient",
+        "fatal",
+        "docker",
+        ("connection reset by peer", "oci runtime create failed", "ttrpc", "context deadline exceeded", "shim"),
+        r"OCI runtime (?:create|start) failed.{0,400}?(?:read init-p: (?:connection reset by peer|EOF)"
+        r"|write init-p: broken pipe|resource temporarily unavailable)"
+        r"|(?:ttrpc: closed|shim.{0,80}?(?:context deadline exceeded|connection refused|exited unexpectedly))",
+        "Docker could not create the container, for a passing reason",
+        "deploy again; if it happens again, check `journalctl -u docker` and `dmesg` on the host",
+        versions="Docker 26, runc 1.1",
+        known="seen",
+        source="sandbox, journey download",
+        generic=True,
+        retry=True,
+    ),
+    Signature(
+        "docker_mount",
+        "fatal",
+        "docker",
+        (
+            "error while creating mount source path",
+            "bind source path does not exist",
+            "invalid mount config",
+            "error mounting",
+            "are you trying to mount",
+        ),
+        r"error while creating mount source path|bind source path does not exist: (?P<path>\S+)|invalid mount config"
+        r"|error mounting \"?(?P<source>[^\s\"]+)"
+        r"|Are you trying to mount a directory onto a file",
+        "a folder or file that the container mounts is missing on the host, or has the wrong type",
+        "run playbooks/prepare.yml, which creates them (hf_cache_path, vllm_home), and deploy again",
+        versions="Docker 20 to 29, runc",
+        known="report",
+        source="moby/moby, runc",
+    ),
+    Signature(
+        "docker_command",
+        "fatal",
+        "docker",
+        ("executable file not found", "exec format error", "exec: ", "no such file or directory: unknown"),
+        r"exec: \"?(?P<command>[^\":]+)\"?: (?:executable file not found|stat .{0,200}?no such file|permission denied)"
+        r"|exec format error",
+        "the image cannot run the command: it is not in the image, or was built for another processor",
+        "use an image of the catalog (vllm_image) built for arm64, with the entry point that its entry names",
+        versions="Docker 26",
+        known="seen",
+        source="sandbox",
+    ),
+    Signature(
+        "docker_permission",
+        "fatal",
+        "docker",
+        ("permission denied while trying to connect to the docker",),
+        r"permission denied while trying to connect to the Docker",
+        "this user may not use Docker",
+        "set become: true for this task",
+        versions="Docker 20 to 29",
+        known="report",
+        source="Docker's documentation, post-installation steps",
+    ),
+    Signature(
+        "docker_down",
+        "fatal",
+        "docker",
+        ("cannot connect to the docker daemon", "is the docker daemon running"),
+        r"Cannot connect to the Docker daemon|Is the docker daemon running",
+        "the Docker daemon is not running",
+        "start it with `systemctl start docker` and check `journalctl -u docker`; playbooks/prepare.yml sets it up",
+        versions="Docker 26",
+        known="seen",
+        source="sandbox, journey faults",
+    ),
+    Signature(
+        "docker_cgroup",
+        "fatal",
+        "docker",
+        ("cgroup", "failed to activate service", "dbus"),
+        r"OCI runtime (?:create|start) failed.{0,400}?(?:unable to apply cgroup|failed to (?:create"
+        r"|write).{0,80}?cgroup"
+        r"|unable to start unit)",
+        "the host did not grant the container its control group",
+        "deploy again; if it happens again, `systemctl restart docker` on the host, and check `journalctl -u docker`",
+        versions="runc 1.1",
+        known="source",
+        source="opencontainers/runc, libcontainer/cgroups",
+        retry=True,
+    ),
+    Signature(
+        "nvidia_cli_requirement",
+        "fatal",
+        "driver",
+        ("nvidia-container-cli: requirement error",),
+        r"nvidia-container-cli: requirement error: unsatisfied condition: (?P<condition>cuda\s*>=\s*[\d.]+)",
+        "the image needs {condition}, more than the driver of the host offers",
+        "update the driver, or select an older image (vllm_image)",
+        versions="NVIDIA container toolkit",
+        known="report",
+        source="NVIDIA container toolkit documentation",
+    ),
+    Signature(
+        "nvml_mismatch",
+        "fatal",
+        "driver",
+        ("driver/library version mismatch",),
+        r"(?:nvml error: |NVML: )?driver/library version mismatch",
+        "the NVIDIA driver was updated and the old kernel module is still loaded",
+        "reboot the host (`systemctl reboot`), then deploy again",
+        versions="NVIDIA container toolkit, nvidia-smi, every driver",
+        known="report",
+        source="NVIDIA/nvidia-container-toolkit, NVML error 18",
+    ),
+    Signature(
+        "driver_library_missing",
+        "fatal",
+        "driver",
+        (
+            "load library failed",
+            "nvidia-container-cli",
+            "driver not loaded",
+            "no nvidia device",
+            "nvml: driver not loaded",
+        ),
+        r"nvidia-container-cli: .{0,120}?(?:load library failed: (?P<library>\S+?):|driver not loaded|driver rpc error"
+        r"|nvml error: (?!driver/library)[^\n]{1,80}|detection error|device error|cuda error: [^\n]{1,80})"
+        r"|Failed to initialize NVML: (?!Driver/library)[^\n]{1,80}",
+        "the NVIDIA driver of the host is not installed, not loaded, or does not answer",
+        "check `nvidia-smi` on the host; reboot after a driver update; reinstall the driver with DGX OS's packages,"
+        " then"
+        " run playbooks/prepare.yml",
+        versions="NVIDIA container toolkit",
+        known="report",
+        source="NVIDIA/nvidia-container-toolkit#230",
+    ),
+    # --- the unit: its guard prevents the start ------------------------------------------------------------------
+    Signature(
+        "start_memory",
+        "fatal",
+        "memory",
+        ("gib of memory are needed",),
+        r"not started: (?P<need>[\d.]+) GiB of memory are needed, (?P<have>[\d.]+) GiB are available"
+        r" after (?P<seconds>\d+) s; most is held by (?P<holders>.{1,250})",
+        "the service waits for {need} GiB of memory and has {have} GiB (most is held by {holders})",
+        "stop what holds the memory, or lower vllm_gpu_memory_utilization",
+        versions="the role vllm",
+        known="seen",
+        source="sandbox, journey resilience",
+        guide=MEMORY,
+    ),
+    Signature(
+        "start_tries",
+        "fatal",
+        "service",
+        ("and never answered",),
+        r"not started: release (?P<release>\S+) was started (?P<number>\d+) times since (?P<since>.{1,20}?)"
+        r" \(.{1,40}?\) and never answered; deploy again, or run: (?P<command>.{1,200})",
+        "release {release} was started {number} times since {since} and never answered, so it is not started any more",
+        "playbooks/health.yml names the cause of the last start: fix it and deploy again; or, to"
+        " start it as it is, run on the host: {command}",
+        versions="the role vllm",
+        known="seen",
+        source="sandbox, journey resilience",
+    ),
+)

@@ -1,0 +1,154 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""vLLM itself: faults while it serves, limits of its start, and the lines that only wrap another cause."""
+
+from __future__ import annotations
+
+from ..entries import DOWNLOAD, MEMORY, Signature
+
+ENGINE: tuple[Signature, ...] = (
+    Signature(
+        "rpc_timeout",
+        "fatal",
+        "engine",
+        ("rpc call to", "execute_model timed out", "execute_model_timeout"),
+        r"RPC call to (?P<call>\w+) timed out|(?P<call_2>execute_model|sample_tokens) timed out",
+        "a worker did not answer {call} within VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS (300 s by default): a"
+        " kernel or"
+        " an operation between hosts hangs, or the memory is under pressure",
+        "check `dmesg` (NVRM, Xid) and `journalctl -u earlyoom`, and deploy again; raise"
+        " VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS in vllm_extra_env only if requests are that slow; if it happens again, use"
+        " another vllm_image",
+        versions="vLLM 0.20 to 0.28 on the GB10",
+        known="report",
+        source="eugr/spark-vllm-docker#321; public log",
+    ),
+    Signature(
+        "grammar",
+        "fatal",
+        "engine",
+        ("xgrammar", "grammar_parser", "grammar_compiler", "grammar_matcher", "ebnf", "llguidance", "outlines", "fsm"),
+        r"(?:grammar_(?:parser|compiler|matcher|functor)|ebnf_\w+|json_schema_converter)\S*: ?(?P<detail>[^\n]{1,200})"
+        r"|EBNF (?:parser|lexer) error[^\n]{0,160}|(?:xgrammar|llguidance|outlines)[^\n]{0,200}?(?:[Ee]rror|[Ff]ailed)"
+        r"|Failed to advance FSM[^\n]{0,120}",
+        "a request with a grammar or schema that vLLM cannot compile ended the engine: a fault of this vLLM",
+        "use a newer vllm_image, in which such a request fails alone; until then keep the schema out of requests, or"
+        " set"
+        " another backend in structured_outputs_config (vllm_extra_args). Memory is not the cause",
+        versions="vLLM 0.18 to 0.24, xgrammar 0.1 to 0.2; NGC 26.07",
+        known="report",
+        source="public log; vllm-project/vllm, structured output",
+        unless=r"No module named|cannot import name",
+    ),
+    Signature(
+        "engine_ready_timeout",
+        "fatal",
+        "engine",
+        ("timed out waiting for", "did not respond within", "failed to start in time"),
+        r"Timed out waiting for (?:new )?engines?(?: core processes)? to ?(?:send ?initial message|start)"
+        r"|[Ee]ngine(?: core)?[^\n]{0,60}?(?:did not (?:start|respond)|failed to start) (?:in time|within)[^\n]{0,60}",
+        "the engine took longer to start than vLLM waits for it",
+        "let the download finish first (playbooks/stage.yml), or raise VLLM_ENGINE_READY_TIMEOUT_S in vllm_extra_env",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="source",
+        source="vllm/v1/engine/utils.py, vllm/v1/engine/core_client.py",
+        guide=DOWNLOAD,
+    ),
+    # --- wrappers: the cause is in another line; the most telling first ------------------------------------------
+    Signature(
+        "engine_killed",
+        "wrapper",
+        "memory",
+        ("failed core proc", "exit code: -9", "exitcode -9", "sigkill", "signal 9", "exit code -9"),
+        r"Failed core proc\(s\): \{[^}\n]*: ?-9\b|(?:died|exited|terminated|killed)[^\n]{0,80}?(?:exit ?code:? ?-9\b"
+        r"|SIGKILL|signal"
+        r" 9\b)|SIGKILL[^\n]{0,80}?(?:EngineCore|Worker|VLLM)",
+        "the engine was killed while it started (-9 is SIGKILL): by the kernel for lack of memory, by earlyoom, or"
+        " by hand",
+        "check `dmesg` for `out of memory` and `journalctl -u earlyoom`; if one of them names vLLM, lower"
+        " vllm_gpu_memory_utilization or stop what else uses the memory",
+        versions="vLLM 0.10 to 0.32",
+        known="report",
+        source="public log",
+        guide=MEMORY,
+    ),
+    Signature(
+        "engine_terminated",
+        "wrapper",
+        "service",
+        ("failed core proc", "exit code: -15", "exit code -15", "signal 15"),
+        r"Failed core proc\(s\): \{[^}\n]*: ?-(?:15|2)\b|(?:died|exited"
+        r"|terminated)[^\n]{0,80}?(?:exit ?code:? ?-(?:15|2)\b|signal 15)",
+        "the server was told to stop while it started",
+        "start it again with `systemctl start` of its unit, or deploy again",
+        versions="vLLM 0.10 to 0.32",
+        known="source",
+        source="vllm/v1/engine/utils.py",
+    ),
+    Signature(
+        "engine_crashed",
+        "wrapper",
+        "kernel",
+        ("failed core proc", "exit code: -", "exit code -", "segmentation fault", "segfault", "sigsegv", "sigabrt"),
+        r"Failed core proc\(s\): \{[^}\n]*: ?-(?P<signal>4|6|7|8|11)\b|!+ ?(?:Segfault|Segmentation fault)[^\n]{0,60}"
+        r"|Segmentation fault|(?:died|exited)[^\n]{0,80}?(?:exit ?code:? ?-(?P<signal_2>4|6|7|8|11)\b|SIGSEGV|SIGABRT)",
+        "a process of the engine crashed (signal {signal}; 11 is a bad memory access, 6 an abort, 4 an illegal"
+        " instruction)",
+        "check `dmesg` for Xid lines; try enforce_eager: true, then linear_backend: marlin and moe_backend: marlin in"
+        " vllm_extra_args; then another vllm_image",
+        versions="vLLM 0.10 to 0.32",
+        known="source",
+        source="vllm/v1/engine/utils.py",
+    ),
+    Signature(
+        "worker_killed",
+        "wrapper",
+        "memory",
+        ("died unexpectedly",),
+        r"(?:Worker|Engine core) proc (?P<process>\S+) died unexpectedly",
+        "a process of vLLM ({process}) was killed or crashed",
+        "check `dmesg` for `out of memory` and Xid lines, and `journalctl -u earlyoom`; if one of them names vLLM,"
+        " lower"
+        " vllm_gpu_memory_utilization",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="seen",
+        source="sandbox",
+    ),
+    Signature(
+        "engine_dead",
+        "wrapper",
+        "engine",
+        ("enginedeaderror", "enginecore encountered", "engine core exited unexpectedly", "engine loop has died"),
+        r"EngineDeadError|EngineCore encountered a(?:n issue| fatal error)|engine core exited unexpectedly"
+        r"|engine loop has died",
+        "the engine died after the start, and logged no exception: it was killed or crashed",
+        "check `dmesg` for `out of memory` and Xid lines, and `journalctl -u earlyoom`; if one of them names vLLM,"
+        " lower"
+        " vllm_gpu_memory_utilization; the unit starts the server again",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="seen",
+        source="sandbox, journey faults; H200 run of vLLM 0.24",
+    ),
+    Signature(
+        "engine_init_generic",
+        "wrapper",
+        "unknown",
+        (
+            "engine core initialization failed",
+            "enginecore failed to start",
+            "enginecore hit an exception",
+            "workerproc failed to start",
+            "workerproc initialization failed",
+            "engine process failed to start",
+        ),
+        r"Engine core initialization failed|EngineCore failed to start|EngineCore hit an exception"
+        r"|WorkerProc (?:failed to start|initialization failed)|Engine process failed to start",
+        "the engine did not start, and the log has no exception that tells why",
+        "check the log from its beginning (`docker logs`), `dmesg` and `journalctl -u earlyoom`: a process that is"
+        " killed"
+        " logs nothing; then try the options of vllm_extra_args and vllm_extra_env one by one, and another vllm_image",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="seen",
+        source="sandbox",
+    ),
+)

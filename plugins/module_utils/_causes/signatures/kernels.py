@@ -1,0 +1,269 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kernels and their backends on the GB10 (sm_121). The remedy prefers a switch, which keeps image and model."""
+
+from __future__ import annotations
+
+from ..entries import FP8, Signature
+
+ARGS, ENV = "vllm_extra_args", "vllm_extra_env"
+MARLIN = (
+    "set linear_backend: marlin in vllm_extra_args (for a MoE model also moe_backend: marlin); it keeps image and model"
+)
+SET_MARLIN = ((ARGS, "linear_backend", "marlin"), (ARGS, "moe_backend", "marlin"))
+FLASHINFER = "VLLM_USE_FLASHINFER_MOE_FP4: 0 (FP8 models: VLLM_USE_FLASHINFER_MOE_FP8: 0) in vllm_extra_env"
+
+KERNELS: tuple[Signature, ...] = (
+    Signature(
+        "flashinfer_no_arch",
+        "fatal",
+        "kernel",
+        ("no supported cuda architectures found",),
+        r"No supported CUDA architectures found for major versions (?P<majors>\[[^\]]{0,60}\])",
+        "FlashInfer selected a kernel for GPU architectures {majors}, and the GB10 (sm_121) is none of them",
+        f"set moe_backend: marlin (or triton) in vllm_extra_args, or {FLASHINFER}; it keeps image and model. A newer"
+        " vllm_image is the second choice",
+        versions="FlashInfer 0.5 to 0.6, vLLM 0.14 to 0.16",
+        known="report",
+        source="vllm-project/vllm#31740",
+        sets=((ARGS, "moe_backend", "marlin"),),
+    ),
+    Signature(
+        "cutlass_fp4",
+        "fatal",
+        "kernel",
+        ("cutlass fp4 gemm", "fp4 gemm runner", "nvfp4", "cutlass_fp4", "cutlass_scaled_fp4"),
+        r"\[FP4 gemm Runner\] Failed to run|Failed to run cutlass FP4 gemm|(?:cutlass_(?:scaled_)?fp4\w*|nvfp4_gemm\w*)"
+        r".{0,300}?(?:Error Internal|not (?:implemented|supported)|No compiled|failed)"
+        r"|No compiled nvfp4 mm kernel|Unsupported (?:SM|cuda arch).{0,60}?fp4",
+        "CUTLASS's FP4 kernel of this image does not run on the GB10 (sm_121)",
+        "set linear_backend: marlin and moe_backend: marlin in vllm_extra_args (older images:"
+        " VLLM_NVFP4_GEMM_BACKEND: marlin in vllm_extra_env); it keeps image and model. A newer vllm_image is the"
+        " second"
+        " choice",
+        versions="vllm/vllm-openai v0.12.0-aarch64, FlashInfer 0.5",
+        known="report",
+        source="vllm-project/vllm#30163",
+        sets=SET_MARLIN,
+    ),
+    Signature(
+        "no_moe_backend",
+        "fatal",
+        "kernel",
+        ("supports the deployment configuration", "no suitable", "no moe backend", "kernels unavailable for"),
+        r"No (?P<format>\w+) MoE backend supports the deployment configuration"
+        r"|No (?:suitable )?(?P<format_2>\w+) MoE (?:backend|kernel)s? (?:is |are )?(?:available|found|supported)"
+        r"|kernels unavailable for (?P<format_3>\w+) on current platform",
+        "no MoE kernel of this image fits this GPU and the model's quantization ({format})",
+        "use a newer vllm_image, or an FP8 or AWQ checkpoint of the model (vllm_model); if moe_backend is set in"
+        " vllm_extra_args, try it without",
+        versions="nvcr.io/nvidia/vllm:25.11-py3, vLLM 0.11 to 0.24",
+        known="report",
+        source="vllm-project/vllm#30163, flashinfer-ai/flashinfer#3486",
+    ),
+    Signature(
+        "backend_unfit",
+        "fatal",
+        "kernel",
+        ("backend",),
+        r"(?P<option>moe_backend|linear_backend|attention_backend|all2all_backend|mm_encoder_attn_backend)"
+        r"\s*[=:]?\s*['\"]?(?P<value>[\w.-]+)['\"]?"
+        r" (?:is not supported|is not available|is not valid|cannot be used|is invalid|is unknown)"
+        r"(?:.{0,200}?(?:Expected one of|one of|choose from|Supported(?: backends)?:?"
+        r"|Available:?)\s*(?P<allowed>[\[({][^\])}]{1,400}[\])}]))?",
+        "{option} names a backend ({value}) that the model's layers do not have in this vLLM (allowed: {allowed})",
+        "set {option} in vllm_extra_args to auto, triton or marlin, which run on the GB10 (allowed: {allowed}); it"
+        " keeps"
+        " image and model",
+        versions="vLLM 0.20 to 0.32",
+        known="report",
+        source="public log",
+    ),
+    Signature(
+        "backend_no_config",
+        "fatal",
+        "kernel",
+        (
+            "does not support the deployment configuration",
+            "kernel does not support",
+            "is not valid for this configuration",
+        ),
+        r"(?P<kind>[\w-]+ )?(?:MoE |linear |attention )?backend '?(?P<value>[\w.-]+)'? (?:does not support the"
+        r" deployment"
+        r" configuration since (?P<reason>.{1,160})"
+        r"|is not valid for this configuration\.?(?: Reason: (?P<reason_2>.{1,160}))?)"
+        r"|(?P<reason_3>kernel does not support (?:current device|MoEActivation).{0,120})",
+        "the backend {value} cannot run this model on this GPU: {reason}",
+        "remove the backend from vllm_extra_args (moe_backend, linear_backend, attention_backend), or set it to"
+        " marlin or"
+        " triton; it keeps image and model",
+        versions="vLLM 0.20 to 0.32",
+        known="report",
+        source="flashinfer-ai/flashinfer#3486, vllm-project/vllm#41477",
+    ),
+    Signature(
+        "attention_backend",
+        "fatal",
+        "kernel",
+        ("attention backend", "attentionbackend", "flashattention", "flash_attn", "sinks", "flashinfer requires"),
+        r"No valid attention backend found|Selected backend \S+ is not valid for this configuration"
+        r"|Invalid (?:attention )?backend\b.{0,120}|(?:attention backend"
+        r"|AttentionBackend)\S* .{0,80}?(?:not supported|requires)"
+        r"|FlashAttention(?: version)?-? ?\d? ?(?:only supports|is not supported|requires).{0,120}"
+        r"|FlashInfer requires GPUs? with.{0,80}|Sinks are only supported",
+        "the attention backend does not run with this model on this GPU",
+        "set attention_backend: TRITON_ATTN (or FLASHINFER) in vllm_extra_args (older images:"
+        " VLLM_ATTENTION_BACKEND in vllm_extra_env), and remove kv_cache_dtype if it is set; it keeps image and model",
+        versions="vLLM 0.10 to 0.32",
+        known="report",
+        source="vllm-project/vllm#26565; vllm/v1/attention/selector.py",
+    ),
+    Signature(
+        "deep_gemm",
+        "fatal",
+        "kernel",
+        ("deepgemm", "deep_gemm", "deep-gemm"),
+        r"Assertion error \([^)]{0,300}deep_?gemm[^)]{0,200}\)(?::.{0,100})?|DeepGEMM (?:backend|is) .{0,100}"
+        r"|deep_gemm\S*.{0,200}?(?:Unsupported|Unknown|not supported|assert)",
+        "DeepGEMM of this image does not know the GPU",
+        "set VLLM_USE_DEEP_GEMM: 0 in vllm_extra_env; it keeps image and model. A newer vllm_image is the second"
+        " choice",
+        versions="vllm/vllm-openai v0.24.0, vLLM 0.20 to 0.26",
+        known="report",
+        source="vllm-project/vllm#47130",
+        sets=((ENV, "VLLM_USE_DEEP_GEMM", "0"),),
+    ),
+    Signature(
+        "cutlass_not_compiled",
+        "fatal",
+        "kernel",
+        ("no compiled cutlass", "no compiled cuda"),
+        r"No compiled cutlass_scaled_mm for (?:a compute capability less than )?CUDA device capability:"
+        r" (?P<capability>\d+)|No compiled cutlass\w*.{0,120}?(?:capability:? ?(?P<capability_2>\d+)|$)",
+        "this image has no FP8 kernel for the GPU (capability {capability})",
+        f"{MARLIN}. An image built for the GB10 (vllm_image) is the second choice",
+        versions="vLLM's kernels",
+        known="source",
+        source="csrc/quantization/w8a8/cutlass",
+        guide=FP8,
+        sets=SET_MARLIN,
+    ),
+    Signature(
+        "cutlass_internal",
+        "fatal",
+        "kernel",
+        ("error internal", "kerrorinternal", "cutlass error"),
+        r"RuntimeError: Error Internal|cutlass(?: error:|_scaled_mm|_gemm_caller|_moe_mm|_blockwise|_check failed)"
+        r".{0,400}?(?:Error Internal|kErrorInternal|Invalid|Error \w+)|CUTLASS error|kErrorInternal",
+        "CUTLASS's FP8 kernel of this image was built for another Blackwell GPU and does not run on the GB10 (sm_121)",
+        f"{MARLIN} (older images: VLLM_TEST_FORCE_FP8_MARLIN: 1 in vllm_extra_env). An image built for the GB10"
+        " (vllm_image) is the second choice; the model is not the problem",
+        versions="images built for sm_120a only; vLLM 0.10 to 0.24",
+        known="report",
+        source="vllm-project/vllm#43367, #40758, #43507",
+        guide=FP8,
+        sets=SET_MARLIN,
+    ),
+    Signature(
+        "kernel_arch_asm",
+        "fatal",
+        "kernel",
+        ("not supported on .target", "arch conditional mma", "arch conditional", "tile::scatter4", "tcgen05"),
+        r"Feature '(?P<feature>[^']{1,60})' not supported on \.target '(?P<target>sm_\w+)'"
+        r"|(?:ERROR : )?Arch conditional (?P<feature_2>[\w ]{1,40}) instruction used without targeting",
+        "a kernel of this image uses instructions that the GB10 does not have ({feature})",
+        "set moe_backend: marlin and linear_backend: marlin in vllm_extra_args; it keeps image and model. A newer"
+        " vllm_image is the second choice",
+        versions="vllm/vllm-openai nightly-aarch64 of 2026-04, v0.20.0",
+        known="report",
+        source="vllm-project/vllm#41477",
+        sets=SET_MARLIN,
+    ),
+    Signature(
+        "illegal_instruction",
+        "fatal",
+        "kernel",
+        ("an illegal instruction", "cudaerrorillegalinstruction"),
+        r"(?:CUDA error: )?an illegal instruction was encountered|cudaErrorIllegalInstruction",
+        "a kernel of this image (usually FlashInfer's FP4 MoE) does not run on the GPU; the rest of the image does",
+        "set linear_backend: marlin and moe_backend: marlin in vllm_extra_args, or VLLM_USE_FLASHINFER_MOE_FP4: 0 in"
+        " vllm_extra_env; it keeps image and model. A newer vllm_image is the second choice",
+        versions="FlashInfer 0.5 to 0.6 on the GB10",
+        known="report",
+        source="vllm-project/vllm#31740",
+        guide=FP8,
+        sets=(*SET_MARLIN, (ENV, "VLLM_USE_FLASHINFER_MOE_FP4", "0")),
+    ),
+    Signature(
+        "kernel_image_invalid",
+        "fatal",
+        "compiler",
+        ("kernel image is invalid", "invalid kernel image", "cudaerrorinvalidkernelimage", "cuda_error_invalid_image"),
+        r"device kernel image is invalid|invalid kernel image|cudaErrorInvalidKernelImage|CUDA_ERROR_INVALID_IMAGE",
+        "a kernel that was compiled in this image is not valid for the GPU: compiler and GPU do not match, or the"
+        " compiled file is damaged",
+        "remove the compile caches under vllm_home (cache), set TRITON_PTXAS_PATH: /usr/local/cuda/bin/ptxas in"
+        " vllm_extra_env, and deploy again; then another vllm_image",
+        versions="Triton, FlashInfer, CUDA 13",
+        known="report",
+        source="CUDA runtime API, error 200",
+        sets=((ENV, "TRITON_PTXAS_PATH", "/usr/local/cuda/bin/ptxas"),),
+    ),
+    Signature(
+        "no_kernel_image",
+        "fatal",
+        "kernel",
+        ("no kernel image is available", "unsupported toolchain", "cudaerrornokernelimagefordevice", "no kernel found"),
+        r"no kernel image is available(?: for execution on the device)?|PTX was compiled with an unsupported toolchain"
+        r"|cudaErrorNoKernelImageForDevice|cudaErrorUnsupportedPtxVersion",
+        "this image, or one of its kernels, was not built for the GPU",
+        "set moe_backend: marlin and linear_backend: marlin in vllm_extra_args if the trace names a MoE, FP4 or FP8"
+        " kernel; else use an image built for the GB10 with CUDA 13 (vllm_image)",
+        versions="vllm/vllm-openai v0.26.0-aarch64-cu129 (FlashAttention 4), PyTorch without sm_120",
+        known="report",
+        source="bytebunkerlabs/dgx-spark-serve; PyTorch",
+        guide=FP8,
+    ),
+    Signature(
+        "illegal_access",
+        "fatal",
+        "kernel",
+        ("an illegal memory access", "unspecified launch failure", "misaligned address", "cudaerrorlaunchfailure"),
+        r"an illegal memory access was encountered|unspecified launch failure|misaligned address"
+        r"|cudaErrorLaunchFailure|cudaErrorIllegalAddress",
+        "a GPU kernel crashed",
+        "check `dmesg` for Xid lines; try enforce_eager: true, then moe_backend: marlin and linear_backend: marlin in"
+        " vllm_extra_args, then a newer vllm_image or driver",
+        versions="driver, CUDA, PyTorch",
+        known="report",
+        source="vllm-project/vllm#36835",
+    ),
+    Signature(
+        "cublas",
+        "fatal",
+        "kernel",
+        ("cublas_status", "cudnn_status", "cublaslt"),
+        r"CU(?:BLAS|DNN)_STATUS_(?P<status>(?!ALLOC_FAILED)\w+)|(?:cublas(?:Lt)?|cudnn)\w* failed",
+        "a library of CUDA in this image refused a matrix product ({status})",
+        "try linear_backend: marlin or triton in vllm_extra_args; then another vllm_image: CUDA's libraries and the GPU"
+        " do not match",
+        versions="PyTorch with cuBLAS 12 and 13",
+        known="source",
+        source="PyTorch, aten/src/ATen/cuda",
+    ),
+    Signature(
+        "triton_resources",
+        "fatal",
+        "kernel",
+        ("out of resource", "outofresources"),
+        r"(?:OutOfResources: )?out of resource: (?P<resource>[\w ]{1,30}), Required: (?P<need>\d+), Hardware limit:"
+        r" (?P<limit>\d+)"
+        r"|OutOfResources",
+        "a Triton kernel needs more {resource} ({need}) than the GB10 has ({limit})",
+        "set attention_backend: FLASHINFER or moe_backend: marlin in vllm_extra_args, by the kernel that the trace"
+        " names; it keeps image and model. A newer vllm_image is the second choice",
+        versions="Triton 3 on sm_121 (99 KiB of shared memory)",
+        known="report",
+        source="triton/runtime/errors.py",
+    ),
+)

@@ -1,0 +1,283 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GPU, driver and memory."""
+
+from __future__ import annotations
+
+from ..entries import MEMORY, Signature
+
+DRIVER: tuple[Signature, ...] = (
+    Signature(
+        "nvidia_banner_old_driver",
+        "exit",
+        "driver",
+        ("compatibility mode is unavailable",),
+        r"version (?P<have>[\d.]+) was detected and compatibility mode is UNAVAILABLE",
+        "the driver {have} of the host is too old for this image",
+        "update the driver, or select an older image (vllm_image)",
+        versions="NGC images",
+        known="report",
+        source="NGC images, entry point banner",
+        refines=("driver", "kernel", "cuda_803_804", "no_gpu_visible"),
+    ),
+    Signature(
+        "cuda_driver_too_old",
+        "fatal",
+        "driver",
+        ("nvidia driver on your system is too old", "driver version is insufficient", "cudaerrorinsufficientdriver"),
+        r"The NVIDIA driver on your system is too old|CUDA driver version is insufficient for CUDA runtime"
+        r"|cudaErrorInsufficientDriver",
+        "the driver of the host is older than the CUDA of the image",
+        "update the driver, or select an older image (vllm_image)",
+        versions="driver, CUDA, PyTorch",
+        known="report",
+        source="PyTorch, c10/cuda",
+    ),
+    Signature(
+        "cuda_803_804",
+        "fatal",
+        "driver",
+        ("error 803", "error 804"),
+        r"Error 80(?P<code>[34]): (?:system has unsupported display driver|forward compatibility was attempted)",
+        "the driver's library and kernel module do not match, or CUDA's compatibility library is used where it is not"
+        " supported",
+        "reboot after a driver update; keep /usr/local/cuda/compat out of LD_LIBRARY_PATH (vllm_extra_env)",
+        versions="driver, CUDA, PyTorch",
+        known="report",
+        source="CUDA runtime API, errors 803 and 804",
+    ),
+    Signature(
+        "cuda_unknown",
+        "fatal",
+        "driver",
+        ("cuda unknown error", "error 999", "cudaerrorunknown", "cuda error: unknown error", "cuda_error_unknown"),
+        r"CUDA unknown error|Error 999: unknown error|CUDA error: unknown error|cudaErrorUnknown|CUDA_ERROR_UNKNOWN",
+        "CUDA could not be initialized: the driver on the host is in a bad state",
+        "check `nvidia-smi` and `dmesg` (NVRM, Xid) on the host and reboot it; keep CUDA_VISIBLE_DEVICES out of"
+        " vllm_extra_env",
+        versions="driver, CUDA, PyTorch",
+        known="report",
+        source="PyTorch, c10/cuda",
+    ),
+    Signature(
+        "gpu_lost",
+        "fatal",
+        "driver",
+        ("gpu is lost", "fallen off the bus", "gpu requires reset", "device-side assert", "uncorrectable ecc"),
+        r"GPU is lost|fallen off the bus|GPU requires reset|uncorrectable ECC error",
+        "the driver lost the GPU",
+        "check `dmesg` for Xid lines, power off the host and start it again; if it happens again, have the machine"
+        " checked",
+        versions="driver",
+        known="report",
+        source="NVIDIA Xid catalog",
+    ),
+    Signature(
+        "no_gpu_visible",
+        "exit",
+        "driver",
+        (
+            "failed to infer device type",
+            "no cuda gpus are available",
+            "nvidia driver was not detected",
+            "found no nvidia driver",
+            "no cuda-capable device is detected",
+            "libcuda.so",
+        ),
+        r"Failed to infer device type|No CUDA GPUs are available|NVIDIA Driver was not detected"
+        r"|Found no NVIDIA driver on your system|no CUDA-capable device is detected"
+        r"|libcuda\.so(?:\.1)?: cannot open shared object file",
+        "the container sees no GPU",
+        "check that vllm_gpu is not none and that `docker exec CONTAINER nvidia-smi` answers; playbooks/prepare.yml"
+        " sets the runtime up",
+        versions="vLLM 0.10.1.1 to 0.32, PyTorch",
+        known="seen",
+        source="sandbox",
+    ),
+    Signature(
+        "cuda_fork",
+        "fatal",
+        "image",
+        ("forked subprocess", "cuda was initialized"),
+        r"Cannot re-initialize CUDA in forked subprocess",
+        "CUDA was initialized before vLLM forked its engine process",
+        "set VLLM_WORKER_MULTIPROC_METHOD: spawn in vllm_extra_env; it keeps image and model",
+        versions="PyTorch, vLLM with plugins that touch CUDA at import",
+        known="report",
+        source="vLLM documentation, Python multiprocessing",
+        sets=(("vllm_extra_env", "VLLM_WORKER_MULTIPROC_METHOD", "spawn"),),
+    ),
+)
+
+MEMORY_SIGNATURES: tuple[Signature, ...] = (
+    Signature(
+        "shm_too_small",
+        "fatal",
+        "memory",
+        ("/dev/shm", "shared memory segment", "sigbus", "bus error"),
+        r"Insufficient space in /dev/shm|No space left on device: '/dev/shm|Error while creating shared memory segment"
+        r"|unable to (?:allocate|open|write to) shared memory"
+        r"|It is possible that dataloader's workers are out of shared",
+        "the shared memory (/dev/shm) of the container is too small",
+        "keep vllm_ipc: host, and give the host's /dev/shm at least 1 GiB",
+        versions="PyTorch, NCCL, Python",
+        known="seen",
+        source="sandbox, journey faults",
+        refines=("network", "nccl"),
+    ),
+    Signature(
+        "ray_memory",
+        "fatal",
+        "memory",
+        ("ray.exceptions.outofmemoryerror", "node running low on memory", "memory monitor"),
+        r"(?:ray\.exceptions\.OutOfMemoryError: )?\d* ?worker\(s\) were killed due to the node running low on"
+        r" memory(?:.{0,200}?was (?P<used>[\d.]+ ?GB)"
+        r" / (?P<total>[\d.]+ ?GB))?|ray\.exceptions\.OutOfMemoryError",
+        "Ray's memory monitor killed a worker: it counts the unified memory of the GPU as used memory of the host"
+        " ({used} of {total})",
+        "set RAY_memory_monitor_refresh_ms: 0 in vllm_extra_env, which turns that monitor off, or lower"
+        " vllm_gpu_memory_utilization",
+        versions="Ray 2, vLLM with distributed_executor_backend: ray",
+        known="report",
+        source="public log; Ray documentation, out-of-memory prevention",
+        guide=MEMORY,
+        sets=(("vllm_extra_env", "RAY_memory_monitor_refresh_ms", "0"),),
+    ),
+    Signature(
+        "mem_free_below_util",
+        "fatal",
+        "memory",
+        ("is less than desired gpu memory utilization",),
+        r"Free memory on device(?: \S+)? \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than desired"
+        r" GPU memory utilization \((?P<util>[\d.]+), (?P<wanted>[\d.]+) GiB\)",
+        "{free} of {total} GiB were free at the start, vllm_gpu_memory_utilization {util} asks for {wanted} GiB",
+        "set vllm_gpu_memory_utilization to {suggested}: {free} of {total} GiB were free; or stop what else uses the"
+        " memory, and leave vllm_drop_page_cache on: vLLM 0.10 counts the page cache as used",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="seen",
+        source="H200 run of vLLM 0.24",
+        guide=MEMORY,
+    ),
+    Signature(
+        "mem_profiling_assert",
+        "fatal",
+        "memory",
+        ("error in memory profiling",),
+        r"Error in memory profiling\. Initial free memory (?P<before>[\d.]+) GiB,"
+        r" current free memory (?P<after>[\d.]+) GiB",
+        "something else released memory while vLLM measured it ({before} GiB free before, {after} GiB after)",
+        "deploy again while nothing else starts or stops; leave vllm_drop_page_cache on",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="source",
+        source="vllm/v1/worker/gpu_worker.py",
+        guide=MEMORY,
+    ),
+    Signature(
+        "kv_none",
+        "fatal",
+        "memory",
+        ("no available memory for the cache blocks",),
+        r"No available memory for the cache blocks",
+        "weights and activations already fill the share of the memory, so nothing is left for the KV cache",
+        "raise vllm_gpu_memory_utilization if memory is free, lower max_num_batched_tokens in vllm_extra_args, or"
+        " select a smaller vllm_model",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="report",
+        source="eugr/spark-vllm-docker#256",
+        guide=MEMORY,
+    ),
+    Signature(
+        "kv_too_small",
+        "fatal",
+        "memory",
+        ("to serve at least one request",),
+        r"To serve at least one request with the models?(?:'s)? max(?:imum)? seq len \((?P<length>\d+)\),"
+        r" \(?(?P<need>[\d.]+) GiB (?:of )?KV cache is needed, which is larger than the available KV cache memory"
+        r" \((?P<have>[\d.]+) GiB\)"
+        r"(?:.{0,80}?estimated maximum model length is (?P<estimate>\d+))?",
+        "one request of {length} tokens needs {need} GiB of KV cache, {have} GiB are there",
+        "set vllm_max_model_len to {suggested}: {have} of {need} GiB were there, and that differs a little between"
+        " starts; or set kv_cache_dtype: fp8 in vllm_extra_args, or raise vllm_gpu_memory_utilization",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="seen",
+        source="sandbox, journey faults; H200 run of vLLM 0.24; eugr/spark-vllm-docker#396",
+        guide=MEMORY,
+    ),
+    Signature(
+        "kv_length",
+        "fatal",
+        "memory",
+        ("is larger than the maximum number of tokens that can be stored in kv cache",),
+        r"max(?:imum)? seq len \((?P<length>\d+)\) is larger than the maximum number of tokens that can be stored in KV"
+        r" cache \((?P<have>\d+)\)",
+        "the KV cache holds {have} tokens, vllm_max_model_len asks for {length}",
+        "set vllm_max_model_len below {have}, set kv_cache_dtype: fp8 in vllm_extra_args, or raise"
+        " vllm_gpu_memory_utilization",
+        versions="vLLM 0.6 to 0.10",
+        known="source",
+        source="vllm/v1/core/kv_cache_utils.py and its predecessors",
+        guide=MEMORY,
+    ),
+    Signature(
+        "sampler_oom",
+        "fatal",
+        "memory",
+        ("warming up sampler",),
+        r"CUDA out of memory occurred when warming up sampler with (?P<requests>\d+) dummy requests",
+        "the sampler's buffers for {requests} requests do not fit",
+        "lower max_num_seqs in vllm_extra_args, or vllm_gpu_memory_utilization",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="source",
+        source="vllm/v1/worker/gpu_model_runner.py",
+        guide=MEMORY,
+    ),
+    Signature(
+        "memory_taken",
+        "fatal",
+        "memory",
+        ("out of memory", "cudaerrormemoryallocation"),
+        r"CUDA (?:driver )?error: out of memory|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY",
+        "no memory at the very first call to CUDA: the page cache or another process holds the unified memory",
+        "stop what holds the memory (`nvidia-smi` and `free -g` on the host show it), leave vllm_drop_page_cache on,"
+        " and"
+        " deploy again; lowering vllm_gpu_memory_utilization does not help",
+        versions="vLLM 0.12 to 0.32 on the GB10",
+        known="report",
+        source="public log; vllm-project/vllm#48140",
+        guide=MEMORY,
+        frames=r"cudaMemGetInfo|mem_get_info|\binit_device\b|set_device|_lazy_init|_cuda_init|MemorySnapshot"
+        r"|current_stream|get_device_(?:properties|capability|name)|manual_seed",
+        unless=r"Tried to allocate|load_model|load_weights|profile_run|determine_available_memory|execute_model"
+        r"|capture",
+    ),
+    Signature(
+        "cuda_oom",
+        "fatal",
+        "memory",
+        ("outofmemoryerror", "out of memory", "cudaerrormemoryallocation", "status_alloc_failed", "nvml_success"),
+        r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory|CUDA (?:driver )?error: out of memory"
+        r"|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED"
+        r"|NVML_SUCCESS == [^\n]{0,80}INTERNAL ASSERT FAILED",
+        "the GPU ran out of memory after the check at the start",
+        "lower vllm_gpu_memory_utilization (leave 10 to 15 % to the system), or max_num_batched_tokens and max_num_seqs"
+        " in vllm_extra_args",
+        versions="vLLM 0.10.1.1 to 0.32, PyTorch",
+        known="report",
+        source="vllm-project/vllm#49476, #46307",
+        guide=MEMORY,
+    ),
+    Signature(
+        "host_oom",
+        "fatal",
+        "memory",
+        ("cannot allocate memory", "std::bad_alloc", "defaultcpuallocator"),
+        r"\[Errno 12\] Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: can't allocate memory"
+        r"|Unable to allocate [\d.]+ [KMGT]iB for an array",
+        "the host ran out of memory; GPU and processor share it",
+        "stop what else uses the memory, or lower vllm_gpu_memory_utilization so that more is left for the host",
+        versions="Python, PyTorch",
+        known="report",
+        source="errno 12",
+        guide=MEMORY,
+    ),
+)

@@ -1,0 +1,218 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models that this vLLM does not know, and checkpoints that it cannot load."""
+
+from __future__ import annotations
+
+from ..entries import Signature
+
+MODELS: tuple[Signature, ...] = (
+    Signature(
+        "trust_remote_code",
+        "exit",
+        "model",
+        ("custom code which must be executed", "requires you to execute", "trust_remote_code=true"),
+        r"contains custom code which must be executed|requires you to execute the (?:configuration|model) file"
+        r"|consider setting `?trust_remote_code=True",
+        "the model's repository contains Python code of its own",
+        "read that code, pin the revision, then set trust_remote_code: true in vllm_extra_args; Qwen3, Llama and"
+        " Mistral do not need it",
+        versions="vLLM 0.10.1.1 to 0.32, transformers 4 and 5",
+        known="seen",
+        source="sandbox",
+    ),
+    Signature(
+        "draft_unsupported",
+        "fatal",
+        "model",
+        ("is not a registered model", "model architecture", "cannot find model module"),
+        r"(?:'|\[')(?P<architecture>\w*(?:Draft|Eagle|Medusa|MTP|DFlash|DSpark|Speculator|NextN"
+        r"|MLPSpeculator)\w*)'[\])]?"
+        r".{0,60}?(?:is not a registered model|are not supported|is not supported)",
+        "this vLLM does not know the architecture of the draft model ({architecture})",
+        "use a newer vllm_image, or drop speculative_config from vllm_extra_args: the model serves without its draft"
+        " model",
+        versions="vLLM 0.20 to 0.28",
+        known="report",
+        source="public log; vllm/model_executor/models/registry.py",
+    ),
+    Signature(
+        "arch_unsupported",
+        "fatal",
+        "model",
+        (
+            "model architecture",
+            "transformers does not recognize",
+            "is not a registered model",
+            "has no vllm implementation",
+            "failed to be inspected",
+            "unrecognized model in",
+            "unrecognized configuration class",
+        ),
+        r"Model architectures? (?P<architecture>\[.{0,200}?\]) (?:are|is) not supported"
+        r"|Model architectures .{0,200}?failed to"
+        r" be inspected"
+        r"|has model type `(?P<architecture_2>[^`]{1,80})` but Transformers does not recognize"
+        r"|'(?P<architecture_3>\w+)' is not a registered model in the Transformers library"
+        r"|(?P<architecture_4>\w+) has no vLLM implementation|Unrecognized (?:model in|configuration class)",
+        "this vLLM does not know the model's architecture ({architecture})",
+        "use a newer image (vllm_image) or another vllm_model",
+        versions="vLLM 0.10.1.1 to 0.32, transformers 4 and 5; nvcr.io/nvidia/vllm:25.11-py3 with Gemma 4",
+        known="seen",
+        source="sandbox; NVIDIA/dgx-spark-playbooks#75",
+    ),
+    Signature(
+        "tokenizer_class",
+        "fatal",
+        "model",
+        ("tokenizer class", "tokenizersbackend", "extra_special_tokens"),
+        r"Tokenizer class (?P<name>\w+) does not exist or is not currently imported"
+        r"|TokenizersBackend|extra_special_tokens",
+        "the checkpoint was written with a newer transformers than the image has (tokenizer {name})",
+        "use a newer vllm_image (one with transformers 5), or another checkpoint of the model (vllm_model)",
+        versions="transformers 4 with checkpoints of transformers 5; vLLM before 0.20",
+        known="report",
+        source="modelscope/ms-swift#8352, PaddlePaddle/PaddleOCR#17587",
+    ),
+    Signature(
+        "tokenizer_attribute",
+        "fatal",
+        "model",
+        ("has no attribute",),
+        r"(?P<name>\w*(?:Tokenizer|Processor|TokenizersBackend|ImageProcessor"
+        r"|FeatureExtractor)\w*)'?(?: object)? has no"
+        r" attribute '?(?P<attribute>\w+)",
+        "the image has a transformers that does not fit its vLLM or the model ({name} has no {attribute})",
+        "use another vllm_image, in which vLLM and transformers match; or another checkpoint of the model (vllm_model)",
+        versions="vLLM 0.11 with transformers 5",
+        known="report",
+        source="QwenLM/Qwen3-VL#2058, vllm-project/vllm#29686",
+    ),
+    Signature(
+        "config_attribute",
+        "fatal",
+        "model",
+        (
+            "config' object has no attribute",
+            "config object has no attribute",
+            "rope_scaling",
+            "rope_parameters",
+            "rope_type",
+        ),
+        r"'?(?P<name>\w*Config)'? object has no attribute '(?P<attribute>\w+)'"
+        r"|(?:rope_scaling|rope_parameters|rope_type)[^\n]{0,160}?(?:must|missing|invalid|unknown|unrecognized"
+        r"|KeyError)"
+        r"|KeyError: '(?:rope_type|rope_theta|type|rope_scaling)'",
+        "the model's config.json is of another age than the image's transformers or vLLM ({name} has no {attribute})",
+        "use a newer vllm_image, or another checkpoint of the model (vllm_model); hf_overrides in vllm_extra_args"
+        " can set"
+        " a missing value",
+        versions="transformers 4 and 5",
+        known="report",
+        source="vllm-project/vllm#29686",
+    ),
+    Signature(
+        "processor_load",
+        "fatal",
+        "model",
+        ("for argument tokenizer", "processor", "feature extractor", "preprocessor_config", "image_processor"),
+        r"(?:Unrecognized|Invalid|Failed to load|Can't load|Could not find)[^\n]{0,80}?(?:processor"
+        r"|feature extractor)[^\n]{0,120}"
+        r"|Received a \w+ for argument tokenizer, but|Invalid type of HuggingFace processor[^\n]{0,160}"
+        r"|preprocessor_config\.json",
+        "the processor of the multi-modal model cannot be made by this image's transformers",
+        "use a newer vllm_image, or another checkpoint of the model (vllm_model); for text only, set"
+        " limit_mm_per_prompt in vllm_extra_args to zero",
+        versions="transformers 4 and 5, vLLM 0.8 to 0.32",
+        known="report",
+        source="transformers/processing_utils.py; vllm/transformers_utils/processor.py",
+        unless=r"No such file|offline|couldn't connect|LocalEntryNotFound",
+    ),
+    Signature(
+        "tokenizer_load",
+        "fatal",
+        "model",
+        ("untagged enum", "tokenizer", "sentencepiece", "tiktoken", "tekken", "mistral_common"),
+        r"(?:Couldn't instantiate the backend tokenizer|Can't load tokenizer for '(?P<model>[^']{1,200})'"
+        r"|Failed to load the"
+        r" tokenizer|Exception: data did not match any variant of untagged enum|Converting from (?:SentencePiece and "
+        r")?Tiktoken failed|Unrecognized tokenizer|You need to have sentencepiece|No tokenizer file found)[^\n]{0,160}"
+        r"|data did not match any variant of untagged enum \w+",
+        "the model's tokenizer cannot be read by this image",
+        "use a newer vllm_image; if tokenizer files are missing in the checkpoint, set tokenizer (or tokenizer_mode:"
+        " mistral) in vllm_extra_args, or use another checkpoint (vllm_model)",
+        versions="tokenizers 0.19 to 0.22, transformers 4 and 5",
+        known="report",
+        source="tokenizers; transformers/tokenization_utils_base.py",
+        unless=r"offline mode|couldn't connect|outgoing traffic",
+    ),
+    Signature(
+        "weights_unmatched",
+        "fatal",
+        "weights",
+        ("were not initialized from checkpoint", "there is no module or parameter named", "size mismatch", "shape"),
+        r"Following weights were not initialized from checkpoint: ?(?P<names>.{0,160})"
+        r"|There is no module or parameter named '(?P<names_2>[^']{1,160})'"
+        r"|(?:Tried to load weights of size|loaded weight|param(?:_data|eter)?).{0,80}?(?:to a parameter of size"
+        r"|shape)[^\n]{0,120}",
+        "the tensors of the checkpoint are not those that this vLLM expects for the model ({names})",
+        "use a newer vllm_image, or another checkpoint of the model (vllm_model); remove quantization from"
+        " vllm_extra_args if it is set. If files are missing, playbooks/stage.yml downloads them; a complete checkpoint"
+        " need not be downloaded again",
+        versions="vLLM 0.8 to 0.32",
+        known="report",
+        source="vllm/model_executor/models/utils.py",
+    ),
+    Signature(
+        "weights_key",
+        "fatal",
+        "weights",
+        ("keyerror: '", "attributeerror"),
+        r"KeyError: '(?P<key>[\w.]*(?:layers\.\d+|weight|scale|bias|experts|embed_tokens|lm_head)[\w.]*)'",
+        "the checkpoint has a tensor that this vLLM does not know for the model ({key})",
+        "use a newer vllm_image, or another checkpoint of the model (vllm_model), for example one with another"
+        " quantization; the files need not be downloaded again",
+        versions="vLLM 0.8 to 0.32",
+        known="report",
+        source="public log; vllm/model_executor/models, load_weights",
+    ),
+    Signature(
+        "quant_config",
+        "fatal",
+        "weights",
+        (
+            "quantization_config",
+            "compressed_tensors",
+            "compressed-tensors",
+            "modelopt",
+            "quant_algo",
+            "quantization scheme",
+        ),
+        r"(?:quantization_config|quant_algo|quantization scheme|compressed[_-]tensors|ModelOpt)[^\n]{0,200}?"
+        r"(?:not supported|unsupported|unknown|no |must|missing|KeyError|expected|cannot)[^\n]{0,120}",
+        "this vLLM cannot read the quantization of the checkpoint",
+        "use a newer vllm_image, or a checkpoint with another quantization (vllm_model); remove quantization from"
+        " vllm_extra_args if it is set",
+        versions="vLLM 0.10 to 0.32",
+        known="source",
+        source="vllm/model_executor/layers/quantization",
+        unless=r"moe_backend|linear_backend|MoE backend",
+    ),
+    Signature(
+        "dimension_block",
+        "fatal",
+        "weights",
+        ("is not divisible by", "must be divisible by", "not aligned"),
+        r"(?:output|input|weight|hidden|intermediate)[\w ]{0,40}(?:size|dim\w*)?[^\n]{0,80}?(?:is not"
+        r"|must be) divisible by"
+        r"[^\n]{0,120}",
+        "a layer of the model does not fit the blocks of its quantization or of the kernel",
+        "use a lower tensor_parallel_size or moe_backend: triton in vllm_extra_args, a newer vllm_image, or a"
+        " checkpoint"
+        " with another quantization (vllm_model)",
+        versions="vLLM 0.8 to 0.32",
+        known="source",
+        source="vllm/model_executor/layers/quantization/fp8.py",
+        unless=r"attention heads",
+    ),
+)

@@ -1,0 +1,233 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The network between hosts, and a port that is taken in the container."""
+
+from __future__ import annotations
+
+from ..entries import Signature
+
+ENV = "vllm_extra_env"
+INTERFACE = (
+    "set NCCL_SOCKET_IFNAME (and GLOO_SOCKET_IFNAME) in vllm_extra_env to the interface that connects the hosts, and"
+    " check"
+    " its cable and address"
+)
+
+NETWORK: tuple[Signature, ...] = (
+    Signature(
+        "addr_in_use",
+        "fatal",
+        "network",
+        ("[errno 98]", "eaddrinuse"),
+        r"\[Errno 98\] (?:error while attempting to bind on address .{0,80}: )?address already in use|EADDRINUSE",
+        "another process of the same network namespace holds the port",
+        "see who holds it with `ss -ltnp`; stop that service or set another vllm_port",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="seen",
+        source="sandbox",
+    ),
+    Signature(
+        "nccl_unreachable",
+        "exit",
+        "network",
+        ("nccl warn",),
+        r"NCCL WARN [^\n]{0,120}?connect[^\n]{0,40}?(?P<peer>\d[\w.:]{5,40}<\d+>)[^\n]{0,60}?"
+        r"(?:failed|unreachable|No route to host|refused|timed? ?out)"
+        r"|NCCL WARN [^\n]{0,120}?connect[^\n]{0,80}?(?:failed|unreachable|No route to host|refused|timed? ?out)"
+        r"|NCCL WARN .{0,120}?(?:No socket interface found|Bootstrap : no socket interface|Call to bind failed)",
+        "NCCL cannot reach the other host ({peer}): it uses the wrong interface, or the connection is down",
+        INTERFACE,
+        versions="NCCL 2.28 on a pair of Sparks",
+        known="report",
+        source="public log",
+        refines=("network", "nccl"),
+    ),
+    Signature(
+        "nccl_peer_lost",
+        "exit",
+        "network",
+        ("remote process exited", "connection closed by remote peer", "ncclremoteerror"),
+        r"remote process exited or there was a network error|ncclRemoteError"
+        r"|NCCL WARN .{0,120}?Connection closed by remote peer (?P<peer>\S{0,60})",
+        "the other host of the group ended, or the connection to it was lost",
+        "diagnose the other host first: its log has the cause; then start all hosts of the group again. Check"
+        " NCCL_SOCKET_IFNAME in vllm_extra_env, cable and address of the interface between the hosts if none of them"
+        " ended",
+        versions="NCCL 2.28.9, vLLM 0.24",
+        known="seen",
+        source="two H200 processes of vLLM 0.24, one killed",
+        refines=("network", "nccl"),
+    ),
+    Signature(
+        "nccl_timeout",
+        "exit",
+        "network",
+        ("watchdog caught collective operation timeout", "collective operation timeout", "workncclerror", "worknccl("),
+        r"Watchdog caught collective operation timeout: WorkNCCL\(.{0,80}?OpType=(?P<operation>\w+)"
+        r"(?:.{0,200}?ran for (?P<ms>\d+) milliseconds)?|collective operation timeout",
+        "the hosts of the group stopped exchanging data: the operation {operation} did not end in {ms} ms",
+        "check that all hosts of the group run and log no error of their own; use an image with NCCL 2.29.3 or newer"
+        " (NCCL 2.28.9 of vLLM 0.20 to 0.26 from pip deadlocks on this processor), set NCCL_SOCKET_IFNAME and, for NCCL"
+        " 2.30.4, NCCL_NVLS_ENABLE: 0 in vllm_extra_env",
+        versions="PyTorch 2, NCCL 2.28",
+        known="report",
+        source="vllm-project/vllm#41725, NVIDIA/nccl#2353, #2167",
+        refines=("network", "nccl", "engine"),
+    ),
+    Signature(
+        "head_unreachable",
+        "fatal",
+        "network",
+        (
+            "client socket has timed out",
+            "tcpstore",
+            "the server socket has failed",
+            "rendezvous",
+            "distnetworkerror",
+            "diststoreerror",
+        ),
+        r"(?:Dist(?:Network|Store)Error: )?(?:The )?client socket has (?:timed out(?: after (?P<ms>\d+) ?ms)?"
+        r"|failed).{0,120}?(?:connect to \(?(?P<head>[^)\s]{1,80}(?:, \d+)?)|$)"
+        r"|TCPStore[^\n]{0,200}|server socket has failed to (?:listen|bind)[^\n]{0,120}|Timed out waiting for clients"
+        r"|Dist(?:Network|Store)Error[^\n]{0,200}|wait timeout after \d+ ?ms",
+        "the head of the group cannot be reached ({head})",
+        "check master_addr and master_port in vllm_extra_args, VLLM_HOST_IP in vllm_extra_env of every host, the"
+        " firewall,"
+        " and the interface between the hosts (NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME); start the head first",
+        versions="PyTorch 2, vLLM 0.10 to 0.32",
+        known="report",
+        source="public log; torch/csrc/distributed/c10d/socket.cpp",
+    ),
+    Signature(
+        "gloo",
+        "fatal",
+        "network",
+        ("gloo",),
+        r"gloo[^\n]{0,300}?(?:Connection (?:closed|reset|refused)|timed? ?out|Unable to find address|no error message"
+        r"|connect)"
+        r"[^\n]{0,120}|Gloo connectFullMesh failed",
+        "Gloo, which the hosts use for control messages, cannot connect them",
+        "set GLOO_SOCKET_IFNAME and VLLM_HOST_IP in vllm_extra_env to the interface that connects the hosts, and"
+        " check the"
+        " log of the other host",
+        versions="PyTorch 2",
+        known="report",
+        source="gloo/transport/tcp",
+    ),
+    Signature(
+        "ray_placement",
+        "hint",
+        "network",
+        ("placement group", "exceeds available gpus"),
+        r"[Ww]aiting for creating a placement group of specs for (?P<seconds>\d+) seconds"
+        r"|(?:Tensor|Pipeline) parallel size \((?P<wanted>\d+)\) exceeds available GPUs \((?P<have>\d+)\)"
+        r"|No available node types can fulfill",
+        "Ray waits for GPUs: it has fewer than tensor_parallel_size asks for",
+        "set tensor_parallel_size: 1 in vllm_extra_args (a Spark has one GPU), or start Ray on the other Spark and set"
+        " VLLM_HOST_IP in vllm_extra_env on both",
+        versions="vLLM 0.10 to 0.32 with Ray",
+        known="report",
+        source="public log; vllm/v1/executor/ray_utils.py",
+    ),
+    Signature(
+        "ray_placement_failed",
+        "fatal",
+        "network",
+        (
+            "does not allocate any gpus",
+            "cannot provide a placement group",
+            "placement group",
+            "current node has no gpu",
+            "ray cluster",
+        ),
+        r"Cannot provide a placement group[^\n]{0,200}|Ray does not allocate any GPUs[^\n]{0,120}"
+        r"|[Cc]urrent node has no GPU available[^\n]{0,120}"
+        r"|placement group[^\n]{0,120}?(?:timed out|failed|cannot be created|could not)"
+        r"|Every node should have a unique IP address[^\n]{0,120}",
+        "Ray cannot give vLLM the GPUs that tensor_parallel_size asks for",
+        "set tensor_parallel_size: 1 in vllm_extra_args (a Spark has one GPU), or start Ray on the other Spark and"
+        " set a"
+        " VLLM_HOST_IP of its own in vllm_extra_env on each",
+        versions="vLLM 0.10 to 0.32 with Ray",
+        known="report",
+        source="vllm/v1/executor/ray_utils.py",
+    ),
+    Signature(
+        "ray_connect",
+        "fatal",
+        "network",
+        (
+            "actor died",
+            "node has died",
+            "gcs",
+            "ray.init",
+            "could not find any running ray instance",
+            "raylet",
+            "ray.exceptions.raysystemerror",
+            "node_ip_address",
+        ),
+        r"[Cc]ould not find any running Ray instance[^\n]{0,120}|(?:[Ff]ailed|[Uu]nable) to connect to GCS[^\n]{0,160}"
+        r"|The (?:node|actor) .{0,120}?(?:unexpectedly|died)[^\n]{0,120}|raylet[^\n]{0,160}?(?:died|crash|fail"
+        r"|marked dead)[^\n]{0,80}"
+        r"|ray\.exceptions\.(?:Raylet|RaySystem|NodeDied|LocalRaylet)\w*",
+        "Ray on one of the hosts ended or cannot be reached",
+        "check `ray status` on the head, VLLM_HOST_IP in vllm_extra_env of every host, and the firewall between the"
+        " hosts;"
+        " start Ray on the head first, then on the others",
+        versions="Ray 2",
+        known="report",
+        source="Ray documentation, fault tolerance",
+    ),
+    Signature(
+        "shm_broadcast",
+        "hint",
+        "network",
+        ("no available shared memory broadcast block", "shared memory broadcast block found"),
+        r"No available shared memory broadcast block found in (?P<seconds>\d+) ?(?:s\b|seconds)",
+        "a worker has not answered for {seconds} s: it compiles, or hangs in an operation between the hosts",
+        "if it stays so: check the log of the other host, use an image with NCCL 2.29.3 or newer, set"
+        " NCCL_SOCKET_IFNAME"
+        " in vllm_extra_env; on one host, try enforce_eager: true in vllm_extra_args",
+        versions="vLLM 0.8 to 0.32",
+        known="report",
+        source="vllm/distributed/device_communicators/shm_broadcast.py; NVIDIA/nccl#2353",
+    ),
+    Signature(
+        "collective_wait",
+        "wait",
+        "network",
+        ("vllm is using nccl==", "init start", "world_size="),
+        r"vLLM is using nccl==(?P<version>[\d.]+)|ncclCommInitRank\w* .{0,200}?Init START"
+        r"|world_size=(?:[2-9]|\d\d+) rank=\d+ local_rank=\d+ distributed_init_method=(?P<method>\S+)",
+        "the hosts of the group do not get past their first exchange of data",
+        "check that the other host is started with the same image and options; set NCCL_SOCKET_IFNAME,"
+        " GLOO_SOCKET_IFNAME and VLLM_HOST_IP in vllm_extra_env; use an image with NCCL 2.29.3 or newer, and set"
+        " NCCL_NVLS_ENABLE: 0 in vllm_extra_env for NCCL 2.30.4",
+        versions="vLLM 0.20 to 0.26 (NCCL 2.28.9), NGC 26.06 (NCCL 2.30.4)",
+        known="report",
+        source="NVIDIA/nccl#2353, #2167; vllm-project/vllm#41725",
+    ),
+    Signature(
+        "nccl",
+        "exit",
+        "network",
+        (
+            "nccl error",
+            "ncclsystemerror",
+            "ncclunhandledcudaerror",
+            "ncclinternalerror",
+            "ncclinvalid",
+            "distbackenderror",
+            "nccl warn",
+        ),
+        r"NCCL error(?: in)?:|nccl(?:System|UnhandledCuda|Internal|InvalidUsage|InvalidArgument)Error|DistBackendError"
+        r"|NCCL WARN (?!.{0,40}(?:NET/|No device|environment|MNNVL)).{1,200}?(?:failed|error)",
+        "NCCL, which connects the GPUs of a group, failed",
+        "keep vllm_ipc: host, set NCCL_SOCKET_IFNAME to the interface between the hosts and NCCL_DEBUG: INFO in"
+        " vllm_extra_env, and deploy again: NCCL then names what failed",
+        versions="driver, CUDA, PyTorch",
+        known="report",
+        source="PyTorch, ProcessGroupNCCL",
+        generic=True,
+    ),
+)

@@ -1,0 +1,349 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that vLLM rejects."""
+
+from __future__ import annotations
+
+from ..entries import FP8, Signature
+
+CORRECT = "correct it in vllm_extra_args or the profile; `null` drops an option of the profile"
+
+OPTIONS: tuple[Signature, ...] = (
+    Signature(
+        "json_option",
+        "fatal",
+        "option",
+        ("json", "jsondecodeerror", "cannot be converted to"),
+        r"(?:error: argument (?P<option>\S+?): )?(?:Value|Invalid|Failed to parse)[^\n]{0,80}?(?:cannot be converted to"
+        r"|as JSON|JSON string|valid JSON)[^\n]{0,160}",
+        "an option that takes JSON cannot be read: {option}",
+        "write it as a dictionary in vllm_extra_args, not as text: the role turns it into JSON",
+        versions="vLLM 0.8 to 0.32",
+        known="source",
+        source="vllm/engine/arg_utils.py",
+        unless=r"config file at|huggingface|\.json' is not",
+    ),
+    Signature(
+        "bad_flag",
+        "fatal",
+        "option",
+        (
+            "error: unrecognized arguments",
+            "error: argument ",
+            "error: the following arguments",
+            "error: ambiguous option",
+        ),
+        r"\w+(?:\.py)?(?: serve)?: error: "
+        r"(?P<detail>(?:unrecognized arguments|argument [^:]{1,80}|the following arguments|ambiguous option).{0,300})",
+        "this vLLM does not accept an option: {detail}",
+        CORRECT,
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="seen",
+        source="sandbox",
+    ),
+    Signature(
+        "batched_lt_len",
+        "fatal",
+        "option",
+        ("is smaller than max_model_len",),
+        r"max_num_batched_tokens \((?P<batched>\d+)\) is smaller than max_model_len(?: \((?P<length>\d+)\))?",
+        "max_num_batched_tokens {batched} is smaller than the context",
+        "raise max_num_batched_tokens in vllm_extra_args, lower vllm_max_model_len, or keep chunked prefill on",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="source",
+        source="vllm/config/scheduler.py",
+    ),
+    Signature(
+        "max_len_gt_model",
+        "fatal",
+        "option",
+        ("user-specified max_model_len",),
+        r"User-specified max_model_len \((?P<asked>\d+)\) is greater than the derived max_model_len"
+        r" \([^=]{1,60}=(?P<limit>\d+)",
+        "vllm_max_model_len {asked} is more than the {limit} tokens that the model was trained for",
+        "set vllm_max_model_len to {limit} or less, or configure YaRN with hf_overrides in vllm_extra_args",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="seen",
+        source="sandbox, journey faults",
+    ),
+    Signature(
+        "parser_unknown",
+        "fatal",
+        "option",
+        ("invalid tool call parser", "invalid reasoning parser", "tool parser", "reasoning parser"),
+        r"invalid (?P<kind>tool call|reasoning) parser: (?P<name>\S+)(?: \(chose from \{(?P<names>[^}]{1,300}))?"
+        r"|(?P<what>Tool|Reasoning) parser:? '?(?P<name_2>[\w.-]+)'? (?:not found|is not registered)"
+        r"(?:.{0,40}?(?:Available(?: parsers)?|registered):? ?(?P<names_2>[^\n]{1,300}))?",
+        "this vLLM does not know the parser {name} (tool_call_parser or reasoning_parser)",
+        "set tool_call_parser (or reasoning_parser) in vllm_extra_args to one that it knows"
+        " ({names}), or use a newer vllm_image",
+        versions="vLLM 0.8 to 0.32",
+        known="report",
+        source="public log; vllm/entrypoints/openai/tool_parsers",
+    ),
+    Signature(
+        "lora_rank",
+        "fatal",
+        "option",
+        ("max_lora_rank",),
+        r"LoRA rank (?P<rank>\d+) is greater than max_lora_rank (?P<limit>\d+)"
+        r"|max_lora_rank \((?P<given>\d+)\) must be one of (?P<allowed>[^\n]{1,80})",
+        "the adapter has rank {rank}, and max_lora_rank allows {limit}",
+        "set max_lora_rank: {rank} in vllm_extra_args (vLLM allows 8, 16, 32, 64, 128, 256, 320 and 512: take the next"
+        " that is not smaller); memory is not the cause",
+        versions="vLLM 0.8 to 0.32",
+        known="report",
+        source="vllm/lora/peft_helper.py",
+    ),
+    Signature(
+        "lora_path",
+        "fatal",
+        "option",
+        ("adapter_config.json", "no adapter found", "loading lora", "lora adapter", "lora_modules", "lora-modules"),
+        r"No adapter found for (?P<path>\S{1,300})|No such file or directory:"
+        r" '(?P<path_2>[^']{0,300}adapter_config\.json)'"
+        r"|Loading lora (?P<path_3>\S{1,200}) failed|(?:LoRA|lora) (?:adapter )?.{0,200}?(?:does not exist|not found)"
+        r"|(?:Failed to load|Unable to load|Call to add_lora).{0,100}?(?:LoRA|lora)",
+        "the LoRA adapter cannot be loaded: {path}",
+        "correct its path in lora_modules (vllm_extra_args): the container sees hf_cache_path as"
+        " /root/.cache/huggingface and the cache folder of vllm_home as /root/.cache; the folder must hold"
+        " adapter_config.json and the weights; or name an adapter's repository on the hub with vllm_hf_offline: false",
+        versions="vLLM 0.8 to 0.32",
+        known="report",
+        source="vllm-project/vllm#30690, #5199",
+    ),
+    Signature(
+        "lora_unsupported",
+        "fatal",
+        "option",
+        ("lora", "target modules"),
+        r"(?P<model>\w+) does not support LoRA|unexpected modules: .{0,200}|(?:expected"
+        r"|unsupported) target modules.{0,200}"
+        r"|unsupported LoRA weight|vLLM does not yet support .{0,40}(?:DoRA|LoRA)|does not support (?:LoRA"
+        r"|DoRA)(?: yet)?",
+        "this vLLM cannot apply the LoRA adapter to the model",
+        "remove it from lora_modules and enable_lora in vllm_extra_args, use an adapter that was trained for exactly"
+        " this model, or a newer vllm_image; memory is not the cause",
+        versions="vLLM 0.8 to 0.32",
+        known="source",
+        source="vllm/lora/models.py, vllm/lora/peft_helper.py",
+    ),
+    Signature(
+        "chat_template",
+        "fatal",
+        "option",
+        ("chat template", "chat_template", ".jinja"),
+        r"The supplied chat template (?:string )?\(?(?P<path>[^)\n]{1,300}?)\)? (?:looks like a file path"
+        r"|appears path-like|is not|does not).{0,200}|No such file or directory: '(?P<path_2>[^']{1,300}\.jinja2?)'"
+        r"|chat template .{0,200}?(?:does not exist|failed to be opened|cannot be opened)",
+        "the chat template cannot be opened: {path}",
+        "correct chat_template in vllm_extra_args: it is a path in the container, which sees the cache folder of"
+        " vllm_home as /root/.cache and hf_cache_path as /root/.cache/huggingface; or remove it to use the model's own",
+        versions="vLLM 0.8 to 0.32",
+        known="report",
+        source="vllm/entrypoints/chat_utils.py",
+    ),
+    Signature(
+        "world_size",
+        "fatal",
+        "option",
+        (
+            "tensor parallel size",
+            "tensor_parallel_size",
+            "world size",
+            "invalid device ordinal",
+            "attention heads",
+            "nnodes",
+        ),
+        r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size \((?P<tp>\d+)\)"
+        r"|World size \((?P<world>\d+)\) is larger than the number of available GPUs \((?P<gpus>\d+)\)"
+        r"|The number of required GPUs exceeds the total number of available GPUs|invalid device ordinal"
+        r"|tensor_parallel_size .{0,120}?(?:must|cannot|exceeds|is (?:larger|greater))",
+        "tensor_parallel_size or pipeline_parallel_size in vllm_extra_args does not fit the GPUs or the model; a"
+        " Spark has"
+        " one GPU",
+        "set tensor_parallel_size: 1 (and pipeline_parallel_size: 1) in vllm_extra_args, or start the model on several"
+        " hosts",
+        versions="vLLM 0.8 to 0.32",
+        known="report",
+        source="NVIDIA/dgx-spark-playbooks#63",
+        unless=r"placement group",
+    ),
+    Signature(
+        "multi_node_unknown",
+        "fatal",
+        "option",
+        ("ray is not installed", "no module named 'ray'", "failed to import ray"),
+        r"[Rr]ay is not installed|No module named 'ray'|Failed to import Ray",
+        "distributed_executor_backend: ray is set, and the image has no Ray",
+        "remove distributed_executor_backend from vllm_extra_args on one host; on several, use nnodes and master_addr"
+        " instead, or an image with Ray (NGC up to 26.04, vllm_image)",
+        versions="nvcr.io/nvidia/vllm 26.05 and later, vllm/vllm-openai v0.18 and later",
+        known="report",
+        source="NVIDIA/dgx-spark-playbooks#109",
+    ),
+    Signature(
+        "unknown_quant",
+        "fatal",
+        "option",
+        ("unknown quantization method", "invalid quantization method"),
+        r"(?:Unknown|Invalid) quantization method: (?P<method>\S+?)(?:\.|$| )",
+        "this vLLM does not know the quantization {method}",
+        "correct or remove quantization in vllm_extra_args, or use a newer image (vllm_image)",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="seen",
+        source="sandbox, journey faults",
+        guide=FP8,
+    ),
+    Signature(
+        "quant_mismatch",
+        "fatal",
+        "option",
+        ("quantization method specified in the model config", "cannot find the config file for"),
+        r"Quantization method specified in the model config \((?P<model>\S+)\) does not match"
+        r"|Cannot find the config file for \w+",
+        "the quantization asked for is not the one of the checkpoint",
+        "remove quantization from vllm_extra_args: vLLM reads it from the checkpoint",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="seen",
+        source="sandbox",
+        guide=FP8,
+    ),
+    Signature(
+        "quant_capability",
+        "fatal",
+        "option",
+        ("is not supported for the current gpu",),
+        r"quantization method (?P<method>\S+) is not supported for the current GPU\."
+        r" Minimum capability: (?P<capability>\d+)",
+        "the GPU cannot compute the quantization {method} (it needs capability {capability})",
+        "select another checkpoint (vllm_model)",
+        versions="vLLM 0.10.1.1 to 0.32",
+        known="source",
+        source="vllm/model_executor/model_loader/weight_utils.py",
+        guide=FP8,
+    ),
+    Signature(
+        "kv_dtype",
+        "fatal",
+        "option",
+        ("kv_cache_dtype", "kv cache dtype", "fp8 kv cache", "kv-cache-dtype"),
+        r"kv[_-]?cache[_-]?dtype.{0,120}?(?:not supported|invalid|must be|is not)|fp8(?:_e\dm\d)? KV cache.{0,80}?not"
+        r" supported|type fp8e4nv not supported",
+        "the type of the KV cache does not run with this model or attention backend",
+        "remove kv_cache_dtype from vllm_extra_args (the cache then needs twice the memory of fp8), or set"
+        " attention_backend: FLASHINFER there",
+        versions="vLLM 0.8 to 0.32; NGC 25.12 on the GB10",
+        known="report",
+        source="NVIDIA/dgx-spark-playbooks#107",
+    ),
+    Signature(
+        "env_value",
+        "fatal",
+        "option",
+        ("vllm_", "environment variable"),
+        r"(?:Invalid value|Unknown|Invalid|Unrecognized)[^\n]{0,60}?(?:for )?(?:environment variable )?['\"]?"
+        r"(?P<variable>VLLM_[A-Z0-9_]+)['\"]?[^\n]{0,160}"
+        r"|(?P<variable_2>VLLM_[A-Z0-9_]+)[^\n]{0,40}?(?:must be|should be|is not a valid|has an invalid)[^\n]{0,120}",
+        "the environment variable {variable} has a value that this vLLM rejects",
+        "correct or remove it in vllm_extra_env",
+        versions="vLLM 0.10 to 0.32",
+        known="source",
+        source="vllm/envs.py",
+    ),
+    Signature(
+        "structured_output_backend",
+        "fatal",
+        "option",
+        ("structured output", "guided_decoding", "structured_outputs"),
+        r"(?:structured[ _]outputs?|guided_decoding)[ _](?:backend|config).{0,120}?(?:not supported|invalid|must"
+        r"|unknown|requires)",
+        "the backend for structured output does not run with these options",
+        "remove structured_outputs_config (or guided_decoding_backend) from vllm_extra_args, or use a newer vllm_image",
+        versions="vLLM 0.8 to 0.32",
+        known="source",
+        source="vllm/config/structured_outputs.py",
+    ),
+    Signature(
+        "speculative",
+        "fatal",
+        "option",
+        ("speculative", "draft model", "draft_model", "num_speculative_tokens"),
+        r"(?:speculative(?:_config| decoding| method)?|num_speculative_tokens|draft[_ ]model)[^\n]{0,200}?"
+        r"(?:not supported|is required|must be|mismatch|invalid|unknown|unsupported|should (?:be|match)"
+        r"|not compatible)[^\n]{0,80}",
+        "vLLM rejects the options of speculative decoding",
+        "correct speculative_config in vllm_extra_args (method, model, num_speculative_tokens), or drop it: the model"
+        " serves without a draft model; or use a newer vllm_image",
+        versions="vLLM 0.10 to 0.32",
+        known="source",
+        source="vllm/config/speculative.py",
+    ),
+    Signature(
+        "multimodal_limit",
+        "fatal",
+        "option",
+        ("multi-modal", "multimodal", "mm_processor", "encoder cache", "limit_mm_per_prompt"),
+        r"(?:multi-?modal|encoder cache|limit_mm_per_prompt)[^\n]{0,200}?(?:exceeds|greater than|larger than"
+        r"|smaller than"
+        r"|too (?:small|large)|must be|not enough)[^\n]{0,80}",
+        "an image, video or audio of full size does not fit into one step",
+        "raise max_num_batched_tokens or lower limit_mm_per_prompt in vllm_extra_args ({{image: 1, video: 0}} serves"
+        " images only)",
+        versions="vLLM 0.8 to 0.32",
+        known="source",
+        source="vllm/multimodal/profiling.py",
+    ),
+    Signature(
+        "ssl_files",
+        "fatal",
+        "option",
+        ("ssl_", "ssl.sslerror", "load_cert_chain"),
+        r"ssl\.SSLError: .{0,120}|load_cert_chain|ssl_(?:keyfile|certfile)[^\n]{0,120}",
+        "the TLS key or certificate cannot be read",
+        "correct ssl_keyfile and ssl_certfile in vllm_extra_args: they are paths in the container",
+        versions="uvicorn",
+        known="source",
+        source="uvicorn/config.py",
+        frames=r"uvicorn|load_cert_chain|ssl\.py",
+    ),
+    Signature(
+        "unexpected_option",
+        "fatal",
+        "option",
+        ("unexpected keyword argument",),
+        r"(?P<call>[\w.]*(?:EngineArgs|Config)[\w.]*)(?:\.__init__)?\(\) got an unexpected keyword argument"
+        r" '(?P<option>\w+)'",
+        "this vLLM does not know the option {option} ({call})",
+        "remove {option} from vllm_extra_args, or use a vllm_image that knows it",
+        versions="vLLM 0.8 to 0.32",
+        known="source",
+        source="vllm/engine/arg_utils.py",
+    ),
+    Signature(
+        "option_range",
+        "fatal",
+        "option",
+        ("validation error for", "validation errors for"),
+        r"validation errors? for (?P<config>(?!.*Request\b)[\w\[\]]+)\s+(?P<option>[a-z][\w.\[\]-]*)\s*\n\s*"
+        r"(?P<detail>(?!Value error)[^\n\[]{3,200})(?:\[type=(?P<type>\w+), input_value=(?P<value>[^\n]{1,60}?),)?",
+        "the option {option} has a value that vLLM rejects: {detail} (given: {value})",
+        "correct {option} in vllm_extra_args or the profile; `null` drops an option of the profile",
+        versions="vLLM 0.10 to 0.32 (pydantic)",
+        known="report",
+        source="public log; pydantic's messages",
+    ),
+    Signature(
+        "config_rejected",
+        "fatal",
+        "option",
+        ("value error, ", "assertion failed, "),
+        r"^\s*(?:Value error|Assertion failed), (?P<detail>.{1,300}?)(?: \[type=|$)",
+        "vLLM rejects its options: {detail}",
+        "correct vllm_extra_args, vllm_extra_env or the profile",
+        versions="vLLM 0.10 to 0.32",
+        known="seen",
+        source="sandbox",
+        generic=True,
+    ),
+)

@@ -1,0 +1,81 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One line of a log without what stands before its message: time, container, process, rank, level, origin."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+MAX_TEXT = 2 * 1024 * 1024  # of each end; a start writes some hundred kilobytes, the rest is requests
+MAX_LINE = 4000
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+# Written by Docker, Compose, the journal or a log collector in front of what the process wrote.
+_OUTER = re.compile(
+    r"(?:"
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)? (?:\| (?:\w+ \| )*)?"  # docker logs -t
+    r"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S{1,64} [^\s:\[]{1,64}(?:\[\d+\])?: "  # journalctl
+    r"|[A-Za-z][\w.-]{0,63} *\| "  # docker compose logs
+    r"|\[\d{1,7}\] (?=\[rank)"
+    r")"
+)
+_PROCESS = re.compile(r"\(([^()]{0,60}\bpid=\d+[^()]{0,60})\)(?: |$)")
+_RANK = re.compile(r"\[rank(\d+)\]:[ ]?")
+_LEVEL = re.compile(
+    r"(DEBUG|INFO|WARNING|ERROR|CRITICAL)[ :]\s*"
+    r"((?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d{1,6})? )?(?:\[?([\w.<>/-]{1,120}:\d+)\] ?)?"
+)
+_GLOG = re.compile(r"\[?([IWEF])\d{0,4} (?:\d\d:\d\d:\d\d\.\d{1,9} )?(?:\d+ )?[\w./-]{1,120}:\d+\] ?")
+_GLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "ERROR"}
+_GROUP = re.compile(r" +(?:\| ?|\+ (?=Exception Group))")  # of an ExceptionGroup
+
+
+class Line(t.NamedTuple):
+    message: str  # its indentation is kept
+    process: str = ""
+    level: str | None = None
+    dated: bool = False
+    origin: str = ""  # file and line that logged it
+
+
+def clean(text: str) -> str:
+    """A log as plain lines: no colors, progress bars line by line, no middle if it is huge."""
+    if len(text) > 2 * MAX_TEXT:
+        text = text[:MAX_TEXT] + "\n" + text[-MAX_TEXT:]
+    if "\x1b" in text:
+        text = _ANSI.sub("", text)
+    return text.replace("\r", "\n")
+
+
+def read(line: str) -> Line:
+    """Take a line apart."""
+    position = 0
+    outer = _OUTER.match(line)
+    if outer:
+        position = outer.end()
+        again = _OUTER.match(line, position)
+        position = again.end() if again else position
+    process = ""
+    while line[position : position + 1] == "(":  # Ray puts a second one behind the first
+        found = _PROCESS.match(line, position)
+        if not found:
+            break
+        process, position = found.group(1), found.end()
+    rank = _RANK.match(line, position)
+    if rank:
+        process, position = process or f"rank{rank.group(1)}", rank.end()
+    char = line[position : position + 1]
+    if char and char in "DIWEC":
+        level = _LEVEL.match(line, position)
+        if level:
+            return Line(line[level.end() :], process, level.group(1), bool(level.group(2)), level.group(3) or "")
+    if char and char in "[IWEF":
+        glog = _GLOG.match(line, position)
+        if glog:
+            return Line(line[glog.end() :], process, _GLOG_LEVELS[glog.group(1)], True)
+    message = line[position:]
+    if char == " " and ("|" in message[:24] or "+ Exc" in message[:24]):
+        group = _GROUP.match(message)
+        message = message[group.end() :] if group else message
+    return Line(message, process)

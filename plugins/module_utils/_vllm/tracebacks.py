@@ -1,0 +1,227 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Exceptions of a log, read as such: which process, in which order, chained from what, raised where."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass, field
+
+from .lines import Line
+
+MAX_FRAMES = 80  # of one traceback; the last ones are kept
+MAX_LINES = 40  # of the text of one exception
+MAX_KEPT = 60  # exceptions at either end of a log
+
+_HEADER = re.compile(r"\s*(?:Exception Group )?Traceback \(most recent call last\):")
+_FRAME = re.compile(r'\s*File "([^"]{1,300})", line \d+(?:, in (.{1,120}))?')
+_RAISED = re.compile(r"([A-Za-z_][\w.]*(?:\([A-Za-z_]\w*\))?)(?:: ?|$)")
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)(?:\([A-Za-z_]\w*\))?(?::|$)")
+_CHAINS = {
+    "The above exception was the direct cause of the following exception:": True,
+    "During handling of the above exception, another exception occurred:": False,
+}
+# The inner exception is in the next line: "BackendCompilerFailed: backend='inductor' raised:".
+_ANNOUNCES = re.compile(r": .*\S:\s*$")
+# What another program wrote is no continuation of an exception's text.
+_FOREIGN = re.compile(
+    r"\S{1,80}:\d+:\d+ \[\d+\] |\[20\d\d-|Loading \w|Capturing CUDA|Process \S{1,60}:$|/tmp/|ptxas|nvcc|ninja"
+)
+
+
+@dataclass
+class Problem:
+    """One exception."""
+
+    process: str
+    level: str | None  # of the log record that holds it; None: the interpreter printed it
+    header: str = field(default="", repr=False)  # what the same process wrote before it
+    name: str = ""  # class, with its module
+    lines: list[str] = field(default_factory=list, repr=False)  # of its text, not masked; the class comes first
+    frames: list[str] = field(default_factory=list, repr=False)  # "path:function: source", the innermost last
+    chained: Problem | None = None  # the exception before it in the same chain
+    direct: bool = False  # raised from that one, not while it was handled
+    ready: bool = False  # the server was ready by then
+    phase: str = ""
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def where(self) -> str:
+        return "\n".join(self.frames)
+
+    @property
+    def evidence(self) -> str:
+        """Class and message in one line; of a message that begins in the next line, that line too."""
+        first = self.lines[0].strip() if self.lines else self.name
+        if first.endswith(":") and len(self.lines) > 1:
+            first = f"{first} {self.lines[1].strip()}"
+        return " ".join(first.split())
+
+    def chain(self) -> list[Problem]:
+        """The exceptions of one chain in the order in which they explain the failure.
+
+        Of those that were raised from each other the first one is the cause; what was raised while another one was
+        handled replaces it.
+        """
+        segments: list[list[Problem]] = [[]]
+        current: Problem | None = self
+        while current is not None and sum(map(len, segments)) < MAX_KEPT:
+            segments[-1].insert(0, current)
+            if current.chained is not None and not current.direct:
+                segments.append([])
+            current = current.chained
+        return [problem for segment in segments for problem in segment]
+
+
+@dataclass
+class _Open:
+    """What a process is writing."""
+
+    problem: Problem | None = None
+    origin: str = ""
+    source_next: bool = False
+    header: str = ""
+    last: Problem | None = None  # the exception that ended last
+    chain: bool | None = None  # what the next traceback is to the last exception
+
+
+class Tracebacks:
+    """Collects the exceptions while the lines of a log go by."""
+
+    def __init__(self) -> None:
+        self.first: list[Problem] = []
+        self.latest: list[Problem] = []
+        self._open: dict[str, _Open] = {}
+
+    @property
+    def problems(self) -> list[Problem]:
+        return [*self.first, *self.latest]
+
+    def forget(self) -> None:
+        """The process survived all of it."""
+        self.first, self.latest = [], []
+        self._open = {}
+
+    def blank(self) -> None:
+        """An empty line ends what the interpreter printed."""
+        state = self._open.get("")
+        if state is not None and state.problem is not None and state.problem.lines:
+            self._close(state)
+
+    def feed(self, line: Line, ready: bool, phase: str) -> bool:
+        """Take one line; True if it belongs to an exception, frames and source included."""
+        state = self._open.get(line.process)
+        if state is None:
+            state = self._open[line.process] = _Open()
+            if len(self._open) > 4 * MAX_KEPT:  # processes of a broken log; keep the memory bounded
+                self._open = {line.process: state}
+        message = line.message
+        if _HEADER.match(message):
+            self._begin(state, line, ready, phase)
+            return True
+        problem = state.problem
+        if problem is not None and not problem.lines:
+            if line.level is not None and line.level != problem.level:
+                return False  # of another thread
+            return self._frames(state, problem, message)
+        stripped = message.strip()
+        if stripped in _CHAINS:
+            self._close(state)
+            state.chain = _CHAINS[stripped]
+            return True
+        if problem is not None:
+            if self._continues(state, problem, line):
+                return True
+            self._close(state)
+        if _EXCEPTION.match(message):
+            chained, direct = (state.last, bool(state.chain)) if state.chain is not None else (None, False)
+            state.chain = None
+            problem = Problem(line.process, line.level, state.header, ready=ready, phase=phase)
+            problem.chained, problem.direct = chained, direct
+            state.problem, state.origin = problem, line.origin
+            self._text(problem, message)
+            self._keep(problem)
+            return True
+        if stripped:
+            state.header = stripped[:300]
+        return False
+
+    def _begin(self, state: _Open, line: Line, ready: bool, phase: str) -> None:
+        self._close(state)
+        problem = Problem(line.process, line.level, state.header, ready=ready, phase=phase)
+        if state.chain is not None:
+            problem.chained, problem.direct = state.last, state.chain
+            problem.header = state.last.header if state.last else problem.header
+        state.chain = None
+        state.problem, state.origin, state.source_next = problem, line.origin, False
+
+    def _frames(self, state: _Open, problem: Problem, message: str) -> bool:
+        """Inside a traceback, before its exception: frames and source code, which may quote any error message."""
+        frame = _FRAME.match(message)
+        if frame:
+            problem.frames.append(f"{frame.group(1)}:{frame.group(2) or ''}: ")
+            del problem.frames[:-MAX_FRAMES]
+            state.source_next = True
+            return True
+        raised = _RAISED.match(message)
+        if raised and not (state.source_next and not _EXCEPTION.match(message)):
+            problem.name = raised.group(1)
+            self._text(problem, message)
+            self._keep(problem)
+            return True
+        if not message.strip() and not problem.frames:
+            state.problem = None  # a header that is quoted somewhere
+            return False
+        if state.source_next and problem.frames:
+            problem.frames[-1] += message.strip()[:200]
+        state.source_next = False
+        return True
+
+    def _text(self, problem: Problem, message: str) -> None:
+        raised = _RAISED.match(message)
+        problem.name = raised.group(1) if raised else ""
+        problem.lines.append(message.rstrip())
+
+    def _continues(self, state: _Open, problem: Problem, line: Line) -> bool:
+        """Whether a line is more of the exception's text."""
+        if line.level != problem.level or line.origin != state.origin or len(problem.lines) >= MAX_LINES:
+            return False
+        message = line.message
+        if _FRAME.match(message):  # Ray quotes the traceback of another process in the text
+            inner = Problem(line.process, line.level, problem.header, ready=problem.ready, phase=problem.phase)
+            inner.chained, inner.direct = problem.chained, problem.direct
+            problem.chained, problem.direct = inner, True
+            state.last, state.problem = problem, inner
+            return self._frames(state, inner, message)
+        if not message.strip():
+            return bool(line.level)
+        if _EXCEPTION.match(message) and not _ANNOUNCES.search(problem.lines[-1]):
+            return False
+        if line.level is None and (_FOREIGN.match(message) or "% Completed" in message or "%|" in message):
+            return False
+        problem.lines.append(message.rstrip())
+        return True
+
+    def _close(self, state: _Open) -> None:
+        if state.problem is not None and state.problem.lines:
+            state.last = state.problem
+        state.problem = None
+
+    def _keep(self, problem: Problem) -> None:
+        if len(self.first) < MAX_KEPT:
+            self.first.append(problem)
+        else:
+            self.latest.append(problem)
+            if len(self.latest) > 2 * MAX_KEPT:
+                del self.latest[:MAX_KEPT]
+
+
+def every(problems: t.Iterable[Problem]) -> t.Iterator[Problem]:
+    """The ends of all chains, in order: an exception that another one was raised from is not told again."""
+    found = list(problems)
+    inside = {id(problem.chained) for problem in found if problem.chained is not None}
+    return (problem for problem in found if id(problem) not in inside)

@@ -1,0 +1,193 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Exceptions that no signature knows are placed by class, module and path, and what is likely is told as likely."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes import causes, place
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.signatures import FAMILIES
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
+from hypothesis import given
+from hypothesis import strategies as st
+
+PACKAGES = "/usr/local/lib/python3.12/dist-packages"
+CORE = "vllm/v1/engine/core.py:run_engine_core"
+WORKER = "vllm/v1/worker/gpu_worker.py:load_model"
+API = "vllm/entrypoints/cli/serve.py:cmd"
+
+# family, exception, where it was raised (path in the packages : function)
+CASES = [
+    ("kernel", "torch.AcceleratorError: CUDA error: invalid device function", "flashinfer/fused_moe/core.py:run_moe"),
+    ("kernel", "RuntimeError: mm_fp4 backend b12x is not available for this device", "flashinfer/gemm/gemm_base.py:mm"),
+    ("kernel", "NotImplementedError: w4a16 is only implemented for sm_90", "vllm/model_executor/layers/x.py:apply"),
+    ("kernel", "FooBarError: grid is too large", "triton/runtime/jit.py:run"),
+    ("kernel", "AssertionError: block", "vllm/model_executor/layers/fused_moe/layer.py:forward"),
+    ("kernel", "ValueError: head_dim 72", "vllm_flash_attn/flash_attn_interface.py:flash_attn_varlen_func"),
+    ("kernel", "RuntimeError: Marlin repack needs size_k % 16", "vllm/_custom_ops.py:gptq_marlin_repack"),
+    ("image", "ImportError: dlopen failed for _foo_C", "foo/__init__.py:<module>"),
+    ("image", "AttributeError: module 'triton.language' has no attribute 'foo_dot'", "vllm/x.py:<module>"),
+    ("image", "RuntimeError: torchvision was compiled against another PyTorch", "torchvision/extension.py:<module>"),
+    ("image", "ImportError: the foo backend needs a newer foo", "foo/backend.py:load"),
+    ("image", "FooVersionError: foo requires bar>=2.0", "foo/check.py:check"),
+    ("image", "RuntimeError: version mismatch between foo and its plugin", "foo/check.py:check"),
+    ("compiler", "torch._inductor.exc.InductorError: LoweringException: bad stride", "torch/_inductor/graph.py:run"),
+    ("compiler", "triton.compiler.errors.CompilationError: at 12:8: tl.foo", "triton/compiler/code_generator.py:visit"),
+    ("compiler", "FooBarError: lowering ended", "torch/_dynamo/convert_frame.py:compile"),
+    ("compiler", "RuntimeError: JIT compilation of gdn_prefill ended with 1", "flashinfer/jit/core.py:build"),
+    ("compiler", "cutlass.base_dsl.common.DSLRuntimeError: ICE IR Verification Failed", "cutlass/base_dsl/dsl.py:x"),
+    ("option", "ValueError: max_num_batched_tokens must be positive", "vllm/v1/engine/core.py:run_engine_core"),
+    ("option", "ValueError: foo and bar cannot be used together", "vllm/engine/arg_utils.py:create_engine_config"),
+    ("option", "AssertionError: cudagraph_mode FULL needs piecewise compilation", "vllm/config/vllm.py:__post_init__"),
+    ("option", "NotImplementedError: --enable-foo is for AMD", "vllm/platforms/cuda.py:check_and_update_config"),
+    ("option", "argparse.ArgumentTypeError: foo", "argparse.py:parse"),
+    ("option", "FooBarError: not one of them", "vllm/config/cache.py:validate"),
+    ("option", "ValueError: Invalid tool parser: openai. Choose from ['hermes']", "vllm/x.py:y"),
+    ("option", "TypeError: Invalid enforce_eager value", "vllm/entrypoints/cli/serve.py:cmd"),
+    ("model", "KeyError: 'qwen3_next'", "vllm/entrypoints/cli/serve.py:cmd"),
+    ("model", "AttributeError: 'list' object has no attribute 'keys'", "vllm/x.py:y"),
+    ("model", "KeyError: 'qwen9_vl_text'", "transformers/models/auto/configuration_auto.py:__getitem__"),
+    ("model", "FooBarError: no such template", "transformers/tokenization_utils_base.py:from_pretrained"),
+    ("model", "TypeError: argument of type NoneType is not iterable", "transformers/modeling_rope_utils.py:validate"),
+    ("model", "ValueError: model_type foo has no text_config", "vllm/config/model.py:x"),
+    ("weights", "ValueError: Tried to load 3 shards into 2", WORKER),
+    (
+        "weights",
+        "AssertionError: 1024 != 2048",
+        "vllm/model_executor/model_loader/weight_utils.py:default_weight_loader",
+    ),
+    ("weights", "RuntimeError: GGUF file has no tensor foo", WORKER),
+    ("weights", "safetensors_rust.SafetensorError: unknown dtype F4", "safetensors/torch.py:load"),
+    ("files", "FileNotFoundError: [Errno 2] No such file or directory: '/root/.cache/foo/x.bar'", "vllm/x.py:read"),
+    ("files", "OSError: [Errno 5] Input/output error: '/root/.cache/huggingface/x'", "vllm/x.py:read"),
+    ("files", "NotADirectoryError: [Errno 20] Not a directory: '/root/.cache/x'", "vllm/x.py:read"),
+    ("files", "json.decoder.JSONDecodeError: Expecting value: line 1 column 1", "json/decoder.py:raw_decode"),
+    ("hub", "huggingface_hub.errors.FooHubError: something", "huggingface_hub/file_download.py:get"),
+    ("hub", "httpx.ReadTimeout: The read operation timed out", "httpx/_transports/default.py:map"),
+    ("hub", "OSError: 500 Server Error for https://huggingface.co/x", "vllm/x.py:y"),
+    ("hub", "FooBarError: stream ended", "urllib3/response.py:read"),
+    ("memory", "RuntimeError: not enough memory for the encoder", "vllm/x.py:y"),
+    ("memory", "MemoryError: ", "vllm/x.py:y"),
+    ("memory", "foo.OutOfMemoryError: pool", "foo/pool.py:get"),
+    ("memory", "ValueError: the KV cache memory is used up", "vllm/v1/core/kv_cache_utils.py:check"),
+    ("network", "torch.distributed.DistError: peer gone", "torch/distributed/distributed_c10d.py:all_gather"),
+    ("network", "FooBarError: rank 1", "vllm/distributed/device_communicators/pynccl.py:broadcast"),
+    ("network", "ray.exceptions.FooRayError: x", "ray/_private/worker.py:get"),
+    ("network", "RuntimeError: ibv_reg_mr failed", "foo/rdma.py:reg"),
+    ("driver", "pynvml.NVMLError_NotSupported: Not Supported", "pynvml.py:_nvmlCheckReturn"),
+    ("driver", "RuntimeError: CUDA driver initialization failed, you might not have a GPU", "torch/cuda/__init__.py:x"),
+    ("driver", "RuntimeError: all CUDA-capable devices are busy or unavailable", "torch/cuda/__init__.py:_lazy_foo"),
+    ("engine", "AttributeError: 'Foo' object has no attribute 'bar'", "vllm/v1/core/sched/scheduler.py:schedule"),
+    ("engine", "AssertionError: ", "vllm/v1/core/block_pool.py:get_new_blocks"),
+    ("engine", "IndexError: list index out of range", "vllm/v1/worker/gpu_input_batch.py:condense"),
+    ("engine", "UnboundLocalError: cannot access local variable 'x'", "vllm/v1/engine/core.py:step"),
+    ("engine", "RuntimeError: The size of tensor a (16) must match", "vllm/v1/worker/gpu_model_runner.py:_prepare"),
+    ("unknown", "FooBarError: something else", "foo/bar.py:baz"),
+    ("unknown", "foo.Boom: ", "foo/bar.py:baz"),
+]
+OUTER = {"EngineCore": CORE, "APIServer": API}
+
+
+def traceback(exception: str, where: str, process: str = "EngineCore") -> str:
+    """A start that fails with an exception."""
+    log = (
+        f"({process} pid=12) ERROR 01-28 06:36:45 [core.py:946] " if process == "EngineCore" else f"({process} pid=1) "
+    )
+    lines = ["EngineCore failed to start."] if process == "EngineCore" else []
+    lines.append("Traceback (most recent call last):")
+    for place_ in (OUTER[process], where):
+        path, function = place_.split(":")
+        # the source quotes another error, which must not count
+        lines += [
+            f'  File "{PACKAGES}/{path}", line 7, in {function}',
+            '    raise OSError("CUDA out of memory") from e',
+        ]
+    lines.append(exception)
+    text = "".join(f"{log}{line}\n" for line in lines)
+    return text + "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above.\n"
+
+
+@pytest.mark.parametrize("process", OUTER)
+@pytest.mark.parametrize(("family", "exception", "where"), CASES)
+def test_family(family: str, exception: str, where: str, process: str) -> None:
+    cause = parse(traceback(exception, where, process)).cause
+    assert cause is not None
+    assert (cause.family, cause.certain) == (family, False), cause
+    assert cause.evidence == exception.strip()
+    # the operator reads the exception, that it is not known, where it was raised, and what to set
+    assert exception.strip() in cause.remedy
+    assert "No signature matches" in cause.remedy
+    assert where.split(":")[0].split("/")[-1] in cause.remedy
+    assert re.search(r"vllm_\w+|hf_cache_\w+", cause.remedy)
+    assert "docker logs" not in cause.remedy
+    assert "out of memory" not in cause.evidence or family == "memory"
+
+
+def test_every_family_has_cases() -> None:
+    with_cases = {family for family, _exception, _where in CASES}
+    others = {"service", "docker", "request"}
+    assert {entry.family for entry in FAMILIES} == with_cases | others
+
+
+def test_families_without_a_traceback_of_vllm() -> None:
+    assert place.place("FooError", "Error response from daemon: foo", []).family == "docker"
+    assert place.place("FooError", "x", ["/x/starlette/routing.py:app: await"]).family == "request"
+    stopped = parse(
+        'Traceback (most recent call last):\n  File "/x/y.py", line 3, in f\nKeyboardInterrupt: terminated\n'
+    )
+    assert stopped.cause is not None
+    assert (stopped.cause.id, stopped.cause.family) == ("stopped", "service")
+
+
+def test_no_family_has_the_remedy_of_another() -> None:
+    """What only one family may advise is in no other one."""
+    only = {
+        "memory": "vllm_gpu_memory_utilization",
+        "network": "NCCL_SOCKET_IFNAME",
+        "kernel": "linear_backend: marlin",
+        "hub": "vllm_hf_endpoint",
+    }
+    for entry in FAMILIES:
+        for family, advice in only.items():
+            assert (advice in entry.remedy) == (entry.family == family), entry.id
+
+
+SERVING = "(APIServer pid=1) INFO:     Application startup complete.\n"
+DEATH = (
+    "(APIServer pid=1) ERROR 02-24 19:04:56 [async_llm.py:551] AsyncLLM output_handler failed.\n"
+    "(APIServer pid=1) ERROR 02-24 19:04:56 [async_llm.py:551] vllm.v1.engine.exceptions.EngineDeadError: EngineCore"
+    " encountered an issue. See stack trace (above) for the root cause.\n(APIServer pid=1) INFO:     Shutting down\n"
+)
+
+
+@pytest.mark.parametrize(("family", "exception", "where"), CASES)
+def test_an_engine_that_dies_while_it_serves_shows_its_exception(family: str, exception: str, where: str) -> None:
+    text = traceback(exception, where).replace("failed to start", "encountered a fatal error")
+    text = SERVING + text[: text.index("(APIServer")] + DEATH
+    state = parse(text)
+    cause = state.cause
+    assert cause is not None
+    assert state.died
+    assert (cause.id, cause.evidence, cause.certain) == ("engine_dead", exception.strip(), False)
+    assert "the engine died while it served" in cause.meaning
+    # it has served with its options and files: they are not the cause
+    assert cause.family in ("engine", "kernel", "compiler", "memory", "network", "driver")
+
+
+@given(st.sampled_from(CASES), st.text("abcdefgh", min_size=3, max_size=12))
+def test_a_renamed_exception_keeps_a_family_and_is_quoted(case: tuple[str, str, str], name: str) -> None:
+    _family, exception, where = case
+    renamed = f"{name.title()}Error:{exception.partition(':')[2]}"
+    cause = parse(traceback(renamed, where)).cause
+    assert cause is not None
+    assert cause.evidence == renamed.strip()
+    assert cause.family in {entry.family for entry in FAMILIES}
+
+
+@given(st.text(max_size=60), st.text(max_size=200), st.lists(st.text(max_size=80), max_size=5))
+def test_no_exception_makes_it_raise(name: str, text: str, frames: list[str]) -> None:
+    entry = place.place(name, text, frames)
+    assert place.explain(entry, text, frames).remedy
+    causes.find(text, causes.ALL, "\n".join(frames))

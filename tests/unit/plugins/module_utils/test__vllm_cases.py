@@ -1,0 +1,87 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faults that others have published, rewritten to the lines that carry them, each with the diagnosis that is right."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.diagnose import diagnose
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import Api, Observation, judge, result
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
+from ansible_collections.dgxspark.vllm.tests.unit.plugins.module_utils.test__vllm_health import container
+
+CASES = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm" / "cases"
+EXPECTED: dict[str, dict[str, t.Any]] = yaml.safe_load((CASES / "expected.yml").read_text())
+# what a log collector or another way to start vLLM puts in front of each line
+PREFIXES = {
+    "as it is": "",
+    "docker logs -t": "2026-11-28T06:12:05.123456789Z ",
+    "docker compose": "vllm-1  | ",
+    "journal": "Nov 28 06:12:05 spark01 docker[812]: ",
+}
+
+
+def text(name: str) -> str:
+    return (CASES / f"{name}.log").read_text()
+
+
+def test_every_case_is_expected() -> None:
+    assert {path.stem for path in CASES.glob("*.log")} == set(EXPECTED)
+
+
+def said(name: str, prefix: str = "") -> dict[str, t.Any]:
+    want = EXPECTED[name]
+    log = "".join(f"{prefix}{line}\n" for line in text(name).splitlines())
+    if "health" in want:
+        seen = Observation(now=1.0, container=container(), api=Api(health=want["health"]), log=parse(log))
+        return result(seen)
+    options = {name: want[name] for name in ("source", "exit_code", "running") if name in want}
+    return diagnose(log, **options)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("name", EXPECTED)
+def test_case(name: str, prefix: str) -> None:
+    want, found = EXPECTED[name], said(name, PREFIXES[prefix])
+    if "hint" in want:
+        assert (found["verdict"], found["cause"], found["hint"]["id"]) == ("loading", None, want["hint"])
+        cause = found["hint"]
+    else:
+        assert found["verdict"] == "failed"
+        cause = found["cause"]
+        assert cause["id"] == want["cause"]
+    assert cause["family"] == want["family"]
+    assert want.get("evidence", "") in cause["evidence"]
+    assert want.get("meaning", "") in cause["meaning"]
+    assert want.get("phase", found["phase"]) == found["phase"]
+    for piece in want.get("remedy", []):
+        assert piece in cause["remedy"]
+    for piece in want.get("never", []):
+        assert piece not in cause["remedy"]
+    assert "?" not in cause["meaning"] + cause["remedy"]
+
+
+@pytest.mark.parametrize("name", [name for name, want in EXPECTED.items() if "exit_code" in want])
+def test_the_log_alone_tells_the_same(name: str) -> None:
+    assert diagnose(text(name))["cause"] == said(name)["cause"]
+
+
+def test_a_hint_becomes_the_cause_when_nothing_moves() -> None:
+    found = diagnose(text("n15-ray-placement-group"), running=True, idle_seconds=901)
+    assert (found["verdict"], found["cause"]["id"]) == ("stuck", "ray_placement")
+
+
+def test_the_cause_of_the_attempt_before() -> None:
+    for name in ("p1-request-error-then-stop", "p2-lora-request-error-then-stop"):
+        seen = Observation(now=1.0, container=container(), api=Api(error="reset"), previous=parse(text(name)))
+        assert result(seen)["previous_cause"]["id"] == "stopped"
+
+
+def test_a_server_with_a_request_error_is_not_failed() -> None:
+    log = parse(text("p4-request-error-health-500"))
+    assert (log.ready, log.failed, log.died, log.cause) == (True, False, False, None)
+    assert judge(Observation(now=1.0, container=container(), api=Api(error="refused"), log=log)).verdict == "degraded"
