@@ -15,7 +15,7 @@ description:
     host whether the module has anything to do.
 options:
   _terms:
-    description: Files and folders, relative to the folder of the collection, as O(dgxspark.vllm.host_code#module:paths).
+    description: Files and folders, relative to the collection, as O(dgxspark.vllm.host_code#module:paths).
     type: list
     elements: str
     required: true
