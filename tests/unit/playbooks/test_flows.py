@@ -239,7 +239,9 @@ echo "$1 $2 $3 $4" >>"$STANDIN/docker"
 def test_an_image_that_hangs_while_it_reads_its_arguments_is_left(
     tmp_path: Path, ansible_playbook: AnsiblePlaybook
 ) -> None:
-    fleet = Fleet(ansible_playbook, tmp_path, {"h0": {"__vllm_lock": {"holder": {"run": "x"}}}})
+    resolved = "{{ lookup('dgxspark.vllm.service') }}"
+    host = {"__vllm_lock": {"holder": {"run": "x"}}, "__vllm_resolved": resolved}
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": host})
     tasks = fleet.folder / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks"
     check = (tasks / "deploy" / "check_arguments.yml").read_text()
     (tasks / "validate.yml").write_text(check.replace('"600"', '"1"'))  # its first step is enough of the role
