@@ -7,7 +7,8 @@
 The hosts are stand-ins: names that lead in turn to the two hosts of the sandbox, over SSH, each name with a service of
 its own. The engines are stand-ins too (tests/journeys/rollout/standin_engine.py). Controller and hosts share this
 machine, so that eight hosts take longer here than eight real ones. The playbooks run in turn, several rounds, and the
-best time of each counts. Calls are exact, and seconds are for the reader: nothing fails when it is slow.
+best time of each counts. Calls are exact. Seconds and the controller's CPU time are for the reader: nothing fails when
+it is slow.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
 import signal
 import sys
 import tempfile
@@ -41,6 +43,7 @@ class Cost(NamedTuple):
     calls: int
     most: int  # calls of the host that has most
     seconds: float
+    cpu: float  # seconds of the controller's processors
 
 
 class Bench:
@@ -96,23 +99,30 @@ class Bench:
         """One run on the first SIZE hosts. A run that is not the first one changes nothing."""
         self.calls.write_text("")
         names = self.names[:size]
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), _cpu()
         run = self.playbook(playbook, f"--limit={','.join(names)}", timeout=3600)
-        seconds = time.perf_counter() - start
+        seconds, cpu = time.perf_counter() - start, _cpu() - cpu
         if run.code or (again and any(run.count(name, "changed") for name in names)):
             sys.exit(f"{run.output}\n{playbook} failed, or changed a host that was finished")
         hosts = Counter(line.split()[0] for line in self.calls.read_text().splitlines())
-        return Cost(hosts.total(), max(hosts.values()), seconds)
+        return Cost(hosts.total(), max(hosts.values()), seconds, cpu)
 
 
 def table(costs: dict[tuple[str, int], list[Cost]]) -> str:
-    rows = [f"{'':24}{'hosts':>6}{'calls':>7}{'per host':>10}{'seconds':>9}{'ratio':>7}"]
-    for (playbook, size), runs in costs.items():
-        first = next(runs for (other, _size), runs in costs.items() if other == playbook)
+    rows = [f"{'':24}{'hosts':>6}{'calls':>7}{'per host':>10}{'cpu s':>7}{'seconds':>9}{'ratio':>7}"]
+    measured = {key: runs for key, runs in costs.items() if runs}
+    for (playbook, size), runs in measured.items():
+        first = next(runs for (other, _size), runs in measured.items() if other == playbook)
         best, one = (min(cost.seconds for cost in some) for some in (runs, first))
-        calls, most = runs[-1].calls, runs[-1].most
-        rows.append(f"{playbook:24}{size:6}{calls:7}{most:10}{best:9.1f}{best / one:7.2f}")
+        calls, most, cpu = runs[-1].calls, runs[-1].most, min(cost.cpu for cost in runs)
+        rows.append(f"{playbook:24}{size:6}{calls:7}{most:10}{cpu:7.1f}{best:9.1f}{best / one:7.2f}")
     return "\n".join(rows)
+
+
+def _cpu() -> float:
+    """Of all processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def load() -> str:
@@ -143,8 +153,8 @@ def main() -> None:
             for _round in range(options.rounds):
                 for (playbook, size), runs in costs.items():
                     runs.append(bench.run(playbook, size))
-            print(f"{table(costs)}\nbest of {options.rounds} rounds; at the end {load()}")
         finally:
+            print(f"{table(costs)}\nbest of {options.rounds} rounds; at the end {load()}")
             if not options.keep:
                 bench.playbook("playbooks/uninstall.yml", timeout=3600)
 
