@@ -52,7 +52,7 @@ journeys: setup ## journeys on a new sandbox, which is removed at the end: all o
 	@$(in_venv) python tools/journeys.py $(JOURNEYS)
 
 soak: setup ## fifty deployments in a row on the sandbox that is up, with a stand-in for the engine
-	@DEPLOYMENTS=50 $(in_venv) pytest tests/journeys/rollout/test_operators.py -k in_a_row
+	@DEPLOYMENTS=50 $(in_venv) pytest tests/journeys/interruptions -k in_a_row
 
 docs: setup ## write what is generated: docs/models.md, the roles' variables, docs/troubleshooting.md
 	@$(in_venv) python tools/models_table.py

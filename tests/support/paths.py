@@ -12,5 +12,6 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 FIXTURES = ROOT / "tests" / "fixtures"
 JOURNEYS = ROOT / "tests" / "journeys"
+SUPPORT = ROOT / "tests" / "support"
 # What the sandbox is made of.
 SANDBOX = ROOT / "molecule" / "shared"

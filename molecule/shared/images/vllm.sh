@@ -53,13 +53,19 @@ rm -rf "${site:?}"/{bin,torch/bin/test_*,torch/test}
 find "$site"/{networkx,numpy,sympy} -type d -name tests -prune -exec rm -rf {} +
 find "$site" \( -name '*.a' -o -path '*/mistral_common/data/*' \) -type f -delete
 find "$site/vllm" -maxdepth 1 -name '_C*.so' ! -name "$kernels.*" -delete
+# For a CPU vLLM insists on processes that import everything anew: two thirds of a start. The image's own setting counts.
+sed -i 's/^\( *\)os.environ\["VLLM_WORKER_MULTIPROC_METHOD"\] = \("spawn"\)$/\1os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", \2)/' \
+  "$site/vllm/platforms/cpu.py"
+grep -q 'setdefault("VLLM_WORKER_MULTIPROC_METHOD"' "$site/vllm/platforms/cpu.py"
 install -m 0755 "$images/vllm/vllm" "$root/usr/local/bin/vllm"
 ln -s /usr/bin/python3 "$root/usr/local/bin/python"
 
 # Does it run? Python compiles now what every start would compile again: what this imports, and the parts named there.
-docker run --rm --volume "$root/usr/local:/usr/local" --env VLLM_TARGET_DEVICE=cpu "$base" sh -c '
+docker run --rm --volume "$root/usr/local:/usr/local" --env VLLM_TARGET_DEVICE=cpu "$base" bash -c '
   vllm serve --help=all >/dev/null &&
-  cd "$0" && python -m compileall -q -j 0 compressed_tensors model_hosting_container_standards torch/_inductor vllm' \
+  cd "$0" && python -m compileall -q -j 0 compressed_tensors fastapi httptools jmespath loguru \
+    model_hosting_container_standards prometheus_fastapi_instrumentator pydantic setproctitle starlette torch/_inductor \
+    transformers/models/{auto,llama,qwen2,qwen3} uvicorn vllm websockets' \
   "${site#"$root"}" >"$state/vllm/log" 2>&1 || { tail -n 20 "$state/vllm/log" >&2; exit 1; }
 
 container=$(docker create --label dgxspark.sandbox=1 "$base")

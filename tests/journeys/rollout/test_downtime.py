@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
+from support.deployments import TINY, A, B, Client, deployed, guides_project, running
 from support.playbook import AnsiblePlaybook
 from support.sandbox import CACHE, Spark
 from support.waiting import wait_until
-
-from .pieces import TINY, A, B, Client, deployed, guides_project, served
 
 pytestmark = pytest.mark.usefixtures("two_hosts")
 
@@ -115,15 +114,15 @@ def test_a_second_run_is_a_few_calls(
 
 def test_back_by_hand(spark: Spark, ansible_playbook: AnsiblePlaybook, switched: Any, no_hub_no_registry: None) -> None:
     """Without hub and registry; check mode first, which says it and does nothing."""
-    before = served(spark)
+    before = running(spark)
     look = ansible_playbook("playbooks/rollback.yml", spark.limit, "--check", **B)
     assert look.code == 0, look.output
     assert f"would roll back from release {before[0]}" in look.words
-    assert served(spark) == before
+    assert running(spark) == before
     back = ansible_playbook("playbooks/rollback.yml", spark.limit, **B)
     assert back.code == 0, back.output
     assert f"{spark.name} serves Qwen/Qwen3-8B-FP8 again" in back.words
-    assert served(spark)[0] != before[0]
+    assert running(spark)[0] != before[0]
     wrong = ansible_playbook("playbooks/rollback.yml", spark.limit, **B, vllm_rollback_release="0123456789ab")
     assert wrong.code != 0
     assert f"vllm_rollback_release: 0123456789ab is not a good release of {spark.name}; there are" in wrong.words

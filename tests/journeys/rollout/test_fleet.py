@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
+from support.deployments import EAGER, TINY, A, B, deployed, running
 from support.playbook import AnsiblePlaybook
 from support.sandbox import CACHE, Spark
-
-from .pieces import EAGER, TINY, A, B, deployed, served
 
 pytestmark = pytest.mark.usefixtures("two_hosts")
 
@@ -41,7 +40,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 def good(two_hosts: dict[str, Spark], ansible_playbook: AnsiblePlaybook) -> dict[str, tuple[str, str]]:
     """What the hosts serve before: release, and since when."""
     deployed(ansible_playbook, A)
-    return {name: served(spark) for name, spark in two_hosts.items()}
+    return {name: running(spark) for name, spark in two_hosts.items()}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -60,8 +59,8 @@ def test_a_bad_release_touches_one_host(
     assert f"The last good release ({good['spark01'][0]}) serves again." in said
     assert re.search(r"spark01 +\w{12} +\w{12} +\d+ s +rolled back", run.output), run.output
     assert re.search(r"spark02 +- +- +- +not touched", run.output), run.output
-    assert served(two_hosts["spark01"])[0] == good["spark01"][0]
-    assert served(two_hosts["spark02"]) == good["spark02"], "the container of the second host is another one"
+    assert running(two_hosts["spark01"])[0] == good["spark01"][0]
+    assert running(two_hosts["spark02"]) == good["spark02"], "the container of the second host is another one"
 
 
 # Another model, of which nothing is on the hosts, as a release that they have not had.
@@ -70,12 +69,12 @@ NEW = {**B, "vllm_profile": "latency"}
 
 @pytest.fixture(scope="module")
 def staged(two_hosts: dict[str, Spark], ansible_playbook: AnsiblePlaybook, good: dict[str, tuple[str, str]]) -> None:
-    before = {name: served(spark) for name, spark in two_hosts.items()}
+    before = {name: running(spark) for name, spark in two_hosts.items()}
     for spark in two_hosts.values():
         spark.root(f"rm -rf {CACHE}/{TINY}")
     run = ansible_playbook("playbooks/stage.yml", **NEW)
     assert run.code == 0, run.output
-    assert {name: served(spark) for name, spark in two_hosts.items()} == before, "the containers are other ones"
+    assert {name: running(spark) for name, spark in two_hosts.items()} == before, "the containers are other ones"
 
 
 def test_a_staged_release_reaches_both_without_hub_and_registry(
@@ -87,7 +86,7 @@ def test_a_staged_release_reaches_both_without_hub_and_registry(
 ) -> None:
     run = deployed(ansible_playbook, NEW)
     for name, spark in two_hosts.items():
-        release = served(spark)[0]
+        release = running(spark)[0]
         assert release != good[name][0]
         assert "sandbox/tiny" in spark.check_output("curl --fail --silent http://127.0.0.1:8000/v1/models")
         assert re.search(rf"{name} +{good[name][0]} +{release} +\d+ s +ready", run.output), run.output

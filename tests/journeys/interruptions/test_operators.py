@@ -16,12 +16,11 @@ from typing import Any
 
 import pytest
 
-from support.paths import JOURNEYS
+from support.deployments import deployed, running
+from support.paths import SUPPORT
 from support.playbook import AnsiblePlaybook
 from support.sandbox import IMAGE, Spark
 from support.waiting import wait_until
-
-from .pieces import deployed, served
 
 pytestmark = pytest.mark.usefixtures("prepared")
 
@@ -55,7 +54,7 @@ STEPS_BACK = [
 @pytest.fixture(scope="module", autouse=True)
 def standin(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     spark.root("mkdir -p /opt/vllm/cache")
-    engine = (JOURNEYS / "rollout/standin_engine.py").read_text()
+    engine = (SUPPORT / "standin_engine.py").read_text()
     with spark.sudo():
         spark.check_output("printf %%s %s >%s", engine, ENGINE)
     run = ansible_playbook("playbooks/deploy.yml", spark.limit, **STANDIN)
@@ -133,18 +132,18 @@ def test_a_run_that_was_broken_off_is_taken_back(spark: Spark, ansible_playbook:
     """`current` leads to the new release, and the old one runs and is wanted again: it is not restarted."""
     old = release(len(STEPS) - 1)
     deployed(ansible_playbook, old, spark.limit)
-    before = served(spark)
+    before = running(spark)
     step = "activate | Point current at the release"
     broken_off = ansible_playbook("playbooks/deploy.yml", spark.limit, interrupt=step, **release(21))
     assert broken_off.code != 0, broken_off.output
     assert current(spark) != before[0], "it was broken off before its time"
     deployed(ansible_playbook, old, spark.limit)
-    assert served(spark) == before
+    assert running(spark) == before
     assert current(spark) == before[0]
 
 
 def test_a_roll_back_by_hand_that_was_broken_off_is_finished(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
-    before = served(spark)[0]
+    before = running(spark)[0]
     broken_off = ansible_playbook(
         "playbooks/rollback.yml", spark.limit, interrupt="activate | Point current at the release", **STANDIN
     )
@@ -153,7 +152,7 @@ def test_a_roll_back_by_hand_that_was_broken_off_is_finished(spark: Spark, ansib
     assert wanted != before, "it was broken off before its time"
     again = ansible_playbook("playbooks/rollback.yml", spark.limit, **STANDIN, vllm_rollback_release=wanted)
     assert again.code == 0, again.output
-    assert served(spark)[0] == current(spark) == wanted
+    assert running(spark)[0] == current(spark) == wanted
 
 
 @pytest.mark.parametrize("step", STEPS_BACK)
@@ -174,7 +173,7 @@ def test_a_roll_back_that_was_broken_off_is_done_again(
     again = ansible_playbook("playbooks/deploy.yml", spark.limit, **BAD)
     assert again.code != 0
     assert f"The last good release ({good.rpartition('/')[2]}) serves again." in again.words
-    assert served(spark)[0] == good.rpartition("/")[2]
+    assert running(spark)[0] == good.rpartition("/")[2]
 
 
 @pytest.fixture
@@ -203,7 +202,7 @@ def test_a_take_over_that_was_broken_off_is_finished(
     broken_off = ansible_playbook("playbooks/deploy.yml", spark.limit, interrupt=step, **wanted)
     assert broken_off.code != 0, broken_off.output
     deployed(ansible_playbook, wanted, spark.limit)
-    assert served(spark)[0] == current(spark)
+    assert running(spark)[0] == current(spark)
     assert not runs(spark, by_hand)
 
 

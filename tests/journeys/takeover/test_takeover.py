@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
+from support.deployments import EAGER, A, Client, guides_project, running
 from support.playbook import AnsiblePlaybook
 from support.sandbox import CONTAINER as NAME
 from support.sandbox import Spark
 from support.waiting import wait_until
-
-from .pieces import EAGER, A, Client, guides_project, served
 
 pytestmark = pytest.mark.usefixtures("prepared")
 
@@ -72,7 +71,7 @@ def test_it_is_taken_over_and_stays(spark: Spark, ansible_playbook: AnsiblePlayb
     its = container(spark, guide)
     assert not its["State"]["Running"]
     assert its["Name"] == f"/{NAME}-before-1"
-    assert served(spark)
+    assert running(spark)
     assert container(spark, NAME)["Id"] != guide
     again = ansible_playbook("playbooks/deploy.yml", spark.limit, **A)
     assert again.code == 0, again.output

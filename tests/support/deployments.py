@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of this journey share: a client that never stops asking, and what the hosts are told to serve."""
+"""What journeys deploy, what serves then, and a client that never stops asking."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Client:
         return found
 
 
-def served(spark: Spark) -> tuple[str, str]:
+def running(spark: Spark) -> tuple[str, str]:
     """The release that runs, and since when its container does."""
     form = '{{index .Config.Labels "dgxspark.vllm.release"}} {{.State.StartedAt}}'
     ask = f"docker inspect --format '{form}' $(docker ps --quiet --filter label=dgxspark.vllm.service=vllm)"
