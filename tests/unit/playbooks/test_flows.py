@@ -73,6 +73,18 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         "current": R1,
         "answers": {**BESIDE, "vllm_health": [health("ready", R1), BROKEN, BROKEN, health("ready", R1)]},
     },
+    # of two that made room, one does not come back
+    "one-of-two": {
+        "good": [R1],
+        "current": R1,
+        "answers": {
+            **BESIDE,
+            "vllm_conflicts_info": [{"conflicts": [], "holders": [TRIAL, {**TRIAL, "name": "second"}]}],
+            "vllm_health": [health("ready", R1), BROKEN, BROKEN, health("ready"), health("ready", R1)],
+        },
+    },
+    # the switch fails before it stops anything
+    "blocked": {"good": [R3, R1], "current": R1, "answers": SERVES},
     # a run was broken off between the link and the start: R1 serves, and is wanted again
     "half-switched": {
         "wanted": R1,
@@ -93,6 +105,7 @@ def _run(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlay
     fleet = Fleet(ansible_playbook, tmp_path_factory.mktemp("flows"), HOSTS)
     for host in ("unmarked", "unmarked-remedy"):
         (fleet.folder / host / "taken_over.json").mkdir()
+    (fleet.folder / "blocked" / ".env" / "in the way").mkdir(parents=True)
     code, output = fleet.run(one_batch=True)
     assert code == 2, output
     return fleet, output
@@ -165,6 +178,22 @@ def test_a_server_that_does_not_come_back_is_told(run: tuple[Fleet, str]) -> Non
     assert "trial, which was stopped for it, was started again, but does not answer: it is broken The last good" in said
 
 
+def test_every_server_that_made_room_gets_its_time(run: tuple[Fleet, str]) -> None:
+    """One that does not answer keeps nobody from waiting for the next one."""
+    fleet, output = run
+    waited = [asked["container"] for _name, asked in fleet.calls("one-of-two", "vllm_health")]
+    assert waited[2:] == ["trial", "second", "vllm-1"]
+    told = "trial, second, which were stopped for it, were started again, but do not answer: it is broken The last good"
+    assert told in failure(output, "one-of-two")
+
+
+def test_what_was_not_stopped_is_left_alone(run: tuple[Fleet, str]) -> None:
+    fleet, output = run
+    assert fleet.link("blocked", "current") == R1
+    assert starts(fleet, "blocked") == []
+    assert "Nothing was stopped, and what served before still serves." in failure(output, "blocked")
+
+
 def test_a_server_is_asked_with_its_own_key(run: tuple[Fleet, str]) -> None:
     """Not with the one of the release that `current` names, and that was never started."""
     fleet, output = run
@@ -222,6 +251,8 @@ def test_the_table(run: tuple[Fleet, str]) -> None:
         "beside": "rolled back",
         "alone": "rolled back",
         "given-back-in-vain": "failed",
+        "one-of-two": "failed",
+        "blocked": "unchanged",
         "half-switched": "failed before the switch",
         "refused": "failed before the switch",
     }

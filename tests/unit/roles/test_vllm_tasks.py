@@ -1,0 +1,104 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The shape of the role vllm: what is done in one place only, and how deep its task files include each other."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support.paths import ROOT
+
+ROLES = ROOT / "roles"
+TASKS = ROLES / "vllm" / "tasks"
+ENTRY_POINTS = sorted(TASKS.glob("*.yml"))
+DEEPEST = 5
+
+Task = dict[str, t.Any]
+
+
+def tasks(path: Path) -> t.Iterator[Task]:
+    """Of one file, those in blocks too."""
+
+    def walk(items: list[Task] | None) -> t.Iterator[Task]:
+        for item in items or []:
+            yield item
+            for part in ("block", "rescue", "always"):
+                yield from walk(item.get(part))
+
+    yield from walk(yaml.safe_load(path.read_text()))
+
+
+def included(path: Path) -> t.Iterator[Path]:
+    for task in tasks(path):
+        for action in ("include_tasks", "import_tasks"):
+            if name := task.get(f"ansible.builtin.{action}"):
+                root = next(folder for folder in path.parents if folder.name == "tasks")
+                yield next(file for file in (root / name, path.parent / name) if file.exists())
+        if role := task.get("ansible.builtin.include_role"):
+            yield ROLES / role["name"].rpartition(".")[2] / "tasks" / role["tasks_from"]
+
+
+def depth(path: Path) -> int:
+    return 1 + max(map(depth, included(path)), default=0)
+
+
+@pytest.mark.parametrize("path", ENTRY_POINTS, ids=lambda path: path.stem)
+def test_no_chain_of_includes_is_longer(path: Path) -> None:
+    assert depth(path) <= DEEPEST
+
+
+def test_every_file_is_reached_from_an_entry_point() -> None:
+    reached, new = set(), set(ENTRY_POINTS)
+    while new:
+        reached |= new
+        new = {file for path in new for file in included(path)} - reached
+    assert reached >= set(TASKS.rglob("*.yml"))
+
+
+def used_in(action: str, **options: t.Any) -> list[str]:
+    """The files with such a task; of paths, the last part counts."""
+    return [
+        path.stem
+        for path in sorted(TASKS.rglob("*.yml"))
+        for task in tasks(path)
+        if action in task
+        and all(str((task[action] or {}).get(name)).split("/")[-1] == str(value) for name, value in options.items())
+    ]
+
+
+def test_one_place_writes_the_link_current() -> None:
+    assert used_in("ansible.builtin.file", state="link", dest="current") == ["activate"]
+
+
+def test_one_place_waits_for_readiness() -> None:
+    assert used_in("dgxspark.vllm.vllm_health", wait=True) == ["wait_ready"]
+    assert used_in("dgxspark.vllm.vllm_health") == ["check_service", "wait_ready"]
+
+
+def test_one_place_starts_the_unit() -> None:
+    assert used_in("ansible.builtin.systemd_service", state="restarted") == ["activate"]
+    assert used_in("ansible.builtin.systemd_service", state="started") == []
+
+
+@pytest.mark.parametrize("path", sorted(TASKS.rglob("*.yml")), ids=lambda path: path.stem)
+def test_names(path: Path) -> None:
+    """A task that does something is named after its file, and no name is a template."""
+    prefix = " | ".join([*path.relative_to(TASKS).with_suffix("").parts, ""])
+    for task in tasks(path):
+        name = task["name"]
+        assert "{{" not in name
+        does_something = not {"block", "ansible.builtin.import_tasks", "ansible.builtin.include_tasks"} & set(task)
+        if "|" in name:
+            assert name.startswith(prefix)
+        elif path.stem != "main":
+            assert not does_something or path.parent == TASKS or "ansible.builtin.include_role" in task, name
+        assert "tags" not in task
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "playbooks").glob("*.yml")), ids=lambda path: path.stem)
+def test_no_playbook_sets_what_is_private_to_a_role(path: Path) -> None:
+    assert "__" not in path.read_text()
