@@ -8,7 +8,7 @@ in_venv = PATH="$(abspath $(VENV))/bin:$$PATH"
 play = $(in_venv) ansible-playbook
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox sandbox-down sandbox-purge test lint unit hub bench sanity journeys soak docs build
+.PHONY: help setup demo sandbox sandbox-down sandbox-purge test test-all lint unit hub bench sanity other-python journeys soak docs build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,14 +29,17 @@ sandbox-down: setup ## stop them and keep the caches: the next start takes secon
 sandbox-purge: setup ## remove all of the sandbox, caches and images too
 	@$(play) -i localhost, molecule/default/destroy.yml -e sandbox_purge=true
 
-test: ## everything: setup, lint, unit, hub, sanity, journeys
-	@tools/stages.sh setup lint unit hub sanity journeys
+test: ## everything: lint, unit, hub, sanity, journeys; what does one thing at many places does it at some of them
+	@tools/stages.sh setup lint unit journeys+hub+sanity
+
+test-all: ## the same with every case, and fifty deployments in a row
+	@DEPLOYMENTS=50 KILLS=10 JOURNEYS=--all tools/stages.sh setup lint unit journeys+hub+sanity+other-python
 
 lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 	@$(in_venv) tools/lint.sh
 
 unit: setup ## unit tests
-	@$(in_venv) pytest -n 2 tests/unit
+	@$(in_venv) pytest -n 2 --dist loadfile tests/unit
 
 hub: setup ## the model cache against real huggingface_hub of two generations (two minutes)
 	@$(in_venv) pytest tests/hub
@@ -47,6 +50,9 @@ bench: setup ## speed of the cache modules and, if the sandbox is up, of the pla
 
 sanity: setup ## ansible-test sanity
 	@tools/sanity.sh
+
+other-python: setup ## unit tests and sanity with the other ansible-core, if this machine has a Python for it
+	@tools/other_python.sh
 
 journeys: setup ## journeys on a new sandbox, which is removed at the end: all of them, or JOURNEYS="secrets guide"
 	@$(in_venv) python tools/journeys.py $(JOURNEYS)

@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs journeys (tests/journeys/NAME) on a new sandbox, and removes it at the end; caches and images stay.
 
-    journeys.py [--keep] [--list] [NAME ...]
+    journeys.py [--keep] [--all] [--list] [NAME ...]
 
 A journey that needs one host runs beside one on the other host. One that fails does not stop the others: at the end
 stands what failed, with the path of its log. --keep uses the sandbox that is up and leaves it up.
+Tests that do one thing at many places (marked in_turn) do it at some of them, with each commit at others; --all is all.
 """
 
 from __future__ import annotations
@@ -62,10 +63,10 @@ class Journey:
     def log(self) -> Path:
         return LOGS / f"{self.name}.log"
 
-    def command(self, host: str) -> list[str]:
+    def command(self, host: str, turn: list[str]) -> list[str]:
         if self.is_scenario:
             return ["molecule", "test", "--destroy=never", "--no-command-borders", "--scenario-name", self.name]
-        return [sys.executable, "-m", "pytest", "--durations=5", f"--spark={host}", str(JOURNEYS / self.name)]
+        return [sys.executable, "-m", "pytest", "--durations=5", f"--spark={host}", *turn, str(JOURNEYS / self.name)]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Result:
 class Runner:
     """Two lanes, one for each host; a journey that needs both hosts has both lanes."""
 
-    def __init__(self, journeys: list[Journey]) -> None:
+    def __init__(self, journeys: list[Journey], turn: list[str]) -> None:
+        self.turn = turn
         self.waiting = sorted(journeys, key=lambda journey: (not journey.is_scenario, -journey.seconds))
         self.free = set(HOSTS)
         self.changed = threading.Condition()
@@ -129,7 +131,7 @@ class Runner:
         }
         with journey.log.open("wb") as log:
             process = subprocess.Popen(
-                journey.command(hosts[0]),
+                journey.command(hosts[0], self.turn),
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -204,9 +206,18 @@ def sandbox(keep: bool) -> Iterator[None]:
             playbook("destroy")
 
 
+def commits() -> int:
+    """How many there are: with each of them another part of what is done in turn is due."""
+    count = subprocess.run(
+        ["git", "rev-list", "--count", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return int(count.stdout or 0)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", action="store_true", help="use the sandbox that is up, and leave it up")
+    parser.add_argument("--all", action="store_true", help="every case of the tests that are done in turn")
     parser.add_argument("--list", action="store_true", help="say what each journey proves, and end")
     parser.add_argument("names", nargs="*", metavar="NAME", help="journeys; without a name: all")
     options = parser.parse_args()
@@ -219,7 +230,7 @@ def main() -> int:
         parser.error(f"no such journey: {', '.join(unknown)}; there are {', '.join(known)}")
 
     LOGS.mkdir(parents=True, exist_ok=True)
-    runner = Runner([known[name] for name in options.names or known])
+    runner = Runner([known[name] for name in options.names or known], [] if options.all else [f"--turn={commits()}"])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with sandbox(options.keep):
         try:

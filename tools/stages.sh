@@ -1,19 +1,53 @@
 #!/usr/bin/env bash
-# Runs make targets one after the other, with the time that each of them takes. One that fails does not stop the others,
-# but for setup, which they need; the end says which failed.
+# Runs make targets one after the other, with the time that each of them takes:
+#   stages.sh setup lint unit journeys+hub+sanity
+# Of those joined by +, the first runs here; the others run beside it, one after the other, on what it leaves of the
+# processors, and are shown when it has ended. One that fails does not stop the others, but for setup, which they need.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+beside_log=.cache/beside.log
+mkdir -p .cache
 
 failed=()
-for stage in "$@"; do
-    printf '\n===== %s  %s\n' "$(date +%H:%M:%S)" "$stage"
-    start=$SECONDS
-    if make --no-print-directory "$stage"; then
-        printf '===== %s: %s s\n' "$stage" $((SECONDS - start))
+stage() {
+    printf '\n===== %s  %s\n' "$(date +%H:%M:%S)" "$1"
+    local start=$SECONDS
+    if make --no-print-directory "$1"; then
+        printf '===== %s: %s s\n' "$1" $((SECONDS - start))
     else
-        printf '===== %s FAILED after %s s\n' "$stage" $((SECONDS - start))
-        failed+=("$stage")
-        [ "$stage" != setup ] || break
+        printf '===== %s FAILED after %s s\n' "$1" $((SECONDS - start))
+        failed+=("$1")
     fi
+}
+beside() {
+    local name
+    failed=()
+    for name in "$@"; do stage "$name"; done
+    [ ${#failed[@]} = 0 ] || { echo "${failed[*]}" >"$beside_log.failed"; }
+}
+
+rest=
+trap '[ -z "$rest" ] || kill -- "-$rest" 2>/dev/null' EXIT
+trap 'exit 130' INT TERM
+for word in "$@"; do
+    IFS=+ read -ra names <<<"$word"
+    if [ ${#names[@]} -gt 1 ]; then
+        rm -f "$beside_log.failed"
+        set -m # a process group of its own, so that all of it can be ended
+        (renice -n 19 -p "$BASHPID" >/dev/null && beside "${names[@]:1}") >"$beside_log" 2>&1 </dev/null &
+        rest=$!
+        set +m
+    fi
+    stage "${names[0]}"
+    if [ -n "$rest" ]; then
+        wait "$rest" || true
+        rest=
+        cat "$beside_log"
+        [ ! -e "$beside_log.failed" ] || read -ra more <"$beside_log.failed"
+        failed+=("${more[@]-}")
+    fi
+    [ "${failed[*]-}" != setup ] || break
 done
+
+read -ra failed <<<"${failed[*]-}"
 [ ${#failed[@]} = 0 ] || { printf '\n===== FAILED: %s\n' "${failed[*]}"; exit 1; }

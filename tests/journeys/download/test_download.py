@@ -179,6 +179,7 @@ def test_a_killed_download_is_said_and_the_next_one_cleans_or_resumes(
     assert (loaded <= needed_bytes(hub) - 9_000_000) == (image != IMAGE), loaded
 
 
+@pytest.mark.in_turn(2)
 def test_ten_kills_at_random_moments_and_the_model_is_whole(
     spark: Spark, ansible_playbook: AnsiblePlaybook, hub: HubServer, cache: str, image: str
 ) -> None:
@@ -241,6 +242,7 @@ def test_a_damaged_file_is_downloaded_again(
     assert_whole(spark, hub)
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize(
     ("meaning", "remedy", "more", "rules"),
     [

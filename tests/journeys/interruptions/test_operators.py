@@ -115,6 +115,7 @@ def test_the_lock_of_a_dead_run_heals(spark: Spark, ansible_playbook: AnsiblePla
     assert f"{spark.name} | the lock of a deployment that is over was taken" in again.output
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("step", STEPS)
 def test_a_run_that_was_broken_off_is_finished(step: str, spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     wanted = release(STEPS.index(step))
@@ -155,6 +156,7 @@ def test_a_roll_back_by_hand_that_was_broken_off_is_finished(spark: Spark, ansib
     assert running(spark)[0] == current(spark) == wanted
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("step", STEPS_BACK)
 def test_a_roll_back_that_was_broken_off_is_done_again(
     step: str, spark: Spark, ansible_playbook: AnsiblePlaybook

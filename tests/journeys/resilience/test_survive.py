@@ -26,11 +26,13 @@ KILLS: dict[str, Callable[[Machine], Any]] = {
 }
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("kill", KILLS)
 def test_killed_while_it_serves(recovers: Callable[..., None], serving: Machine, kill: str) -> None:
     recovers(f"{kill}, serving", lambda: KILLS[kill](serving))
 
 
+@pytest.mark.in_turn(2, first=1)
 @pytest.mark.parametrize("kill", KILLS)
 def test_killed_while_it_loads(recovers: Callable[..., None], serving: Machine, kill: str) -> None:
     """Two are told to start anew by way of Docker, which brings the service back as well."""
