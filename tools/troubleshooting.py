@@ -28,7 +28,7 @@ HEAD = """\
 
 A log that you have is diagnosed on any machine with this collection, however vLLM was started:
 
-```
+```sh
 ansible localhost -m dgxspark.vllm.vllm_log_info -a path=start.log
 ```
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.query import check as check_query
 from pages import PAGES, Block, Command, blocks, commands, name_of
 
 from support.paths import BIN, ROOT
@@ -233,7 +234,8 @@ def extra_vars(given: list[str]) -> dict[str, t.Any]:
 
     found: dict[str, t.Any] = {}
     for text in given:
-        found.update(yaml.safe_load(text) if text[0] in "{[" else parse_kv(text))
+        if not text.startswith("health_query="):  # an expression with blanks, which is checked apart
+            found.update(yaml.safe_load(text) if text[0] in "{[" else parse_kv(text))
     return found
 
 
@@ -262,7 +264,9 @@ def ansible_playbook(look: Look) -> None:
     for name in options.args:
         runs_in(JOURNEYS[playbook_of(name)], playbook_of(name))
     limited(options.subset, look.inventory, look.command)
-    extra_vars(options.extra_vars or [])  # their names and values: test_variables
+    for given in options.extra_vars or []:  # names and values of others: test_variables
+        if given.startswith("health_query="):
+            check_query(given.removeprefix("health_query="))
 
 
 def options_of(module: str) -> dict[str, t.Any]:
@@ -496,9 +500,13 @@ def test_variables(tmp_path: Path, inventory: Callable[[str], Inventory], ansibl
                 given.append(extra_vars(parsed("ansible-playbook", command).extra_vars or []))
         distinct = {json.dumps(extra, sort_keys=True): extra for extra in given}
         for variant, extra in enumerate(distinct.values()):
-            for name, variables in inventory(page).hosts.items():
-                machine = f"{variables.get('ansible_host', name)}.{number}-{variant}.example"
-                hosts[f"{name}.{variant}.{page}"] = {**variables, **extra, "ansible_host": machine}
+            names = {name: f"{name}.{variant}.{page.replace('/', '.')}" for name in inventory(page).hosts}
+            for name, alias in names.items():
+                own = {**inventory(page).hosts[name], **extra}
+                own["ansible_host"] = f"{own.get('ansible_host', name)}.{number}-{variant}.example"
+                if own.get("hf_cache_source") in names:
+                    own["hf_cache_source"] = names[own["hf_cache_source"]]
+                hosts[alias] = own
     (tmp_path / "hosts.yml").write_text(
         json.dumps({"spark": {"hosts": hosts, "vars": VAULT}}),
         encoding="utf-8",  # JSON takes Ansible's own strings
