@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import time
 
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download import argument_spec, own_cause
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_causes import own_cause
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.progress import Progress, duration
+from ansible_collections.dgxspark.vllm.plugins.modules.hf_download import argument_spec
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action.polling import (
     PollingAction,
     State,

@@ -9,8 +9,9 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.causes import as_dict, condition
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import PHASE_TIMEOUTS, argument_spec
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import PHASE_TIMEOUTS
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.progress import Progress, duration
+from ansible_collections.dgxspark.vllm.plugins.modules.vllm_health import argument_spec
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action.polling import (
     PollingAction,
     State,

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What the modules that work on a Hugging Face cache have in common."""
+    """Options and notes of the modules that work on a whole Hugging Face cache."""
 
     DOCUMENTATION = r"""
 options:
   path:
     description:
-      - Absolute path of the cache. The tree in it, the one in C(hub) below it, and plain folders that were the target
-        of a download (C(.cache/huggingface/download), at most two levels down) are looked at.
-      - A symbolic link, a file, the root directory and folders of the system are refused.
+      - Absolute path of the cache. It is read together with its subfolder C(hub), and with plain folders that were the
+        target of a download (C(.cache/huggingface/download), at most two levels down).
+      - A symbolic link, a file, the root directory and system folders are rejected.
     type: path
     default: /opt/hf
 notes:
-  - Run it as root. Otherwise the open files of others cannot be seen, and whether a partial is live stays V(null).
-  - Nothing outside of O(path) is touched, whatever links lead there. A link that leads out is named.
-  - Names are shown on one line. A control character, or a byte that is no text, is shown as C(\xNN).
+  - Requires root. Otherwise the open files of other users are not visible, and it is unknown (V(null)) whether a
+    partial download is live.
+  - Nothing outside of O(path) is changed. Links that lead out of it are reported.
+  - Names are shown on one line. Control characters and bytes that are not text are shown as C(\xNN).
 """

@@ -5,45 +5,45 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: host_differences
-short_description: Lists in what a host differs from the wanted state
+short_description: List the differences between a host and its desired state
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Compares what M(dgxspark.vllm.spark_info) has read in one call with the state that is wanted, so that tasks which
-    would change nothing can be skipped together.
-  - The comparison is strict. What was not read, or is not exactly as wanted, is a difference, so that the tasks run and
-    decide for themselves.
+  - Compares the result of M(dgxspark.vllm.spark_info) with the desired state, so that tasks that would change nothing
+    can be skipped together.
+  - The comparison is strict. A value that was not read, or is not exactly as desired, is a difference. The tasks then
+    run and determine what to change.
 positional: wanted
 options:
   _input:
-    description: RV(dgxspark.vllm.spark_info#module:spark) of a module call that has read all that is wanted.
+    description: RV(dgxspark.vllm.spark_info#module:spark) of a call that has read everything in O(wanted).
     type: dict
     required: true
   wanted:
-    description: The wanted state. What is left out is not compared.
+    description: The desired state. Omitted values are not compared.
     type: dict
     required: true
     suboptions:
       packages:
-        description: Debian packages that are installed, of those in RV(dgxspark.vllm.spark_info#module:spark.packages).
+        description: Debian packages to be installed, out of RV(dgxspark.vllm.spark_info#module:spark.packages).
         type: list
         elements: str
       commands:
-        description: Commands that are installed.
+        description: Commands to be installed.
         type: list
         elements: str
       files:
         description:
-          - Files by their path, each with any of C(type) (V(file) if left out), C(owner), C(group), C(mode) as octal
-            digits, C(content), the whole text, and C(settings).
-          - C(settings) is for a file of lines C(KEY=VALUE). The last line that sets the key has to be exactly this one.
+          - Files by path, each with any of C(type) (default V(file)), C(owner), C(group), C(mode) in octal digits,
+            C(content), which is the whole text, and C(settings).
+          - C(settings) is for files of lines C(KEY=VALUE). The last line with the key must have exactly this value.
         type: dict
       sysctl:
-        description: Kernel parameters by their name.
+        description: Kernel parameters by name.
         type: dict
       units:
-        description: systemd units by their name, each with C(active) and C(enabled), V(true) or V(false).
+        description: systemd units by name, each with C(active) and C(enabled), V(true) or V(false).
         type: dict
 seealso:
   - module: dgxspark.vllm.spark_info

@@ -5,59 +5,61 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: memory_plan
-short_description: Whether a model fits into a host's memory, and how many tokens its KV cache gets
+short_description: Plan the memory of a model on a host, and the size of its KV cache
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Adds up weights, activations, CUDA graphs and the engine's own needs, and divides what is left into blocks of KV
-    cache as vLLM 0.32 does. Nothing is asked, of no host and no hub.
-  - Knows grouped heads, latent caches (MLA), sliding windows, layers that keep a state instead of a cache, KV caches of
-    1, 2 and 4 bytes a number, and hosts that serve a model together by tensor parallelism.
-  - What does not fit comes with the cheapest ways to make it fit, each of which was planned in turn.
-  - The page C(docs/reference/memory.md) explains the sum, and says of each constant where it comes from.
+  - Computes whether a model fits into the memory of a host. It adds up weights, activations, CUDA graphs and the
+    overhead of the engine, and divides the rest into blocks of KV cache as vLLM 0.32 does. No host and no hub is
+    contacted.
+  - Supports grouped-query attention, latent caches (MLA), sliding windows, layers with a state instead of a cache, KV
+    caches of 1, 2 and 4 bytes per value, and tensor parallelism over several hosts.
+  - If the model does not fit, the plan contains the least expensive remedies, each verified by a plan of its own.
+  - The page C(docs/reference/memory.md) explains the computation and gives the source of each constant.
 positional: total_bytes, args
 options:
   _input:
     description:
-      - A model, as the lookup P(dgxspark.vllm.model#lookup) gives it. It needs C(weights_bytes), C(layers),
-        C(kv_heads) and C(head_dim), and C(native_context) where O(args) has no C(max_model_len).
+      - A model, as returned by the lookup P(dgxspark.vllm.model#lookup). C(weights_bytes), C(layers), C(kv_heads) and
+        C(head_dim) are required, and C(native_context) if O(args) has no C(max_model_len).
     type: dict
     required: true
   total_bytes:
-    description: Memory of the host, of which C(gpu_memory_utilization) is a share.
+    description: Memory of the host in bytes. C(gpu_memory_utilization) is a share of it.
     type: int
     required: true
   args:
     description:
-      - Options of C(vllm serve), by name with C(_). Those that size a cache are read, which are C(max_model_len),
+      - Options of C(vllm serve), by name with C(_). Those that affect the memory are used, which are C(max_model_len),
         C(gpu_memory_utilization), C(max_num_batched_tokens), C(kv_cache_dtype), C(kv_cache_memory_bytes),
         C(num_gpu_blocks_override), C(block_size), C(tensor_parallel_size), C(dtype), C(enforce_eager),
         C(enable_prefix_caching), C(async_scheduling) and C(disable_hybrid_kv_cache_manager).
-      - The share of the memory is taken as it is. The role lowers it to what the host has before it asks.
+      - The share of the memory is used as given. The role reduces it to the memory of the host before it uses this
+        filter.
     type: dict
     default: {}
   environment:
     description:
-      - Environment of the service. Only C(VLLM_CPU_KVCACHE_SPACE) is read, the size of the KV cache of vLLM's CPU build
-        in GiB, and the sign that it is that build.
+      - Environment of the service. Only C(VLLM_CPU_KVCACHE_SPACE) is used, the size of the KV cache of vLLM's CPU build
+        in GiB. If it is set, the plan is made for that build.
     type: dict
     default: {}
   hosts:
-    description: How many hosts serve the model together. The plan is that of each of them.
+    description: Number of hosts that serve the model together. The plan is for one of them.
     type: int
     default: 1
   max_utilization:
-    description: Largest share of the memory that the host can give. Remedies stay below it, and below 0.90.
+    description: Largest possible share of the memory. Remedies use at most this share, and at most 0.90.
     type: float
     default: 0.95
   vllm:
     description:
-      - Version of vLLM. From 0.14 on the KV cache of a quantized checkpoint is of the type that it asks for, which is
-        C(kv_cache_dtype) of the model, unless O(args) says otherwise. Without a version it is planned as BF16.
+      - Version of vLLM. From 0.14 on, a quantized checkpoint specifies the type of its KV cache, which is
+        C(kv_cache_dtype) of the model, unless it is set in O(args). Without a version it is planned as BF16.
     type: str
   models:
-    description: The user's own models, as in C(vllm_models). They are looked at for a smaller form of the model.
+    description: User-defined models, as in C(vllm_models). They are searched for a smaller variant of the model.
     type: dict
     default: {}
 seealso:
@@ -66,7 +68,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Does the 70B model take its whole context on one Spark?
+- name: Show whether the 70B model fits with its full context on one Spark
   ansible.builtin.debug:
     msg: "{{ plan.problem | default('yes', true) }}. {{ plan.remedies }}"
   vars:
@@ -83,25 +85,25 @@ _value:
   type: dict
   contains:
     fits:
-      description: Whether vLLM would start, as far as memory decides it.
+      description: Whether the memory is sufficient to start vLLM.
       type: bool
     problem:
-      description: Why not, in one line. V(none) if it fits.
+      description: Why it does not fit, in one line. V(none) if it fits.
       type: str
     remedies:
-      description: The cheapest ways to make it fit, at most three, each with its figures. Empty if it fits.
+      description: The least expensive remedies, at most three, each with its figures. Empty if it fits.
       type: list
       elements: str
     reasons:
-      description: How the figures come about, and what was assumed, a line each.
+      description: The steps of the computation and the assumptions, one line each.
       type: list
       elements: str
     utilization:
-      description: The share of the memory.
+      description: Share of the memory.
       type: float
       sample: 0.9
     hosts:
-      description: How many hosts it was planned for.
+      description: Number of hosts of the plan.
       type: int
       sample: 1
     total_bytes:
@@ -109,26 +111,26 @@ _value:
       type: int
     needed_bytes:
       description:
-        - What a start must find free. That is the share of the whole memory, also where the size of the KV cache was
-          given. vLLM's CPU build needs no more than it uses then.
+        - Free memory that a start requires. This is the share of the whole memory, even if the size of the KV cache is
+          given. vLLM's CPU build requires only what it uses in that case.
       type: int
     weights_bytes:
-      description: The weights on each host.
+      description: Weights on each host.
       type: int
     activation_bytes:
-      description: What a full batch needs.
+      description: Activations of a full batch.
       type: int
     graph_bytes:
-      description: Captured CUDA graphs. 0 with C(enforce_eager).
+      description: CUDA graphs. 0 with C(enforce_eager).
       type: int
     engine_bytes:
-      description: CUDA's context, communication and workspaces.
+      description: CUDA context, communication and workspaces.
       type: int
     kv_bytes:
-      description: What is left for the KV cache.
+      description: Remaining memory for the KV cache.
       type: int
     kv_tokens:
-      description: Size of the KV cache in tokens, as vLLM's log gives it.
+      description: Size of the KV cache in tokens, as logged by vLLM.
       type: int
       sample: 711696
     kv_cache_dtype:
@@ -136,23 +138,23 @@ _value:
       type: str
       sample: bf16
     kv_bytes_per_token:
-      description: What one more token of context costs a host, in the layers that look at the whole context.
+      description: KV cache per token and host, in the layers with full attention.
       type: int
       sample: 147456
     block_tokens:
-      description: Tokens in a block.
+      description: Tokens per block.
       type: int
       sample: 16
     context:
-      description: The context that was planned for.
+      description: Context length of the plan.
       type: int
       sample: 32768
     max_context:
-      description: The longest context that fits, at most what the model allows.
+      description: Longest context that fits, at most that of the model.
       type: int
       sample: 40960
     sequences:
-      description: How many requests of the full context fit at once.
+      description: Number of concurrent requests of the full context that fit.
       type: float
       sample: 21.72
 """

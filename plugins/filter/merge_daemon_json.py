@@ -5,14 +5,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: merge_daemon_json
-short_description: Merges options into the content of Docker's daemon.json
+short_description: Merge options into the content of Docker's daemon.json
 version_added: "0.1.0"
 description:
-  - Mappings are merged key by key, lists are united, other values are replaced. No other key of the input is lost.
-  - Lists keep their order, and what they lack is added at the end. So options that are there already change nothing,
-    and Docker need not be restarted. R(ansible.builtin.combine,ansible_collections.ansible.builtin.combine_filter)
-    would move them.
-  - A mapping or a list is never replaced by something of another kind. That is an error.
+  - Mappings are merged by key, lists are united, and other values are replaced. All other keys of the input are kept.
+  - Lists keep their order, and missing elements are appended. Options that are already present change nothing, so
+    Docker is not restarted. R(ansible.builtin.combine,ansible_collections.ansible.builtin.combine_filter) would reorder
+    them.
+  - Replacing a mapping or a list by a value of another type is an error.
 author:
   - The dgxspark.vllm authors (@dgxspark)
 positional: options
@@ -22,7 +22,7 @@ options:
     type: dict
     required: true
   options:
-    description: What to merge into it.
+    description: Options to merge into it.
     type: dict
     required: true
 """

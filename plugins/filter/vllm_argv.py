@@ -5,21 +5,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: vllm_argv
-short_description: Arguments of C(vllm serve) from a mapping of options
+short_description: Convert a mapping of options to the arguments of C(vllm serve)
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Turns a mapping of options into the list of arguments that C(vllm serve) takes. The order of the mapping is kept.
-  - Names are written with C(_), as in C(max_model_len). Other spellings are refused, so that an option cannot stand
+  - Converts a mapping of options to the list of arguments of C(vllm serve), in the order of the mapping.
+  - Names are written with C(_), as in C(max_model_len). Other spellings are rejected, so that no option is passed
     twice.
-  - V(true) gives the bare flag, V(false) gives C(--no-FLAG), V(null) drops the option.
-  - A list gives its values one after the other behind the flag, a mapping gives JSON, and anything else is passed on
-    as text.
-  - C(gpu_memory_utilization) is written with two digits.
+  - V(true) becomes the flag without a value, V(false) becomes C(--no-FLAG), and V(null) drops the option.
+  - A list becomes the flag followed by its values, a mapping becomes JSON, and any other value becomes text.
+  - C(gpu_memory_utilization) is written with two decimals.
 options:
   _input:
-    description: The options by name.
+    description: Options by name.
     type: dict
     required: true
 """
@@ -30,7 +29,7 @@ EXAMPLES = r"""
     msg: "{{ {'max_model_len': 32768, 'enable_prefix_caching': true} | dgxspark.vllm.vllm_argv }}"
 # => ['--max-model-len', '32768', '--enable-prefix-caching']
 
-- name: Drop a flag of the profile, switch another one off
+- name: Drop one flag of the profile, and disable another one
   ansible.builtin.debug:
     msg: "{{ profile | combine({'max_num_seqs': none, 'enable_prefix_caching': false}) | dgxspark.vllm.vllm_argv }}"
   vars:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: host_code
-short_description: The files that the module host_code copies to a host
+short_description: List the files that the module host_code copies to a host
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Reads files and folders of this collection as the module M(dgxspark.vllm.host_code) does.
-  - The result is a wanted state for the filter P(dgxspark.vllm.host_differences#filter), to find out in one look at the
-    host whether the module has anything to do.
+  - Reads files and folders of this collection in the same way as the module M(dgxspark.vllm.host_code).
+  - The result is a desired state for the filter P(dgxspark.vllm.host_differences#filter), which determines whether the
+    module would change anything.
 options:
   _terms:
     description: Files and folders, relative to the collection, as O(dgxspark.vllm.host_code#module:paths).
@@ -39,7 +39,7 @@ EXAMPLES = r"""
   dgxspark.vllm.host_code:
     name: dgxspark-hf-clean
     paths: "{{ paths }}"
-  when: host.spark | dgxspark.vllm.host_differences({'files': code}) | length > 0
+  when: "host.spark | dgxspark.vllm.host_differences({'files': code}) | length > 0"
   vars:
     paths: [plugins/module_utils/_hf_cache, roles/hf_cache/files/clean.py]
     code: "{{ lookup('dgxspark.vllm.host_code', *paths, folder='/usr/local/lib/dgxspark/dgxspark-hf-clean') }}"
@@ -47,7 +47,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The files by their path on the host, each with its C(content).
+  description: Files by path on the host, each with its C(content).
   type: list
   elements: dict
 """

@@ -5,21 +5,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: image
-short_description: A container image of the image matrix
+short_description: Look up a container image in the catalog
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Looks an image up by its reference, and tells which vLLM it holds, how it is called, and what is broken in it.
-  - The collection knows the images of its file C(catalog/images.yml). The variable C(vllm_images) adds
-    images, or changes fields of a known one. It is merged over the collection's entries by reference, mappings key by
-    key.
-  - A digest behind the tag, as in C(REPOSITORY:TAG@sha256:...), is kept, and ignored in the search. A digest without a
-    tag is found if an entry of the same repository has it as its C(digest).
-  - An image that is not known is refused, unless the variable C(vllm_image_allow) holds V(unknown).
+  - Returns the version of vLLM in an image, its command, and its known faults, by the reference of the image.
+  - The images of the catalog are in the file C(catalog/images.yml). The variable C(vllm_images) adds images, or changes
+    fields of known ones. It is merged over the catalog by reference and key.
+  - A digest after the tag, as in C(REPOSITORY:TAG@sha256:...), is kept, but ignored in the search. A digest without a
+    tag matches an entry of the same repository with this C(digest).
+  - Unknown images are rejected, unless the variable C(vllm_image_allow) contains V(unknown).
 notes:
-  - An entry of C(vllm_images) may be an empty mapping. Give it C(vllm), the version of vLLM inside, so that the
-    options can be checked.
+  - An entry of C(vllm_images) may be an empty mapping. Set C(vllm), the version of vLLM in the image, so that the
+    options can be validated.
 options:
   _terms:
     description: References of images.
@@ -32,12 +31,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Which vLLM is in it?
+- name: Show the version of vLLM in an image
   ansible.builtin.debug:
     msg: "{{ lookup('dgxspark.vllm.image', 'nvcr.io/nvidia/vllm:25.09-py3').vllm }}"
 # => 0.10.1.1
 
-# In the inventory: an image of your own
+# In the inventory: a user-defined image
 # vllm_image: registry.example.org/vllm-gb10:2026-11-01
 # vllm_images:
 #   registry.example.org/vllm-gb10:2026-11-01:
@@ -52,81 +51,79 @@ _value:
   elements: dict
   contains:
     ref:
-      description: The reference as it was asked for.
+      description: The requested reference.
       type: str
       sample: nvcr.io/nvidia/vllm:25.09-py3
     key:
-      description: The reference under which the matrix knows it, which has a tag where O(_terms) has a digest alone.
+      description: Reference in the catalog. It has a tag even if O(_terms) has a digest only.
       type: str
       sample: nvcr.io/nvidia/vllm:25.09-py3
     registry:
-      description: The registry in it.
+      description: Registry of the reference.
       type: str
       sample: nvcr.io
     path:
-      description: The reference without its registry, as a mirror wants it.
+      description: The reference without the registry, as used with a mirror.
       type: str
       sample: nvidia/vllm:25.09-py3
     vllm:
-      description: Version of vLLM inside. V(none) if it is not known.
+      description: Version of vLLM. V(none) if not known.
       type: str
       sample: 0.10.1.1
     cuda:
-      description: Version of CUDA inside. V(none) if it is not known.
+      description: Version of CUDA. V(none) if not known.
       type: str
       sample: "13.0"
     min_driver:
-      description: Oldest driver that it runs on. V(none) if it is not known.
+      description: Oldest supported driver. V(none) if not known.
       type: str
       sample: "580"
     command_prefix:
       description:
-        - What a container's command needs before the model. Empty where the image's entry point is C(vllm serve)
-          already.
-        - An entry without it gets C([vllm, serve]), or nothing if it is an image of vllm/vllm-openai.
+        - Arguments of the container before the model. Empty if the entry point of the image is C(vllm serve).
+        - The default is C([vllm, serve]), or an empty list for images of vllm/vllm-openai.
       type: list
       elements: str
       sample: [vllm, serve]
     digest:
-      description: Digest of its manifest. A reference with another one is refused.
+      description: Digest of the manifest. References with another digest are rejected.
       type: str
       returned: if known
     ray:
-      description: Whether Ray is in it. V(none) if it is not known.
+      description: Whether the image contains Ray. V(none) if not known.
       type: bool
       sample: true
     multi_node:
-      description: Whether its vLLM spans hosts by itself, with C(--nnodes). V(none) if it is not known.
+      description: Whether vLLM supports several hosts without Ray (C(--nnodes)). V(none) if not known.
       type: bool
       sample: false
     args:
-      description: Options of C(vllm serve) that it needs with every model. They win over the model's.
+      description: Options of C(vllm serve) that the image requires with every model. They override those of the model.
       type: dict
       sample: {}
     environment:
-      description: Environment variables that it needs with every model.
+      description: Environment variables that the image requires with every model.
       type: dict
       sample: {}
     status:
       description:
-        - V(good) if somebody reports that it works on a Spark, V(avoid) if it is known to be broken there, V(unknown)
-          otherwise.
+        - V(good) if it is reported to work on a Spark, V(avoid) if it is known to be broken there, else V(unknown).
       type: str
       sample: good
     faults:
       description:
         - Known faults, each with C(what), and if known C(remedy) and C(fixed_in).
-        - A deployment warns of them. One with C(only_with) is for those alone who set what it names, an option of vLLM,
-          an environment variable or a variable of the role, to that value. C(playbooks/explain.yml) shows all.
+        - A deployment warns about them. A fault with C(only_with) is reported only if the option of vLLM, environment
+          variable or variable of the role in it has the given value. C(playbooks/explain.yml) shows all faults.
       type: list
       elements: dict
     cannot_run:
-      description: Patterns of Hugging Face ids that it cannot serve, with the reason.
+      description: Patterns of Hugging Face IDs that the image cannot serve, with the reason.
       type: dict
       sample:
         openai/gpt-oss-*: its vLLM has no attention sinks
     sources:
-      description: Where each value comes from.
+      description: Source of each value.
       type: dict
       returned: if known
 """

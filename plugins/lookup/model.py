@@ -5,27 +5,26 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: model
-short_description: A model of the catalog
+short_description: Look up a model in the catalog
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Looks a model up, by its name in the catalog or by its Hugging Face id.
-  - The collection knows the models of its folder C(catalog/models), one file each. The variable
-    C(vllm_models) adds models, or changes fields of a known one. It is merged over the collection's entries by name,
-    mappings key by key.
-  - With O(image) it also says which options and environment variables this image needs for the model.
-  - An entry that is malformed is refused with the field, its value and what is allowed.
-  - Of a Hugging Face id that no entry has, only name and id are known. All else is V(none), unless O(facts) says it.
+  - Returns the properties of a model, by its name in the catalog or its Hugging Face ID.
+  - The models of the catalog are in the folder C(catalog/models), one file each. The variable C(vllm_models) adds
+    models, or changes fields of known ones. It is merged over the catalog by name and key.
+  - With O(image) it also returns the options and environment variables that this image requires for the model.
+  - An invalid entry is rejected with the field, its value and the allowed values.
+  - A Hugging Face ID without an entry has only a name and an ID. Other fields are V(none), unless O(facts) has them.
 notes:
-  - An entry of C(vllm_models) needs C(id), C(weights_bytes), C(layers), C(kv_heads), C(head_dim) and
-    C(native_context). All other fields may be left out.
-  - C(sources) says of each number where it comes from. M is measured by somebody who published it, S stated by a
-    vendor or maintainer, C computed from public values, W weak, from a single source. None of it was measured on a
-    Spark by this collection.
+  - An entry of C(vllm_models) requires C(id), C(weights_bytes), C(layers), C(kv_heads), C(head_dim) and
+    C(native_context). All other fields are optional.
+  - C(sources) labels each figure with its source. M is a published measurement, S a statement of a vendor or
+    maintainer, C is computed from public values, and W is weak, from a single source. None was measured on a Spark by
+    this collection.
 options:
   _terms:
-    description: Names or Hugging Face ids. V(*) stands for all models, first the collection's, then yours.
+    description: Names or Hugging Face IDs. V(*) stands for all models, those of the catalog first.
     type: list
     elements: str
     required: true
@@ -34,8 +33,8 @@ options:
     type: str
   facts:
     description:
-      - What the files of a model say, as the module M(dgxspark.vllm.model_info) returns it in C(entry). It fills in
-        what no entry says of the model with that id.
+      - Properties from the files of a model, as returned in C(entry) by M(dgxspark.vllm.model_info). They complete the
+        entry of the model with that ID.
     type: dict
     default: {}
 seealso:
@@ -45,28 +44,28 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: How large is it?
+- name: Show the size of a model
   ansible.builtin.debug:
     msg: "{{ lookup('dgxspark.vllm.model', 'qwen3-8b-fp8').weights_bytes }} bytes"
 
-- name: By its Hugging Face id
+- name: Look up a model by its Hugging Face ID
   ansible.builtin.debug:
     msg: "{{ lookup('dgxspark.vllm.model', 'Qwen/Qwen3-8B-FP8').name }}"
 
-- name: What does this image need for it?
+- name: Show the options that an image requires for the model
   ansible.builtin.debug:
     msg: "{{ lookup('dgxspark.vllm.model', 'gpt-oss-20b', image='nvcr.io/nvidia/vllm:26.04-py3').image_args }}"
 # => {"attention_backend": "TRITON_ATTN", "moe_backend": "marlin", "quantization": "mxfp4"}
 
-- name: All of them
+- name: Show all models
   ansible.builtin.debug:
     msg: "{{ query('dgxspark.vllm.model', '*') | map(attribute='id') }}"
 
-# In the inventory: a model of your own, and another context for one of ours
+# In the inventory: a user-defined model, and another context for a model of the catalog
 # vllm_model: my-7b
 # vllm_models:
 #   my-7b:
-#     id: my-organisation/my-7b-instruct
+#     id: my-organization/my-7b-instruct
 #     weights_bytes: 15000000000
 #     layers: 32
 #     kv_heads: 8
@@ -84,11 +83,11 @@ _value:
   elements: dict
   contains:
     name:
-      description: Its name in the catalog.
+      description: Name in the catalog.
       type: str
       sample: qwen3-8b-fp8
     id:
-      description: Its Hugging Face id.
+      description: Hugging Face ID.
       type: str
       sample: Qwen/Qwen3-8B-FP8
     described:
@@ -97,94 +96,94 @@ _value:
       sample: true
     revision:
       description:
-        - Commit, tag or branch of the hub that is downloaded and served. It is in RV(_value[].args), too.
-        - Without it the newest is taken.
+        - Commit, tag or branch that is downloaded and served. It is in RV(_value[].args), too.
+        - The default is the latest commit.
       type: str
       returned: if given
     weights_bytes:
-      description: Size of the weights, on the disk and in memory.
+      description: Size of the weights, on disk and in memory.
       type: int
       sample: 9440000000
     active_bytes:
       description:
-        - Bytes of the weights that are read for one token. Of a mixture of experts only a part, and never the table of
-          the input's embeddings.
+        - Bytes of the weights that are read for one token. For a mixture of experts this is a part of the weights. The
+          input embeddings are excluded.
       type: int
       returned: if known
       sample: 8195000000
     roofline:
       description:
-        - Tokens a second that one user cannot pass on a Spark, 273 GB/s divided by RV(_value[].active_bytes). It is
-          computed.
+        - Upper limit of the tokens per second for one user on a Spark, computed as 273 GB/s divided by
+          RV(_value[].active_bytes).
       type: float
       returned: if RV(_value[].active_bytes) is known
       sample: 33.3
     layers:
-      description: Layers that keep a KV cache.
+      description: Number of layers with a KV cache.
       type: int
       sample: 36
     kv_heads:
-      description: Heads of keys and values in a layer.
+      description: Number of KV heads per layer.
       type: int
       sample: 8
     head_dim:
-      description: Length of one head.
+      description: Dimension of a head.
       type: int
       sample: 128
     native_context:
-      description: Tokens of context that the model was trained for.
+      description: Context length in tokens of the training.
       type: int
       sample: 32768
     config_context:
       description:
-        - Tokens of context that its configuration allows. vLLM refuses more. Where an entry has none it is the native
-          context.
+        - Context length in tokens that the configuration of the model allows. vLLM rejects a longer context.
+        - The default is RV(_value[].native_context).
       type: int
       sample: 40960
     extended_context:
-      description: Tokens of context that it reaches when it is stretched.
+      description: Context length in tokens with RV(_value[].yarn).
       type: int
       returned: if known
       sample: 131072
     yarn:
       description:
-        - How it is stretched. C(factor) and C(original_max_position_embeddings), and C(rope_theta) for a newer vLLM.
-        - It is not done by itself, because it costs quality in short contexts. A context that is too long is refused
-          with the line that does it.
+        - Parameters of YaRN, C(factor) and C(original_max_position_embeddings), and C(rope_theta) for newer versions of
+          vLLM.
+        - YaRN is not enabled automatically, because it reduces the quality in short contexts. A longer context is
+          rejected with a message that contains the required option.
       type: dict
       returned: if known
     sliding_window:
-      description: Window of the layers that do not look at the whole context.
+      description: Window in tokens of the layers with sliding-window attention.
       type: int
       returned: if it has such layers
       sample: 128
     full_attention_layers:
-      description: How many layers look at the whole context.
+      description: Number of layers with full attention.
       type: int
       returned: if not all do
       sample: 12
     latent_dim:
       description:
-        - Numbers that a layer keeps of a token, where it keeps one latent vector instead of keys and values (MLA).
-          C(kv_lora_rank) and C(qk_rope_head_dim) of its configuration, added.
+        - Dimension of the latent vector per token and layer, for models with multi-head latent attention (MLA). The sum
+          of C(kv_lora_rank) and C(qk_rope_head_dim) of the configuration.
       type: int
-      returned: if it is of that kind
+      returned: if it uses MLA
       sample: 576
     state_layers:
-      description: Layers that keep a state of constant size instead of a KV cache. They are not among C(layers).
+      description: Number of layers with a state of constant size instead of a KV cache. They do not count as C(layers).
       type: int
       returned: if it has such layers
       sample: 36
     state_bytes:
-      description: Size of that state, for one request in one layer.
+      description: Size in bytes of that state, per request and layer.
       type: int
       returned: if it has such layers
       sample: 2146304
     kv_cache_dtype:
       description:
-        - C(fp8) if its checkpoint asks for a KV cache of that type, as those of ModelOpt may do (C(kv_cache_quant_algo)
-          in C(config.json) or C(hf_quant_config.json)). From 0.14 on vLLM follows, unless C(--kv-cache-dtype) says
-          otherwise.
+        - C(fp8) if the checkpoint specifies a KV cache of that type, as with ModelOpt (C(kv_cache_quant_algo) in
+          C(config.json) or C(hf_quant_config.json)). vLLM uses it from 0.14 on, unless C(--kv-cache-dtype) is set.
       type: str
       returned: if known
       sample: fp8
@@ -194,91 +193,91 @@ _value:
       returned: if known
       sample: 8.2B
     quantization:
-      description: How its weights are stored.
+      description: Format of the weights.
       type: str
       returned: if known
       sample: fp8 (blocks of 128x128)
     min_vllm:
-      description: Oldest vLLM that can run it. An image with an older one is refused.
+      description: Oldest supported version of vLLM. Images with an older one are rejected.
       type: str
       returned: if known
       sample: 0.11.0
     gated:
-      description: Whether the hub wants a token for it.
+      description: Whether the hub requires a token.
       type: bool
       sample: false
     license:
-      description: Its license.
+      description: License.
       type: str
       returned: if known
       sample: Apache-2.0
     environment:
-      description: Environment variables that it needs.
+      description: Environment variables that the model requires.
       type: dict
       sample: {}
     args:
-      description: Options of C(vllm serve) that it needs. They win over the profile.
+      description: Options of C(vllm serve) that the model requires. They override the profile.
       type: dict
       sample: {}
     per_image:
       description:
-        - What it needs with some images only, a list of rules. C(image) is a pattern of references, C(vllm) a range of
-          versions such as V(>=0.19,<0.26). Where both are given both must hold, and a range never holds for an image
-          whose version is not known. C(args) and C(environment) say what is needed, C(why) where that comes from.
+        - Rules for options that are required with some images only. C(image) is a pattern of references, C(vllm) a
+          range of versions such as V(>=0.19,<0.26). If both are given, both must match. A range does not match an image
+          of unknown version. C(args) and C(environment) are the required settings, C(why) is their source.
       type: list
       elements: dict
       returned: if it has some
     image_args:
       description:
-        - Options that the image needs for it. First those of the image's entry, then those of the rules in
-          RV(_value[].per_image) that are meant for it, in their order. They win over RV(_value[].args).
+        - Options that the image requires for the model. First those of the image's entry, then those of the matching
+          rules in RV(_value[].per_image), in their order. They override RV(_value[].args).
       type: dict
       returned: with O(image)
     image_environment:
-      description: Environment variables that the image needs for it, found in the same way.
+      description: Environment variables that the image requires for the model, determined in the same way.
       type: dict
       returned: with O(image)
     image_cannot_run:
-      description: Why this image cannot run it. V(none) if nothing speaks against it.
+      description: Why the image cannot run the model. V(none) if it can.
       type: str
       returned: with O(image)
       sample: its vLLM has no attention sinks
     image_notes:
-      description: Why, by the name of the option or variable.
+      description: Reasons by name of the option or variable.
       type: dict
       returned: with O(image)
     reasoning_parser:
-      description: Value of C(--reasoning-parser), if you want its thoughts apart from its answer.
+      description: Value of C(--reasoning-parser), to separate the reasoning from the answer.
       type: str
       returned: if known
       sample: qwen3
     tool_call_parser:
-      description: Value of C(--tool-call-parser), if you want tools, together with C(--enable-auto-tool-choice).
+      description: Value of C(--tool-call-parser), for tool calls together with C(--enable-auto-tool-choice).
       type: str
       returned: if known
       sample: hermes
     tokens_per_second:
       description:
-        - A published speed of vLLM for one user on one Spark, with the weights as they are stored. It is not above
-          RV(_value[].roofline); what else is published stands in C(sources) and C(notes).
+        - Published speed of vLLM for one user on one Spark, in the stored format of the weights. It is at most
+          RV(_value[].roofline). Other published values are in C(sources) and C(notes).
       type: float
       returned: if known
       sample: 51
     good_for:
-      description: What it is good for.
+      description: Recommended uses.
       type: str
       returned: if known
     avoid_for:
-      description: When to take another one.
+      description: Uses for which another model is recommended.
       type: str
       returned: if known
     notes:
-      description: What else an operator should know.
+      description: Notes for operators.
       type: list
       elements: str
       returned: if known
     sources:
-      description: Where each value comes from.
+      description: Source of each value.
       type: dict
       returned: if known
       sample:

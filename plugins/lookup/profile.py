@@ -5,17 +5,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: profile
-short_description: A profile, which is how a model is tuned
+short_description: Look up a profile, a set of tuning options
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Looks a profile up by its name.
-  - The collection knows those of its file C(catalog/profiles.yml). The variable C(vllm_profiles) adds profiles,
-    or changes options of a known one. It is merged over the collection's profiles by name, mappings key by key.
+  - Returns the options of a profile, by its name.
+  - The profiles of the catalog are in the file C(catalog/profiles.yml). The variable C(vllm_profiles) adds profiles, or
+    changes options of known ones. It is merged over the catalog by name and key.
 options:
   _terms:
-    description: Names.
+    description: Names of profiles.
     type: list
     elements: str
     required: true
@@ -27,12 +27,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: How many requests does it take at once?
+- name: Show the number of concurrent requests of a profile
   ansible.builtin.debug:
     msg: "{{ lookup('dgxspark.vllm.profile', 'latency').args.max_num_seqs }}"
 # => 16
 
-# In the inventory: a profile of your own
+# In the inventory: a user-defined profile
 # vllm_profile: one-user
 # vllm_profiles:
 #   one-user:

@@ -5,43 +5,43 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: service
-short_description: The vLLM service of a host, resolved from the role's variables
+short_description: Resolve the vLLM service of a host from the role's variables
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Resolves everything that follows from the variables of the role C(vllm) and from a look at the host. The model, the
-    image and the profile, the options of C(vllm serve) and the environment with the origin of each value, the share of
-    the memory, the memory plan, and the names, folders and addresses of the service.
-  - The precedence is profile, model, image, variables with a name of their own and the host, C(vllm_extra_args) and
-    C(vllm_extra_env), and last what C(vllm_auto_remedy) has found. A later one wins, option by option.
-  - It reads the variables of the host, and takes the role's default for those that are not set. So it works in the
-    role, in another role, and in a playbook.
-  - The role evaluates it once for each state of its knowledge, into C(__vllm_resolved). The validation of the role's
-    variables uses the same function.
+  - Resolves the variables of the role C(vllm) and the state of the host to one description of the service. It contains
+    model, image and profile, the options of C(vllm serve) and the environment with the origin of each value, the share
+    of the memory, the memory plan, and the names, folders and addresses of the service.
+  - The precedence, from low to high, is profile, model, image, dedicated variables and the host, C(vllm_extra_args) and
+    C(vllm_extra_env), and the remedy of C(vllm_auto_remedy). It applies to each option separately.
+  - Variables that are not set have the default of the role, so the lookup works in the role, in other roles, and in
+    playbooks.
+  - The role evaluates it again when more is known of the host, and stores the result in C(__vllm_resolved). The
+    validation of the role's variables uses the same function.
 notes:
-  - The result holds no secret. C(vllm_hf_token) is not read, and of C(vllm_api_key) only whether it is set.
+  - The result contains no secrets. C(vllm_hf_token) is not read, and C(vllm_api_key) is only tested for being set.
 options:
   _terms:
     description:
-      - Models to resolve the service for, by name or Hugging Face id, each instead of C(vllm_model). V(*) stands for
-        all models of the catalog. Without a term it is C(vllm_model).
+      - Models to resolve the service for, by name or Hugging Face ID. V(*) stands for all models of the catalog. The
+        default is C(vllm_model).
     type: list
     elements: str
   host:
     description:
-      - What is known of the host, as the module M(dgxspark.vllm.spark_info) returns it in C(spark).
+      - State of the host, as returned in C(spark) by M(dgxspark.vllm.spark_info).
       - Without it the share of the memory is not capped, and there is no memory plan.
     type: dict
     default: {}
   remedy:
-    description: What C(vllm_auto_remedy) has found, variables of the role by name.
+    description: Remedy of C(vllm_auto_remedy), as variables of the role by name.
     type: dict
     default: {}
   model_info:
     description:
-      - What the files of a model say, as the module M(dgxspark.vllm.model_info) returns it in C(entry). It completes a
-        model with that id that no entry of the catalog describes.
+      - Properties from the files of a model, as returned in C(entry) by M(dgxspark.vllm.model_info). They complete a
+        model with that ID that has no entry in the catalog.
     type: dict
     default: {}
 seealso:
@@ -55,11 +55,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Show the command line, without a look at the host
+- name: Show the command line, without the state of the host
   ansible.builtin.debug:
     msg: "{{ lookup('dgxspark.vllm.service').argv | join(' ') }}"
 
-- name: Show where each option and each environment variable comes from
+- name: Show the origin of each option and environment variable
   ansible.builtin.debug:
     msg: "{{ lookup('dgxspark.vllm.service').lines }}"
   vars:
@@ -75,7 +75,7 @@ EXAMPLES = r"""
   dgxspark.vllm.spark_info:
   register: host
 
-- name: Show which models fit into its memory
+- name: Show the models that fit into its memory
   ansible.builtin.debug:
     msg: "{{ services | selectattr('plan.fits') | map(attribute='entry.name') }}"
   vars:
@@ -84,28 +84,28 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The service, one for each term.
+  description: One service for each term.
   type: list
   elements: dict
   contains:
     service:
-      description: Its name, C(vllm_service_name).
+      description: Name of the service, C(vllm_service_name).
       type: str
       sample: vllm
     unit:
-      description: Its systemd unit.
+      description: systemd unit of the service.
       type: str
       sample: vllm.service
     watchdog:
-      description: The unit and the timer of its watchdog, without the ending.
+      description: Name of the unit and the timer of the watchdog, without suffix.
       type: str
       sample: vllm-watchdog
     home:
-      description: Its folder on the host.
+      description: Folder of the service on the host.
       type: str
       sample: /opt/vllm
     container:
-      description: Name of its container.
+      description: Name of the container.
       type: str
       sample: vllm-qwen3-8b-fp8
     address:
@@ -113,25 +113,25 @@ _value:
       type: str
       sample: 127.0.0.1
     url:
-      description: How the host itself reaches the server.
+      description: URL of the server on the host.
       type: str
       sample: http://127.0.0.1:8000
     hf_cache:
-      description: Folder on the host that holds the downloaded models, C(hf_cache_path).
+      description: Folder of the downloaded models on the host, C(hf_cache_path).
       type: str
       sample: /opt/hf
     container_cache:
-      description: Where that folder is mounted in the container.
+      description: Mount point of that folder in the container.
       type: str
       sample: /root/.cache/huggingface
     entry:
-      description: The model with what the image adds to it, as the lookup P(dgxspark.vllm.model#lookup) returns it.
+      description: The model with the settings of the image, as returned by the lookup P(dgxspark.vllm.model#lookup).
       type: dict
     image:
-      description: The image, as the lookup P(dgxspark.vllm.image#lookup) returns it.
+      description: The image, as returned by the lookup P(dgxspark.vllm.image#lookup).
       type: dict
     image_ref:
-      description: The reference that is pulled, with C(vllm_image_registry) in it.
+      description: Reference that is pulled, including C(vllm_image_registry).
       type: str
       sample: nvcr.io/nvidia/vllm:25.09-py3
     profile:
@@ -139,17 +139,18 @@ _value:
       type: str
       sample: throughput
     args:
-      description: The options of C(vllm serve) by name, in their order. An option with V(none) is dropped.
+      description: Options of C(vllm serve) by name, in their order. Options with V(none) are dropped.
       type: dict
       sample: {max_model_len: 32768, gpu_memory_utilization: 0.9}
     environment:
-      description: The environment variables of the container by name, without the secrets.
+      description: Environment variables of the container by name, without secrets.
       type: dict
       sample: {HF_HUB_OFFLINE: "1"}
     explained:
       description:
         - One entry for each option and variable, with C(kind) (V(args) or V(environment)), C(name), C(value), C(from),
-          C(note), and C(at), where the value is written. In C(over) the values that lost, the strongest first.
+          C(note), and C(at), the place where the value is set. C(over) lists the overridden values, the one with the
+          highest precedence first.
       type: list
       elements: dict
     lines:
@@ -158,22 +159,22 @@ _value:
       elements: str
       sample: ["--max-model-len 32768  profile throughput"]
     argv:
-      description: The command of the container.
+      description: Command of the container.
       type: list
       elements: str
       sample: [vllm, serve, Qwen/Qwen3-8B-FP8, --max-model-len, "32768"]
     served_name:
-      description: The name of the model that clients ask for.
+      description: Name of the model in requests.
       type: str
       sample: Qwen/Qwen3-8B-FP8
     is_offline:
-      description: Whether the server never asks the hub.
+      description: Whether the server runs without access to the hub.
       type: bool
       sample: true
     gpu:
       description:
-        - How the container gets the GPU, V(cdi), V(nvidia) or V(none). C(vllm_gpu) V(auto) is V(cdi) on a host that
-          offers the GPU by CDI, and V(nvidia) otherwise.
+        - Method to pass the GPU to the container, V(cdi), V(nvidia) or V(none). With C(vllm_gpu) V(auto) it is V(cdi)
+          on a host with a CDI specification of the GPU, and V(nvidia) otherwise.
       type: str
       sample: cdi
     memory_bytes:
@@ -186,65 +187,65 @@ _value:
       sample: 121.7
     other_services:
       description:
-        - Other services of this collection on the host that hold memory, entries of C(spark.services). A service that
-          has to give up its port for this one is not among them.
+        - Other services of this collection on the host that use memory, entries of C(spark.services). A service that
+          will be stopped because it uses the same port is excluded.
       type: list
       elements: dict
       sample: []
     other_services_gib:
-      description: What they hold by their plans.
+      description: Memory of these services by their plans.
       type: float
       sample: 0.0
     utilization:
-      description: The share of the memory that vLLM takes, the smaller one of wish and cap.
+      description: Share of the memory for vLLM, the smaller of the requested share and the cap.
       type: float
       sample: 0.9
     utilization_wish:
-      description: What C(vllm_gpu_memory_utilization) or the profile says.
+      description: Share set by C(vllm_gpu_memory_utilization) or the profile.
       type: float
       sample: 0.9
     utilization_cap:
       description:
-        - The largest share that the host can give, less C(vllm_memory_reserve_gib) and RV(_value[].other_services).
-          V(1.0) if the host was not read. Not above 0 if the reserve alone is more than the host has.
+        - Largest possible share on the host, without C(vllm_memory_reserve_gib) and RV(_value[].other_services). V(1.0)
+          if the host was not read. 0 or less if the reserve exceeds the memory of the host.
       type: float
       sample: 0.91
     capped_by:
-      description: What the cap is made of, as text.
+      description: Computation of the cap, as text.
       type: str
       sample: 121.7 GiB, less 10 GiB of vllm_memory_reserve_gib
     plan:
       description:
-        - The memory plan, as the filter P(dgxspark.vllm.memory_plan#filter) makes it. Empty without a look at the host,
-          and for a model of which the size or the context is not known.
+        - Memory plan, as returned by the filter P(dgxspark.vllm.memory_plan#filter). Empty if the host was not read, or
+          if the size or the context of the model is not known.
       type: dict
     needed_bytes:
-      description: What the plan wants at the start. V(0) without a plan or a GPU.
+      description: Free memory that the plan requires at the start. V(0) without a plan or a GPU.
       type: int
       sample: 117606941982
     available_bytes:
-      description: Memory of the host that is available now. V(0) if the host was not read.
+      description: Currently available memory of the host. V(0) if the host was not read.
       type: int
       sample: 124554051584
     own_services:
-      description: What runs of this service now, entries of C(spark.services).
+      description: Running containers of this service, entries of C(spark.services).
       type: list
       elements: dict
       sample: []
     comes_free_bytes:
-      description: Memory that a start of the service finds when what runs of it has ended.
+      description: Memory that will be available after the running containers of this service have stopped.
       type: int
       sample: 124554051584
     memory_is_taken:
-      description: Whether something that is not of this collection uses memory that the start needs.
+      description: Whether software outside of this collection uses memory that the start requires.
       type: bool
       sample: false
     container_release:
-      description: Release that the container of the service is of. Empty if there is none.
+      description: Release of the container of the service. Empty if there is none.
       type: str
       sample: 0123456789ab
     facts:
-      description: What programs on the host have to know of a release, for its file C(release.json).
+      description: Content of the file C(release.json) of the release, for programs on the host.
       type: dict
 """
 

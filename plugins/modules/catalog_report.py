@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# The documentation of the action plugin of the same name, which does the work on the controller.
+# Documentation only: the action plugin of the same name runs on the controller.
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Takes models as the lookup P(dgxspark.vllm.model#lookup) gives them, and plans of a host for them, and prints one
-    table. Every figure has the mark of its source.
-  - The table is printed itself, not as a result, so that it looks the same with every callback. It is not printed when
-    the output is meant for programs (callbacks C(json), C(jsonl) and C(null)), or with C(display_ok_hosts=false).
+  - Prints one table of the models that the lookup P(dgxspark.vllm.model#lookup) returns, with the memory plans of a
+    host. Each figure is labeled with its source.
+  - The table is printed directly, so it looks the same with every callback. It is not printed with the callbacks
+    C(json), C(jsonl) and C(null), or with C(display_ok_hosts=false).
   - Runs on the controller and opens no connection. Use it with C(run_once).
 options:
   models:
-    description: The models, in the order in which they are shown.
+    description: The models, in the order of the table.
     type: list
     elements: dict
     required: true
   plans:
     description:
-      - By name of the model, what the host can do with it. A mapping with C(fits), C(kv_tokens), C(max_context) and
-        C(sequences), as the filter P(dgxspark.vllm.memory_plan#filter) gives it.
-      - A model that has C(image_cannot_run), which the lookup gives for an image, is shown as one that does not run.
+      - Memory plans by name of the model. Mappings with C(fits), C(kv_tokens), C(max_context) and C(sequences), as
+        returned by the filter P(dgxspark.vllm.memory_plan#filter).
+      - A model with C(image_cannot_run), which the lookup sets for an image, is shown as incompatible.
     type: dict
     default: {}
   title:
-    description: A line above the table.
+    description: Line above the table.
     type: str
     default: ""
 attributes:
   check_mode:
     support: full
-    description: Does the same in check mode, because it never changes anything.
+    description: Can run in check mode. The result is the same as without it.
   diff_mode:
     support: none
-    description: There is nothing to compare.
+    description: There is no diff, because nothing changes.
   idempotent:
     support: full
     description: Changes nothing.
@@ -56,7 +56,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 table:
-  description: The table as it was shown.
+  description: The printed table.
   returned: always
   type: str
 """

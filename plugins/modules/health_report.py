@@ -1,69 +1,69 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# The documentation of the action plugin of the same name, which does the work on the controller.
+# Documentation only: the action plugin of the same name runs on the controller.
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: health_report
-short_description: Show the health of a whole fleet as one table
+short_description: Show the health of all hosts in one table
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Takes what M(dgxspark.vllm.vllm_health) and M(dgxspark.vllm.spark_info) said of each host, and prints one table.
-    Below it are cause and remedy for each host that is not ready, and notes on what is worth a word beside that.
-  - The table is printed itself, not as a result, so that it looks the same with every callback. It is not printed when
-    the output is meant for programs (callbacks C(json), C(jsonl) and C(null)), or with C(display_ok_hosts=false).
+  - Prints one table of the results of M(dgxspark.vllm.vllm_health) and M(dgxspark.vllm.spark_info) on each host. Below
+    it are cause and remedy for each host that is not ready, and notes that do not affect the verdict.
+  - The table is printed directly, so it looks the same with every callback. It is not printed with the callbacks
+    C(json), C(jsonl) and C(null), or with C(display_ok_hosts=false).
   - Runs on the controller and opens no connection. Use it with C(run_once).
-  - Never fails because of the state of a host. RV(unhealthy) names the hosts to fail for.
+  - Never fails because of the state of a host. RV(unhealthy) lists the hosts that are not ready.
 options:
   hosts:
-    description: Names of the hosts, in the order in which they are shown.
+    description: Names of the hosts, in the order of the table.
     type: list
     elements: str
     required: true
   health:
     description:
-      - By name of the host, the result of M(dgxspark.vllm.vllm_health).
-      - A result with C(unreachable) makes the host V(unreachable), one without verdict, or none at all, V(unknown). Its
-        C(msg) is shown.
+      - Results of M(dgxspark.vllm.vllm_health) by name of the host.
+      - A host is V(unreachable) if its result has C(unreachable), and V(unknown) if it has no result or no verdict.
+        C(msg) of the result is shown.
     type: dict
     required: true
   spark:
-    description: By name of the host, RV(dgxspark.vllm.spark_info#module:spark), or V(null).
+    description: RV(dgxspark.vllm.spark_info#module:spark), or V(null), by name of the host.
     type: dict
     default: {}
   wanted:
-    description: By name of the host, what the inventory wants. A mapping with C(model) and C(image), or V(null).
+    description: Model and image of the inventory by name of the host. Mappings with C(model) and C(image), or V(null).
     type: dict
     default: {}
   query:
     description:
-      - JMESPath expression that selects and shapes what is shown. It is applied to the list C(hosts) of RV(report).
-      - The result is printed as JSON instead of the table, and O(path) gets it instead of RV(report).
-      - Needs the Python library jmespath on the controller.
+      - JMESPath expression that is applied to the list C(hosts) of RV(report).
+      - The result is printed as JSON instead of the table, and written to O(path) instead of RV(report).
+      - Requires the Python library jmespath on the controller.
       - If O(hosts) is empty, the expression is checked and nothing is printed.
     type: str
     default: ""
   path:
     description:
-      - File on the controller that gets RV(report) as JSON. Its folder must exist. A relative path begins in the folder
-        from which the playbook was started.
-      - The file is replaced as a whole. In check mode it is not written.
+      - File on the controller to which RV(report) is written as JSON. Its folder must exist. A relative path starts in
+        the working directory of C(ansible-playbook).
+      - The file is replaced atomically. It is not written in check mode.
     type: str
     default: ""
 attributes:
   check_mode:
     support: partial
     description: Can run in check mode.
-    details: Shows the same and writes no file.
+    details: Prints the same table, but does not write O(path).
   diff_mode:
     support: none
-    description: There is nothing to compare.
+    description: There is no diff.
   idempotent:
     support: full
-    description: Changes nothing. The file of O(path) is a measurement that differs each time, and counts as no change.
+    description: Changes nothing. Writing O(path) is not reported as a change, because its content differs each time.
 seealso:
   - module: dgxspark.vllm.vllm_health
   - module: dgxspark.vllm.spark_info
@@ -85,7 +85,7 @@ EXAMPLES = r"""
     query: "[?verdict!='ready'].{host: host, cause: cause.id}"
   run_once: true
 
-- name: Fail for those that are not ready
+- name: Fail on the hosts that are not ready
   ansible.builtin.fail:
     msg: not ready
   when: inventory_hostname in fleet.unhealthy
@@ -93,7 +93,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 table:
-  description: The text that is printed.
+  description: The printed text.
   returned: on success
   type: str
   sample: |-
@@ -108,17 +108,17 @@ unhealthy:
   elements: str
   sample: [spark02]
 selected:
-  description: What O(query) selects. V(null) if O(hosts) is empty.
+  description: Result of O(query). V(null) if O(hosts) is empty.
   returned: success and O(query) is set
   type: raw
   sample: [{host: spark02, cause: oom_killed}]
 report:
-  description: The same as data. This is what the file holds. What is not known is V(null).
+  description: The report as data, as written to O(path). Unknown values are V(null).
   returned: on success
   type: dict
   contains:
-    time: {description: When it was made (UTC)., type: str, sample: "2026-11-23T15:04:05Z"}
-    verdicts: {description: How many hosts have which verdict., type: dict, sample: {ready: 15, failed: 1}}
+    time: {description: Time of the report (UTC)., type: str, sample: "2026-11-23T15:04:05Z"}
+    verdicts: {description: Number of hosts by verdict., type: dict, sample: {ready: 15, failed: 1}}
     unhealthy: {description: As RV(unhealthy)., type: list, elements: str, sample: [spark02]}
     hosts:
       description: The hosts, in the order of O(hosts).
@@ -127,50 +127,50 @@ report:
       contains:
         host: {description: Name., type: str, sample: spark01}
         verdict:
-          description: As that of M(dgxspark.vllm.vllm_health), or V(unreachable), or V(unknown) when the check failed.
+          description: Verdict of M(dgxspark.vllm.vllm_health), V(unreachable), or V(unknown) if the check failed.
           type: str
           sample: ready
         summary: {description: Verdict and cause in one line., type: str, sample: ready}
-        phase: {description: How far the start got., type: str, sample: load}
-        percent: {description: How much of the phase is done., type: int, sample: 50}
-        idle_seconds: {description: For how long neither log nor download moved., type: float, sample: 3.2}
+        phase: {description: Phase of the start., type: str, sample: load}
+        percent: {description: Percentage of the phase., type: int, sample: 50}
+        idle_seconds: {description: Seconds since the last log line or downloaded byte., type: float, sample: 3.2}
         cause: {description: "Why it is not ready: id, meaning, remedy, evidence, link, change.", type: dict}
-        previous_cause: {description: Why the start before this one failed., type: dict}
-        hint: {description: What may hold up a start., type: dict}
-        model: {description: Model that is served., type: str, sample: Qwen/Qwen3-8B-FP8}
-        wanted_model: {description: Model that the inventory wants., type: str, sample: Qwen/Qwen3-8B-FP8}
+        previous_cause: {description: Cause of the failure of the previous start., type: dict}
+        hint: {description: Likely reason for a slow start., type: dict}
+        model: {description: Served model., type: str, sample: Qwen/Qwen3-8B-FP8}
+        wanted_model: {description: Model of the inventory., type: str, sample: Qwen/Qwen3-8B-FP8}
         image: {description: Image of the container., type: str, sample: "nvcr.io/nvidia/vllm:25.09-py3"}
-        wanted_image: {description: Image that the inventory wants., type: str, sample: "nvcr.io/nvidia/vllm:25.09-py3"}
-        profile: {description: Profile of the release that runs., type: str, sample: throughput}
-        release: {description: Release that runs., type: str, sample: 3f1c9a0b7d2e}
+        wanted_image: {description: Image of the inventory., type: str, sample: "nvcr.io/nvidia/vllm:25.09-py3"}
+        profile: {description: Profile of the running release., type: str, sample: throughput}
+        release: {description: Running release., type: str, sample: 3f1c9a0b7d2e}
         vllm_version: {description: Version of vLLM., type: str, sample: 0.10.1.1}
         kv_cache_tokens: {description: Size of the KV cache in tokens., type: int, sample: 623104}
         planned_tokens:
-          {description: What the release that runs was planned with., type: int, sample: 640000}
-        since: {description: When the running container was started., type: str, sample: "2026-11-23T13:00:00.5Z"}
-        since_seconds: {description: How long ago that was., type: int, sample: 7445}
-        running: {description: Requests that are computed., type: int, sample: 8}
-        waiting: {description: Requests that wait., type: int, sample: 0}
-        kv_cache_usage: {description: Part of the KV cache in use (0 to 1)., type: float, sample: 0.03}
-        prefix_cache_hit_rate: {description: Hits by queries since the start (0 to 1)., type: float, sample: 0.71}
-        preemptions: {description: Requests that had to give up their KV cache since the start., type: int, sample: 0}
+          {description: Size of the KV cache in the memory plan of the running release., type: int, sample: 640000}
+        since: {description: Start time of the running container., type: str, sample: "2026-11-23T13:00:00.5Z"}
+        since_seconds: {description: Seconds since then., type: int, sample: 7445}
+        running: {description: Running requests., type: int, sample: 8}
+        waiting: {description: Waiting requests., type: int, sample: 0}
+        kv_cache_usage: {description: Share of the KV cache in use (0 to 1)., type: float, sample: 0.03}
+        prefix_cache_hit_rate: {description: Hits per query since the start (0 to 1)., type: float, sample: 0.71}
+        preemptions: {description: Preempted requests since the start., type: int, sample: 0}
         generation_tokens_per_second: {description: Tokens generated per second., type: float, sample: 402.5}
-        prompt_tokens_per_second: {description: Tokens read per second., type: float, sample: 1890.0}
+        prompt_tokens_per_second: {description: Prompt tokens per second., type: float, sample: 1890.0}
         gpu_temperature_c: {description: Temperature of the GPU in °C., type: int, sample: 68}
         gpu_sm_clock_mhz: {description: SM clock in MHz., type: int, sample: 2418}
-        gpu_utilization_percent: {description: How busy the GPU is., type: int, sample: 96}
-        gpu_throttled: {description: V(null) when the GPU is not busy enough to tell., type: bool, sample: false}
+        gpu_utilization_percent: {description: Utilization of the GPU., type: int, sample: 96}
+        gpu_throttled: {description: V(null) if the utilization is too low for a verdict., type: bool, sample: false}
         driver: {description: Version of the GPU driver., type: str, sample: 580.95.05}
-        firmware: {description: As that of M(dgxspark.vllm.spark_info)., type: dict, sample: {dgx_os: 7.3.1}}
+        firmware: {description: As returned by M(dgxspark.vllm.spark_info)., type: dict, sample: {dgx_os: 7.3.1}}
         memory_available_bytes: {description: Available memory of the host., type: int, sample: 12884901888}
     notes:
-      description: What is worth a word although it makes no host unhealthy.
+      description: Notes that do not affect the verdict.
       type: list
       elements: dict
       contains:
         id: {description: Short name., type: str, sample: driver_drift}
-        hosts: {description: Hosts that it is about., type: list, elements: str, sample: [spark03]}
-        meaning: {description: What was seen., type: str}
+        hosts: {description: Affected hosts., type: list, elements: str, sample: [spark03]}
+        meaning: {description: The observation., type: str}
         remedy: {description: What to do., type: str}
-        link: {description: Where more is said., type: str, sample: "docs/troubleshooting.md#driver_drift"}
+        link: {description: Page with the details., type: str, sample: "docs/troubleshooting.md#driver_drift"}
 """

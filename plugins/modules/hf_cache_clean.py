@@ -6,17 +6,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: hf_cache_clean
-short_description: Removes dead partial downloads, broken files and models that nobody wants from a Hugging Face cache
+short_description: Remove dead partial downloads, broken files and unwanted models from a Hugging Face cache
 version_added: "0.1.0"
 description:
-  - Removes what is chosen with O(classes), by default partial downloads (C(*.incomplete)) that nobody works on any
-    more. Everything else stays, locks always.
-  - A file is dead when its lock and vLLM's lock are free and no process, in whatever container, has it open. For all
-    classes but V(partials) no file at all of the repository may be under way. The locks are held from that check until
-    the file is gone, so a download cannot start in between. Age and size are never asked.
-  - What cannot be told apart is kept, and the result says why. So it is on network file systems, without root, and next
-    to a soft lock, which a client makes where locking is not supported.
-  - A bad blob goes with its links, so that the next start of a model downloads it again.
+  - Removes the files selected by O(classes), by default partial downloads (C(*.incomplete)) that are no longer in use.
+    All other files stay. Locks are never removed.
+  - A file is in use if its lock or vLLM's lock is held, or if a process, in any container, has it open. For all classes
+    except V(partials), no file of the repository may be in use. The locks are held from that check until the file is
+    removed, so a download cannot start in between. Age and size are not considered.
+  - If it is unknown whether a file is in use, it is kept, and RV(kept) gives the reason. This applies to network file
+    systems, to runs without root, and to soft locks, which clients use if the file system does not support locking.
+  - A defective blob is removed together with its links, so that the next start of a model downloads it again.
 author:
   - The dgxspark.vllm authors (@dgxspark)
 extends_documentation_fragment:
@@ -24,33 +24,33 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Says what would be removed.
+    description: Reports what would be removed.
   diff_mode:
     support: full
-    description: Lists the chosen files before and after.
+    description: Lists the selected files before and after.
   idempotent:
     support: full
     description: The second run finds nothing to remove.
 options:
   models:
-    description: Only files of these models, by their Hugging Face id. Everything by default.
+    description: Models whose files are considered, by Hugging Face ID. All by default.
     type: list
     elements: str
     default: []
   classes:
     description:
-      - What to remove.
-      - V(partials) are incomplete downloads, of repositories and in plain folders.
-      - V(dangling_links) lead to nothing, or in a circle. One of them hides the repository from the client's own tools.
-      - V(truncated) files are shorter or longer than their header or the manifest says.
-      - V(empty) files have no byte, and their name says that they should.
-      - V(lfs_pointers) are what git has instead of the weights.
-      - V(invalid_json) is C(config.json) or an index that cannot be read.
-      - V(corrupt) files have another hash than their name says. Every byte is read to find them.
-      - V(sparse) files were partly never written. They are hashed, and removed when they are corrupt.
-      - V(refs) are empty, no commit, or name a snapshot that is not there.
+      - Classes of files to remove.
+      - V(partials) are incomplete downloads in repositories and plain folders.
+      - V(dangling_links) have no target, or form a loop. The tools of the client do not list a repository with one.
+      - V(truncated) files have another size than their header or the manifest specifies.
+      - V(empty) files have no content, although their hash is not that of an empty file.
+      - V(lfs_pointers) are git-lfs pointer files in place of weights.
+      - V(invalid_json) is a C(config.json) or an index that cannot be parsed.
+      - V(corrupt) files have another hash than their name. Every file is hashed to find them.
+      - V(sparse) files have unwritten parts. They are hashed, and removed if they are corrupt.
+      - V(refs) are empty, not a commit, or name a snapshot that does not exist.
       - V(unreferenced) blobs are in no snapshot.
-      - V(probes) are scratch files of a client that was killed.
+      - V(probes) are temporary files of a client that was killed.
     type: list
     elements: str
     choices:
@@ -68,42 +68,42 @@ options:
     default: [partials]
   keep_models:
     description:
-      - Remove every model that is not in this list, whole, unless it is being downloaded or a process has a file of it
-        open. Other repositories and plain folders stay.
-      - Nothing is removed for this reason by default. An empty list is refused, and so is O(models) beside it.
+      - Models to keep. Every other model is removed completely, unless it is being downloaded or a process has one of
+        its files open. Repositories of other types and plain folders stay.
+      - By default no model is removed. An empty list is rejected, and so is the combination with O(models).
     type: list
     elements: str
   assume_idle:
     description:
-      - On network file systems a lock that seems free may be held on another host, so everything is kept there.
-        V(true) says that no other host uses the cache now.
-      - Open files and locks that can be seen on this host count all the same.
+      - Set to V(true) if no other host uses the cache. It allows removals on a network file system, where a lock that
+        seems free may be held on another host.
+      - Open files and locks on this host are considered in any case.
     type: bool
     default: false
 notes:
-  - Clients before huggingface_hub 1.18 resume from a partial of theirs, so cleaning makes them start that file anew.
+  - Clients before huggingface_hub 1.18 resume partial downloads. After a clean they download the file from the start.
 seealso:
   - module: dgxspark.vllm.hf_cache_info
 """
 
 EXAMPLES = r"""
-- name: Remove what interrupted downloads left behind
+- name: Remove the remains of interrupted downloads
   dgxspark.vllm.hf_cache_clean:
     path: /opt/hf
   become: true
   register: cleaned
 
-- name: Say what it gave back
+- name: Show the freed space
   ansible.builtin.debug:
     msg: "{{ cleaned.removed | length }} files, {{ cleaned.bytes_freed | human_readable }}"
 
-- name: Remove what keeps a model from loading, so that the next start downloads it again
+- name: Remove defective files of a model, so that the next start downloads them again
   dgxspark.vllm.hf_cache_clean:
     models: [Qwen/Qwen3-8B-FP8]
     classes: [partials, dangling_links, truncated, empty, lfs_pointers, invalid_json, corrupt]
   become: true
 
-- name: See which models would go
+- name: Show which models would be removed
   dgxspark.vllm.hf_cache_clean:
     keep_models: [Qwen/Qwen3-8B-FP8]
   become: true
@@ -113,7 +113,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: What was removed, or would be in check mode.
+  description: Files that were removed, or would be in check mode.
   returned: always
   type: list
   elements: dict
@@ -124,20 +124,20 @@ removed:
       returned: always
       sample: /opt/hf/models--Qwen--Qwen3-8B-FP8/blobs/0123456789abcdef0123456789abcdef01234567.incomplete
     class: {description: 'One of O(classes), or V(pruned).', type: str, returned: always, sample: partials}
-    size: {description: Its size., type: int, returned: always, sample: 1073741824}
+    size: {description: Size., type: int, returned: always, sample: 1073741824}
     bytes:
       description:
-        - What it gave back to the disk. Less than the size when the file has holes, nothing when it has another name.
+        - Space freed on disk. Less than the size if the file is sparse, 0 if it has another hard link.
       type: int
       returned: always
       sample: 1048576000
     reason:
-      description: Why it could go.
+      description: Why it was removed.
       type: str
       returned: always
       sample: "nobody downloads it: not locked, and no process has it open"
 kept:
-  description: What was chosen and stays.
+  description: Selected files that were kept.
   returned: always
   type: list
   elements: dict
@@ -148,26 +148,26 @@ kept:
       returned: always
       sample: /opt/hf/models--Qwen--Qwen3-8B-FP8/blobs/76543210fedcba9876543210fedcba9876543210.incomplete
     class: {description: 'As in RV(removed).', type: str, returned: always, sample: partials}
-    size: {description: Its size., type: int, returned: always, sample: 1073741824}
-    bytes: {description: What it takes on the disk., type: int, returned: always, sample: 524288000}
-    reason: {description: Why it stays., type: str, returned: always, sample: a process has it open}
+    size: {description: Size., type: int, returned: always, sample: 1073741824}
+    bytes: {description: Space used on disk., type: int, returned: always, sample: 524288000}
+    reason: {description: Why it was kept., type: str, returned: always, sample: a process has it open}
     holder_pid:
-      description: The process that downloads or uses it, if it could be found.
+      description: Process that downloads or uses it, if known.
       type: int
       returned: always
       sample: 4242
     holder_command:
-      description: The first two words of its command line, tokens and keys masked.
+      description: First two words of its command line, without tokens and keys.
       type: str
       returned: always
       sample: /usr/bin/python3 /usr/local/bin/vllm
 bytes_freed:
-  description: What was given back to the disk, or would be in check mode.
+  description: Space freed on disk, or that would be in check mode.
   returned: always
   type: int
   sample: 1048576000
 skipped:
-  description: What could not be read, and was left alone.
+  description: Unreadable files and folders, which were left unchanged.
   returned: always
   type: list
   elements: dict

@@ -23,19 +23,9 @@ description:
   - Partial downloads of the model that no client can resume are removed first, and the free space is compared with the
     size of what is missing.
   - Whether a copy is needed is what M(dgxspark.vllm.hf_cache_copy_info) tells.
+extends_documentation_fragment:
+  - dgxspark.vllm.hf_model
 options:
-  path:
-    description: Absolute path of the cache.
-    type: path
-    default: /opt/hf
-  model:
-    description: Hugging Face ID of the model.
-    type: str
-    required: true
-  revision:
-    description: Branch, tag or commit.
-    type: str
-    default: main
   source:
     description:
       - Absolute path of another cache on this host. Symbolic links are not required there, so a file system without
@@ -179,8 +169,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import partials
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.layout import CacheError
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy as hf_copy
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import download as hf_download
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_causes import no_space_cause
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import filesystem_space
 
 IO_TIMEOUT = 120
@@ -199,7 +189,7 @@ class Task:
         self.path: str = os.path.normpath(asked["path"])
         self.model: str = asked["model"]
         self.revision: str = asked["revision"]
-        self.folder = hf_download.repository(self.path, self.model)
+        self.folder = model_files.repository(self.path, self.model)
         self.result: dict[str, t.Any] = {"changed": False}
         self.look_up()
         self.missing: list[str] = self.result["missing"]
@@ -218,7 +208,7 @@ class Task:
         there = hf_copy.present(self.folder, offer)
 
         def can_be_resumed(partial: partials.Partial) -> bool:
-            return hf_download.can_be_resumed(partial.path, partial.stat, sizes)
+            return model_files.can_be_resumed(partial.path, partial.stat, sizes)
 
         cleared = partials.clear(self.path, self.model, can_be_resumed, self.module.check_mode)
         self.result["removed"] = cleared.removed
@@ -267,7 +257,7 @@ class Task:
     def check_space(self, needed: int, freed: int) -> None:
         free, keep = filesystem_space(self.path)["free_bytes"] + freed, self.module.params["keep_free"]
         if needed and needed + keep > free:
-            cause = hf_download.no_space_cause(self.path, needed, free, keep)
+            cause = no_space_cause(self.path, needed, free, keep)
             raise hf_copy.CopyError("no_space", f"{cause['meaning']}: {cause['evidence']}; {cause['remedy']}")
 
     def transport(self, offer: export.Offer) -> tuple[list[str], str]:

@@ -16,29 +16,9 @@ description:
     client or M(dgxspark.vllm.hf_download) recorded. No file is read, so that it takes a moment only.
   - This is what M(dgxspark.vllm.hf_cache_copy) checks before it copies anything. For a full report about a cache, see
     M(dgxspark.vllm.hf_cache_info).
-options:
-  path:
-    description: Absolute path of the cache.
-    type: path
-    default: /opt/hf
-  model:
-    description: Hugging Face ID of the model.
-    type: str
-    required: true
-  revision:
-    description: Branch, tag or commit.
-    type: str
-    default: main
-attributes:
-  check_mode:
-    description: Can run in check mode. The result is the same as without it.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference to show.
-    support: none
-  idempotent:
-    description: Reads only.
-    support: full
+extends_documentation_fragment:
+  - dgxspark.vllm.attributes
+  - dgxspark.vllm.hf_model
 seealso:
   - module: dgxspark.vllm.hf_cache_copy
   - module: dgxspark.vllm.hf_cache_info

@@ -23,18 +23,12 @@ description:
     server is stopped with O(state=absent), or by systemd after a time that is sufficient for the model at 1 MB/s.
   - A file that has been hashed is hashed again only if it has changed (size, times, inode), so that many hosts can copy
     from one. This is recorded in C(.dgxspark/verified.json) next to the model.
+extends_documentation_fragment:
+  - dgxspark.vllm.hf_model
 options:
-  path:
-    description: Absolute path of the cache.
-    type: path
-    default: /opt/hf
   model:
     description: Hugging Face ID of the model. Required with O(state=present).
     type: str
-  revision:
-    description: Branch, tag or commit.
-    type: str
-    default: main
   public_key:
     description:
       - Public key that is accepted, as returned by M(dgxspark.vllm.hf_cache_copy_key).
@@ -170,7 +164,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import files as hf_files
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import download, export
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
 
 RUN = "/run/dgxspark-offer"  # in memory
 RUN_SSHD = "/run/sshd"  # sshd insists on it; where systemd starts it on demand, it may not be there yet
@@ -313,7 +307,7 @@ def offer(module: AnsibleModule) -> dict[str, t.Any]:
     path = os.path.normpath(asked["path"])
     layout.check_path(path)
     layout.check_models([asked["model"]], "model")
-    wrong = download.check_revision(asked["revision"])
+    wrong = model_files.check_revision(asked["revision"])
     if wrong:
         raise export.OfferError(wrong)
     found = export.find(path, asked["model"], asked["revision"])
@@ -326,7 +320,7 @@ def offer(module: AnsibleModule) -> dict[str, t.Any]:
     }
     if not module.check_mode:
         os.umask(hf_files.creation_mask(path))
-        result["verified_bytes"] = export.verify(found, download.repository(found.root, asked["model"]))
+        result["verified_bytes"] = export.verify(found, model_files.repository(found.root, asked["model"]))
         server = TemporarySshServer(module, f"dgxspark-offer-{secrets.token_hex(4)}")
         try:
             result.update(server.start(found, asked["model"]))

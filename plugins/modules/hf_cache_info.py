@@ -6,70 +6,62 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: hf_cache_info
-short_description: Tells what a Hugging Face cache holds, what is broken or missing, and which downloads are alive
+short_description: Read the content, defects and running downloads of a Hugging Face cache
 version_added: "0.1.0"
 description:
-  - Lists the repositories of a Hugging Face cache with their revisions, sizes, partial downloads and whatever is broken
-    in them, and says of a model whether it can be served.
-  - Both layouts are read, the tree in O(path) itself (what vLLM's C(--download-dir) makes) and the one in C(hub) below
-    it. A repository that is in both is listed twice.
-  - A partial download is live when a process has it open, or its lock or vLLM's lock is held. Its age says nothing,
-    because a running download can rest for long. Locks are only tried, for an instant, and none is created.
-  - A folder that does not exist is an empty cache, not an error. What cannot be read is listed in RV(skipped).
+  - Lists the repositories of a Hugging Face cache with their revisions, sizes, partial downloads and broken files, and
+    whether a model is complete.
+  - Both layouts are read, the tree in O(path) itself (as made by vLLM's C(--download-dir)) and the one in its subfolder
+    C(hub). A repository that is in both is listed twice.
+  - A partial download is live if a process has it open, or its lock or vLLM's lock is held. Its age is not considered,
+    because a running download can pause for long. Locks are only tried, for an instant, and none is created.
+  - A folder that does not exist is an empty cache, not an error. Unreadable files and folders are listed in
+    RV(skipped).
 author:
   - The dgxspark.vllm authors (@dgxspark)
 extends_documentation_fragment:
+  - dgxspark.vllm.attributes
   - dgxspark.vllm.hf_cache
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode and changes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing, so there is no difference to show.
-  idempotent:
-    support: full
-    description: Reads only.
 options:
   models:
     description:
-      - Only these models, by their Hugging Face id. All repositories by default.
-      - C(ORGANISATION/NAME@REVISION) asks for the snapshot of a commit, branch or tag instead of C(main).
+      - Models to read, by Hugging Face ID. All repositories by default.
+      - C(ORGANIZATION/NAME@REVISION) selects the snapshot of a commit, branch or tag instead of C(main).
     type: list
     elements: str
     default: []
   verify:
     description:
-      - How closely to look at files. The network is never needed.
-      - V(none) looks at names, links and sizes.
-      - V(headers) also reads the beginning of each weight file and the JSON that a model cannot do without. That finds
-        truncated files and git-lfs pointers.
-      - V(full) also reads every byte. A file's name in the cache is its hash, so wrong content is found. One thread per
-        core is used; reckon with the speed of the disk.
+      - Depth of the verification. The network is never used.
+      - V(none) checks names, links and sizes.
+      - V(headers) also reads the header of each weight file and the required JSON files. It finds truncated files and
+        git-lfs pointers.
+      - V(full) also hashes every file, and compares the hash with the name in the cache. It uses one thread per core,
+        and is limited by the speed of the disk.
     type: str
     choices: [none, headers, full]
     default: headers
   owner:
     description:
-      - User, by name or number, whom every file should belong to. Others are reported as V(wrong_owner).
-      - Nobody is expected by default.
+      - Expected owner of every file, by name or number. Other files are reported as V(wrong_owner).
+      - The owner is not checked by default.
     type: str
 seealso:
   - module: dgxspark.vllm.hf_cache_clean
 """
 
 EXAMPLES = r"""
-- name: Look at the cache
+- name: Read the cache
   dgxspark.vllm.hf_cache_info:
     path: /opt/hf
   become: true
   register: cache
 
-- name: Name the models that can be served offline
+- name: Show the models that can be served offline
   ansible.builtin.debug:
     msg: "{{ cache.repositories | selectattr('complete', 'eq', true) | map(attribute='repo_id') }}"
 
-- name: Read every byte of one model
+- name: Verify every byte of one model
   dgxspark.vllm.hf_cache_info:
     models: [Qwen/Qwen3-8B-FP8]
     verify: full
@@ -80,7 +72,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: The cache.
+  description: Path of the cache.
   returned: always
   type: str
   sample: /opt/hf
@@ -100,94 +92,94 @@ total_bytes:
   type: int
   sample: 3936818806784
 free_bytes:
-  description: What an ordinary user may still fill of it.
+  description: Space of that file system that is available to ordinary users.
   returned: always
   type: int
   sample: 3519069872128
 bytes:
   description:
-    - Size of all finished files in the listed repositories and folders; a file that several of them share counts once.
-    - Without O(models), all of the store that repositories share counts.
+    - Size of all complete files in the listed repositories and folders. A shared file counts once.
+    - Without O(models), the whole shared blob store counts.
   returned: always
   type: int
   sample: 9452126208
 allocated_bytes:
-  description: What these files take on the disk.
+  description: Space that these files use on disk.
   returned: always
   type: int
   sample: 9452142592
 models:
-  description: One answer for each of O(models), in their order, from whichever tree has more of it.
+  description: One entry for each of O(models), in their order, from the tree that holds more of the model.
   returned: always
   type: list
   elements: dict
   contains:
-    repo_id: {description: Id of the model., type: str, returned: always, sample: Qwen/Qwen3-8B-FP8}
-    revision: {description: 'The wanted revision, V(null) for C(main).', type: str, returned: always, sample: main}
+    repo_id: {description: ID of the model., type: str, returned: always, sample: Qwen/Qwen3-8B-FP8}
+    revision: {description: 'The requested revision, V(null) for C(main).', type: str, returned: always, sample: main}
     commit:
-      description: The commit that was looked at. V(null) when there is none.
+      description: The commit that was checked. V(null) if there is none.
       type: str
       returned: always
       sample: 220b46e3b2180893580a4454f21f22d3ebb187d3
     path:
-      description: The repository. V(null) when it is nowhere.
+      description: Folder of the repository. V(null) if it does not exist.
       type: str
       returned: always
       sample: /opt/hf/models--Qwen--Qwen3-8B-FP8
     complete: {description: 'As in RV(repositories).', type: bool, returned: always, sample: true}
     missing:
-      description: What keeps it from being complete, and whether the other tree has it.
+      description: Missing files, and whether the other tree has them.
       type: list
       elements: str
       returned: always
       sample: ["config.json (it is in /opt/hf/hub/models--Qwen--Qwen3-8B-FP8)"]
 repositories:
-  description: What is in the cache.
+  description: Repositories of the cache.
   returned: always
   type: list
   elements: dict
   contains:
-    repo_id: {description: Id of the repository., type: str, returned: always, sample: Qwen/Qwen3-8B-FP8}
+    repo_id: {description: ID of the repository., type: str, returned: always, sample: Qwen/Qwen3-8B-FP8}
     type: {description: 'V(model), V(dataset), V(space) or V(kernel).', type: str, returned: always, sample: model}
     path: {description: Its folder., type: str, returned: always, sample: /opt/hf/models--Qwen--Qwen3-8B-FP8}
-    bytes: {description: Size of its finished files., type: int, returned: always, sample: 9452126208}
-    allocated_bytes: {description: What they take on the disk., type: int, returned: always, sample: 9452142592}
-    files: {description: How many there are., type: int, returned: always, sample: 12}
+    bytes: {description: Size of its complete files., type: int, returned: always, sample: 9452126208}
+    allocated_bytes: {description: Space that they use on disk., type: int, returned: always, sample: 9452142592}
+    files: {description: Number of files., type: int, returned: always, sample: 12}
     revisions:
-      description: Commits of which there is a snapshot.
+      description: Commits that have a snapshot.
       type: list
       elements: str
       returned: always
       sample: [220b46e3b2180893580a4454f21f22d3ebb187d3]
     refs:
-      description: Commits by name of the branch or tag.
+      description: Commits by branch or tag.
       type: dict
       returned: always
       sample: {main: 220b46e3b2180893580a4454f21f22d3ebb187d3}
     complete:
       description:
-        - Whether the snapshot of C(main), or the only snapshot, has all that serving needs. These are C(config.json),
-          weights, every shard of the index, no broken link, the sizes of the manifest where there is one, all files
-          that M(dgxspark.vllm.hf_download) wanted, and no partial of an absent file. With O(verify) what is found in
-          the files counts too.
-        - V(null) when there are several snapshots and no C(main), and for what is not a model.
+        - Whether the snapshot of C(main), or the only snapshot, can be served. It needs C(config.json), weights, every
+          shard of the index, no broken link, the sizes of the manifest if there is one, all files that
+          M(dgxspark.vllm.hf_download) selected, and no partial download of an absent file. Defects found by O(verify)
+          count too.
+        - V(null) if there are several snapshots and no C(main), and for repositories that are not models.
       type: bool
       returned: always
       sample: false
     missing:
-      description: What keeps it from being complete.
+      description: Missing or defective files.
       type: list
       elements: str
       returned: always
       sample: [model-00002-of-00002.safetensors]
     partials:
-      description: Its partial downloads, as in RV(partials).
+      description: Partial downloads, as in RV(partials).
       type: list
       elements: dict
       returned: always
       sample: []
     broken:
-      description: What is broken in it, as in RV(broken).
+      description: Defects, as in RV(broken).
       type: list
       elements: dict
       returned: always
@@ -200,15 +192,15 @@ local_folders:
   contains:
     path: {description: The folder., type: str, returned: always, sample: /opt/hf/qwen3}
     bytes: {description: Size of the files that a client put there., type: int, returned: always, sample: 9452126208}
-    allocated_bytes: {description: What they take on the disk., type: int, returned: always, sample: 9452142592}
-    files: {description: How many there are., type: int, returned: always, sample: 12}
+    allocated_bytes: {description: Space that they use on disk., type: int, returned: always, sample: 9452142592}
+    files: {description: Number of files., type: int, returned: always, sample: 12}
     complete: {description: 'As in RV(repositories), without a manifest.', type: bool, returned: always, sample: true}
-    missing: {description: What keeps it from that., type: list, elements: str, returned: always, sample: []}
+    missing: {description: Missing or defective files., type: list, elements: str, returned: always, sample: []}
     partials: {description: 'As in RV(partials).', type: list, elements: dict, returned: always, sample: []}
     broken: {description: 'As in RV(broken).', type: list, elements: dict, returned: always, sample: []}
 broken:
   description:
-    - Everything that is not as a client leaves it.
+    - Defects of the cache.
     - The states are also the classes of M(dgxspark.vllm.hf_cache_clean), except V(outside) and V(wrong_owner), which
       are only reported.
   returned: always
@@ -217,18 +209,18 @@ broken:
   contains:
     state:
       description:
-        - V(dangling_links) lead to nothing, or in a circle.
-        - V(truncated) files are shorter or longer than their header or the manifest says.
-        - V(empty) files have no byte, and their name says that they should.
-        - V(lfs_pointers) are what git has instead of the weights.
-        - V(invalid_json) is C(config.json) or an index that cannot be read.
-        - V(corrupt) files have another hash than their name says. Only O(verify=full) finds them.
-        - V(sparse) files were partly never written. That is a hint; O(verify=full) proves it or drops it.
-        - V(refs) are empty, no commit, or name a snapshot that is not there.
+        - V(dangling_links) have no target, or form a loop.
+        - V(truncated) files have another size than their header or the manifest specifies.
+        - V(empty) files have no content, although their hash is not that of an empty file.
+        - V(lfs_pointers) are git-lfs pointer files in place of weights.
+        - V(invalid_json) is a C(config.json) or an index that cannot be parsed.
+        - V(corrupt) files have another hash than their name. Only O(verify=full) finds them.
+        - V(sparse) files have unwritten parts. They may be corrupt; O(verify=full) confirms or clears them.
+        - V(refs) are empty, not a commit, or name a snapshot that does not exist.
         - V(unreferenced) blobs are in no snapshot.
-        - V(probes) are scratch files of a client that was killed.
+        - V(probes) are temporary files of a client that was killed.
         - V(outside) links lead out of the cache.
-        - V(wrong_owner) is said once per repository, see O(owner).
+        - V(wrong_owner) is reported once per repository, see O(owner).
       type: str
       returned: always
       sample: truncated
@@ -238,16 +230,16 @@ broken:
       returned: always
       sample: /opt/hf/models--Qwen--Qwen3-8B-FP8/blobs/0123456789abcdef0123456789abcdef01234567
     file:
-      description: Its name in the snapshot. V(null) when it has none.
+      description: Name in the snapshot. V(null) if it has none.
       type: str
       returned: always
       sample: model-00002-of-00002.safetensors
-    repo_id: {description: 'Its repository, V(null) in a plain folder.', type: str, returned: always, sample: a/b}
-    reason: {description: What is wrong., type: str, returned: always, sample: 1048576 bytes instead of 4900000000}
-    bytes: {description: Its size., type: int, returned: always, sample: 1048576}
-    allocated_bytes: {description: What it takes on the disk., type: int, returned: always, sample: 1048576}
+    repo_id: {description: 'Repository, V(null) in a plain folder.', type: str, returned: always, sample: a/b}
+    reason: {description: The defect., type: str, returned: always, sample: 1048576 bytes instead of 4900000000}
+    bytes: {description: Size., type: int, returned: always, sample: 1048576}
+    allocated_bytes: {description: Space used on disk., type: int, returned: always, sample: 1048576}
 partials:
-  description: All partial downloads, those into plain folders included unless O(models) is set.
+  description: All partial downloads. Those into plain folders are included unless O(models) is set.
   returned: always
   type: list
   elements: dict
@@ -258,48 +250,48 @@ partials:
       returned: always
       sample: /opt/hf/models--Qwen--Qwen3-8B-FP8/blobs/0123456789abcdef0123456789abcdef01234567.incomplete
     repo_id:
-      description: Its repository, V(null) in a plain folder.
+      description: Repository, V(null) in a plain folder.
       type: str
       returned: always
       sample: Qwen/Qwen3-8B-FP8
-    bytes: {description: Its size., type: int, returned: always, sample: 1048576000}
+    bytes: {description: Size., type: int, returned: always, sample: 1048576000}
     allocated_bytes:
-      description: What it takes on the disk. Less than the size when the file has holes.
+      description: Space used on disk. Less than the size if the file is sparse.
       type: int
       returned: always
       sample: 1048576000
     live:
-      description: Whether somebody downloads it. V(null) when that cannot be told.
+      description: Whether a process is downloading it. V(null) if unknown.
       type: bool
       returned: always
       sample: true
-    reason: {description: Why., type: str, returned: always, sample: a process has it open}
+    reason: {description: Reason., type: str, returned: always, sample: a process has it open}
     holder_pid: {description: The process that downloads it., type: int, returned: always, sample: 4242}
     holder_command:
-      description: The first two words of its command line, tokens and keys masked.
+      description: First two words of its command line, without tokens and keys.
       type: str
       returned: always
       sample: /usr/bin/python3 /usr/local/bin/vllm
     age_seconds:
-      description: Time since the last write. For the reader only; it is no sign of life.
+      description: Seconds since the last write. Not used to determine RV(partials[].live).
       type: int
       returned: always
       sample: 17
 verified:
-  description: What was hashed. Nothing without O(verify=full).
+  description: Files that were hashed. None without O(verify=full).
   returned: always
   type: dict
   contains:
-    files: {description: How many files., type: int, returned: always, sample: 12}
-    bytes: {description: How much was read., type: int, returned: always, sample: 9452126208}
+    files: {description: Number of files., type: int, returned: always, sample: 12}
+    bytes: {description: Bytes read., type: int, returned: always, sample: 9452126208}
 skipped:
-  description: What could not be read, and is therefore in no other part of the result.
+  description: Unreadable files and folders. They are in no other part of the result.
   returned: always
   type: list
   elements: dict
   contains:
     path: {description: The file or folder., type: str, returned: always, sample: /opt/hf/models--a--b/blobs}
-    reason: {description: Why., type: str, returned: always, sample: Permission denied}
+    reason: {description: Reason., type: str, returned: always, sample: Permission denied}
   sample: []
 """
 
@@ -314,8 +306,9 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import (
     layout,
     local_dirs,
     locks,
+    snapshot,
 )
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import snapshot as hf_snapshot
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.content import Asked, Content, Totals
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import spark
 
 
@@ -326,8 +319,8 @@ def read_cache(path: str, models: list[str], verify: str, owner: int | None) -> 
     wanted = [model.partition("@") for model in models]
     names = [name for name, _at, _revision in wanted]
     layout.check_models(names, path=path)
-    totals = hf_snapshot.Totals(counts_store=not models)
-    asked = hf_snapshot.Asked(
+    totals = Totals(counts_store=not models)
+    asked = Asked(
         headers=verify != "none",
         owner=owner,
         kind=locks.filesystem_of(path),
@@ -335,7 +328,7 @@ def read_cache(path: str, models: list[str], verify: str, owner: int | None) -> 
         totals=totals,
     )
     repositories = layout.find_repositories(path, names, look)
-    trees = [hf_snapshot.scan_repository(repository, asked, look) for repository in repositories]
+    trees = [snapshot.scan_repository(repository, asked, look) for repository in repositories]
     folders = [] if models else layout.find_local_folders(path, look)
     plain = [local_dirs.scan_local(folder, asked, look) for folder in folders]
     contents = trees + plain
@@ -363,7 +356,7 @@ def read_cache(path: str, models: list[str], verify: str, owner: int | None) -> 
     }
 
 
-def _repository(repository: layout.Repository, content: hf_snapshot.Content) -> dict[str, t.Any]:
+def _repository(repository: layout.Repository, content: Content) -> dict[str, t.Any]:
     shown = layout.shown
     return {
         "repo_id": shown(repository.repo_id),
@@ -374,7 +367,7 @@ def _repository(repository: layout.Repository, content: hf_snapshot.Content) -> 
     }
 
 
-def _answer(name: str, revision: str | None, trees: list[hf_snapshot.Content]) -> dict[str, t.Any]:
+def _answer(name: str, revision: str | None, trees: list[Content]) -> dict[str, t.Any]:
     """What both trees together say of a model: it may be whole in one, or half in each."""
     mine = sorted(
         (tree for tree in trees if tree.repo_id == name), key=lambda tree: (not tree.complete, len(tree.missing))

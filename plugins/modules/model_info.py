@@ -1,65 +1,40 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a model is that no catalog describes."""
-
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_info
-short_description: Read from a model's own files what the memory plan needs to know
+short_description: Read the catalog entry of a model from its own files
 version_added: "0.1.0"
 description:
-  - Reads C(config.json), C(hf_quant_config.json) if there is one, and the index of the weights of a model, and gives an
-    entry as the catalog has them. The cache on the host is asked first, then the hub. A few kilobytes are read, of a
-    mixture of many experts some megabytes, and nothing is kept.
-  - The role C(vllm) does so for a model that is neither in the catalog nor in C(vllm_models).
-  - Only weights in safetensors are understood.
+  - Returns a catalog entry, as required for the memory plan, made of C(config.json), C(hf_quant_config.json) if there
+    is one, and the index of the weights.
+  - The files are read from the cache on the host, or else from the hub. They have a few kilobytes, or some megabytes
+    for a mixture of many experts, and are not stored.
+  - The role C(vllm) uses it for models that are neither in the catalog nor in C(vllm_models).
+  - Only weights in the safetensors format are supported.
+extends_documentation_fragment:
+  - dgxspark.vllm.attributes
+  - dgxspark.vllm.hf_model
+  - dgxspark.vllm.hf_model.hub
 options:
-  model:
-    description: Hugging Face id of the model, such as V(Qwen/Qwen3-8B-FP8).
-    type: str
-    required: true
-  revision:
-    description: Branch, tag or commit.
-    type: str
-    default: main
-  path:
-    description: Folder of the Hugging Face cache on the host.
-    type: path
-    default: /opt/hf
   source:
-    description: Another folder of that kind, which is looked into when O(path) has not the model.
+    description: Another Hugging Face cache on the host, which is read if O(path) does not hold the model.
     type: path
-  endpoint:
-    description: Address of a mirror. Empty means the public hub.
-    type: str
-    default: ""
   token:
     description:
-      - Hugging Face token. Only gated models need one. It goes to the hub, and to no other host, also when the hub
-        sends on to one for a large file.
+      - Hugging Face token, required for gated models only. It is sent to the hub only, never to a host that the hub
+        redirects to.
     type: str
   offline:
-    description: Ask the cache only.
+    description: Read the caches only, never the hub.
     type: bool
     default: false
   timeout:
-    description: Longest time in seconds for each answer of the hub.
+    description: Timeout of each request to the hub in seconds.
     type: int
     default: 30
-attributes:
-  check_mode:
-    description: Can run in check mode and says the same as without it.
-    support: full
-  diff_mode:
-    description: Shows what would change in diff mode.
-    support: none
-    details: Nothing changes.
-  idempotent:
-    description: A second run changes nothing.
-    support: full
-    details: Changes nothing at all.
 seealso:
   - plugin: dgxspark.vllm.memory_plan
     plugin_type: filter
@@ -68,30 +43,30 @@ author:
 """
 
 EXAMPLES = r"""
-- name: What is it?
+- name: Read the properties of a model
   dgxspark.vllm.model_info:
     model: Qwen/Qwen3-14B-FP8
   register: facts
 
-- name: Does it fit?
+- name: Show whether the model fits
   ansible.builtin.debug:
     msg: "{{ (facts.entry | dgxspark.vllm.memory_plan(total_bytes=130674379980, args={'max_model_len': 32768})).fits }}"
 """
 
 RETURN = r"""
 entry:
-  description: Fields of a catalog entry, as P(dgxspark.vllm.model#lookup) describes them.
+  description: Fields of a catalog entry, as documented in P(dgxspark.vllm.model#lookup).
   returned: success
   type: dict
   sample: {"id": "Qwen/Qwen3-14B-FP8", "weights_bytes": 16325177856, "layers": 40, "kv_heads": 8, "head_dim": 128,
     "native_context": 40960, "config_context": 40960}
 assumed:
-  description: What its files do not say, and was assumed, a line each.
+  description: Assumptions for values that the files do not specify, one line each.
   returned: success
   type: list
   elements: str
 source:
-  description: Where its files were read, V(cache) or V(hub).
+  description: Where the files were read, V(cache) or V(hub).
   returned: success
   type: str
   sample: hub
@@ -101,7 +76,7 @@ reason:
   type: str
   sample: "vllm_model: Qwen/Qwen9 cannot be planned: the hub has no such model (404 from https://huggingface.co)"
 advice:
-  description: What to do about it. The message of the failed task is RV(reason) followed by this.
+  description: What to do. The message of the failed task is RV(reason) followed by this text.
   returned: failure
   type: str
   sample: describe it in vllm_models, or set vllm_enforce_memory_plan to false to try it without a plan
@@ -153,7 +128,7 @@ def look(options: dict[str, t.Any]) -> dict[str, t.Any]:
         if options["offline"]:
             raise HubError(f"it is not in {' or '.join(folders)}, and vllm_hf_offline forbids to ask the hub")
         source = "hub"
-        found = read(Hub(options["endpoint"], model, revision, options["token"] or "", options["timeout"]))
+        found = read(Hub(options["endpoint"] or "", model, revision, options["token"] or "", options["timeout"]))
     if found is None:
         raise HubError(f"it has no config.json, or neither {INDEX} nor {SINGLE}")
     entry, assumed = entry_of(*found)
@@ -167,7 +142,7 @@ def main() -> None:
             "revision": {"type": "str", "default": "main"},
             "path": {"type": "path", "default": "/opt/hf"},
             "source": {"type": "path"},
-            "endpoint": {"type": "str", "default": ""},
+            "endpoint": {"type": "str"},
             "token": {"type": "str", "no_log": True},
             "offline": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 30},

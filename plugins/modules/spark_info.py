@@ -6,37 +6,29 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: spark_info
-short_description: Reads everything about a DGX Spark in one call
+short_description: Read the state of a DGX Spark in one call
 version_added: "0.1.0"
 description:
   - Reads the operating system, GPU, firmware, memory, Docker, NVIDIA container toolkit, packages and network ports, and
-    judges whether the GPU is throttled and whether memory is low.
-  - A tool that is missing, broken or hung gives V(null) and, where there is one, a line that says why. The module never
-    fails because of it, so it can be used on a host where nothing is installed yet.
-  - Works without root, but then it cannot see which process listens on O(port), and Docker may refuse to answer.
+    determines whether the GPU is throttled and whether memory is low.
+  - Values of a tool that is missing, broken or hung are V(null), with the reason where there is a field for it. The
+    module does not fail, so it can be used on a host where nothing is installed yet.
+  - Root is not required. Without it the process that listens on O(port) is unknown, and Docker may deny access.
 author:
   - The dgxspark.vllm authors (@dgxspark)
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode and changes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing, so there is no difference to show.
-  idempotent:
-    support: full
-    description: Reads only. The readings themselves move with the machine.
+extends_documentation_fragment:
+  - dgxspark.vllm.attributes
 options:
   paths:
-    description: Paths whose file systems are measured. A path that is not there stands for its nearest existing parent.
+    description: Paths whose file systems are measured. If a path does not exist, its nearest existing parent is used.
     type: list
     elements: path
     default: []
   port:
-    description: TCP port, from 1 to 65535, whose listener is wanted.
+    description: TCP port, from 1 to 65535, whose listener is reported. See RV(spark.listener).
     type: int
   files:
-    description: Absolute paths of files and directories of the configuration. See RV(spark.files).
+    description: Absolute paths of files and directories. See RV(spark.files).
     type: list
     elements: path
     default: []
@@ -56,11 +48,11 @@ options:
     elements: str
     default: []
 notes:
-  - The figures of the throttle verdict come from measurements that owners of the machine published. A healthy GB10 runs
-    its SMs at 2400 MHz and more under load, one in the degraded power state stays between 500 and 850 MHz.
-  - A Spark that gives vLLM 90 % of its memory was measured to keep 4 GiB available, and earlyoom, as the role
-    P(dgxspark.vllm.spark_host#role) sets it up, ends vLLM below 2 GiB. Below 3 GiB memory is called low.
-  - Each command gets 5 seconds.
+  - The thresholds for throttling are based on measurements published by owners of the machine. Under load the SM clock
+    of a healthy GB10 is 2400 MHz or more, and 500 to 850 MHz in the degraded power state.
+  - Memory is low below 3 GiB. With 90 % of the memory for vLLM, 4 GiB were measured to remain available, and earlyoom,
+    as configured by the role P(dgxspark.vllm.spark_host#role), kills vLLM below 2 GiB.
+  - Each command has a timeout of 5 seconds.
 seealso:
   - plugin: dgxspark.vllm.host_differences
     plugin_type: filter
@@ -73,12 +65,12 @@ EXAMPLES = r"""
     port: 8000
   register: host
 
-- name: Refuse what is no Spark
+- name: Fail unless the host is a DGX Spark
   ansible.builtin.assert:
     that: host.spark.is_spark
     fail_msg: "{{ host.spark.reasons | join('; ') }}"
 
-- name: Read the configuration as well
+- name: Also read the configuration
   dgxspark.vllm.spark_info:
     files: [/etc/security/limits.d/dgxspark.conf]
     sysctl: [vm.swappiness]
@@ -98,8 +90,9 @@ spark:
     python: {description: Version of the Python that ran the module., type: str, returned: always, sample: 3.12.3}
     os:
       description:
-        - C(id), C(version_id), C(codename) and C(pretty_name) are from C(/etc/os-release).
-        - C(dgx_release) is C(/etc/dgx-release) with short lower-case names and without the serial number, or V(null).
+        - C(id), C(version_id), C(codename) and C(pretty_name) are read from C(/etc/os-release).
+        - C(dgx_release) is the content of C(/etc/dgx-release) with short lowercase names and without the serial number,
+          or V(null).
       type: dict
       returned: always
       sample:
@@ -115,51 +108,51 @@ spark:
       returned: always
       sample: true
     reasons:
-      description: Why it is, or is not, a Spark.
+      description: Reasons for RV(spark.is_spark).
       type: list
       elements: str
       returned: always
       sample: [the GPU is NVIDIA GB10, /etc/dgx-release names a DGX Spark]
     gpu:
       description:
-        - The first GPU by C(nvidia-smi). V(null) when there is none, or it does not answer.
-        - C(memory) is always V(null), because a GB10 shares the memory of the host and its driver reports none.
+        - The first GPU that C(nvidia-smi) lists. V(null) if there is none, or no answer.
+        - C(memory) is always V(null), because a GB10 shares the memory of the host, so its driver reports none.
       type: dict
       returned: always
       sample:
         {name: NVIDIA GB10, driver: 580.95.05, cuda: "13.0", utilization_percent: 0, temperature_c: 32, power_w: 4.23,
          sm_clock_mhz: 208, memory: null}
     gpu_error:
-      description: First line of what C(nvidia-smi) complained about.
+      description: First line of the error of C(nvidia-smi).
       type: str
       returned: always
       sample: null
     memory:
-      description: Memory from C(/proc/meminfo). C(page_cache_bytes) is what dropping the page cache gives back at most.
+      description: Memory from C(/proc/meminfo). Dropping the page cache frees at most C(page_cache_bytes).
       type: dict
       returned: always
       sample:
         {total_bytes: 130663886848, free_bytes: 115964116992, available_bytes: 124555051008,
          page_cache_bytes: 8805023744, swap_total_bytes: 17179865088, swap_free_bytes: 17179865088}
     low_memory:
-      description: Whether less than 3 GiB of memory are available, V(null) when it cannot be read.
+      description: Whether less than 3 GiB of memory are available. V(null) if unknown.
       type: dict
       returned: always
       sample: {low: false, reason: "116.0 GiB available, at least 3 GiB expected"}
     firmware:
       description:
-        - Versions that should be the same on every host of a fleet. What is not known is left out.
-        - C(dgx_os) is the release after the last update over the air, C(bios) the UEFI, C(vbios) that of the GPU,
-          C(connectx7) that of the network adapter. An adapter of another kind has the name of its type.
+        - Versions that should be the same on every host of a fleet. Unknown versions are omitted.
+        - C(dgx_os) is the release after the last over-the-air update, C(bios) the UEFI, C(vbios) the firmware of the
+          GPU, C(connectx7) the firmware of the network adapter. Other adapters are listed by their type.
       type: dict
       returned: always
       sample: {dgx_os: 7.3.1, bios: 5.36_0ACUM018, vbios: 9A.0B.2D.00.00, connectx7: 28.45.4028}
     docker:
       description:
-        - Docker, V(null) without the C(docker) command.
-        - C(running) is whether the daemon answered, C(error) why not.
+        - Docker. V(null) if the C(docker) command is not installed.
+        - C(running) is whether the daemon answered, and C(error) the reason if not.
         - C(compose) is the version of the Compose plugin.
-        - What only the daemon knows is V(null), or empty, without it.
+        - Values of the daemon are V(null) or empty if it is not running.
       type: dict
       returned: always
       sample:
@@ -168,40 +161,40 @@ spark:
          cgroup_driver: systemd, root_dir: /var/lib/docker}
     services:
       description:
-        - Services of this collection that have a container, running or not, with C(container), its name,
-          C(planned_bytes), the memory that it was planned with, V(null) if it was deployed without a plan, and
-          C(release), the release that it was made of.
+        - Services of this collection that have a container, running or not.
+        - C(container) is the name of the container, and C(release) its release.
+        - C(planned_bytes) is the memory of its plan. V(null) if it was deployed without a plan.
       type: list
       elements: dict
       returned: always
       sample: [{service: vllm, container: vllm-qwen3-8b-fp8, planned_bytes: 117606941982, release: 0123456789ab}]
     toolkit:
       description:
-        - NVIDIA container toolkit, V(null) without C(nvidia-ctk).
-        - C(cdi_devices) is V(null) when it does not answer in time.
+        - NVIDIA container toolkit. V(null) if C(nvidia-ctk) is not installed.
+        - C(cdi_devices) is V(null) after a timeout.
       type: dict
       returned: always
       sample: {version: 1.19.0, ctk_path: /usr/bin/nvidia-ctk, cdi_devices: [nvidia.com/gpu=0, nvidia.com/gpu=all]}
     daemon_json:
-      description: Content of C(/etc/docker/daemon.json), unabridged. V(null) without the file, or if it is broken.
+      description: Complete content of C(/etc/docker/daemon.json). V(null) if it does not exist or is invalid.
       type: dict
       returned: always
       sample: {runtimes: {nvidia: {args: [], path: nvidia-container-runtime}}}
     daemon_json_error:
-      description: What is wrong with C(/etc/docker/daemon.json), and in which line.
+      description: Error in C(/etc/docker/daemon.json), with its line.
       type: str
       returned: always
       sample: null
     packages:
-      description: Installed versions of the Debian packages that matter, V(null) for those that are not installed.
+      description: Installed versions of the relevant Debian packages. V(null) if not installed.
       type: dict
       returned: always
       sample: {docker.io: null, docker-ce: "5:28.3.3-1~ubuntu.24.04~noble", earlyoom: null}
     listener:
       description:
-        - Who listens on O(port). V(null) when nobody does, or O(port) is not set.
+        - Process that listens on O(port). V(null) if there is none, or O(port) is not set.
         - C(container) is the name of the container that publishes the port or runs the process.
-        - C(pid) and C(process) are V(null) without root, and when Docker forwards the port without a process.
+        - C(pid) and C(process) are V(null) without root, and if Docker forwards the port without a process.
       type: dict
       returned: always
       sample: {port: 8000, pid: 4242, process: docker-proxy, container: vllm-qwen3-8b-fp8}
@@ -214,23 +207,22 @@ spark:
       sample: [{name: enp1s0f0np0, driver: mlx5_core, state: up, speed_mbps: 200000, mtu: 9000}]
     throttle:
       description:
-        - C(throttled) is V(true) when the GPU is more than 80 % busy and its SM clock is below 1500 MHz, V(false) when
-          it is as busy and at or above that, V(null) when it is less busy, because then it cannot be judged.
+        - C(throttled) is V(true) if the utilization of the GPU is above 80 % and its SM clock below 1500 MHz, V(false)
+          if the clock is 1500 MHz or more, and V(null) at a lower utilization, which allows no verdict.
       type: dict
       returned: always
       sample: {throttled: null, reason: "cannot be judged: the GPU is 0 % busy, more than 80 % is needed"}
     filesystems:
-      description: Size and free space of the file system of each of O(paths). Free is what an ordinary user may fill.
+      description: Size and free space of the file system of each of O(paths). Free space is that of ordinary users.
       type: dict
       returned: always
       sample: {/opt/hf: {total_bytes: 3936818806784, free_bytes: 3519069872128}}
     files:
       description:
         - Each of O(files), by its path. Links are not followed.
-        - C(type) is V(file), V(directory), V(link), V(other), V(absent), or V(unknown) where the user may not look.
-        - C(sha256) is the hash of a regular file. C(content) is its text if every user may read it and it has at most
-          64 KiB.
-        - What does not apply is V(null).
+        - C(type) is V(file), V(directory), V(link), V(other), V(absent), or V(unknown) if access is denied.
+        - C(sha256) is the hash of a regular file. C(content) is its text if it is world-readable and at most 64 KiB.
+        - Fields that do not apply are V(null).
       type: dict
       returned: always
       sample:
@@ -238,7 +230,7 @@ spark:
           {type: file, owner: root, group: root, uid: 0, gid: 0, mode: "0644", content: "vm.swappiness=10\n",
            sha256: 3bb06b9ff9a2bd2dd7a2aab4dc3f3a2bd6f5ff0e2de7f0ea12f2fd9ccb5a4b3f}
     sysctl:
-      description: Current value of each of O(sysctl), V(null) where there is none.
+      description: Current value of each of O(sysctl). V(null) if it does not exist.
       type: dict
       returned: always
       sample: {vm.swappiness: "10"}
@@ -251,7 +243,7 @@ spark:
       sample:
         earlyoom.service: {load_state: loaded, active_state: active, unit_file_state: enabled, needs_reload: false}
     commands:
-      description: Path of each of O(commands), V(null) for those that are not installed.
+      description: Path of each of O(commands). V(null) if not installed.
       type: dict
       returned: always
       sample: {rsync: /usr/bin/rsync}

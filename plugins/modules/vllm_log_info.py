@@ -55,13 +55,8 @@ options:
     description: For how many seconds a server that loads may log nothing.
     type: int
     default: 900
-attributes:
-  check_mode:
-    description: Runs in check mode; it changes nothing.
-    support: full
-  diff_mode:
-    description: Has no diff.
-    support: none
+extends_documentation_fragment:
+  - dgxspark.vllm.attributes
 seealso:
   - module: dgxspark.vllm.vllm_health
 notes:

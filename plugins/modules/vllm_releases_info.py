@@ -20,16 +20,8 @@ options:
     description: Folder of the service on the host, as C(vllm_home) of the role P(dgxspark.vllm.vllm#role).
     type: path
     required: true
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode. The result is the same as without it.
-  diff_mode:
-    support: none
-    description: Changes nothing, so there is no difference to show.
-  idempotent:
-    support: full
-    description: Reads only.
+extends_documentation_fragment:
+  - dgxspark.vllm.attributes
 notes:
   - Requires root.
 seealso:

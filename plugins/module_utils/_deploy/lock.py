@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who deploys a service at the moment: the content of the lock, and the decision to take it. Private to the collection.
+"""Who deploys a service at the moment: the content of the lock, and the decision to take it.
 
 Times are seconds since the boot of the host, as the lock is: no clock that is set meanwhile can end it or keep it.
 """

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The releases of a service: folders below HOME/releases. Private to the collection.
+"""The releases of a service: folders below HOME/releases.
 
 A release holds compose.yaml, .env and release.json, which says what a program on the host has to know of it. A file
 ``good`` in it holds the time, in seconds since 1970, at which it was last proven. HOME/current and HOME/good are links.

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The store that repositories share their blobs in. Private to the collection."""
+"""The store that repositories share their blobs in."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import os
 import typing as t
 
 from . import verify
+from .content import Broken, Totals
 from .layout import PAYLOAD, Look, is_store, tree_roots
-from .snapshot import Broken, Totals
 
 _REFS_MAX = 64 << 20
 

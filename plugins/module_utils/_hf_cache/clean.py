@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Removes from a Hugging Face cache what is chosen, and nothing that somebody works on. Private to the collection."""
+"""Removes from a Hugging Face cache what is chosen, and nothing that somebody works on."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from . import blob_store, hashing, local_dirs, snapshot
 from . import files as hf_files
 from . import locks as hf_locks
 from . import partials as hf_partials
+from .content import Asked, Broken, Content
 from .layout import (
     BLOB,
     Look,
@@ -29,7 +30,6 @@ from .layout import (
     tree_roots,
 )
 from .partials import local_locks
-from .snapshot import Broken, Content
 
 CLASSES = (
     "partials",
@@ -74,7 +74,7 @@ class Cleaning:
                 if repository.repo_id not in keep_models:
                     self._prune(repository)
                     repositories.remove(repository)
-        asked = snapshot.Asked(headers=bool(self.classes & _NEED_HEADERS), kind=hf_locks.filesystem_of(self.path))
+        asked = Asked(headers=bool(self.classes & _NEED_HEADERS), kind=hf_locks.filesystem_of(self.path))
         for repository in repositories:
             self._clean(snapshot.scan_repository(repository, asked, self.look))
         if not models:
@@ -322,7 +322,7 @@ class Cleaning:
         return freed
 
     def _prune(self, repository: Repository) -> None:
-        content = snapshot.scan_repository(repository, snapshot.Asked(headers=False), self.look)
+        content = snapshot.scan_repository(repository, Asked(headers=False), self.look)
         try:
             folder = os.lstat(repository.path)
         except OSError:

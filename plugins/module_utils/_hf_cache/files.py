@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changes below a root that cannot be led out of it: no link is followed on the way. Private to the collection."""
+"""Changes below a root that cannot be led out of it: no link is followed on the way."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which files of a cache are hashed, and what follows when one has the wrong content. Private to the collection."""
+"""Which files of a cache are hashed, and what follows when one has the wrong content."""
 
 from __future__ import annotations
 
@@ -11,15 +11,10 @@ import stat
 import typing as t
 
 from . import verify as hf_verify
+from .content import HARMLESS, Broken, Content, lstat
 from .layout import BLOB, Look
 from .local_dirs import leaves, local_files
-from .snapshot import (
-    HARMLESS,
-    Broken,
-    Content,
-    links_to,
-    lstat,
-)
+from .snapshot import links_to
 
 _LARGE = 8 << 20
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where things are in a Hugging Face cache, and which paths and names are worked on. Private to the collection.
+"""Where things are in a Hugging Face cache, and which paths and names are worked on.
 
 PATH/                                   a root (`--download-dir`, HF_HUB_CACHE), and so is PATH/hub (below HF_HOME)
   .locks/models--ORG--NAME/ETAG.lock    flock-ed while a file is downloaded; stays when free: presence says nothing

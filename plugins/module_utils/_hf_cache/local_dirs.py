@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plain folders that were the target of a download. Private to the collection."""
+"""Plain folders that were the target of a download."""
 
 from __future__ import annotations
 
@@ -10,16 +10,10 @@ import stat
 import typing as t
 
 from . import verify
+from .completeness import completeness
+from .content import Asked, Broken, Content, holes_of, lstat
 from .layout import Look, download_folder
 from .partials import local_partials
-from .snapshot import (
-    Asked,
-    Broken,
-    Content,
-    completeness,
-    holes_of,
-    lstat,
-)
 
 
 def local_files(folder: str, look: Look) -> t.Iterator[tuple[str, str]]:

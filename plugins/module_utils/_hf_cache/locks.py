@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who works on a file of the cache: locks and descriptors tell, time and size do not. Private to the collection."""
+"""Who works on a file of the cache: locks and descriptors tell, time and size do not."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Incomplete downloads, of every client and into both kinds of folder. Private to the collection."""
+"""Incomplete downloads, of every client and into both kinds of folder."""
 
 from __future__ import annotations
 

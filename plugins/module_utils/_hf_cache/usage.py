@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much of a model is in the cache by now: vLLM logs nothing during a download. Private to the collection."""
+"""How much of a model is in the cache by now: vLLM logs nothing during a download."""
 
 from __future__ import annotations
 

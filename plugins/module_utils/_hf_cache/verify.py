@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether files hold what they should: by a look at the header, or by the hash. Private to the collection.
+"""Whether files hold what they should: by a look at the header, or by the hash.
 
 A blob's name tells its content: 64 digits are the SHA-256, 40 are the SHA-1 that git gives it. Nobody has to be asked.
 """

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Brings a snapshot that was offered into a cache, so that at no moment a half of it looks whole.
 
-Private to the collection. Each blob is written to ETAG.incomplete, under the lock that a client takes for it, hashed,
-and given its name then. The list of the files comes after the blobs, the links after the list, the ref at last.
+Each blob is written to ETAG.incomplete, under the lock that a client takes for it, hashed, and then given its name. The
+list of the files comes after the blobs, the links after the list, the ref last.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import uuid
 from .._hf_cache import verify as hf_verify
 from .._hf_cache.files import creation_mask, made_folder, write_text
 from .._hf_cache.layout import CacheError, check_models, check_path, shown
-from . import download as hf_download
+from . import model_files
 from .export import Offer
 
 # A stream of SSH keeps one core busy.
@@ -60,14 +60,14 @@ def check(path: str, model: str, revision: str) -> None:
     """Refuses what becomes a part of a path and must not."""
     check_path(path)
     check_models([model], "model")
-    wrong = hf_download.check_revision(revision)
+    wrong = model_files.check_revision(revision)
     if wrong:
         raise CacheError(wrong)
 
 
 def look_up(path: str, model: str, revision: str) -> dict[str, t.Any]:
     """What hf_cache_copy_info returns."""
-    found = hf_download.look_up(path, model, revision)
+    found = model_files.look_up(path, model, revision)
     missing = [] if found.complete else found.missing + found.damaged or ["the snapshot"]
     return {"complete": found.complete, "commit": found.commit, "snapshot": found.path, "missing": missing}
 
@@ -92,7 +92,7 @@ class Copy:
     def __init__(self, root: str, model: str, offer: Offer, run: Run, rsync: list[str], source: str) -> None:
         """`source` is what rsync puts before the path of a file; `rsync` the command with its options."""
         self.root = root
-        self.folder = hf_download.repository(root, model)
+        self.folder = model_files.repository(root, model)
         self.offer, self.run_command, self.rsync, self.source = offer, run, rsync, source
         self.mask = creation_mask(root)
         self.locks = os.path.join(root, ".locks", os.path.basename(self.folder))
@@ -105,8 +105,8 @@ class Copy:
             write_text(self.root, os.path.join(self.folder, name), text)
         listed = f".dgxspark/{self.offer.commit}.json"
         if listed not in self.offer.lists:
-            known = {name: hf_download.File(self.offer.blobs[etag].size, etag) for name, etag in self._files()}
-            hf_download.record(self.folder, self.offer.commit, known)
+            known = {name: model_files.File(self.offer.blobs[etag].size, etag) for name, etag in self._files()}
+            model_files.record(self.folder, self.offer.commit, known)
         for name, etag in self._files():
             self._link(name, etag)
         if ref != self.offer.commit:
@@ -212,7 +212,7 @@ class Copy:
                 if os.fstat(descriptor).st_nlink:
                     break
             except BlockingIOError:
-                now = hf_download.blob_bytes(self.folder, {"": hf_download.File(self.offer.blobs[etag].size, etag)})
+                now = model_files.blob_bytes(self.folder, {"": model_files.File(self.offer.blobs[etag].size, etag)})
                 if now != size:
                     moved, size = time.monotonic(), now
                 if time.monotonic() - moved > PATIENCE:

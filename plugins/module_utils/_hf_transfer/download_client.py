@@ -3,7 +3,7 @@
 """What runs inside of the image: its own huggingface_hub lists a repository, or downloads files of it.
 
 The container is given the text of this file, so it stands on its own: the standard library and huggingface_hub,
-0.34 (image 25.09) to 2.x. Private to the collection.
+0.34 (image 25.09) to 2.x.
 
 argv: the file with the job, which holds the token and is removed as soon as it is read:
     {"task": "list" or "download", "repo": "...", "revision": "...", "files": [], "token": "", "environment": {},

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What of a cache belongs to one snapshot, and whether it may be copied: complete, every byte right.
 
-Private to the collection. Beside hf_download's list, models--ORG--NAME/.dgxspark holds verified.json: which blobs were
-hashed, and how they looked then. Whoever writes into a file changes its ctime, so it is hashed again; N hosts that
-copy from one do not make it read the model N times.
+models--ORG--NAME/.dgxspark/verified.json lists the blobs that were hashed, with their size and times. A file that is
+written to has a new ctime, so it is hashed again; the model is not read once per host that copies it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import typing as t
 from .._hf_cache import verify as hf_verify
 from .._hf_cache.files import made_folder, write_text
 from .._hf_cache.layout import BLOB, COMMIT, Look, shown, tree_roots
-from . import download as hf_download
+from . import model_files
 
 _LIST_MAX = 64 << 20
 _LISTS = ("trees", ".dgxspark")
@@ -48,7 +47,7 @@ class Offer(t.NamedTuple):
 
 def find(path: str, model: str, revision: str) -> Offer:
     """The complete snapshot of a revision. Raises OfferError where there is none."""
-    looks = {root: hf_download.look_up(root, model, revision) for root in tree_roots(path)}
+    looks = {root: model_files.look_up(root, model, revision) for root in tree_roots(path)}
     for root, snapshot in looks.items():
         if snapshot.complete:
             return _offer(root, model, str(snapshot.commit), str(snapshot.path))
@@ -60,9 +59,9 @@ def find(path: str, model: str, revision: str) -> Offer:
 
 
 def _offer(root: str, model: str, commit: str, top: str) -> Offer:
-    folder = hf_download.repository(root, model)
+    folder = model_files.repository(root, model)
     inside = os.path.realpath(root) + os.sep
-    known = hf_download.recorded(folder, commit)
+    known = model_files.recorded(folder, commit)
     files: dict[str, str] = {}
     blobs: dict[str, Blob] = {}
     look = Look()

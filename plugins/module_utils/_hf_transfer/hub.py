@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Small files of a model, from the Hugging Face hub or from a cache. Private to the collection."""
+"""Small files of a model, from the Hugging Face hub or from a cache."""
 
 from __future__ import annotations
 

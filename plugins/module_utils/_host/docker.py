@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `docker inspect` and `systemctl show` say about a service. Pure parsers. Private to the collection."""
+"""What `docker inspect` and `systemctl show` say about a service. Pure parsers."""
 
 from __future__ import annotations
 

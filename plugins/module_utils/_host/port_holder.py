@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What kind of container holds a port, as `docker inspect` describes it. Pure. Private to the collection."""
+"""What kind of container holds a port, as `docker inspect` describes it. Pure."""
 
 from __future__ import annotations
 

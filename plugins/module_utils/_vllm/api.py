@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP side of a vLLM server, as 0.10.1.1 and 0.32 have it. Private to the collection."""
+"""The HTTP side of a vLLM server, as 0.10.1.1 and 0.32 have it."""
 
 from __future__ import annotations
 

@@ -24,29 +24,6 @@ PARTIAL_IS_ALIVE = 120
 PHASE_TIMEOUTS = {"container": 900, "load": 2700, "compile": 1800, "kv_cache": 600, "capture": 900, "server": 300}
 
 
-def argument_spec() -> dict[str, dict[str, t.Any]]:
-    """The options of the module and of its action plugin, in one place."""
-    return {
-        "container": {"type": "str", "required": True},
-        "service": {"type": "str"},
-        "url": {"type": "str", "default": "http://127.0.0.1:8000"},
-        "model": {"type": "str"},
-        "max_model_len": {"type": "int"},
-        "env_file": {"type": "path"},
-        "cache_path": {"type": "path"},
-        "cache_repo": {"type": "str"},
-        "expected_bytes": {"type": "int"},
-        "canary": {"type": "bool", "default": True},
-        "canary_timeout": {"type": "int", "default": 30},
-        "sample_seconds": {"type": "float", "default": 0.0},
-        "wait": {"type": "bool", "default": False},
-        "timeout": {"type": "int", "default": 3600},
-        "phase_timeouts": {"type": "dict", "default": {}},
-        "stall_timeout": {"type": "int", "default": 900},
-        "poll_interval": {"type": "float", "default": 2.0},
-    }
-
-
 @dataclass
 class Api:
     """What the server answered."""

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a model's config.json to an entry as the catalog has them. Pure. Private to the collection."""
+"""From a model's config.json to an entry as the catalog has them. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which lines to show of a start that is being watched. Pure but for its memory. Private to the collection."""
+"""Which lines to show of a start that is being watched. Pure but for its memory."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.dgxspark.vllm.plugins.action import hf_download
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download import own_cause
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_causes import own_cause
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action import polling
 
 State = dict[str, t.Any]

@@ -14,7 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import download, export
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "modules"))
 from hf_trees import COMMIT, SHARDS, Repo, safetensors
@@ -25,13 +25,13 @@ MODEL = "Qwen/Qwen3-8B-FP8"
 def record(repo: Repo) -> None:
     """The list that hf_download keeps."""
     files = {
-        link.relative_to(repo.path / "snapshots" / COMMIT).as_posix(): download.File(
+        link.relative_to(repo.path / "snapshots" / COMMIT).as_posix(): model_files.File(
             link.stat().st_size, os.path.basename(os.readlink(link))
         )
         for link in (repo.path / "snapshots" / COMMIT).rglob("*")
         if link.is_symlink()
     }
-    download.record(str(repo.path), COMMIT, files)
+    model_files.record(str(repo.path), COMMIT, files)
 
 
 @pytest.fixture

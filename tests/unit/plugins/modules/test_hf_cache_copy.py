@@ -21,7 +21,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy as hf_copy
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import download, export
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
 from ansible_collections.dgxspark.vllm.plugins.modules import (
     hf_cache_copy,
     hf_cache_copy_info,
@@ -137,7 +137,7 @@ def test_it_can_be_served_offline_and_says_what_is_missing(host: Host) -> None:
     """A copy of a model that an old client downloaded has the list that this client did not keep."""
     host.run()
     (host.repo / "snapshots" / COMMIT / "tokenizer.json").unlink()
-    assert download.look_up(str(host.path), MODEL, "main").missing == ["tokenizer.json"]
+    assert model_files.look_up(str(host.path), MODEL, "main").missing == ["tokenizer.json"]
 
 
 def test_the_manifest_of_the_client_comes_along(host: Host) -> None:
@@ -172,7 +172,7 @@ def test_a_copy_that_breaks_off_is_not_complete_and_goes_on(host: Host, calls: i
     (host.folder / "cut").write_text(str(calls))
     broken = host.run()
     assert broken["msg"].startswith("the address of the source broke off"), broken
-    assert download.look_up(str(host.path), MODEL, "main").complete is False
+    assert model_files.look_up(str(host.path), MODEL, "main").complete is False
     assert not (host.repo / "snapshots").exists()
     assert not (host.repo / "refs").exists()
     left = {path.name: path.stat().st_size for path in (host.repo / "blobs").iterdir()}

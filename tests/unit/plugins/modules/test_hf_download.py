@@ -7,6 +7,7 @@ from __future__ import annotations
 import fcntl
 import json
 import sys
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -14,8 +15,14 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, locks
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import download
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import (
+    download_container,
+    download_repair,
+    model_files,
+)
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_download
+
+from support import documented
 
 MODEL = "org/name"
 COMMIT = "c" * 40
@@ -116,7 +123,7 @@ class Host:
             "files": {name: [len(content), self.etags[name]] for name, content in FILES.items()},
         }
         monkeypatch.setenv("PATH", f"{folder}/bin", prepend=":")
-        monkeypatch.setattr(hf_download, "RUN", str(folder / "run"))
+        monkeypatch.setattr(download_container, "RUN", str(folder / "run"))
         # Whoever runs the tests may not see the processes of others.
         look = locks.open_files
         monkeypatch.setattr(locks, "open_files", lambda *wanted: (look(*wanted)[0], True))
@@ -245,7 +252,7 @@ def test_a_repository_without_weights(host: Host) -> None:
 
 @pytest.mark.parametrize("status", ["running", "created"])
 def test_a_download_that_is_there_is_joined(host: Host, status: str) -> None:
-    download.record(str(host.repo), COMMIT, {"model.safetensors": download.File(5000, "a" * 40)})
+    model_files.record(str(host.repo), COMMIT, {"model.safetensors": model_files.File(5000, "a" * 40)})
     host.container(status, **{"dgxspark.vllm.download.commit": COMMIT})
     found = host.run()
     assert (found["status"], found["joined"], found["changed"]) == ("running", True, False)
@@ -363,11 +370,11 @@ def test_a_damaged_file_makes_room_for_its_successor(
     blob = host.repo / "blobs" / host.etags["model.safetensors"]
     blob.write_bytes(b"x" * 4096)
     free = 5000 - blob.stat().st_blocks * 512
-    monkeypatch.setattr(hf_download, "filesystem_space", lambda _path: {"free_bytes": free})
+    monkeypatch.setattr(download_repair, "filesystem_space", lambda _path: {"free_bytes": free})
     assert host.run(_ansible_check_mode=check_mode)["status"] == ("missing" if check_mode else "running")
     blob.write_bytes(b"x" * 4096)
     (host.folder / "container.json").unlink(missing_ok=True)
-    monkeypatch.setattr(hf_download, "filesystem_space", lambda _path: {"free_bytes": free - 1})
+    monkeypatch.setattr(download_repair, "filesystem_space", lambda _path: {"free_bytes": free - 1})
     assert host.run(_ansible_check_mode=check_mode)["cause"]["id"] == "no_space"
 
 
@@ -423,7 +430,7 @@ def test_a_folder_that_may_not_be_written(host: Host, monkeypatch: pytest.Monkey
     def refuse(*_args: t.Any, **_more: t.Any) -> None:
         raise PermissionError(13, "Permission denied", "/run/x")
 
-    monkeypatch.setattr(hf_download.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     assert host.run()["msg"] == "/run/x: Permission denied; run this task with become: true"
 
 
@@ -459,14 +466,14 @@ def test_bad_options(host: Host, options: dict[str, t.Any], words: str) -> None:
 
 
 def test_documentation_and_spec_say_the_same() -> None:
-    documented = yaml.safe_load(hf_download.DOCUMENTATION)["options"]
-    spec = download.argument_spec()
-    assert list(documented) == list(spec)
+    described = documented.options(hf_download)
+    spec = hf_download.argument_spec()
+    assert set(described) == set(spec)
     for name, option in spec.items():
-        assert documented[name]["type"] == option["type"]
-        assert documented[name].get("default") == option.get("default")
+        assert described[name]["type"] == option["type"]
+        assert described[name].get("default") == option.get("default")
 
 
 def test_the_result_is_documented(host: Host) -> None:
-    documented = set(yaml.safe_load(hf_download.RETURN))
-    assert set(host.run(_ansible_check_mode=True)) - {"changed", "invocation", "warnings"} <= documented
+    described = set(yaml.safe_load(hf_download.RETURN))
+    assert set(host.run(_ansible_check_mode=True)) - {"changed", "invocation", "warnings"} <= described

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import argument_spec
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import probe
 from ansible_collections.dgxspark.vllm.plugins.modules import vllm_health
+
+from support import documented
 
 FIXTURES = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm"
 KEY = "s3cret-key"
@@ -319,7 +321,7 @@ def test_docker_down(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_docker_hangs(host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_health, "COMMAND_TIMEOUT", 0.2)
+    monkeypatch.setattr(probe, "COMMAND_TIMEOUT", 0.2)
     host.program("docker", "exec sleep 60")
     found = run(host, capsys)
     assert (found["verdict"], found["cause"]["id"]) == ("failed", "docker_error")
@@ -335,8 +337,8 @@ def test_no_docker(host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: 
 def test_huge_log_is_read_at_both_ends(
     host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vllm_health, "LOG_HEAD", 20_000)
-    monkeypatch.setattr(vllm_health, "LOG_TAIL", 1_000)
+    monkeypatch.setattr(probe, "LOG_HEAD", 20_000)
+    monkeypatch.setattr(probe, "LOG_TAIL", 1_000)
     start = (FIXTURES / "0.10.1.1" / "startup.log").read_text()
     host.container(start + "INFO:     \u2588 request\n" * 9000 + "the end\n")
     found = run(host, capsys)
@@ -367,11 +369,11 @@ def test_check_mode_says_the_same(host: Host, capsys: pytest.CaptureFixture[str]
 
 
 def test_documentation_and_argument_spec_agree() -> None:
-    documented = yaml.safe_load(vllm_health.DOCUMENTATION)["options"]
-    spec = argument_spec()
+    described = documented.options(vllm_health)
+    spec = vllm_health.argument_spec()
     assert {
         name: (option["type"], option.get("default"), option.get("required", False))
-        for name, option in documented.items()
+        for name, option in described.items()
     } == {name: (option["type"], option.get("default"), option.get("required", False)) for name, option in spec.items()}
 
 

@@ -6,17 +6,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import struct
-import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import download as hd
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import model_files
 from hypothesis import given
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).resolve().parents[4]
 MODEL = "org/name"
 COMMIT = "c" * 40
 BASE = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
@@ -50,39 +47,29 @@ BASE = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_co
     ],
 )
 def test_select(there: list[str], wanted: list[str]) -> None:
-    assert hd.select(BASE + there) == sorted(BASE + wanted)
+    assert model_files.select(BASE + there) == sorted(BASE + wanted)
 
 
 def test_weights_are_recognized() -> None:
-    assert hd.has_weights(["config.json", "model.safetensors"])
-    assert not hd.has_weights(["config.json", "model.gguf"])
+    assert model_files.has_weights(["config.json", "model.safetensors"])
+    assert not model_files.has_weights(["config.json", "model.gguf"])
 
 
 def test_listing_without_nonsense() -> None:
     good = {"size": 1, "etag": "a"}
     listed = {"a": good, "../b": good, "c//d": good, "/e": good, "f": None, "g": {"size": "1", "etag": "a"}}
-    assert hd.parse_listing(listed) == {"a": hd.File(1, "a")}
-    assert hd.parse_listing([1]) == {}
+    assert model_files.parse_listing(listed) == {"a": model_files.File(1, "a")}
+    assert model_files.parse_listing([1]) == {}
 
 
 @pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/1", COMMIT])
 def test_revisions(revision: str) -> None:
-    assert hd.check_revision(revision) is None
+    assert model_files.check_revision(revision) is None
 
 
 @pytest.mark.parametrize("revision", ["", "../x", "a/../b", "/etc", "a//b", "a b", "-x", "a\n"])
 def test_revisions_that_lead_elsewhere(revision: str) -> None:
-    assert "is not allowed" in str(hd.check_revision(revision))
-
-
-def test_one_name_for_one_model_in_one_cache(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "link").symlink_to("a")
-    name = hd.container_name(str(tmp_path / "a"), MODEL)
-    assert re.fullmatch(r"dgxspark-download-[0-9a-f]{12}", name)
-    assert hd.container_name(str(tmp_path / "link"), MODEL) == name
-    assert hd.container_name(str(tmp_path / "a"), "org/other") != name
-    assert hd.container_name(str(tmp_path / "b"), MODEL) != name
+    assert "is not allowed" in str(model_files.check_revision(revision))
 
 
 # --- what is there ---------------------------------------------------------------------------------------------------
@@ -122,16 +109,16 @@ class Cache:
     def etag(name: str) -> str:
         return name.encode().hex().ljust(64, "0")[:64]
 
-    def files(self) -> hd.Files:
-        return {name: hd.File(len(content), self.etag(name)) for name, content in CONTENT.items()}
+    def files(self) -> model_files.Files:
+        return {name: model_files.File(len(content), self.etag(name)) for name, content in CONTENT.items()}
 
     def record(self, listed: bool) -> Cache:
         if listed:
-            hd.record(str(self.folder), COMMIT, self.files())
+            model_files.record(str(self.folder), COMMIT, self.files())
         return self
 
-    def look(self, revision: str = "main") -> hd.Snapshot:
-        return hd.look_up(str(self.path), MODEL, revision)
+    def look(self, revision: str = "main") -> model_files.Snapshot:
+        return model_files.look_up(str(self.path), MODEL, revision)
 
 
 @pytest.fixture(name="cache")
@@ -184,9 +171,9 @@ def test_an_empty_config(cache: Cache, listed: bool) -> None:
 
 
 def test_only_a_list_tells_that_a_small_file_is_missing(cache: Cache) -> None:
-    files = {**cache.files(), "generation_config.json": hd.File(9, "e")}
+    files = {**cache.files(), "generation_config.json": model_files.File(9, "e")}
     assert cache.look().complete
-    hd.record(str(cache.folder), COMMIT, files)
+    model_files.record(str(cache.folder), COMMIT, files)
     assert cache.look().missing == ["generation_config.json"]
 
 
@@ -195,7 +182,7 @@ def test_the_list_of_the_client_counts_too(cache: Cache) -> None:
     entries = {"generation_config.json": {"size": 9, "blob_id": "b", "lfs_sha256": "l"}, "README.md": {"size": 1}}
     (cache.folder / "trees" / f"{COMMIT}.json").write_text(json.dumps({"format_version": 1, "files": entries}))
     assert cache.look().missing == ["generation_config.json"]
-    assert hd.recorded(str(cache.folder), COMMIT) == {"generation_config.json": hd.File(9, "l")}
+    assert model_files.recorded(str(cache.folder), COMMIT) == {"generation_config.json": model_files.File(9, "l")}
 
 
 def test_without_weights_or_a_tokenizer(cache: Cache) -> None:
@@ -212,7 +199,7 @@ def test_a_ref_that_leads_nowhere(cache: Cache, ref: str) -> None:
 
 
 def test_an_empty_cache(tmp_path: Path) -> None:
-    assert not hd.look_up(str(tmp_path / "no"), MODEL, "main").complete
+    assert not model_files.look_up(str(tmp_path / "no"), MODEL, "main").complete
 
 
 @given(st.binary(max_size=200))
@@ -220,7 +207,7 @@ def test_no_content_breaks_the_look_at_a_weight_file(tmp_path_factory: pytest.Te
     file = tmp_path_factory.getbasetemp() / "any.safetensors"
     for text in (content, struct.pack("<Q", len(content)) + content):
         file.write_bytes(text)
-        assert hd._is_whole(str(file), len(text)) in (True, False)
+        assert model_files._is_whole(str(file), len(text)) in (True, False)
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------------
@@ -228,27 +215,29 @@ def test_no_content_breaks_the_look_at_a_weight_file(tmp_path_factory: pytest.Te
 
 def test_bytes_of_finished_and_unfinished_files(cache: Cache) -> None:
     blobs = cache.folder / "blobs"
-    files = {**cache.files(), "a": hd.File(10_000, "a" * 64), "b": hd.File(10_000, "b" * 64)}
-    before = hd.blob_bytes(str(cache.folder), files)
+    files = {**cache.files(), "a": model_files.File(10_000, "a" * 64), "b": model_files.File(10_000, "b" * 64)}
+    before = model_files.blob_bytes(str(cache.folder), files)
     assert before == sum(map(len, CONTENT.values()))
     (blobs / f"{'a' * 64}.incomplete").write_bytes(bytes(1000))
     (blobs / f"{'a' * 64}.12345678.incomplete").write_bytes(bytes(4000))
     with (blobs / f"{'b' * 64}.incomplete").open("wb") as holes:
         holes.truncate(10_000)
     (blobs / "unknown").write_bytes(bytes(4000))
-    assert hd.blob_bytes(str(cache.folder), files) == before + 4000
-    assert hd.blob_bytes(str(cache.path / "none"), files) == 0
+    assert model_files.blob_bytes(str(cache.folder), files) == before + 4000
+    assert model_files.blob_bytes(str(cache.path / "none"), files) == 0
 
 
 def test_the_same_content_under_two_names_counts_once() -> None:
-    assert hd.by_blob({"a": hd.File(3, "x"), "b": hd.File(3, "x"), "c": hd.File(4, "y")}) == {"x": 3, "y": 4}
+    assert model_files.by_blob(
+        {"a": model_files.File(3, "x"), "b": model_files.File(3, "x"), "c": model_files.File(4, "y")}
+    ) == {"x": 3, "y": 4}
 
 
 @pytest.mark.parametrize(
     ("client", "expected"), [("0.34.4", True), ("1.17.9", True), ("1.18.0", False), ("2.4.0", False), ("2.0rc1", False)]
 )
 def test_which_client_resumes(client: str, expected: bool) -> None:
-    assert hd.resumes(client) is expected
+    assert model_files.resumes(client) is expected
 
 
 @pytest.mark.parametrize(
@@ -263,8 +252,8 @@ def test_which_client_resumes(client: str, expected: bool) -> None:
 def test_what_can_be_resumed(tmp_path: Path, name: str, size: int, expected: bool) -> None:
     file = tmp_path / name.format("a" * 64)
     file.write_bytes(bytes(size))
-    assert hd.can_be_resumed(str(file), file.stat(), {"a" * 64: 8192}) is expected
-    assert not hd.can_be_resumed(str(file), file.stat(), {})
+    assert model_files.can_be_resumed(str(file), file.stat(), {"a" * 64: 8192}) is expected
+    assert not model_files.can_be_resumed(str(file), file.stat(), {})
 
 
 def test_a_partial_with_holes_is_not_resumed(tmp_path: Path) -> None:
@@ -272,101 +261,12 @@ def test_a_partial_with_holes_is_not_resumed(tmp_path: Path) -> None:
     with file.open("wb") as handle:
         handle.truncate(1_000_000)
         handle.write(b"x" * 4096)
-    assert not hd.can_be_resumed(str(file), file.stat(), {"a" * 64: 2_000_000})
-
-
-# --- why not ---------------------------------------------------------------------------------------------------------
-
-OUTER = "huggingface_hub.errors.LocalEntryNotFoundError: An error happened while trying to locate the file on the Hub"
-
-
-@pytest.mark.parametrize(
-    ("errors", "expected"),
-    [
-        (["requests.exceptions.HTTPError: 429 Client Error: Too Many Requests for url: https://x", OUTER],)
-        + ("hf_rate_limit",),
-        (["httpx.HTTPStatusError: Client error '429 Too Many Requests' for url 'https://x'", OUTER], "hf_rate_limit"),
-        (
-            [
-                "httpx.HTTPStatusError: Client error '401 Unauthorized' for url 'https://x'",
-                "x.GatedRepoError: 401 Client Error.\n\nCannot access gated repo for url x\n"
-                "Access to model a/b is restricted. You must have access to it and be authenticated to access it.",
-            ],
-            "hf_gated_noauth",
-        ),
-        (
-            [
-                "x.RepositoryNotFoundError: 401 Client Error.\n\nRepository Not Found for url: x\n"
-                "Invalid username or password."
-            ],
-            "hf_repo_not_found",
-        ),
-        (["x.RevisionNotFoundError: 404 Client Error.\n\nRevision Not Found for url: x"], "hf_revision"),
-        (["OSError: [Errno 28] No space left on device"], "disk_full"),
-        (["socket.gaierror: [Errno -2] Name or service not known", "httpx.ConnectError: [Errno -2]"], "hf_network"),
-        (["httpx.ReadTimeout: The read operation timed out"], "hub_silent"),
-        (["TimeoutError: no answer of the hub within 120 s"], "hub_silent"),
-        (["httpx.HTTPStatusError: Server error '503 Service Unavailable' for url"], "hub_error"),
-        (["requests.exceptions.HTTPError: 502 Server Error: Bad Gateway for url"], "hub_error"),
-        (["httpx.HTTPStatusError: Client error '403 Forbidden' for url 'x'", OUTER], "hub_refused"),
-        (["ConnectionResetError: [Errno 104] Connection reset by peer"], "hub_connection"),
-        (["httpx.RemoteProtocolError: peer closed connection without sending complete message body"], "hub_connection"),
-        (["ModuleNotFoundError: No module named 'huggingface_hub'"], "no_client"),
-        (["ValueError: something", "RuntimeError: else"], "client_failed"),
-        ([], "client_failed"),
-    ],
-)
-def test_explain(errors: list[str], expected: str) -> None:
-    cause = hd.explain(errors)
-    assert cause["id"] == expected
-    assert cause["meaning"]
-    assert cause["remedy"]
-    assert "\n" not in cause["evidence"]
-    assert len(cause["evidence"]) <= 300
-
-
-def test_an_unknown_error_is_shown() -> None:
-    assert hd.explain(["ValueError: inner", "RuntimeError: outer"])["evidence"] == "ValueError: inner"
-
-
-def test_tokens_are_masked() -> None:
-    assert "hf_abcdefghij" not in str(hd.explain(["ValueError: hf_abcdefghijklmn"]))
-
-
-def test_no_space_in_figures() -> None:
-    cause = hd.no_space_cause("/opt/hf", 9_400_000_000, 5_000_000_000, 2_147_483_648)
-    assert cause["evidence"] == "9.4 GB are needed in /opt/hf and 2.1 GB have to stay free there, 5.0 GB are free"
-    assert "make room for 6.5 GB there" in cause["remedy"]
-
-
-def test_offline() -> None:
-    cause = hd.offline_cause("missing: config.json")
-    assert (cause["id"], cause["evidence"]) == ("hf_offline_missing", "missing: config.json")
-
-
-@pytest.mark.parametrize("name", sorted(hd._OWN))
-def test_every_cause_is_in_the_documentation(name: str) -> None:
-    anchors = re.findall(r"^### `(\w+)`$", (ROOT / "docs" / "download.md").read_text(), re.MULTILINE)
-    assert name in anchors
-    assert hd.own_cause(name)["link"] == f"docs/reference/download.md#{name}"
-
-
-@pytest.mark.parametrize(
-    ("output", "expected"),
-    [
-        ('noise\n\n{"done": {"commit": "c"}}\n', {"done": {"commit": "c"}}),
-        ('{"errors": ["a"]}\n{"other": 1}\nTraceback', {"errors": ["a"]}),
-        ("{broken\n", {}),
-        ("", {}),
-    ],
-)
-def test_answer(output: str, expected: dict[str, t.Any]) -> None:
-    assert hd.answer_of(output) == expected
+    assert not model_files.can_be_resumed(str(file), file.stat(), {"a" * 64: 2_000_000})
 
 
 def test_a_record_is_whole_and_readable(cache: Cache) -> None:
-    hd.record(str(cache.folder), COMMIT, cache.files())
+    model_files.record(str(cache.folder), COMMIT, cache.files())
     folder = cache.folder / ".dgxspark"
     assert os.listdir(folder) == [f"{COMMIT}.json"]
     assert (folder / f"{COMMIT}.json").stat().st_mode & 0o777 == 0o644
-    assert hd.recorded(str(cache.folder), COMMIT) == cache.files()
+    assert model_files.recorded(str(cache.folder), COMMIT) == cache.files()

@@ -1,28 +1,23 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which files of a model vLLM needs, which of them are in the cache, and why a download failed.
+"""Which files of a model vLLM needs, and which of them are in the cache.
 
-Private to the collection. The layout of a cache is described in _hf_cache. Beside it, a download writes
-models--ORG--NAME/.dgxspark/COMMIT.json, the hub's own list of the files: clients before 1.22 keep none, and without
-it nobody can tell offline that a file is missing.
+The layout of a cache is described in _hf_cache/layout.py. In addition, a download writes
+models--ORG--NAME/.dgxspark/COMMIT.json, the hub's own list of the files: clients before 1.22 keep none, and without it
+a missing file cannot be detected offline.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 import typing as t
 
-from .._causes.causes import Cause, recognize
-from .._causes.signatures import SIGNATURES
-from .._causes.text import mask, shorten
 from .._hf_cache.files import write_text
 from .._hf_cache.layout import is_tokenizer
 
-CONTAINER_CACHE = "/root/.cache/huggingface"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./-]*", re.ASCII)
 _TEXTS = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py", ".vocab")
@@ -31,26 +26,6 @@ _OTHER_FORMATS = ("original", "metal", "onnx", "openvino", "coreml", "gguf")  # 
 _INDEX = ".index.json"
 # Since then a partial download has a random name and is never used again.
 _NO_RESUME_SINCE = (1, 18)
-
-
-def argument_spec() -> dict[str, dict[str, t.Any]]:
-    """The options of the module and of its action plugin, in one place."""
-    return {
-        "model": {"type": "str", "required": True},
-        "revision": {"type": "str", "default": "main"},
-        "path": {"type": "path", "default": "/opt/hf"},
-        "image": {"type": "str"},
-        "endpoint": {"type": "str"},
-        "env_file": {"type": "path"},
-        "environment": {"type": "dict", "default": {}},
-        "offline": {"type": "bool", "default": False},
-        "expected_bytes": {"type": "int"},
-        "keep_free": {"type": "int", "default": 2147483648},
-        "stall_timeout": {"type": "int", "default": 900},
-        "poll_interval": {"type": "float", "default": 1.0},
-        "follow": {"type": "str"},
-        "cancel": {"type": "bool", "default": False},
-    }
 
 
 class File(t.NamedTuple):
@@ -70,11 +45,6 @@ def check_revision(revision: str) -> str | None:
 
 def is_commit(text: str) -> bool:
     return _COMMIT.fullmatch(text) is not None
-
-
-def container_name(path: str, model: str) -> str:
-    """One download at a time for a model in a cache: the name of a container exists once."""
-    return "dgxspark-download-" + hashlib.sha256(f"{os.path.realpath(path)}\n{model}".encode()).hexdigest()[:12]
 
 
 def repository(path: str, model: str) -> str:
@@ -275,115 +245,3 @@ def can_be_resumed(partial: str, status: os.stat_result, sizes: t.Mapping[str, i
     etag, _dot, rest = os.path.basename(partial).partition(".")
     whole = status.st_blocks * 512 >= status.st_size
     return rest == "incomplete" and whole and 0 < status.st_size <= sizes.get(etag, 0)
-
-
-# --- why not ---------------------------------------------------------------------------------------------------------
-
-# Causes that only a download has; id: meaning, remedy. docs/reference/download.md explains them.
-_OWN = {
-    "no_space": ("the model does not fit on the disk", "{remedy}"),
-    "hub_silent": (
-        "the hub accepts the connection and sends nothing",
-        "try again; if it stays so, check proxy and firewall of the host, or name a mirror with vllm_hf_endpoint",
-    ),
-    "hub_error": (
-        "the hub answers with an error of its own",
-        "try again later, or name a mirror with vllm_hf_endpoint",
-    ),
-    "hub_refused": (
-        "the hub, or something between it and the host, refuses a file",
-        "check that the account of vllm_hf_token may read this model, and that no proxy or firewall refuses it",
-    ),
-    "hub_connection": (
-        "the connection to the hub broke off",
-        "try again; files that are complete are not loaded again",
-    ),
-    "no_client": (
-        "the image has no huggingface_hub",
-        "use an image with vLLM (vllm_image), or set vllm_download: false",
-    ),
-    "no_weights": (
-        "the repository holds no weights in a form that vLLM loads from it (safetensors, bin, pt)",
-        "choose another vllm_model, or set vllm_download: false",
-    ),
-    "client_killed": (
-        "the download was killed",
-        "look for `out of memory` in `dmesg`, and try again",
-    ),
-    "incomplete": (
-        "the client ended without an error, and the model is not complete",
-        "try again; if it stays so, remove the model's folder from the cache",
-    ),
-    "client_failed": (
-        "the client failed with an error that this collection does not know",
-        "look at what was seen, and try again",
-    ),
-    "docker_missing": ("Docker is not installed", "run playbooks/prepare.yml"),
-}
-_OWN_LINES = (
-    ("hub_error", r"\b5\d\d (?:Server Error|Internal|Bad Gateway|Service|Gateway)|Server error '5\d\d"),
-    ("hub_refused", r"\b40[13] (?:Client Error|Forbidden|Unauthorized)"),
-    ("hub_silent", r"Timeout(?:Error|Exception)?\b|timed out"),
-    ("hub_connection", r"Connection(?:Reset|Aborted)?Error|ProtocolError|Remote\w*Error|IncompleteRead|ReadError"),
-    ("no_client", r"No module named '(?:huggingface_hub|_hf_)|ImportError"),
-)
-
-
-def own_cause(name: str, evidence: str = "", **words: str) -> dict[str, t.Any]:
-    meaning, remedy = _OWN[name]
-    return {
-        "id": name,
-        "meaning": meaning,
-        "remedy": remedy.format(**words) if words else remedy,
-        "evidence": shorten(mask(" ".join(evidence.split()))),
-        "link": f"docs/reference/download.md#{name}",
-    }
-
-
-def known_cause(found: Cause) -> dict[str, t.Any]:
-    names = ("id", "meaning", "remedy", "evidence", "link")
-    return {name: getattr(found, name) for name in names}
-
-
-def offline_cause(evidence: str) -> dict[str, t.Any]:
-    found = next(entry for entry in SIGNATURES if entry.id == "hf_offline_missing")
-    return known_cause(Cause(found.id, found.meaning, found.remedy, evidence))
-
-
-def explain(errors: t.Sequence[str]) -> dict[str, t.Any]:
-    """The cause that the exceptions name, the innermost first."""
-    for text in errors:
-        found = recognize(text)
-        if found is not None:
-            return known_cause(found)
-    for name, pattern in _OWN_LINES:
-        for text in errors:
-            if re.search(pattern, text):
-                return own_cause(name, text)
-    return own_cause("client_failed", errors[0] if errors else "")
-
-
-def no_space_cause(path: str, needed: int, free: int, keep_free: int) -> dict[str, t.Any]:
-    def gigabytes(number: int) -> str:
-        return f"{number / 1e9:.1f} GB"
-
-    room = (
-        f"make room for {gigabytes(needed + keep_free - free)} there (playbooks/clean_cache.yml removes dead partial"
-        " downloads), or set hf_cache_path to a folder on a larger disk"
-    )
-    evidence = (
-        f"{gigabytes(needed)} are needed in {path} and {gigabytes(keep_free)} have to stay free there,"
-        f" {gigabytes(free)} are free"
-    )
-    return own_cause("no_space", evidence, remedy=room)
-
-
-def answer_of(output: str) -> dict[str, t.Any]:
-    """What the client said at last, whatever it printed before."""
-    for line in reversed(output.splitlines()):
-        if line.startswith("{"):
-            with contextlib.suppress(ValueError):
-                found = json.loads(line)
-                if isinstance(found, dict) and ("done" in found or "errors" in found):
-                    return found
-    return {}

@@ -1,0 +1,235 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is observed of a vLLM service at one moment: Docker, systemd, logs, HTTP API and sensors."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shlex
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._causes.machine import Shown, look
+from .._causes.text import mask
+from .._hf_cache.usage import cached_bytes
+from .._host.docker import Container, Unit, epoch, log_since, parse_inspect, parse_unit
+from .api import (
+    Answer,
+    Metrics,
+    add_rates,
+    dotenv_value,
+    generate,
+    parse_metrics,
+    parse_models,
+    parse_version,
+    request,
+)
+from .health import Api, Observation, Wanted, judge, unit_is_down
+from .log import LogState, parse
+
+COMMAND_TIMEOUT = 20
+HTTP_TIMEOUT = 5
+LOG_HEAD = 3 * 1024 * 1024
+LOG_TAIL = 1024 * 1024
+KERNEL_LOG_SECONDS = 3600
+
+
+class Probe:
+    """Reads container, unit, log, API and machine once."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.options: dict[str, t.Any] = module.params
+        self.docker: str | None = module.get_bin_path("docker")
+        self.key = self.read_key()
+        self.url: str = module.params["url"].rstrip("/")
+        self.bytes_read = 0  # of the last log
+
+    def read_key(self) -> str | None:
+        path = self.options["env_file"]
+        if not path:
+            return None
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return dotenv_value(file.read(), "VLLM_API_KEY")
+        except OSError:  # no file, no key: the server says so if it wants one
+            return None
+
+    def run(self, command: list[str]) -> tuple[int, str, str]:
+        """A command that may not hang."""
+        rc, out, err = self.module.run_command(["timeout", str(COMMAND_TIMEOUT), *command])
+        if rc == 124:
+            err = f"{command[0]} {command[1]} gave no answer in {COMMAND_TIMEOUT} s"
+        return rc, plain(out), plain(err)
+
+    def observe(self) -> Observation:
+        options = self.options
+        seen = Observation(
+            now=time.time(),
+            wanted=Wanted(
+                options["model"],
+                options["max_model_len"],
+                options["expected_bytes"],
+                options["canary"],
+                options["stall_timeout"],
+            ),
+        )
+        if self.docker is None:
+            seen.docker_missing = True
+            return seen
+        seen.container, seen.docker_error = self.inspect(self.docker, options["container"])
+        if seen.docker_error:
+            return seen
+        if seen.container is None and options["service"]:
+            seen.container = self.other(self.docker, options["service"])
+            seen.is_wanted = seen.container is None
+        if options["service"]:
+            seen.unit = self.unit(options["service"])
+            if seen.unit and seen.unit.started_monotonic:
+                seen.unit_started = time.time() - time.monotonic() + seen.unit.started_monotonic
+        if seen.container is None or seen.container.status == "created" or unit_is_down(seen.unit):
+            seen.unit_log = self.unit_log(options["service"], seen.unit) if seen.unit else ""
+        if seen.unit and seen.unit.active_state == "failed":
+            seen.gave_up = "Start request repeated too quickly" in self.unit_end(options["service"])
+        if seen.container is not None:
+            seen.log = self.log(self.docker, seen.container)
+            if seen.container.status == "running":
+                seen.api = self.ask(seen)
+                if seen.api.health is None:
+                    seen.last_log = self.last_log(self.docker, seen.container)
+            restarts = seen.container.restarts + (seen.unit.restarts if seen.unit else 0)
+            if restarts and judge(seen).verdict not in ("ready", "degraded"):
+                seen.previous = self.previous_log(self.docker, seen.container)
+        if not options["wait"] or judge(seen).verdict in ("failed", "stuck"):
+            seen.machine = self.machine(seen.container)
+        if options["cache_path"] and options["cache_repo"]:
+            seen.cached = cached_bytes(options["cache_path"], options["cache_repo"])
+        return seen
+
+    def inspect(self, docker: str, name: str) -> tuple[Container | None, str]:
+        rc, out, err = self.run([docker, "inspect", "--type", "container", "--", name])
+        if rc == 0:
+            return parse_inspect(out), ""
+        missing = "no such container" in err.lower() or "no such object" in err.lower()
+        return None, "" if missing else err.strip() or f"docker inspect ended with {rc}"
+
+    def other(self, docker: str, service: str) -> Container | None:
+        """The running container of this service that has another name: another release of it."""
+        label = (
+            f"label=dgxspark.vllm.service={service[: -len('.service')] if service.endswith('.service') else service}"
+        )
+        names = self.run([docker, "ps", "--filter", label, "--format", "{{.Names}}"])[1].split()
+        return self.inspect(docker, names[0])[0] if names else None
+
+    def unit(self, service: str) -> Unit | None:
+        systemctl = self.module.get_bin_path("systemctl")
+        if systemctl is None:
+            return None
+        properties = "LoadState,ActiveState,SubState,Result,NRestarts,InvocationID,ExecMainStartTimestampMonotonic"
+        rc, out, _err = self.run([systemctl, "show", "--property", properties, "--", service])
+        return parse_unit(out) if rc == 0 else None
+
+    def unit_log(self, service: str, unit: Unit) -> str:
+        """What the processes of the unit's last start wrote."""
+        where = [f"_SYSTEMD_INVOCATION_ID={unit.invocation_id}"] if unit.invocation_id else ["--unit", service]
+        return self.journal("200", where)
+
+    def unit_end(self, service: str) -> str:
+        """The last lines of the unit, with what systemd itself says of it."""
+        return self.journal("5", ["--unit", service])
+
+    def machine(self, container: Container | None) -> list[Shown]:
+        """What kernel log, earlyoom and sensors show since the container was started, or in the last hour."""
+        started = epoch(container.started_at) if container else None
+        since = f"@{max(started or 0.0, time.time() - KERNEL_LOG_SECONDS):.0f}"
+        kernel = self.journal("2000", ["--dmesg", "--since", since], "short-unix")
+        return look(kernel, self.journal("200", ["--unit", "earlyoom", "--since", since]), thermal_zones())
+
+    def journal(self, lines: str, where: list[str], output: str = "cat") -> str:
+        journalctl = self.module.get_bin_path("journalctl")
+        if journalctl is None:
+            return ""
+        command = [journalctl, "--quiet", "--no-pager", "--output", output, "--lines", lines, *where]
+        return mask(self.run(command)[1], self.key)
+
+    def log(self, docker: str, container: Container) -> LogState:
+        """The log of this start: its beginning, where the causes are, and its end."""
+        since = log_since(container)
+        text = self.logs(docker, container, ["--since", since], f"head -c {LOG_HEAD}")
+        if self.bytes_read >= LOG_HEAD:
+            text += "\n" + self.logs(docker, container, ["--since", since, "--tail", "5000"], f"tail -c {LOG_TAIL}")
+        return parse(text)
+
+    def last_log(self, docker: str, container: Container) -> float | None:
+        """When this start wrote its last line; when it began, if it wrote none."""
+        options = ["--timestamps", "--since", log_since(container), "--tail", "1"]
+        line = self.logs(docker, container, options, "tail -n 1")
+        return epoch(line.split(" ", 1)[0] if line else container.started_at)
+
+    def previous_log(self, docker: str, container: Container) -> LogState | None:
+        text = self.logs(docker, container, ["--until", log_since(container), "--tail", "2000"], f"tail -c {LOG_TAIL}")
+        return parse(text) if text.strip() else None
+
+    def logs(self, docker: str, container: Container, options: list[str], bound: str) -> str:
+        # a pipe, because the log of a busy server grows without end
+        command = shlex.join(["timeout", str(COMMAND_TIMEOUT), docker, "logs", *options, container.id])
+        text = plain(self.module.run_command(f"{command} 2>&1 | {bound}", use_unsafe_shell=True)[1])
+        self.bytes_read = len(text.encode())  # what is masked may be shorter
+        return mask(text, self.key)
+
+    def ask(self, seen: Observation) -> Api:
+        if not seen.is_wanted and seen.container and seen.container.published:
+            self.url = f"http://{seen.container.published}"
+        wanted = self.options["model"] if seen.is_wanted else None
+        answer = self.get("/health")
+        api = Api(health=answer.status, error=answer.error)
+        if answer.status != 200:
+            return api
+        models = self.get("/v1/models")
+        api.models_status = models.status
+        api.models = parse_models(models.body) if models.status == 200 else []
+        api.version = parse_version(self.get("/version").body)
+        names = [model.id for model in api.models if wanted in (None, model.id)]
+        if self.options["canary"] and names:
+            canary = generate(self.url, names[0], self.options["canary_timeout"], self.key)
+            api.completion, api.completion_error = canary.completion, canary.error
+        api.metrics = self.metrics()
+        return api
+
+    def metrics(self) -> Metrics | None:
+        """/metrics, twice if rates are wanted."""
+        pause, begin = self.options["sample_seconds"], time.monotonic()
+        first = parse_metrics(self.get("/metrics").body)
+        if first is None or pause <= 0:
+            return first
+        time.sleep(pause)
+        last = parse_metrics(self.get("/metrics").body)
+        if last is not None:
+            add_rates(first, last, time.monotonic() - begin)
+        return last
+
+    def get(self, path: str) -> Answer:
+        return request(self.url + path, HTTP_TIMEOUT, self.key)
+
+
+def thermal_zones(root: str = "/sys/class/thermal") -> dict[str, float]:
+    """°C by the name of the zone."""
+    zones: dict[str, float] = {}
+    for path in glob.glob(os.path.join(glob.escape(root), "thermal_zone*")):
+        try:
+            with open(os.path.join(path, "temp"), encoding="ascii") as file:
+                degrees = int(file.read()) / 1000
+            with open(os.path.join(path, "type"), encoding="utf-8") as file:
+                name = file.read().strip()
+        except (OSError, ValueError):  # a sensor that does not answer
+            continue
+        zones[f"{name} ({os.path.basename(path)})"] = degrees
+    return zones
+
+
+def plain(text: str) -> str:
+    """Text that fits into JSON, whatever bytes a log holds."""
+    return text.encode("utf-8", "replace").decode("utf-8")
