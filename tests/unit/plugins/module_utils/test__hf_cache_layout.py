@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, snapshot
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import content, layout, snapshot
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import partials as hf_partials
 
 SHA256 = "a" * 64
@@ -15,7 +15,7 @@ SHA1 = "b" * 40
 def partials(path: Path) -> list[hf_partials.Partial]:
     look = layout.Look()
     (repository,) = layout.find_repositories(str(path), [], look)
-    return snapshot.scan_repository(repository, snapshot.Asked(), look).partials
+    return snapshot.scan_repository(repository, content.Asked(), look).partials
 
 
 def test_vllm_lock_is_named_as_vllm_names_it() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import clean, layout, locks, snapshot
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import clean, content, layout, locks, snapshot
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_clean
 from hf_trees import COMMIT, SHARDS, LocalFolder, Repo, safetensors
 
@@ -56,10 +56,10 @@ def paths(root: Path, entries: list[dict[str, t.Any]]) -> set[str]:
     return {os.path.relpath(entry["path"], root) for entry in entries}
 
 
-def state_of(repo: Repo) -> snapshot.Content:
+def state_of(repo: Repo) -> content.Content:
     look = layout.Look()
     (repository,) = layout.find_repositories(str(repo.root), [MODEL], look)
-    return snapshot.scan_repository(repository, snapshot.Asked(), look)
+    return snapshot.scan_repository(repository, content.Asked(), look)
 
 
 # --- each class: it is found, only it goes, and the client has to load it anew ---------------------------------------
