@@ -13,8 +13,9 @@ description:
   - Computes whether a model fits into the memory of a host. It adds up weights, activations, CUDA graphs and the
     overhead of the engine, and divides the rest into blocks of KV cache as vLLM 0.32 does. No host and no hub is
     contacted.
-  - Supports grouped-query attention, latent caches (MLA), sliding windows, layers with a state instead of a cache, KV
-    caches of 1, 2 and 4 bytes per value, and tensor parallelism over several hosts.
+  - Supports grouped-query attention, latent caches (MLA), sliding windows, attention in chunks, heads of several
+    lengths, layers with a state instead of a cache (Mamba, linear attention), models without a cache, KV caches of 1, 2
+    and 4 bytes per value, weights that vLLM quantizes while loading, and tensor parallelism over several hosts.
   - If the model does not fit, the plan contains the least expensive remedies, each verified by a plan of its own.
   - The page C(docs/reference/memory.md) explains the computation and gives the source of each constant.
 positional: total_bytes, args
@@ -34,15 +35,18 @@ options:
       - Options of C(vllm serve), by name with C(_). Those that affect the memory are used, which are C(max_model_len),
         C(gpu_memory_utilization), C(max_num_batched_tokens), C(kv_cache_dtype), C(kv_cache_memory_bytes),
         C(num_gpu_blocks_override), C(block_size), C(tensor_parallel_size), C(dtype), C(enforce_eager),
-        C(enable_prefix_caching), C(async_scheduling) and C(disable_hybrid_kv_cache_manager).
+        C(enable_prefix_caching), C(async_scheduling), C(disable_hybrid_kv_cache_manager), C(max_num_seqs),
+        C(quantization), C(speculative_config), C(mamba_ssm_cache_dtype), C(limit_mm_per_prompt) and
+        C(language_model_only).
       - The share of the memory is used as given. The role reduces it to the memory of the host before it uses this
         filter.
     type: dict
     default: {}
   environment:
     description:
-      - Environment of the service. Only C(VLLM_CPU_KVCACHE_SPACE) is used, the size of the KV cache of vLLM's CPU build
-        in GiB. If it is set, the plan is made for that build.
+      - Environment of the service. C(VLLM_CPU_KVCACHE_SPACE) is the size of the KV cache of vLLM's CPU build in GiB. If
+        it is set, the plan is made for that build. C(VLLM_ALLOW_LONG_MAX_MODEL_LEN) removes the context limit of the
+        model.
     type: dict
     default: {}
   hosts:
@@ -57,6 +61,7 @@ options:
     description:
       - Version of vLLM. From 0.14 on, a quantized checkpoint specifies the type of its KV cache, which is
         C(kv_cache_dtype) of the model, unless it is set in O(args). Without a version it is planned as BF16.
+      - Before 0.26, one batch is in flight instead of two, and prefix caching is off by default for models with states.
     type: str
   models:
     description: User-defined models, as in C(vllm_models). They are searched for a smaller variant of the model.
@@ -76,7 +81,7 @@ EXAMPLES = r"""
     plan: >-
       {{ entry | dgxspark.vllm.memory_plan(total_bytes=130674379980,
                                            args={'max_model_len': 131072, 'max_num_batched_tokens': 16384}) }}
-# => one request of 131,072 tokens needs 40.0 GiB of KV cache, and there are 38.9 GiB, ...
+# => one request of 131,072 tokens needs 40.0 GiB of KV cache, and there are 36.6 GiB, ...
 """
 
 RETURN = r"""
@@ -129,10 +134,22 @@ _value:
     kv_bytes:
       description: Remaining memory for the KV cache.
       type: int
+    kv_bytes_least:
+      description:
+        - Smallest expected size of the KV cache. The memory for computation is estimated, and on unified memory vLLM
+          counts any other growth during its measurement as its own. Equal to RV(_value.kv_bytes) if the size is given.
+      type: int
+    kv_bytes_most:
+      description: Largest expected size of the KV cache.
+      type: int
+    kv_tokens_least:
+      description: Tokens that fit into RV(_value.kv_bytes_least).
+      type: int
+      sample: 687776
     kv_tokens:
       description: Size of the KV cache in tokens, as logged by vLLM.
       type: int
-      sample: 711696
+      sample: 717312
     kv_cache_dtype:
       description: V(bf16), V(fp8) or V(float32).
       type: str
@@ -156,7 +173,7 @@ _value:
     sequences:
       description: Number of concurrent requests of the full context that fit.
       type: float
-      sample: 21.72
+      sample: 21.89
 """
 
 import typing as t

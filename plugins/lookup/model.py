@@ -163,6 +163,21 @@ _value:
       type: int
       returned: if not all do
       sample: 12
+    value_head_dim:
+      description: Length of one head of values.
+      type: int
+      returned: if it is another than that of keys
+      sample: 128
+    attention_kinds:
+      description:
+        - The layers with attention by kind, where they differ in more than whether they look at a window. Each item has
+          C(layers), C(kv_heads) and C(head_dim), and where it applies C(value_head_dim), C(sliding_window),
+          C(attention_chunk) (tokens that a layer looks at together), or C(cross) (keeps what an encoder gives).
+        - An empty list means that nothing is kept of a token, as with models that only embed.
+      type: list
+      elements: dict
+      returned: if needed
+      sample: [{layers: 5, kv_heads: 2, head_dim: 512}, {layers: 25, kv_heads: 8, head_dim: 256, sliding_window: 1024}]
     latent_dim:
       description:
         - Dimension of the latent vector per token and layer, for models with multi-head latent attention (MLA). The sum
@@ -170,6 +185,11 @@ _value:
       type: int
       returned: if it uses MLA
       sample: 576
+    index_dim:
+      description: Length of the keys by which sparse attention chooses tokens, which are kept in 8 bits.
+      type: int
+      returned: if it has sparse attention
+      sample: 128
     state_layers:
       description: Number of layers with a state of constant size instead of a KV cache. They do not count as C(layers).
       type: int
@@ -180,6 +200,56 @@ _value:
       type: int
       returned: if it has such layers
       sample: 2146304
+    state_matrix:
+      description: How many numbers of RV(_value[].state_bytes) are those of a matrix, whose type can be chosen.
+      type: int
+      returned: if it has such a state
+      sample: 524288
+    state_width:
+      description: Bytes of each of these numbers.
+      type: int
+      returned: if it has such a state
+      sample: 4
+    state_channels:
+      description: Channels of the convolution, of which one more input is kept for each drafted token.
+      type: int
+      returned: if it has such a state
+      sample: 8192
+    state_chunk:
+      description: Tokens that a Mamba 2 layer computes at once. Some versions of vLLM keep more states of it.
+      type: int
+      returned: if it has such layers
+      sample: 128
+    mtp_layers:
+      description: Layers of its own that draft tokens (MTP). They keep a cache when they are used.
+      type: int
+      returned: if it has such layers
+      sample: 1
+    hidden_size:
+      description: Numbers between two layers.
+      type: int
+      returned: if known
+      sample: 4096
+    vocab_size:
+      description: Words of its vocabulary. vLLM keeps some bytes of memory for each word of each request.
+      type: int
+      returned: if known
+      sample: 151936
+    embedding_bytes:
+      description: Weights that stay as they are when vLLM quantizes the model at its start.
+      type: int
+      returned: if known
+      sample: 2489319424
+    activation_bytes:
+      description: What computing needs for each token of a batch. docs/memory.md says how it is computed.
+      type: int
+      returned: if known
+      sample: 102400
+    vision_bytes:
+      description: What the part that sees needs for each token of a batch of pictures.
+      type: int
+      returned: if it sees
+      sample: 96512
     kv_cache_dtype:
       description:
         - C(fp8) if the checkpoint specifies a KV cache of that type, as with ModelOpt (C(kv_cache_quant_algo) in

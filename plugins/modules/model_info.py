@@ -13,7 +13,8 @@ description:
   - The files are read from the cache on the host, or else from the hub. They have a few kilobytes, or some megabytes
     for a mixture of many experts, and are not stored.
   - The role C(vllm) uses it for models that are neither in the catalog nor in C(vllm_models).
-  - Only weights in the safetensors format are supported.
+  - Weights are found in safetensors, in C(pytorch_model.bin) and in Mistral's own format (C(params.json) and
+    C(consolidated.safetensors)).
 extends_documentation_fragment:
   - dgxspark.vllm.attributes
   - dgxspark.vllm.hf_model
@@ -90,8 +91,11 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config i
 
 INDEX = "model.safetensors.index.json"
 QUANTIZATION = "hf_quant_config.json"  # where older checkpoints of ModelOpt say what their config.json does not
-SINGLE = "model.safetensors"
+# In the order in which the download and vLLM prefer them.
+INDEXES = (INDEX, "pytorch_model.bin.index.json", "consolidated.safetensors.index.json")
+SINGLES = ("model.safetensors", "pytorch_model.bin", "consolidated.safetensors")
 ADVICE = "describe it in vllm_models, or set vllm_enforce_memory_plan: false to try it without a plan"
+CONFIGS = ("config.json", "params.json")  # the second is Mistral's own
 
 
 class Source(t.Protocol):
@@ -101,16 +105,27 @@ class Source(t.Protocol):
 
 
 def weights_bytes(source: Source) -> int | None:
-    """What the index says in all, or the length of the only file."""
-    total = ((source.read_json(INDEX) or {}).get("metadata") or {}).get("total_size")
-    if isinstance(total, (int, float)) and total > 0:
-        return int(total)
-    return source.size(SINGLE)
+    """What an index says in all, or the lengths of its files, or of the only file."""
+    for index, single in zip(INDEXES, SINGLES, strict=True):
+        listed = source.read_json(index)
+        if listed is not None:
+            total = (listed.get("metadata") or {}).get("total_size")
+            if isinstance(total, (int, float)) and total > 0:
+                return int(total)
+            files = listed.get("weight_map")
+            names = sorted({str(name) for name in files.values()}) if isinstance(files, dict) else []
+            sizes = [source.size(name) for name in names]
+            if sizes and all(sizes):
+                return sum(size for size in sizes if size)
+        found = source.size(single)
+        if found:
+            return found
+    return None
 
 
 def read(source: Source) -> tuple[dict[str, t.Any], int] | None:
-    """config.json and the size of the weights; None if the source has not both."""
-    config = source.read_json("config.json")
+    """Configuration and size of the weights; None if the source has not both."""
+    config = next((found for name in CONFIGS if (found := source.read_json(name))), None)
     size = weights_bytes(source) if config else None
     if not config or not size:
         return None
@@ -130,7 +145,7 @@ def look(options: dict[str, t.Any]) -> dict[str, t.Any]:
         source = "hub"
         found = read(Hub(options["endpoint"] or "", model, revision, options["token"] or "", options["timeout"]))
     if found is None:
-        raise HubError(f"it has no config.json, or neither {INDEX} nor {SINGLE}")
+        raise HubError(f"it has no config.json, or no weights: none of {', '.join((INDEX, *SINGLES))}")
     entry, assumed = entry_of(*found)
     return {"entry": {"id": model, **entry}, "assumed": assumed, "source": source}
 

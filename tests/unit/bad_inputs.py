@@ -528,15 +528,15 @@ BAD: list[tuple[Values, str]] = [
     (
         {"vllm_model": "llama33-70b-fp8", "vllm_max_model_len": 131072},
         "vllm_model: llama33-70b-fp8 does not fit into the memory of a Spark: one request of 131,072 tokens needs"
-        f" 40.0 GiB of KV cache, and there are 38.9 GiB, {SHARE} less 67.7 GiB of weights and 3.0 GiB for"
-        " activations, graphs and the engine; what fits: 1. vllm_max_model_len: 126976 instead of 131072; 127344 is the"
-        " longest that fits 2. vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of 254,720 tokens, 1.9 requests of"
-        " 131,072 tokens 3. vllm_model: llama33-70b-nvfp4, with 39.8 GiB of weights; KV cache of 218,752 tokens, 1.7"
+        f" 40.0 GiB of KV cache, and there are 37.4 GiB, {SHARE} less 67.7 GiB of weights and 4.4 GiB for"
+        " activations, graphs and the engine; what fits: 1. vllm_max_model_len: 121856 instead of 131072; 122656 is the"
+        " longest that fits 2. vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of 245,344 tokens, 1.9 requests of"
+        " 131,072 tokens 3. vllm_model: llama33-70b-nvfp4, with 39.8 GiB of weights; KV cache of 214,064 tokens, 1.6"
         f" requests of 131,072 tokens; {TRY_IT}",
     ),
     (
         {**own_model(weights_bytes=2 * 10**12), "vllm_auto_remedy": True},
-        "vllm_model: mine does not fit into the memory of a Spark: 1862.6 GiB of weights and 3.0 GiB for activations,"
+        "vllm_model: mine does not fit into the memory of a Spark: 1862.6 GiB of weights and 2.4 GiB for activations,"
         f" graphs and the engine are more than the 109.5 GiB that vLLM may use ({SHARE}); use another model; {TRY_IT}",
     ),
     (

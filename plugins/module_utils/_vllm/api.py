@@ -220,10 +220,8 @@ def parse_metrics(text: str) -> Metrics | None:
     metrics = Metrics(values)
     for labels, _value in samples.get(_CACHE_CONFIG, [])[:1]:
         config = dict(_LABEL.findall(labels))
+        # older versions have no such label, and their blocks say nothing where several groups of layers share them
         metrics.kv_cache_tokens = _whole(config.get("kv_cache_size_tokens"))
-        if metrics.kv_cache_tokens is None:  # 0.10 has no such label
-            blocks, size = _whole(config.get("num_gpu_blocks")), _whole(config.get("block_size"))
-            metrics.kv_cache_tokens = blocks * size if blocks and size else None
         try:
             metrics.max_concurrency = float(config["kv_cache_max_concurrency"])
         except (KeyError, ValueError):

@@ -41,6 +41,7 @@ class LogState:
     compile_seconds: float | None = None
     kv_cache_tokens: int | None = None
     max_concurrency: float | None = None
+    request_tokens: int | None = None  # the context that max_concurrency is told for
     capture_done: int | None = None
     capture_total: int | None = None
     capture_seconds: float | None = None
@@ -104,8 +105,8 @@ _FACTS: tuple[_Fact, ...] = (
     ),
     (
         "Maximum concurrency",
-        re.compile(r"Maximum concurrency for [\d,]{1,20} tokens per request: (\d{1,9}(?:\.\d{1,6})?)x"),
-        (("max_concurrency", float),),
+        re.compile(r"Maximum concurrency for ([\d,]{1,20}) tokens per request: (\d{1,9}(?:\.\d{1,6})?)x"),
+        (("request_tokens", _number), ("max_concurrency", float)),
     ),
     (
         "Graph capturing finished",
@@ -178,7 +179,17 @@ def parse(text: str) -> LogState:
             _read_plain(state, entry)
     state.problems = traces.problems
     state.last_line = shorten(mask(state.last_line.strip()))
+    state.kv_cache_tokens = _tokens(state)
     return state
+
+
+def _tokens(state: LogState) -> int | None:
+    """Size of the KV cache as requests x context: before 0.21 vLLM divides it by the number of groups of layers."""
+    if not (state.kv_cache_tokens and state.max_concurrency and state.request_tokens):
+        return state.kv_cache_tokens
+    told = state.max_concurrency * state.request_tokens
+    rounding = 0.006 * state.request_tokens + 1  # of the concurrency, which has two digits
+    return state.kv_cache_tokens if abs(told - state.kv_cache_tokens) <= rounding else round(told)
 
 
 def _version(message: str) -> str | None:

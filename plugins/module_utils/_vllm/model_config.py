@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import typing as t
 
-Config = t.Mapping[str, t.Any]
+from . import activations, layer_kinds
+from .layer_kinds import FULL, STATE, WINDOW, Config, Kind, number
+
 Entry = dict[str, t.Any]
 
-# Families whose config.json names a window that vLLM does not use unless this says so.
-_WINDOW_SWITCH = "use_sliding_window"
 # What a family's config.json may leave out, because transformers knows it (S: its Gemma3TextConfig).
 _DEFAULTS: t.Mapping[str, Config] = {
     "gemma3_text": {
@@ -24,8 +24,10 @@ _DEFAULTS: t.Mapping[str, Config] = {
 }
 # Types of stretched positions whose factor is no part of vLLM's limit: max_position_embeddings has it already.
 _NO_FACTOR = ("default", "mrope", "su", "longrope", "llama3", "deepseek_yarn", "deepseek_llama_scaling")
-# Where families say which of their layers have no attention, and that is not understood here.
-_UNREAD_KINDS = ("layers_block_type", "attn_layer_period", "attn_layer_indices", "block_configs")
+# Parts in which models that see or hear keep their language model.
+_TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "language_model")
+# Families whose cache depends on more than is read here.
+_UNREAD = ("compress_ratios", "index_topk")
 
 
 class ConfigError(ValueError):
@@ -37,30 +39,96 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     text = _text_part(config)
     text = {**_DEFAULTS.get(str(text.get("model_type")), {}), **text}
     assumed: list[str] = []
-    layers, heads = _number(text, "num_hidden_layers", "n_layer"), _number(text, "num_attention_heads", "n_head")
-    hidden = _number(text, "hidden_size", "n_embd")
-    context = _number(text, "max_position_embeddings", "n_positions", "max_sequence_length")
-    for name, value in (("num_hidden_layers", layers), ("num_attention_heads", heads)):
-        if not value:
-            raise ConfigError(f"its config.json has no {name}")
-    head_dim = _number(text, "head_dim") or (hidden // heads if hidden else 0)
-    if not head_dim:
+    layers, heads = layer_kinds.number_of_layers(text), number(text, "num_attention_heads", "n_head", "n_heads")
+    heads = heads or number(text, "decoder_attention_heads")
+    hidden = number(text, "hidden_size", "n_embd", "d_model", "dim")
+    context = number(text, "max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "max_seq_len")
+    context = context or number(text, "max_target_positions", "model_max_length")
+    if not layers:
+        raise ConfigError("its config.json has no num_hidden_layers")
+    words = layer_kinds.kinds_of_layers(text, layers, [])
+    only_states = bool(words) and all(word == (STATE,) for word in words)
+    if only_states and not layer_kinds.state(text):
+        raise ConfigError("its config.json names no layer with attention, and nothing can be planned for it")
+    if not heads and not only_states:
+        raise ConfigError("its config.json has no num_attention_heads")
+    head_dim = layer_kinds.head_dim(text) or (hidden // heads if heads else 0)
+    if not head_dim and not only_states:
         raise ConfigError("its config.json has neither head_dim nor hidden_size")
-    entry: Entry = {
-        "weights_bytes": weights_bytes,
-        "layers": layers,
-        "kv_heads": _number(text, "num_key_value_heads") or heads,
-        "head_dim": head_dim,
-    }
+    entry: Entry = {"weights_bytes": weights_bytes}
+    kinds = [] if only_states else layer_kinds.attention(text, layers, heads, head_dim, assumed)
+    if layer_kinds.keeps_nothing(config, text):
+        kinds = []
+    main = next(iter(kinds), Kind(FULL, layers, heads or 1, head_dim or 1))
+    entry.update(layers=sum(k.layers for k in kinds) or layers, kv_heads=main.kv_heads, head_dim=main.head_dim)
     if context:
         entry["native_context"], entry["config_context"] = context, _limit(config, text, context)
     else:  # left to what transformers knows of the family
         assumed.append("its config.json has no max_position_embeddings: the wanted context is taken for allowed")
-    if _number(text, "kv_lora_rank"):
-        entry["latent_dim"] = _number(text, "kv_lora_rank") + _number(text, "qk_rope_head_dim")
-    _kinds(text, entry, assumed)
+    if layer_kinds.has_latent_cache(text):
+        entry["latent_dim"] = number(text, "kv_lora_rank") + number(text, "qk_rope_head_dim")
+    _attention(entry, kinds)
+    if not layer_kinds.keeps_nothing(config, text):
+        _states(entry, text, words, assumed)
+    assumed.extend(f"its {name} is not understood" for name in _UNREAD if text.get(name))
+    _computing(entry, config, text)
     _cache_type(config, entry, assumed)
     return entry, assumed
+
+
+def _attention(entry: Entry, kinds: t.Sequence[Kind]) -> None:
+    """Full attention, or full and windows with the same heads, in plain fields; all else as a list."""
+    full = next((kind for kind in kinds if kind.kind == FULL), None)
+    window = next((kind for kind in kinds if kind.kind == WINDOW), None)
+    same = len({kind[2:5] for kind in kinds}) <= 1 and not any(kind.value_head_dim for kind in kinds)
+    if kinds and same and all(kind.kind in (FULL, WINDOW) for kind in kinds):
+        if window:
+            entry["sliding_window"], entry["full_attention_layers"] = window.tokens, full.layers if full else 0
+    else:
+        entry["attention_kinds"] = [kind.fields() for kind in kinds]
+
+
+def _states(entry: Entry, text: Config, words: t.Sequence[tuple[str, ...]], assumed: list[str]) -> None:
+    stateful = sum(STATE in word for word in words)
+    if not stateful:
+        return
+    found = layer_kinds.state(text)
+    if found is None:
+        assumed.append(f"the state of {stateful} layers is not counted")
+        return
+    entry["state_layers"], entry["state_bytes"] = stateful, found.bytes_
+    if found.matrix:
+        entry["state_matrix"], entry["state_width"] = found.matrix, found.width
+    if found.channels:
+        entry["state_channels"] = found.channels
+    if found.chunk:
+        entry["state_chunk"] = found.chunk
+
+
+def _computing(entry: Entry, config: Config, text: Config) -> None:
+    """What computing needs beside weights and cache, and what quantizing at the start leaves as it is."""
+    vocabulary, hidden = (
+        number(text, "vocab_size", "padded_vocab_size"),
+        number(text, "hidden_size", "n_embd", "d_model", "dim"),
+    )
+    sizes = {
+        "activation_bytes": activations.of_a_token(text, layer_kinds.state(text)),
+        "vision_bytes": activations.of_vision(config),
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "embedding_bytes": 2 * vocabulary * hidden * (1 if _is_tied(config, text) else 2),
+        "mtp_layers": number(text, "num_nextn_predict_layers", "mtp_num_hidden_layers"),
+    }
+    entry.update({name: size for name, size in sizes.items() if size})
+    quantization = config.get("quantization_config") or text.get("quantization_config")
+    if isinstance(quantization, dict):
+        method = quantization.get("quant_method") or ("modelopt" if "quantization" in quantization else "")
+        entry["quantization"] = str(method) or "unknown"
+
+
+def _is_tied(config: Config, text: Config) -> bool:
+    found = text.get("tie_word_embeddings", config.get("tie_word_embeddings"))
+    return found is not False
 
 
 def _limit(config: Config, text: Config, context: int) -> int:
@@ -77,7 +145,7 @@ def _limit(config: Config, text: Config, context: int) -> int:
         if isinstance(factor, bool) or not isinstance(factor, (int, float)):
             continue
         if kind == "yarn":
-            limit = max(limit, _number(scaling, "original_max_position_embeddings") * factor)
+            limit = max(limit, number(scaling, "original_max_position_embeddings") * factor)
         elif kind not in _NO_FACTOR:
             limit = context * factor
     return int(limit)
@@ -105,82 +173,15 @@ def _cache_type(config: Config, entry: Entry, assumed: list[str]) -> None:
 
 
 def _text_part(config: Config) -> Config:
-    """Models that see or hear keep their language model in a part of its own."""
-    for name in ("text_config", "llm_config", "language_config"):
+    """Models that see or hear keep their language model in a part of its own, which may be in another one."""
+    for name in _TEXT_PARTS:
         part = config.get(name)
-        if isinstance(part, dict) and part.get("num_hidden_layers"):
-            return part
+        if isinstance(part, dict):
+            inner = _text_part(part)
+            if layer_kinds.number_of_layers(inner):
+                return {**{key: value for key, value in config.items() if key in _OUTER and key not in inner}, **inner}
     return config
 
 
-def _number(config: Config, *names: str) -> int:
-    for name in names:
-        value = config.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return 0
-
-
-def _kinds(text: Config, entry: Entry, assumed: list[str]) -> None:
-    """Which layers look at the whole context, which at a window, and which keep a state instead."""
-    window = _number(text, "sliding_window")
-    kinds = text.get("layer_types")
-    if not isinstance(kinds, list) or not kinds:
-        kinds = _kinds_by_rule(text, entry["layers"], assumed)
-    counts = {kind: kinds.count(kind) for kind in kinds}
-    full = counts.pop("full_attention", 0) + counts.pop("attention", 0)
-    sliding = counts.pop("sliding_attention", 0)
-    if sliding and not window:
-        full, sliding = full + sliding, 0
-        assumed.append("it names windows of unknown size: all its attention is planned as full")
-    stateful = counts.pop("linear_attention", 0)
-    counts.pop("none", 0)
-    if stateful:
-        size = _delta_state_bytes(text)
-        if size:
-            entry["state_layers"], entry["state_bytes"] = stateful, size
-        else:
-            assumed.append(f"the state of {stateful} linear layers is not counted")
-    for kind, count in counts.items():
-        full += count
-        assumed.append(f"{count} layers of kind {kind} are planned as full attention")
-    entry["layers"] = full + sliding
-    if not entry["layers"]:
-        raise ConfigError("its config.json names no layer with attention, and nothing can be planned for it")
-    if sliding:
-        entry["sliding_window"], entry["full_attention_layers"] = window, full
-
-
-def _kinds_by_rule(text: Config, layers: int, assumed: list[str]) -> list[str]:
-    """For a config.json without layer_types."""
-    hybrid = text.get("hybrid_override_pattern")  # of Nemotron-H, a character a layer
-    if isinstance(hybrid, str) and hybrid:
-        if "M" in hybrid:
-            assumed.append(f"the state of {hybrid.count('M')} Mamba layers is not counted")
-        return ["full_attention" if layer == "*" else "none" for layer in hybrid]
-    for name in _UNREAD_KINDS:
-        if text.get(name):
-            assumed.append(f"its {name} is not understood: all {layers} layers are planned as full attention")
-    every = _number(text, "full_attention_interval")
-    if every and _delta_state_bytes(text):
-        return ["full_attention" if (layer + 1) % every == 0 else "linear_attention" for layer in range(layers)]
-    window, pattern = _number(text, "sliding_window"), _number(text, "sliding_window_pattern")
-    if window and pattern:
-        return ["full_attention" if (layer + 1) % pattern == 0 else "sliding_attention" for layer in range(layers)]
-    if window and text.get(_WINDOW_SWITCH) is not False:
-        if text.get("model_type") in ("mistral", "mixtral", "phi3", "starcoder2"):
-            return ["sliding_attention"] * layers
-        assumed.append(f"its window of {window} tokens is planned as full attention")
-    return ["full_attention"] * layers
-
-
-def _delta_state_bytes(text: Config) -> int:
-    """What one request keeps in one gated delta net: the last inputs of a convolution, and a matrix for each head."""
-    keys, values = _number(text, "linear_num_key_heads"), _number(text, "linear_num_value_heads")
-    key_dim, value_dim = _number(text, "linear_key_head_dim"), _number(text, "linear_value_head_dim")
-    kernel = _number(text, "linear_conv_kernel_dim")
-    if not (keys and values and key_dim and value_dim and kernel):
-        return 0
-    inputs = (2 * keys * key_dim + values * value_dim) * (kernel - 1)
-    matrix = values * value_dim * key_dim
-    return 2 * inputs + (4 if text.get("mamba_ssm_dtype") == "float32" else 2) * matrix
+# What the outer part may say of the language model.
+_OUTER = ("tie_word_embeddings", "quantization_config")

@@ -12,7 +12,7 @@ from pathlib import Path
 from .._common.text import known_or_add, show
 from .._common.yaml_files import COLLECTION, read
 from .fields import MODEL_FIELDS, Entry, image_problems, is_hugging_face_id, model_problems, profile_problems
-from .images import UPSTREAM, find, mirrored, nearest_good, split_reference, unable
+from .images import UPSTREAM, find, mirrored, nearest_good, split_reference, told_by_tag, unable
 from .per_image import for_image
 from .vllm_options import Options, Recorded
 
@@ -113,9 +113,10 @@ class Catalog:
         if digest and found.get("digest") not in (None, digest):
             pinned = f"{str(known).partition('@')[0]}@{found['digest']}"
             raise CatalogError(f"{show(ref)} has another digest than {known}; use {pinned}, or correct vllm_images")
-        entry: Entry = {"ref": ref, "key": known or ref, **copy.deepcopy(found)}
+        entry: Entry = {"ref": ref, "key": known or ref, **told_by_tag(ref, images), **copy.deepcopy(found)}
         if entry.get("command_prefix") is None:
-            entry["command_prefix"] = [] if repository == UPSTREAM else ["vllm", "serve"]
+            is_upstream = f"/{repository}".endswith(f"/{UPSTREAM.rpartition('/')[2]}")
+            entry["command_prefix"] = [] if is_upstream else ["vllm", "serve"]
         defaults: Entry = {
             "vllm": None,
             "cuda": None,

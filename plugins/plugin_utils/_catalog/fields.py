@@ -30,9 +30,22 @@ MODEL_FIELDS = {
     "extended_context": Field("whole number"),
     "sliding_window": Field("whole number"),
     "full_attention_layers": Field("whole number"),
+    "value_head_dim": Field("whole number"),
+    "attention_kinds": Field("list of attention kinds"),
     "latent_dim": Field("whole number"),
+    "index_dim": Field("whole number"),
     "state_layers": Field("whole number"),
     "state_bytes": Field("whole number"),
+    "state_matrix": Field("whole number"),
+    "state_width": Field("whole number"),
+    "state_channels": Field("whole number"),
+    "state_chunk": Field("whole number"),
+    "mtp_layers": Field("whole number"),
+    "hidden_size": Field("whole number"),
+    "vocab_size": Field("whole number"),
+    "embedding_bytes": Field("whole number"),
+    "activation_bytes": Field("whole number"),
+    "vision_bytes": Field("whole number"),
     "kv_cache_dtype": Field("cache type"),
     "yarn": Field("mapping"),
     "parameters": Field("text"),
@@ -70,10 +83,11 @@ IMAGE_FIELDS = {
 PROFILE_FIELDS = {"args": Field("mapping", required=True)}
 STATUSES = ("good", "unknown", "avoid")
 
+_KIND_FIELDS = {"layers", "kv_heads", "head_dim", "value_head_dim", "sliding_window", "attention_chunk", "cross"}
 # What each kind asks for: the test, and how the message says it.
 _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
     "Hugging Face id": (
-        lambda v: isinstance(v, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", v, re.ASCII) is not None,
+        lambda v: isinstance(v, str) and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", v, re.ASCII) is not None,
         "a Hugging Face id such as Qwen/Qwen3-8B-FP8",
     ),
     "whole number": (lambda v: _is_int(v) and v > 0, "a whole number above 0"),
@@ -98,6 +112,10 @@ _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
         "a list of texts",
     ),
     "list": (lambda v: isinstance(v, list), "a list"),
+    "list of attention kinds": (
+        lambda v: isinstance(v, list) and all(isinstance(item, dict) and set(item) <= _KIND_FIELDS for item in v),
+        "a list of {layers, kv_heads, head_dim, value_head_dim, sliding_window, attention_chunk, cross}",
+    ),
     "cache type": (lambda v: v == "fp8", "fp8, or leave it out"),
     "status": (lambda v: v in STATUSES, "good, unknown or avoid"),
     "list of faults": (

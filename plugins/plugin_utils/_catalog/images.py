@@ -13,6 +13,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from .vllm_options import version_key
 
 UPSTREAM = "vllm/vllm-openai"
+NGC = "nvidia/vllm"
 GUIDES = "nvcr.io/nvidia/vllm:25.09-py3"
 # What vllm_image_allow may hold, one word for each reason to refuse an image.
 ALLOW = ("moving", "avoid", "unknown", "cannot_run")
@@ -21,6 +22,15 @@ Image = t.Mapping[str, t.Any]
 
 # nightly, cu130-nightly, latest-aarch64; but nightly-<commit> and nightly-<date> are one build
 _MOVING = re.compile(r"(.*-)?(latest|nightly)(-(?!\d|[0-9a-f]{7,40}(-|$)).*)?")
+
+
+# v0.27.1-aarch64, v0.31.0-aarch64-cu129 of upstream and its mirrors; 26.08-py3, 26.05.post1-py3 of NGC
+_UPSTREAM_TAG = re.compile(r"v?(\d+\.\d+(?:\.\d+)*(?:\.?(?:post|rc|dev)\d+)?)(?:-.*)?")
+_CUDA_TAG = re.compile(r"(?:.*-)?cu(\d\d)(\d)(?:-.*)?")
+_NGC_TAG = re.compile(r"(\d\d\.\d\d)(?:\.post\d+)?(?:-.*)?")
+# From these on images have no Ray (S: gpustack/gpustack issue 5430; NVIDIA/dgx-spark-playbooks issue 109).
+_NO_RAY, _NO_RAY_NGC = "0.18", "26.05"
+_SPANS_HOSTS = "0.12"  # vllm-project/vllm pull request 23691 brought --nnodes
 
 
 def split_reference(ref: str) -> tuple[str, str, str, str]:
@@ -51,6 +61,30 @@ def find(ref: str, images: t.Mapping[str, t.Any]) -> str | None:
             if same and isinstance(entry, dict) and entry.get("digest") == digest:
                 return key
     return None
+
+
+def told_by_tag(ref: str, images: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What the tag of an image says of it, where its repository numbers tags by vLLM's version or is NGC's."""
+    _registry, repository, tag, _digest = split_reference(ref)
+    found: dict[str, t.Any] = {}
+    if f"/{repository}".endswith(f"/{UPSTREAM.rpartition('/')[2]}"):
+        version, cuda = _UPSTREAM_TAG.fullmatch(tag), _CUDA_TAG.fullmatch(tag)
+        if version:
+            found["vllm"] = version[1]
+            found["ray"] = False if version_key(version[1]) >= version_key(_NO_RAY) else None
+            found["multi_node"] = version_key(version[1]) >= version_key(_SPANS_HOSTS)
+        if cuda:
+            found["cuda"] = f"{cuda[1]}.{cuda[2]}"
+    elif f"/{repository}".endswith(f"/{NGC}"):
+        month = _NGC_TAG.fullmatch(tag)
+        if month:
+            # a later build of a known month
+            twin: Image = next(
+                (entry for key, entry in images.items() if split_reference(key)[1:3] == (NGC, f"{month[1]}-py3")), {}
+            )
+            found = {key: twin[key] for key in ("vllm", "cuda", "multi_node") if twin.get(key) is not None}
+            found["ray"] = False if version_key(month[1]) >= version_key(_NO_RAY_NGC) else twin.get("ray")
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def mirrored(ref: str, images: t.Iterable[str]) -> tuple[str, str] | None:

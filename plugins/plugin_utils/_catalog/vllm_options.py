@@ -15,19 +15,29 @@ NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _NEGATIVE_NUMBER = re.compile(r"-(\d+|\d*\.\d+)")  # what argparse takes for one
 
 
-def misspelt(name: t.Any) -> str | None:
-    """How a name must be written if it is not written with underscores, or that it is no name."""
+def misspelt(name: t.Any, value: t.Any = None) -> str | None:
+    """How a name must be written if it is not written with underscores, or that it is no name.
+
+    `--limit-mm-per-prompt.video 0` of a command line is a mapping here.
+    """
     if isinstance(name, str) and NAME.fullmatch(name):
         return None
-    plain = re.sub(r"[\s_-]+", "_", str(name).strip().strip("-")).lower()
-    return f"write {plain}" if NAME.fullmatch(plain) else "use lower case letters, digits and _"
+    option, dot, rest = str(name).strip().lstrip("-").partition(".")
+    option = option.replace("-", "_").lower()
+    if dot and NAME.fullmatch(option) and all(rest.split(".")):
+        inner = f"{json.dumps(plain(value), ensure_ascii=False, default=str)}"
+        for key in reversed(rest.split(".")):
+            inner = f"{{{key}: {inner}}}"
+        return f"write {option}: {inner}"
+    flat = re.sub(r"[\s_-]+", "_", str(name).strip().strip("-")).lower()
+    return f"write {flat}" if NAME.fullmatch(flat) else "use lower case letters, digits and _"
 
 
 def to_argv(options: t.Mapping[str, t.Any]) -> list[str]:
     """The arguments of `vllm serve` in the order of the mapping. Raises ValueError with one line."""
     argv: list[str] = []
     for name, value in options.items():
-        wrong = misspelt(name)
+        wrong = misspelt(name, value)
         if wrong:
             raise ValueError(f"{name}: is not the name of an option; {wrong}")
         flag = "--" + name.replace("_", "-")
@@ -52,9 +62,15 @@ def to_argv(options: t.Mapping[str, t.Any]) -> list[str]:
 
 def _utilization(value: t.Any) -> str:
     try:
-        return f"{float(value):.2f}"
+        return share_text(float(value))
     except (TypeError, ValueError):
         raise ValueError(f"gpu_memory_utilization: {value!r} is no number; use a share such as 0.90") from None
+
+
+def share_text(share: float) -> str:
+    """With all its digits, and at least two of them: 0.90, 0.035."""
+    text = f"{share:.10f}".rstrip("0")
+    return f"{share:.2f}" if len(text.partition(".")[2]) < 2 else text
 
 
 def _looks_like_an_option(word: str) -> bool:

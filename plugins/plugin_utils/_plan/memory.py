@@ -10,33 +10,58 @@ makes a KV cache of the rest. The plan does the same sum beforehand.
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
 import typing as t
 
-from .._catalog.vllm_options import tokens_of, version_key, whole
+from .._catalog.vllm_options import share_text, tokens_of, version_key, whole
 from . import kv_cache
 
 GIB = 1024**3
-# What is needed beside weights and KV cache. W: nobody has published a measurement on a Spark; at 16384 batched tokens
-# the three make the 3 GiB that the figures of docs/reference/memory.md are computed with.
-ENGINE_BYTES = int(0.6 * GIB)  # CUDA's context, communication, workspaces
-GRAPH_BYTES = int(0.5 * GIB)  # captured CUDA graphs
-ACTIVATION_BYTES = int(1.9 * GIB / 16384)  # of each token of a batch
-# What vLLM takes when nothing is said.
+# What is needed beside weights and KV cache, by causes. docs/reference/memory.md has the logs that these were compared with.
+ENGINE_BYTES = int(0.5 * GIB)  # M: CUDA's context, communication, workspaces: 0.48 to 0.57 GiB in six logs of vLLM 0.24
+ACTIVATION_BYTES = int(1.9 * GIB / 16384)  # W: of each token of a batch, where a model's shapes are not known
+GRAPH_LAYER_BYTES = 165_000  # M: a captured graph of one layer; 30 graphs of 36 layers took 0.17 GiB (vLLM 0.24)
+SAMPLER_BYTES = 10  # C: logits in BF16 and float32, and their probabilities, of each request and word
+DRAFT_STATES = 2 * 5  # C: hidden states of five layers that a draft model reads, and their copy
+# How far from the truth that may be, as a share of it. On unified memory whatever else grows while vLLM measures
+# counts as its own. M: two starts of one model on one Spark differ by 3.4 GiB.
+UNCERTAIN, UNIFIED_BYTES = 0.25, int(3.5 * GIB)
+DRAFT_BYTES = int(1.5 * GIB)  # W: a draft model whose weights nobody has said
+# What vLLM takes when nothing is said: on a GPU with that much memory, and on a smaller one.
 UTILIZATION = 0.9
-BATCHED_TOKENS = 2048
+LARGE_BYTES = 70 * GIB
+BATCHED_TOKENS, SEQUENCES = (8192, 2048), (1024, 256)
 # Where the host became unstable for others (M: sparky-cluster, ADR-0028): no advice goes higher.
 HIGHEST_ADVICE = 0.90
 # The first vLLM whose `auto` is the KV cache that a quantized checkpoint asks for. W: vllm-project/vllm pull request
 # 30785 is of 2025-12-16, about the time of 0.13; S: the source of 0.32 does so.
 ASKS_CHECKPOINT = "0.14"
+# S: the sources of these versions and of those before them.
+RULES = "0.32.0"  # whose rules are taken where no version is said
+TWO_BATCHES = "0.26.0"  # the next batch is computed while the last one still holds its blocks
+STATES_CACHED = "0.26.0"  # prefix caching is on for models with states, if nothing is said
+STATES_ALIGNED = "0.28.0"  # before, Mamba layers kept a state for each block, where prefix caching was asked for
+STATE_CHECKPOINT = "0.32.0"  # a Mamba layer keeps one state more, for what comes back to a prefix
+NEARLY_EQUAL = "0.18.0"  # groups are made of the most frequent kind up to 1.5 times the rarest; before, up to 1.25
+ONLINE_STREAMED = "0.16.0"  # before, a model that is quantized at the start was loaded whole at first
+# Weights that vLLM makes smaller while it loads them: bytes of a stored one that remain.
+ONLINE = {
+    **dict.fromkeys(("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "mxfp8"), 0.5),
+    **dict.fromkeys(("int8_per_channel_weight_only", "experts_int8"), 0.5),
+    **dict.fromkeys(("nvfp4_per_token", "bitsandbytes"), 0.28),
+}
 # Options that bring models of their own, whose weights and caches nobody knows here.
 MORE_MODELS = ("speculative_config", "spec_model", "enable_lora", "lora_modules")
 NUMBERS = (
     *("weights_bytes", "layers", "kv_heads", "head_dim", "native_context", "config_context", "extended_context"),
-    *("sliding_window", "full_attention_layers", "latent_dim", "state_layers", "state_bytes"),
+    *("sliding_window", "full_attention_layers", "latent_dim", "index_dim", "state_layers", "state_bytes"),
+    *("state_matrix", "state_width", "state_channels", "state_chunk", "activation_bytes", "vision_bytes", "vocab_size"),
+    *("embedding_bytes", "mtp_layers", "value_head_dim", "hidden_size"),
 )
 CPU_POOL = "VLLM_CPU_KVCACHE_SPACE"  # GiB: the one way to size the pool of vLLM's CPU build
+ANY_CONTEXT = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
 Entry = t.Mapping[str, t.Any]
 Plan = dict[str, t.Any]
@@ -54,11 +79,17 @@ class Host(t.NamedTuple):
     number: int = 1  # hosts that serve the model together
 
 
-def plan(entry: Entry, host: Host, args: t.Mapping[str, t.Any], environment: t.Mapping[str, t.Any]) -> Plan:
+def plan(
+    entry: Entry,
+    host: Host,
+    args: t.Mapping[str, t.Any],
+    environment: t.Mapping[str, t.Any],
+    vllm: str | None = RULES,
+) -> Plan:
     """The plan for one model with these options of `vllm serve`, without remedies."""
-    given = _Given(entry, args, environment, host.number)
+    given = _Given(entry, host, args, environment, vllm)
     share = given.share
-    weights = _ceil(int(entry["weights_bytes"]), given.parallel)
+    weights = _ceil(given.weights, given.parallel)
     rest = given.activations + given.graphs + ENGINE_BYTES
     requested = math.ceil(host.total * share)
     pool = given.pool()
@@ -66,13 +97,14 @@ def plan(entry: Entry, host: Host, args: t.Mapping[str, t.Any], environment: t.M
     is_given = size is not None
     if size is None:
         size = max(0, requested - weights - rest)
-    blocks = size // pool.block_bytes
+    blocks = pool.blocks_in(size)
     context = given.context
     longest = pool.longest(size, given.limit or max(context or 0, entry.get("extended_context") or 0))
     if context is None:  # vLLM is told to find it
         context = max(longest, 1)
     need = pool.bytes_of(context)
     needed = weights + rest + size if is_given and given.on_cpu else requested
+    less, more = (0, 0) if is_given else given.uncertainty
     found: Plan = {
         "fits": True,
         "problem": None,
@@ -85,16 +117,20 @@ def plan(entry: Entry, host: Host, args: t.Mapping[str, t.Any], environment: t.M
         "graph_bytes": given.graphs,
         "engine_bytes": ENGINE_BYTES,
         "kv_bytes": size,
+        "kv_bytes_least": max(0, size - less),
+        "kv_bytes_most": size + more,
         "kv_tokens": pool.tokens(blocks, context),
+        "kv_tokens_least": pool.tokens(pool.blocks_in(max(0, size - less)), context),
         "kv_cache_dtype": given.dtype,
-        "kv_bytes_per_token": given.token_bytes * given.layers.full,
+        "kv_bytes_per_token": given.bytes_of_a_token,
         "block_tokens": pool.block,
         "context": context,
         "max_context": longest,
-        "sequences": round(blocks / pool.blocks_of(context), 2),
+        "sequences": round(pool.sequences(blocks, context), 2),
     }
     used = weights + rest + size
     most = int(host.total * host.highest)
+    loading = _ceil(given.loading, given.parallel)
     if is_given and used > most:
         found["problem"] = (
             f"{_gib(size)} of KV cache were asked for, and with {_gib(weights)} of weights and {_gib(rest)} for"
@@ -107,6 +143,11 @@ def plan(entry: Entry, host: Host, args: t.Mapping[str, t.Any], environment: t.M
             f"{_gib(weights)} of weights and {_gib(rest)} for activations, graphs and the engine are more than the"
             f" {_gib(requested)} that vLLM may use ({_share(share)} of {_gib(host.total)})"
         )
+    elif loading > most:
+        found["problem"] = (
+            f"vLLM {vllm} loads {_gib(loading)} of weights before it quantizes them, more than the {_gib(most)} that"
+            f" this host can give; {ONLINE_STREAMED} and later do so layer by layer"
+        )
     elif need > size:
         found["problem"] = (
             f"one request of {context:,} tokens needs {_gib(need)} of KV cache, and there are {_gib(size)}"
@@ -117,7 +158,7 @@ def plan(entry: Entry, host: Host, args: t.Mapping[str, t.Any], environment: t.M
                 " activations, graphs and the engine"
             )
     found["fits"] = found["problem"] is None
-    found["reasons"] = [*_reasons(found, is_given), *given.assumed]
+    found["reasons"] = [*_reasons(found, is_given, bool(pool.groups)), *given.assumed]
     return found
 
 
@@ -130,18 +171,10 @@ def plan_with_remedies(
     vllm: str | None = None,
 ) -> Plan:
     """The plan for this version of vLLM, and if it does not fit, the three cheapest ways in which it does."""
-    entry = _for_version(entry, vllm)
-    catalog = {name: _for_version(other, vllm) for name, other in catalog.items()}
-    found = plan(entry, host, args, environment)
-    found["remedies"] = [] if found["fits"] else list(_remedies(found, entry, host, args, environment, catalog))[:3]
+    found = plan(entry, host, args, environment, vllm)
+    ways = () if found["fits"] else _remedies(found, entry, host, args, environment, catalog, vllm)
+    found["remedies"] = list(itertools.islice(ways, 3))
     return found
-
-
-def _for_version(entry: Entry, vllm: str | None) -> Entry:
-    """The entry as this version of vLLM reads it; of an unknown one the dearer reading is taken."""
-    if vllm is not None and version_key(vllm) >= version_key(ASKS_CHECKPOINT):
-        return entry
-    return {**entry, "kv_cache_dtype": None}
 
 
 def _remedies(
@@ -151,11 +184,12 @@ def _remedies(
     args: t.Mapping[str, t.Any],
     environment: t.Mapping[str, t.Any],
     catalog: t.Mapping[str, Entry],
+    vllm: str | None,
 ) -> t.Iterator[str]:
     """From the cheapest to the dearest; each of them fits by the same plan."""
 
     def tried(what: Entry = entry, where: Host = host, **changes: t.Any) -> Plan:
-        return plan(what, where, {**args, **changes}, environment)
+        return plan(what, where, {**args, **changes}, environment, vllm)
 
     context = found["context"]
     rounded = found["max_context"] // 1024 * 1024 or found["max_context"]
@@ -206,12 +240,17 @@ def _smaller(entry: Entry, catalog: t.Mapping[str, Entry]) -> t.Iterator[tuple[s
 
 
 class _Given:
-    """What entry, options and environment say, in numbers."""
+    """What entry, options, environment and version say, in numbers."""
 
     def __init__(
-        self, entry: Entry, args: t.Mapping[str, t.Any], environment: t.Mapping[str, t.Any], number: int
+        self,
+        entry: Entry,
+        host: Host,
+        args: t.Mapping[str, t.Any],
+        environment: t.Mapping[str, t.Any],
+        vllm: str | None,
     ) -> None:
-        self.entry, self.args, self.environment = entry, args, environment
+        self.entry, self.args, self.environment, self.vllm = entry, args, environment, vllm
         self.assumed: list[str] = []
         wrong = [name for name in NUMBERS if entry.get(name) is not None and whole(entry[name]) is None]
         if wrong:
@@ -222,20 +261,28 @@ class _Given:
         missing = [name for name in needed if not entry.get(name)]
         if missing:
             raise PlanError(f"nothing can be planned for {entry.get('id')}: {', '.join(missing)} is not known")
+        is_small = host.total < LARGE_BYTES
         self.on_cpu = bool(environment.get(CPU_POOL))
-        self.parallel = max(1, number, whole(args.get("tensor_parallel_size")) or 1)
+        self.parallel = max(1, host.number, whole(args.get("tensor_parallel_size")) or 1)
         self.share = _number(args.get("gpu_memory_utilization"), UTILIZATION)
-        self.batched = tokens_of(args.get("max_num_batched_tokens")) or BATCHED_TOKENS
-        self.activations = self.batched * ACTIVATION_BYTES
-        self.graphs = 0 if args.get("enforce_eager") is True or self.on_cpu else GRAPH_BYTES
-        self.dtype, width = self._dtype()
-        latent = whole(entry.get("latent_dim"))
-        heads = max(1, int(entry["kv_heads"]) // self.parallel)
-        self.token_bytes = latent * width if latent else 2 * heads * int(entry["head_dim"]) * width
-        self.layers = self._layers()
+        self.batched = tokens_of(args.get("max_num_batched_tokens")) or BATCHED_TOKENS[is_small or self.on_cpu]
+        self.requests = tokens_of(args.get("max_num_seqs")) or SEQUENCES[is_small or self.on_cpu]
+        self.drafts = self._drafts()
+        self.weights, self.loading = self._weights()
+        self.activations = self._activations()
+        self.graphs = 0 if args.get("enforce_eager") is True or self.on_cpu else self._graphs()
+        self.dtype, self.width = self._dtype()
+        self.kinds = self._kinds()
         more = [name for name in MORE_MODELS if args.get(name)]
         if more:
             self.assumed.append(f"the further models of {' and '.join(more)} are not planned")
+
+    def _since(self, version: str) -> bool:
+        """Whether this vLLM is at least that one. An unknown one is taken for a new one."""
+        return self.vllm is None or version_key(self.vllm) >= version_key(version)
+
+    def _whole(self, name: str) -> int:
+        return whole(self.entry.get(name)) or 0
 
     @property
     def context(self) -> int | None:
@@ -249,15 +296,78 @@ class _Given:
 
     @property
     def limit(self) -> int | None:
-        """The longest context that vLLM allows; None if the options stretch it, or nobody knows."""
+        """The longest context that vLLM allows; None if options or environment lift it, or nobody knows."""
         if self.args.get("rope_scaling") or self.args.get("hf_overrides"):
+            return None
+        if str(self.environment.get(ANY_CONTEXT, "")).strip().lower() in ("1", "true"):
             return None
         limit = self.entry.get("config_context") or self.entry.get("native_context")
         return int(limit) if limit else None
 
+    @property
+    def uncertainty(self) -> tuple[int, int]:
+        """How many bytes less, and how many more, the KV cache may turn out."""
+        rest = int(UNCERTAIN * (self.activations + self.graphs + ENGINE_BYTES))
+        draft = DRAFT_BYTES if self.drafts and not self._is_mtp() else 0
+        return rest + draft + (0 if self.on_cpu else UNIFIED_BYTES), rest
+
+    @property
+    def bytes_of_a_token(self) -> int:
+        """What one more token costs, in the layers that look at the whole context."""
+        return sum(kind.number * kind.bytes_ for kind in self.kinds if kind.kind == kv_cache.FULL)
+
+    def _drafts(self) -> int:
+        """Tokens that are drafted ahead."""
+        found = self.args.get("speculative_config")
+        if isinstance(found, str):
+            try:
+                found = json.loads(found)
+            except ValueError:
+                return 0
+        return (whole(found.get("num_speculative_tokens")) or 0) if isinstance(found, t.Mapping) else 0
+
+    def _weights(self) -> tuple[int, int]:
+        """Bytes of the weights as they are served, and while they are loaded."""
+        stored = int(self.entry["weights_bytes"])
+        left = ONLINE.get(str(self.args.get("quantization") or ""))
+        if left is None or self.entry.get("quantization"):
+            return stored, stored
+        kept = min(self._whole("embedding_bytes"), stored)
+        served = kept + int((stored - kept) * left)
+        self.assumed.append(
+            f"{self.args['quantization']} makes {_gib(served)} of the {_gib(stored)} of weights at the start"
+        )
+        return served, served if self._since(ONLINE_STREAMED) else stored
+
+    def _activations(self) -> int:
+        """The most that computing takes at one time: the widest layer, the pictures of a batch, or choosing tokens."""
+        if self.on_cpu:
+            return self.batched * ACTIVATION_BYTES
+        forward = self.batched * (self._whole("activation_bytes") or ACTIVATION_BYTES)
+        if self.drafts and not self._is_mtp():
+            forward += self.batched * self._whole("hidden_size") * DRAFT_STATES * 2
+        pictures = self.batched * self._whole("vision_bytes") if self._sees() else 0
+        choosing = self.requests * self._whole("vocab_size") * SAMPLER_BYTES
+        return max(forward, pictures, choosing)
+
+    def _sees(self) -> bool:
+        """Whether the parts that see are loaded and measured."""
+        limits = self.args.get("limit_mm_per_prompt")
+        if isinstance(limits, t.Mapping) and limits.get("image") == 0 and limits.get("video", 0) == 0:
+            return False
+        return self.args.get("language_model_only") is not True
+
+    def _graphs(self) -> int:
+        """A graph for each size of a batch up to twice the requests, and for each up to their number."""
+        most = min(2 * self.requests, 512)
+        number = _captured(most) + _captured(min(self.requests, most))
+        layers = max(int(self.entry["layers"]) + self._whole("state_layers"), 1)
+        return number * layers * GRAPH_LAYER_BYTES
+
     def _dtype(self) -> tuple[str, int]:
         wanted = str(self.args.get("kv_cache_dtype") or "auto")
-        own = self.entry.get("kv_cache_dtype")
+        # of an unknown version the dearer reading is taken
+        own = self.entry.get("kv_cache_dtype") if self.vllm and self._since(ASKS_CHECKPOINT) else None
         if wanted == "auto" and own:
             self.assumed.append(f"its checkpoint asks for a KV cache of {own}")
             wanted = str(own)
@@ -269,31 +379,73 @@ class _Given:
             self.assumed.append(f"kv_cache_dtype {wanted} is planned with 2 bytes a number, as if it were BF16")
         return "bf16", 2
 
-    def _layers(self) -> kv_cache.Layers:
-        every, window = int(self.entry["layers"]), whole(self.entry.get("sliding_window")) or 0
-        full = self.entry.get("full_attention_layers")
-        full = (0 if window else every) if full is None else int(full)
-        return kv_cache.Layers(
-            full=full if window else every,
-            window=every - full if window else 0,
-            state=whole(self.entry.get("state_layers")) or 0,
-            window_tokens=window,
-            token_bytes=self.token_bytes,
-            state_bytes=_ceil(whole(self.entry.get("state_bytes")) or 0, self.parallel),
+    def _kinds(self) -> list[kv_cache.Layers]:
+        listed = self.entry.get("attention_kinds")
+        latent = self._whole("latent_dim")
+        if isinstance(listed, (list, tuple)):
+            found = [self._kind(kind, latent) for kind in listed if isinstance(kind, t.Mapping)]
+        else:
+            every, window = int(self.entry["layers"]), self._whole("sliding_window")
+            full = self.entry.get("full_attention_layers")
+            full = (0 if window else every) if full is None else int(full)
+            found = [self._kind({**self.entry, "layers": full if window else every, "sliding_window": 0}, latent)]
+            if window:
+                found.append(self._kind({**self.entry, "layers": every - full}, latent))
+        if self._whole("index_dim"):  # of sparse attention: a key of 8 bits a number, and its scale
+            every = sum(kind.number for kind in found)
+            found.append(kv_cache.Layers(kv_cache.FULL, every, self._whole("index_dim") + 4, latent=True))
+        if self._is_mtp() and found:
+            found[0] = found[0]._replace(number=found[0].number + self._whole("mtp_layers"))
+        states = self._whole("state_layers")
+        if states:
+            found.append(kv_cache.Layers(kv_cache.STATE, states, _ceil(self._state_bytes(), self.parallel)))
+        return found
+
+    def _is_mtp(self) -> bool:
+        found = self.args.get("speculative_config")
+        return bool(self.drafts) and "mtp" in str(found).lower()
+
+    def _kind(self, kind: t.Mapping[str, t.Any], latent: int) -> kv_cache.Layers:
+        heads = max(1, (whole(kind.get("kv_heads")) or 1) // self.parallel)
+        keys = whole(kind.get("head_dim")) or 1
+        size = (
+            latent * self.width if latent else heads * (keys + (whole(kind.get("value_head_dim")) or keys)) * self.width
         )
+        name, tokens = (kv_cache.CROSS, self.batched) if kind.get("cross") else (kv_cache.FULL, 0)
+        for field, other in _OTHER_KINDS.items():
+            if kind.get(field):
+                name, tokens = other, int(kind[field])
+        return kv_cache.Layers(name, whole(kind.get("layers")) or 0, size, tokens, bool(latent))
+
+    def _state_bytes(self) -> int:
+        """As the entry says, or of the types that the options ask for; drafts add inputs of the convolution."""
+        size, matrix = self._whole("state_bytes"), self._whole("state_matrix")
+        width = self._whole("state_width") or 2
+        wanted = _WIDTHS.get(str(self.args.get("mamba_ssm_cache_dtype") or "auto"), width)
+        return size + matrix * (wanted - width) + 2 * self.drafts * self._whole("state_channels")
 
     def pool(self) -> kv_cache.Pool:
         block = whole(self.args.get("block_size")) or (kv_cache.CPU_BLOCK if self.on_cpu else kv_cache.BLOCK)
         if self.on_cpu and self.entry.get("latent_dim"):
             block = kv_cache.BLOCK
-        # newer versions compute the next batch while the last one is still in use
-        batches = 1 if self.on_cpu or self.args.get("async_scheduling") is False else 2
-        states = 1 if self.args.get("enable_prefix_caching") is False else 2
+        one = self.on_cpu or self.args.get("async_scheduling") is False or not self._since(TWO_BATCHES)
         hybrid = self.args.get("disable_hybrid_kv_cache_manager") is not True
-        return kv_cache.pool(self.layers, block, batches * self.batched, states, hybrid)
+        in_flight = (1 if one else 2) * self.batched
+        asked = self.args.get("enable_prefix_caching")
+        cached = self._since(STATES_CACHED) if asked is None else asked is not False
+        states = (2 if cached else 1) + self.drafts
+        chunk = self._whole("state_chunk")
+        if cached and chunk and self._since(STATE_CHECKPOINT):
+            states += 1
+        if cached and chunk and not self.drafts and not self._since(STATES_ALIGNED):
+            block, states = math.lcm(block, chunk), 0
+        nearly = 1.5 if self._since(NEARLY_EQUAL) else 1.25
+        return kv_cache.pool(self.kinds, block, in_flight, states, hybrid, nearly)
 
     def pool_bytes(self, pool: kv_cache.Pool) -> int | None:
         """The pool's size where it is given. None where vLLM takes what the share of the memory leaves."""
+        if not pool.groups:
+            return 0
         blocks = whole(self.args.get("num_gpu_blocks_override"))
         if blocks:
             return blocks * pool.block_bytes
@@ -302,16 +454,35 @@ class _Given:
         return tokens_of(self.args.get("kv_cache_memory_bytes"))
 
 
-def _reasons(found: Plan, is_given: bool) -> t.Iterator[str]:
+_OTHER_KINDS = {
+    "sliding_window": kv_cache.WINDOW,
+    "attention_chunk": kv_cache.CHUNK,
+}
+_WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def _captured(most: int) -> int:
+    """How many sizes of a batch vLLM captures up to one: 1, 2, 4, multiples of 8, and of 16 above 256."""
+    return sum(size <= most for size in (1, 2, 4, *range(8, 257, 8), *range(272, 513, 16)))
+
+
+def _reasons(found: Plan, is_given: bool, has_cache: bool) -> t.Iterator[str]:
     """How the figures come about, a line each."""
     share = f"{_share(found['utilization'])} of {_gib(found['total_bytes'])}"
-    yield "the size of the KV cache was given" if is_given else f"{share} is {_gib(found['needed_bytes'])}"
+    yield (
+        "the size of the KV cache was given" if is_given and has_cache else f"{share} is {_gib(found['needed_bytes'])}"
+    )
     yield f"weights {_gib(found['weights_bytes'])}{' on each host' if found['hosts'] > 1 else ''}"
     yield (
         f"activations {_gib(found['activation_bytes'])}, graphs {_gib(found['graph_bytes'])},"
         f" the engine {_gib(found['engine_bytes'])}"
     )
+    if not has_cache:
+        yield "the model keeps nothing of a request: it has no KV cache"
+        return
     yield f"KV cache ({found['kv_cache_dtype']}) {_gib(found['kv_bytes'])}: {_holds(found)}"
+    if found["kv_bytes_least"] != found["kv_bytes_most"]:
+        yield f"it may turn out between {_gib(found['kv_bytes_least'])} and {_gib(found['kv_bytes_most'])}"
 
 
 def _holds(found: Plan) -> str:
@@ -320,7 +491,7 @@ def _holds(found: Plan) -> str:
 
 
 def _share(share: float) -> str:
-    return f"{share:.2f}"
+    return share_text(share)
 
 
 def _gib(size: float) -> str:

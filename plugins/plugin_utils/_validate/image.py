@@ -77,6 +77,12 @@ def notices(ref: str, found: Entry, model: Entry | None, known: bool, settings: 
         lines.append(f"vllm_image: {show(ref)} is better avoided: {why}")
     else:
         lines += [f"vllm_image: {show(ref)} has a known fault: {fault}" for fault in met(found, settings)]
+    wants_ray = settings.get("distributed_executor_backend") == "ray"
+    if wants_ray and found["ray"] is False and not any("Ray" in line for line in lines):
+        lines.append(
+            f"vllm_image: {show(ref)} has no Ray, which distributed_executor_backend: ray needs; drop the option:"
+            " vLLM's own way to span hosts needs none"
+        )
     reason = unable(model, found) if model else None
     if model and reason:
         lines.append(f"vllm_image: {show(ref)} is said not to run {model['name']}, {reason}")

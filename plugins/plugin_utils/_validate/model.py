@@ -54,6 +54,11 @@ _MAY_SET: dict[str, tuple[str, ...]] = {
     "vllm_models.": ("max_model_len",),
     "vllm_images[": ("max_model_len",),
 }
+# Options that name, count or choose something, or take JSON. Of the others the empty text may be a value: no domain.
+_NEVER_EMPTY = re.compile(
+    r"(^|_)(dtype|backend|size|len|seqs|tokens|bytes|gb|config|format|mode|name|revision|tokenizer|quantization"
+    r"|parser|seed|port|utilization|blocks|layers|template|type|kwargs|args|mm_per_prompt|cls|device|method)$"
+)
 _NO_HTTP = "would leave no HTTP server that the role can prove; remove it"
 _UNUSABLE = {
     "headless": _NO_HTTP,
@@ -115,6 +120,10 @@ def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer],
         for name, value in source.args.items():
             at = source.at("args", name)
             spelling = misspelt(name)
+    for where, args, may_set in sources:
+        for name, value in args.items():
+            at = f"{where}.{name}"
+            spelling = misspelt(name, value)
             plain = re.sub(r"[\s-]+", "_", str(name).strip("- ")).lower()
             if plain in _OWN_VARIABLE and plain not in may_set:
                 yield f"{at}: is not allowed here; set {_OWN_VARIABLE[plain]} instead"
@@ -132,7 +141,7 @@ def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer],
             elif (wrong := known.problem(name, value, nearest)) is not None:
                 shown = f"{show(value)} " if wrong.startswith("takes no value") else ""
                 yield f"{at}: {shown}{wrong}"
-            elif (isinstance(value, (list, dict)) and not value) or value == "":
+            elif (isinstance(value, (list, dict)) and not value) or (value == "" and _NEVER_EMPTY.search(name)):
                 yield f"{at}: is empty; use null to drop the option"
 
 

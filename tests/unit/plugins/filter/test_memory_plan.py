@@ -28,7 +28,7 @@ def test_it_says_what_it_documents() -> None:
 def test_the_guides_throughput_profile() -> None:
     args = {**Catalog().profiles()["throughput"]["args"]}
     found = memory_plan(MODEL, total_bytes=SPARK, args=args)
-    assert (found["fits"], found["kv_tokens"], found["sequences"], found["max_context"]) == (True, 711696, 21.72, 40960)
+    assert (found["fits"], found["kv_tokens"], found["sequences"], found["max_context"]) == (True, 717312, 21.89, 40960)
 
 
 def test_the_users_models_are_looked_at_for_a_smaller_form() -> None:
@@ -40,7 +40,8 @@ def test_the_users_models_are_looked_at_for_a_smaller_form() -> None:
 
 def test_four_fields_and_a_context_are_enough() -> None:
     args = {"max_model_len": 32768}
-    assert memory_plan(FOUR, SPARK, args)["kv_tokens"] == memory_plan(MODEL, SPARK, args)["kv_tokens"]
+    few, all_ = (memory_plan(model, SPARK, args)["kv_tokens"] for model in (FOUR, MODEL))
+    assert few == pytest.approx(all_, rel=0.02)  # what computing takes is estimated
 
 
 def test_what_the_checkpoint_asks_for_counts_from_a_version_on() -> None:

@@ -87,6 +87,7 @@ def test_numbers_of_a_start_on_010() -> None:
         compile_seconds=33.83,
         kv_cache_tokens=623_104,
         max_concurrency=19.02,
+        request_tokens=32768,
         capture_done=19,
         capture_total=19,
         capture_seconds=5.0,
@@ -94,6 +95,16 @@ def test_numbers_of_a_start_on_010() -> None:
         last_line="(APIServer pid=1) INFO:     Application startup complete.",
         lines=37,
     )
+
+
+def test_a_cache_of_several_groups_of_layers() -> None:
+    """Before 0.21 vLLM divides the blocks by the number of groups; what holds is requests x context."""
+    told = parse(
+        "INFO GPU KV cache size: 177,440 tokens\nINFO Maximum concurrency for 8,192 tokens per request: 35.75x\n"
+    )
+    assert told.kv_cache_tokens == 292_864
+    newer = parse("INFO GPU KV cache size: 292,890 tokens, Maximum concurrency for 8,192 tokens per request: 35.75x\n")
+    assert newer.kv_cache_tokens == 292_890
 
 
 def test_phases_come_in_order() -> None:

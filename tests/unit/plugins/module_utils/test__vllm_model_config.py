@@ -160,27 +160,132 @@ def test_the_cache_of_a_quantized_checkpoint(
     assert (found.get("kv_cache_dtype"), found["assumed"]) == (dtype, assumed)
 
 
-def test_nemotron_h_has_attention_in_few_layers() -> None:
+MAMBA = {
+    "mamba_num_heads": 8,
+    "mamba_head_dim": 32,
+    "ssm_state_size": 64,
+    "n_groups": 2,
+    "conv_kernel": 4,
+    "chunk_size": 128,
+}
+MAMBA_STATE = 2 * (8 * 32 + 2 * 2 * 64) * 3 + 4 * 8 * 32 * 64
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        {"hybrid_override_pattern": "M-M*-M-M*-"},
+        {"layers_block_type": [*["mamba", "mlp", "mamba", "attention", "moe"] * 2], "num_hidden_layers": None},
+        {"layer_types": ["mamba", "mamba", "attention", "mamba", "full_attention", "mamba"]},
+    ],
+)
+def test_hybrids_with_mamba(kinds: dict[str, t.Any]) -> None:
+    found = entry(model_type="nemotron_h", **MAMBA, **kinds)
+    assert (found["layers"], found["state_layers"], found["state_bytes"]) == (2, 4, MAMBA_STATE)
+    assert (found["state_matrix"], found["state_width"], found["state_chunk"]) == (8 * 32 * 64, 4, 128)
+    assert found["assumed"] == []
+
+
+def test_other_names_of_the_same_state() -> None:
+    names = {"mamba_n_heads": 8, "mamba_d_head": 32, "mamba_d_state": 64, "mamba_n_groups": 2, "mamba_d_conv": 4}
+    found = entry(model_type="granitemoehybrid", layer_types=["mamba", "attention"], **names)
+    assert found["state_bytes"] == MAMBA_STATE - 2 * 8 * 32 * 64  # BF16, if nothing else is said
+    found = entry(layer_types=["mamba", "attention"], **names, mamba_ssm_cache_dtype="float32")
+    assert found["state_bytes"] == MAMBA_STATE
+
+
+def test_a_state_that_is_not_known_is_said() -> None:
     found = entry(hybrid_override_pattern="M-M*-M-M*-")
-    assert (found["layers"], found["assumed"]) == (2, ["the state of 4 Mamba layers is not counted"])
+    assert (found["layers"], found["assumed"]) == (2, ["the state of 4 layers is not counted"])
 
 
-@pytest.mark.parametrize("name", ["layers_block_type", "attn_layer_period", "block_configs"])
+@pytest.mark.parametrize("name", ["layers_block_type", "hybrid_override_pattern", "block_configs"])
 def test_hybrids_that_are_not_understood_are_planned_dear_and_said(name: str) -> None:
     assert entry(**{name: 8})["assumed"] == [
         f"its {name} is not understood: all 36 layers are planned as full attention"
     ]
 
 
+def test_attention_in_every_nth_layer() -> None:
+    jamba = {"mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2}
+    found = entry(attn_layer_period=8, attn_layer_offset=4, num_hidden_layers=32, **jamba)
+    assert (found["layers"], found["state_layers"]) == (4, 28)
+    assert found["state_bytes"] == 2 * 8192 * 3 + 2 * 8192 * 16
+
+
+def test_two_head_lengths() -> None:
+    kinds = (["sliding_attention"] * 5 + ["full_attention"]) * 6
+    found = entry(layer_types=kinds, sliding_window=1024, global_head_dim=256, num_global_key_value_heads=2)
+    assert found["attention_kinds"] == [
+        {"layers": 6, "kv_heads": 2, "head_dim": 256},
+        {"layers": 30, "kv_heads": 8, "head_dim": 128, "sliding_window": 1024},
+    ]
+    shared = entry(layer_types=kinds, sliding_window=1024, num_kv_shared_layers=18)
+    assert (shared["layers"], shared["full_attention_layers"]) == (18, 3)
+
+
+def test_blocks_that_are_listed_one_by_one() -> None:
+    def block(share: int | None, **more: bool) -> dict[str, t.Any]:
+        return {"attention": {"n_heads_in_group": share, "no_op": False, "replace_with_linear": False, **more}}
+
+    blocks = [block(4), block(None, no_op=True), block(4), block(None, replace_with_linear=True), block(8)]
+    found = entry(block_configs=blocks, num_key_value_heads=None)
+    kinds = [{"layers": 2, "kv_heads": 8, "head_dim": 128}, {"layers": 1, "kv_heads": 4, "head_dim": 128}]
+    assert (found["layers"], found["attention_kinds"]) == (3, kinds)
+    found = entry(block_configs=blocks[:4], num_key_value_heads=None)
+    assert (found["layers"], found["kv_heads"], "attention_kinds" in found) == (2, 8, False)
+
+
+def test_a_language_model_in_a_part_of_a_part() -> None:
+    config = {"thinker_config": {"text_config": QWEN3}, "talker_config": {"text_config": {"num_hidden_layers": 2}}}
+    assert entry_of(config, 10)[0]["layers"] == 36
+
+
+def test_chunks_and_an_encoder() -> None:
+    found = entry(layer_types=["chunked_attention"] * 27 + ["full_attention"] * 9, attention_chunk_size=8192)
+    assert found["attention_kinds"][1] == {"layers": 27, "kv_heads": 8, "head_dim": 128, "attention_chunk": 8192}
+    whisper = {"d_model": 1280, "decoder_layers": 32, "decoder_attention_heads": 20, "max_target_positions": 448}
+    found, _assumed = entry_of({**whisper, "is_encoder_decoder": True}, 10)
+    assert [kind.get("cross") for kind in found["attention_kinds"]] == [None, True]
+    assert found["config_context"] == 448
+
+
+def test_what_embeds_keeps_nothing() -> None:
+    assert entry(model_type="xlm-roberta")["attention_kinds"] == []
+    assert entry(is_causal=False)["attention_kinds"] == []
+
+
+def test_mistrals_own_form() -> None:
+    found, assumed = entry_of(
+        {"dim": 4096, "n_layers": 32, "n_heads": 32, "n_kv_heads": 8, "head_dim": 128, "hidden_dim": 14336}, 10
+    )
+    assert (found["layers"], found["kv_heads"], found["head_dim"]) == (32, 8, 128)
+    assert len(assumed) == 1
+
+
+def test_what_computing_needs() -> None:
+    dense = entry(intermediate_size=12288, vocab_size=151936)
+    assert dense["activation_bytes"] == 2 * 2 * 4096 + 7 * 12288
+    assert (dense["hidden_size"], dense["vocab_size"]) == (4096, 151936)
+    experts = entry(num_experts=128, num_experts_per_tok=8, moe_intermediate_size=768, hidden_size=2048)
+    wide = entry(num_experts=128, num_experts_per_tok=16, moe_intermediate_size=768, hidden_size=2048)
+    assert 1.8 < wide["activation_bytes"] / experts["activation_bytes"] < 2
+    vision = {"hidden_size": 1152, "intermediate_size": 4304, "spatial_merge_size": 2}
+    assert entry_of({"text_config": QWEN3, "vision_config": vision}, 10)[0]["vision_bytes"] > 0
+    assert "vision_bytes" not in dense
+
+
 def test_what_is_not_known_is_planned_dear_and_said() -> None:
     assert entry(sliding_window=4096)["assumed"] == ["its window of 4096 tokens is planned as full attention"]
-    found = entry(layer_types=["full_attention"] * 30 + ["chunked_attention"] * 6)
+    found = entry(layer_types=["full_attention"] * 30 + ["a_new_attention"] * 6)
     assert (found["layers"], found["assumed"]) == (
         36,
-        ["6 layers of kind chunked_attention are planned as full attention"],
+        ["6 layers of kind a_new_attention are planned as full attention"],
     )
     found = entry(layer_types=["full_attention"] * 30 + ["linear_attention"] * 6)
-    assert (found["layers"], found["assumed"]) == (30, ["the state of 6 linear layers is not counted"])
+    assert (found["layers"], found["assumed"]) == (30, ["the state of 6 layers is not counted"])
+    found = entry(layer_types=["full_attention"] * 30 + ["chunked_attention"] * 6)
+    assert found["assumed"] == ["it names chunks of unknown size: all its attention is planned as full"]
 
 
 @pytest.mark.parametrize(

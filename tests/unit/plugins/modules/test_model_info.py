@@ -19,7 +19,16 @@ TOKEN = "hf_aVerySecretToken"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONFIG = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64, "max_position_embeddings": 4096}
 INDEX = {"metadata": {"total_size": 5_000_000}, "weight_map": {}}
-EXPECTED = {"id": MODEL, "layers": 2, "kv_heads": 4, "head_dim": 16, "native_context": 4096, "config_context": 4096}
+EXPECTED = {
+    "id": MODEL,
+    "layers": 2,
+    "kv_heads": 4,
+    "head_dim": 16,
+    "native_context": 4096,
+    "config_context": 4096,
+    "hidden_size": 64,
+    "activation_bytes": 2 * 2 * 64 + 7 * 4 * 64,
+}
 OR_ELSE = "; or describe it in vllm_models, or set vllm_enforce_memory_plan: false to try it without a plan"
 PREFIX = f"/{MODEL}/resolve/main/"
 
@@ -120,6 +129,45 @@ def test_the_only_file_is_measured_and_not_read(hub: Hub, run: t.Callable[..., F
     assert ("HEAD", PREFIX + "model.safetensors", f"Bearer {TOKEN}") in hub.seen
 
 
+WEIGHTS = {
+    "an index without a sum": (
+        {
+            "model.safetensors.index.json": {
+                "metadata": {},
+                "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"},
+            },
+            "model-00001-of-00002.safetensors": b"x" * 7,
+            "model-00002-of-00002.safetensors": b"x" * 5,
+        },
+        12,
+    ),
+    "an index whose files are not all there": (
+        {
+            "model.safetensors.index.json": {"weight_map": {"a": "a.safetensors", "b": "b.safetensors"}},
+            "a.safetensors": b"x",
+        },
+        None,
+    ),
+    "one file for PyTorch": ({"pytorch_model.bin": b"x" * 9}, 9),
+    "several for PyTorch": ({"pytorch_model.bin.index.json": {"metadata": {"total_size": 40}}}, 40),
+    "both": ({"model.safetensors": b"x" * 4, "pytorch_model.bin": b"x" * 9}, 4),
+    "Mistral's own": ({"consolidated.safetensors": b"x" * 8}, 8),
+}
+
+
+@pytest.mark.parametrize(("files", "size"), WEIGHTS.values(), ids=WEIGHTS)
+def test_the_size_of_the_weights(run: t.Callable[..., Facts], tmp_path: Path, files: Facts, size: int | None) -> None:
+    cached(tmp_path, {"config.json": CONFIG, **files})
+    found = run(offline=True)
+    assert (found["entry"]["weights_bytes"] if size else found.get("entry")) == size
+
+
+def test_mistrals_own_configuration(run: t.Callable[..., Facts], tmp_path: Path) -> None:
+    params = {"dim": 4096, "n_layers": 32, "n_heads": 32, "n_kv_heads": 8, "head_dim": 128, "hidden_dim": 14336}
+    cached(tmp_path, {"params.json": params, "consolidated.safetensors": b"x" * 8})
+    assert run(offline=True)["entry"]["kv_heads"] == 8
+
+
 def test_a_model_that_was_renamed(hub: Hub, run: t.Callable[..., Facts]) -> None:
     for name in ("config.json", "model.safetensors.index.json"):
         hub.answers[PREFIX + name] = (307, {"Location": f"/new-org/it/resolve/main/{name}"}, b"")
@@ -205,7 +253,7 @@ def test_a_second_cache_is_looked_into(hub: Hub, run: t.Callable[..., Facts], tm
         ((401, {}, b""), {}, "the hub does not show it to strangers (401); check its spelling, or set vllm_hf_token"),
         ((401, {"X-Error-Code": "GatedRepo"}, b""), {}, "the hub wants a token that has access to it (401)"),
         ((403, {"X-Error-Code": "GatedRepo"}, b""), {"token": TOKEN}, "accept its terms on the hub, and set vllm_hf_"),
-        ((404, {"X-Error-Code": "EntryNotFound"}, b""), {}, "it has no config.json, or neither"),
+        ((404, {"X-Error-Code": "EntryNotFound"}, b""), {}, "it has no config.json, or no weights: none of model.safe"),
         ((500, {}, b""), {}, "answers with HTTP 500"),
         ((200, {}, b"<html>"), {}, "answers with something else than JSON for config.json"),
         ((200, {}, b"[]"), {}, "answers with something else than JSON for config.json"),

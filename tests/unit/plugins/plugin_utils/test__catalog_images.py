@@ -14,6 +14,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images impo
     mirrored,
     moves,
     nearest_good,
+    told_by_tag,
     unable,
 )
 
@@ -45,6 +46,35 @@ IMAGES = Catalog().images()
 )
 def test_moves(ref: str, moving: bool) -> None:
     assert moves(ref) is moving
+
+
+@pytest.mark.parametrize(
+    ("ref", "told"),
+    [
+        ("vllm/vllm-openai:v0.27.1-aarch64", {"vllm": "0.27.1", "ray": False, "multi_node": True}),
+        ("docker.io/vllm/vllm-openai:0.28.0", {"vllm": "0.28.0", "ray": False, "multi_node": True}),
+        ("harbor.example.org/hub/vllm-openai:v0.31.0-aarch64-cu129-ubuntu2404", {"vllm": "0.31.0", "cuda": "12.9"}),
+        ("vllm/vllm-openai:v0.10.2", {"vllm": "0.10.2", "multi_node": False}),
+        ("vllm/vllm-openai:v0.33.0rc2-cu130", {"vllm": "0.33.0rc2", "cuda": "13.0"}),
+        ("vllm/vllm-openai:nightly-abcd0123", {"vllm": None}),
+        ("vllm/vllm-openai:latest", {"vllm": None}),
+        ("vllm/vllm-openai:qwen38", {"vllm": None}),
+        ("nvcr.io/nvidia/vllm:26.05.post2-py3", {"vllm": "0.20.1", "ray": False}),
+        ("nvcr.io/nvidia/vllm:27.01-py3", {"vllm": None, "ray": False}),
+        ("some-org/other:v0.27.1", {"vllm": None}),  # a version of its own
+        ("some-org/my-vllm-openai:v0.27.1", {"vllm": None}),
+    ],
+)
+def test_what_a_tag_says(ref: str, told: dict[str, t.Any]) -> None:
+    found = told_by_tag(ref, IMAGES)
+    assert {name: found.get(name) for name in told} == told
+
+
+def test_an_unknown_image_is_planned_with_the_version_of_its_tag() -> None:
+    image = Catalog().image("vllm/vllm-openai:v0.27.1-aarch64", {}, unknown_too=True)
+    assert (image["vllm"], image["status"], image["command_prefix"]) == ("0.27.1", "unknown", [])
+    own = {"vllm/vllm-openai:v0.27.1-aarch64": {"vllm": "0.27.0"}}  # the owner knows better
+    assert Catalog().image("vllm/vllm-openai:v0.27.1-aarch64", own)["vllm"] == "0.27.0"
 
 
 @pytest.mark.parametrize(

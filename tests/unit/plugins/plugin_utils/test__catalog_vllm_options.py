@@ -13,6 +13,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_option
     misspelt,
     neighbours,
     plain,
+    share_text,
     version_key,
 )
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import nearest
@@ -75,6 +76,36 @@ def test_versions_that_are_the_same(same: tuple[str, str]) -> None:
 )
 def test_spelling(name: t.Any, advice: str | None) -> None:
     assert misspelt(name) == advice
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("limit_mm_per_prompt.video", 0, "write limit_mm_per_prompt: {video: 0}"),
+        ("--limit-mm-per-prompt.image", 2, "write limit_mm_per_prompt: {image: 2}"),
+        ("compilation-config.pass.fuse", True, "write compilation_config: {pass: {fuse: true}}"),
+        ("speculative_config.method", "mtp", 'write speculative_config: {method: "mtp"}'),
+        ("a..b", 1, "use lower case letters, digits and _"),
+    ],
+)
+def test_a_part_of_a_mapping(name: str, value: t.Any, advice: str) -> None:
+    assert misspelt(name, value) == advice
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.9, "0.90"),
+        (0.035, "0.035"),
+        (0.125, "0.125"),
+        (0.9209, "0.9209"),
+        (1, "1.00"),
+        (0.57, "0.57"),
+        (1e-05, "0.00001"),
+    ],
+)
+def test_a_share_keeps_its_digits(share: float, text: str) -> None:
+    assert share_text(share) == text
 
 
 OPTIONS = Options(

@@ -11,13 +11,17 @@ import typing as t
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan import memory as plan_memory
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import GIB, Host, PlanError, plan_with_remedies
 from hypothesis import given
 from hypothesis import strategies as st
 
 SPARK = Host(int(121.7 * GIB), highest=0.91)  # S: MemTotal of current DGX OS
-GUIDE = {"max_model_len": 32768, "gpu_memory_utilization": 0.9, "max_num_batched_tokens": 16384}
+GUIDE = {
+    "max_model_len": 32768,
+    "gpu_memory_utilization": 0.9,
+    "max_num_batched_tokens": 16384,
+    "max_num_seqs": 64,
+}
 SMALL = {"id": "Qwen/Qwen3-0.6B", "weights_bytes": 10**9, "layers": 28, "kv_heads": 8, "head_dim": 128}
 ANY = {"id": "a/b", "weights_bytes": 10 * GIB, "layers": 32, "kv_heads": 8, "head_dim": 128, "native_context": 65536}
 # of DeepSeek V2 Lite, and of Qwen3-Next
@@ -36,31 +40,31 @@ def plan(entry: str | Values, host: Host = SPARK, environment: Values | None = N
 @pytest.mark.parametrize(
     ("model", "share", "gib", "thousands"),
     [
-        # C: share x 121.7 GiB - weights - 3 GiB
-        ("qwen3-8b-fp8", 0.75, 79.5, 579),
-        ("qwen3-8b-fp8", 0.80, 85.6, 623),
-        ("qwen3-8b-fp8", 0.85, 91.7, 667),
-        ("qwen3-8b-fp8", 0.90, 97.7, 712),
-        ("llama31-8b-fp8", 0.75, 79.8, 654),
-        ("llama31-8b-fp8", 0.80, 85.9, 704),
-        ("llama31-8b-fp8", 0.85, 92.0, 754),
-        ("llama31-8b-fp8", 0.90, 98.1, 803),
-        ("mistral-nemo-12b-fp8", 0.75, 75.6, 496),
-        ("mistral-nemo-12b-fp8", 0.80, 81.7, 535),
-        ("mistral-nemo-12b-fp8", 0.85, 87.8, 575),
-        ("mistral-nemo-12b-fp8", 0.90, 93.9, 615),
-        ("qwen3-32b-fp8", 0.75, 56.3, 231),
-        ("qwen3-32b-fp8", 0.80, 62.4, 256),
-        ("qwen3-32b-fp8", 0.85, 68.5, 281),
-        ("qwen3-32b-fp8", 0.90, 74.6, 305),
-        ("qwen3-30b-a3b-fp8", 0.75, 59.3, 647),
-        ("qwen3-30b-a3b-fp8", 0.80, 65.3, 714),
-        ("qwen3-30b-a3b-fp8", 0.85, 71.4, 780),
-        ("qwen3-30b-a3b-fp8", 0.90, 77.5, 847),
-        ("llama33-70b-fp8", 0.75, 20.6, 67),
-        ("llama33-70b-fp8", 0.80, 26.7, 87),
-        ("llama33-70b-fp8", 0.85, 32.7, 107),
-        ("llama33-70b-fp8", 0.90, 38.8, 127),
+        # C: share x 121.7 GiB - weights - what computing takes, as in docs/memory.md
+        ("qwen3-8b-fp8", 0.75, 80.3, 584),
+        ("qwen3-8b-fp8", 0.80, 86.3, 629),
+        ("qwen3-8b-fp8", 0.85, 92.4, 673),
+        ("qwen3-8b-fp8", 0.90, 98.5, 717),
+        ("llama31-8b-fp8", 0.75, 80.4, 659),
+        ("llama31-8b-fp8", 0.80, 86.5, 708),
+        ("llama31-8b-fp8", 0.85, 92.6, 758),
+        ("llama31-8b-fp8", 0.90, 98.6, 808),
+        ("mistral-nemo-12b-fp8", 0.75, 76.1, 499),
+        ("mistral-nemo-12b-fp8", 0.80, 82.2, 539),
+        ("mistral-nemo-12b-fp8", 0.85, 88.3, 578),
+        ("mistral-nemo-12b-fp8", 0.90, 94.3, 618),
+        ("qwen3-32b-fp8", 0.75, 55.5, 227),
+        ("qwen3-32b-fp8", 0.80, 61.6, 252),
+        ("qwen3-32b-fp8", 0.85, 67.7, 277),
+        ("qwen3-32b-fp8", 0.90, 73.7, 302),
+        ("qwen3-30b-a3b-fp8", 0.75, 60.3, 658),
+        ("qwen3-30b-a3b-fp8", 0.80, 66.3, 725),
+        ("qwen3-30b-a3b-fp8", 0.85, 72.4, 791),
+        ("qwen3-30b-a3b-fp8", 0.90, 78.5, 858),
+        ("llama33-70b-fp8", 0.75, 19.2, 63),
+        ("llama33-70b-fp8", 0.80, 25.3, 83),
+        ("llama33-70b-fp8", 0.85, 31.4, 103),
+        ("llama33-70b-fp8", 0.90, 37.4, 123),
     ],
 )
 def test_the_table_of_what_fits_on_a_spark(model: str, share: float, gib: float, thousands: int) -> None:
@@ -91,13 +95,13 @@ def test_llama_70b_at_128k_on_one_spark() -> None:
     found = plan("llama33-70b-fp8", max_model_len=131072)
     assert not found["fits"]
     assert found["problem"] == (
-        "one request of 131,072 tokens needs 40.0 GiB of KV cache, and there are 38.9 GiB, 0.90 of 121.7 GiB less"
-        " 67.7 GiB of weights and 3.0 GiB for activations, graphs and the engine"
+        "one request of 131,072 tokens needs 40.0 GiB of KV cache, and there are 37.4 GiB, 0.90 of 121.7 GiB less"
+        " 67.7 GiB of weights and 4.4 GiB for activations, graphs and the engine"
     )
     assert len(found["remedies"]) == 3
     assert found["remedies"][:2] == [
-        "vllm_max_model_len: 126976 instead of 131072; 127344 is the longest that fits",
-        "vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of 254,720 tokens, 1.9 requests of 131,072 tokens",
+        "vllm_max_model_len: 121856 instead of 131072; 122656 is the longest that fits",
+        "vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of 245,344 tokens, 1.9 requests of 131,072 tokens",
     ]
 
 
@@ -109,19 +113,19 @@ def test_a_smaller_form_comes_before_a_second_host() -> None:
     found = plan_with_remedies(model, SPARK, args, {}, others)["remedies"]
     assert found[2].startswith("vllm_model: four-bit, with 37.3 GiB of weights; KV cache of ")
     alone = plan_with_remedies(model, SPARK, args, {}, {"llama33-70b-fp8": model})["remedies"]
-    assert alone[2].startswith(f"{TOGETHER}; KV cache of 476,432 tokens")
+    assert alone[2].startswith(f"{TOGETHER}; KV cache of 467,056 tokens")
 
 
 def test_every_remedy_fits() -> None:
     model = "llama33-70b-fp8"
-    assert plan(model, max_model_len=126976)["fits"]
+    assert plan(model, max_model_len=121856)["fits"]
     assert plan(model, max_model_len=131072, kv_cache_dtype="fp8")["fits"]
     assert plan(model, SPARK._replace(number=2), max_model_len=131072)["fits"]
 
 
 def test_more_of_the_memory_is_advised_up_to_what_is_safe() -> None:
     found = plan("qwen3-32b-fp8", gpu_memory_utilization=0.3)
-    more = "0.9 instead of 0.3; KV cache of 305,488 tokens, 9.3 requests of 32,768 tokens"
+    more = "0.9 instead of 0.3; KV cache of 302,048 tokens, 9.2 requests of 32,768 tokens"
     assert f"vllm_gpu_memory_utilization: {more}" in found["remedies"]
     less = plan("qwen3-32b-fp8", SPARK._replace(highest=0.5), gpu_memory_utilization=0.3)
     assert any(line.startswith("vllm_gpu_memory_utilization: 0.5 instead of 0.3") for line in less["remedies"])
@@ -130,10 +134,10 @@ def test_more_of_the_memory_is_advised_up_to_what_is_safe() -> None:
 def test_weights_that_do_not_fit() -> None:
     found = plan({**ANY, "weights_bytes": 200 * GIB})
     assert found["problem"].startswith(
-        "200.0 GiB of weights and 3.0 GiB for activations, graphs and the engine are more"
+        "200.0 GiB of weights and 2.5 GiB for activations, graphs and the engine are more"
     )
     assert (found["kv_tokens"], found["max_context"]) == (0, 0)
-    assert found["remedies"] == [f"{TOGETHER}; KV cache of 106,976 tokens, 3.3 requests of 32,768 tokens"]
+    assert found["remedies"] == [f"{TOGETHER}; KV cache of 114,400 tokens, 3.5 requests of 32,768 tokens"]
     assert plan({**ANY, "weights_bytes": 2000 * GIB})["remedies"] == []
 
 
@@ -227,10 +231,10 @@ def test_what_a_start_must_find_free() -> None:
 def test_a_pool_that_leaves_the_host_too_little() -> None:
     found = plan(ANY, kv_cache_memory_bytes="105G")
     assert found["problem"] == (
-        "105.0 GiB of KV cache were asked for, and with 10.0 GiB of weights and 3.0 GiB for activations, graphs and the"
+        "105.0 GiB of KV cache were asked for, and with 10.0 GiB of weights and 2.5 GiB for activations, graphs and the"
         " engine that is more than the 110.7 GiB that this host can give"
     )
-    smaller = f"{{kv_cache_memory_bytes: {97 * GIB}}}; KV cache of 794,624 tokens, 24.2 requests of 32,768 tokens"
+    smaller = f"{{kv_cache_memory_bytes: {98 * GIB}}}; KV cache of 802,816 tokens, 24.5 requests of 32,768 tokens"
     assert found["remedies"][0] == f"vllm_extra_args: {smaller}"
 
 
@@ -243,7 +247,9 @@ def test_vllm_finds_the_longest_context_itself() -> None:
 
 def test_options_that_are_left_out() -> None:
     found = plan_with_remedies(ANY, SPARK, {}, {}, {})
-    assert (found["context"], found["utilization"], found["activation_bytes"]) == (65536, 0.9, 2048 * 124518)
+    assert (found["context"], found["utilization"], found["activation_bytes"]) == (65536, 0.9, 8192 * 124518)
+    smaller = plan_with_remedies(ANY, Host(60 * GIB, highest=0.9), {}, {}, {})  # a Spark of 64 GB
+    assert smaller["activation_bytes"] == 2048 * 124518
 
 
 def test_nothing_is_planned_without_sizes() -> None:
@@ -291,5 +297,114 @@ def test_the_longest_context_is_where_fitting_ends(
 def test_every_model_of_the_catalog_fits_with_its_default() -> None:
     for name in Catalog().models():
         assert plan(name)["fits"], name
-    rest = plan_memory.ENGINE_BYTES + plan_memory.GRAPH_BYTES + 16384 * plan_memory.ACTIVATION_BYTES
-    assert rest == pytest.approx(3 * GIB, rel=0.001)
+
+
+# --- what options, environment and versions change -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["1", 1, "true"])
+def test_a_context_beyond_the_models_own(value: t.Any) -> None:
+    longer = {"max_model_len": 100_000}
+    assert plan(ANY, environment={"VLLM_ALLOW_LONG_MAX_MODEL_LEN": value}, **longer)["fits"]
+    assert not plan(ANY, environment={"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "0"}, **longer)["fits"]
+
+
+LARGE = {**ANY, "weights_bytes": 141 * 10**9, "layers": 80, "embedding_bytes": 4_200_000_000}
+
+
+@pytest.mark.parametrize(
+    ("quantization", "gib"),
+    [("fp8", 67.6), ("fp8_per_block", 67.6), ("experts_int8", 67.6), ("bitsandbytes", 39.6), ("awq", 131.3)],
+)
+def test_weights_that_are_quantized_at_the_start(quantization: str, gib: float) -> None:
+    assert plan(LARGE, quantization=quantization)["weights_bytes"] / GIB == pytest.approx(gib, abs=0.1)
+    stored = {**LARGE, "quantization": "modelopt"}  # a checkpoint that is quantized already stays as it is
+    assert plan(stored, quantization=quantization)["weights_bytes"] == 141 * 10**9
+
+
+def test_older_versions_load_such_weights_whole() -> None:
+    def fits(vllm: str) -> bool:
+        return bool(plan_with_remedies(LARGE, SPARK, {**GUIDE, "quantization": "fp8"}, {}, {}, vllm)["fits"])
+
+    assert (fits("0.16.0"), fits("0.14.0")) == (True, False)
+
+
+WINDOWS = {**ANY, "layers": 30, "sliding_window": 1024, "full_attention_layers": 5}
+
+
+def test_one_batch_in_flight_or_two() -> None:
+    args = {**GUIDE, "max_num_batched_tokens": 4096, "kv_cache_memory_bytes": 20 * GIB}
+    one, two = (plan_with_remedies(WINDOWS, SPARK, args, {}, {}, vllm)["kv_tokens"] for vllm in ("0.25.1", "0.26.0"))
+    assert one > two == plan_with_remedies(WINDOWS, SPARK, args, {}, {}, None)["kv_tokens"]
+    asked = {**args, "async_scheduling": False}
+    assert plan_with_remedies(WINDOWS, SPARK, asked, {}, {}, "0.32.0")["kv_tokens"] == one
+
+
+MAMBA = {**STATEFUL, "state_matrix": 524288, "state_width": 4, "state_channels": 8192, "state_chunk": 128}
+
+
+def test_how_many_states_a_version_keeps() -> None:
+    """S: MambaSpec.max_memory_usage_bytes and where prefix caching is the default, in the source of each version."""
+
+    def tokens(vllm: str, **args: t.Any) -> int:
+        entry = {**MAMBA, "native_context": 262144}
+        args = {**GUIDE, "max_model_len": 262144, "kv_cache_memory_bytes": 20 * GIB, **args}
+        return int(plan_with_remedies(entry, SPARK, args, {}, {}, vllm)["kv_tokens"])
+
+    on, off = {"enable_prefix_caching": True}, {"enable_prefix_caching": False}
+    assert tokens("0.24.0") == tokens("0.24.0", **off) == tokens("0.32.0", **off)  # by itself it was off
+    assert tokens("0.26.0") < tokens("0.26.0", **off)
+    assert tokens("0.27.1", **on) < 0.7 * tokens("0.28.0", **on)  # a state for each block
+    assert tokens("0.32.0", **on) < tokens("0.31.0", **on)  # one more
+
+
+def test_types_of_states_and_drafted_tokens() -> None:
+    wide, narrow = (plan(MAMBA, mamba_ssm_cache_dtype=name)["block_tokens"] for name in ("float32", "bfloat16"))
+    assert (wide, narrow) == (1056, 544)
+    drafts = plan(MAMBA, speculative_config={"method": "mtp", "num_speculative_tokens": 3})
+    assert drafts["sequences"] < plan(MAMBA)["sequences"]
+    assert drafts["block_tokens"] > plan(MAMBA)["block_tokens"]
+    text = plan(MAMBA, speculative_config='{"method": "mtp", "num_speculative_tokens": 3}')
+    assert text["sequences"] == drafts["sequences"]
+
+
+def test_a_model_without_a_cache() -> None:
+    found = plan({**ANY, "attention_kinds": []})
+    assert (found["fits"], found["kv_tokens"], found["kv_bytes"]) == (True, 0, 0)
+    assert "the model keeps nothing of a request: it has no KV cache" in found["reasons"]
+    assert not plan({**ANY, "attention_kinds": [], "weights_bytes": 200 * GIB})["fits"]
+
+
+def test_kinds_of_attention_that_are_listed() -> None:
+    plain = plan({**WINDOWS, "layers": 30}, kv_cache_memory_bytes=20 * GIB)
+    kinds = [
+        {"layers": 5, "kv_heads": 8, "head_dim": 128},
+        {"layers": 25, "kv_heads": 8, "head_dim": 128, "sliding_window": 1024},
+    ]
+    assert plan({**ANY, "attention_kinds": kinds}, kv_cache_memory_bytes=20 * GIB)["kv_tokens"] == plain["kv_tokens"]
+    crossed = [kinds[0], {"layers": 5, "kv_heads": 8, "head_dim": 128, "cross": True}]
+    assert plan({**ANY, "attention_kinds": crossed}, kv_cache_memory_bytes=20 * GIB)["fits"]
+
+
+def test_the_uncertainty_is_said() -> None:
+    found = plan(ANY)
+    assert found["kv_bytes_least"] < found["kv_bytes"] < found["kv_bytes_most"]
+    assert found["kv_tokens_least"] < found["kv_tokens"]
+    assert any(line.startswith("it may turn out between ") for line in found["reasons"])
+    given_ = plan(ANY, kv_cache_memory_bytes=20 * GIB)
+    assert given_["kv_bytes_least"] == given_["kv_bytes_most"] == 20 * GIB
+    assert given_["kv_tokens_least"] == given_["kv_tokens"]
+
+
+def test_what_computing_takes_has_causes() -> None:
+    shape = {**ANY, "activation_bytes": 100_000, "vocab_size": 250_000, "vision_bytes": 200_000}
+    batch = {"max_num_batched_tokens": 8192}
+    assert plan(shape, **batch)["activation_bytes"] == 8192 * 200_000  # pictures
+    for blind in ({"limit_mm_per_prompt": {"image": 0, "video": 0}}, {"language_model_only": True}):
+        assert plan(shape, **batch, **blind)["activation_bytes"] == 8192 * 100_000
+    assert plan(shape, **batch, max_num_seqs=1024)["activation_bytes"] == 1024 * 250_000 * 10  # choosing words
+    draft = {"speculative_config": {"model": "a/b", "method": "eagle3", "num_speculative_tokens": 3}}
+    more = plan({**shape, "vision_bytes": None, "hidden_size": 4096}, **batch, **draft)["activation_bytes"]
+    assert more == 8192 * (100_000 + 4096 * 20)
+    assert plan(shape, enforce_eager=True)["graph_bytes"] == 0
+    assert plan(shape, max_num_seqs=16)["graph_bytes"] < plan(shape, max_num_seqs=256)["graph_bytes"]

@@ -296,6 +296,37 @@ def test_what_was_allowed_is_a_notice() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("ref", "told"),
+    [
+        ("vllm/vllm-openai:v0.25.1-aarch64", True),
+        ("vllm/vllm-openai:v0.28.0", True),
+        ("nvcr.io/nvidia/vllm:26.10-py3", True),
+        ("nvcr.io/nvidia/vllm:25.11-py3", False),  # it has Ray
+        ("nvcr.io/nvidia/vllm:26.03-py3", False),  # nobody says
+    ],
+)
+def test_ray_where_there_is_none(ref: str, told: bool) -> None:
+    values = {"vllm_image": ref, "vllm_extra_args": {"distributed_executor_backend": "ray"}}
+    assert any("has no Ray, which" in line for line in notices("vllm", values, Catalog())) is told
+
+
+@pytest.mark.parametrize("name", ["allowed_media_domains", "allowed_local_media_path", "root_path"])
+def test_the_empty_text_may_be_a_value(name: str) -> None:
+    values = {"vllm_image": "vllm/vllm-openai:v0.26.0-aarch64-cu129-ubuntu2404", "vllm_extra_args": {name: ""}}
+    assert problems(values) == []
+
+
+def test_a_dotted_option_is_a_mapping_here() -> None:
+    (line,) = problems(one("vllm_extra_args", {"limit_mm_per_prompt.video": 0}))
+    assert line.endswith("is not the name of an option; write limit_mm_per_prompt: {video: 0}")
+
+
+@pytest.mark.parametrize("name", ["./mine", "../mine", "mine/.hidden", "-/x"])
+def test_a_folder_is_no_id_of_the_hub(name: str) -> None:
+    assert problems(one("vllm_model", name))[0].startswith(f'vllm_model: "{name}" is not in the catalog')
+
+
 TOOLS = {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"}
 
 
