@@ -119,10 +119,6 @@ def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer],
         may_set = next((names for start, names in _MAY_SET.items() if source.args_at.startswith(start)), ())
         for name, value in source.args.items():
             at = source.at("args", name)
-            spelling = misspelt(name)
-    for where, args, may_set in sources:
-        for name, value in args.items():
-            at = f"{where}.{name}"
             spelling = misspelt(name, value)
             plain = re.sub(r"[\s-]+", "_", str(name).strip("- ")).lower()
             if plain in _OWN_VARIABLE and plain not in may_set:
