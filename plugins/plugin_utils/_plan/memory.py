@@ -19,7 +19,7 @@ from .._catalog.vllm_options import share_text, tokens_of, version_key, whole
 from . import kv_cache
 
 GIB = 1024**3
-# What is needed beside weights and KV cache, by causes. docs/reference/memory.md has the logs that these were compared with.
+# What is needed beside weights and KV cache, by causes. docs/reference/memory.md names the logs.
 ENGINE_BYTES = int(0.5 * GIB)  # M: CUDA context, communication, workspaces: 0.48 to 0.57 GiB in six logs of vLLM 0.24
 ACTIVATION_BYTES = int(1.9 * GIB / 16384)  # W: of each token of a batch, where a model's shapes are not known
 GRAPH_LAYER_BYTES = 165_000  # M: a captured graph of one layer; 30 graphs of 36 layers took 0.17 GiB (vLLM 0.24)
