@@ -489,11 +489,11 @@ def test_models_that_are_not_kept(three: list[Repo], tmp_path: Path, run: Run) -
 
 
 @pytest.mark.parametrize("place", ["", "hub"])
-def test_a_model_without_an_organisation_can_be_named(tmp_path: Path, run: Run, place: str) -> None:
+def test_a_model_without_an_organization_can_be_named(tmp_path: Path, run: Run, place: str) -> None:
     old, other = Repo(tmp_path / place, "gpt2").model(), Repo(tmp_path, "org/gpt3").model()
     os.truncate(old.blob(SHARDS[0]), 60)
     assert run(models=["gpt2"], classes=["truncated"])["changed"] is True
-    # without its organisation, a name that the cache does not have would keep nothing
+    # without its organization, a name that the cache does not have would keep nothing
     assert run(keep_models=["gpt3"])["msg"].startswith("keep_models: 'gpt3' is not a Hugging Face id")
     assert run(keep_models=["gpt2"])["changed"] is True
     assert old.path.exists() and not other.path.exists()
@@ -549,7 +549,7 @@ def test_links_in_a_pruned_model_lead_nowhere(tmp_path: Path, run: Run) -> None:
             {"keep_models": [MODEL], "models": [MODEL]},
             "keep_models: not together with models; use one of the two",
         ),
-        ({"keep_models": ["gpt2"]}, "keep_models: 'gpt2' is not a Hugging Face id; use ORGANISATION/NAME"),
+        ({"keep_models": ["gpt2"]}, "keep_models: 'gpt2' is not a Hugging Face id; use ORGANIZATION/NAME"),
         ({"classes": ["everything"]}, "value of classes must be one or more of: "),
     ],
 )
