@@ -29,6 +29,7 @@ options:
   model:
     description: Hugging Face ID of the model. Required with O(state=present).
     type: str
+    required: false
   public_key:
     description:
       - Public key that is accepted, as returned by M(dgxspark.vllm.hf_cache_copy_key).

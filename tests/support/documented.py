@@ -16,11 +16,13 @@ FRAGMENTS = {
 
 
 def options(module: types.ModuleType) -> dict[str, t.Any]:
-    """What the module itself documents wins over the fragments, as in Ansible."""
+    """Field by field, what the module itself documents wins over the fragments, as in Ansible."""
     documentation = yaml.safe_load(module.DOCUMENTATION)
     found: dict[str, t.Any] = {}
     for slug in documentation.get("extends_documentation_fragment", []):
         name, _dot, section = slug.removeprefix("dgxspark.vllm.").partition(".")
         fragment = yaml.safe_load(getattr(FRAGMENTS[name], section.upper() or "DOCUMENTATION"))
         found.update(fragment["options"])
-    return {**found, **documentation["options"]}
+    for name, option in documentation["options"].items():
+        found[name] = {**found.get(name, {}), **option}
+    return found

@@ -143,14 +143,14 @@ def check_path(path: str) -> None:
 
 
 def check_models(models: list[str], option: str = "models", path: str = "") -> None:
-    """Old models have no organisation, such as gpt2. Such a name is taken where the cache has the model: it may be a
+    """Old models have no organization, such as gpt2. Such a name is taken where the cache has the model: it may be a
     slip as well, and what is not named right in keep_models goes."""
     for model in models:
         places = tree_roots(path) if path and _OLD_ID.fullmatch(model) else ()
         known = any(os.path.isdir(os.path.join(place, f"models--{model}")) for place in places)
         if not known and not _MODEL_ID.fullmatch(model):
             raise CacheError(
-                f"{option}: {model!r} is not a Hugging Face id; use ORGANISATION/NAME, like Qwen/Qwen3-8B-FP8"
+                f"{option}: {model!r} is not a Hugging Face id; use ORGANIZATION/NAME, like Qwen/Qwen3-8B-FP8"
             )
 
 

@@ -32,7 +32,7 @@ def test_model_ids(name: str) -> None:
     "name", ["gpt2", "a/b/c", "../etc", "a/..", "a/.b", "/a/b", "a--b/c", "a/b\n", "", "a b/c", "*/*"]
 )
 def test_names_that_are_no_model_ids(name: str) -> None:
-    with pytest.raises(layout.CacheError, match="use ORGANISATION/NAME, like"):
+    with pytest.raises(layout.CacheError, match="use ORGANIZATION/NAME, like"):
         layout.check_models(["Qwen/Qwen3-8B-FP8", name])
 
 

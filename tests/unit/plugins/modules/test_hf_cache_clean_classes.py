@@ -234,7 +234,7 @@ def test_locks_are_held_while_a_bad_blob_goes(
     lock = tmp_path / ".locks" / repo.path.name / f"{blob.name}.lock"
     lock.parent.mkdir(parents=True)
     lock.touch()
-    remove, seen = clean._hf_files.remove, []
+    remove, seen = clean.hf_files.remove, []
 
     def a_client_comes_along(*asked: t.Any) -> int | None:
         with lock.open("ab") as file, pytest.raises(BlockingIOError):
@@ -242,7 +242,7 @@ def test_locks_are_held_while_a_bad_blob_goes(
         seen.append(asked[1])
         return remove(*asked)
 
-    monkeypatch.setattr(clean._hf_files, "remove", a_client_comes_along)
+    monkeypatch.setattr(clean.hf_files, "remove", a_client_comes_along)
     run(classes=["truncated"])
     assert seen == [str(blob), str(repo.file(SHARDS[0]))]  # the blob first
 
@@ -289,7 +289,7 @@ def test_a_client_that_comes_before_the_lock_is_made(repo: Repo, run: Run, monke
     """Without a lock file there is nothing to hold: an old client may go on with the very file that is to go."""
     partial = repo.path / "blobs" / f"{'f' * 64}.incomplete"
     partial.write_bytes(b"x" * 4096)
-    rename, started = clean._hf_files.rename, []
+    rename, started = clean.hf_files.rename, []
 
     def a_client_opens_it(*asked: t.Any) -> bool:
         if not started:
@@ -302,7 +302,7 @@ def test_a_client_that_comes_before_the_lock_is_made(repo: Repo, run: Run, monke
             assert started[0].stdout and started[0].stdout.readline()
         return rename(*asked)
 
-    monkeypatch.setattr(clean._hf_files, "rename", a_client_opens_it)
+    monkeypatch.setattr(clean.hf_files, "rename", a_client_opens_it)
     result = run()
     (process,) = started
     try:
@@ -489,11 +489,11 @@ def test_models_that_are_not_kept(three: list[Repo], tmp_path: Path, run: Run) -
 
 
 @pytest.mark.parametrize("place", ["", "hub"])
-def test_a_model_without_an_organisation_can_be_named(tmp_path: Path, run: Run, place: str) -> None:
+def test_a_model_without_an_organization_can_be_named(tmp_path: Path, run: Run, place: str) -> None:
     old, other = Repo(tmp_path / place, "gpt2").model(), Repo(tmp_path, "org/gpt3").model()
     os.truncate(old.blob(SHARDS[0]), 60)
     assert run(models=["gpt2"], classes=["truncated"])["changed"] is True
-    # without its organisation, a name that the cache does not have would keep nothing
+    # without its organization, a name that the cache does not have would keep nothing
     assert run(keep_models=["gpt3"])["msg"].startswith("keep_models: 'gpt3' is not a Hugging Face id")
     assert run(keep_models=["gpt2"])["changed"] is True
     assert old.path.exists() and not other.path.exists()
@@ -549,7 +549,7 @@ def test_links_in_a_pruned_model_lead_nowhere(tmp_path: Path, run: Run) -> None:
             {"keep_models": [MODEL], "models": [MODEL]},
             "keep_models: not together with models; use one of the two",
         ),
-        ({"keep_models": ["gpt2"]}, "keep_models: 'gpt2' is not a Hugging Face id; use ORGANISATION/NAME"),
+        ({"keep_models": ["gpt2"]}, "keep_models: 'gpt2' is not a Hugging Face id; use ORGANIZATION/NAME"),
         ({"classes": ["everything"]}, "value of classes must be one or more of: "),
     ],
 )
@@ -603,7 +603,7 @@ def test_folders_nested_too_deeply_are_left(repo: Repo, run: Run, monkeypatch: p
     def deep(*_asked: t.Any) -> int:
         raise RecursionError
 
-    monkeypatch.setattr(clean._hf_files, "_remove_below", deep)
+    monkeypatch.setattr(clean.hf_files, "_remove_below", deep)
     (kept,) = run(keep_models=["org/other"])["kept"]
     assert kept["reason"] == "cannot be removed: folders are nested too deeply"
     assert repo.path.exists()

@@ -310,7 +310,7 @@ def test_looking_does_not_disturb_another_look(repo: Repo, run: Run) -> None:
         ),
         (
             {"models": ["gpt2"]},
-            "models: 'gpt2' is not a Hugging Face id; use ORGANISATION/NAME, like Qwen/Qwen3-8B-FP8",
+            "models: 'gpt2' is not a Hugging Face id; use ORGANIZATION/NAME, like Qwen/Qwen3-8B-FP8",
         ),
     ],
 )
@@ -528,7 +528,7 @@ def test_answers_for_wanted_models(repo: Repo, run: Run) -> None:
         )
 
 
-def test_a_model_without_an_organisation(tmp_path: Path, run: Run) -> None:
+def test_a_model_without_an_organization(tmp_path: Path, run: Run) -> None:
     Repo(tmp_path, "gpt2").model()
     assert [answer["complete"] for answer in run(models=["gpt2", f"gpt2@{COMMIT}"])["models"]] == [True, True]
 
