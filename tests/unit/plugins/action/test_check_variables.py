@@ -10,7 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.common import unknown_source
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.hf_cache import unknown_source
 
 from support.paths import BIN
 from support.playbook import AnsiblePlaybook
