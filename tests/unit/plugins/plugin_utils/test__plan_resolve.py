@@ -9,6 +9,7 @@ import typing as t
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, plan_with_remedies
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import READS, ResolveError, resolve
 
 from support.services import (
@@ -39,7 +40,16 @@ def test_the_guides_own_command() -> None:
         "TRITON_CACHE_DIR": "/root/.cache/triton",
         "HF_HUB_OFFLINE": "1",
     }
-    assert (found.plan["fits"], found.plan["kv_tokens"]) == (True, 711696)
+    assert (found.plan["fits"], found.plan["context"], found.plan["utilization"]) == (True, 32768, 0.9)
+
+
+def test_the_plan_is_that_of_the_model_the_options_and_the_cap() -> None:
+    """The figures themselves: test__plan_memory.py."""
+    found = resolved(spark(), **LONG, vllm_extra_env={"A": "1"})
+    host = Host(TOTAL, found.utilization_cap)
+    models, vllm = CATALOG.models(), found.image["vllm"]
+    assert found.utilization_cap == 0.91
+    assert found.plan == plan_with_remedies(found.entry, host, found.args, found.environment, models, vllm)
 
 
 def test_explained_as_it_is_run() -> None:
@@ -151,16 +161,16 @@ def test_other_services_take_their_part(host: dict[str, t.Any], share: str) -> N
 
 def test_what_was_found_to_fit_is_planned() -> None:
     assert not resolved(spark(), **LONG).plan["fits"]
-    found = resolved(spark(), {"vllm_max_model_len": 126000}, **LONG)
-    assert "126000" in found.argv
+    found = resolved(spark(), {"vllm_max_model_len": 120000}, **LONG)
+    assert "120000" in found.argv
     assert found.plan["fits"]
 
 
 def test_ways_out() -> None:
     found = resolved(spark(), **LONG).plan
     assert "one request of 131,072 tokens needs 40.0 GiB" in found["problem"]
-    assert found["remedies"][0].startswith("vllm_max_model_len: 126976 instead of 131072")
-    assert found["remedies"][1].startswith("vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of 254,720 tokens")
+    assert found["remedies"][0].startswith("vllm_max_model_len: 121856 instead of 131072")
+    assert found["remedies"][1].startswith("vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of 245,344 tokens")
     assert len(found["remedies"]) == 3
     heavy = resolved(spark(), vllm_model="heavy", vllm_models={"heavy": HEAVY})
     assert (heavy.plan["fits"], heavy.plan["max_context"], heavy.plan["remedies"]) == (False, 0, [])

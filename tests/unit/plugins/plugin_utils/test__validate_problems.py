@@ -307,7 +307,8 @@ def test_what_was_allowed_is_a_notice() -> None:
     ],
 )
 def test_ray_where_there_is_none(ref: str, told: bool) -> None:
-    values = {"vllm_image": ref, "vllm_extra_args": {"distributed_executor_backend": "ray"}}
+    ray = {"distributed_executor_backend": "ray"}
+    values = {"vllm_image": ref, "vllm_image_allow": ["unknown"], "vllm_extra_args": ray}
     assert any("has no Ray, which" in line for line in notices("vllm", values, Catalog())) is told
 
 
