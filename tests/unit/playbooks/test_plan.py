@@ -48,7 +48,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "long": LONG,
     "tried": {**LONG, "vllm_enforce_memory_plan": False},
     "remedied": {**LONG, "vllm_auto_remedy": True},
-    "found": {**LONG, "vllm_auto_remedy": True, "__vllm_remedy": {"vllm_max_model_len": 126000}},
+    "found": {**LONG, "vllm_auto_remedy": True, "__vllm_remedy": {"vllm_max_model_len": 121000}},
     "heavy": {"vllm_model": "heavy", "vllm_auto_remedy": True, "vllm_models": {"heavy": HEAVY}},
     # models without an entry: from a second cache, and through a proxy
     "from_disk": {"vllm_model": "a/disk", "vllm_hf_offline": True, "hf_cache_source": "{{ folder }}/disk"},
@@ -191,7 +191,7 @@ def told(run: tuple[str, Path], host: str, task: str) -> str | None:
 
 
 def test_what_fits_is_served_without_a_word(run: tuple[str, Path]) -> None:
-    assert outcome(run, "default")["plan"]["kv_tokens"] == 711696
+    assert outcome(run, "default")["plan"]["kv_tokens"] == 717312
     for task in (EXPLAINED, SAID, TAKEN_SAID):
         assert told(run, "default", task) is None
 
@@ -246,8 +246,8 @@ def test_llama_70b_at_128k_is_refused_with_three_ways_out(run: tuple[str, Path])
     assert "FAILED" in said
     assert "llama33-70b-fp8 does not fit into the memory of long: one request of 131,072 tokens needs 40.0 GiB" in said
     assert "Nothing was changed; vllm_enforce_memory_plan: false tries it all the same." in said
-    assert " 1. vllm_max_model_len: 126976 instead of 131072" in said
-    assert " 2. vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of 254,720 tokens" in said
+    assert " 1. vllm_max_model_len: 121856 instead of 131072" in said
+    assert " 2. vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of 245,344 tokens" in said
     assert " 3. " in said
 
 
@@ -256,12 +256,12 @@ def test_what_is_said_only(run: tuple[str, Path], host: str) -> None:
     assert told(run, host, REFUSED) is None
     said = told(run, host, SAID)
     assert said
-    assert "1. vllm_max_model_len: 126976" in said
+    assert "1. vllm_max_model_len: 121856" in said
     assert "Nothing was changed" not in said
 
 
 def test_what_was_found_to_fit_is_planned(run: tuple[str, Path]) -> None:
-    assert "126000" in outcome(run, "found")["argv"]
+    assert "121000" in outcome(run, "found")["argv"]
     assert outcome(run, "found")["plan"]["fits"]
     assert told(run, "found", SAID) is None
 

@@ -39,7 +39,7 @@ def test_the_guides_own_command() -> None:
         "TRITON_CACHE_DIR": "/root/.cache/triton",
         "HF_HUB_OFFLINE": "1",
     }
-    assert (found.plan["fits"], found.plan["kv_tokens"]) == (True, 711696)
+    assert (found.plan["fits"], found.plan["kv_tokens"]) == (True, 717312)
 
 
 def test_explained_as_it_is_run() -> None:
@@ -151,16 +151,16 @@ def test_other_services_take_their_part(host: dict[str, t.Any], share: str) -> N
 
 def test_what_was_found_to_fit_is_planned() -> None:
     assert not resolved(spark(), **LONG).plan["fits"]
-    found = resolved(spark(), {"vllm_max_model_len": 126000}, **LONG)
-    assert "126000" in found.argv
+    found = resolved(spark(), {"vllm_max_model_len": 121000}, **LONG)
+    assert "121000" in found.argv
     assert found.plan["fits"]
 
 
 def test_ways_out() -> None:
     found = resolved(spark(), **LONG).plan
     assert "one request of 131,072 tokens needs 40.0 GiB" in found["problem"]
-    assert found["remedies"][0].startswith("vllm_max_model_len: 126976 instead of 131072")
-    assert found["remedies"][1].startswith("vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of 254,720 tokens")
+    assert found["remedies"][0].startswith("vllm_max_model_len: 121856 instead of 131072")
+    assert found["remedies"][1].startswith("vllm_extra_args: {kv_cache_dtype: fp8}; KV cache of 245,344 tokens")
     assert len(found["remedies"]) == 3
     heavy = resolved(spark(), vllm_model="heavy", vllm_models={"heavy": HEAVY})
     assert (heavy.plan["fits"], heavy.plan["max_context"], heavy.plan["remedies"]) == (False, 0, [])
