@@ -241,7 +241,7 @@ _value:
       returned: if known
       sample: 2489319424
     activation_bytes:
-      description: What computing needs for each token of a batch. docs/memory.md says how it is computed.
+      description: What computing needs for each token of a batch. docs/reference/memory.md says how it is computed.
       type: int
       returned: if known
       sample: 102400

@@ -19,7 +19,8 @@ Facts = t.Mapping[str, t.Any]
 Report = dict[str, t.Any]
 
 KV_NEARLY_FULL = 0.95
-# Less of the planned KV cache is worth a word: something took memory that was free in the plan.
+# Less of the planned KV cache is worth a word: something took memory that was free in the plan. A release says itself
+# how little its plan expects; of one that does not, this share.
 KV_AS_PLANNED = 0.9
 # Three prompts of the default context length. A cache that found nothing by then is not about to.
 MANY_TOKENS = 100_000
@@ -103,8 +104,20 @@ def entry(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | 
 
 def planned_tokens(labels: Facts) -> int | None:
     """What the release that runs was planned with."""
-    planned = str(labels.get("dgxspark.vllm.planned_tokens") or "")
-    return int(planned) if planned.isdigit() else None
+    return _label(labels, "planned_tokens")
+
+
+def expected_tokens(labels: Facts) -> float | None:
+    """The fewest tokens that agree with its plan."""
+    planned, least = planned_tokens(labels), _label(labels, "planned_tokens_least")
+    if planned is None:
+        return None
+    return KV_AS_PLANNED * planned if least is None else min(least, KV_AS_PLANNED * planned)
+
+
+def _label(labels: Facts, name: str) -> int | None:
+    value = str(labels.get(f"dgxspark.vllm.{name}") or "")
+    return int(value) if value.isdigit() else None
 
 
 def judged(health: Facts) -> tuple[str, Facts | None]:
@@ -190,9 +203,10 @@ def _about_service(name: str, health: Facts, wanted: Facts) -> t.Iterator[Report
     image = container.get("image") if container.get("status") == "running" else None
     if image and wanted.get("image") and image != wanted["image"]:
         yield note("other_image", [name], running=image, wanted=wanted["image"])
-    planned, real = planned_tokens(container.get("labels") or {}), health.get("kv_cache_tokens")
-    if planned and real and real < KV_AS_PLANNED * planned:
-        yield note("kv_below_plan", [name], real=real, planned=planned)
+    labels, real = container.get("labels") or {}, health.get("kv_cache_tokens")
+    expected = expected_tokens(labels)
+    if expected and real and real < expected:
+        yield note("kv_below_plan", [name], real=real, planned=planned_tokens(labels))
     if metrics.get("preemptions"):
         yield note("preemptions", [name], count=metrics["preemptions"])
     if usage is not None and usage >= KV_NEARLY_FULL and waiting:

@@ -82,8 +82,8 @@ def test_a_share_of_the_memory(logs: dict[str, str], case: Case, monkeypatch: py
     """What the engine itself takes is the CPU's, and is taken from the reference. The weights are the plan's."""
     engine = requested_and_consumed(logs[REFERENCE.name])[1] - REFERENCE.weights_bytes()
     monkeypatch.setattr(plan_memory, "ENGINE_BYTES", int(engine))
-    monkeypatch.setattr(plan_memory, "ACTIVATION_BYTES", 0)
-    monkeypatch.setattr(plan_memory._kv_cache, "BLOCK", plan_memory._kv_cache.CPU_BLOCK)
+    monkeypatch.setattr(plan_memory._Given, "_activations", lambda given: 0)
+    monkeypatch.setattr(plan_memory.kv_cache, "BLOCK", plan_memory.kv_cache.CPU_BLOCK)
     requested = requested_and_consumed(logs[case.name])[0]
     plan = planned(case, int(requested / case.args["gpu_memory_utilization"]))
     assert plan["kv_tokens"] == pytest.approx(parse(logs[case.name]).kv_cache_tokens, rel=0.02)
@@ -101,14 +101,16 @@ def too_large(total_bytes: int) -> dict[str, Any]:
     """Asks of this host what Llama 3.3 70B FP8 with 128K tokens asks of a Spark, and offers a smaller form of it."""
     layers = max(1, int(total_bytes * 0.1 / (4096 * LONG)))
     need = layers * 4096 * LONG
-    weights = int(0.9 * total_bytes - 0.9 * need - 16384 * plan_memory.ACTIVATION_BYTES)
-    weights -= plan_memory.GRAPH_BYTES + plan_memory.ENGINE_BYTES
+    computing = {"activation_bytes": plan_memory.ACTIVATION_BYTES, "vocab_size": 1}
+    weights = int(0.9 * total_bytes - 0.9 * need - 16384 * plan_memory.ACTIVATION_BYTES) - plan_memory.ENGINE_BYTES
+    weights -= 30 * layers * plan_memory.GRAPH_LAYER_BYTES  # what a server of 64 requests captures
     smaller = {
         "id": "sandbox/70b-nvfp4",
         "weights_bytes": weights // 2,
         "layers": layers,
         "kv_heads": 8,
         "head_dim": 128,
+        **computing,
     }
     return {
         "vllm_model": "llama33-70b-fp8",
@@ -117,7 +119,7 @@ def too_large(total_bytes: int) -> dict[str, Any]:
         "vllm_memory_reserve_gib": 0,
         "vllm_extra_env": {},
         "vllm_models": {
-            "llama33-70b-fp8": {"weights_bytes": weights, "layers": layers},
+            "llama33-70b-fp8": {"weights_bytes": weights, "layers": layers, **computing},
             "llama33-70b-nvfp4": {**smaller, "parameters": "70.6B", "native_context": LONG},
         },
     }

@@ -470,6 +470,23 @@ def test_the_plan_beside_what_vllm_reports(real: int | None, planned: str | None
     assert ("kv_below_plan" in [note["id"] for note in report["notes"]]) is is_noted
 
 
+@pytest.mark.parametrize(
+    ("real", "least", "is_noted"),
+    [
+        (575_000, "500000", False),  # the plan was no more certain than that
+        (499_999, "500000", True),
+        (575_000, "640000", True),  # the size was given
+        (580_000, "640000", False),
+        (575_000, "many", True),
+    ],
+)
+def test_the_plan_is_as_uncertain_as_it_says(real: int, least: str, is_noted: bool) -> None:
+    state = health(kv_cache_tokens=real)
+    labels = {"dgxspark.vllm.planned_tokens": "640000", "dgxspark.vllm.planned_tokens_least": least}
+    state["container"]["labels"].update(labels)
+    assert ("kv_below_plan" in [note["id"] for note in build({"spark01": state})["notes"]]) is is_noted
+
+
 def test_every_note_is_said_by_somebody() -> None:
     worst = health(
         preemptions=1, kv_cache_usage=1.0, waiting=1, prefix_cache_hits=0, generation_tokens_per_second=1.0, running=1
