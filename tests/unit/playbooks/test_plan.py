@@ -48,11 +48,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "long": LONG,
     "tried": {**LONG, "vllm_enforce_memory_plan": False},
     "remedied": {**LONG, "vllm_auto_remedy": True},
-<<<<<<< HEAD
     "found": {**LONG, "vllm_auto_remedy": True, "__vllm_remedy": {"vllm_max_model_len": 120000}},
-=======
-    "found": {**LONG, "vllm_auto_remedy": True, "__vllm_remedy": {"vllm_max_model_len": 121000}},
->>>>>>> refs/heads/plan
     "heavy": {"vllm_model": "heavy", "vllm_auto_remedy": True, "vllm_models": {"heavy": HEAVY}},
     # models without an entry: from a second cache, and through a proxy
     "from_disk": {"vllm_model": "a/disk", "vllm_hf_offline": True, "hf_cache_source": "{{ folder }}/disk"},
@@ -265,11 +261,7 @@ def test_what_is_said_only(run: tuple[str, Path], host: str) -> None:
 
 
 def test_what_was_found_to_fit_is_planned(run: tuple[str, Path]) -> None:
-<<<<<<< HEAD
     assert "120000" in outcome(run, "found")["argv"]
-=======
-    assert "121000" in outcome(run, "found")["argv"]
->>>>>>> refs/heads/plan
     assert outcome(run, "found")["plan"]["fits"]
     assert told(run, "found", SAID) is None
 

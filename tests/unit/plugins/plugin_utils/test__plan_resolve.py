@@ -40,7 +40,6 @@ def test_the_guides_own_command() -> None:
         "TRITON_CACHE_DIR": "/root/.cache/triton",
         "HF_HUB_OFFLINE": "1",
     }
-<<<<<<< HEAD
     assert (found.plan["fits"], found.plan["context"], found.plan["utilization"]) == (True, 32768, 0.9)
 
 
@@ -51,9 +50,6 @@ def test_the_plan_is_that_of_the_model_the_options_and_the_cap() -> None:
     models, vllm = CATALOG.models(), found.image["vllm"]
     assert found.utilization_cap == 0.91
     assert found.plan == plan_with_remedies(found.entry, host, found.args, found.environment, models, vllm)
-=======
-    assert (found.plan["fits"], found.plan["kv_tokens"]) == (True, 717312)
->>>>>>> refs/heads/plan
 
 
 def test_explained_as_it_is_run() -> None:
@@ -165,13 +161,8 @@ def test_other_services_take_their_part(host: dict[str, t.Any], share: str) -> N
 
 def test_what_was_found_to_fit_is_planned() -> None:
     assert not resolved(spark(), **LONG).plan["fits"]
-<<<<<<< HEAD
     found = resolved(spark(), {"vllm_max_model_len": 120000}, **LONG)
     assert "120000" in found.argv
-=======
-    found = resolved(spark(), {"vllm_max_model_len": 121000}, **LONG)
-    assert "121000" in found.argv
->>>>>>> refs/heads/plan
     assert found.plan["fits"]
 
 
