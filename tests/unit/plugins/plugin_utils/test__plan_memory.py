@@ -40,7 +40,7 @@ def plan(entry: str | Values, host: Host = SPARK, environment: Values | None = N
 @pytest.mark.parametrize(
     ("model", "share", "gib", "thousands"),
     [
-        # C: share x 121.7 GiB - weights - what computing takes, as in docs/memory.md
+        # C: share x 121.7 GiB - weights - what computing takes, as in docs/reference/memory.md
         ("qwen3-8b-fp8", 0.75, 80.3, 584),
         ("qwen3-8b-fp8", 0.80, 86.3, 629),
         ("qwen3-8b-fp8", 0.85, 92.4, 673),
