@@ -73,7 +73,7 @@ def test_no_host_is_reached(output: dict[str, t.Any]) -> None:
     for stats in output["stats"].values():
         assert (stats["failures"], stats["ok"], stats["changed"], stats["unreachable"]) == (1, 0, 0, 0)
     assert [task["task"]["name"] for play in output["plays"] for task in play["tasks"]] == [
-        "Check the variables of all roles"
+        "Validate the variables of all roles"
     ]
 
 

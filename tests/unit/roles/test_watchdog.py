@@ -298,4 +298,5 @@ def test_on_the_host_it_needs_nothing_of_the_collection(tmp_path: Path) -> None:
 
 def test_the_units_run_it_as_the_refusal_says() -> None:
     variables = yaml.safe_load((ROOT / "roles" / "vllm" / "vars" / "main.yml").read_text())
-    assert variables["__vllm_program"] == f"/usr/bin/python3 -I -B {guard.CODE}/{{{{ vllm_service_name }}}}"
+    assert variables["__vllm_code_folder"] == f"{guard.CODE}/{{{{ vllm_service_name }}}}"
+    assert variables["__vllm_program"] == "/usr/bin/python3 -I -B {{ __vllm_code_folder }}"
