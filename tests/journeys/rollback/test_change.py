@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from support.deployments import EAGER
 from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import Spark
 
@@ -21,7 +22,7 @@ ASK = "curl --silent --output /dev/null --write-out '%{http_code}' http://127.0.
 def before(spark: Spark, ansible_playbook: AnsiblePlaybook, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The release that serves before: with a key."""
     secrets = tmp_path_factory.mktemp("secrets") / "vault.json"
-    secrets.write_text(json.dumps({"vllm_api_key": KEY}))
+    secrets.write_text(json.dumps({"vllm_api_key": KEY, "vllm_extra_args": EAGER}))
     run = ansible_playbook("playbooks/deploy.yml", spark.limit, f"--extra-vars=@{secrets}")
     assert run.code == 0, run.output
     with spark.sudo():
@@ -35,7 +36,7 @@ def refused(spark: Spark, ansible_playbook: AnsiblePlaybook, before: str) -> Run
 
     vllm_auto_remedy has nothing to offer for that.
     """
-    wishes = {"vllm_extra_args": {"quantization": "awq"}, "vllm_auto_remedy": True}
+    wishes = {"vllm_extra_args": {**EAGER, "quantization": "awq"}, "vllm_auto_remedy": True}
     return ansible_playbook("playbooks/deploy.yml", spark.limit, **wishes)
 
 

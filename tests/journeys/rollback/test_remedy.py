@@ -8,13 +8,14 @@ import re
 
 import pytest
 
+from support.deployments import EAGER
 from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import CONTAINER, Spark
 
 pytestmark = pytest.mark.usefixtures("prepared")
 
 # 14 blocks of the CPU build hold 1792 tokens; the profile wants 32768
-WANTED = {"vllm_auto_remedy": True, "vllm_extra_args": {"num_gpu_blocks_override": 14}}
+WANTED = {"vllm_auto_remedy": True, "vllm_extra_args": {**EAGER, "num_gpu_blocks_override": 14}}
 DEPLOY = "playbooks/deploy.yml"
 ARGUMENTS = "docker inspect --format '{{join .Args \" \"}}' " + CONTAINER
 

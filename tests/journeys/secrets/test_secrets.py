@@ -9,6 +9,7 @@ import uuid
 
 import pytest
 
+from support.deployments import EAGER
 from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import CONTAINER, Spark
 
@@ -23,7 +24,7 @@ SECRETS = [HF_TOKEN, API_KEY]
 def run(spark: Spark, ansible_playbook: AnsiblePlaybook, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A deployment with a new key, so that everything that carries a secret is written."""
     vault = tmp_path_factory.mktemp("secrets") / "vault.json"
-    vault.write_text(json.dumps({"vllm_hf_token": HF_TOKEN, "vllm_api_key": API_KEY}))
+    vault.write_text(json.dumps({"vllm_hf_token": HF_TOKEN, "vllm_api_key": API_KEY, "vllm_extra_args": EAGER}))
     run = ansible_playbook("site.yml", spark.limit, "-vvv", "--diff", f"--extra-vars=@{vault}")
     assert run.code == 0, run.output
     assert run.count(spark.name, "changed") > 0, run.output
