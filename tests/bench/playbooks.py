@@ -5,7 +5,7 @@
     make sandbox bench
 
 The hosts are stand-ins: names that lead in turn to the two hosts of the sandbox, over SSH, each name with a service of
-its own. The engines are stand-ins too (tests/journeys/rollout/standin_engine.py). Controller and hosts share this
+its own. The engines are stand-ins too (tests/support/standin_engine.py). Controller and hosts share this
 machine, so that eight hosts take longer here than eight real ones. The playbooks run in turn, several rounds, and the
 best time of each counts. Calls are exact. Seconds and the controller's CPU time are for the reader: nothing fails when
 it is slow.
@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import yaml
 
-from support.paths import JOURNEYS, ROOT
+from support.paths import ROOT
 from support.playbook import AnsiblePlaybook
 from support.sandbox import INVENTORY, NAMES, Sandbox, Ssh
 
@@ -90,7 +90,7 @@ class Bench:
         }
 
     def set_up(self, sandbox: Sandbox) -> None:
-        engine = (JOURNEYS / "rollout/standin_engine.py").read_text()
+        engine = (ROOT / "tests/support/standin_engine.py").read_text()
         for name in self.names:
             sandbox[self.spark(name)].write(f"/opt/vllm-{name}/cache/standin_engine.py", engine)
         self.run("site.yml", len(self.names), again=False)
