@@ -60,6 +60,10 @@ def select(names: t.Iterable[str]) -> list[str]:
     weights: list[str] = []
     for suffix in _WEIGHTS:
         weights = weights or [name for name in found if name.endswith(suffix) and "/" not in name]
+    others = [name for name in weights if not _is_consolidated(name)]
+    if others:  # Mistral's repositories have the same weights in their own form, too
+        found = [name for name in found if not _is_consolidated(name)]
+        weights = others
     kind = os.path.splitext(weights[0])[1] if weights else ""
 
     def is_text(name: str) -> bool:
@@ -68,6 +72,10 @@ def select(names: t.Iterable[str]) -> list[str]:
         return name.endswith(_TEXTS)
 
     return sorted(weights + [name for name in found if is_text(name)])
+
+
+def _is_consolidated(name: str) -> bool:
+    return name.startswith("consolidated") and (name.endswith(_WEIGHTS) or name.endswith(_INDEX))
 
 
 def has_weights(names: t.Iterable[str]) -> bool:

@@ -18,6 +18,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # vLLM as a command, also within a shell's, or as Python's module; not a file or a host that is called after it.
 _COMMAND = re.compile(r"(?:^|[\s;&|/])vllm(?:\s|$)|\bvllm\.entrypoints\.")
 
+# What only hands a command on, and what does nothing but keep a container alive: what serves in it was started by
+# `docker exec`, and nothing is known of how.
+_WRAPPERS = re.compile(r"(\S*/)?(tini|dumb-init|docker-init|s6-\S+|env|exec|nohup|\S+\.sh|--?[A-Za-z0-9-]*)$")
+_SHELLS = re.compile(r"(\S*/)?(ba|da|z|k)?sh$")
+_SLEEPERS = re.compile(r"(\S*/)?(sleep|tail|cat|pause|true|top|while|trap|read|wait)$")
+
 Holder = dict[str, t.Any]
 # What has to be known to start it again as it was.
 _NOTE: dict[str, tuple[type, ...]] = {
@@ -61,8 +67,21 @@ def holder_of(inspected: str) -> Holder | None:
         "restart": (host.get("RestartPolicy") or {}).get("Name") or "no",
         "published": published_address(host.get("PortBindings")),
         "auto_remove": bool(host.get("AutoRemove")),
-        "is_vllm": bool(service) or "vllm" in image.lower() or any(map(_COMMAND.search, command)),
+        "is_vllm": bool(service)
+        or any(map(_COMMAND.search, command))
+        or ("vllm" in image.lower() and not _sleeps(command)),
     }
+
+
+def _sleeps(command: t.Sequence[str]) -> bool:
+    """Whether a container's own command serves nothing: a shell that waits for input, or a program that only waits."""
+    words = [word for part in command for word in re.split(r"[\s;&|]+", part) if word]
+    while words and _WRAPPERS.match(words[0]):
+        words.pop(0)
+    if not words or not _SHELLS.match(words[0]):
+        return bool(words) and _SLEEPERS.match(words[0]) is not None
+    rest = [word for word in words[1:] if not _WRAPPERS.match(word)]
+    return not rest or _SLEEPERS.match(rest[0]) is not None
 
 
 def _name(label: object) -> str | None:

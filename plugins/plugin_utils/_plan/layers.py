@@ -45,9 +45,17 @@ def layers(
 
 def is_offline(values: Values, args: t.Mapping[str, t.Any]) -> bool:
     """Whether the server never asks the hub: on request, or because the download brings all that it reads."""
-    return bool(
-        values["vllm_hf_offline"] or (values["vllm_download"] and not any(args.get(name) for name in ELSEWHERE))
-    )
+    return bool(values["vllm_hf_offline"] or (values["vllm_download"] and not _reads_more(args)))
+
+
+def _reads_more(args: t.Mapping[str, t.Any]) -> bool:
+    """Whether vLLM reads more than the download brings: other repositories, or weights in Mistral's own form."""
+    if args.get("load_format") == "mistral":
+        return True
+    drafts = args.get("speculative_config")
+    if isinstance(drafts, t.Mapping) and not drafts.get("model"):  # MTP: the layers are the model's own
+        args = {**args, "speculative_config": None}
+    return any(args.get(name) for name in ELSEWHERE)
 
 
 def _catalog(values: Values, choice: Choice) -> t.Iterator[Layer]:

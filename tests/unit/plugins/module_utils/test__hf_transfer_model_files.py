@@ -39,6 +39,23 @@ BASE = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_co
             ["pytorch_model.bin", "pytorch_model.bin.index.json"],
         ),
         (["model.pt"], ["model.pt"]),
+        # of Mistral: the weights in both forms, and in its own alone
+        (
+            [
+                *("params.json", "consolidated.safetensors", "consolidated.safetensors.index.json"),
+                *("model-1.safetensors", "model-2.safetensors", "model.safetensors.index.json"),
+            ],
+            ["params.json", "model-1.safetensors", "model-2.safetensors", "model.safetensors.index.json"],
+        ),
+        (
+            ["params.json", "consolidated-00001-of-00002.safetensors", "model.safetensors"],
+            ["params.json", "model.safetensors"],
+        ),
+        (["params.json", "consolidated.safetensors"], ["params.json", "consolidated.safetensors"]),
+        (
+            ["consolidated-1.safetensors", "consolidated.safetensors.index.json"],
+            ["consolidated-1.safetensors", "consolidated.safetensors.index.json"],
+        ),
         (["unet/model.safetensors", "model.safetensors"], ["model.safetensors"]),
         (["tokenizer.model", "merges.txt", "tekken.json"], ["merges.txt", "tekken.json", "tokenizer.model"]),
         (["chat_template.jinja", "additional_chat_templates/rag.jinja"],) * 2,

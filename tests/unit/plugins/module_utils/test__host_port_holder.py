@@ -71,8 +71,8 @@ def test_a_label_that_is_no_name_is_none(label: str) -> None:
 @pytest.mark.parametrize(
     ("values", "is_vllm"),
     [
-        ({"image": NGC}, True),
-        ({"image": "vllm/vllm-openai:v0.11.0"}, True),
+        ({"image": NGC, "args": ["/start"]}, True),
+        ({"image": "vllm/vllm-openai:v0.11.0", "args": ["x"]}, True),
         ({"labels": SERVICE}, True),
         ({"args": ["vllm", "serve", "x"]}, True),
         ({"path": "/usr/local/bin/vllm", "args": ["serve"]}, True),
@@ -84,6 +84,18 @@ def test_a_label_that_is_no_name_is_none(label: str) -> None:
         ({"image": "haproxy", "args": ["-f", "/etc/vllm/haproxy.cfg"]}, False),
         ({"image": "prom/prometheus", "args": ["--target=vllm:8000"]}, False),
         ({"image": "ollama/ollama", "args": ["serve"]}, False),
+        # it sleeps, and `docker exec` started what serves
+        ({"image": "vllm-node", "path": "sleep", "args": ["infinity"]}, False),
+        ({"image": "vllm-node", "path": "tail", "args": ["-f", "/dev/null"]}, False),
+        ({"image": "vllm-node", "path": "/bin/bash", "args": []}, False),
+        ({"image": NGC, "path": "/opt/nvidia/nvidia_entrypoint.sh", "args": ["sleep", "infinity"]}, False),
+        ({"image": NGC, "path": "/opt/nvidia/nvidia_entrypoint.sh", "args": ["bash"]}, False),
+        ({"image": "vllm-node", "path": "bash", "args": ["-c", "while true; do sleep 60; done"]}, False),
+        ({"image": "vllm-node", "path": "tini", "args": ["--", "sleep", "infinity"]}, False),
+        ({"image": "vllm-node", "path": "bash", "args": ["-c", "sleep 5 && vllm serve x"]}, True),
+        ({"image": "vllm-node", "path": "/start.sh", "args": ["x"]}, True),
+        ({"image": "vllm/vllm-openai:v0.28.0", "path": "/entrypoint", "args": ["--model", "x"]}, True),
+        ({"labels": SERVICE, "path": "sleep", "args": ["infinity"]}, True),
     ],
 )
 def test_is_it_vllm(values: Holder, is_vllm: bool) -> None:
