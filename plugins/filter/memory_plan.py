@@ -181,7 +181,8 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, PlanError, plan_with_remedies
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, PlanError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.remedies import plan_with_remedies
 
 
 def memory_plan(

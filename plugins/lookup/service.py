@@ -88,10 +88,6 @@ _value:
   type: list
   elements: dict
   contains:
-    service:
-      description: Name of the service, C(vllm_service_name).
-      type: str
-      sample: vllm
     unit:
       description: systemd unit of the service.
       type: str
@@ -146,15 +142,10 @@ _value:
       description: Environment variables of the container by name, without secrets.
       type: dict
       sample: {HF_HUB_OFFLINE: "1"}
-    explained:
-      description:
-        - One entry for each option and variable, with C(kind) (V(args) or V(environment)), C(name), C(value), C(from),
-          C(note), and C(at), the place where the value is set. C(over) lists the overridden values, the one with the
-          highest precedence first.
-      type: list
-      elements: dict
     lines:
-      description: The same as text, one line each, the options first.
+      description:
+        - One line for each option and variable, the options first, with its value and its origin. The origin names the
+          overridden values, too, the one with the highest precedence first.
       type: list
       elements: str
       sample: ["--max-model-len 32768  profile throughput"]
@@ -167,10 +158,6 @@ _value:
       description: Name of the model in requests.
       type: str
       sample: Qwen/Qwen3-8B-FP8
-    is_offline:
-      description: Whether the server runs without access to the hub.
-      type: bool
-      sample: true
     gpu:
       description:
         - Method to pass the GPU to the container, V(cdi), V(nvidia) or V(none). With C(vllm_gpu) V(auto) it is V(cdi)

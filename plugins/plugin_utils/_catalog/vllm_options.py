@@ -15,7 +15,7 @@ NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _NEGATIVE_NUMBER = re.compile(r"-(\d+|\d*\.\d+)")  # what argparse takes for one
 
 
-def misspelt(name: t.Any, value: t.Any = None) -> str | None:
+def misspelled(name: t.Any, value: t.Any = None) -> str | None:
     """How a name must be written if it is not written with underscores, or that it is no name.
 
     `--limit-mm-per-prompt.video 0` of a command line is a mapping here.
@@ -37,7 +37,7 @@ def to_argv(options: t.Mapping[str, t.Any]) -> list[str]:
     """The arguments of `vllm serve` in the order of the mapping. Raises ValueError with one line."""
     argv: list[str] = []
     for name, value in options.items():
-        wrong = misspelt(name, value)
+        wrong = misspelled(name, value)
         if wrong:
             raise ValueError(f"{name}: is not the name of an option; {wrong}")
         flag = "--" + name.replace("_", "-")
@@ -128,7 +128,7 @@ class Option(t.NamedTuple):
 
 
 class Options:
-    """The options of one version, or of its recorded neighbours when it was not recorded itself."""
+    """The options of one version, or of the adjacent recorded ones when it was not recorded itself."""
 
     def __init__(self, versions: t.Sequence[str], lists: t.Sequence[t.Sequence[t.Mapping[str, t.Any]]]) -> None:
         self.versions = tuple(versions)
@@ -179,14 +179,14 @@ class Recorded:
         return sorted((path.stem for path in self._folder.glob("*.yml")), key=version_key)
 
     def options(self, version: str | None) -> Options:
-        chosen = neighbours(version, self.versions())
+        chosen = adjacent_versions(version, self.versions())
         return Options(chosen, [self._read(self._folder / f"{item}.yml")["options"] for item in chosen])
 
 
-def neighbours(version: str | None, recorded: t.Sequence[str]) -> list[str]:
+def adjacent_versions(version: str | None, recorded: t.Sequence[str]) -> list[str]:
     """The version itself, or those recorded just below and just above it; all when it is not known.
 
-    Both neighbours, because an option may have gone or come in between: what either knows is not refused here.
+    Both, because an option may have gone or come in between: what either knows is not refused here.
     """
     if version is None:
         return list(recorded)

@@ -39,11 +39,11 @@ def layers(
             args={name.removeprefix("vllm_"): value for name, value in (remedy or {}).items()},
         ),
     ]
-    offline = is_offline(values, merged([*below, *above]).args)
+    offline = _is_offline(values, merged([*below, *above]).args)
     return [*below, *_offline(values, choice, offline), *above]
 
 
-def is_offline(values: Values, args: t.Mapping[str, t.Any]) -> bool:
+def _is_offline(values: Values, args: t.Mapping[str, t.Any]) -> bool:
     """Whether the server never asks the hub: on request, or because the download brings all that it reads."""
     return bool(values["vllm_hf_offline"] or (values["vllm_download"] and not _reads_more(args)))
 

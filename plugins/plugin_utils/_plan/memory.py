@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The memory plan: does a model with these options fit on a host, and if not, what would. Pure.
+"""The memory plan: does a model with these options fit on a host. Pure.
 
-docs/reference/memory.md explains it.
+docs/reference/memory.md explains it; remedies.py has what would fit instead.
 
 vLLM takes its share of the memory (gpu_memory_utilization), loads the weights, measures what a full batch needs, and
 makes a KV cache of the rest. The plan does the same sum beforehand.
@@ -10,7 +10,6 @@ makes a KV cache of the rest. The plan does the same sum beforehand.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import typing as t
@@ -33,8 +32,6 @@ DRAFT_BYTES = int(1.5 * GIB)  # W: a draft model whose weights nobody has said
 UTILIZATION = 0.9
 LARGE_BYTES = 70 * GIB
 BATCHED_TOKENS, SEQUENCES = (8192, 2048), (1024, 256)
-# Where the host became unstable for others (M: sparky-cluster, ADR-0028): no advice goes higher.
-HIGHEST_ADVICE = 0.90
 # The first vLLM whose `auto` is the KV cache that a quantized checkpoint asks for. W: vllm-project/vllm pull request
 # 30785 is of 2025-12-16, about the time of 0.13; S: the source of 0.32 does so.
 ASKS_CHECKPOINT = "0.14"
@@ -133,110 +130,31 @@ def plan(
     loading = _ceil(given.loading, given.parallel)
     if is_given and used > most:
         found["problem"] = (
-            f"{_gib(size)} of KV cache were asked for, and with {_gib(weights)} of weights and {_gib(rest)} for"
-            f" activations, graphs and the engine that is more than the {_gib(most)} that this host can give"
+            f"{gib(size)} of KV cache were asked for, and with {gib(weights)} of weights and {gib(rest)} for"
+            f" activations, graphs and the engine that is more than the {gib(most)} that this host can give"
         )
     elif given.limit and context > given.limit:
         found["problem"] = f"{context:,} tokens of context are more than the {given.limit:,} that the model allows"
     elif weights + rest > requested and not is_given:
         found["problem"] = (
-            f"{_gib(weights)} of weights and {_gib(rest)} for activations, graphs and the engine are more than the"
-            f" {_gib(requested)} that vLLM may use ({_share(share)} of {_gib(host.total)})"
+            f"{gib(weights)} of weights and {gib(rest)} for activations, graphs and the engine are more than the"
+            f" {gib(requested)} that vLLM may use ({_share(share)} of {gib(host.total)})"
         )
     elif loading > most:
         found["problem"] = (
-            f"vLLM {vllm} loads {_gib(loading)} of weights before it quantizes them, more than the {_gib(most)} that"
+            f"vLLM {vllm} loads {gib(loading)} of weights before it quantizes them, more than the {gib(most)} that"
             f" this host can give; {ONLINE_STREAMED} and later do so layer by layer"
         )
     elif need > size:
-        found["problem"] = (
-            f"one request of {context:,} tokens needs {_gib(need)} of KV cache, and there are {_gib(size)}"
-        )
+        found["problem"] = f"one request of {context:,} tokens needs {gib(need)} of KV cache, and there are {gib(size)}"
         if not is_given:
             found["problem"] += (
-                f", {_share(share)} of {_gib(host.total)} less {_gib(weights)} of weights and {_gib(rest)} for"
+                f", {_share(share)} of {gib(host.total)} less {gib(weights)} of weights and {gib(rest)} for"
                 " activations, graphs and the engine"
             )
     found["fits"] = found["problem"] is None
     found["reasons"] = [*_reasons(found, is_given, bool(pool.groups)), *given.assumed]
     return found
-
-
-def plan_with_remedies(
-    entry: Entry,
-    host: Host,
-    args: t.Mapping[str, t.Any],
-    environment: t.Mapping[str, t.Any],
-    catalog: t.Mapping[str, Entry],
-    vllm: str | None = None,
-) -> Plan:
-    """The plan for this version of vLLM, and if it does not fit, the three cheapest ways in which it does."""
-    found = plan(entry, host, args, environment, vllm)
-    ways = () if found["fits"] else _remedies(found, entry, host, args, environment, catalog, vllm)
-    found["remedies"] = list(itertools.islice(ways, 3))
-    return found
-
-
-def _remedies(
-    found: Plan,
-    entry: Entry,
-    host: Host,
-    args: t.Mapping[str, t.Any],
-    environment: t.Mapping[str, t.Any],
-    catalog: t.Mapping[str, Entry],
-    vllm: str | None,
-) -> t.Iterator[str]:
-    """From the cheapest to the dearest; each of them fits by the same plan."""
-
-    def tried(what: Entry = entry, where: Host = host, **changes: t.Any) -> Plan:
-        return plan(what, where, {**args, **changes}, environment, vllm)
-
-    context = found["context"]
-    rounded = found["max_context"] // 1024 * 1024 or found["max_context"]
-    if 0 < rounded < context:
-        yield f"vllm_max_model_len: {rounded} instead of {context}; {found['max_context']} is the longest that fits"
-    if args.get("kv_cache_memory_bytes") is not None:
-        rest = found["weights_bytes"] + found["activation_bytes"] + found["graph_bytes"] + found["engine_bytes"]
-        most = max(int(host.total * host.highest) - rest, 0) // GIB * GIB
-        fitting = tried(kv_cache_memory_bytes=most)
-        if fitting["fits"]:
-            yield f"vllm_extra_args: {{kv_cache_memory_bytes: {most}}}; KV cache of {_holds(fitting)}"
-    best = math.floor(min(host.highest, HIGHEST_ADVICE) * 100) / 100
-    if best > found["utilization"]:
-        fitting = tried(gpu_memory_utilization=best)
-        if fitting["fits"]:
-            instead = f"{best} instead of {found['utilization']}"
-            yield f"vllm_gpu_memory_utilization: {instead}; KV cache of {_holds(fitting)}"
-    if found["kv_cache_dtype"] != "fp8":
-        fitting = tried(kv_cache_dtype="fp8")
-        if fitting["fits"]:
-            yield f"vllm_extra_args: {{kv_cache_dtype: fp8}}; KV cache of {_holds(fitting)}"
-    for name, other in _smaller(entry, catalog):
-        fitting = tried(other)
-        if fitting["fits"]:
-            yield f"vllm_model: {name}, with {_gib(fitting['weights_bytes'])} of weights; KV cache of {_holds(fitting)}"
-            break
-    for number in (2, 4, 8):
-        if number <= host.number:
-            continue
-        fitting = tried(where=host._replace(number=number))
-        if fitting["fits"]:
-            together = f"{number} hosts that serve it together, which this collection does not deploy yet"
-            yield f"{together}; KV cache of {_holds(fitting)}"
-            break
-
-
-def _smaller(entry: Entry, catalog: t.Mapping[str, Entry]) -> t.Iterator[tuple[str, Entry]]:
-    """The same model with fewer bytes a weight, the most precise first: same size, same shape."""
-    same = ("parameters", "layers", "kv_heads", "head_dim")
-    found = [
-        (name, other)
-        for name, other in catalog.items()
-        if entry.get("parameters")
-        and all(other.get(key) == entry.get(key) for key in same)
-        and (other.get("weights_bytes") or math.inf) < 0.95 * entry["weights_bytes"]
-    ]
-    yield from sorted(found, key=lambda item: -int(item[1]["weights_bytes"]))
 
 
 class _Given:
@@ -335,7 +253,7 @@ class _Given:
         kept = min(self._whole("embedding_bytes"), stored)
         served = kept + int((stored - kept) * left)
         self.assumed.append(
-            f"{self.args['quantization']} makes {_gib(served)} of the {_gib(stored)} of weights at the start"
+            f"{self.args['quantization']} makes {gib(served)} of the {gib(stored)} of weights at the start"
         )
         return served, served if self._since(ONLINE_STREAMED) else stored
 
@@ -468,24 +386,24 @@ def _captured(most: int) -> int:
 
 def _reasons(found: Plan, is_given: bool, has_cache: bool) -> t.Iterator[str]:
     """How the figures come about, a line each."""
-    share = f"{_share(found['utilization'])} of {_gib(found['total_bytes'])}"
+    share = f"{_share(found['utilization'])} of {gib(found['total_bytes'])}"
     yield (
-        "the size of the KV cache was given" if is_given and has_cache else f"{share} is {_gib(found['needed_bytes'])}"
+        "the size of the KV cache was given" if is_given and has_cache else f"{share} is {gib(found['needed_bytes'])}"
     )
-    yield f"weights {_gib(found['weights_bytes'])}{' on each host' if found['hosts'] > 1 else ''}"
+    yield f"weights {gib(found['weights_bytes'])}{' on each host' if found['hosts'] > 1 else ''}"
     yield (
-        f"activations {_gib(found['activation_bytes'])}, graphs {_gib(found['graph_bytes'])},"
-        f" the engine {_gib(found['engine_bytes'])}"
+        f"activations {gib(found['activation_bytes'])}, graphs {gib(found['graph_bytes'])},"
+        f" the engine {gib(found['engine_bytes'])}"
     )
     if not has_cache:
         yield "the model keeps nothing of a request: it has no KV cache"
         return
-    yield f"KV cache ({found['kv_cache_dtype']}) {_gib(found['kv_bytes'])}: {_holds(found)}"
+    yield f"KV cache ({found['kv_cache_dtype']}) {gib(found['kv_bytes'])}: {holds(found)}"
     if found["kv_bytes_least"] != found["kv_bytes_most"]:
-        yield f"it may turn out between {_gib(found['kv_bytes_least'])} and {_gib(found['kv_bytes_most'])}"
+        yield f"it may turn out between {gib(found['kv_bytes_least'])} and {gib(found['kv_bytes_most'])}"
 
 
-def _holds(found: Plan) -> str:
+def holds(found: Plan) -> str:
     requests = f"{found['sequences']:.{1 if found['sequences'] >= 1 else 2}f}"
     return f"{found['kv_tokens']:,} tokens, {requests} requests of {found['context']:,} tokens"
 
@@ -494,7 +412,7 @@ def _share(share: float) -> str:
     return share_text(share)
 
 
-def _gib(size: float) -> str:
+def gib(size: float) -> str:
     return f"{size / GIB:.1f} GiB"
 
 

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry
 from .._catalog.vllm_options import to_argv
-from . import names
-from . import share as host_share
+from . import names, share
 from .choice import Choice, Values, choose
-from .layers import CONTAINER_CACHE, is_offline, layers
-from .memory import UTILIZATION, Host, Plan, PlanError, plan_with_remedies
+from .layers import CONTAINER_CACHE, layers
+from .memory import UTILIZATION, Host, Plan, PlanError
+from .remedies import plan_with_remedies
 from .settings import Settings, merged
-from .share import Share, share
 
 # The variables that the result depends on. No token: the result may be printed. Of the key only whether there is one.
 READS = (
@@ -40,7 +39,6 @@ class ResolveError(ValueError):
 class Resolved:
     """What the documentation of the lookup plugin service says of each field."""
 
-    service: str
     unit: str
     watchdog: str
     home: str
@@ -55,11 +53,9 @@ class Resolved:
     profile: str
     args: dict[str, t.Any]
     environment: dict[str, t.Any]
-    explained: list[dict[str, t.Any]]
     lines: list[str]
     argv: list[str]
     served_name: str
-    is_offline: bool
     gpu: str
     memory_bytes: int
     memory_gib: float
@@ -85,7 +81,7 @@ class Resolved:
 def resolve(
     values: Values,
     catalog: Catalog,
-    host: host_share.Host | None = None,
+    host: share.HostState | None = None,
     remedy: t.Mapping[str, t.Any] | None = None,
     model_info: t.Mapping[str, t.Any] | None = None,
 ) -> Resolved:
@@ -111,7 +107,6 @@ def resolve(
     served_name = _served_name(settings.args, model)
     container, url, image_ref = names.container(values, model), names.url(values), names.image_ref(values, image)
     return Resolved(
-        service=service,
         unit=names.unit(values),
         watchdog=names.watchdog(values),
         home=names.home(values),
@@ -126,11 +121,9 @@ def resolve(
         profile=values["vllm_profile"],
         args=settings.args,
         environment=settings.environment,
-        explained=settings.explained,
         lines=lines,
         argv=argv,
         served_name=served_name,
-        is_offline=is_offline(values, settings.args),
         gpu=gpu,
         memory_bytes=may_take.memory_bytes,
         memory_gib=may_take.memory_gib,
@@ -142,10 +135,10 @@ def resolve(
         capped_by=may_take.capped_by,
         plan=plan,
         needed_bytes=needed,
-        available_bytes=host_share.available_bytes(host),
-        own_services=host_share.own_services(host, service),
-        comes_free_bytes=host_share.comes_free_bytes(host, service),
-        memory_is_taken=host_share.is_taken(host, service, needed),
+        available_bytes=share.available_bytes(host),
+        own_services=share.own_services(host, service),
+        comes_free_bytes=share.comes_free_bytes(host, service),
+        memory_is_taken=share.is_taken(host, service, needed),
         container_release=_container_release(host, service),
         # What programs on the host have to know of a release: its file release.json, with the name of the release.
         facts={
@@ -163,15 +156,15 @@ def resolve(
     )
 
 
-def _share(values: Values, host: host_share.Host, profile: Entry) -> Share:
+def _share(values: Values, host: share.HostState, profile: Entry) -> share.Share:
     wish = values["vllm_gpu_memory_utilization"] or profile["args"].get("gpu_memory_utilization") or UTILIZATION
     try:
-        return share(host, values["vllm_service_name"], float(wish), values["vllm_memory_reserve_gib"])
+        return share.share(host, values["vllm_service_name"], float(wish), values["vllm_memory_reserve_gib"])
     except (TypeError, ValueError):
         raise ResolveError(f"gpu_memory_utilization: {wish!r} is no number; use a share such as 0.90") from None
 
 
-def _gpu(wanted: str, host: host_share.Host) -> str:
+def _gpu(wanted: str, host: share.HostState) -> str:
     """CDI where the host offers the device that way: it survives a systemd daemon-reload, the legacy hook may not."""
     if wanted != "auto":
         return wanted
@@ -180,7 +173,7 @@ def _gpu(wanted: str, host: host_share.Host) -> str:
     return "cdi" if "nvidia.com/gpu=all" in devices and folders else "nvidia"
 
 
-def _plan(values: Values, catalog: Catalog, choice: Choice, settings: Settings, may_take: Share) -> Plan:
+def _plan(values: Values, catalog: Catalog, choice: Choice, settings: Settings, may_take: share.Share) -> Plan:
     """Empty as long as nobody knows what the model is, or how long a context is meant."""
     model, image, _profile = choice
     assert model and image
@@ -205,10 +198,10 @@ def _served_name(args: t.Mapping[str, t.Any], model: Entry) -> str:
     return str(wanted[0] if isinstance(wanted, list) else wanted)
 
 
-def _container_release(host: host_share.Host, service: str) -> str:
+def _container_release(host: share.HostState, service: str) -> str:
     """The release that the container of the service is of, by the look at the host.
 
     After a run that was broken off, the link current may name another one, with other secrets.
     """
-    releases = [str(own.get("release") or "") for own in host_share.own_services(host, service)]
+    releases = [str(own.get("release") or "") for own in share.own_services(host, service)]
     return next((release for release in releases if re.fullmatch(r"[0-9a-f]{12}", release)), "")

@@ -20,7 +20,7 @@ BESIDE_PLAN_BYTES = 4 * GIB
 # What may be missing when it is counted, and is there at the start.
 TOLERANCE_BYTES = GIB
 
-Host = t.Mapping[str, t.Any]  # what the module spark_info returns in spark; empty if the host was not read
+HostState = t.Mapping[str, t.Any]  # what the module spark_info returns in spark; empty if the host was not read
 
 
 class Share(t.NamedTuple):
@@ -56,7 +56,7 @@ class Share(t.NamedTuple):
         return text
 
 
-def share(host: Host, service: str, wish: float, reserve_gib: float) -> Share:
+def share(host: HostState, service: str, wish: float, reserve_gib: float) -> Share:
     """The share of SERVICE, which the host may serve already."""
     memory_bytes = int((host.get("memory") or {}).get("total_bytes") or 0)
     others = other_services(host, service)
@@ -75,7 +75,7 @@ def _left(total: float, left: float) -> float:
     return math.floor(left / total * 100) / 100
 
 
-def other_services(host: Host, service: str) -> list[dict[str, t.Any]]:
+def other_services(host: HostState, service: str) -> list[dict[str, t.Any]]:
     """Services of the collection that hold memory and go on: not this one, nor the one that gives up its port."""
     port_holder = (host.get("listener") or {}).get("container") or ""
     return [
@@ -85,16 +85,16 @@ def other_services(host: Host, service: str) -> list[dict[str, t.Any]]:
     ]
 
 
-def own_services(host: Host, service: str) -> list[dict[str, t.Any]]:
+def own_services(host: HostState, service: str) -> list[dict[str, t.Any]]:
     """What runs of this service now."""
     return [own for own in host.get("services") or [] if own["service"] == service]
 
 
-def available_bytes(host: Host) -> int:
+def available_bytes(host: HostState) -> int:
     return int((host.get("memory") or {}).get("available_bytes") or 0)
 
 
-def comes_free_bytes(host: Host, service: str) -> int:
+def comes_free_bytes(host: HostState, service: str) -> int:
     """What a start of this service finds: what it holds now comes back, at most its plan and a few GiB beside it.
 
     Of one that was deployed without a plan nothing is known: all of the memory may be its own.
@@ -105,6 +105,6 @@ def comes_free_bytes(host: Host, service: str) -> int:
     return min(available_bytes(host) + back, total)
 
 
-def is_taken(host: Host, service: str, needed_bytes: int) -> bool:
+def is_taken(host: HostState, service: str, needed_bytes: int) -> bool:
     """Whether something else uses the memory that a start needs: a desktop, Ollama, a container that is not ours."""
     return available_bytes(host) > 0 and comes_free_bytes(host, service) + TOLERANCE_BYTES < needed_bytes

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalog as a table, on a terminal and in README.md. Pure. Every figure keeps the mark of its source."""
+"""The catalog as a table, on a terminal and in docs/models.md. Pure. Every figure keeps the mark of its source."""
 
 from __future__ import annotations
 

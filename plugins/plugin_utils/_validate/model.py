@@ -11,7 +11,7 @@ from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry, image_problems, model_problems, profile_problems
 from .._catalog.images import find
 from .._catalog.specs import options_of
-from .._catalog.vllm_options import misspelt, tokens_of, version_key
+from .._catalog.vllm_options import misspelled, tokens_of, version_key
 from .._common.text import nearest, show
 from .._common.types import TypedValues, number
 from .._plan.choice import Choice, ChoiceError, choose_model, choose_profile
@@ -119,7 +119,7 @@ def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer],
         may_set = next((names for start, names in _MAY_SET.items() if source.args_at.startswith(start)), ())
         for name, value in source.args.items():
             at = source.at("args", name)
-            spelling = misspelt(name, value)
+            spelling = misspelled(name, value)
             plain = re.sub(r"[\s-]+", "_", str(name).strip("- ")).lower()
             if plain in _OWN_VARIABLE and plain not in may_set:
                 yield f"{at}: is not allowed here; set {_OWN_VARIABLE[plain]} instead"

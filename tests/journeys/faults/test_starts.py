@@ -98,7 +98,7 @@ def moments(spark: Spark, container: str, evidence: str, since: float) -> list[f
 
 
 def text_of(message: str | list[int]) -> str:
-    """The journal gives bytes where a program wrote colours."""
+    """The journal gives bytes where a program wrote colors."""
     return message if isinstance(message, str) else bytes(message).decode(errors="replace")
 
 

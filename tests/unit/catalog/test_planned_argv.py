@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every command line that the catalog leads to, against the recorded options of the image's vLLM.
 
-What is recorded for that version, or for its neighbours where it was not. molecule/guide asks a real vLLM.
+What is recorded for that version, or for the adjacent ones where it was not. tests/journeys/guide asks a real vLLM.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """files/parse_arguments.py on a small package with the module names of two generations of vLLM, noisy as the real one.
 
-molecule/guide runs it in an image with a real vLLM 0.32.
+tests/journeys/guide runs it in an image with a real vLLM 0.32.
 """
 
 from __future__ import annotations

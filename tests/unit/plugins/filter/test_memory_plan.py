@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter: what it takes, what it refuses. tests/unit/plugins/plugin_utils/test__memory.py has the figures."""
+"""The filter: what it takes, what it refuses. tests/unit/plugins/plugin_utils/test__plan_memory.py has the figures."""
 
 from __future__ import annotations
 

@@ -322,7 +322,7 @@ def test_what_a_ready_server_survived_is_forgotten_and_what_follows_is_no_proof(
     assert (state.failed, state.cause.id) == (False, "cuda_oom")
 
 
-def test_colours_and_carriage_returns() -> None:
+def test_colors_and_carriage_returns() -> None:
     progress_bar = (
         "\rLoading safetensors checkpoint shards:   0% Completed | 0/2\rLoading safetensors checkpoint shards:  50% "
     )

@@ -10,8 +10,8 @@ import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import (
     Options,
-    misspelt,
-    neighbours,
+    adjacent_versions,
+    misspelled,
     plain,
     share_text,
     version_key,
@@ -36,8 +36,8 @@ RECORDED = ["0.10.1.1", "0.32.0"]
         (None, RECORDED),
     ],
 )
-def test_neighbours(version: str | None, chosen: list[str]) -> None:
-    assert neighbours(version, RECORDED) == chosen
+def test_adjacent_versions(version: str | None, chosen: list[str]) -> None:
+    assert adjacent_versions(version, RECORDED) == chosen
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_versions_that_are_the_same(same: tuple[str, str]) -> None:
     ],
 )
 def test_spelling(name: t.Any, advice: str | None) -> None:
-    assert misspelt(name) == advice
+    assert misspelled(name) == advice
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_spelling(name: t.Any, advice: str | None) -> None:
     ],
 )
 def test_a_part_of_a_mapping(name: str, value: t.Any, advice: str) -> None:
-    assert misspelt(name, value) == advice
+    assert misspelled(name, value) == advice
 
 
 @pytest.mark.parametrize(

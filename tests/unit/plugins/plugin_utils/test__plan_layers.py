@@ -50,7 +50,8 @@ ORDER = {
 def test_the_order(number: int) -> None:
     """Each wins over all before it."""
     sources = list(ORDER)[: number + 1]
-    found = resolved(**everywhere(*sources))
+    typed = values(**everywhere(*sources))
+    found = merged(layers(typed, choose(typed, CATALOG)))
     (item,) = [item for item in found.explained if item["name"] == "max_num_seqs"]
     seen = [(entry["value"], entry["from"], entry["at"]) for entry in (item, *item["over"])]
     assert seen == [ORDER[source] for source in reversed(sources)]
@@ -119,7 +120,6 @@ def test_the_environment_has_the_same_order() -> None:
 )
 def test_a_server_that_reads_other_repositories_may_ask_the_hub(variables: dict[str, t.Any], offline: bool) -> None:
     found = resolved(**variables)
-    assert found.is_offline is offline
     assert ("HF_HUB_OFFLINE" in found.environment) is offline
     assert ("--served-model-name" in found.argv) is offline
 

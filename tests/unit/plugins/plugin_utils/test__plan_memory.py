@@ -11,7 +11,8 @@ import typing as t
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import GIB, Host, PlanError, plan_with_remedies
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import GIB, Host, PlanError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.remedies import plan_with_remedies
 from hypothesis import given
 from hypothesis import strategies as st
 

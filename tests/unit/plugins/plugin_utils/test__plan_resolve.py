@@ -9,7 +9,8 @@ import typing as t
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, plan_with_remedies
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.remedies import plan_with_remedies
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import READS, ResolveError, resolve
 
 from support.services import (
@@ -81,20 +82,20 @@ def test_explained_as_it_is_run() -> None:
 @pytest.mark.parametrize(
     ("variables", "names"),
     [
-        ({}, ("vllm", "vllm.service", "vllm-watchdog", "/opt/vllm", "vllm-qwen3-8b-fp8", "/opt/hf")),
+        ({}, ("vllm.service", "vllm-watchdog", "/opt/vllm", "vllm-qwen3-8b-fp8", "/opt/hf")),
         (
             {"vllm_service_name": "vllm-b", "vllm_model": "Qwen/Qwen3-32B-FP8", "hf_cache_path": "/data"},
-            ("vllm-b", "vllm-b.service", "vllm-b-watchdog", "/opt/vllm-b", "vllm-b-qwen3-32b-fp8", "/data"),
+            ("vllm-b.service", "vllm-b-watchdog", "/opt/vllm-b", "vllm-b-qwen3-32b-fp8", "/data"),
         ),
         (
             {"vllm_home": "/srv/v", "vllm_container_name": "mine"},
-            ("vllm", "vllm.service", "vllm-watchdog", "/srv/v", "mine", "/opt/hf"),
+            ("vllm.service", "vllm-watchdog", "/srv/v", "mine", "/opt/hf"),
         ),
     ],
 )
 def test_names_and_folders(variables: dict[str, t.Any], names: tuple[str, ...]) -> None:
     found = resolved(**variables)
-    assert (found.service, found.unit, found.watchdog, found.home, found.container, found.hf_cache) == names
+    assert (found.unit, found.watchdog, found.home, found.container, found.hf_cache) == names
 
 
 @pytest.mark.parametrize(
