@@ -75,8 +75,7 @@ def commands(block: Block) -> list[Command]:
     pending = ""
     for number, line in enumerate(block.text.splitlines(), block.line + 1):
         pending += f"{line}\n"
-        # <this repository> and its like stand for a word that the reader fills in
-        lexer = shlex.shlex(re.sub(r"<[^<>\n]+>", "PLACEHOLDER", pending), posix=True, punctuation_chars="&|;")
+        lexer = shlex.shlex(pending, posix=True, punctuation_chars="&|;")
         lexer.whitespace_split = True
         if line.endswith("\\"):
             continue

@@ -314,7 +314,7 @@ def ansible_galaxy(look: Look) -> None:
     options = parsed("ansible-galaxy", look.command)
     version = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["version"]
     for name in options.args:
-        assert name in ("git+PLACEHOLDER", f"dgxspark-vllm-{version}.tar.gz"), look.command
+        assert name in ("git+REPOSITORY", f"dgxspark-vllm-{version}.tar.gz"), look.command
 
 
 def make(look: Look) -> None:
@@ -377,8 +377,8 @@ def pytest_or_python(look: Look) -> None:
 
 
 def known(look: Look) -> None:
-    """git clone, cd and the virtual environment: README's first line, and nothing else."""
-    allowed = (["git", "clone", "PLACEHOLDER"], ["cd", "PLACEHOLDER"], [".", ".venv/bin/activate"])
+    """git clone, cd and the virtual environment: README's first lines, and nothing else."""
+    allowed = (["git", "clone", "REPOSITORY", "dgxspark.vllm"], ["cd", "dgxspark.vllm"], [".", ".venv/bin/activate"])
     assert look.command.words in allowed, look.command
 
 
