@@ -92,7 +92,8 @@ def resolve(
     host = host or {}
     choice = choose(values, catalog, model_info)
     model, image, profile = choice
-    assert model and image and profile
+    if not (model and image and profile):
+        raise AssertionError("choose() returns all three parts, or raises")
     service = values["vllm_service_name"]
     may_take = _share(values, host, profile)
     try:
@@ -176,7 +177,8 @@ def _gpu(wanted: str, host: share.HostState) -> str:
 def _plan(values: Values, catalog: Catalog, choice: Choice, settings: Settings, may_take: share.Share) -> Plan:
     """Empty as long as nobody knows what the model is, or how long a context is meant."""
     model, image, _profile = choice
-    assert model and image
+    if not (model and image):
+        raise AssertionError("a choice without a model or an image has no plan")
     length = settings.args.get("max_model_len")
     is_known = model.get("native_context") or (length and str(length) not in ("auto", "-1"))
     if not (model.get("weights_bytes") and may_take.memory_bytes and is_known):

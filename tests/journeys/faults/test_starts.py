@@ -25,7 +25,7 @@ MESSAGE = re.compile(
     rf"(?P<container>{SERVICE}-\S+) on spark\d+ (?:is )?(?P<verdict>\w+)(?: in phase (?P<phase>\w+))?:"
     r" (?P<meaning>.+?)\. Remedy: (?P<remedy>.+?)\.(?: Seen: (?P<evidence>.+?)\.)?"
     r" More: docs/troubleshooting\.md#(?P<cause>\w+)\."
-    r" The service was stopped, so that it does not restart in a loop; no earlier good release .*"
+    r" The service was stopped, so that it does not restart in a loop; there is no earlier good release .*"
 )
 
 
