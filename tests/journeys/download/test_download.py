@@ -281,7 +281,7 @@ def test_a_fault_is_one_line_with_a_remedy(
     line = next(line for line in run.output.splitlines() if line.startswith("[ERROR]: Task failed"))
     assert meaning in line, run.output
     assert remedy in line
-    assert re.search(r"More: docs/(troubleshooting|download)\.md#\w+\.$", line)
+    assert re.search(r"More: docs/(troubleshooting|reference/download)\.md#\w+\.$", line)
     assert "Traceback" not in run.output
     assert containers(spark) == []
     if not rules:
