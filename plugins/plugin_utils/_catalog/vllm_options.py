@@ -145,6 +145,8 @@ class Options:
 
     @property
     def title(self) -> str:
+        if len(self.versions) > 2:  # the version is not known
+            return f"{self.versions[0]} to {self.versions[-1]}"
         return " or ".join(self.versions)
 
     def problem(self, name: str, value: t.Any, nearest: t.Callable[[str, t.Iterable[str]], str | None]) -> str | None:
