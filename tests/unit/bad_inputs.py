@@ -13,6 +13,7 @@ TOKEN = "hf_" + "a1B2" * 8
 KEY = "correct-horse-battery"
 OWN_MODEL = {"id": "a/b", "weights_bytes": 10**9, "layers": 2, "kv_heads": 2, "head_dim": 32, "native_context": 40000}
 NEWER = "vllm/vllm-openai:v0.26.0-aarch64-cu129-ubuntu2404"
+BETWEEN = "vllm/vllm-openai:v0.20.0-cu130"  # its vLLM is none of those whose options are recorded
 LATEST_RECORDED = {"vllm_image": "my/vllm:1", "vllm_images": {"my/vllm:1": {"vllm": "0.32.0"}}}
 MODELS = "known: " + ", ".join(Catalog().models())
 

@@ -14,7 +14,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import 
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate import problems as validate_problems
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.renamed import RENAMED
-from bad_inputs import BAD, BAD_HOST, DIGEST, KEY, LATEST_RECORDED, NEWER, OWN_MODEL, TOKEN, Values, one, own_model
+from bad_inputs import BAD, BAD_HOST, BETWEEN, DIGEST, KEY, LATEST_RECORDED, OWN_MODEL, TOKEN, Values, one, own_model
 
 
 def defaults(role: str) -> Values:
@@ -138,7 +138,7 @@ GOOD: list[Values] = [
     one("vllm_extra_args", {"tensor_parallel_size": 1, "pipeline_parallel_size": None, "data_parallel_size": "1"}),
     {**LATEST_RECORDED, "vllm_extra_args": {"kv_cache_memory_bytes": 10**10, "performance_mode": "balanced"}},
     # a version between two recorded ones may have the options of either
-    {"vllm_image": NEWER, "vllm_extra_args": {"swap_space": 4, "kv_cache_memory_bytes": 10**10}},
+    {"vllm_image": BETWEEN, "vllm_extra_args": {"swap_space": 4, "performance_mode": "balanced"}},
     {"vllm_max_model_len": 131072, "vllm_extra_args": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}},
     # stretched by an entry, a profile
     {
