@@ -15,7 +15,7 @@ from pathlib import Path
 def main(folder: Path, argv: list[str]) -> None:
     programs = {path.stem: path for path in folder.glob("ansible_collections/*/*/roles/*/files/*.py")}
     if not argv or argv[0] not in programs:
-        sys.exit(f"usage: python3 {folder} {'|'.join(sorted(programs))} ...")
+        raise SystemExit(f"usage: python3 {folder} {'|'.join(sorted(programs))} ...")
     name = ".".join(programs[argv[0]].relative_to(folder).with_suffix("").parts)
     sys.argv = argv
     runpy.run_module(name, run_name="__main__", alter_sys=True)

@@ -128,7 +128,7 @@ def test_two_at_once_are_one_download(
     hub.set_rate(4_000_000)
     threads = [
         threading.Thread(target=lambda: runs.append(ansible_playbook(PLAY, spark.limit, **variables())))
-        for _ in range(2)
+        for _run in range(2)
     ]
     for thread in threads:
         thread.start()

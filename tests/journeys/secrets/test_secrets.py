@@ -15,8 +15,9 @@ from support.sandbox import CONTAINER, Spark
 
 pytestmark = pytest.mark.usefixtures("prepared")
 
-HF_TOKEN = "hf_sandboxgranted"
-API_KEY = f"sk-sandbox-{uuid.uuid4().hex}"  # one that the host has not seen
+# Secrets that the host has not seen: what other tests wrote into its journal is not looked for.
+HF_TOKEN = f"hf_sandboxgranted{uuid.uuid4().hex}"
+API_KEY = f"sk-sandbox-{uuid.uuid4().hex}"
 SECRETS = [HF_TOKEN, API_KEY]
 
 

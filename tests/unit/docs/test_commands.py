@@ -261,7 +261,7 @@ def options_of(module: str) -> dict[str, t.Any]:
     own = yaml.safe_load(documented)
     known: dict[str, t.Any] = {}
     for fragment in own.get("extends_documentation_fragment") or []:
-        name, _, part = fragment.removeprefix("dgxspark.vllm.").partition(".")
+        name, _dot, part = fragment.removeprefix("dgxspark.vllm.").partition(".")
         loaded = importlib.import_module(f"ansible_collections.dgxspark.vllm.plugins.doc_fragments.{name}")
         known.update(
             yaml.safe_load(getattr(loaded.ModuleDocFragment, part.upper() or "DOCUMENTATION")).get("options") or {}
@@ -332,7 +332,7 @@ def curl(look: Look) -> None:
     assert words != look.command.words[1:], look.command
     before = len(Server.asked)
     answer = run("curl", "--silent", "--show-error", *words, "--write-out", "\n%{http_code}")
-    body, _, code = answer.rpartition("\n")
+    body, _line, code = answer.rpartition("\n")
     if "/invocations" in " ".join(words):
         assert code == "404"
     else:

@@ -36,8 +36,8 @@ def included(path: Path) -> t.Iterator[Path]:
     for task in tasks(path):
         for action in ("include_tasks", "import_tasks"):
             if name := task.get(f"ansible.builtin.{action}"):
-                root = next(folder for folder in path.parents if folder.name == "tasks")
-                yield next(file for file in (root / name, path.parent / name) if file.exists())
+                (root,) = [folder for folder in path.parents if folder.name == "tasks"]
+                yield min((root / name, path.parent / name), key=lambda file: not file.exists())
         if role := task.get("ansible.builtin.include_role"):
             yield ROLES / role["name"].rpartition(".")[2] / "tasks" / role["tasks_from"]
 
@@ -66,7 +66,7 @@ def used_in(action: str, **options: t.Any) -> list[str]:
         for path in sorted(TASKS.rglob("*.yml"))
         for task in tasks(path)
         if action in task
-        and all(str((task[action] or {}).get(name)).split("/")[-1] == str(value) for name, value in options.items())
+        and all(str((task[action] or {}).get(name)).rsplit("/", maxsplit=1)[-1] == str(value) for name, value in options.items())
     ]
 
 

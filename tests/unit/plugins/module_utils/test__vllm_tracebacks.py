@@ -304,3 +304,43 @@ def test_a_journal_names_a_cause_only_if_it_is_known() -> None:
     assert recognize("Error: manifest unknown") is not None
     assert recognize("FooError: x") is None
     assert parse("") == LogState()
+
+
+@pytest.mark.parametrize(
+    ("status", "hub", "expected"),
+    [
+        (
+            401,
+            "Access to model a/b is restricted. You must have access to it and be authenticated to access it. Please"
+            " log in.",
+            "hf_gated_noauth",
+        ),
+        (
+            403,
+            "Access to model a/b is restricted and you are not in the authorized list. Visit the page to ask for"
+            " access.",
+            "hf_gated_denied",
+        ),
+        (403, "Your token has no such scope.", "hf_gated"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "(APIServer pid=1) "])
+def test_a_gated_model_is_explained_by_what_the_hub_says(status: int, hub: str, expected: str, prefix: str) -> None:
+    """transformers says the same for all of them, and quotes the hub below an empty line."""
+    url = "http://hub/a/b/resolve/main/config.json"
+    quoted = [f"{status} Client Error. (Request ID: x)", "", f"Cannot access gated repo for url {url}.", hub]
+    text = "".join(
+        [
+            trace(f"httpx.HTTPStatusError: Client error '{status}' for url '{url}'", prefix),
+            f"{prefix}\n{prefix}The above exception was the direct cause of the following exception:\n{prefix}\n",
+            trace("huggingface_hub.errors.GatedRepoError: " + f"\n{prefix}".join(quoted), prefix),
+            f"{prefix}\n{prefix}The above exception was the direct cause of the following exception:\n{prefix}\n",
+            trace(
+                f"\n{prefix}".join(
+                    ["OSError: You are trying to access a gated repo.", "Make sure to have access to it.", *quoted]
+                ),
+                prefix,
+            ),
+        ]
+    )
+    assert cause(text)[0] == expected
