@@ -272,6 +272,14 @@ _value:
       type: str
       returned: if known
       sample: 0.11.0
+    architectures:
+      description:
+        - Names of its classes in vLLM, as in its C(config.json). Images whose vLLM has none of them are rejected.
+        - For a model that is not in the catalog they are what its name implies, until its C(config.json) was read.
+      type: list
+      elements: str
+      returned: if known
+      sample: [Qwen3ForCausalLM]
     gated:
       description: Whether the hub requires a token.
       type: bool
@@ -384,6 +392,6 @@ class LookupModule(LookupBase):
         try:
             chosen = catalog.image(str(image), images, "unknown" in allowed) if image else None
             names = [name for term in terms for name in (catalog.models(own) if term == "*" else [str(term)])]
-            return [complete(catalog.model(name, own, chosen), plain(facts or {})) for name in names]
+            return [complete(catalog.model(name, own, chosen), plain(facts or {}), catalog, chosen) for name in names]
         except CatalogError as error:
             raise AnsibleLookupError(f"model: {error}") from error

@@ -16,7 +16,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.fields impo
     model_problems,
     profile_problems,
 )
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images import split_reference
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images import UPSTREAM, split_reference
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import ROLES, read_specs, role_names
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import version_key
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import nearest
@@ -186,8 +186,9 @@ def test_an_image_is_complete(ref: str) -> None:
 
 @pytest.mark.parametrize("ref", IMAGES)
 def test_how_an_image_is_called(ref: str) -> None:
-    registry, _repository, tag, _digest = split_reference(ref)
-    assert IMAGES[ref]["command_prefix"] == (["vllm", "serve"] if registry == "nvcr.io" else [])
+    _registry, repository, tag, _digest = split_reference(ref)
+    assert IMAGES[ref]["command_prefix"] == ([] if repository == UPSTREAM else ["vllm", "serve"])
+    assert ("entrypoint" in IMAGES[ref]) <= (IMAGES[ref]["command_prefix"] == [])
     assert tag
 
 
