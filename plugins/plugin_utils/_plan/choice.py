@@ -63,9 +63,7 @@ def choose_profile(values: Values, catalog: Catalog) -> Entry:
         raise ChoiceError(f"vllm_profile: {error}") from error
 
 
-def complete(
-    entry: Entry, model_info: t.Mapping[str, t.Any], catalog: Catalog, image: t.Mapping[str, t.Any] | None = None
-) -> Entry:
+def complete(entry: Entry, model_info: t.Mapping[str, t.Any], catalog: Catalog, image: Entry | None = None) -> Entry:
     """An entry that nobody has described, with what the files of that very model say."""
     if entry["described"] or model_info.get("id") != entry["id"]:
         return entry
