@@ -280,6 +280,20 @@ _value:
       elements: str
       returned: if known
       sample: [Qwen3ForCausalLM]
+    image:
+      description: Image that the model is known to run with.
+      type: str
+      returned: if known
+      sample: vllm/vllm-openai:v0.28.0
+    draft:
+      description:
+        - Speculative decoding. C(method) and C(tokens) are those of C(speculative_config). C(id) and C(revision) name
+          the draft model; without C(id) the layers are the model's own (MTP). C(weights_bytes) and C(attention_kinds)
+          are those of the draft model. C(vllm) is the range of versions that has it, C(args) are further keys of
+          C(speculative_config).
+        - Matching images get it as C(speculative_config) in RV(_value[].image_args).
+      type: dict
+      returned: if it has one
     gated:
       description: Whether the hub requires a token.
       type: bool
@@ -337,7 +351,8 @@ _value:
     tokens_per_second:
       description:
         - Published speed of vLLM for one user on one Spark, in the stored format of the weights. It is at most
-          RV(_value[].roofline). Other published values are in C(sources) and C(notes).
+          RV(_value[].roofline), except with drafts, RV(_value[].draft). Other published values are in C(sources) and
+          C(notes).
       type: float
       returned: if known
       sample: 51
