@@ -29,6 +29,10 @@ def own_model(**fields: t.Any) -> Values:
 
 
 RULE = 'is not a rule; use image (a pattern) or vllm (a range such as ">=0.19,<0.26") or both, with args or environment'
+DRAFT = (
+    "is not allowed; use a mapping with method and tokens, and with id, revision, weights_bytes and attention_kinds if"
+    " it is a repository of its own, vllm and args"
+)
 FOLDER = "use letters, digits and . _ @ + - between the /, and no . or .."
 SECRET = "one word of printable ASCII without quotes"
 SERVICE = "vllm, or vllm- and up to 25 lower case letters, digits and -: it names a systemd unit"
@@ -168,6 +172,16 @@ BAD: list[tuple[Values, str]] = [
                 'revision: "a b" is not allowed; use a commit, tag or branch of the hub, in quotes',
             ),
             ({"min_vllm": 0.11}, 'min_vllm: 0.11 is not allowed; use a version in quotes, such as "0.32.0"'),
+            *(
+                ({"draft": draft}, f"draft: a mapping {DRAFT}")
+                for draft in (
+                    {"method": "mtp"},
+                    {"method": "mtp", "tokens": "3"},
+                    {"method": "mtp", "tokens": 3, "repository": "a/b"},
+                    {"method": "mtp", "tokens": 3, "id": "./mine"},
+                    {"method": "mtp", "tokens": 3, "vllm": "0.28"},
+                )
+            ),
             ({"per_image": {}}, "per_image: a mapping is not allowed; use a list"),
             ({"per_image": ["marlin"]}, f'per_image[0]: "marlin" {RULE}'),
             ({"per_image": [{"args": {"dtype": "half"}}]}, f"per_image[0]: a mapping {RULE}"),
@@ -358,7 +372,7 @@ BAD: list[tuple[Values, str]] = [
     (
         one("vllm_model", "gpt-oss-20b"),
         'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" cannot run gpt-oss-20b, its vLLM has no attention sinks;'
-        " use nvcr.io/nvidia/vllm:25.10-py3, or set vllm_image_allow: [cannot_run]",
+        " use nvcr.io/nvidia/vllm:26.04-py3, or set vllm_image_allow: [cannot_run]",
     ),
     # options of vLLM
     (

@@ -59,6 +59,9 @@ def _moving(ref: str, images: t.Mapping[str, t.Any], model: Entry | None) -> str
 
 def _fix(ref: str, images: t.Mapping[str, t.Any], model: Entry | None, word: str = "avoid") -> str:
     instead = nearest_good(ref, images, model)
+    own = (model or {}).get("image")
+    if word == "cannot_run" and own and own != ref:  # the one that its entry names
+        instead = own
     return f"use {instead or 'another image'}, or set vllm_image_allow: [{word}]"
 
 

@@ -126,7 +126,7 @@ def test_a_change_of_one_of_ours_keeps_the_rest_and_ours() -> None:
 @pytest.mark.parametrize(
     ("name", "own", "line"),
     [
-        ("qwen3-9b", {}, '"qwen3-9b" is not in the catalog; did you mean qwen3-8b-fp8? known: gpt-oss-120b, '),
+        ("qwen3-9b", {}, '"qwen3-9b" is not in the catalog; did you mean qwen3-8b-fp8? known: gemma4-26b-a4b-nvfp4, '),
         ("mine", {"mine": {**MINE, "layrs": 1}}, "vllm_models.mine.layrs: unknown field; did you mean layers?"),
         ("mine", {"mine": {"id": "a/b"}}, "vllm_models.mine.weights_bytes: is missing; use a whole number above 0"),
         ("mine", {"mine": "a/b"}, 'vllm_models.mine: "a/b" is not allowed; use a mapping with id, weights_bytes, '),
@@ -204,7 +204,7 @@ def test_adding_a_model_is_adding_a_file(tmp_path: Path) -> None:
         ("example-org/Qwen3.6-27B-FP8", "0.17"),
         ("example-org/Qwen3.8-Flash-Next-NVFP4", "0.29"),
         ("example-org/Qwen3-Coder-Next-FP8", "0.10.2"),
-        ("nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-NVFP4", "0.13.0"),
+        ("nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8", "0.13.0"),
         ("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-FP8", "0.11.1"),
         ("google/gemma-4-26B-A4B-it", "0.19"),
         ("zai-org/GLM-4.7-Flash", "0.15"),
@@ -263,7 +263,7 @@ def test_its_config_counts_more_than_its_name() -> None:
     found = complete(entry, read, catalog, image)
     assert (found["image_cannot_run"], found["min_vllm"], found["layers"]) == (None, None, 36)
     # and where it says nothing new, what the name said stays
-    name = "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-NVFP4"
+    name = "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8"
     read = {"id": name, "architectures": ["NemotronHForCausalLM"]}
     found = complete(catalog.model(name, None, image), read, catalog, image)
     assert "older than 0.13.0" in str(found["image_cannot_run"])

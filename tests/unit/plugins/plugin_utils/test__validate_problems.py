@@ -101,7 +101,14 @@ GOOD: list[Values] = [
     one("vllm_memory_reserve_gib", "12.5"),
     one("vllm_api_key", 1234567812345678),
     # models, profiles, images
-    *(one("vllm_model", name) for name in Catalog().models() if not name.startswith(("gpt-oss", "qwen3-vl"))),
+    *(
+        {
+            "vllm_model": name,
+            **({"vllm_image": model["image"], "vllm_image_allow": ["moving"]} if "image" in model else {}),
+        }
+        for name, model in Catalog().models().items()
+        if not name.startswith(("gpt-oss", "qwen3-vl"))
+    ),
     one("vllm_model", "Qwen/Qwen3-8B-FP8"),
     one("vllm_model", "Qwen/Qwen3-30B-A3B-Instruct-2507-FP8"),
     {"vllm_model": "gpt-oss-20b", "vllm_image": "nvcr.io/nvidia/vllm:25.10-py3"},
