@@ -81,7 +81,8 @@ def fits(entry: Entry, catalog: Catalog) -> str:
 
 
 def speed(entry: Entry) -> str:
-    published = f"published {entry['tokens_per_second']:g}, " if entry.get("tokens_per_second") else ""
+    how = " with drafts" if entry.get("draft") else ""
+    published = f"published {entry['tokens_per_second']:g}{how}, " if entry.get("tokens_per_second") else ""
     return f"{published}limit {entry['roofline']:.3g}" if entry.get("roofline") else "-"
 
 

@@ -78,6 +78,29 @@ _value:
       description: Oldest supported driver. V(none) if not known.
       type: str
       sample: "580"
+    nccl:
+      description: Version of NCCL, which decides whether two hosts can serve a model together. V(none) if not known.
+      type: str
+      sample: 2.29.7
+    pull_bytes:
+      description: Compressed size, as pulled.
+      type: int
+      returned: if known
+    unpacked_bytes:
+      description: Size on the disk of the host.
+      type: int
+      returned: if known
+    entrypoint:
+      description: Entry point of the image.
+      type: list
+      elements: str
+      returned: if known
+      sample: [vllm, serve]
+    architectures:
+      description: Model architectures of its vLLM, if they were read from the image itself.
+      type: list
+      elements: str
+      returned: if known
     command_prefix:
       description:
         - Arguments of the container before the model. Empty if the entry point of the image is C(vllm serve).

@@ -272,6 +272,28 @@ _value:
       type: str
       returned: if known
       sample: 0.11.0
+    architectures:
+      description:
+        - Names of its classes in vLLM, as in its C(config.json). Images whose vLLM has none of them are rejected.
+        - For a model that is not in the catalog they are what its name implies, until its C(config.json) was read.
+      type: list
+      elements: str
+      returned: if known
+      sample: [Qwen3ForCausalLM]
+    image:
+      description: Image that the model is known to run with.
+      type: str
+      returned: if known
+      sample: vllm/vllm-openai:v0.28.0
+    draft:
+      description:
+        - Speculative decoding. C(method) and C(tokens) are those of C(speculative_config). C(id) and C(revision) name
+          the draft model; without C(id) the layers are the model's own (MTP). C(weights_bytes) and C(attention_kinds)
+          are those of the draft model. C(vllm) is the range of versions that has it, C(args) are further keys of
+          C(speculative_config).
+        - Matching images get it as C(speculative_config) in RV(_value[].image_args).
+      type: dict
+      returned: if it has one
     gated:
       description: Whether the hub requires a token.
       type: bool
@@ -329,7 +351,8 @@ _value:
     tokens_per_second:
       description:
         - Published speed of vLLM for one user on one Spark, in the stored format of the weights. It is at most
-          RV(_value[].roofline). Other published values are in C(sources) and C(notes).
+          RV(_value[].roofline), except with drafts, RV(_value[].draft). Other published values are in C(sources) and
+          C(notes).
       type: float
       returned: if known
       sample: 51
@@ -384,6 +407,6 @@ class LookupModule(LookupBase):
         try:
             chosen = catalog.image(str(image), images, "unknown" in allowed) if image else None
             names = [name for term in terms for name in (catalog.models(own) if term == "*" else [str(term)])]
-            return [complete(catalog.model(name, own, chosen), plain(facts or {})) for name in names]
+            return [complete(catalog.model(name, own, chosen), plain(facts or {}), catalog, chosen) for name in names]
         except CatalogError as error:
             raise AnsibleLookupError(f"model: {error}") from error

@@ -12,8 +12,8 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import 
 TOKEN = "hf_" + "a1B2" * 8
 KEY = "correct-horse-battery"
 OWN_MODEL = {"id": "a/b", "weights_bytes": 10**9, "layers": 2, "kv_heads": 2, "head_dim": 32, "native_context": 40000}
-NEWER = "vllm/vllm-openai:v0.26.0-aarch64-cu129-ubuntu2404"
 BETWEEN = "vllm/vllm-openai:v0.20.0-cu130"  # its vLLM is none of those whose options are recorded
+NEWEST = "vllm/vllm-openai:v0.28.0"  # that somebody used on a Spark
 LATEST_RECORDED = {"vllm_image": "my/vllm:1", "vllm_images": {"my/vllm:1": {"vllm": "0.32.0"}}}
 MODELS = "known: " + ", ".join(Catalog().models())
 
@@ -29,12 +29,17 @@ def own_model(**fields: t.Any) -> Values:
 
 
 RULE = 'is not a rule; use image (a pattern) or vllm (a range such as ">=0.19,<0.26") or both, with args or environment'
+DRAFT = (
+    "is not allowed; use a mapping with method and tokens, and with id, revision, weights_bytes and attention_kinds if"
+    " it is a repository of its own, vllm and args"
+)
 FOLDER = "use letters, digits and . _ @ + - between the /, and no . or .."
 SECRET = "one word of printable ASCII without quotes"
 SERVICE = "vllm, or vllm- and up to 25 lower case letters, digits and -: it names a systemd unit"
 CONTAINER = "a letter or digit, then 1 to 62 letters, digits and . _ -"
 UTILIZATION = "use a share of the memory above 0 and at most 0.95"
 FIXED_TAG = "use a fixed tag such as nvcr.io/nvidia/vllm:25.09-py3, or a digest, or set vllm_image_allow:"
+FIXED_UPSTREAM = FIXED_TAG.replace("nvcr.io/nvidia/vllm:25.09-py3", NEWEST)
 DIGEST = "sha256:" + "0" * 64
 READABLE = "secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
 ONE_GPU = "a Spark has one GPU, and this collection serves a model on one host: remove it"
@@ -167,6 +172,16 @@ BAD: list[tuple[Values, str]] = [
                 'revision: "a b" is not allowed; use a commit, tag or branch of the hub, in quotes',
             ),
             ({"min_vllm": 0.11}, 'min_vllm: 0.11 is not allowed; use a version in quotes, such as "0.32.0"'),
+            *(
+                ({"draft": draft}, f"draft: a mapping {DRAFT}")
+                for draft in (
+                    {"method": "mtp"},
+                    {"method": "mtp", "tokens": "3"},
+                    {"method": "mtp", "tokens": 3, "repository": "a/b"},
+                    {"method": "mtp", "tokens": 3, "id": "./mine"},
+                    {"method": "mtp", "tokens": 3, "vllm": "0.28"},
+                )
+            ),
             ({"per_image": {}}, "per_image: a mapping is not allowed; use a list"),
             ({"per_image": ["marlin"]}, f'per_image[0]: "marlin" {RULE}'),
             ({"per_image": [{"args": {"dtype": "half"}}]}, f"per_image[0]: a mapping {RULE}"),
@@ -220,25 +235,23 @@ BAD: list[tuple[Values, str]] = [
     # image
     (
         one("vllm_image", "vllm/vllm-openai:latest"),
-        'vllm_image: "vllm/vllm-openai:latest" moves: latest is another image tomorrow (the guide'
-        " warns of it: FP8 quantization"
-        " fails (CUTLASS kernel errors), memory is detected wrongly, Triton cannot compile for"
-        " sm_121a; today's build may work,"
-        f" tomorrow's may not); {FIXED_TAG} [moving, avoid]",
+        'vllm_image: "vllm/vllm-openai:latest" moves: latest is another image tomorrow (it moves:'
+        " today's build may work, tomorrow's may not; the guide warns of it for FP8 quantization that failed (CUTLASS"
+        " kernel errors), memory detected wrongly, and Triton that could not compile for sm_121a);"
+        f" {FIXED_UPSTREAM} [moving, avoid]",
     ),
     (
         one("vllm_image", "vllm/vllm-openai:nightly"),
-        f'vllm_image: "vllm/vllm-openai:nightly" moves: nightly is another image tomorrow; {FIXED_TAG}'
-        " [moving, unknown]",
+        f'vllm_image: "vllm/vllm-openai:nightly" moves: nightly is another image tomorrow; {FIXED_UPSTREAM} [moving]',
     ),
     (
         one("vllm_image", "vllm/vllm-openai:cu130-nightly"),
-        f'vllm_image: "vllm/vllm-openai:cu130-nightly" moves: cu130-nightly is another image tomorrow; {FIXED_TAG}'
-        " [moving, unknown]",
+        f'vllm_image: "vllm/vllm-openai:cu130-nightly" moves: cu130-nightly is another image tomorrow;'
+        f" {FIXED_UPSTREAM} [moving, unknown]",
     ),
     (
         one("vllm_image", "vllm/vllm-openai"),
-        f'vllm_image: "vllm/vllm-openai" has no tag, which means latest; {FIXED_TAG} [moving, unknown]',
+        f'vllm_image: "vllm/vllm-openai" has no tag, which means latest; {FIXED_UPSTREAM} [moving, unknown]',
     ),
     (
         one("vllm_image", "localhost:5000/a/b"),
@@ -256,7 +269,7 @@ BAD: list[tuple[Values, str]] = [
     ),
     (
         one("vllm_image", "vllm/vllm-openai:v0.99.0"),
-        f'vllm_image: "vllm/vllm-openai:v0.99.0" is not in the image matrix; use {NEWER},'
+        f'vllm_image: "vllm/vllm-openai:v0.99.0" is not in the image matrix; use {NEWEST},'
         " or add it to vllm_images, or set vllm_image_allow: [unknown]",
     ),
     (
@@ -272,13 +285,18 @@ BAD: list[tuple[Values, str]] = [
     (
         one("vllm_image", f"nvcr.io/nvidia/vllm@{DIGEST}"),
         f"vllm_image: {show(f'nvcr.io/nvidia/vllm@{DIGEST}')} is not in the image matrix; write its tag before the @,"
-        " as in nvcr.io/nvidia/vllm:25.09-py3@sha256:00000..., or add it to vllm_images, or set vllm_image_allow:"
+        " as in nvcr.io/nvidia/vllm:26.09-py3@sha256:00000..., or add it to vllm_images, or set vllm_image_allow:"
         " [unknown]",
     ),
     (
         {"vllm_image": f"a/b:1@{DIGEST}", "vllm_images": {"a/b:1": {"digest": DIGEST.replace("0", "1")}}},
         f"vllm_image: {show(f'a/b:1@{DIGEST}')} has another digest than a/b:1; use"
         f" a/b:1@{DIGEST.replace('0', '1')}, or correct vllm_images",
+    ),
+    (
+        {"vllm_image": "nvcr.io/nvidia/vllm:25.09-py3", "vllm_model": "example-org/Qwen3.6-35B-A3B-NVFP4"},
+        'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" cannot run qwen3.6-35b-a3b-nvfp4, its vLLM 0.10.1.1 is older than'
+        " 0.17, the first that knows it; use nvcr.io/nvidia/vllm:26.04-py3, or set vllm_image_allow: [cannot_run]",
     ),
     (
         one("vllm_image", "nvcr.io/nvidia/vllm:26.06-py3"),
@@ -325,9 +343,10 @@ BAD: list[tuple[Values, str]] = [
         'vllm_images[a/b:1].status: "fine" is not allowed; use good, unknown or avoid',
     ),
     (
-        one("vllm_images", {"a/b:1": {"entrypoint": []}}),
-        "vllm_images[a/b:1].entrypoint: unknown field; known: vllm, cuda, min_driver, digest, command_prefix, ray,"
-        " multi_node, args, environment, status, faults, cannot_run, sources",
+        one("vllm_images", {"a/b:1": {"kernels": []}}),
+        "vllm_images[a/b:1].kernels: unknown field; known: vllm, cuda, min_driver, nccl, digest, pull_bytes,"
+        " unpacked_bytes, entrypoint, command_prefix, architectures, ray, multi_node, args, environment, status,"
+        " faults, cannot_run, sources",
     ),
     (
         one("vllm_images", {"a/b:1": {"digest": "sha256:abc"}}),
@@ -353,7 +372,7 @@ BAD: list[tuple[Values, str]] = [
     (
         one("vllm_model", "gpt-oss-20b"),
         'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" cannot run gpt-oss-20b, its vLLM has no attention sinks;'
-        " use nvcr.io/nvidia/vllm:25.10-py3, or set vllm_image_allow: [cannot_run]",
+        " use nvcr.io/nvidia/vllm:26.04-py3, or set vllm_image_allow: [cannot_run]",
     ),
     # options of vLLM
     (

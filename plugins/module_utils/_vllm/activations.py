@@ -43,9 +43,10 @@ def _experts(text: Config, hidden: int) -> int:
     if not (chosen and experts):
         return 0
     inner = inner or number(text, "intermediate_size")
+    own = number(text, "moe_latent_size") or hidden  # experts may work in a narrower space
     shared = number(text, "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size")
     shared = shared or inner * number(text, "n_shared_experts", "num_shared_experts")
-    workspaces = (max(inner, hidden) + max(2 * inner, hidden)) * WIDTH + inner
+    workspaces = (max(inner, own) + max(2 * inner, own)) * WIDTH + inner
     return chosen * workspaces + hidden * WIDTH + shared * WIDTH + experts * 4
 
 

@@ -56,6 +56,9 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     if not head_dim and not only_states:
         raise ConfigError("its config.json has neither head_dim nor hidden_size")
     entry: Entry = {"weights_bytes": weights_bytes}
+    named = config.get("architectures")
+    if isinstance(named, list) and named and all(isinstance(name, str) for name in named):
+        entry["architectures"] = list(named)
     kinds = [] if only_states else layer_kinds.attention(text, layers, heads, head_dim, assumed)
     if layer_kinds.keeps_nothing(config, text):
         kinds = []

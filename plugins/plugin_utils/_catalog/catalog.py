@@ -12,14 +12,29 @@ from pathlib import Path
 from .._common.text import known_or_add, show
 from .._common.yaml_files import COLLECTION, read
 from .fields import MODEL_FIELDS, Entry, image_problems, is_hugging_face_id, model_problems, profile_problems
-from .images import UPSTREAM, find, mirrored, nearest_good, split_reference, told_by_tag, unable
+from .images import (
+    UPSTREAM,
+    Architectures,
+    can_run,
+    family,
+    find,
+    mirrored,
+    nearest_good,
+    oldest,
+    split_reference,
+    told_by_tag,
+    unable,
+)
 from .per_image import for_image
-from .vllm_options import Options, Recorded
+from .vllm_options import Options, Recorded, version_key
 
 FOLDER = COLLECTION / "catalog"
 BANDWIDTH = 273e9  # bytes a second that a GB10 reads; no stream is faster than this over the bytes that a token needs
 
 Entries = dict[str, Entry]
+
+# What the name of a repository says of a model.
+_SAID = ("architectures", "min_vllm")
 
 
 class CatalogError(ValueError):
@@ -51,20 +66,27 @@ class Catalog:
     def profiles(self, own: t.Mapping[str, t.Any] | None = None) -> Entries:
         return t.cast(Entries, merge(read(self._folder / "profiles.yml"), dict(own or {})))
 
+    def architectures(self) -> Architectures:
+        return Architectures(read(self._folder / "architectures.yml"))
+
+    def families(self) -> list[Entry]:
+        return t.cast("list[Entry]", read(self._folder / "families.yml"))
+
     def options(self, version: str | None) -> Options:
         return self._recorded.options(version)
 
     def model(self, name: str, own: t.Mapping[str, t.Any] | None = None, image: Entry | None = None) -> Entry:
         """One model by its name or its Hugging Face id, complete, with its name; and what it needs with an image.
 
-        Of an id that nobody has described nothing else is known: see the module model_info.
+        Of an id that nobody has described nothing else is known than what its name says of its architecture: see the
+        module model_info.
         """
         models = self.models(own)
         if name not in models:
             same_id = [key for key, entry in models.items() if isinstance(entry, dict) and entry.get("id") == name]
             if not same_id and is_hugging_face_id(name):
-                stranger = _stranger(name)
-                return _on(stranger, image)
+                said = family(name, self.families()) or {}
+                return self.on({**_stranger(name), **{key: said.get(key) for key in _SAID}}, image)
             if not same_id:
                 raise CatalogError(f"{show(name)} is not in the catalog; {known_or_add(name, models, 'vllm_models')}")
             if len(same_id) > 1:
@@ -82,7 +104,21 @@ class Catalog:
             entry["args"] = {"revision": entry["revision"], **entry["args"]}
         if entry.get("active_bytes"):
             entry["roofline"] = round(BANDWIDTH / entry["active_bytes"], 1)
-        return _on(entry, image)
+        return self.on(entry, image)
+
+    def on(self, model: Entry, image: Entry | None) -> Entry:
+        """A model with the oldest vLLM that has its architecture; and with what an image adds to it, and why the image
+        cannot run it, if so."""
+        architectures = model.get("architectures") or []
+        first = oldest(architectures, self.architectures()) if architectures else None
+        if first and version_key(first) > version_key(model.get("min_vllm") or ""):
+            model = {**model, "min_vllm": first}
+        if image is None:
+            return model
+        reason = unable(model, image)
+        if reason is None and architectures:
+            reason = can_run(image, architectures, self.architectures())
+        return {**model, **for_image(model, image), "image_cannot_run": reason}
 
     def profile(self, name: str, own: t.Mapping[str, t.Any] | None = None) -> Entry:
         profiles = self.profiles(own)
@@ -121,6 +157,7 @@ class Catalog:
             "vllm": None,
             "cuda": None,
             "min_driver": None,
+            "nccl": None,
             "ray": None,
             "multi_node": None,
             "args": {},
@@ -136,13 +173,6 @@ class Catalog:
         entry["registry"] = registry or "docker.io"
         entry["path"] = repository + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
         return entry
-
-
-def _on(model: Entry, image: Entry | None) -> Entry:
-    """A model with what an image adds to it, and why the image cannot run it, if so."""
-    if image is None:
-        return model
-    return {**model, **for_image(model, image), "image_cannot_run": unable(model, image)}
 
 
 def _stranger(model: str) -> Entry:

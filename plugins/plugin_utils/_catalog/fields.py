@@ -8,7 +8,7 @@ import re
 import typing as t
 
 from .._common.text import hint, show
-from .per_image import is_rule
+from .per_image import is_range, is_rule
 
 Entry = dict[str, t.Any]
 
@@ -52,6 +52,9 @@ MODEL_FIELDS = {
     "active_bytes": Field("whole number"),
     "quantization": Field("text"),
     "min_vllm": Field("version"),
+    "architectures": Field("list of texts"),
+    "image": Field("text"),
+    "draft": Field("draft"),
     "gated": Field("boolean"),
     "license": Field("text"),
     "environment": Field("mapping"),
@@ -69,8 +72,13 @@ IMAGE_FIELDS = {
     "vllm": Field("version"),
     "cuda": Field("version"),
     "min_driver": Field("version"),
+    "nccl": Field("version"),
     "digest": Field("digest"),
+    "pull_bytes": Field("whole number"),
+    "unpacked_bytes": Field("whole number"),
+    "entrypoint": Field("list of texts"),
     "command_prefix": Field("list of texts"),
+    "architectures": Field("list of texts"),
     "ray": Field("boolean"),
     "multi_node": Field("boolean"),
     "args": Field("mapping"),
@@ -84,6 +92,14 @@ PROFILE_FIELDS = {"args": Field("mapping", required=True)}
 STATUSES = ("good", "unknown", "avoid")
 
 _KIND_FIELDS = {"layers", "kv_heads", "head_dim", "value_head_dim", "sliding_window", "attention_chunk", "cross"}
+_DRAFT_FIELDS = {
+    "id": "Hugging Face id",
+    "revision": "revision",
+    "weights_bytes": "whole number",
+    "attention_kinds": "list of attention kinds",
+    "vllm": "vLLM's range",
+    "args": "mapping",
+}
 # What each kind asks for: the test, and how the message says it.
 _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
     "Hugging Face id": (
@@ -116,6 +132,17 @@ _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
         lambda v: isinstance(v, list) and all(isinstance(item, dict) and set(item) <= _KIND_FIELDS for item in v),
         "a list of {layers, kv_heads, head_dim, value_head_dim, sliding_window, attention_chunk, cross}",
     ),
+    "draft": (
+        lambda v: (
+            isinstance(v, dict)
+            and {"method", "tokens"} <= set(v) <= {"method", "tokens", *_DRAFT_FIELDS}
+            and isinstance(v["method"], str)
+            and all(_KINDS[_DRAFT_FIELDS.get(key, "whole number")][0](v[key]) for key in v if key != "method")
+        ),
+        "a mapping with method and tokens, and with id, revision, weights_bytes and attention_kinds if it is a"
+        " repository of its own, vllm and args",
+    ),
+    "vLLM's range": (is_range, 'a range of versions such as ">=0.28"'),
     "cache type": (lambda v: v == "fp8", "fp8, or leave it out"),
     "status": (lambda v: v in STATUSES, "good, unknown or avoid"),
     "list of faults": (

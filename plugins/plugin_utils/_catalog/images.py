@@ -31,6 +31,8 @@ _NGC_TAG = re.compile(r"(\d\d\.\d\d)(?:\.post\d+)?(?:-.*)?")
 # From these on images have no Ray (S: gpustack/gpustack issue 5430; NVIDIA/dgx-spark-playbooks issue 109).
 _NO_RAY, _NO_RAY_NGC = "0.18", "26.05"
 _SPANS_HOSTS = "0.12"  # vllm-project/vllm pull request 23691 brought --nnodes
+# The NCCL that pip brings with vLLM, and so upstream's images (C: its requirements on aarch64), the newest first.
+_NCCL = (("0.33", "2.30.7"), ("0.27", "2.29.7"), ("0.20", "2.28.9"))
 
 
 def split_reference(ref: str) -> tuple[str, str, str, str]:
@@ -73,6 +75,7 @@ def told_by_tag(ref: str, images: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
             found["vllm"] = version[1]
             found["ray"] = False if version_key(version[1]) >= version_key(_NO_RAY) else None
             found["multi_node"] = version_key(version[1]) >= version_key(_SPANS_HOSTS)
+            found["nccl"] = next((nccl for since, nccl in _NCCL if version_key(version[1]) >= version_key(since)), None)
         if cuda:
             found["cuda"] = f"{cuda[1]}.{cuda[2]}"
     elif f"/{repository}".endswith(f"/{NGC}"):
@@ -97,14 +100,93 @@ def mirrored(ref: str, images: t.Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
+class Architectures:
+    """Which versions of vLLM know an architecture, as tools/record_architectures.py recorded it."""
+
+    def __init__(self, recorded: t.Mapping[str, t.Any]) -> None:
+        self._versions = [str(version) for version in recorded["versions"]]
+        self._spans: t.Mapping[str, t.Mapping[str, str]] = recorded["architectures"]
+
+    def first(self, architecture: str) -> str | None:
+        """The first version that has it; None if no recorded one has, or the first of all.
+
+        Without its patch number where no other of that minor version is recorded: 0.17 for 0.17.1.
+        """
+        since = (self._spans.get(architecture) or {}).get("since")
+        if since is None or _same_minor(since, self._before(since)):
+            return since
+        return ".".join(since.split(".")[:2])
+
+    def _before(self, version: str) -> str:
+        return self._versions[self._versions.index(version) - 1]
+
+    def knows(self, architecture: str, version: str) -> bool | None:
+        """Whether a version has it; None if that does not follow from those recorded."""
+        span = self._spans.get(architecture)
+        if span is None:
+            return None
+        key = version_key(version)
+        if "since" in span and key < version_key(span["since"]):
+            before = self._before(span["since"])
+            return False if key <= version_key(before) or _same_minor(version, before) else None
+        if "until" in span and key > version_key(span["until"]):
+            after = self._versions[self._versions.index(span["until"]) + 1]
+            return False if key >= version_key(after) else None
+        return True
+
+
+def _same_minor(version: str, other: str) -> bool:
+    """Whether two versions are patch releases of one minor version, which bring fixes and no architectures."""
+    return version_key(version).numbers[:2] == version_key(other).numbers[:2]
+
+
+def can_run(image: Image, architectures: t.Sequence[str], known: Architectures) -> str | None:
+    """Why an image cannot run a model with one of these architectures, which its config.json names; None if it can.
+
+    What the image itself was asked for (`architectures` of its entry) counts more than what is recorded of its version.
+    None also where nobody knows: an architecture that vLLM has never named may run by transformers.
+    """
+    own, version = image.get("architectures"), image.get("vllm")
+    named = " or ".join(architectures)
+    if own and architectures:
+        return None if set(architectures) & set(own) else f"its own registry has no {named}"
+    if not version or not architectures:
+        return None
+    answers = [known.knows(architecture, str(version)) for architecture in architectures]
+    if any(answer is not False for answer in answers):
+        return None
+    firsts = [first for architecture in architectures if (first := known.first(architecture))]
+    newer = [first for first in firsts if version_key(first) > version_key(str(version))]
+    if newer:
+        return f"its vLLM {version} has no {named}, which came with {min(newer, key=version_key)}"
+    return f"its vLLM {version} has no {named} any more"
+
+
+def oldest(architectures: t.Iterable[str], known: Architectures) -> str | None:
+    """The first version of vLLM that has one of these architectures, which the first recorded one has not."""
+    firsts = [known.first(architecture) for architecture in architectures]
+    if not firsts or None in firsts:  # one is as old as the record, or nobody knows
+        return None
+    return min((first for first in firsts if first), key=version_key)
+
+
+def family(name: str, families: t.Sequence[Image]) -> Image | None:
+    """What the name of a repository says of its model."""
+    short = name.rpartition("/")[2].lower()
+    return next((item for item in families if fnmatch.fnmatchcase(short, str(item["name"]))), None)
+
+
 def unable(model: Image, image: Image) -> str | None:
     """Why an image cannot run a model."""
     for pattern, reason in (image.get("cannot_run") or {}).items():
         if reason and fnmatch.fnmatchcase(str(model["id"]), str(pattern)):
             return str(reason)
-    oldest, version = model.get("min_vllm"), image.get("vllm")
-    if oldest and version and version_key(version) < version_key(oldest):
-        return f"its vLLM {version} is older than {oldest}, the first that knows it"
+    own, named = image.get("architectures") or [], model.get("architectures") or []
+    if own and named:  # what the image itself was asked for counts more than its version
+        return None if set(own) & set(named) else f"its own registry has no {' or '.join(named)}"
+    least, version = model.get("min_vllm"), image.get("vllm")
+    if least and version and version_key(version) < version_key(least):
+        return f"its vLLM {version} is older than {least}, the first that knows it"
     return None
 
 
@@ -113,19 +195,24 @@ def _surely_able(model: Image, image: Image) -> bool:
 
 
 def nearest_good(ref: str, images: t.Mapping[str, t.Any], model: Image | None = None) -> str | None:
-    """The image to take instead: of the same repository the next newer one, else the newest; or the guide's."""
+    """The image to take instead: of the same repository the next newer one, else its newest; or the guide's."""
     good = [
         key
         for key, entry in images.items()
         if isinstance(entry, dict) and entry.get("status") == "good" and (not model or _surely_able(model, entry))
     ]
-    same = [key for key in good if split_reference(key)[:2] == split_reference(ref)[:2]]
+    same = [key for key in good if split_reference(key)[:2] == split_reference(ref)[:2] and not moves(key)]
     tag = split_reference(ref)[2]
-    if same and re.match(r"v?\d", tag):
-        wanted = version_key(tag)  # 25.12.post1-py3 comes after 25.12-py3
-        same.sort(key=lambda key: version_key(split_reference(key)[2]))
-        return next((key for key in same if version_key(split_reference(key)[2]) >= wanted), same[-1])
-    return GUIDES if GUIDES in good else next(iter(same or good), None)
+    numbered = [key for key in same if re.match(r"v?\d", split_reference(key)[2])]
+    if numbered:
+        numbered.sort(key=lambda key: version_key(split_reference(key)[2]))
+        # 25.12.post1-py3 comes after 25.12-py3; a tag without a number is of today
+        wanted = version_key(tag) if re.match(r"v?\d", tag) else None
+        newer = [key for key in numbered if wanted and version_key(split_reference(key)[2]) >= wanted]
+        return newer[0] if newer else numbered[-1]
+    if same or GUIDES not in good:
+        return next(iter(same or [key for key in good if not moves(key)]), None)
+    return GUIDES
 
 
 def faults(image: Image) -> str:
@@ -145,6 +232,11 @@ def met(image: Image, settings: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def _same(value: t.Any, wanted: t.Any) -> bool:
+    """What only_with says: a value, a list for any of them, or "*" for whatever is set."""
+    if wanted == "*":
+        return value is not None
+    if isinstance(wanted, list):
+        return any(_same(value, item) for item in wanted)
     if isinstance(wanted, bool):
         return value is not None and boolean(value, strict=False) is wanted
     return str(value) == str(wanted)

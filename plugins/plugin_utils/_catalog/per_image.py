@@ -33,8 +33,24 @@ def is_rule(rule: t.Any) -> bool:
         and bool(rule.get("args") or rule.get("environment"))
         and all(isinstance(rule.get(key, ""), str) for key in ("image", "vllm", "why"))
         and all(isinstance(rule.get(key, {}), dict) for key in ("args", "environment"))
-        and (not rule.get("vllm") or all(map(_CONDITION.fullmatch, _conditions(rule["vllm"]))))
+        and (not rule.get("vllm") or is_range(rule["vllm"]))
     )
+
+
+def is_range(text: t.Any) -> bool:
+    """Whether this is a range of versions."""
+    return isinstance(text, str) and all(map(_CONDITION.fullmatch, _conditions(text)))
+
+
+def speculative_config(draft: Mapping) -> dict[str, t.Any]:
+    """vLLM's option for the draft of an entry. Without a repository of its own the layers are the model's (MTP)."""
+    model = {"model": draft.get("id"), "revision": draft.get("revision")}
+    return {
+        "method": draft["method"],
+        **{key: value for key, value in model.items() if value},
+        "num_speculative_tokens": draft["tokens"],
+        **(draft.get("args") or {}),
+    }
 
 
 def applies(rule: Mapping, ref: str, version: str | None) -> bool:
@@ -49,7 +65,7 @@ def applies(rule: Mapping, ref: str, version: str | None) -> bool:
 
 
 def for_image(model: Mapping, image: Mapping) -> dict[str, dict[str, t.Any]]:
-    """What this image adds to this model: the image's own needs, then those of the model's rules, in their order.
+    """What this image adds to this model: the image's own needs, its draft, then its rules' needs, in their order.
 
     image_notes says why, by the name of the option or variable.
     """
@@ -57,7 +73,12 @@ def for_image(model: Mapping, image: Mapping) -> dict[str, dict[str, t.Any]]:
     name = image.get("key") or image["ref"]
     chosen = [rule for rule in model.get("per_image") or [] if applies(rule, name, image.get("vllm"))]
     added: dict[str, dict[str, t.Any]] = {"image_args": {}, "image_environment": {}, "image_notes": {}}
-    for part in (image, *chosen):
+    draft = model.get("draft") or {}
+    drafts = []
+    if draft and applies({"vllm": draft.get("vllm")}, name, image.get("vllm")):
+        why = "tokens are drafted ahead and checked together (vllm_extra_args: {speculative_config: null} drops it)"
+        drafts.append({"args": {"speculative_config": speculative_config(draft)}, "why": why})
+    for part in (image, *drafts, *chosen):
         for what in ("args", "environment"):
             values = part.get(what) or {}
             added[f"image_{what}"].update(values)

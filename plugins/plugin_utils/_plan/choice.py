@@ -53,7 +53,7 @@ def choose_model(
         entry = catalog.model(values["vllm_model"], values["vllm_models"], image)
     except CatalogError as error:
         raise ChoiceError(f"vllm_model: {error}") from error
-    return complete(entry, model_info or {})
+    return complete(entry, model_info or {}, catalog, image)
 
 
 def choose_profile(values: Values, catalog: Catalog) -> Entry:
@@ -63,8 +63,11 @@ def choose_profile(values: Values, catalog: Catalog) -> Entry:
         raise ChoiceError(f"vllm_profile: {error}") from error
 
 
-def complete(entry: Entry, model_info: t.Mapping[str, t.Any]) -> Entry:
+def complete(entry: Entry, model_info: t.Mapping[str, t.Any], catalog: Catalog, image: Entry | None = None) -> Entry:
     """An entry that nobody has described, with what the files of that very model say."""
     if entry["described"] or model_info.get("id") != entry["id"]:
         return entry
-    return {**entry, **model_info}
+    # its config.json counts more than its name
+    named, guessed = set(model_info.get("architectures") or []), set(entry.get("architectures") or [])
+    least = entry.get("min_vllm") if not named or named & guessed else None
+    return catalog.on({**entry, "min_vllm": least, **model_info}, image)

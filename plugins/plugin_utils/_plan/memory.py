@@ -27,6 +27,7 @@ DRAFT_STATES = 2 * 5  # C: hidden states of five layers that a draft model reads
 # How far from the truth that may be, as a share of it. On unified memory whatever else grows while vLLM measures
 # counts as its own. M: two starts of one model on one Spark differ by 3.4 GiB.
 UNCERTAIN, UNIFIED_BYTES = 0.25, int(3.5 * GIB)
+NO_MODEL = ("ngram", "suffix")  # ways to draft that need no model
 DRAFT_BYTES = int(1.5 * GIB)  # W: a draft model whose weights nobody has said
 # What vLLM takes when nothing is said: on a GPU with that much memory, and on a smaller one.
 UTILIZATION = 0.9
@@ -50,7 +51,8 @@ ONLINE = {
     **dict.fromkeys(("nvfp4_per_token", "bitsandbytes"), 0.28),
 }
 # Options that bring models of their own, whose weights and caches nobody knows here.
-MORE_MODELS = ("speculative_config", "spec_model", "enable_lora", "lora_modules")
+SPECULATIVE = ("speculative_config", "spec_model")
+MORE_MODELS = (*SPECULATIVE, "enable_lora", "lora_modules")
 NUMBERS = (
     *("weights_bytes", "layers", "kv_heads", "head_dim", "native_context", "config_context", "extended_context"),
     *("sliding_window", "full_attention_layers", "latent_dim", "index_dim", "state_layers", "state_bytes"),
@@ -185,13 +187,16 @@ class _Given:
         self.share = _number(args.get("gpu_memory_utilization"), UTILIZATION)
         self.batched = tokens_of(args.get("max_num_batched_tokens")) or BATCHED_TOKENS[is_small or self.on_cpu]
         self.requests = tokens_of(args.get("max_num_seqs")) or SEQUENCES[is_small or self.on_cpu]
-        self.drafts = self._drafts()
+        self.speculative = self._speculative()
+        self.drafts = whole(self.speculative.get("num_speculative_tokens")) or 0
         self.weights, self.loading = self._weights()
         self.activations = self._activations()
         self.graphs = 0 if args.get("enforce_eager") is True or self.on_cpu else self._graphs()
         self.dtype, self.width = self._dtype()
         self.kinds = self._kinds()
         more = [name for name in MORE_MODELS if args.get(name)]
+        if self._is_known_draft():
+            more = [name for name in more if name not in SPECULATIVE]
         if more:
             self.assumed.append(f"the further models of {' and '.join(more)} are not planned")
 
@@ -226,7 +231,7 @@ class _Given:
     def uncertainty(self) -> tuple[int, int]:
         """How many bytes less, and how many more, the KV cache may turn out."""
         rest = int(UNCERTAIN * (self.activations + self.graphs + ENGINE_BYTES))
-        draft = DRAFT_BYTES if self.drafts and not self._is_mtp() else 0
+        draft = DRAFT_BYTES if self.drafts and not self._is_known_draft() else 0
         return rest + draft + (0 if self.on_cpu else UNIFIED_BYTES), rest
 
     @property
@@ -234,18 +239,33 @@ class _Given:
         """What one more token costs, in the layers that look at the whole context."""
         return sum(kind.number * kind.bytes_ for kind in self.kinds if kind.kind == kv_cache.FULL)
 
-    def _drafts(self) -> int:
-        """Tokens that are drafted ahead."""
+    def _speculative(self) -> Entry:
+        """The options of speculative decoding, in either of vLLM's forms."""
         found = self.args.get("speculative_config")
         if isinstance(found, str):
             try:
                 found = json.loads(found)
             except ValueError:
-                return 0
-        return (whole(found.get("num_speculative_tokens")) or 0) if isinstance(found, t.Mapping) else 0
+                found = None
+        if isinstance(found, t.Mapping):
+            return found
+        names = {"method": "spec_method", "model": "spec_model", "num_speculative_tokens": "spec_tokens"}
+        return {key: self.args[name] for key, name in names.items() if self.args.get(name)}
+
+    @property
+    def _draft(self) -> Entry:
+        """What the entry says of the draft model that these options name."""
+        draft = self.entry.get("draft")
+        wanted = self.speculative.get("model")
+        return draft if isinstance(draft, t.Mapping) and wanted and draft.get("id") == wanted else {}
 
     def _weights(self) -> tuple[int, int]:
-        """Bytes of the weights as they are served, and while they are loaded."""
+        """Bytes of the weights as they are served, and while they are loaded; with those of the draft model."""
+        served, loading = self._own_weights()
+        draft = whole(self._draft.get("weights_bytes")) or 0
+        return served + draft, loading + draft
+
+    def _own_weights(self) -> tuple[int, int]:
         stored = int(self.entry["weights_bytes"])
         left = ONLINE.get(str(self.args.get("quantization") or ""))
         if left is None or self.entry.get("quantization"):
@@ -314,14 +334,20 @@ class _Given:
             found.append(kv_cache.Layers(kv_cache.FULL, every, self._whole("index_dim") + 4, latent=True))
         if self._is_mtp() and found:
             found[0] = found[0]._replace(number=found[0].number + self._whole("mtp_layers"))
+        found += [self._kind(kind, 0) for kind in self._draft.get("attention_kinds") or []]
         states = self._whole("state_layers")
         if states:
             found.append(kv_cache.Layers(kv_cache.STATE, states, _ceil(self._state_bytes(), self.parallel)))
         return found
 
     def _is_mtp(self) -> bool:
-        found = self.args.get("speculative_config")
-        return bool(self.drafts) and "mtp" in str(found).lower()
+        return bool(self.drafts) and "mtp" in str(self.speculative.get("method")).lower()
+
+    def _is_known_draft(self) -> bool:
+        """Whether what drafts is the model itself, no model at all, or one of which the entry says how large it is."""
+        method = str(self.speculative.get("method")).lower()
+        own = "mtp" in method or method.startswith(NO_MODEL)
+        return bool(self._draft.get("weights_bytes")) or (own and not self.speculative.get("model"))
 
     def _kind(self, kind: t.Mapping[str, t.Any], latent: int) -> kv_cache.Layers:
         heads = max(1, (whole(kind.get("kv_heads")) or 1) // self.parallel)

@@ -8,7 +8,7 @@ import typing as t
 
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry
-from .._catalog.images import GUIDES, faults, find, met, moves, nearest_good, split_reference, unable
+from .._catalog.images import GUIDES, faults, find, met, moves, nearest_good, split_reference
 from .._common.text import show
 from .._common.types import TypedValues
 from .._plan.choice import ChoiceError, choose_image
@@ -33,7 +33,7 @@ def image(
     if found["status"] == "avoid" and "avoid" not in allowed:
         why = faults(found) or "the matrix says so"
         lines.append(f"vllm_image: {show(ref)} is known to be broken on a Spark ({why}); {_fix(ref, images, model)}")
-    reason = unable(model, found) if model else None
+    reason = catalog.on(model, found)["image_cannot_run"] if model else None
     if model and reason and "cannot_run" not in allowed:
         fix = _fix(ref, images, model, "cannot_run")
         lines.append(f"vllm_image: {show(ref)} cannot run {model['name']}, {reason}; {fix}")
@@ -59,6 +59,9 @@ def _moving(ref: str, images: t.Mapping[str, t.Any], model: Entry | None) -> str
 
 def _fix(ref: str, images: t.Mapping[str, t.Any], model: Entry | None, word: str = "avoid") -> str:
     instead = nearest_good(ref, images, model)
+    own = (model or {}).get("image")
+    if word == "cannot_run" and own and own != ref:  # the one that its entry names
+        instead = own
     return f"use {instead or 'another image'}, or set vllm_image_allow: [{word}]"
 
 
@@ -83,7 +86,7 @@ def notices(ref: str, found: Entry, model: Entry | None, known: bool, settings: 
             f"vllm_image: {show(ref)} has no Ray, which distributed_executor_backend: ray needs; drop the option:"
             " vLLM's own way to span hosts needs none"
         )
-    reason = unable(model, found) if model else None
+    reason = (model or {}).get("image_cannot_run")
     if model and reason:
         lines.append(f"vllm_image: {show(ref)} is said not to run {model['name']}, {reason}")
     return lines

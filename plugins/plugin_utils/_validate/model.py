@@ -234,7 +234,12 @@ def notices(role: str, values: t.Mapping[str, t.Any], catalog: Catalog) -> list[
     ref = checked["vllm_image"]
     is_known = find(ref, catalog.images(checked["vllm_images"])) is not None
     # what a fault of the image may depend on
-    settings = {**{name: checked[name] for name in known}, **service.args, **service.environment}
+    settings = {
+        **{name: checked[name] for name in known},
+        **service.args,
+        **service.environment,
+        "model_quantization": service.entry.get("quantization"),
+    }
     return [
         *image_notices(ref, service.image, service.entry, is_known, settings),
         *token_notices(checked, service.entry),

@@ -8,7 +8,6 @@ import typing as t
 from functools import cache
 
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images import unable
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import options_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import resolve
@@ -37,7 +36,8 @@ def plan(variables: t.Mapping[str, t.Any]) -> t.Iterator[Planned]:
     for ref in catalog.images():
         image = catalog.image(ref)
         for model in variables.get("vllm_models", models):
-            for profile in () if unable(models[model], image) else catalog.profiles():
+            cannot = catalog.model(model, variables.get("vllm_models"), image)["image_cannot_run"]
+            for profile in () if cannot else catalog.profiles():
                 chosen = {"vllm_model": model, "vllm_profile": profile, "vllm_image": ref}
                 values, wrong = TypedValues.of(known, {**variables, **chosen})
                 assert wrong == []

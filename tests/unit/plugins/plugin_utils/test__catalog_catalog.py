@@ -16,6 +16,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.fields impo
 )
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images import split_reference
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import hint, show
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import complete
 
 NGC = "nvcr.io/nvidia/vllm:25.09-py3"
 MINE = {"id": "a/b", "weights_bytes": 10, "layers": 1, "kv_heads": 1, "head_dim": 8, "native_context": 4096}
@@ -125,7 +126,7 @@ def test_a_change_of_one_of_ours_keeps_the_rest_and_ours() -> None:
 @pytest.mark.parametrize(
     ("name", "own", "line"),
     [
-        ("qwen3-9b", {}, '"qwen3-9b" is not in the catalog; did you mean qwen3-8b-fp8? known: gpt-oss-120b, '),
+        ("qwen3-9b", {}, '"qwen3-9b" is not in the catalog; did you mean qwen3-8b-fp8? known: gemma4-26b-a4b-nvfp4, '),
         ("mine", {"mine": {**MINE, "layrs": 1}}, "vllm_models.mine.layrs: unknown field; did you mean layers?"),
         ("mine", {"mine": {"id": "a/b"}}, "vllm_models.mine.weights_bytes: is missing; use a whole number above 0"),
         ("mine", {"mine": "a/b"}, 'vllm_models.mine: "a/b" is not allowed; use a mapping with id, weights_bytes, '),
@@ -194,3 +195,79 @@ def test_adding_a_model_is_adding_a_file(tmp_path: Path) -> None:
         "id: a/new\nweights_bytes: 5\nlayers: 1\nkv_heads: 1\nhead_dim: 8\nnative_context: 10\n", encoding="utf-8"
     )
     assert Catalog(tmp_path).model("a/new")["name"] == "new"
+
+
+@pytest.mark.parametrize(
+    ("model", "oldest"),
+    [
+        ("example-org/Qwen3.6-35B-A3B-NVFP4", "0.17"),
+        ("example-org/Qwen3.6-27B-FP8", "0.17"),
+        ("example-org/Qwen3.8-Flash-Next-NVFP4", "0.29"),
+        ("example-org/Qwen3-Coder-Next-FP8", "0.10.2"),
+        ("nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8", "0.13.0"),
+        ("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-FP8", "0.11.1"),
+        ("google/gemma-4-26B-A4B-it", "0.19"),
+        ("zai-org/GLM-4.7-Flash", "0.15"),
+        ("Qwen/Qwen3-8B", None),
+        ("example-org/Llama-3-distilled-from-Qwen3.6", None),
+    ],
+)
+def test_what_the_name_of_a_model_says(model: str, oldest: str | None) -> None:
+    entry = Catalog().model(model)
+    assert (entry["described"], entry["min_vllm"]) == (False, oldest)
+
+
+def test_a_model_newer_than_the_image_by_its_name() -> None:
+    catalog = Catalog()
+    old, new = (catalog.image(f"nvcr.io/nvidia/vllm:{month}-py3") for month in ("25.09", "26.08"))
+    model = "example-org/Qwen3.6-35B-A3B-NVFP4"
+    assert catalog.model(model, None, old)["image_cannot_run"] == (
+        "its vLLM 0.10.1.1 is older than 0.17, the first that knows it"
+    )
+    assert catalog.model(model, None, new)["image_cannot_run"] is None
+    # what was read from the image itself counts more
+    patched = {**old, "architectures": ["Qwen3_5MoeForConditionalGeneration"]}
+    assert catalog.model(model, None, patched)["image_cannot_run"] is None
+    without = {**new, "architectures": ["Qwen3ForCausalLM"]}
+    assert str(catalog.model(model, None, without)["image_cannot_run"]).startswith("its own registry has no Qwen3_5Moe")
+
+
+def test_a_model_that_vllm_runs_no_more() -> None:
+    catalog = Catalog()
+    entry = {**MINE, "architectures": ["AquilaForCausalLM"]}
+    for month, reason in (
+        ("25.09", None),
+        ("26.07", None),
+        ("26.10", "its vLLM 0.31.0 has no AquilaForCausalLM any more"),
+    ):
+        image = catalog.image(f"nvcr.io/nvidia/vllm:{month}-py3")
+        assert catalog.model("mine", {"mine": entry}, image)["image_cannot_run"] == reason
+
+
+def test_the_families_are_of_known_architectures() -> None:
+    catalog = Catalog()
+    for item in catalog.families():
+        assert set(item) <= {"name", "architectures", "min_vllm"}
+        assert item["name"] == item["name"].lower()
+        for architecture in item["architectures"]:
+            assert catalog.architectures().knows(architecture, "0.33.0"), architecture
+
+
+def test_its_config_counts_more_than_its_name() -> None:
+    catalog = Catalog()
+    image = catalog.image("nvcr.io/nvidia/vllm:25.09-py3")
+    name = "example-org/Qwen3.6-8B-as-Qwen3"
+    entry = catalog.model(name, None, image)
+    assert entry["image_cannot_run"]
+    read = {"id": name, "layers": 36, "architectures": ["Qwen3ForCausalLM"]}
+    found = complete(entry, read, catalog, image)
+    assert (found["image_cannot_run"], found["min_vllm"], found["layers"]) == (None, None, 36)
+    # and where it says nothing new, what the name said stays
+    name = "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8"
+    read = {"id": name, "architectures": ["NemotronHForCausalLM"]}
+    found = complete(catalog.model(name, None, image), read, catalog, image)
+    assert "older than 0.13.0" in str(found["image_cannot_run"])
+    # a model whose name says nothing
+    read = {"id": "a/b", "architectures": ["Gemma4ForConditionalGeneration"]}
+    found = complete(catalog.model("a/b", None, image), read, catalog, image)
+    assert "older than 0.19" in str(found["image_cannot_run"])

@@ -10,7 +10,10 @@ import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, CatalogError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images import (
     GUIDES,
+    Architectures,
+    can_run,
     find,
+    met,
     mirrored,
     moves,
     nearest_good,
@@ -121,13 +124,16 @@ def test_mirrored() -> None:
         ("nvcr.io/nvidia/vllm:25.9-py3", {}, GUIDES),
         ("nvcr.io/nvidia/vllm:24.12-py3", {}, GUIDES),
         ("nvcr.io/nvidia/vllm:26.06-py3", {}, "nvcr.io/nvidia/vllm:26.07-py3"),
-        ("nvcr.io/nvidia/vllm:27.01-py3", {}, "nvcr.io/nvidia/vllm:26.07-py3"),
+        ("nvcr.io/nvidia/vllm:27.01-py3", {}, "nvcr.io/nvidia/vllm:26.09-py3"),
         ("nvcr.io/nvidia/vllm:25.09-py3", {"id": "openai/gpt-oss-20b"}, "nvcr.io/nvidia/vllm:25.10-py3"),
         ("nvcr.io/nvidia/vllm:25.09-py3", {"id": "a/b", "min_vllm": "0.18"}, "nvcr.io/nvidia/vllm:26.04-py3"),
         ("vllm/vllm-openai:v0.10.1", {}, "vllm/vllm-openai:v0.20.0-cu130"),
-        ("vllm/vllm-openai:cu130-nightly", {}, GUIDES),
-        ("vllm/vllm-openai:v9", {}, "vllm/vllm-openai:v0.26.0-aarch64-cu129-ubuntu2404"),
-        ("vllm/vllm-openai", {"id": "openai/gpt-oss-20b"}, "vllm/vllm-openai:v0.20.0-cu130"),
+        ("vllm/vllm-openai:cu130-nightly", {}, "vllm/vllm-openai:v0.28.0"),  # a tag without a number is of today
+        ("vllm/vllm-openai:v9", {}, "vllm/vllm-openai:v0.28.0"),
+        ("vllm/vllm-openai:v0.27.1-aarch64", {}, "vllm/vllm-openai:v0.28.0"),
+        ("vllm/vllm-openai:v0.21.0", {}, "vllm/vllm-openai:v0.24.0-ubuntu2404"),
+        ("vllm/vllm-openai", {"id": "openai/gpt-oss-20b"}, "vllm/vllm-openai:v0.28.0"),
+        ("eugr/spark-vllm:nightly", {}, "eugr/spark-vllm:nightly-20260704"),
         ("someone/else:1", {}, GUIDES),
         ("someone/else:1", {"id": "openai/gpt-oss-20b"}, "nvcr.io/nvidia/vllm:25.10-py3"),
     ],
@@ -158,3 +164,100 @@ def test_no_good_one_is_near() -> None:
 def test_unable(model: dict[str, t.Any], image: dict[str, t.Any], reason: str | None) -> None:
     found = unable(model, image)
     assert found is None if reason is None else reason in str(found)
+
+
+KNOWN = Architectures(
+    {
+        "versions": ["0.10.1.1", "0.19.0", "0.20.0", "0.21.0"],
+        "architectures": {
+            "Old": {"until": "0.19.0"},
+            "Always": {},
+            "New": {"since": "0.21.0"},
+            "Short": {"since": "0.19.0", "until": "0.20.0"},
+        },
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "version", "knows"),
+    [
+        ("Always", "0.9", True),
+        ("Always", "0.30", True),
+        ("Old", "0.10.1.1", True),
+        ("Old", "0.19.0", True),
+        ("Old", "0.19.1", None),  # not recorded: it went in it, or in 0.20.0
+        ("Old", "0.20.0", False),
+        ("New", "0.20.0", False),
+        ("New", "0.20.1", False),  # a patch release brings no architecture
+        ("New", "0.21.0rc1", None),  # between two recorded ones
+        ("New", "0.21.0", True),
+        ("New", "0.10.1.1+381074ae.nv25.09", False),
+        ("Short", "0.18", None),
+        ("Short", "0.10.1.1", False),
+        ("Short", "0.20.0", True),
+        ("Short", "0.33.0", False),
+        ("Unheard", "0.20.0", None),
+    ],
+)
+def test_whether_a_version_knows_an_architecture(architecture: str, version: str, knows: bool | None) -> None:
+    assert KNOWN.knows(architecture, version) is knows
+
+
+@pytest.mark.parametrize(
+    ("image", "architectures", "reason"),
+    [
+        ({"vllm": "0.20.1"}, ["New"], "its vLLM 0.20.1 has no New, which came with 0.21"),
+        ({"vllm": "0.21.0"}, ["New"], None),
+        ({"vllm": "0.21.0"}, ["Old"], "its vLLM 0.21.0 has no Old any more"),
+        ({"vllm": "0.20.1"}, ["New", "Always"], None),  # vLLM takes the first that it has
+        ({"vllm": "0.10.1.1"}, ["New", "Short"], "its vLLM 0.10.1.1 has no New or Short, which came with 0.19"),
+        ({"vllm": "0.20.1"}, ["Unheard"], None),  # perhaps by transformers
+        ({"vllm": "0.20.1"}, [], None),
+        ({}, ["New"], None),
+        ({"vllm": None}, ["New"], None),
+        # what the image itself was asked counts
+        ({"vllm": "0.20.1", "architectures": ["New"]}, ["New"], None),
+        ({"vllm": "0.21.0", "architectures": ["Always"]}, ["New"], "its own registry has no New"),
+        ({"architectures": ["Always"]}, ["New"], "its own registry has no New"),
+        ({"vllm": "0.20.1", "architectures": []}, ["Always"], None),
+    ],
+)
+def test_can_run(image: dict[str, t.Any], architectures: list[str], reason: str | None) -> None:
+    assert can_run(image, architectures, KNOWN) == reason
+
+
+@pytest.mark.parametrize(
+    ("ref", "architecture", "first"),
+    [
+        (GUIDES, "Qwen3ForCausalLM", None),
+        (GUIDES, "Qwen3NextForCausalLM", "0.10.2"),
+        (GUIDES, "Qwen3_5MoeForConditionalGeneration", "0.17"),
+        ("nvcr.io/nvidia/vllm:26.02-py3", "Qwen3_5MoeForConditionalGeneration", "0.17"),
+        ("nvcr.io/nvidia/vllm:26.03-py3", "Qwen3_5MoeForConditionalGeneration", None),
+        ("nvcr.io/nvidia/vllm:26.03-py3", "Gemma4ForConditionalGeneration", "0.19"),
+        ("nvcr.io/nvidia/vllm:26.04-py3", "Gemma4ForConditionalGeneration", None),
+        ("nvcr.io/nvidia/vllm:26.08-py3", "Qwen4ExpForConditionalGeneration", "0.29"),
+        ("nvcr.io/nvidia/vllm:26.09-py3", "Qwen4ExpForConditionalGeneration", None),
+    ],
+)
+def test_what_the_images_of_the_matrix_run(ref: str, architecture: str, first: str | None) -> None:
+    catalog = Catalog()
+    reason = can_run(catalog.image(ref), [architecture], catalog.architectures())
+    assert reason is None if first is None else str(reason).endswith(f"has no {architecture}, which came with {first}")
+
+
+@pytest.mark.parametrize(
+    ("only_with", "settings", "is_met"),
+    [
+        ({"a": "*"}, {"a": 2}, True),
+        ({"a": "*"}, {"a": None}, False),
+        ({"a": "*"}, {}, False),
+        ({"a": ["x", "y"]}, {"a": "y"}, True),
+        ({"a": ["x", "y"]}, {"a": "z"}, False),
+        ({"a": True, "b": "*"}, {"a": "yes", "b": {}}, True),
+        ({"a": True, "b": "*"}, {"a": "yes"}, False),
+    ],
+)
+def test_who_meets_a_fault(only_with: dict[str, t.Any], settings: dict[str, t.Any], is_met: bool) -> None:
+    assert met({"faults": [{"what": "It fails", "only_with": only_with}]}, settings) == ["It fails."] * is_met

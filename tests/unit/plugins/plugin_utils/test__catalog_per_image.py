@@ -119,6 +119,30 @@ def test_nothing_is_added_where_nothing_is_needed() -> None:
         ("llama33-70b-nvfp4", REF, {}, {"VLLM_NVFP4_GEMM_BACKEND": "marlin"}),
         ("llama33-70b-nvfp4", "vllm/vllm-openai:v0.25.1-aarch64", {"linear_backend": "marlin"}, {}),
         ("llama33-70b-nvfp4", "nvcr.io/nvidia/vllm:26.05-py3", {}, {}),
+        ("qwen36-35b-a3b-nvfp4", "nvcr.io/nvidia/vllm:26.04-py3", {}, {}),
+        (
+            "qwen36-35b-a3b-nvfp4",
+            "vllm/vllm-openai:v0.28.0",
+            {
+                "moe_backend": "marlin",
+                "attention_backend": "FLASHINFER",
+                "speculative_config": {"method": "mtp", "num_speculative_tokens": 3, "moe_backend": "triton"},
+            },
+            {},
+        ),
+        (
+            "qwen38-27b-nvfp4",
+            "vllm/vllm-openai:v0.28.0",
+            {
+                "speculative_config": {
+                    "method": "dflash",
+                    "model": "z-lab/Qwen3.8-27B-DFlash2",
+                    "num_speculative_tokens": 8,
+                }
+            },
+            {},
+        ),
+        ("qwen38-27b-nvfp4", "nvcr.io/nvidia/vllm:26.08-py3", {}, {}),  # 0.27 does not know its draft model
         ("llama31-8b-fp8", "nvcr.io/nvidia/vllm:26.06-py3", {}, {"NCCL_NVLS_ENABLE": "0"}),
     ],
 )

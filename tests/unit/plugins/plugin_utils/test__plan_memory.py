@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.per_image import speculative_config
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import GIB, Host, PlanError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.remedies import plan_with_remedies
 from hypothesis import given
@@ -367,6 +368,50 @@ def test_types_of_states_and_drafted_tokens() -> None:
     assert drafts["block_tokens"] > plan(MAMBA)["block_tokens"]
     text = plan(MAMBA, speculative_config='{"method": "mtp", "num_speculative_tokens": 3}')
     assert text["sequences"] == drafts["sequences"]
+
+
+def test_the_draft_model_of_an_entry() -> None:
+    kinds = [{"layers": 5, "kv_heads": 8, "head_dim": 128}]
+    draft = {"method": "dflash", "tokens": 8, "id": "c/draft", "weights_bytes": 3 * GIB, "attention_kinds": kinds}
+    entry = {**ANY, "draft": draft}
+    alone, other = plan(entry), {"method": "dflash", "model": "c/other", "num_speculative_tokens": 8}
+    assert alone["reasons"] == plan(ANY)["reasons"]  # described, and not used
+    used = plan(entry, speculative_config=speculative_config(draft))
+    assert used["weights_bytes"] == alone["weights_bytes"] + 3 * GIB
+    assert used["kv_bytes_per_token"] == alone["kv_bytes_per_token"] + 5 * 2 * 8 * 128 * 2
+    assert not [line for line in used["reasons"] if "further models" in line]
+    unknown = plan(entry, speculative_config=other)
+    assert unknown["weights_bytes"] == alone["weights_bytes"]
+    assert unknown["reasons"][-1] == "the further models of speculative_config are not planned"
+    surer, less_sure = (found["kv_bytes"] - found["kv_bytes_least"] for found in (used, unknown))
+    assert less_sure - surer == int(1.5 * GIB)
+
+
+def test_drafts_without_a_model() -> None:
+    for config in ({"method": "mtp", "num_speculative_tokens": 3}, {"method": "ngram", "num_speculative_tokens": 3}):
+        found = plan(ANY, speculative_config=config)
+        assert not [line for line in found["reasons"] if "further models" in line], config
+        assert found["kv_bytes"] - found["kv_bytes_least"] < 5 * GIB
+    # an MTP layer in a repository of its own
+    found = plan(ANY, speculative_config={"method": "mtp", "model": "c/d", "num_speculative_tokens": 3})
+    assert found["reasons"][-1] == "the further models of speculative_config are not planned"
+    # the short options of newer versions
+    short = plan(MAMBA, spec_method="mtp", spec_tokens=3)
+    assert (
+        short["sequences"]
+        == plan(MAMBA, speculative_config={"method": "mtp", "num_speculative_tokens": 3})["sequences"]
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in Catalog().models() if "image" in Catalog().models()[name]])
+def test_every_model_fits_a_spark_on_its_image(name: str) -> None:
+    catalog = Catalog()
+    image = catalog.image(catalog.models()[name]["image"])
+    entry = catalog.model(name, None, image)
+    args = {**GUIDE, **entry["args"], **entry["image_args"]}
+    found = plan_with_remedies(entry, SPARK, args, entry["environment"], {}, image["vllm"])
+    assert found["fits"], found["problem"]
+    assert not [line for line in found["reasons"] if "not planned" in line]
 
 
 def test_a_model_without_a_cache() -> None:

@@ -9,6 +9,7 @@ import typing as t
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images import moves
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import options_of, read_specs
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import show
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate import problems as validate_problems
@@ -100,12 +101,23 @@ GOOD: list[Values] = [
     one("vllm_memory_reserve_gib", "12.5"),
     one("vllm_api_key", 1234567812345678),
     # models, profiles, images
-    *(one("vllm_model", name) for name in Catalog().models() if not name.startswith(("gpt-oss", "qwen3-vl"))),
+    *(
+        {
+            "vllm_model": name,
+            **({"vllm_image": model["image"], "vllm_image_allow": ["moving"]} if "image" in model else {}),
+        }
+        for name, model in Catalog().models().items()
+        if not name.startswith(("gpt-oss", "qwen3-vl"))
+    ),
     one("vllm_model", "Qwen/Qwen3-8B-FP8"),
     one("vllm_model", "Qwen/Qwen3-30B-A3B-Instruct-2507-FP8"),
     {"vllm_model": "gpt-oss-20b", "vllm_image": "nvcr.io/nvidia/vllm:25.10-py3"},
     *(one("vllm_profile", name) for name in ("throughput", "latency", "concurrency")),
-    *(one("vllm_image", ref) for ref, image in Catalog().images().items() if image["status"] != "avoid"),
+    *(
+        {"vllm_image": ref, "vllm_image_allow": ["moving"] if moves(ref) else []}
+        for ref, image in Catalog().images().items()
+        if image["status"] != "avoid"
+    ),
     {"vllm_image": "nvcr.io/nvidia/vllm:26.06-py3", "vllm_image_allow": ["avoid"]},
     {"vllm_image": "vllm/vllm-openai:latest", "vllm_image_allow": ["moving", "avoid"]},
     {"vllm_image": "someone/vllm:1", "vllm_image_allow": ["unknown"]},
@@ -347,6 +359,18 @@ TOOLS = {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"}
             {"vllm_extra_args": TOOLS},
             "Tool calling is broken, because its xgrammar is older than its vLLM wants.",
         ),
+        ("26.07", {"vllm_extra_args": {"speculative_config": {"method": "mtp", "num_speculative_tokens": 3}}}, None),
+        (
+            "26.07",
+            {"vllm_models": {"mine": {**OWN_MODEL, "quantization": "gptq"}}, "vllm_model": "mine"},
+            "Loading a WNA16 mixture of experts",
+        ),
+        (
+            "26.07",
+            {"vllm_models": {"mine": {**OWN_MODEL, "quantization": "fp8"}}, "vllm_model": "mine"},
+            None,
+        ),
+        ("26.08", {"vllm_extra_args": TOOLS}, None),
         ("26.07", {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": TOOLS}}}, "Tool calling is broken"),
         ("26.07", {"vllm_models": {"qwen3-8b-fp8": {"args": TOOLS}}}, "Tool calling is broken"),
     ],
