@@ -59,7 +59,8 @@ def dump(known: dict[str, set[str]]) -> str:
         "# Model architectures that vLLM knows, recorded from the source of these versions. Do not edit.",
         "# Made with: tools/record_architectures.py VERSION=SOURCE...",
         "# since: the first of these versions that has it, if not the first of all; until: the last one, if it went.",
-        f"versions: [{', '.join(known)}]",
+        "versions:",
+        *(f"  - {version}" for version in known),
         "architectures:",
     ]
     for name, span in spans(known).items():
