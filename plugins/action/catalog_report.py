@@ -28,10 +28,11 @@ class ActionModule(ActionBase):
             {
                 "models": {"type": "list", "elements": "dict", "required": True},
                 "plans": {"type": "dict", "default": {}},
+                "images": {"type": "dict", "default": {}},
                 "title": {"type": "str", "default": ""},
             }
         )
-        table = terminal(plain(args["models"]), plain(args["plans"]))
+        table = terminal(plain(args["models"]), plain(args["plans"]), plain(args["images"]))
         if not self._task.no_log and is_wanted_on_screen():
             title = f"{args['title']}\n\n" if args["title"] else ""
             display.display(f"\n{title}{table}\n\n{MARKS}\n")

@@ -130,6 +130,11 @@ _value:
       description: Reference that is pulled, including C(vllm_image_registry).
       type: str
       sample: nvcr.io/nvidia/vllm:25.09-py3
+    image_refusal:
+      description:
+        - Why the image cannot run the model, with an image that can. Empty if it can, or if C(vllm_image_allow) has
+          V(cannot_run).
+      type: str
     profile:
       description: Name of the profile.
       type: str

@@ -29,6 +29,10 @@ options:
       - A model with C(image_cannot_run), which the lookup sets for an image, is shown as incompatible.
     type: dict
     default: {}
+  images:
+    description: References of the images that the plans are made with, by name of the model.
+    type: dict
+    default: {}
   title:
     description: Line above the table.
     type: str

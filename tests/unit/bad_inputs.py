@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images import GUIDES
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import show
 
 TOKEN = "hf_" + "a1B2" * 8
@@ -193,7 +194,7 @@ BAD: list[tuple[Values, str]] = [
         )
     ),
     (
-        own_model(per_image=[{"image": "nvcr.io/*", "args": {"max_seqs": 1}}]),
+        {**own_model(per_image=[{"image": "nvcr.io/*", "args": {"max_seqs": 1}}]), **one("vllm_image", GUIDES)},
         "vllm_models.mine.per_image.args.max_seqs: unknown option of vLLM 0.10.1.1; did you mean max_num_seqs?",
     ),
     (
@@ -206,7 +207,7 @@ BAD: list[tuple[Values, str]] = [
         "vllm_models.mine.environment.VLLM_API_KEY: is not allowed here; set vllm_api_key instead",
     ),
     (
-        own_model(min_vllm="0.19.0"),
+        {**own_model(min_vllm="0.19.0"), **one("vllm_image", GUIDES)},
         'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" cannot run mine, its vLLM 0.10.1.1 is older than 0.19.0, the first'
         " that knows it; use nvcr.io/nvidia/vllm:26.04-py3, or set vllm_image_allow: [cannot_run]",
     ),
@@ -311,7 +312,7 @@ BAD: list[tuple[Values, str]] = [
         " or set vllm_image_allow: [avoid]",
     ),
     (
-        one("vllm_model", "qwen3-vl-8b-fp8"),
+        {"vllm_model": "qwen3-vl-8b-fp8", "vllm_image": GUIDES},
         'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" cannot run qwen3-vl-8b-fp8, its vLLM 0.10.1.1 is older than'
         " 0.11.0, the first that knows it; use nvcr.io/nvidia/vllm:25.11-py3, or set vllm_image_allow: [cannot_run]",
     ),
@@ -370,7 +371,7 @@ BAD: list[tuple[Values, str]] = [
         "vllm_images[a/b:1].environment.HF_TOKEN: is not allowed here; set vllm_hf_token instead",
     ),
     (
-        one("vllm_model", "gpt-oss-20b"),
+        {"vllm_model": "gpt-oss-20b", "vllm_image": GUIDES},
         'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" cannot run gpt-oss-20b, its vLLM has no attention sinks;'
         " use nvcr.io/nvidia/vllm:26.04-py3, or set vllm_image_allow: [cannot_run]",
     ),

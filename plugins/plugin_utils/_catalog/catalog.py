@@ -13,6 +13,7 @@ from .._common.text import known_or_add, show
 from .._common.yaml_files import COLLECTION, read
 from .fields import MODEL_FIELDS, Entry, image_problems, is_hugging_face_id, model_problems, profile_problems
 from .images import (
+    GUIDES,
     UPSTREAM,
     Architectures,
     can_run,
@@ -20,6 +21,7 @@ from .images import (
     find,
     mirrored,
     nearest_good,
+    newest_able,
     oldest,
     split_reference,
     told_by_tag,
@@ -119,6 +121,13 @@ class Catalog:
         if reason is None and architectures:
             reason = can_run(image, architectures, self.architectures())
         return {**model, **for_image(model, image), "image_cannot_run": reason}
+
+    def image_for(self, model: Entry | None, own: t.Mapping[str, t.Any] | None = None) -> str:
+        """The image of a model where none is chosen: the one that its entry names, else the newest good one that can
+        run it. Where none can, or nobody knows the model, the guide's: the checks say why it will not do."""
+        if model is None:
+            return GUIDES
+        return str(model.get("image") or newest_able(self.images(own), model, self.architectures()) or GUIDES)
 
     def profile(self, name: str, own: t.Mapping[str, t.Any] | None = None) -> Entry:
         profiles = self.profiles(own)

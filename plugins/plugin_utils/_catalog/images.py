@@ -194,6 +194,21 @@ def _surely_able(model: Image, image: Image) -> bool:
     return unable(model, image) is None and bool(image.get("vllm") or not model.get("min_vllm"))
 
 
+def newest_able(images: t.Mapping[str, t.Any], model: Image, known: Architectures) -> str | None:
+    """The good image with the newest vLLM that can run a model."""
+    able = [
+        key
+        for key, entry in images.items()
+        if isinstance(entry, dict)
+        and entry.get("status") == "good"
+        and entry.get("vllm")
+        and not moves(key)
+        and unable(model, entry) is None
+        and can_run(entry, model.get("architectures") or [], known) is None
+    ]
+    return max(able, key=lambda key: version_key(str(images[key]["vllm"])), default=None)
+
+
 def nearest_good(ref: str, images: t.Mapping[str, t.Any], model: Image | None = None) -> str | None:
     """The image to take instead: of the same repository the next newer one, else its newest; or the guide's."""
     good = [

@@ -8,6 +8,8 @@ import typing as t
 
 from .._catalog.catalog import Catalog, CatalogError
 from .._catalog.fields import Entry
+from .._catalog.images import nearest_good
+from .._common.text import show
 
 
 class Values(t.Protocol):
@@ -30,17 +32,38 @@ class Choice(t.NamedTuple):
 
 def choose(values: Values, catalog: Catalog, model_info: t.Mapping[str, t.Any] | None = None) -> Choice:
     """All three, or a ChoiceError. MODEL_INFO says what the model's own files say, for one that no entry describes."""
-    image = choose_image(values, catalog)
-    return Choice(choose_model(values, catalog, image, model_info), image, choose_profile(values, catalog))
+    model = choose_model(values, catalog, None, model_info)
+    image = choose_image(values, catalog, model)
+    return Choice(catalog.on(model, image), image, choose_profile(values, catalog))
 
 
-def choose_image(values: Values, catalog: Catalog, model: Entry | None = None) -> Entry:
-    """The model is for the advice alone."""
+def image_name(values: Values, catalog: Catalog, model: Entry | None) -> str:
+    """vllm_image; where it is empty the image follows the model."""
+    return values["vllm_image"] or catalog.image_for(model, values["vllm_images"])
+
+
+def choose_image(values: Values, catalog: Catalog, model: Entry | None) -> Entry:
     allow_unknown = "unknown" in (values["vllm_image_allow"] or [])
     try:
-        return catalog.image(values["vllm_image"], values["vllm_images"], allow_unknown, model)
+        return catalog.image(image_name(values, catalog, model), values["vllm_images"], allow_unknown, model)
     except CatalogError as error:
         raise ChoiceError(f"vllm_image: {error}") from error
+
+
+def image_refusal(values: Values, catalog: Catalog, choice: Choice) -> str:
+    """One line: why the image cannot run the model, and what to take instead; empty if it can, or is allowed to."""
+    model, image, _profile = choice
+    reason = (model or {}).get("image_cannot_run")
+    if not (model and image and reason) or "cannot_run" in (values["vllm_image_allow"] or []):
+        return ""
+    own = model.get("image")  # the one that its entry names
+    instead = (
+        own if own and own != image["ref"] else nearest_good(image["ref"], catalog.images(values["vllm_images"]), model)
+    )
+    return (
+        f"vllm_image: {show(image['ref'])} cannot run {model['name']}, {reason};"
+        f" use {instead or 'another image'}, or set vllm_image_allow: [cannot_run]"
+    )
 
 
 def choose_model(

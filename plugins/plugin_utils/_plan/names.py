@@ -41,4 +41,4 @@ def url(values: Values) -> str:
 
 def image_ref(values: Values, image: t.Mapping[str, t.Any]) -> str:
     registry = values["vllm_image_registry"]
-    return f"{registry}/{image['path']}" if registry else str(values["vllm_image"])
+    return f"{registry}/{image['path']}" if registry else str(image["ref"])

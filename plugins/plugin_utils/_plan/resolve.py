@@ -15,7 +15,7 @@ from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry
 from .._catalog.vllm_options import to_argv
 from . import names, share
-from .choice import Choice, Values, choose
+from .choice import Choice, Values, choose, image_refusal
 from .layers import CONTAINER_CACHE, layers
 from .memory import UTILIZATION, Host, Plan, PlanError
 from .remedies import plan_with_remedies
@@ -50,6 +50,7 @@ class Resolved:
     entry: Entry
     image: Entry
     image_ref: str
+    image_refusal: str
     profile: str
     args: dict[str, t.Any]
     environment: dict[str, t.Any]
@@ -119,6 +120,7 @@ def resolve(
         entry=model,
         image=image,
         image_ref=image_ref,
+        image_refusal=image_refusal(values, catalog, choice),
         profile=values["vllm_profile"],
         args=settings.args,
         environment=settings.environment,

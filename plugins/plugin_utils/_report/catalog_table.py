@@ -13,6 +13,7 @@ Entry = t.Mapping[str, t.Any]
 MARKS = "M measured, S stated, C computed, W weak; nobody measured anything of it with this collection"
 ABOUT = ("model", "Hugging Face id", "weights", "context", "tokens/s", "at most", "license")
 PLANNED = ("fits?", "KV tokens", "longest", "at once")
+IMAGE = "image"
 _RIGHT = {"weights", "tokens/s", "at most", "KV tokens", "longest", "at once"}
 _WIDEST = {"Hugging Face id": 35, "license": 14}  # on a terminal; README.md has them in full
 
@@ -45,12 +46,22 @@ def planned(entry: Entry, plan: t.Mapping[str, t.Any] | None) -> list[str]:
     ]
 
 
-def terminal(entries: t.Sequence[Entry], plans: t.Mapping[str, t.Any]) -> str:
-    head = [*ABOUT, *PLANNED]
+def terminal(
+    entries: t.Sequence[Entry], plans: t.Mapping[str, t.Any], images: t.Mapping[str, t.Any] | None = None
+) -> str:
+    """PLANS and IMAGES are by name of the model; without IMAGES the column is left out."""
+    head = [*ABOUT, *PLANNED, *([IMAGE] if images else [])]
     # the license last: it is the longest, and the least urgent
     order = [*(title for title in head if title != "license"), "license"]
     rows = [
-        dict(zip(head, [*about(entry), *planned(entry, plans.get(entry["name"]))], strict=True)) for entry in entries
+        dict(
+            zip(
+                head,
+                [*about(entry), *planned(entry, plans.get(entry["name"])), *_image(entry, images)],
+                strict=True,
+            )
+        )
+        for entry in entries
     ]
     for row in rows:
         row.update({title: shorten(row[title], width) for title, width in _WIDEST.items()})
@@ -58,6 +69,10 @@ def terminal(entries: t.Sequence[Entry], plans: t.Mapping[str, t.Any]) -> str:
     lines = [{title: title for title in order}, *rows]
     right = [title in _RIGHT for title in order]
     return "\n".join(line([cells[title] for title in order], list(widths.values()), right) for cells in lines)
+
+
+def _image(entry: Entry, images: t.Mapping[str, t.Any] | None) -> list[str]:
+    return [str(images.get(entry["name"]) or "-")] if images else []
 
 
 def markdown(entries: t.Sequence[Entry]) -> str:

@@ -11,7 +11,7 @@ from .._catalog.fields import Entry
 from .._catalog.images import GUIDES, faults, find, met, moves, nearest_good, split_reference
 from .._common.text import show
 from .._common.types import TypedValues
-from .._plan.choice import ChoiceError, choose_image
+from .._plan.choice import Choice, ChoiceError, choose_image, image_name, image_refusal
 
 
 def image(
@@ -20,7 +20,7 @@ def image(
     """What is wrong with the image, and the image if it is known."""
     if not checked.valid("vllm_image", "vllm_images"):
         return [], None
-    ref = checked["vllm_image"]
+    ref = image_name(checked, catalog, model)
     images = catalog.images(own)
     allowed = set(checked["vllm_image_allow"] or [])
     if moves(ref) and "moving" not in allowed:
@@ -32,12 +32,12 @@ def image(
     lines = []
     if found["status"] == "avoid" and "avoid" not in allowed:
         why = faults(found) or "the matrix says so"
-        lines.append(f"vllm_image: {show(ref)} is known to be broken on a Spark ({why}); {_fix(ref, images, model)}")
-    reason = catalog.on(model, found)["image_cannot_run"] if model else None
-    if model and reason and "cannot_run" not in allowed:
-        fix = _fix(ref, images, model, "cannot_run")
-        lines.append(f"vllm_image: {show(ref)} cannot run {model['name']}, {reason}; {fix}")
-    return lines, found
+        lines.append(
+            f"vllm_image: {show(ref)} is known to be broken on a Spark ({why});"
+            f" use {nearest_good(ref, images, model) or 'another image'}, or set vllm_image_allow: [avoid]"
+        )
+    refusal = image_refusal(checked, catalog, Choice(catalog.on(model, found), found, None)) if model else None
+    return [*lines, *([refusal] if refusal else [])], found
 
 
 def _moving(ref: str, images: t.Mapping[str, t.Any], model: Entry | None) -> str:
@@ -55,14 +55,6 @@ def _moving(ref: str, images: t.Mapping[str, t.Any], model: Entry | None) -> str
         f"vllm_image: {show(ref)} {what}{why}; use a fixed tag such as {instead}, or a digest,"
         f" or set vllm_image_allow: [{', '.join(words)}]"
     )
-
-
-def _fix(ref: str, images: t.Mapping[str, t.Any], model: Entry | None, word: str = "avoid") -> str:
-    instead = nearest_good(ref, images, model)
-    own = (model or {}).get("image")
-    if word == "cannot_run" and own and own != ref:  # the one that its entry names
-        instead = own
-    return f"use {instead or 'another image'}, or set vllm_image_allow: [{word}]"
 
 
 def notices(ref: str, found: Entry, model: Entry | None, known: bool, settings: t.Mapping[str, t.Any]) -> list[str]:

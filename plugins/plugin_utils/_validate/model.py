@@ -97,7 +97,7 @@ def choice(checked: TypedValues, catalog: Catalog) -> Lines:
     lines, image = check_image(checked, catalog, own_images, model)
     yield from lines
     if model and image:
-        model = choose_model(checked, catalog, image)
+        model = catalog.on(model, image)
     chosen = Choice(model, image, profile)
     sources = layers(checked, chosen)
     if model and image:
@@ -231,7 +231,7 @@ def notices(role: str, values: t.Mapping[str, t.Any], catalog: Catalog) -> list[
     known = options_of(role)
     checked, _lines = TypedValues.of(known, values)
     service = resolve(checked, catalog)
-    ref = checked["vllm_image"]
+    ref = service.image["ref"]
     is_known = find(ref, catalog.images(checked["vllm_images"])) is not None
     # what a fault of the image may depend on
     settings = {

@@ -102,12 +102,14 @@ def guide(spark: Spark, profile: str) -> Iterator[dict[str, Any]]:
 def ours(spark: Spark, profile: str, ansible_playbook: AnsiblePlaybook) -> Iterator[dict[str, Any]]:
     """What the role stages with its own defaults: everything that the sandbox's inventory sets is set back."""
     defaults = yaml.safe_load((ROOT / "roles/vllm/defaults/main.yml").read_text())
+    (service,) = yaml.safe_load((GUIDE / "compose.yaml").read_text())["services"].values()
+    guides_image = service["image"]
     inventory = yaml.safe_load((ROOT / "inventories/sandbox/group_vars/spark.yml").read_text())
     set_back = {name: defaults[name] for name in inventory if name in defaults and name != "vllm_hf_token"}
     home = f"/opt/guide-{profile}"
     with spark.sudo():
         # staging pulls the image unless it is there; the stand-in is, under the name of the sandbox's registry
-        spark.check_output("docker tag %s %s", IMAGE, defaults["vllm_image"])
+        spark.check_output("docker tag %s %s", IMAGE, guides_image)
         spark.check_output("rm -rf %s", home)
     run = ansible_playbook(
         "playbooks/stage.yml",

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import yaml
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images import GUIDES
 
-from support.paths import ROOT
 from support.playbook import THIS_MACHINE, AnsiblePlaybook
 
-DEFAULTS = yaml.safe_load((ROOT / "roles/vllm/defaults/main.yml").read_text(encoding="utf-8"))
 TINY = {"id": "a/b", "weights_bytes": 1000, "layers": 1, "kv_heads": 1, "head_dim": 8, "native_context": 40960}
 
 
@@ -42,9 +41,8 @@ def test_every_model_with_its_plan(tmp_path: Path, ansible_playbook: AnsiblePlay
     text, seen = catalog(ansible_playbook, tmp_path, vllm_models=models, vllm_profile="latency")
     assert list(seen) == [*Catalog().models(), "tiny", "huge"]
     assert (seen["tiny"][0], seen["huge"][0]) == ("yes", "no")
-    # the image of the role's defaults, which is the one that site.yml would take
-    assert DEFAULTS["vllm_image"] in text
-    assert (seen["gpt-oss-20b"][0], seen["qwen3-vl-8b-fp8"][0]) == ("image", "image")
+    # no image is chosen: each model has its own, as site.yml would take it
+    assert (seen["qwen3-8b-fp8"][-2], seen["gpt-oss-20b"][-2]) == (GUIDES, "nvcr.io/nvidia/vllm:26.04-py3")
     assert re.search(r"^one, .* profile latency, 16384 tokens of context", text, re.MULTILINE)
 
 

@@ -308,3 +308,58 @@ def test_the_result_is_plain_and_holds_no_secret() -> None:
     assert key not in str(found)
     assert "hf_a1B2" not in str(found)
     assert found.as_dict()["memory_bytes"] == TOTAL
+
+
+# --- the image follows the model -------------------------------------------------------------------------------------
+
+NEWEST = "nvcr.io/nvidia/vllm:26.09-py3"
+FILES = {
+    "id": "some/model",
+    "architectures": ["Qwen3NextForCausalLM"],
+    "weights_bytes": GIB,
+    "layers": 2,
+    "kv_heads": 2,
+    "head_dim": 64,
+    "native_context": 4096,
+    "config_context": 4096,
+}
+
+
+@pytest.mark.parametrize(
+    ("variables", "image"),
+    [
+        pytest.param({}, "nvcr.io/nvidia/vllm:25.09-py3", id="the guide's for the guide's model"),
+        pytest.param({"vllm_model": "gpt-oss-20b"}, "nvcr.io/nvidia/vllm:26.04-py3", id="the one of the entry"),
+        pytest.param({"vllm_model": "qwen3-vl-8b-fp8"}, NEWEST, id="an entry without one"),
+        pytest.param({"vllm_model": "some/model"}, NEWEST, id="a model without an entry"),
+        pytest.param({"vllm_image": "nvcr.io/nvidia/vllm:26.04-py3"}, "nvcr.io/nvidia/vllm:26.04-py3", id="vllm_image"),
+        pytest.param(
+            {"vllm_model": "some/model", "vllm_images": {"a/b:1": {"vllm": "0.99", "status": "good"}}},
+            "a/b:1",
+            id="the owner's own",
+        ),
+        pytest.param(
+            {
+                "vllm_model": "some/model",
+                "vllm_images": {"a/b:1": {"vllm": "0.99", "status": "good", "cannot_run": {"some/*": "no"}}},
+            },
+            NEWEST,
+            id="not one that cannot run it",
+        ),
+    ],
+)
+def test_without_vllm_image_the_image_follows_the_model(variables: dict[str, t.Any], image: str) -> None:
+    found = resolved(spark(), **variables)
+    assert (found.image["ref"], found.image_ref, found.image_refusal) == (image, image, "")
+
+
+def test_what_the_files_of_a_model_say_counts_for_its_image() -> None:
+    """Its name says nothing, its config.json names an architecture that the chosen image has not."""
+    variables = {"vllm_model": "some/model", "vllm_image": "nvcr.io/nvidia/vllm:25.09-py3"}
+    assert resolved(spark(), **variables).image_refusal == ""
+    assert resolved(spark(), model_info=FILES, **variables).image_refusal == (
+        'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" cannot run model, its vLLM 0.10.1.1 is older than 0.10.2, the'
+        " first that knows it; use nvcr.io/nvidia/vllm:25.10-py3, or set vllm_image_allow: [cannot_run]"
+    )
+    allowed = {**variables, "vllm_image_allow": ["cannot_run"]}
+    assert resolved(spark(), model_info=FILES, **allowed).image_refusal == ""
