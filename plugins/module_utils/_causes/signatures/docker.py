@@ -68,7 +68,7 @@ DOCKER: tuple[Signature, ...] = (
         ("is already in use by container",),
         r"container name \"?/?(?P<name>[\w.-]+)\"? is already in use by container",
         "another container has the name {name}",
-        "remove it with `docker rm -f {name}` if nobody needs it, or set another vllm_container_name",
+        "remove it with `docker rm -f {name}` if it is not needed, or set another vllm_container_name",
         versions="Docker 20 to 29",
         known="report",
         source="Docker's documentation of `docker run --name`",
