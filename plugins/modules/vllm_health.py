@@ -255,11 +255,15 @@ weights_gib:
   type: float
   sample: 8.8
 completion:
-  description: The generated token. V(null) if none was generated.
+  description:
+    - The generated token. V(null) if none was generated.
+    - A model that generates no text is asked for an embedding, a score, a classification or a pooling instead.
   returned: always
   type: dict
   contains:
-    text: {description: Generated text., type: str}
+    text:
+      description: Generated text, or what was computed instead, such as V(an embedding of 1024 numbers).
+      type: str
     tokens: {description: Number of tokens., type: int}
     seconds: {description: Duration., type: float}
   sample: {"text": " I", "tokens": 1, "seconds": 0.31}

@@ -21,7 +21,6 @@ from .api import (
     Metrics,
     add_rates,
     dotenv_value,
-    generate,
     parse_metrics,
     parse_models,
     parse_version,
@@ -29,6 +28,7 @@ from .api import (
 )
 from .health import Api, Observation, Wanted, judge, unit_is_down
 from .log import LogState, parse
+from .proof import prove
 
 COMMAND_TIMEOUT = 20
 HTTP_TIMEOUT = 5
@@ -194,7 +194,7 @@ class Probe:
         api.version = parse_version(self.get("/version").body)
         names = [model.id for model in api.models if wanted in (None, model.id)]
         if self.options["canary"] and names:
-            canary = generate(self.url, names[0], self.options["canary_timeout"], self.key)
+            canary = prove(self.url, names[0], self.options["canary_timeout"], self.key)
             api.completion, api.completion_error = canary.completion, canary.error
         api.metrics = self.metrics()
         return api

@@ -18,10 +18,10 @@ from pathlib import Path
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import (
     Canary,
     dotenv_value,
-    generate,
     parse_metrics,
     request,
 )
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.proof import prove
 from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import (
     ERROR,
     NOTICE,
@@ -45,7 +45,7 @@ REPORT_EVERY = 60
 
 def look(url: str, model: str, key: str | None, timeout: float) -> tuple[Canary, State | None]:
     """The canary; and, only if it gave no token, what the engine counts by now."""
-    canary = generate(url, model, timeout, key)
+    canary = prove(url, model, timeout, key)
     if canary.completion is not None:
         return canary, None
     page = parse_metrics(request(f"{url}/metrics", CANARY_TIMEOUT).body)  # a busy server is slow here, too

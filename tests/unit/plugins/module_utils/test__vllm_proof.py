@@ -1,0 +1,114 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The proof by what a server is for, against servers that answer as vLLM does for such models."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import typing as t
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.proof import prove
+
+NO_PATH = (404, '{"detail": "Not Found"}')
+NOT_SUPPORTED = (400, '{"error": {"message": "The model does not support Completions API", "code": 400}}')
+NOT_IMPLEMENTED = (501, '{"error": {"message": "The model does not support Completions API", "code": 501}}')
+NO_MODEL = (404, '{"error": {"message": "The model `embed` does not exist.", "code": 404}}')
+TOKEN = (200, '{"choices": [{"text": " I"}], "usage": {"completion_tokens": 1}}')
+
+Answers = dict[str, tuple[int, str]]
+
+
+def data(entry: t.Any) -> tuple[int, str]:
+    return 200, json.dumps({"data": [entry]})
+
+
+@pytest.fixture
+def serve() -> Iterator[t.Callable[[Answers], tuple[str, list[str]]]]:
+    servers = []
+
+    def start(answers: Answers) -> tuple[str, list[str]]:
+        asked: list[str] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *args: t.Any) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                asked.append(self.path)
+                sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                assert sent["model"] == "embed"
+                assert self.headers["Authorization"] == "Bearer key"
+                status, body = answers.get(self.path, NO_PATH)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body.encode())))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}", asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+COMPLETIONS = "/v1/completions"
+
+
+@pytest.mark.parametrize(
+    ("answers", "text"),
+    [
+        ({COMPLETIONS: TOKEN, "/v1/embeddings": data({"embedding": [1]})}, " I"),
+        ({"/v1/embeddings": data({"embedding": [0.1, 2, -3.5]})}, "an embedding of 3 numbers"),
+        ({COMPLETIONS: NOT_SUPPORTED, "/v1/embeddings": data({"embedding": [0.1]})}, "an embedding of 1 numbers"),
+        ({COMPLETIONS: NOT_IMPLEMENTED, "/v1/score": data({"score": 0.5})}, "a score"),
+        ({"/v1/embeddings": NOT_SUPPORTED, "/classify": data({"probs": [0.5, 0.5]})}, "probabilities of 2 classes"),
+        ({"/pooling": data({"data": [[0.1, 0.2], [0.3, 0.4]]})}, "4 pooled numbers"),
+    ],
+)
+def test_a_server_is_proven_by_what_it_is_for(serve: t.Any, answers: Answers, text: str) -> None:
+    url, _asked = serve(answers)
+    found = prove(url, "embed", 5, "key")
+    assert (found.error, found.completion and found.completion.text) == (None, text)
+
+
+@pytest.mark.parametrize(
+    ("answers", "error", "asked"),
+    [
+        pytest.param({}, "HTTP 404", 5, id="nothing of it"),
+        pytest.param({COMPLETIONS: NO_MODEL}, "does not exist", 1, id="a wrong name is no other kind of server"),
+        pytest.param({COMPLETIONS: (500, "boom")}, "HTTP 500: boom", 1, id="an error is no other kind of server"),
+        pytest.param({"/v1/embeddings": (500, "boom")}, "HTTP 500: boom", 2, id="an embedding that fails"),
+        *(
+            pytest.param({"/v1/embeddings": (200, body)}, "without finite numbers", 2, id=body[:30])
+            for body in (
+                '{"data": [{"embedding": [NaN]}]}',
+                '{"data": [{"embedding": []}]}',
+                '{"data": [{"embedding": ["a"]}]}',
+                '{"data": [{"embedding": null}]}',
+                '{"data": [7]}',
+                '{"data": []}',
+                "[]",
+                "[" * 100_000,
+                "",
+            )
+        ),
+    ],
+)
+def test_what_proves_nothing(serve: t.Any, answers: Answers, error: str, asked: int) -> None:
+    url, paths = serve(answers)
+    found = prove(url, "embed", 5, "key")
+    assert found.completion is None
+    assert error in str(found.error)
+    assert len(paths) == asked
+
+
+def test_a_server_that_gives_no_answer_is_asked_once() -> None:
+    assert prove("http://127.0.0.1:9", "embed", 5, "key").error == "refused"
