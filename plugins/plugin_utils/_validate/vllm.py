@@ -43,7 +43,7 @@ def vllm(checked: TypedValues, catalog: Catalog) -> Lines:
 def _network(checked: TypedValues) -> Lines:
     if checked.valid("vllm_port") and not 1 <= checked["vllm_port"] <= 65535:
         yield f"vllm_port: {show(checked['vllm_port'])} is not allowed; use a TCP port from 1 to 65535"
-    if checked.valid("vllm_publish_address") and checked["vllm_publish_address"] != "":
+    if checked.valid("vllm_publish_address"):
         value = checked["vllm_publish_address"]
         try:
             address = ipaddress.IPv4Address(value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import subprocess
 import sys
 import typing as t
@@ -58,10 +59,12 @@ ENVIRONMENT = jinja2.Environment(
     keep_trailing_newline=True,
 )
 ENVIRONMENT.filters["to_json"] = to_json
+ENVIRONMENT.filters["basename"] = os.path.basename
 
 
 def by_hand(host: dict[str, t.Any], **variables: t.Any) -> str:
-    """The same, thousands of times faster: the service file without release and plan, the secrets, and one switch."""
+    """The same, thousands of times faster: the service file without release and plan, the secrets, one switch, and the
+    middleware that asks for the key if there is one."""
     typed = values(**variables)
     names = {name: typed[name] for name in KNOWN}
     found = {**resolved(host, **variables).as_dict(), "plan": {}}
@@ -69,7 +72,10 @@ def by_hand(host: dict[str, t.Any], **variables: t.Any) -> str:
         ENVIRONMENT.get_template(name).render(**names, __vllm_resolved=found, __vllm_release="")
         for name in ("compose.yaml.j2", "env.j2")
     ]
-    return hashlib.sha256(f"{''.join(texts)}{names['vllm_drop_page_cache']}".encode()).hexdigest()[:12]
+    middleware = (ROLE / "files/dgxspark_require_key.py").read_text() if names["vllm_api_key"] else ""
+    return hashlib.sha256(f"{''.join(texts)}{names['vllm_drop_page_cache']}{middleware.rstrip()}".encode()).hexdigest()[
+        :12
+    ]
 
 
 def test_ansible_makes_the_names_from_the_same_things() -> None:
@@ -85,7 +91,7 @@ def test_ansible_makes_the_names_from_the_same_things() -> None:
 
 def test_a_known_service_keeps_its_name() -> None:
     """Whoever changes this line restarts every server that is deployed."""
-    assert by_hand(spark(**CDI), **MINE) == "29b9b2fbb73f"
+    assert by_hand(spark(**CDI), **MINE) == "39fb349e9290"
 
 
 def every() -> list[dict[str, str]]:
