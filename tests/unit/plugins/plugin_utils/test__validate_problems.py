@@ -173,8 +173,14 @@ GOOD: list[Values] = [
     # network, names, folders
     one("vllm_publish_address", "127.0.0.1"),
     one("vllm_publish_address", "127.8.8.8"),
-    {"vllm_publish_address": "0.0.0.0", "vllm_api_key": KEY},
-    {"vllm_publish_address": "0.0.0.0", "vllm_publish_without_api_key": "yes"},
+    {"vllm_publish_address": "0.0.0.0", "vllm_api_key": KEY, "vllm_image": "nvcr.io/nvidia/vllm:26.07-py3"},
+    {"vllm_publish_address": "0.0.0.0", "vllm_publish_without_api_key": "yes", "vllm_image_allow": ["advisory"]},
+    {
+        "vllm_publish_address": "192.168.1.7",
+        "vllm_api_key": KEY,
+        "vllm_images": {"nvcr.io/nvidia/vllm:25.09-py3": {"security": []}},  # a build with the fix
+    },
+    one("vllm_extra_env", {"VLLM_USE_RUST_FRONTEND": "1"}),  # without a key there is nothing to ask for
     one("vllm_image_registry", "mirror.example.org:5000"),
     one("vllm_image_registry", "172.30.111.3:5000"),
     one("vllm_image_registry", "localhost"),
