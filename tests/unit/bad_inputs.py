@@ -687,6 +687,19 @@ BAD: list[tuple[Values, str]] = [
         one("vllm_hf_endpoint", "hub.example.org"),
         'vllm_hf_endpoint: "hub.example.org" is not allowed; use an address such as https://mirror.example.org',
     ),
+    *(
+        (
+            {"vllm_hf_endpoint": endpoint, "vllm_hf_token": "hf_" + "a1B2" * 8},
+            f'vllm_hf_endpoint: "{endpoint}" would get vllm_hf_token unencrypted; use https://, leave vllm_hf_token'
+            " empty, or set vllm_hf_token_over_http: true",
+        )
+        for endpoint in (
+            "http://hub.lan",
+            "http://10.0.0.2:8080/hf",
+            "http://localhost.evil.org",
+            "http://127.0.0.1.a.org",
+        )
+    ),
     (
         one("vllm_hf_endpoint", "https://a b"),
         'vllm_hf_endpoint: "https://a b" is not allowed; use an address such as https://mirror.example.org',

@@ -81,6 +81,14 @@ def _network(checked: TypedValues) -> Lines:
         empty=True,
     )
     yield from url(checked, "vllm_hf_endpoint", "https://mirror.example.org", empty=True)
+    if checked.valid("vllm_hf_endpoint", "vllm_hf_token", "vllm_hf_token_over_http"):
+        endpoint = checked["vllm_hf_endpoint"]
+        in_clear_text = re.match(r"http://(?!(localhost|127\.[0-9.]+)([:/]|$))", endpoint, re.IGNORECASE)
+        if in_clear_text and checked["vllm_hf_token"] and not checked["vllm_hf_token_over_http"]:
+            yield (
+                f"vllm_hf_endpoint: {show(endpoint)} would get vllm_hf_token unencrypted; use https://, leave"
+                " vllm_hf_token empty, or set vllm_hf_token_over_http: true"
+            )
 
 
 def _names(checked: TypedValues) -> Lines:

@@ -11,7 +11,7 @@ import pytest
 from support.playbook import Run
 from support.sandbox import CONTAINER, Spark
 
-from .vault import API_KEY, SECRETS
+from .vault import API_KEY, HF_TOKEN, SECRETS
 
 
 @pytest.fixture(scope="module")
@@ -61,5 +61,7 @@ def test_no_argument_has_them(spark: Spark, run: Run, pattern: str) -> None:
     with spark.sudo():
         assert spark.run("ps -e -o args | grep --count --fixed-strings --file=%s", pattern).stdout == "0\n"
     container = spark.inspect()
-    container["Config"].pop("Env")
+    environment = container["Config"].pop("Env")
+    assert f"VLLM_API_KEY={API_KEY}" in environment
+    assert HF_TOKEN not in json.dumps(environment)  # the model is complete, and the server offline
     assert not any(secret in json.dumps(container) for secret in SECRETS)

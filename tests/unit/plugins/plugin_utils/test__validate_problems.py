@@ -187,6 +187,11 @@ GOOD: list[Values] = [
     one("vllm_image_registry", "mirror:5000/nvcr"),
     one("vllm_image_registry", "harbor.example.org/proxy/nvcr-io_1"),
     one("vllm_hf_endpoint", "http://172.30.111.2:8080"),
+    *(
+        {"vllm_hf_endpoint": endpoint, "vllm_hf_token": "hf_" + "a1B2" * 8}
+        for endpoint in ("https://hub.lan", "http://localhost:8080", "http://127.0.0.1", "http://127.0.0.2:80/hf")
+    ),
+    {"vllm_hf_endpoint": "http://a.lan", "vllm_hf_token": "hf_" + "a1B2" * 8, "vllm_hf_token_over_http": True},
     one("vllm_hf_endpoint", "https://hub.example.org/a/b_c/"),
     one("vllm_service_name", "vllm-2"),
     one("vllm_container_name", "Vllm_1.x"),
