@@ -145,6 +145,14 @@ _value:
       type: dict
       sample:
         openai/gpt-oss-*: its vLLM has no attention sinks
+    security:
+      description:
+        - Security advisories of its vLLM, by the version. An entry of C(vllm_images) overrides the list, for a build
+          with a fix of its own.
+        - An image that has one is not published beyond loopback, unless C(vllm_image_allow) contains V(advisory).
+      type: list
+      elements: str
+      sample: [CVE-2026-48746]
     sources:
       description: Source of each value.
       type: dict

@@ -120,6 +120,10 @@ _value:
       description: Mount point of that folder in the container.
       type: str
       sample: /root/.cache/huggingface
+    require_key_file:
+      description: Path in the container of the middleware that asks for the API key, mounted if C(vllm_api_key) is set.
+      type: str
+      sample: /opt/dgxspark/dgxspark_require_key.py
     entry:
       description: The model with the settings of the image, as returned by the lookup P(dgxspark.vllm.model#lookup).
       type: dict

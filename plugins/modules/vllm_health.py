@@ -14,6 +14,7 @@ description:
     start (download, shards, compilation, KV cache, graph capture), and fails as soon as the start has failed, without
     waiting for the timeout.
   - C(/health) answers even if the engine hangs, so only a generated token counts as proof (O(canary)).
+  - If O(env_file) holds a key, a server that answers other paths than C(/health) without it is V(degraded).
   - Supports vLLM 0.10.1.1 and 0.32.
 extends_documentation_fragment:
   - dgxspark.vllm.attributes

@@ -42,6 +42,10 @@ UTILIZATION = "use a share of the memory above 0 and at most 0.95"
 FIXED_TAG = "use a fixed tag such as nvcr.io/nvidia/vllm:25.09-py3, or a digest, or set vllm_image_allow:"
 FIXED_UPSTREAM = FIXED_TAG.replace("nvcr.io/nvidia/vllm:25.09-py3", NEWEST)
 DIGEST = "sha256:" + "0" * 64
+HOST_HEADER = (
+    "has a security advisory (CVE-2026-48746: a crafted Host header passes vLLM's own check of the API key, fixed in"
+    " vLLM 0.22.0)"
+)
 READABLE = "secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
 ONE_GPU = "a Spark has one GPU, and this collection serves a model on one host: remove it"
 NO_PASSWORD = "every user of the host could read; use an address without one, such as http://proxy.example:3128"
@@ -318,7 +322,7 @@ BAD: list[tuple[Values, str]] = [
     ),
     (
         one("vllm_image_allow", ["broken"]),
-        'vllm_image_allow: "broken" is not allowed; use moving, avoid, unknown, cannot_run',
+        'vllm_image_allow: "broken" is not allowed; use moving, avoid, unknown, cannot_run, advisory',
     ),
     (one("vllm_image_allow", "moving"), 'vllm_image_allow: "moving" is not allowed; use a list'),
     (
@@ -347,7 +351,7 @@ BAD: list[tuple[Values, str]] = [
         one("vllm_images", {"a/b:1": {"kernels": []}}),
         "vllm_images[a/b:1].kernels: unknown field; known: vllm, cuda, min_driver, nccl, digest, pull_bytes,"
         " unpacked_bytes, entrypoint, command_prefix, architectures, ray, multi_node, args, environment, status,"
-        " faults, cannot_run, sources",
+        " faults, cannot_run, security, sources",
     ),
     (
         one("vllm_images", {"a/b:1": {"digest": "sha256:abc"}}),
@@ -642,12 +646,32 @@ BAD: list[tuple[Values, str]] = [
         'vllm_publish_address: "192.168.1.7" would publish the server to everybody without a key; set vllm_api_key,'
         " or vllm_publish_without_api_key: true",
     ),
+    (
+        {"vllm_publish_address": "192.168.1.7", "vllm_api_key": KEY, "vllm_image": "nvcr.io/nvidia/vllm:26.05-py3"},
+        f'vllm_image: "nvcr.io/nvidia/vllm:26.05-py3" {HOST_HEADER} and would be published on 192.168.1.7; use'
+        " nvcr.io/nvidia/vllm:26.07-py3, or vllm_publish_address: 127.0.0.1, or set vllm_image_allow: [advisory]",
+    ),
+    (
+        {
+            "vllm_publish_address": "0.0.0.0",
+            "vllm_publish_without_api_key": True,
+            "vllm_image": "x/y:1",
+            "vllm_images": {"x/y:1": {"vllm": "0.32.0", "security": ["CVE-1"]}},
+        },
+        'vllm_image: "x/y:1" has a security advisory (CVE-1) and would be published on 0.0.0.0; use'
+        " nvcr.io/nvidia/vllm:26.07-py3, or vllm_publish_address: 127.0.0.1, or set vllm_image_allow: [advisory]",
+    ),
+    (
+        {"vllm_api_key": KEY, "vllm_extra_env": {"VLLM_USE_RUST_FRONTEND": "1"}},
+        "vllm_extra_env.VLLM_USE_RUST_FRONTEND: is not allowed with vllm_api_key; that server loads no middleware, and"
+        " would answer most paths without the key: remove it",
+    ),
     *(
         (
             one("vllm_publish_address", address),
             f'vllm_publish_address: "{address}" is not allowed; use an IPv4 address of the host, 127.0.0.1 or 0.0.0.0',
         )
-        for address in ("localhost", "127.0.0.1:8000", "300.1.1.1", "::1", "*")
+        for address in ("", "localhost", "127.0.0.1:8000", "300.1.1.1", "::1", "*")
     ),
     *(
         (
@@ -663,6 +687,19 @@ BAD: list[tuple[Values, str]] = [
     (
         one("vllm_hf_endpoint", "hub.example.org"),
         'vllm_hf_endpoint: "hub.example.org" is not allowed; use an address such as https://mirror.example.org',
+    ),
+    *(
+        (
+            {"vllm_hf_endpoint": endpoint, "vllm_hf_token": "hf_" + "a1B2" * 8},
+            f'vllm_hf_endpoint: "{endpoint}" would get vllm_hf_token unencrypted; use https://, leave vllm_hf_token'
+            " empty, or set vllm_hf_token_over_http: true",
+        )
+        for endpoint in (
+            "http://hub.lan",
+            "http://10.0.0.2:8080/hf",
+            "http://localhost.evil.org",
+            "http://127.0.0.1.a.org",
+        )
     ),
     (
         one("vllm_hf_endpoint", "https://a b"),

@@ -105,9 +105,31 @@ def describe(home: str) -> dict[str, t.Any]:
         "current": current,
         "good": linked(home, "good"),
         "previous": next((one.id for one in releases if one.good is not None and one.id != current), None),
-        "releases": [{"id": one.id, "good": one.good, "facts": dict(one.facts)} for one in releases],
+        "releases": [
+            {
+                "id": one.id,
+                "good": one.good,
+                "facts": dict(one.facts),
+                "other_secrets": other_secrets(home, one.id, current) if current else [],
+            }
+            for one in releases
+        ],
         "taken_over": {"holders": holders, "beside": served_beside(note)} if holders else {},
     }
+
+
+def other_secrets(home: str, release: str, current: str) -> list[str]:
+    """The names of the secrets that a release has another value for than the current one. It may have been revoked."""
+    first, second = (_secrets(os.path.join(home, "releases", name, ".env")) for name in (release, current))
+    return sorted({line.partition("=")[0] for line in first ^ second})
+
+
+def _secrets(path: str) -> set[str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return {line for line in file.read().splitlines() if line and not line.startswith("#")}
+    except FileNotFoundError:
+        return set()
 
 
 def outdated(releases: t.Sequence[Release], keep: int, needed: t.Collection[str | None]) -> list[Release]:

@@ -142,6 +142,24 @@ def generate(url: str, model: str, timeout: float, key: str | None = None) -> Ca
     return Canary(Completion(text, tokens, round(time.monotonic() - begin, 2)), None, answer.status)
 
 
+# Where a server that asks for a key on some paths only answers without one: inference, text, the list, the counts.
+# A POST says more than a GET, which a route may not have.
+_NEEDS_KEY: tuple[tuple[str, dict[str, t.Any] | None], ...] = (
+    ("/invocations", {}),
+    ("/tokenize", {}),
+    ("/v1/models", None),
+    ("/metrics", None),
+)
+# Refused, or there is no such route.
+_REFUSED = (401, 403, 404, 405)
+
+
+def open_paths(url: str, timeout: float) -> list[str]:
+    """What the server answers without a key, although clients have to send one."""
+    answers = [(path, request(url + path, timeout, data=data).status) for path, data in _NEEDS_KEY]
+    return [f"{path} answers HTTP {status}" for path, status in answers if status and status not in _REFUSED]
+
+
 def error_message(answer: Answer) -> str:
     """What a refused request was told, in one line."""
     found = _json(answer.body)

@@ -35,6 +35,7 @@ class Api:
     version: str | None = None
     completion: Completion | None = None
     completion_error: str | None = None
+    open_paths: list[str] = field(default_factory=list)  # what is answered without the key that clients have to send
     metrics: Metrics | None = None
 
 
@@ -256,6 +257,8 @@ def _serving(seen: Observation, api: Api) -> Verdict:
     if wanted.canary and api.completion is None:
         name = "canary_timeout" if api.completion_error == "timeout" else "canary_failed"
         return degraded(name, f"/v1/completions: {api.completion_error}")
+    if api.open_paths:
+        return degraded("key_not_asked", f"without a key {', '.join(api.open_paths)}")
     return Verdict("ready", "ready")
 
 

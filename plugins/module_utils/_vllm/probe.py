@@ -21,6 +21,7 @@ from .api import (
     Metrics,
     add_rates,
     dotenv_value,
+    open_paths,
     parse_metrics,
     parse_models,
     parse_version,
@@ -196,6 +197,8 @@ class Probe:
         if self.options["canary"] and names:
             canary = prove(self.url, names[0], self.options["canary_timeout"], self.key)
             api.completion, api.completion_error = canary.completion, canary.error
+        if self.key and api.models_status == 200:
+            api.open_paths = open_paths(self.url, HTTP_TIMEOUT)
         api.metrics = self.metrics()
         return api
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .._common.text import known_or_add, show
 from .._common.yaml_files import COLLECTION, read
+from .advisories import advisories_of
 from .fields import MODEL_FIELDS, Entry, image_problems, is_hugging_face_id, model_problems, profile_problems
 from .images import (
     GUIDES,
@@ -70,6 +71,9 @@ class Catalog:
 
     def architectures(self) -> Architectures:
         return Architectures(read(self._folder / "architectures.yml"))
+
+    def advisories(self) -> Entries:
+        return t.cast(Entries, read(self._folder / "advisories.yml"))
 
     def families(self) -> list[Entry]:
         return t.cast("list[Entry]", read(self._folder / "families.yml"))
@@ -178,6 +182,8 @@ class Catalog:
         for key, default in defaults.items():
             if entry.get(key) is None:
                 entry[key] = default
+        if entry.get("security") is None:
+            entry["security"] = advisories_of(entry["vllm"], self.advisories())
         # a mirror keeps the path: MIRROR/nvidia/vllm:25.09-py3
         entry["registry"] = registry or "docker.io"
         entry["path"] = repository + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")

@@ -86,6 +86,7 @@ IMAGE_FIELDS = {
     "status": Field("status"),
     "faults": Field("list of faults"),
     "cannot_run": Field("mapping"),
+    "security": Field("list of texts"),
     "sources": Field("mapping"),
 }
 PROFILE_FIELDS = {"args": Field("mapping", required=True)}

@@ -12,6 +12,8 @@ from pathlib import Path
 from .._common.plain import plain
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+# Options that take one value each time: several are given by repeating the option.
+_REPEATED = frozenset(["middleware"])
 _NEGATIVE_NUMBER = re.compile(r"-(\d+|\d*\.\d+)")  # what argparse takes for one
 
 
@@ -53,7 +55,7 @@ def to_argv(options: t.Mapping[str, t.Any]) -> list[str]:
             words = [_word(item) for item in value]
             if any(_looks_like_an_option(word) for word in words):
                 raise ValueError(f"{name}: a value in the list begins with -, vLLM would take it for an option")
-            argv += [flag, *words]
+            argv += [part for word in words for part in (flag, word)] if name in _REPEATED else [flag, *words]
         else:
             word = _utilization(value) if name == "gpu_memory_utilization" else _word(value)
             argv += [f"{flag}={word}"] if _looks_like_an_option(word) else [flag, word]

@@ -11,11 +11,14 @@ from __future__ import annotations
 import typing as t
 
 from .choice import Choice, Values
-from .settings import Layer, merged
+from .settings import Layer, Settings, merged
 from .share import Share
 
 # The guide's path. HF_HUB_CACHE points at it, so that one tree holds everything.
 CONTAINER_CACHE = "/root/.cache/huggingface"
+# The folder in the container with the code of this collection, and what of it vLLM loads if there is a key.
+CONTAINER_CODE = "/opt/dgxspark"
+REQUIRE_KEY = "dgxspark_require_key"
 # Options that let vLLM read files that the download does not bring: of other repositories, or of another commit.
 ELSEWHERE = (
     *("code_revision", "default_mm_loras", "hf_config_path", "lora_modules", "spec_model", "speculative_config"),
@@ -40,7 +43,8 @@ def layers(
         ),
     ]
     offline = _is_offline(values, merged([*below, *above]).args)
-    return [*below, *_offline(values, choice, offline), *above]
+    sources = [*below, *_offline(values, choice, offline), *above]
+    return [*sources, *_key(values, merged(sources))]
 
 
 def _is_offline(values: Values, args: t.Mapping[str, t.Any]) -> bool:
@@ -114,6 +118,23 @@ def _named(values: Values, share: Share | None) -> t.Iterator[Layer]:
     yield Layer("vllm_max_model_len", args={"max_model_len": length} if length else {})
     endpoint = values["vllm_hf_endpoint"]
     yield Layer("vllm_hf_endpoint", environment={"HF_ENDPOINT": endpoint} if endpoint else {})
+
+
+def _key(values: Values, settings: Settings) -> t.Iterator[Layer]:
+    """vLLM asks for its key on some paths only: a middleware of ours asks on all.
+
+    It joins those of the user, as the last one: the last is asked first.
+    """
+    if not values["vllm_api_key"]:
+        return
+    others, path = settings.args.get("middleware") or [], settings.environment.get("PYTHONPATH")
+    listed = others if isinstance(others, list) else [others]
+    yield Layer(
+        "vllm_api_key",
+        args={"middleware": [*listed, f"{REQUIRE_KEY}.RequireKey"]},
+        environment={"PYTHONPATH": f"{CONTAINER_CODE}:{path}" if path else CONTAINER_CODE},
+        notes={"middleware": "asks for the key on every path"},
+    )
 
 
 def _offline(values: Values, choice: Choice, offline: bool) -> t.Iterator[Layer]:

@@ -28,9 +28,8 @@ def watchdog(values: Values) -> str:
 
 
 def address(values: Values) -> str:
-    """Where the port is published: to everybody only with a key, or on request."""
-    to_everybody = values["vllm_api_key"] or values["vllm_publish_without_api_key"]
-    return str(values["vllm_publish_address"] or ("0.0.0.0" if to_everybody else "127.0.0.1"))
+    """Where the port is published. No other variable has a say."""
+    return str(values["vllm_publish_address"])
 
 
 def url(values: Values) -> str:

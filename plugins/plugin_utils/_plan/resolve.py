@@ -16,7 +16,7 @@ from .._catalog.fields import Entry
 from .._catalog.vllm_options import to_argv
 from . import names, share
 from .choice import Choice, Values, choose, image_refusal
-from .layers import CONTAINER_CACHE, layers
+from .layers import CONTAINER_CACHE, CONTAINER_CODE, REQUIRE_KEY, layers
 from .memory import UTILIZATION, Host, Plan, PlanError
 from .remedies import plan_with_remedies
 from .settings import Settings, merged
@@ -25,7 +25,7 @@ from .settings import Settings, merged
 READS = (
     *("vllm_model", "vllm_models", "vllm_profile", "vllm_profiles", "vllm_image", "vllm_images", "vllm_image_allow"),
     *("vllm_image_registry", "vllm_gpu_memory_utilization", "vllm_max_model_len", "vllm_extra_args", "vllm_extra_env"),
-    *("vllm_api_key", "vllm_port", "vllm_publish_address", "vllm_publish_without_api_key", "vllm_service_name"),
+    *("vllm_api_key", "vllm_port", "vllm_publish_address", "vllm_service_name"),
     *("vllm_container_name", "vllm_home", "vllm_hf_endpoint", "vllm_hf_offline", "vllm_download", "vllm_gpu"),
     *("vllm_memory_reserve_gib", "vllm_drop_page_cache", "hf_cache_path"),
 )
@@ -47,6 +47,7 @@ class Resolved:
     url: str
     hf_cache: str
     container_cache: str
+    require_key_file: str
     entry: Entry
     image: Entry
     image_ref: str
@@ -117,6 +118,7 @@ def resolve(
         url=url,
         hf_cache=values["hf_cache_path"],
         container_cache=CONTAINER_CACHE,
+        require_key_file=f"{CONTAINER_CODE}/{REQUIRE_KEY}.py",
         entry=model,
         image=image,
         image_ref=image_ref,

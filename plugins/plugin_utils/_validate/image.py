@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import typing as t
 
+from .._catalog.advisories import told
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry
 from .._catalog.images import GUIDES, faults, find, met, moves, nearest_good, split_reference
 from .._common.text import show
 from .._common.types import TypedValues
 from .._plan.choice import Choice, ChoiceError, choose_image, image_name, image_refusal
+from .common import reaches_others
 
 
 def image(
@@ -37,7 +39,29 @@ def image(
             f" use {nearest_good(ref, images, model) or 'another image'}, or set vllm_image_allow: [avoid]"
         )
     refusal = image_refusal(checked, catalog, Choice(catalog.on(model, found), found, None)) if model else None
-    return [*lines, *([refusal] if refusal else [])], found
+    if refusal:
+        lines.append(refusal)
+    if found["security"] and reaches_others(checked["vllm_publish_address"]) and "advisory" not in allowed:
+        lines.append(_with_advisory(checked, catalog, found, images, model))
+    return lines, found
+
+
+def _with_advisory(
+    checked: TypedValues, catalog: Catalog, found: Entry, images: t.Mapping[str, t.Any], model: Entry | None
+) -> str:
+    without = {ref: entry for ref, entry in images.items() if _is_without_advisory(ref, catalog, images)}
+    instead = nearest_good(found["ref"], without, model) or "an image with a newer vLLM"
+    what = told(found["security"], catalog.advisories())
+    return (
+        f"vllm_image: {show(found['ref'])} has a security advisory ({what}) and would be published on"
+        f" {checked['vllm_publish_address']}; use {instead}, or vllm_publish_address: 127.0.0.1, or set"
+        " vllm_image_allow: [advisory]"
+    )
+
+
+def _is_without_advisory(ref: str, catalog: Catalog, images: t.Mapping[str, t.Any]) -> bool:
+    entry = catalog.image(ref, images)
+    return bool(entry["vllm"]) and not entry["security"]
 
 
 def _moving(ref: str, images: t.Mapping[str, t.Any], model: Entry | None) -> str:
@@ -72,6 +96,12 @@ def notices(ref: str, found: Entry, model: Entry | None, known: bool, settings: 
         lines.append(f"vllm_image: {show(ref)} is better avoided: {why}")
     else:
         lines += [f"vllm_image: {show(ref)} has a known fault: {fault}" for fault in met(found, settings)]
+    address = settings["vllm_publish_address"]
+    if found["security"] and reaches_others(address):
+        lines.append(
+            f"vllm_image: {show(ref)} is published on {address} with a security advisory:"
+            f" {', '.join(found['security'])}"
+        )
     wants_ray = settings.get("distributed_executor_backend") == "ray"
     if wants_ray and found["ray"] is False and not any("Ray" in line for line in lines):
         lines.append(

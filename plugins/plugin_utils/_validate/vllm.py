@@ -14,7 +14,7 @@ from .._catalog.catalog import Catalog
 from .._common.text import hint, show
 from .._common.types import TypedValues, integer
 from .._plan.names import home
-from .common import Lines, at_least, folder, matches, url
+from .common import Lines, at_least, folder, matches, reaches_others, url
 from .environment import environment
 from .model import choice
 
@@ -37,16 +37,26 @@ def vllm(checked: TypedValues, catalog: Catalog) -> Lines:
     yield from _secrets(checked)
     if checked.valid("vllm_extra_env"):
         yield from environment("vllm_extra_env", checked["vllm_extra_env"], checked.secrets())
+        yield from _frontend(checked)
     yield from _limits(checked)
+
+
+def _frontend(checked: TypedValues) -> Lines:
+    name = "VLLM_USE_RUST_FRONTEND"
+    if checked["vllm_api_key"] and str(checked["vllm_extra_env"].get(name, "0")).lower() not in ("", "0", "false"):
+        yield (
+            f"vllm_extra_env.{name}: is not allowed with vllm_api_key; that server loads no middleware, and would"
+            " answer most paths without the key: remove it"
+        )
 
 
 def _network(checked: TypedValues) -> Lines:
     if checked.valid("vllm_port") and not 1 <= checked["vllm_port"] <= 65535:
         yield f"vllm_port: {show(checked['vllm_port'])} is not allowed; use a TCP port from 1 to 65535"
-    if checked.valid("vllm_publish_address") and checked["vllm_publish_address"] != "":
+    if checked.valid("vllm_publish_address"):
         value = checked["vllm_publish_address"]
         try:
-            address = ipaddress.IPv4Address(value)
+            ipaddress.IPv4Address(value)
         except ValueError:
             yield (
                 f"vllm_publish_address: {show(value)} is not allowed; use an IPv4 address of the host,"
@@ -54,7 +64,7 @@ def _network(checked: TypedValues) -> Lines:
             )
         else:
             if (
-                not address.is_loopback
+                reaches_others(value)
                 and checked.valid("vllm_api_key", "vllm_publish_without_api_key")
                 and not checked["vllm_api_key"]
                 and not checked["vllm_publish_without_api_key"]
@@ -71,6 +81,14 @@ def _network(checked: TypedValues) -> Lines:
         empty=True,
     )
     yield from url(checked, "vllm_hf_endpoint", "https://mirror.example.org", empty=True)
+    if checked.valid("vllm_hf_endpoint", "vllm_hf_token", "vllm_hf_token_over_http"):
+        endpoint = checked["vllm_hf_endpoint"]
+        in_clear_text = re.match(r"http://(?!(localhost|127\.[0-9.]+)([:/]|$))", endpoint, re.IGNORECASE)
+        if in_clear_text and checked["vllm_hf_token"] and not checked["vllm_hf_token_over_http"]:
+            yield (
+                f"vllm_hf_endpoint: {show(endpoint)} would get vllm_hf_token unencrypted; use https://, leave"
+                " vllm_hf_token empty, or set vllm_hf_token_over_http: true"
+            )
 
 
 def _names(checked: TypedValues) -> Lines:

@@ -48,7 +48,7 @@ def look(url: str, model: str, key: str | None, timeout: float) -> tuple[Canary,
     canary = prove(url, model, timeout, key)
     if canary.completion is not None:
         return canary, None
-    page = parse_metrics(request(f"{url}/metrics", CANARY_TIMEOUT).body)  # a busy server is slow here, too
+    page = parse_metrics(request(f"{url}/metrics", CANARY_TIMEOUT, key).body)  # a busy server is slow here, too
     return canary, page.values if page else None
 
 

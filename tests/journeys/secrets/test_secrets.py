@@ -5,31 +5,13 @@
 from __future__ import annotations
 
 import json
-import uuid
 
 import pytest
 
-from support.deployments import EAGER
-from support.playbook import AnsiblePlaybook, Run
+from support.playbook import Run
 from support.sandbox import CONTAINER, Spark
 
-pytestmark = pytest.mark.usefixtures("prepared")
-
-# Secrets that the host has not seen: what other tests wrote into its journal is not looked for.
-HF_TOKEN = f"hf_sandboxgranted{uuid.uuid4().hex}"
-API_KEY = f"sk-sandbox-{uuid.uuid4().hex}"
-SECRETS = [HF_TOKEN, API_KEY]
-
-
-@pytest.fixture(scope="module")
-def run(spark: Spark, ansible_playbook: AnsiblePlaybook, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A deployment with a new key, so that everything that carries a secret is written."""
-    vault = tmp_path_factory.mktemp("secrets") / "vault.json"
-    vault.write_text(json.dumps({"vllm_hf_token": HF_TOKEN, "vllm_api_key": API_KEY, "vllm_extra_args": EAGER}))
-    run = ansible_playbook("site.yml", spark.limit, "-vvv", "--diff", f"--extra-vars=@{vault}")
-    assert run.code == 0, run.output
-    assert run.count(spark.name, "changed") > 0, run.output
-    return run
+from .vault import API_KEY, HF_TOKEN, SECRETS
 
 
 @pytest.fixture(scope="module")
@@ -79,5 +61,7 @@ def test_no_argument_has_them(spark: Spark, run: Run, pattern: str) -> None:
     with spark.sudo():
         assert spark.run("ps -e -o args | grep --count --fixed-strings --file=%s", pattern).stdout == "0\n"
     container = spark.inspect()
-    container["Config"].pop("Env")
+    environment = container["Config"].pop("Env")
+    assert f"VLLM_API_KEY={API_KEY}" in environment
+    assert HF_TOKEN not in json.dumps(environment)  # the model is complete, and the server offline
     assert not any(secret in json.dumps(container) for secret in SECRETS)

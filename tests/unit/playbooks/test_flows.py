@@ -323,3 +323,16 @@ def test_the_table_of_those_that_go_back(tmp_path: Path, ansible_playbook: Ansib
     code, output = fleet.run("rollback.yml")
     assert (code, [verdict for _down, verdict in rows(output).values()]) == (2, [READY, REFUSED]), output
     assert (fleet.link("h0", "current"), fleet.link("h0", "good")) == (R1, R1)
+
+
+def test_who_goes_back_to_other_secrets_is_told_so(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """A key that was replaced since, perhaps because it was revoked, is in force again."""
+    back = {"good": [R1, R2], "current": R2, "answers": {"vllm_health": [health("ready", R1)]}}
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": back, "h1": back})
+    for host, release, key in (("h0", R1, "old"), ("h0", R2, "new"), ("h1", R1, "same"), ("h1", R2, "same")):
+        (fleet.folder / host / "releases" / release / ".env").write_text(f"HF_TOKEN='t'\nVLLM_API_KEY='{key}'\n")
+    code, output = fleet.run("rollback.yml")
+    assert code == 0, output
+    said = " ".join(output.split())
+    warning = "WARNING: this brings back another VLLM_API_KEY than the release before has"
+    assert said.count(warning) == 1, output

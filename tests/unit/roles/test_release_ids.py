@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import subprocess
 import sys
 import typing as t
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import jinja2
 import pytest
+import yaml
 from ansible.plugins.filter.core import to_json
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 
@@ -58,18 +60,23 @@ ENVIRONMENT = jinja2.Environment(
     keep_trailing_newline=True,
 )
 ENVIRONMENT.filters["to_json"] = to_json
+ENVIRONMENT.filters["basename"] = os.path.basename
 
 
-def by_hand(host: dict[str, t.Any], **variables: t.Any) -> str:
-    """The same, thousands of times faster: the service file without release and plan, the secrets, and one switch."""
+def rendered(name: str, host: dict[str, t.Any], **variables: t.Any) -> str:
     typed = values(**variables)
     names = {name: typed[name] for name in KNOWN}
     found = {**resolved(host, **variables).as_dict(), "plan": {}}
-    texts = [
-        ENVIRONMENT.get_template(name).render(**names, __vllm_resolved=found, __vllm_release="")
-        for name in ("compose.yaml.j2", "env.j2")
-    ]
-    return hashlib.sha256(f"{''.join(texts)}{names['vllm_drop_page_cache']}".encode()).hexdigest()[:12]
+    return ENVIRONMENT.get_template(name).render(**names, __vllm_resolved=found, __vllm_release="")
+
+
+def by_hand(host: dict[str, t.Any], **variables: t.Any) -> str:
+    """The same, thousands of times faster: the service file without release and plan, the secrets, one switch, and the
+    middleware that asks for the key if there is one."""
+    texts = [rendered(name, host, **variables) for name in ("compose.yaml.j2", "env.j2")]
+    switch = values(**variables)["vllm_drop_page_cache"]
+    middleware = (ROLE / "files/dgxspark_require_key.py").read_text().rstrip() if variables.get("vllm_api_key") else ""
+    return hashlib.sha256(f"{''.join(texts)}{switch}{middleware}".encode()).hexdigest()[:12]
 
 
 def test_ansible_makes_the_names_from_the_same_things() -> None:
@@ -85,7 +92,7 @@ def test_ansible_makes_the_names_from_the_same_things() -> None:
 
 def test_a_known_service_keeps_its_name() -> None:
     """Whoever changes this line restarts every server that is deployed."""
-    assert by_hand(spark(**CDI), **MINE) == "29b9b2fbb73f"
+    assert by_hand(spark(**CDI), **MINE) == "6d908989c4c7"
 
 
 def every() -> list[dict[str, str]]:
@@ -137,3 +144,33 @@ def test_what_changes_the_service_changes_the_name(host: dict[str, t.Any], varia
 )
 def test_what_does_not_change_the_service_keeps_the_name(variables: dict[str, t.Any]) -> None:
     assert by_hand(spark(**CDI), **{**MINE, **variables}) == by_hand(spark(**CDI), **MINE)
+
+
+@pytest.mark.parametrize(
+    ("variables", "gets_it"),
+    [
+        ({}, False),  # the model is complete before the server starts
+        ({"vllm_hf_offline": True}, False),
+        ({"vllm_download": False}, True),
+        ({"vllm_extra_args": {"tokenizer": "some/other"}}, True),
+    ],
+)
+def test_the_server_gets_the_token_only_if_it_may_download(variables: dict[str, t.Any], gets_it: bool) -> None:
+    """The file .env has it either way: the download reads it there."""
+    token = "hf_" + "a1B2" * 8
+    assert ("HF_TOKEN" in rendered("compose.yaml.j2", spark(), vllm_hf_token=token, **variables)) == gets_it
+    assert f"HF_TOKEN='{token}'" in rendered("env.j2", spark(), vllm_hf_token=token, **variables)
+
+
+def test_the_middleware_is_there_only_with_a_key() -> None:
+    with_key = rendered("compose.yaml.j2", spark(), vllm_api_key="k" * 16)
+    mount = yaml.safe_load(with_key)["services"]["vllm-qwen3-8b-fp8"]["volumes"][-1]
+    assert mount == {
+        "type": "bind",
+        "source": "/opt/vllm/releases//dgxspark_require_key.py",
+        "target": "/opt/dgxspark/dgxspark_require_key.py",
+        "read_only": True,
+        "bind": {"create_host_path": False},
+    }
+    assert "k" * 16 not in with_key
+    assert "dgxspark_require_key" not in rendered("compose.yaml.j2", spark())

@@ -101,8 +101,9 @@ class Vllm(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, text: str) -> None:
         self.asked.append(self.path)
-        if self.path.startswith("/v1") and self.key and self.headers["Authorization"] != f"Bearer {self.key}":
+        if self.key and self.headers["Authorization"] != f"Bearer {self.key}":
             self.send_response(401)
+            text = ""
         else:
             self.send_response(200)
         self.end_headers()
@@ -204,7 +205,7 @@ def test_a_busy_server_whose_metrics_are_slow_is_left_alone(
 ) -> None:
     waited = []
 
-    def request(url: str, timeout: float) -> Answer:
+    def request(url: str, timeout: float, key: str | None) -> Answer:
         waited.append(timeout)
         return Answer(200, f"vllm:generation_tokens_total {len(waited)}\n")
 
@@ -217,6 +218,18 @@ def test_a_busy_server_whose_metrics_are_slow_is_left_alone(
 
 
 def test_a_busy_server_is_left_alone(service: Service, vllm: tuple[type[Vllm], int]) -> None:
+    freeze(service, vllm[0])
+    for minute in range(8):
+        vllm[0].tokens += 1
+        watchdog.watch(service, 60.0 * minute)
+    assert restarts(service) == 0
+
+
+def test_a_busy_server_that_asks_for_the_key_on_every_path_is_left_alone(
+    service: Service, vllm: tuple[type[Vllm], int]
+) -> None:
+    (service.current / ".env").write_text("VLLM_API_KEY='s3cret'\n")
+    vllm[0].key = "s3cret"
     freeze(service, vllm[0])
     for minute in range(8):
         vllm[0].tokens += 1

@@ -145,6 +145,12 @@ CONDITIONS: tuple[Condition, ...] = (
         "deploy again, so that the server and the env file have the same vllm_api_key",
     ),
     Condition(
+        "key_not_asked",
+        "the server answers requests without the API key",
+        "deploy again; if that does not help, the vllm_image or an option in vllm_extra_args or vllm_extra_env bypasses"
+        " --middleware: use another one",
+    ),
+    Condition(
         "wrong_model",
         "another model or another service answers on this port",
         "stop the other service, or deploy again",

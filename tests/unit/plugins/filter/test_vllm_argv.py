@@ -32,6 +32,7 @@ vllm_argv = FilterModule().filters()["vllm_argv"]
         ({"gpu_memory_utilization": "0.8"}, ["--gpu-memory-utilization", "0.80"]),
         ({"cpu_offload_gb": 0.5}, ["--cpu-offload-gb", "0.5"]),
         ({"served_model_name": ["a", "b"]}, ["--served-model-name", "a", "b"]),
+        ({"middleware": ["a.B", "c.d"]}, ["--middleware", "a.B", "--middleware", "c.d"]),  # one each time
         ({"hf_overrides": {"a": {"b": [1, True, None]}}}, ["--hf-overrides", '{"a": {"b": [1, true, null]}}']),
         ({"lora_modules": [{"name": "x"}, "y=z"]}, ["--lora-modules", '{"name": "x"}', "y=z"]),
         ({"max_model_len": -1}, ["--max-model-len", "-1"]),

@@ -75,12 +75,14 @@ class Host:
 class Server(http.server.BaseHTTPRequestHandler):
     replies: dict[str, Reply]
     key: str | None
+    open_paths = False  # asks for the key as vLLM alone does
     requests: list[tuple[str, str | None]]
 
     def _answer(self, body: str | None) -> None:
         self.requests.append((self.path, body))
         status, text = self.replies.get(self.path, (404, ""))
-        if self.key and self.path.startswith("/v1") and self.headers["Authorization"] != f"Bearer {self.key}":
+        asks = self.path.startswith("/v1") if self.open_paths else self.path != "/health"
+        if self.key and asks and self.headers["Authorization"] != f"Bearer {self.key}":
             status, text = 401, '{"error":"Unauthorized"}'
         self.send_response(status)
         self.end_headers()
@@ -184,6 +186,40 @@ def test_key_refused(
         (tmp_path / ".env").write_text(content)
     found = run(host, capsys, env_file=str(tmp_path / ".env"))
     assert (found["verdict"], found["cause"]["id"]) == ("degraded", "key_refused")
+
+
+def with_key(host: Host, server: type[Server], folder: Path) -> str:
+    server.key = KEY
+    host.container("")
+    (folder / ".env").write_text(f"VLLM_API_KEY='{KEY}'\n")
+    return str(folder / ".env")
+
+
+def test_every_path_is_asked_with_the_key(
+    host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    found = run(host, capsys, env_file=with_key(host, server[0], tmp_path))
+    assert (found["verdict"], found["vllm_version"]) == ("ready", "0.32.0")
+    assert found["metrics"]["generation_tokens"] == 40
+
+
+def test_a_server_that_answers_without_the_key_is_not_ready(
+    host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    server[0].open_paths = True
+    server[0].replies["/invocations"] = (400, "")  # it would have answered a right question
+    found = run(host, capsys, env_file=with_key(host, server[0], tmp_path))
+    assert (found["verdict"], found["cause"]["id"]) == ("degraded", "key_not_asked")
+    assert found["cause"]["evidence"] == "without a key /invocations answers HTTP 400, /metrics answers HTTP 200"
+    assert KEY not in json.dumps(found)
+
+
+def test_without_a_key_no_path_is_closed(
+    host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.container("")
+    assert run(host, capsys)["verdict"] == "ready"
+    assert "/invocations" not in [path for path, _body in server[0].requests]
 
 
 def test_frozen_engine(host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str]) -> None:

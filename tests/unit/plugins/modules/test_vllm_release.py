@@ -334,3 +334,22 @@ def test_fifty_deployments_leave_three(host: Host, monkeypatch: pytest.MonkeyPat
         host.good(names[-1])
     assert host.names() == sorted(names[-3:])
     assert host.run()["previous"] == names[-2]
+
+
+def test_which_secrets_a_release_has_another_value_for(host: Host) -> None:
+    """Names only: no value is in the result."""
+    now, same, older, oldest = (host.release(number, good=number) for number in (4, 3, 2, 1))
+    for release, token, key in ((now, "t1", "k2"), (same, "t1", "k2"), (older, "t1", "k1")):
+        env = f"# Written\nHF_TOKEN='{token}'\nVLLM_API_KEY='{key}'\n"
+        (host.home / "releases" / release / ".env").write_text(env)
+    host.link("current", now)
+    found = host.run()
+    assert {each["id"]: each["other_secrets"] for each in found["releases"]} == {
+        now: [],
+        same: [],
+        older: ["VLLM_API_KEY"],
+        oldest: ["HF_TOKEN", "VLLM_API_KEY"],  # it has no such file any more
+    }
+    assert "k1" not in json.dumps(found["releases"])
+    (host.home / "current").unlink()
+    assert all(each["other_secrets"] == [] for each in host.run()["releases"])

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import typing as t
 
 import pytest
@@ -63,6 +64,33 @@ def test_a_remedy_wins_over_all() -> None:
     assert found.args["max_num_seqs"] == 6
     assert found.lines[1].endswith("vllm_auto_remedy, instead of 5 of vllm_extra_args, 4 of image x/y:1, 3 of image"
                                    " x/y:1, 2 of model mine, 1 of profile mine")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("theirs", "kept"),
+    [(None, []), ("mine.Log", ["mine.Log"]), (["mine.Log", "mine.ids"], ["mine.Log", "mine.ids"])],
+)
+def test_with_a_key_vllm_loads_our_middleware_too_as_the_last(theirs: str | list[str] | None, kept: list[str]) -> None:
+    """vLLM asks the one first that was added last."""
+    mine = {"vllm_extra_args": {"middleware": theirs}}
+    assert middleware(resolved(**mine).argv) == kept
+    assert middleware(resolved(**mine, vllm_api_key="k" * 16).argv) == [*kept, "dgxspark_require_key.RequireKey"]
+
+
+def middleware(argv: list[str]) -> list[str]:
+    """As vLLM takes it: one name each time."""
+    return [name for option, name in itertools.pairwise(argv) if option == "--middleware"]
+
+
+def test_where_vllm_finds_it_is_added_to_where_the_user_says() -> None:
+    key, found = "k" * 16, resolved(vllm_api_key="k" * 16)
+    assert (found.environment["PYTHONPATH"], found.require_key_file) == (
+        "/opt/dgxspark",
+        "/opt/dgxspark/dgxspark_require_key.py",
+    )
+    mine = resolved(vllm_api_key=key, vllm_extra_env={"PYTHONPATH": "/mine"})
+    assert mine.environment["PYTHONPATH"] == "/opt/dgxspark:/mine"
+    assert "PYTHONPATH" not in resolved().environment
 
 
 def test_named_variables_win_over_profile_and_model_and_the_host_over_those() -> None:

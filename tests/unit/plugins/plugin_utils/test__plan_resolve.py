@@ -103,8 +103,10 @@ def test_names_and_folders(variables: dict[str, t.Any], names: tuple[str, ...]) 
     [
         ({}, "127.0.0.1", "http://127.0.0.1:8000"),
         ({"vllm_port": "8001"}, "127.0.0.1", "http://127.0.0.1:8001"),
-        ({"vllm_api_key": "k" * 16}, "0.0.0.0", "http://127.0.0.1:8000"),
-        ({"vllm_publish_without_api_key": "yes"}, "0.0.0.0", "http://127.0.0.1:8000"),
+        # no other variable has a say
+        ({"vllm_api_key": "k" * 16}, "127.0.0.1", "http://127.0.0.1:8000"),
+        ({"vllm_publish_without_api_key": "yes"}, "127.0.0.1", "http://127.0.0.1:8000"),
+        ({"vllm_api_key": "k" * 16, "vllm_publish_address": "0.0.0.0"}, "0.0.0.0", "http://127.0.0.1:8000"),
         ({"vllm_api_key": "k" * 16, "vllm_publish_address": "10.0.0.1"}, "10.0.0.1", "http://10.0.0.1:8000"),
         ({"vllm_api_key": "k" * 16, "vllm_publish_address": "127.0.0.1"}, "127.0.0.1", "http://127.0.0.1:8000"),
     ],

@@ -173,14 +173,25 @@ GOOD: list[Values] = [
     # network, names, folders
     one("vllm_publish_address", "127.0.0.1"),
     one("vllm_publish_address", "127.8.8.8"),
-    {"vllm_publish_address": "0.0.0.0", "vllm_api_key": KEY},
-    {"vllm_publish_address": "0.0.0.0", "vllm_publish_without_api_key": "yes"},
+    {"vllm_publish_address": "0.0.0.0", "vllm_api_key": KEY, "vllm_image": "nvcr.io/nvidia/vllm:26.07-py3"},
+    {"vllm_publish_address": "0.0.0.0", "vllm_publish_without_api_key": "yes", "vllm_image_allow": ["advisory"]},
+    {
+        "vllm_publish_address": "192.168.1.7",
+        "vllm_api_key": KEY,
+        "vllm_images": {"nvcr.io/nvidia/vllm:25.09-py3": {"security": []}},  # a build with the fix
+    },
+    one("vllm_extra_env", {"VLLM_USE_RUST_FRONTEND": "1"}),  # without a key there is nothing to ask for
     one("vllm_image_registry", "mirror.example.org:5000"),
     one("vllm_image_registry", "172.30.111.3:5000"),
     one("vllm_image_registry", "localhost"),
     one("vllm_image_registry", "mirror:5000/nvcr"),
     one("vllm_image_registry", "harbor.example.org/proxy/nvcr-io_1"),
     one("vllm_hf_endpoint", "http://172.30.111.2:8080"),
+    *(
+        {"vllm_hf_endpoint": endpoint, "vllm_hf_token": "hf_" + "a1B2" * 8}
+        for endpoint in ("https://hub.lan", "http://localhost:8080", "http://127.0.0.1", "http://127.0.0.2:80/hf")
+    ),
+    {"vllm_hf_endpoint": "http://a.lan", "vllm_hf_token": "hf_" + "a1B2" * 8, "vllm_hf_token_over_http": True},
     one("vllm_hf_endpoint", "https://hub.example.org/a/b_c/"),
     one("vllm_service_name", "vllm-2"),
     one("vllm_container_name", "Vllm_1.x"),
