@@ -542,7 +542,10 @@ BAD: list[tuple[Values, str]] = [
     (one("vllm_extra_env", {"A": ["b"]}), "vllm_extra_env.A: a list is not allowed; use one text or number"),
     (one("vllm_extra_env", {"A": "b\nc"}), "vllm_extra_env.A: holds a line break; use one line"),
     *(
-        (one("vllm_extra_env", {"A": f"b{control}c"}), f"vllm_extra_env.A: holds the control character {name}; remove it")
+        (
+            one("vllm_extra_env", {"A": f"b{control}c"}),
+            f"vllm_extra_env.A: holds the control character {name}; remove it",
+        )
         for control, name in (("\x85", "U+0085"), ("\x7f", "U+007F"), ("\x9b", "U+009B"), ("\u202e", "U+202E"))
     ),
     (

@@ -25,7 +25,8 @@ _OOM = re.compile(
     re.IGNORECASE,
 )
 _EARLYOOM = re.compile(
-    r"(?:sending )?SIG(?:TERM|KILL) (?:sent )?to process (?P<pid>\d{1,10})(?: uid \d+)?[ ,]*[\"'](?P<name>[^\"']{1,60})[\"']"
+    r"(?:sending )?SIG(?:TERM|KILL) (?:sent )?to process (?P<pid>\d{1,10})(?: uid \d+)?[ ,]*"
+    r"[\"'](?P<name>[^\"']{1,60})[\"']"
     r"(?:.{0,120}?VmRSS (?P<mib>\d{1,15}) MiB)?",
     re.IGNORECASE,
 )

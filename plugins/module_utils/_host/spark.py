@@ -14,7 +14,8 @@ import re
 import typing as t
 
 from .._outside.text import plain
-from .._outside.values import mapping, parse_json, real, sequence, text as string, whole
+from .._outside.values import mapping, parse_json, real, sequence, whole
+from .._outside.values import text as string
 
 GPU_FIELDS = "name,driver_version,utilization.gpu,temperature.gpu,power.draw,clocks.current.sm"
 

@@ -59,7 +59,7 @@ def matches(checked: TypedValues, name: str, pattern: str, rule: str, empty: boo
 
 
 def control_character(value: t.Any) -> str | None:
-    """The first character in a value that YAML, Compose or a terminal would change, as its number; None if none would."""
+    """The first character in a value that YAML, Compose or a terminal would change, as its number."""
     if isinstance(value, dict):
         value = [item for pair in value.items() for item in pair]
     if isinstance(value, (list, tuple)):

@@ -14,7 +14,6 @@ from .._common.text import show
 from .._common.types import TypedValues
 from .._plan.choice import ChoiceError, choose_image
 
-
 _PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 # As Docker reads it. Whatever it says reaches Compose and command lines.
 REFERENCE = re.compile(

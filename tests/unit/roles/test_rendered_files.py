@@ -22,8 +22,9 @@ CATALOG = Catalog()
 SECRETS = {"HF_TOKEN": "hf_0123456789abcdef", "VLLM_API_KEY": "correct-horse-battery"}
 NASTY = (
     *("$", "$$", "${", "}", "$HOME", "${HF_TOKEN}", "'", '"', "\\", "\\n", "#", " #", ":", ": ", "- ", "%", "{{", "}}"),
-    *("\x85", "\x7f", "\x9b", "\u2028", "\u202e", "\ufeff", "\x00", "\x1b", "\t", " ", "é", "中", "😀", "~", "null", "010"),
-    *("1e3", "0x1f", "1_000", "12:30", "=", "&a", "*a", "!x", "|", ">", "@", "`", "yes", "\r", "\n", "\ud800", "\uffff"),
+    *("\x85", "\x7f", "\x9b", "\u2028", "\u202e", "\ufeff", "\x00", "\x1b", "\t", " ", "\r", "\n", "\ud800", "\uffff"),
+    *("1e3", "0x1f", "1_000", "12:30", "=", "&a", "*a", "!x", "|", ">", "@", "`", "yes", "~", "null", "010"),
+    *("é", "中", "😀"),
 )
 TEXTS = st.lists(st.sampled_from(NASTY) | st.text(max_size=3), max_size=6).map("".join)
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True) | st.sampled_from(

@@ -88,7 +88,9 @@ def test_restarts_before_a_reboot_still_count() -> None:
     assert (state["boot"], state["restarts"]) == ("two", [0.0] * 3)
     assert "restart" not in looks(["silent"] * 9, state, begin=60)[1]
     assert "restart" in looks(["silent"] * 9, state, begin=2 * 3600)[1]
-    assert watchdog.in_this_boot({"restarts": [1.79e9]}, "two")["restarts"] == [0.0]  # by the clock, of an earlier version
+    assert watchdog.in_this_boot({"restarts": [1.79e9]}, "two")["restarts"] == [
+        0.0
+    ]  # by the clock, of an earlier version
 
 
 # --- a whole run ------------------------------------------------------------------------------------------------
@@ -222,7 +224,9 @@ def test_a_clock_that_jumps_makes_it_forget_no_restart_and_restart_nothing(
     assert restarts(service) == watchdog.MOST_RESTARTS + 1
 
 
-@pytest.mark.parametrize("body", ["[" * 100_000, "vllm:generation_tokens_total 1e308\n" * 2, "{", "", '{"choices":[7]}'])
+@pytest.mark.parametrize(
+    "body", ["[" * 100_000, "vllm:generation_tokens_total 1e308\n" * 2, "{", "", '{"choices":[7]}']
+)
 def test_no_answer_blinds_it(service: Service, vllm: tuple[type[Vllm], int], body: str) -> None:
     """What the server says may be anything: it is no token, and the look is over."""
 

@@ -127,7 +127,11 @@ def test_read(home: Path) -> None:
     (home / "releases" / ("d" * 12)).touch()
     (home / "releases" / ("e" * 12)).symlink_to(home / "releases" / A)
     found = read(str(home))
-    assert [(release.id, release.good) for release in found] == [(B, Moment(0, 200.5)), (A, Moment(0, 100.0)), (C, None)]
+    assert [(release.id, release.good) for release in found] == [
+        (B, Moment(0, 200.5)),
+        (A, Moment(0, 100.0)),
+        (C, None),
+    ]
     assert found[0].facts == {"model": "m"}
 
 

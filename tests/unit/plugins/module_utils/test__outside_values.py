@@ -41,17 +41,64 @@ def test_json_of_a_stranger(text: str) -> None:
 
 # The names that the parsers look for: with odd values below them, most of each parser is reached.
 NAMES = st.sampled_from(
-    "State Config HostConfig Labels PortBindings 8000/tcp HostIp HostPort Id Name Path Args Status ExitCode Pid Error"
-    " RestartCount RestartPolicy StartedAt FinishedAt Running Image ClientInfo Plugins Version ServerVersion Runtimes"
-    " DefaultRuntime CDISpecDirs CgroupDriver DockerRootDir data id max_model_len version choices text usage"
-    " completion_tokens error message run user controller since until dgxspark.vllm.service".split()
+    [
+        "State",
+        "Config",
+        "HostConfig",
+        "Labels",
+        "PortBindings",
+        "8000/tcp",
+        "HostIp",
+        "HostPort",
+        "Id",
+        "Name",
+        "Path",
+        "Args",
+        "Status",
+        "ExitCode",
+        "Pid",
+        "Error",
+        "RestartCount",
+        "RestartPolicy",
+        "StartedAt",
+        "FinishedAt",
+        "Running",
+        "Image",
+        "ClientInfo",
+        "Plugins",
+        "Version",
+        "ServerVersion",
+        "Runtimes",
+        "DefaultRuntime",
+        "CDISpecDirs",
+        "CgroupDriver",
+        "DockerRootDir",
+        "data",
+        "id",
+        "max_model_len",
+        "version",
+        "choices",
+        "text",
+        "usage",
+        "completion_tokens",
+        "error",
+        "message",
+        "run",
+        "user",
+        "controller",
+        "since",
+        "until",
+        "dgxspark.vllm.service",
+    ]
 )
 VALUES = st.recursive(
     st.sampled_from(ODD) | st.text(max_size=20) | st.integers() | st.floats(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=8),
     max_leaves=30,
 )
-NUMBERS = st.sampled_from(["1", "²", "9" * 5000, "1e308", "-1e308", "nan", "inf", "[N/A]", "", "1,2", ",", "\x1b[2J", "٣"])
+NUMBERS = st.sampled_from(
+    ["1", "²", "9" * 5000, "1e308", "-1e308", "nan", "inf", "[N/A]", "", "1,2", ",", "\x1b[2J", "٣"]
+)
 WORDS = st.sampled_from(
     [
         *('vllm:generation_tokens_total{a="b"} ', "vllm:prefix_cache_hits_total ", "vllm:num_requests_running "),

@@ -161,7 +161,7 @@ def test_only_the_log_of_this_start_is_read(host: Host, capsys: pytest.CaptureFi
 @pytest.mark.parametrize("years", [-1, 1])
 def test_a_clock_that_was_set_since_the_start(host: Host, capsys: pytest.CaptureFixture[str], years: int) -> None:
     """The clock is YEARS ahead of the one at the start, and the last line is of before."""
-    then = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=365 * years)
+    then = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=365 * years)
     process = subprocess.Popen(["sleep", "60"])
     host.port = 9  # nobody answers: it loads
     stamp = then.isoformat().replace("+00:00", "Z")
