@@ -243,7 +243,7 @@ def test_no_answer_blinds_it(service: Service, vllm: tuple[type[Vllm], int], bod
 
 
 def test_a_look_that_hangs_is_ended_by_systemd() -> None:
-    """A oneshot has no limit of its own, and the timer waits for its end. The limit is above the sum of those within."""
+    """A oneshot has no limit of its own, and the timer waits for its end. It is above the sum of those within."""
     unit = (ROOT / "roles/vllm/templates/watchdog.service.j2").read_text()
     limit = int(unit.split("TimeoutStartSec=")[1].split()[0])
     programs = 3 * (guard.STOP_TIMEOUT + 30)  # is-active, docker ps, restart
