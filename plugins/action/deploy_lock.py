@@ -16,7 +16,7 @@ from pathlib import Path
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.lock import plain
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.lock import word
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.screen import is_wanted_on_screen
 
 MODULE = "dgxspark.vllm.deploy_lock"
@@ -58,7 +58,7 @@ def this_run() -> dict[str, str]:
     began = started(pid)
     if began == OVER:
         raise AnsibleActionFail("The ansible-playbook of this task was killed: it takes no lock any more")
-    return {"run": f"{machine()}/{pid}/{began}", "user": user(), "controller": plain(socket.gethostname())}
+    return {"run": f"{machine()}/{pid}/{began}", "user": user(), "controller": word(socket.gethostname())}
 
 
 def is_over(run: str) -> bool:
@@ -88,7 +88,7 @@ def refusal(holder: t.Mapping[str, t.Any], host: str, path: str) -> str:
 
 def user() -> str:
     try:
-        return plain(getpass.getuser())
+        return word(getpass.getuser())
     except (KeyError, OSError):  # a container whose user has no name
         return f"uid {os.getuid()}"
 
@@ -99,7 +99,7 @@ def machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid').strip('pid:[]')}"
     except OSError:  # no Linux
-        return plain(socket.gethostname())
+        return word(socket.gethostname())
 
 
 def started(pid: int) -> str:

@@ -255,6 +255,7 @@ import platform
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import configuration
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import spark as host_spark
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain, plain_lines
 
 TIMEOUT_SECONDS = 5
 
@@ -272,10 +273,10 @@ class Host:
         """(succeeded, output, first line of the complaint)"""
         code, out, err = self.module.run_command([*self.prefix, *argv], environ_update={"LC_ALL": "C", "LANGUAGE": "C"})
         if self.prefix and code in (124, 137):
-            return False, out, f"{os.path.basename(argv[0])} did not answer within {TIMEOUT_SECONDS} s"
+            return False, plain_lines(out), f"{os.path.basename(argv[0])} did not answer within {TIMEOUT_SECONDS} s"
         # Docker 26 complains about its daemon and exits with 0; nvidia-smi complains on its standard output.
         complaint = (err.strip() or (out.strip() if code else "")).splitlines()
-        return code == 0, out, complaint[0].strip() if complaint else ""
+        return code == 0, plain_lines(out), plain(complaint[0].strip()) if complaint else ""
 
     def gpu(self) -> tuple[host_spark.Facts | None, str | None]:
         command = self.module.get_bin_path("nvidia-smi")

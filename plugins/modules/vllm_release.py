@@ -99,9 +99,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import (
     NAME,
     TAKEN_OVER,
+    Moment,
     Release,
     in_order,
     linked,
+    mark_of,
+    next_number,
     other_homes,
     outdated,
     read,
@@ -120,7 +123,7 @@ class Releases:
         self.module = module
         self.home = home
         self.release = release
-        self.now = time.time()
+        self.moment = Moment(next_number(read(home)), time.time())
         self.changed = False
 
     def folder(self, release: str) -> str:
@@ -133,7 +136,7 @@ class Releases:
         self.changed = linked(self.home, "good") != release
         if self.module.check_mode:
             return
-        write(os.path.join(folder, "good"), f"{self.now:.3f}\n")
+        write(os.path.join(folder, "good"), mark_of(self.moment))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.home, TAKEN_OVER))  # there is no way back to it any more
         if self.changed:  # the last step: a run that was interrupted before it begins anew
@@ -141,7 +144,7 @@ class Releases:
 
     def prune(self, keep: int, images: bool) -> tuple[list[str], list[str]]:
         releases = in_order(
-            dataclasses.replace(release, good=self.now) if release.id == self.release else release
+            dataclasses.replace(release, good=self.moment) if release.id == self.release else release
             for release in read(self.home)
         )
         needed = {self.release or linked(self.home, "good"), linked(self.home, "current")}

@@ -56,6 +56,11 @@ previous:
   returned: success
   type: str
   sample: ba9876543210
+next_number:
+  description: Number that the next release that is staged or verified gets. Releases are in the order of their numbers.
+  returned: success
+  type: int
+  sample: 7
 releases:
   description: All releases, the one that was verified last first.
   returned: success

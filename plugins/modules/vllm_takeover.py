@@ -173,6 +173,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host.port_holder im
     noted,
     served_beside,
 )
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 
 
 class Takeover:
@@ -187,7 +188,7 @@ class Takeover:
         rc, out, err = self.module.run_command([path, *arguments])
         if rc:
             call = " ".join(dict.fromkeys([program, arguments[0], arguments[-1]]))
-            raise Failed(f"{call} ended with {rc}: {(err or out).strip()}")
+            raise Failed(f"{call} ended with {rc}: {plain((err or out).strip())}")
 
     def find(self, name: str) -> Holder | None:
         return containers.find(self.module, name)

@@ -238,6 +238,17 @@ BAD: list[tuple[Values, str]] = [
         "vllm_profiles.mine.args.port: is not allowed here; set vllm_port instead",
     ),
     # image
+    *(
+        (
+            {"vllm_image": ref, "vllm_image_allow": ["unknown", "moving"]},
+            f"vllm_image: {show(ref)} is not a reference to an image; use a name in lower case and a tag or digest,"
+            " such as nvcr.io/nvidia/vllm:25.09-py3",
+        )
+        for ref in (
+            *("--x", "-v/:/x", "a b:1", "a/b:1\n", "a/b\0:1", "a/b:1\x9b2J", "a/b:${HF_TOKEN}", "$HOME/b:1", "a$$b:1"),
+            *("a/b:1:2", "a/b:", "/a/b:1", "a//b:1", "a/B:1", "a/b:-1", "a/b@sha256:1", "a/b:1@md5:00", " a/b:1", ""),
+        )
+    ),
     (
         one("vllm_image", "vllm/vllm-openai:latest"),
         'vllm_image: "vllm/vllm-openai:latest" moves: latest is another image tomorrow (it moves:'
@@ -535,6 +546,25 @@ BAD: list[tuple[Values, str]] = [
     (one("vllm_extra_env", {"A": None}), "vllm_extra_env.A: null is not allowed; use one text or number"),
     (one("vllm_extra_env", {"A": ["b"]}), "vllm_extra_env.A: a list is not allowed; use one text or number"),
     (one("vllm_extra_env", {"A": "b\nc"}), "vllm_extra_env.A: holds a line break; use one line"),
+    *(
+        (
+            one("vllm_extra_env", {"A": f"b{control}c"}),
+            f"vllm_extra_env.A: holds the control character {name}; remove it",
+        )
+        for control, name in (("\x85", "U+0085"), ("\x7f", "U+007F"), ("\x9b", "U+009B"), ("\u202e", "U+202E"))
+    ),
+    (
+        one("vllm_extra_args", {"chat_template": "b\x85c"}),
+        "vllm_extra_args.chat_template: holds the control character U+0085; remove it",
+    ),
+    (
+        one("vllm_extra_args", {"hf_overrides": {"a": ["b\u2028"]}}),
+        "vllm_extra_args.hf_overrides: holds the control character U+2028; remove it",
+    ),
+    (
+        {"vllm_profile": "a\x85b", "vllm_profiles": {"a\x85b": {"args": {"gpu_memory_utilization": 0.8}}}},
+        "vllm_profile: holds the control character U+0085; remove it, in vllm_profiles too",
+    ),
     # sizes
     (one("vllm_gpu_memory_utilization", 1.5), f"vllm_gpu_memory_utilization: 1.5 is not allowed; {UTILIZATION}"),
     (one("vllm_gpu_memory_utilization", 0), f"vllm_gpu_memory_utilization: 0 is not allowed; {UTILIZATION}"),
@@ -784,11 +814,15 @@ BAD: list[tuple[Values, str]] = [
     (one("vllm_ulimits", {"memlok": -1}), "vllm_ulimits.memlok: unknown limit; did you mean memlock?"),
     (
         one("vllm_ulimits", {"memlock": "unlimited"}),
-        'vllm_ulimits.memlock: "unlimited" is not allowed; use a whole number, -1 for no limit',
+        'vllm_ulimits.memlock: "unlimited" is not allowed; use a whole number without leading zeros, -1 for no limit',
+    ),
+    (
+        one("vllm_ulimits", {"nofile": "010"}),
+        'vllm_ulimits.nofile: "010" is not allowed; use a whole number without leading zeros, -1 for no limit',
     ),
     (
         one("vllm_ulimits", {"memlock": -2}),
-        "vllm_ulimits.memlock: -2 is not allowed; use a whole number, -1 for no limit",
+        "vllm_ulimits.memlock: -2 is not allowed; use a whole number without leading zeros, -1 for no limit",
     ),
     (
         one("vllm_ulimits", {"stack": {"soft": 1}}),

@@ -20,13 +20,14 @@ _STAMP = re.compile(r"(?P<unix>\d{9,11}\.\d{1,9}) |\[ *(?P<boot>\d{1,11}\.\d{1,9
 _NO_MEMORY = re.compile(r"NV_ERR_NO_MEMORY|NVRM: .{0,200}Out of memory", re.IGNORECASE)
 _XID = re.compile(r"NVRM: Xid \((?P<device>[^)]{1,60})\): (?P<number>\d{1,4})\b(?P<rest>.{0,200})")
 _OOM = re.compile(
-    r"(?:Out of memory|Memory cgroup out of memory): Killed process (?P<pid>\d+) \((?P<name>[^)]{1,60})\)"
-    r"(?:.{0,200}?anon-rss:(?P<rss>\d+) ?kB)?",
+    r"(?:Out of memory|Memory cgroup out of memory): Killed process (?P<pid>\d{1,10}) \((?P<name>[^)]{1,60})\)"
+    r"(?:.{0,200}?anon-rss:(?P<rss>\d{1,15}) ?kB)?",
     re.IGNORECASE,
 )
 _EARLYOOM = re.compile(
-    r"(?:sending )?SIG(?:TERM|KILL) (?:sent )?to process (?P<pid>\d+)(?: uid \d+)?[ ,]*[\"'](?P<name>[^\"']{1,60})[\"']"
-    r"(?:.{0,120}?VmRSS (?P<mib>\d+) MiB)?",
+    r"(?:sending )?SIG(?:TERM|KILL) (?:sent )?to process (?P<pid>\d{1,10})(?: uid \d+)?[ ,]*"
+    r"[\"'](?P<name>[^\"']{1,60})[\"']"
+    r"(?:.{0,120}?VmRSS (?P<mib>\d{1,15}) MiB)?",
     re.IGNORECASE,
 )
 _NVML = re.compile(r"NVRM: API mismatch|driver/library version mismatch", re.IGNORECASE)

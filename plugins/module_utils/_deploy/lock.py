@@ -7,8 +7,10 @@ Times are seconds since the boot of the host, as the lock is: no clock that is s
 
 from __future__ import annotations
 
-import json
 import typing as t
+
+from .._outside.text import plain
+from .._outside.values import mapping, parse_json
 
 Holder = dict[str, t.Any]
 WORDS = ("run", "user", "controller")
@@ -19,24 +21,19 @@ LATEST = 1e11  # thousands of years
 
 def parse(text: str) -> Holder | None:
     """The holder that a lock's file names; None for a file that is empty, torn or not ours."""
-    try:
-        holder = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(holder, dict):
-        return None
+    holder = mapping(parse_json(text))
     for name in WORDS:
         if not isinstance(holder.get(name), str) or not holder[name]:
             return None
     for name in TIMES:
         if type(holder.get(name)) not in (int, float) or not abs(holder[name]) < LATEST:  # nor is NaN
             return None
-    return {**{name: plain(holder[name]) for name in WORDS}, **{name: holder[name] for name in TIMES}}
+    return {**{name: word(holder[name]) for name in WORDS}, **{name: holder[name] for name in TIMES}}
 
 
-def plain(word: str) -> str:
+def word(name: str) -> str:
     """A word that stays on its line, whatever somebody has called a user or a machine."""
-    return "".join(letter if letter.isprintable() else "?" for letter in word[:LONGEST_WORD])
+    return plain(name[:LONGEST_WORD]).strip() or "?"
 
 
 def holder_after(held: Holder | None, run: Holder, now: float, lease: float, dead: str | None) -> Holder | None:

@@ -3,14 +3,16 @@
 """The releases of a service: folders below HOME/releases.
 
 A release holds compose.yaml, .env and release.json, which says what a program on the host has to know of it. A file
-``good`` in it holds the time, in seconds since 1970, at which it was last proven. HOME/current and HOME/good are links.
+``good`` in it holds the time, in seconds since 1970, and the number of the moment at which it was last proven.
+HOME/current and HOME/good are links.
+
+Releases are in the order of these numbers: staging or proving one takes the next number, under the lock of the service.
+The times are for people: the clock of a host that starts without a network may be years off.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
 import re
 import stat
@@ -18,17 +20,25 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._host.port_holder import noted, served_beside
+from .._outside.values import mapping, parse_json, real, whole
 
 NAME = re.compile(r"[0-9a-f]{12}")
 # In HOME: which other server was stopped to make room for a release that is not proven yet.
 TAKEN_OVER = "taken_over.json"
 
 
+class Moment(t.NamedTuple):
+    """When something was done. Those without a number are of earlier versions of this collection: in order of time."""
+
+    number: int
+    time: float  # seconds since 1970
+
+
 @dataclass(frozen=True)
 class Release:
     id: str
-    staged: float  # seconds since 1970
-    good: float | None  # the same: when it was last proven; None if it never was
+    staged: Moment
+    good: Moment | None  # when it was last proven; None if it never was
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)  # release.json
     remedied: bool = False  # it failed, and its remedy.json says what runs in its place
 
@@ -42,10 +52,9 @@ def read_json(path: str) -> dict[str, t.Any]:
     """The mapping in a file; an empty one where there is none."""
     try:
         with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError, RecursionError):
+            return mapping(parse_json(file.read()))
+    except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def read(home: str) -> list[Release]:
@@ -59,9 +68,10 @@ def read(home: str) -> list[Release]:
         except FileNotFoundError:  # meanwhile
             continue
         if NAME.fullmatch(name) and stat.S_ISDIR(status.st_mode):
-            good, facts = _time(os.path.join(path, "good")), read_json(os.path.join(path, "release.json"))
+            good, facts = _proven(os.path.join(path, "good")), read_json(os.path.join(path, "release.json"))
             remedied = os.path.exists(os.path.join(path, "remedy.json"))
-            found.append(Release(name, status.st_mtime, good, facts, remedied))
+            staged = Moment(_number(facts.get("number")), status.st_mtime)
+            found.append(Release(name, staged, good, facts, remedied))
     return in_order(found)
 
 
@@ -75,16 +85,37 @@ def names_in(folder: str) -> list[str]:
 
 def in_order(releases: t.Iterable[Release]) -> list[Release]:
     """The one that was proven last first, those that never were at the end."""
-    return sorted(releases, key=lambda release: (release.good or 0, release.staged, release.id), reverse=True)
+    return sorted(releases, key=lambda release: (release.good or _NEVER, release.staged, release.id), reverse=True)
 
 
-def _time(path: str) -> float | None:
+def next_number(releases: t.Iterable[Release]) -> int:
+    """For what is staged or proven next."""
+    numbers = [moment.number for release in releases for moment in (release.staged, release.good or _NEVER)]
+    return max(numbers, default=0) + 1
+
+
+def mark_of(moment: Moment) -> str:
+    """The content of the file ``good``."""
+    return f"{moment.time:.3f} {moment.number}\n"
+
+
+_NEVER = Moment(-1, 0.0)
+_LARGEST_NUMBER = 10**9
+
+
+def _number(value: t.Any) -> int:
+    number = whole(value) or 0
+    return number if 0 < number < _LARGEST_NUMBER else 0
+
+
+def _proven(path: str) -> Moment | None:
     try:
         with open(path, encoding="ascii") as file:
-            time = float(file.read(100))
+            words = [*file.read(100).split(), "", ""]
     except (OSError, ValueError):
         return None
-    return time if math.isfinite(time) and time > 0 else None
+    time = real(words[0])
+    return Moment(_number(words[1]), time) if time is not None and time > 0 else None
 
 
 def linked(home: str, link: str) -> str | None:
@@ -105,10 +136,11 @@ def describe(home: str) -> dict[str, t.Any]:
         "current": current,
         "good": linked(home, "good"),
         "previous": next((one.id for one in releases if one.good is not None and one.id != current), None),
+        "next_number": next_number(releases),
         "releases": [
             {
                 "id": one.id,
-                "good": one.good,
+                "good": one.good.time if one.good else None,
                 "facts": dict(one.facts),
                 "other_secrets": other_secrets(home, one.id, current) if current else [],
             }
@@ -143,10 +175,10 @@ def outdated(releases: t.Sequence[Release], keep: int, needed: t.Collection[str 
     good = [release for release in releases if release.good is not None]
     never = [release for release in releases if release.good is None and not release.remedied]
     remedied = [release for release in releases if release.good is None and release.remedied]
-    times = [release.good or 0 for release in good]
-    old = good[keep:] + [release for release in never[keep:] if times and release.staged < times[0]]
+    proven = [release.good or _NEVER for release in good]
+    old = good[keep:] + [release for release in never[keep:] if proven and release.staged < proven[0]]
     if len(good) >= keep:
-        old += [release for release in never[:keep] if release.staged < times[keep - 1]]
+        old += [release for release in never[:keep] if release.staged < proven[keep - 1]]
     return [release for release in old + remedied[keep:] if release.id not in needed]
 
 

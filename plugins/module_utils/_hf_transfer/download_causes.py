@@ -10,6 +10,7 @@ import typing as t
 from .._causes.causes import Cause, recognize
 from .._causes.signatures import SIGNATURES
 from .._causes.text import mask, shorten
+from .._outside.text import plain
 
 
 class Failed(Exception):
@@ -76,7 +77,7 @@ def own_cause(name: str, evidence: str = "", **words: str) -> dict[str, t.Any]:
         "id": name,
         "meaning": meaning,
         "remedy": remedy.format(**words) if words else remedy,
-        "evidence": shorten(mask(" ".join(evidence.split()))),
+        "evidence": shorten(mask(" ".join(plain(evidence).split()))),
         "link": f"docs/reference/download.md#{name}",
     }
 

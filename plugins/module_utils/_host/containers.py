@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._outside.text import plain
 from .port_holder import Holder, holder_of, with_unit
 
 if t.TYPE_CHECKING:
@@ -23,7 +24,7 @@ def find(module: AnsibleModule, name: str) -> Holder | None:
         return None
     rc, out, err = module.run_command([docker, "inspect", "--type", "container", "--", name])
     if rc and "no such" not in err.lower():
-        raise Failed(f"docker inspect {name} ended with {rc}: {err.strip()}")
+        raise Failed(f"docker inspect {name} ended with {rc}: {plain(err.strip())}")
     holder = holder_of(out) if rc == 0 else None
     if holder is None or holder["kind"] != "service":
         return holder

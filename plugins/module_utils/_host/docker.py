@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import typing as t
 from calendar import timegm
 from dataclasses import dataclass, field
 
-_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(?:Z|([+-])(\d\d):(\d\d))$")
+from .._outside.text import plain, plain_lines
+from .._outside.values import mapping, parse_json, sequence, text, whole
+from .clock import TOLERANCE, Clock
+
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d{1,12})?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII)
 
 
 @dataclass
@@ -27,6 +30,7 @@ class Container:
     restarts: int
     labels: dict[str, str] = field(default_factory=dict)
     published: str | None = None  # host:port where the host finds the server's port
+    pid: int | None = None  # of its main process while it runs
 
 
 @dataclass
@@ -41,69 +45,70 @@ class Unit:
     started_monotonic: float  # seconds on the host's monotonic clock, 0 if it never ran
 
 
-def parse_inspect(text: str) -> Container | None:
+def first_inspected(inspected: str) -> dict[str, t.Any]:
+    """The first container of `docker inspect --type container NAME...`; empty when there is none in the answer."""
+    found = sequence(parse_json(inspected))
+    return mapping(found[0]) if found else {}
+
+
+def parse_inspect(inspected: str) -> Container | None:
     """`docker inspect --type container NAME`; None when there is no container in the answer."""
-    try:
-        found = json.loads(text)
-    except ValueError:
+    entry = first_inspected(inspected)
+    if not entry:
         return None
-    if not isinstance(found, list) or not found or not isinstance(found[0], dict):
-        return None
-    entry: dict[str, t.Any] = found[0]
-    state = entry.get("State") or {}
-    config = entry.get("Config") or {}
+    state, config = mapping(entry.get("State")), mapping(entry.get("Config"))
     return Container(
-        name=str(entry.get("Name", "")).lstrip("/"),
-        id=str(entry.get("Id", ""))[:12],
-        status=str(state.get("Status", "")),
-        exit_code=int(state.get("ExitCode") or 0),
+        name=plain(text(entry.get("Name"))).lstrip("/"),
+        id=plain(text(entry.get("Id")))[:12],
+        status=plain(text(state.get("Status"))),
+        exit_code=whole(state.get("ExitCode")) or 0,
         oom_killed=bool(state.get("OOMKilled")),
-        error=str(state.get("Error") or ""),
-        started_at=str(state.get("StartedAt", "")),
-        finished_at=str(state.get("FinishedAt", "")),
-        image=str(config.get("Image", "")),
-        restarts=int(entry.get("RestartCount") or 0),
-        labels={str(key): str(value) for key, value in (config.get("Labels") or {}).items()},
-        published=published_address((entry.get("HostConfig") or {}).get("PortBindings")),
+        error=plain_lines(text(state.get("Error"))),
+        started_at=plain(text(state.get("StartedAt"))),
+        finished_at=plain(text(state.get("FinishedAt"))),
+        image=plain(text(config.get("Image"))),
+        restarts=whole(entry.get("RestartCount")) or 0,
+        labels={plain(key): plain(text(value)) for key, value in mapping(config.get("Labels")).items()},
+        published=published_address(mapping(entry.get("HostConfig")).get("PortBindings")),
+        pid=whole(state.get("Pid")) or None,
     )
 
 
 def published_address(bindings: t.Any) -> str | None:
     """host:port where the host finds the server, from PortBindings; None if no port is published."""
-    for entries in bindings.values() if isinstance(bindings, dict) else []:
-        for entry in entries or []:
-            host, port = entry.get("HostIp", ""), entry.get("HostPort", "")
+    for entries in mapping(bindings).values():
+        for entry in map(mapping, sequence(entries)):
+            host, port = plain(text(entry.get("HostIp"))), whole(entry.get("HostPort"))
             if port:
                 return f"{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{port}"
     return None
 
 
-def parse_unit(text: str) -> Unit | None:
+def parse_unit(shown: str) -> Unit | None:
     """`systemctl show UNIT`, lines of KEY=VALUE; None when there is no such unit."""
-    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    values = dict(plain(line).split("=", 1) for line in shown.split("\n") if "=" in plain(line))
     if values.get("LoadState", "not-found") == "not-found":
         return None
-
-    def number(key: str) -> int:
-        value = values.get(key, "")
-        return int(value) if value.isdigit() else 0
 
     return Unit(
         active_state=values.get("ActiveState", ""),
         sub_state=values.get("SubState", ""),
         result=values.get("Result", ""),
-        restarts=number("NRestarts"),
+        restarts=whole(values.get("NRestarts")) or 0,
         invocation_id=values.get("InvocationID", ""),
-        started_monotonic=number("ExecMainStartTimestampMonotonic") / 1e6,
+        started_monotonic=(whole(values.get("ExecMainStartTimestampMonotonic")) or 0) / 1e6,
     )
 
 
 def epoch(stamp: str) -> float | None:
     """Docker's time stamp as seconds; None for Docker's "never" and for anything that is no time stamp."""
-    found = _TIME.match(stamp)
+    found = _TIME.fullmatch(stamp)
     if not found or found.group(1) == "0001":
         return None
-    seconds = float(timegm(tuple(int(part) for part in found.groups()[:6])))
+    try:
+        seconds = float(timegm(tuple(int(part) for part in found.groups()[:6])))
+    except ValueError:  # a month 13
+        return None
     seconds += float(found.group(7) or 0)
     if found.group(8):
         offset = int(found.group(9)) * 3600 + int(found.group(10)) * 60
@@ -111,17 +116,25 @@ def epoch(stamp: str) -> float | None:
     return seconds
 
 
-def log_since(container: Container) -> str:
+def is_to_come(stamp: float | None, now: float) -> bool:
+    """Something that happened has a time to come: the clock was set back since."""
+    return stamp is not None and stamp > now + TOLERANCE
+
+
+def log_since(container: Container, clock: Clock) -> str:
     """From when on the log belongs to the current attempt, for `docker logs --since` and `--until`.
 
     Docker notes the start after the process runs, so its first lines may be older: begin a little earlier, but
-    after the end of the attempt before.
+    after the end of the attempt before. Lines that were written after the clock was set back are older, too: then
+    lines of earlier attempts may come with them, which the parser of the log leaves out.
     """
-    started = epoch(container.started_at)
-    if started is None:
+    started, finished = epoch(container.started_at), epoch(container.finished_at)
+    ended = container.status in ("exited", "dead")
+    if started is None or (not clock.jump and is_to_come(started, clock.now)):
         return "0"
-    since = started - 2
-    finished = epoch(container.finished_at)
-    if finished is not None and since <= finished < started:
+    if ended and finished is not None and finished < started:  # set back in between
+        return "0"
+    since = started - 2 + min(clock.jump, 0.0)
+    if clock.jump >= 0 and finished is not None and since <= finished < started:
         since = finished + 0.001
     return f"{since:.6f}"

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import typing as t
 
-from .docker import published_address
+from .._outside.text import plain
+from .._outside.values import mapping, sequence, text
+from .docker import first_inspected, published_address
 
 SERVICE = "dgxspark.vllm.service"
 PROJECT = "com.docker.compose.project"
@@ -44,27 +45,24 @@ def holder_of(inspected: str) -> Holder | None:
     kind is service (of this collection), compose or container; restart is Docker's restart policy; renamed is for the
     name that it may get, enabled for what systemd says.
     """
-    try:
-        entry = json.loads(inspected)[0]
-    except (ValueError, LookupError, TypeError):
+    entry = first_inspected(inspected)
+    if not plain(text(entry.get("Id"))):
         return None
-    if not isinstance(entry, dict) or not entry.get("Id"):
-        return None
-    config, host = entry.get("Config") or {}, entry.get("HostConfig") or {}
-    service, project = (_name((config.get("Labels") or {}).get(label)) for label in (SERVICE, PROJECT))
-    image = str(config.get("Image", ""))
-    command = [str(entry.get("Path", "")), *map(str, entry.get("Args") or [])]
+    config, host = mapping(entry.get("Config")), mapping(entry.get("HostConfig"))
+    service, project = (_name(mapping(config.get("Labels")).get(label)) for label in (SERVICE, PROJECT))
+    image = plain(text(config.get("Image")))
+    command = [text(entry.get("Path")), *map(text, sequence(entry.get("Args")))]
     return {
-        "id": str(entry["Id"]),
+        "id": plain(text(entry["Id"])),
         "kind": "service" if service else "compose" if project else "container",
-        "name": str(entry.get("Name", "")).lstrip("/"),
+        "name": plain(text(entry.get("Name"))).lstrip("/"),
         "renamed": None,
-        "running": bool((entry.get("State") or {}).get("Running")),
+        "running": bool(mapping(entry.get("State")).get("Running")),
         "service": service,
         "enabled": False,
         "project": project,
         "image": image,
-        "restart": (host.get("RestartPolicy") or {}).get("Name") or "no",
+        "restart": plain(text(mapping(host.get("RestartPolicy")).get("Name"))) or "no",
         "published": published_address(host.get("PortBindings")),
         "auto_remove": bool(host.get("AutoRemove")),
         "is_vllm": bool(service)

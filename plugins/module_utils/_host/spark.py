@@ -13,6 +13,10 @@ import os
 import re
 import typing as t
 
+from .._outside.text import plain
+from .._outside.values import mapping, parse_json, real, sequence, whole
+from .._outside.values import text as string
+
 GPU_FIELDS = "name,driver_version,utilization.gpu,temperature.gpu,power.draw,clocks.current.sm"
 
 # A GB10 that is fully busy runs its SMs at 2400 MHz and more. In the degraded power state (USB-PD) it is capped at 500
@@ -49,7 +53,7 @@ def parse_assignments(text: str) -> dict[str, str]:
     for line in text.splitlines():
         key, sign, value = line.strip().partition("=")
         if sign and re.fullmatch(r"\w+", key):
-            found[key] = value.strip().strip("\"'").strip()
+            found[key] = plain(value.strip().strip("\"'").strip())
     return found
 
 
@@ -72,7 +76,7 @@ def parse_os(os_release: str | None, dgx_release: str | None, kernel: str) -> Fa
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
-    kib = {key: int(value) for key, value in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
+    kib = {key: int(value) for key, value in re.findall(r"^(\w+):\s+(\d{1,15}) kB$", text, re.MULTILINE)}
 
     def size(*names: str) -> int:
         return sum(kib.get(name, 0) for name in names) * 1024
@@ -98,21 +102,14 @@ def low_memory_verdict(memory: dict[str, int]) -> Facts:
     return {"low": low, "reason": reason}
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:  # [N/A], [Not Supported], [Unknown Error], ...
-        return None
-
-
 def _integer(text: str) -> int | None:
-    number = _number(text)
+    number = real(text)  # None: [N/A], [Not Supported], [Unknown Error], ...
     return None if number is None else round(number)
 
 
 def parse_gpu(csv: str, banner: str) -> Facts | None:
     """The first GPU. CSV answers GPU_FIELDS without header and units; only the banner names the CUDA version."""
-    fields = [field.strip() for field in (csv.strip().splitlines() or [""])[0].split(",")]
+    fields = [plain(field.strip()) for field in (csv.strip().splitlines() or [""])[0].split(",")]
     if len(fields) != len(GPU_FIELDS.split(",")):
         return None
     cuda = re.search(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)", banner)  # "UMD" since driver 610
@@ -122,7 +119,7 @@ def parse_gpu(csv: str, banner: str) -> Facts | None:
         "cuda": cuda.group(1) if cuda else None,
         "utilization_percent": _integer(fields[2]),
         "temperature_c": _integer(fields[3]),
-        "power_w": _number(fields[4]),
+        "power_w": real(fields[4]),
         "sm_clock_mhz": _integer(fields[5]),
         "memory": None,  # unified memory: the driver reports [N/A]; see the host's own memory instead
     }
@@ -162,10 +159,10 @@ def firmware_versions(
     }
     versions: dict[str, set[str]] = {}
     for kind, version in adapters:
-        versions.setdefault(HCA_NAMES.get(kind, kind.lower()), set()).add(version)
+        versions.setdefault(HCA_NAMES.get(kind, plain(kind.lower())), set()).add(version)
     found.update((name, ", ".join(sorted(different))) for name, different in sorted(versions.items()))
     # [N/A], [Unknown Error]: a field without a value
-    return {name: version for name, version in found.items() if version and not version.startswith("[")}
+    return {name: plain(version) for name, version in found.items() if version and not version.startswith("[")}
 
 
 def spark_verdict(gpu: Facts | None, dgx_release: dict[str, str] | None) -> tuple[bool, list[str]]:
@@ -183,22 +180,27 @@ def spark_verdict(gpu: Facts | None, dgx_release: dict[str, str] | None) -> tupl
 
 def parse_docker_info(text: str) -> Facts:
     """`docker info --format '{{json .}}'`. Without a daemon the client still describes itself and its plugins."""
-    try:
-        info = json.loads(text)
-        client = info["ClientInfo"]
-    except (ValueError, KeyError, TypeError):
-        info, client = {}, {}
-    compose = [plugin.get("Version", "") for plugin in client.get("Plugins") or [] if plugin.get("Name") == "compose"]
+    info = mapping(parse_json(text))
+    client = mapping(info.get("ClientInfo"))
+    if not client:
+        info = {}
+    plugins = map(mapping, sequence(client.get("Plugins")))
+    compose = [plugin.get("Version") for plugin in plugins if plugin.get("Name") == "compose"]
+
+    def word(value: t.Any) -> str | None:
+        return plain(string(value)) or None
+
+    server = word(info.get("ServerVersion"))
     return {
-        "client": client.get("Version"),
-        "server": info.get("ServerVersion") or None,
-        "running": bool(info.get("ServerVersion")),
-        "compose": compose[0].lstrip("v") if compose else None,
-        "runtimes": sorted(info.get("Runtimes") or {}),
-        "default_runtime": info.get("DefaultRuntime") or None,
-        "cdi_spec_dirs": info.get("CDISpecDirs") or [],
-        "cgroup_driver": info.get("CgroupDriver") or None,
-        "root_dir": info.get("DockerRootDir") or None,
+        "client": word(client.get("Version")),
+        "server": server,
+        "running": bool(server),
+        "compose": (word(compose[0]) or "").lstrip("v") if compose else None,
+        "runtimes": sorted(map(plain, mapping(info.get("Runtimes")))),
+        "default_runtime": word(info.get("DefaultRuntime")),
+        "cdi_spec_dirs": [plain(string(folder)) for folder in sequence(info.get("CDISpecDirs")) if string(folder)],
+        "cgroup_driver": word(info.get("CgroupDriver")),
+        "root_dir": word(info.get("DockerRootDir")),
     }
 
 
@@ -230,6 +232,8 @@ def parse_daemon_json(text: str | None) -> tuple[Facts | None, str | None]:
         content = json.loads(text) if text.strip() else {}
     except ValueError as error:  # it names line and column
         return None, f"not valid JSON: {error}"
+    except RecursionError:
+        return None, "not valid JSON: nested too deeply"
     if not isinstance(content, dict):
         return None, f"must be a JSON object, is {type(content).__name__}"
     return content, None
@@ -253,10 +257,10 @@ def container_of(docker_ps: str, port: int, cgroup: str) -> str | None:
     for line in docker_ps.splitlines():
         container, name, ports = (line.split("\t") + ["", ""])[:3]
         if container and container in cgroup:
-            return name
-        for first, last in re.findall(r":(\d+)(?:-(\d+))?->\d", ports):
+            return plain(name)
+        for first, last in re.findall(r":(\d{1,5})(?:-(\d{1,5}))?->\d", ports):
             if int(first) <= port <= int(last or first):
-                return name
+                return plain(name)
     return None
 
 
@@ -267,11 +271,10 @@ def parse_services(docker_ps: str) -> list[Facts]:
     """
     services = []
     for line in docker_ps.splitlines():
-        container, service, planned, release = (line.split("\t") + [""] * 3)[:4]
+        container, service, planned, release = (plain(field) for field in (line.split("\t") + [""] * 3)[:4])
         if service:
-            bytes_ = int(planned) if planned.strip().isdigit() else None
-            found = {"service": service, "container": container, "planned_bytes": bytes_, "release": release or None}
-            services.append(found)
+            found = {"service": service, "container": container, "planned_bytes": whole(planned)}
+            services.append({**found, "release": release or None})
     return services
 
 
@@ -341,7 +344,7 @@ def find_listener(port: int, docker_ps: str) -> Facts | None:
     container = container_of(docker_ps, port, read_text(f"/proc/{pid}/cgroup") or "")
     if not inodes and container is None:
         return None
-    process = (read_text(f"/proc/{pid}/comm") or "").strip() or None
+    process = plain((read_text(f"/proc/{pid}/comm") or "").strip()) or None
     return {"port": port, "pid": pid, "process": process, "container": container}
 
 

@@ -5,15 +5,19 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import threading
 import time
 import typing as t
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
+from .._outside.text import plain, plain_lines
+from .._outside.values import mapping, parse_json, real, sequence, text, whole
+
 MAX_BODY = 4 * 1024 * 1024
+MAX_MESSAGE = 300
 
 
 @dataclass
@@ -51,9 +55,20 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def request(url: str, timeout: float, key: str | None = None, data: t.Mapping[str, t.Any] | None = None) -> Answer:
-    """GET, or POST when there is data. Never through a proxy: the server is on this host."""
+    """GET, or POST when there is data. Never through a proxy: the server is on this host.
+
+    TIMEOUT is for all of it: the one of urllib begins anew with each byte that comes.
+    """
     if not url.startswith(("http://", "https://")):
         return Answer(None, error="the address must begin with http:// or https://")
+    answers: list[Answer] = []
+    asking = threading.Thread(target=lambda: answers.append(_request(url, timeout, key, data)), daemon=True)
+    asking.start()
+    asking.join(timeout)
+    return answers[0] if answers else Answer(None, error="timeout")
+
+
+def _request(url: str, timeout: float, key: str | None, data: t.Mapping[str, t.Any] | None) -> Answer:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     body = None
     if data is not None:
@@ -79,13 +94,13 @@ def _reason(error: BaseException) -> str:
         return "refused"
     if isinstance(cause, ConnectionError):
         return "reset"
-    return "timeout" if "timed out" in str(cause) else str(cause) or type(cause).__name__
+    return "timeout" if "timed out" in str(cause) else _short(str(cause)) or type(cause).__name__
 
 
-def dotenv_value(text: str, name: str) -> str | None:
+def dotenv_value(content: str, name: str) -> str | None:
     """The value of a variable in an env file, quoted or not; None when it is not there or empty."""
     value = None
-    for line in text.splitlines():
+    for line in content.splitlines():
         found = re.match(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$", line)
         if not found or found.group(1) != name:
             continue
@@ -103,30 +118,25 @@ def dotenv_value(text: str, name: str) -> str | None:
 def parse_models(body: str) -> list[Model]:
     """/v1/models"""
     models = []
-    for entry in _list(_json(body), "data"):
-        if isinstance(entry, dict) and isinstance(entry.get("id"), str):
-            length = entry.get("max_model_len")
-            models.append(Model(entry["id"], length if isinstance(length, int) else None))
+    for entry in map(mapping, sequence(mapping(parse_json(body)).get("data"))):
+        name, length = _short(text(entry.get("id"))), entry.get("max_model_len")
+        if name:
+            models.append(Model(name, whole(length) if isinstance(length, int) else None))
     return models
 
 
 def parse_version(body: str) -> str | None:
     """/version"""
-    found = _json(body)
-    version = found.get("version") if isinstance(found, dict) else None
-    return version if isinstance(version, str) else None
+    return _short(text(mapping(parse_json(body)).get("version"))) or None
 
 
 def parse_completion(body: str) -> tuple[str, int]:
     """/v1/completions: the text and the number of generated tokens."""
-    found = _json(body)
-    text = ""
-    for choice in _list(found, "choices")[:1]:
-        if isinstance(choice, dict) and isinstance(choice.get("text"), str):
-            text = choice["text"]
-    usage = found.get("usage") if isinstance(found, dict) else None
-    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    return text, tokens if isinstance(tokens, int) else 0
+    found = mapping(parse_json(body))
+    choices = sequence(found.get("choices"))
+    tokens = mapping(found.get("usage")).get("completion_tokens")
+    generated = text(mapping(choices[0]).get("text")) if choices else ""
+    return plain_lines(generated[:MAX_MESSAGE]), (whole(tokens) or 0) if isinstance(tokens, int) else 0
 
 
 def generate(url: str, model: str, timeout: float, key: str | None = None) -> Canary:
@@ -136,10 +146,10 @@ def generate(url: str, model: str, timeout: float, key: str | None = None) -> Ca
     answer = request(f"{url}/v1/completions", timeout, key, data)
     if answer.status != 200:
         return Canary(None, error_message(answer), answer.status)
-    text, tokens = parse_completion(answer.body)
+    generated, tokens = parse_completion(answer.body)
     if tokens < 1:
         return Canary(None, "no token was generated", answer.status)
-    return Canary(Completion(text, tokens, round(time.monotonic() - begin, 2)), None, answer.status)
+    return Canary(Completion(generated, tokens, round(time.monotonic() - begin, 2)), None, answer.status)
 
 
 # Where a server that asks for a key on some paths only answers without one: inference, text, the list, the counts.
@@ -162,25 +172,16 @@ def open_paths(url: str, timeout: float) -> list[str]:
 
 def error_message(answer: Answer) -> str:
     """What a refused request was told, in one line."""
-    found = _json(answer.body)
-    if isinstance(found, dict):
-        inner = found.get("error", found)
-        if isinstance(inner, dict):
-            inner = inner.get("message", inner)
-        return f"HTTP {answer.status}: {inner}"
-    return f"HTTP {answer.status}: {' '.join(answer.body.split())[:200]}" if answer.status else f"{answer.error}"
+    if not answer.status:
+        return f"{answer.error}"
+    found = mapping(parse_json(answer.body))
+    inner = found.get("error", found)
+    said = text(mapping(inner).get("message")) or text(inner) or answer.body
+    return f"HTTP {answer.status}: {_short(' '.join(said[:MAX_BODY].split()))}"
 
 
-def _json(body: str) -> t.Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return None
-
-
-def _list(found: t.Any, key: str) -> list[t.Any]:
-    inner = found.get(key) if isinstance(found, dict) else None
-    return inner if isinstance(inner, list) else []
+def _short(said: str) -> str:
+    return plain(said[: 10 * MAX_MESSAGE])[:MAX_MESSAGE].strip()
 
 
 # --- /metrics --------------------------------------------------------------------------------------------------
@@ -209,20 +210,17 @@ class Metrics:
     max_concurrency: float | None = None
 
 
-def parse_metrics(text: str) -> Metrics | None:
+def parse_metrics(page: str) -> Metrics | None:
     """What an operator asks for, out of /metrics; None if it is no vLLM's page."""
     wanted = {name for names in _COUNTS.values() for name in names} | set(_KV_USAGE) | {_CACHE_CONFIG}
     samples: dict[str, list[tuple[str, float]]] = {}
-    for line in text.splitlines():
+    for line in page.splitlines():
         if not line.startswith("vllm:"):
             continue
         found = _SAMPLE.match(line)
         if found and found.group(1) in wanted:
-            try:
-                value = float(found.group(3))
-            except ValueError:
-                continue
-            if math.isfinite(value):
+            value = real(found.group(3))
+            if value is not None:
                 samples.setdefault(found.group(1), []).append((found.group(2) or "", value))
     if not samples:
         return None
@@ -239,11 +237,8 @@ def parse_metrics(text: str) -> Metrics | None:
     for labels, _value in samples.get(_CACHE_CONFIG, [])[:1]:
         config = dict(_LABEL.findall(labels))
         # older versions have no such label, and their blocks say nothing where several groups of layers share them
-        metrics.kv_cache_tokens = _whole(config.get("kv_cache_size_tokens"))
-        try:
-            metrics.max_concurrency = float(config["kv_cache_max_concurrency"])
-        except (KeyError, ValueError):
-            metrics.max_concurrency = None
+        metrics.kv_cache_tokens = whole(config.get("kv_cache_size_tokens"))
+        metrics.max_concurrency = real(config.get("kv_cache_max_concurrency"))
     return metrics
 
 
@@ -253,7 +248,3 @@ def add_rates(before: Metrics, after: Metrics, seconds: float) -> None:
         first, last = before.values[name], after.values[name]
         if first is not None and last is not None and last >= first and seconds > 0:
             after.values[f"{name}_per_second"] = round((last - first) / seconds, 1)
-
-
-def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.isdigit() else None

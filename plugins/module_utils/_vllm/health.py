@@ -11,7 +11,8 @@ from .._causes import causes, machine
 from .._causes.causes import Cause, as_dict, condition, explain
 from .._causes.text import mask
 from .._hf_cache.usage import CachedBytes
-from .._host.docker import Container, Unit, epoch
+from .._host.clock import Clock
+from .._host.docker import Container, Unit, epoch, is_to_come
 from .api import Completion, Metrics, Model
 from .log import LogState, recognize
 
@@ -51,6 +52,7 @@ class Wanted:
 @dataclass
 class Observation:
     now: float
+    clock_jump: float = 0.0  # by how many seconds the host's clock was set since the container began
     wanted: Wanted = field(default_factory=Wanted)
     container: Container | None = None
     is_wanted: bool = True  # the container has the wanted name; if not, it is another release of the same service
@@ -66,6 +68,10 @@ class Observation:
     api: Api | None = None
     cached: CachedBytes | None = None
     machine: list[machine.Shown] = field(default_factory=list)  # what kernel log and sensors show
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(self.now, self.clock_jump)
 
 
 class Verdict(t.NamedTuple):
@@ -125,17 +131,21 @@ def _judge(seen: Observation) -> Verdict:
         return Verdict(
             "failed", "container", causes.recognize(container.error) or condition("start_error", container.error)
         )
-    if is_older_than_the_failure(container, unit=seen.unit, unit_started=seen.unit_started):
+    if container.status == "exited" and _has_failed(seen.unit) and _ended_before_the_unit(seen, container):
         return _without_container(seen)
     return Verdict("failed", _phase(seen), _death(seen, container))
 
 
-def is_older_than_the_failure(container: Container, unit: Unit | None, unit_started: float | None) -> bool:
-    """The unit failed before it made a new container: the one that is there ended earlier, for another reason."""
-    if unit is None or unit_started is None or not (unit.active_state == "failed" or unit.sub_state == "auto-restart"):
-        return False
+def _has_failed(unit: Unit | None) -> bool:
+    return unit is not None and (unit.active_state == "failed" or unit.sub_state == "auto-restart")
+
+
+def _ended_before_the_unit(seen: Observation, container: Container) -> bool:
+    """The container ended before the unit was started: it is the one of an earlier attempt."""
     finished = epoch(container.finished_at)
-    return container.status == "exited" and finished is not None and finished < unit_started
+    if finished is None or seen.unit_started is None:
+        return False
+    return finished < seen.unit_started or is_to_come(finished, seen.now)
 
 
 def _for_the_wanted(seen: Observation, verdict: Verdict) -> Verdict:
@@ -168,10 +178,9 @@ def _unit_is_working(seen: Observation, container: Container) -> bool:
         return False
     if unit.sub_state in ("condition", "start-pre"):  # the guard waits for memory; the container comes after it
         return True
-    finished = epoch(container.finished_at)
-    if finished is None:  # never ran: the unit would have given up if Docker's refusal were new
+    if epoch(container.finished_at) is None:  # never ran: the unit would have given up if Docker's refusal were new
         return True
-    return seen.unit_started is not None and finished < seen.unit_started
+    return _ended_before_the_unit(seen, container)
 
 
 def _death(seen: Observation, container: Container) -> Cause:
@@ -234,7 +243,8 @@ def idle_seconds(seen: Observation) -> float | None:
     if seen.last_log is None:
         return None
     partial = seen.cached.newest_partial if seen.cached else None
-    return max(0.0, round(seen.now - max(seen.last_log, partial or 0.0), 1))
+    moved = max(seen.clock.moment(stamp) for stamp in (seen.last_log, partial or 0.0))
+    return max(0.0, round(seen.now - moved, 1))
 
 
 def _serving(seen: Observation, api: Api) -> Verdict:
@@ -278,10 +288,10 @@ def _phase(seen: Observation) -> str:
 
 def _downloading(seen: Observation) -> bool:
     written = seen.cached.newest_partial if seen.cached else None
-    if written is None or seen.now - written > PARTIAL_IS_ALIVE:
+    if written is None or seen.now - seen.clock.moment(written) > PARTIAL_IS_ALIVE:
         return False
     started = epoch(seen.container.started_at) if seen.container else None
-    return started is None or written >= started
+    return started is None or seen.clock.moment(written) >= started + seen.clock_jump
 
 
 def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:

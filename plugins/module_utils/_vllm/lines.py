@@ -7,10 +7,11 @@ from __future__ import annotations
 import re
 import typing as t
 
+from .._outside.text import plain_lines
+
 MAX_TEXT = 2 * 1024 * 1024  # of each end; a start writes some hundred kilobytes, the rest is requests
 MAX_LINE = 4000
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 # Written by Docker, Compose, the journal or a log collector in front of what the process wrote.
 _OUTER = re.compile(
     r"(?:"
@@ -40,12 +41,10 @@ class Line(t.NamedTuple):
 
 
 def clean(text: str) -> str:
-    """A log as plain lines: no colors, progress bars line by line, no middle if it is huge."""
+    """A log as plain lines: no control characters, progress bars line by line, no middle if it is huge."""
     if len(text) > 2 * MAX_TEXT:
         text = text[:MAX_TEXT] + "\n" + text[-MAX_TEXT:]
-    if "\x1b" in text:
-        text = _ANSI.sub("", text)
-    return text.replace("\r", "\n")
+    return plain_lines(text.replace("\r", "\n"))
 
 
 def read(line: str) -> Line:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from .._causes import causes
 from .._causes.causes import Cause, Match
 from .._causes.text import mask, shorten
+from .._outside.values import whole
 from .lines import MAX_LINE, Line, clean, read
 from .root import choose
 from .tracebacks import Problem, Tracebacks
@@ -75,8 +76,8 @@ class LogState:
         return choose(self).cause
 
 
-def _number(text: str) -> int:
-    return int(text.replace(",", ""))
+def _number(text: str) -> int | None:
+    return whole(text.replace(",", ""))
 
 
 # literal that must be in the line, pattern, fields of LogState that its groups fill, their types

@@ -15,7 +15,9 @@ from ansible.module_utils.basic import AnsibleModule
 from .._causes.machine import Shown, look
 from .._causes.text import mask
 from .._hf_cache.usage import cached_bytes
+from .._host.clock import Clock, age_of, clock
 from .._host.docker import Container, Unit, epoch, log_since, parse_inspect, parse_unit
+from .._outside.text import plain_lines
 from .api import (
     Answer,
     Metrics,
@@ -28,6 +30,7 @@ from .api import (
     request,
 )
 from .health import Api, Observation, Wanted, judge, unit_is_down
+from .lines import clean
 from .log import LogState, parse
 from .proof import prove
 
@@ -64,7 +67,7 @@ class Probe:
         rc, out, err = self.module.run_command(["timeout", str(COMMAND_TIMEOUT), *command])
         if rc == 124:
             err = f"{command[0]} {command[1]} gave no answer in {COMMAND_TIMEOUT} s"
-        return rc, plain(out), plain(err)
+        return rc, plain_lines(out), plain_lines(err)
 
     def observe(self) -> Observation:
         options = self.options
@@ -96,16 +99,18 @@ class Probe:
         if seen.unit and seen.unit.active_state == "failed":
             seen.gave_up = "Start request repeated too quickly" in self.unit_end(options["service"])
         if seen.container is not None:
-            seen.log = self.log(self.docker, seen.container)
+            started, age = epoch(seen.container.started_at), age_of(seen.container.pid)
+            seen.clock_jump = clock(time.time(), started, age).jump
+            seen.log = self.log(self.docker, seen.container, seen.clock)
             if seen.container.status == "running":
                 seen.api = self.ask(seen)
                 if seen.api.health is None:
-                    seen.last_log = self.last_log(self.docker, seen.container)
+                    seen.last_log = self.last_log(self.docker, seen.container, seen.clock)
             restarts = seen.container.restarts + (seen.unit.restarts if seen.unit else 0)
             if restarts and judge(seen).verdict not in ("ready", "degraded"):
-                seen.previous = self.previous_log(self.docker, seen.container)
+                seen.previous = self.previous_log(self.docker, seen.container, seen.clock)
         if not options["wait"] or judge(seen).verdict in ("failed", "stuck"):
-            seen.machine = self.machine(seen.container)
+            seen.machine = self.machine(seen.container, seen.clock)
         if options["cache_path"] and options["cache_repo"]:
             seen.cached = cached_bytes(options["cache_path"], options["cache_repo"])
         return seen
@@ -142,10 +147,10 @@ class Probe:
         """The last lines of the unit, with what systemd itself says of it."""
         return self.journal("5", ["--unit", service])
 
-    def machine(self, container: Container | None) -> list[Shown]:
+    def machine(self, container: Container | None, clock_now: Clock) -> list[Shown]:
         """What kernel log, earlyoom and sensors show since the container was started, or in the last hour."""
         started = epoch(container.started_at) if container else None
-        since = f"@{max(started or 0.0, time.time() - KERNEL_LOG_SECONDS):.0f}"
+        since = f"@{max(clock_now.moment(started or 0.0), clock_now.now - KERNEL_LOG_SECONDS):.0f}"
         kernel = self.journal("2000", ["--dmesg", "--since", since], "short-unix")
         return look(kernel, self.journal("200", ["--unit", "earlyoom", "--since", since]), thermal_zones())
 
@@ -156,30 +161,31 @@ class Probe:
         command = [journalctl, "--quiet", "--no-pager", "--output", output, "--lines", lines, *where]
         return mask(self.run(command)[1], self.key)
 
-    def log(self, docker: str, container: Container) -> LogState:
+    def log(self, docker: str, container: Container, clock_now: Clock) -> LogState:
         """The log of this start: its beginning, where the causes are, and its end."""
-        since = log_since(container)
+        since = log_since(container, clock_now)
         text = self.logs(docker, container, ["--since", since], f"head -c {LOG_HEAD}")
         if self.bytes_read >= LOG_HEAD:
             text += "\n" + self.logs(docker, container, ["--since", since, "--tail", "5000"], f"tail -c {LOG_TAIL}")
         return parse(text)
 
-    def last_log(self, docker: str, container: Container) -> float | None:
+    def last_log(self, docker: str, container: Container, clock_now: Clock) -> float | None:
         """When this start wrote its last line; when it began, if it wrote none."""
-        options = ["--timestamps", "--since", log_since(container), "--tail", "1"]
+        options = ["--timestamps", "--since", log_since(container, clock_now), "--tail", "1"]
         line = self.logs(docker, container, options, "tail -n 1")
         return epoch(line.split(" ", 1)[0] if line else container.started_at)
 
-    def previous_log(self, docker: str, container: Container) -> LogState | None:
-        text = self.logs(docker, container, ["--until", log_since(container), "--tail", "2000"], f"tail -c {LOG_TAIL}")
+    def previous_log(self, docker: str, container: Container, clock_now: Clock) -> LogState | None:
+        until = log_since(container, clock_now)
+        text = self.logs(docker, container, ["--until", until, "--tail", "2000"], f"tail -c {LOG_TAIL}")
         return parse(text) if text.strip() else None
 
     def logs(self, docker: str, container: Container, options: list[str], bound: str) -> str:
         # a pipe, because the log of a busy server grows without end
         command = shlex.join(["timeout", str(COMMAND_TIMEOUT), docker, "logs", *options, container.id])
-        text = plain(self.module.run_command(f"{command} 2>&1 | {bound}", use_unsafe_shell=True)[1])
-        self.bytes_read = len(text.encode())  # what is masked may be shorter
-        return mask(text, self.key)
+        text = self.module.run_command(f"{command} 2>&1 | {bound}", use_unsafe_shell=True)[1]
+        self.bytes_read = len(text.encode("utf-8", "replace"))  # what is cleaned and masked may be shorter
+        return mask(clean(text), self.key)
 
     def ask(self, seen: Observation) -> Api:
         if not seen.is_wanted and seen.container and seen.container.published:
@@ -231,8 +237,3 @@ def thermal_zones(root: str = "/sys/class/thermal") -> dict[str, float]:
             continue
         zones[f"{name} ({os.path.basename(path)})"] = degrees
     return zones
-
-
-def plain(text: str) -> str:
-    """Text that fits into JSON, whatever bytes a log holds."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -8,11 +8,10 @@ has no completions (404; 400 in vLLM 0.10, 501 in newer ones), and is asked for 
 
 from __future__ import annotations
 
-import json
-import math
 import time
 import typing as t
 
+from .._outside.values import mapping, parse_json, real, sequence
 from .api import Canary, Completion, error_message, generate, request
 
 _Read = t.Callable[[t.Mapping[str, t.Any]], t.Any]
@@ -71,16 +70,12 @@ def _ask(way: _Way, url: str, model: str, timeout: float, key: str | None) -> Ca
 
 def _finite(body: str, read: _Read) -> int:
     """How many numbers the first entry has, of which none is NaN or infinite; else 0."""
-    try:
-        numbers = _flat(read(json.loads(body)["data"][0]))
-    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        return 0
-    sound = [isinstance(number, (int, float)) and math.isfinite(number) for number in numbers]
+    entries = sequence(mapping(parse_json(body)).get("data"))
+    numbers = _flat(read(mapping(entries[0]))) if entries else []
+    sound = [isinstance(number, (int, float)) and real(number) is not None for number in numbers]
     return len(sound) if all(sound) else 0
 
 
 def _flat(found: t.Any) -> list[t.Any]:
     """Pooling returns one list of numbers, or one for each token."""
-    if not isinstance(found, list):
-        return [found]
-    return [number for item in found for number in _flat(item)]
+    return [number for item in sequence(found) for number in (item if isinstance(item, list) else [item])]

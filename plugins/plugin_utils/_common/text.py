@@ -6,7 +6,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import typing as t
+
+# What YAML, Compose or a terminal would change. Tabs and line feeds survive, quoted.
+CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
 
 
 def show(value: t.Any) -> str:
@@ -16,6 +22,7 @@ def show(value: t.Any) -> str:
     if isinstance(value, list):
         return "a list"
     text = json.dumps(value, ensure_ascii=False, default=str)
+    text = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     return text if len(text) <= 80 else text[:76] + '..."'
 
 

@@ -12,6 +12,8 @@ from collections import Counter
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.text import link
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import epoch
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import HEALTHY_SM_CLOCK_MHZ
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import whole
 
 from .notes import NOTES, UNSEEN
 
@@ -116,8 +118,7 @@ def expected_tokens(labels: Facts) -> float | None:
 
 
 def _label(labels: Facts, name: str) -> int | None:
-    value = str(labels.get(f"dgxspark.vllm.{name}") or "")
-    return int(value) if value.isdigit() else None
+    return whole(labels.get(f"dgxspark.vllm.{name}"))
 
 
 def judged(health: Facts) -> tuple[str, Facts | None]:
@@ -130,10 +131,11 @@ def judged(health: Facts) -> tuple[str, Facts | None]:
 
 
 def unseen(name: str, message: t.Any) -> Report:
-    evidence = re.sub(r"^(?:(?:Task|Action|Module) failed: )+", "", " ".join(str(message or "").split()))
+    said = plain(" ".join(str(message or "").split()))
+    evidence = re.sub(r"^(?:(?:Task|Action|Module) failed: )+", "", said)
     text = _TEXTS[name]
-    said = {"id": name, "meaning": text.meaning, "remedy": text.remedy, "evidence": evidence}
-    return {**said, "link": link(name), "change": {}}
+    cause = {"id": name, "meaning": text.meaning, "remedy": text.remedy, "evidence": evidence}
+    return {**cause, "link": link(name), "change": {}}
 
 
 def summary(found: Facts) -> str:

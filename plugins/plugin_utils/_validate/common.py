@@ -8,7 +8,7 @@ import ipaddress
 import re
 import typing as t
 
-from .._common.text import show
+from .._common.text import CONTROL, show
 from .._common.types import TypedValues
 
 Lines = t.Iterator[str]
@@ -65,6 +65,16 @@ def at_least(checked: TypedValues, name: str, low: int, unit: str) -> Lines:
 def matches(checked: TypedValues, name: str, pattern: str, rule: str, empty: bool = False) -> Lines:
     if checked.valid(name) and not (empty and checked[name] == "") and not re.fullmatch(pattern, str(checked[name])):
         yield f"{name}: {show(checked[name])} is not allowed; use {rule}"
+
+
+def control_character(value: t.Any) -> str | None:
+    """The first character in a value that YAML, Compose or a terminal would change, as its number."""
+    if isinstance(value, dict):
+        value = [item for pair in value.items() for item in pair]
+    if isinstance(value, (list, tuple)):
+        return next(filter(None, map(control_character, value)), None)
+    found = CONTROL.search(value) if isinstance(value, str) else None
+    return f"U+{ord(found[0]):04X}" if found else None
 
 
 def holds_secret(value: t.Any, secrets: t.Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ import re
 import typing as t
 
 from .._common.text import show
-from .common import Lines, holds_secret
+from .common import Lines, control_character, holds_secret
 
 _SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY)$", re.IGNORECASE)
 _PASSWORD = re.compile(r"(^|//)[^/\s@]*:[^/\s@]+@")  # user:password@ in front of a host
@@ -43,3 +43,5 @@ def environment(where: str, variables: t.Mapping[str, t.Any], secrets: t.Sequenc
             yield f"{at}: {show(value)} is not allowed; use one text or number"
         elif re.search(r"[\r\n]", str(value)):
             yield f"{at}: holds a line break; use one line"
+        elif control := control_character(value):
+            yield f"{at}: holds the control character {control}; remove it"

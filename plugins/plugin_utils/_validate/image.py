@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from .._catalog.advisories import told
@@ -15,6 +16,13 @@ from .._common.types import TypedValues
 from .._plan.choice import Choice, ChoiceError, choose_image, image_name, image_refusal
 from .common import reaches_others
 
+_PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+# As Docker reads it. Whatever it says reaches Compose and command lines.
+REFERENCE = re.compile(
+    rf"(?:(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{{1,5}})?/)?{_PART}(?:/{_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+
 
 def image(
     checked: TypedValues, catalog: Catalog, own: t.Mapping[str, t.Any], model: Entry | None
@@ -23,6 +31,11 @@ def image(
     if not checked.valid("vllm_image", "vllm_images"):
         return [], None
     ref = image_name(checked, catalog, model)
+    if not REFERENCE.fullmatch(ref):
+        return [
+            f"vllm_image: {show(ref)} is not a reference to an image; use a name in lower case and a tag or digest,"
+            f" such as {GUIDES}"
+        ], None
     images = catalog.images(own)
     allowed = set(checked["vllm_image_allow"] or [])
     if moves(ref) and "moving" not in allowed:

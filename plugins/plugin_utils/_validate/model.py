@@ -19,7 +19,7 @@ from .._plan.layers import layers
 from .._plan.resolve import resolve
 from .._plan.settings import Layer
 from .._plan.settings import merged as merge_layers
-from .common import Lines, at_least, holds_secret
+from .common import Lines, at_least, control_character, holds_secret
 from .environment import environment
 from .image import image as check_image
 from .image import notices as image_notices
@@ -134,6 +134,8 @@ def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer],
                 )
             elif holds_secret(value, secrets):
                 yield f"{at}: holds a secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
+            elif control := control_character(value):
+                yield f"{at}: holds the control character {control}; remove it"
             elif (wrong := known.problem(name, value, nearest)) is not None:
                 shown = f"{show(value)} " if wrong.startswith("takes no value") else ""
                 yield f"{at}: {shown}{wrong}"

@@ -14,7 +14,7 @@ from .._catalog.catalog import Catalog
 from .._common.text import hint, show
 from .._common.types import TypedValues, integer
 from .._plan.names import home
-from .common import Lines, at_least, folder, matches, reaches_others, url
+from .common import Lines, at_least, control_character, folder, matches, reaches_others, url
 from .environment import environment
 from .model import choice
 
@@ -92,6 +92,9 @@ def _network(checked: TypedValues) -> Lines:
 
 
 def _names(checked: TypedValues) -> Lines:
+    control = control_character(checked["vllm_profile"]) if checked.valid("vllm_profile") else None
+    if control:
+        yield f"vllm_profile: holds the control character {control}; remove it, in vllm_profiles too"
     yield from matches(
         checked,
         "vllm_service_name",
@@ -151,7 +154,7 @@ def _limits(checked: TypedValues) -> Lines:
             elif isinstance(value, dict) and set(value) != {"soft", "hard"}:
                 yield f"{at}: is not allowed; use a number, or soft and hard"
             elif not all(_is_limit(item) for item in values):
-                yield f"{at}: {show(value)} is not allowed; use a whole number, -1 for no limit"
+                yield f"{at}: {show(value)} is not allowed; use a whole number without leading zeros, -1 for no limit"
     yield from matches(
         checked,
         "vllm_ipc",
@@ -178,6 +181,8 @@ def _is_time(value: t.Any) -> bool:
 
 
 def _is_limit(value: t.Any) -> bool:
+    if isinstance(value, str) and not re.fullmatch(r"-?(0|[1-9][0-9]*)", value):  # to YAML, 010 is 8
+        return False
     try:
         return integer(value) >= -1
     except ValueError:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What systemd asks before it starts a vLLM service, and how it stops one. Runs on the host, standard library only.
+"""What systemd asks before it starts a vLLM service, and how it stops one. Runs on the host.
 
 python3 -B /usr/local/lib/dgxspark/SERVICE guard VERB SERVICE HOME
 
@@ -24,6 +24,9 @@ import sys
 import time
 import typing as t
 from pathlib import Path
+
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, parse_json
 
 # Where the module host_code puts this file, and what it imports.
 CODE = "/usr/local/lib/dgxspark"
@@ -50,10 +53,9 @@ def say(priority: int, text: str) -> None:
 def read_json(path: Path) -> State:
     """A file of ours; empty if it is not there, or no file of ours any more."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return mapping(parse_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def write_json(path: Path, state: State) -> None:
@@ -70,6 +72,11 @@ def write_json(path: Path, state: State) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def boot_of(proc: Path = Path("/proc")) -> str:
+    """Names the boot of the host: a time since the boot counts only within it."""
+    return (proc / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
 
 
 def remove(path: Path) -> None:
@@ -164,15 +171,15 @@ def holders(proc: Path, gpu: str) -> str:
     held: dict[int, int] = {}
     for folder in proc.glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
-            resident = re.search(r"^VmRSS:\s+(\d+) kB$", (folder / "status").read_text(), re.MULTILINE)
+            resident = re.search(r"^VmRSS:\s+(\d{1,15}) kB$", (folder / "status").read_text(), re.MULTILINE)
             held[int(folder.name)] = int(resident[1]) * 1024 if resident else 0
-    for pid, mib in re.findall(r"^\s*(\d+)\s*,\s*(\d+)", gpu, re.MULTILINE):
+    for pid, mib in re.findall(r"^\s*(\d{1,10})\s*,\s*(\d{1,12})\b", gpu, re.MULTILINE):
         held[int(pid)] = held.get(int(pid), 0) + int(mib) * 1024**2
     texts = []
     for pid, size in sorted(held.items(), key=lambda entry: -entry[1])[:3]:
         name = "?"
         with contextlib.suppress(OSError):
-            name = (proc / str(pid) / "comm").read_text().strip()
+            name = plain((proc / str(pid) / "comm").read_text(errors="replace").strip())
         texts.append(f"{name} (pid {pid}) {gib(size)} GiB")
     return ", ".join(texts) or "nobody that can be seen"
 
@@ -222,8 +229,7 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
             (proc / "sys" / "vm" / "drop_caches").write_text("3")
             say(NOTICE, f"dropped {gib(now.available - now.free)} GiB of page cache")
         if parameters:  # without them the watchdog cannot tell that it answered
-            boot = (proc / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
-            service.count({"time": int(time.time()), "boot": boot})
+            service.count({"time": int(time.time()), "boot": boot_of(proc)})  # the time is for people
     except OSError as error:  # such as a full disk: no reason not to serve
         say(ERROR, f"{error}; going on")
     return 0

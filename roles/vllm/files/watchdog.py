@@ -27,6 +27,7 @@ from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import (
     NOTICE,
     Service,
     State,
+    boot_of,
     read_json,
     run,
     say,
@@ -66,23 +67,31 @@ def judge(canary: Canary, metrics: State | None, before: State | None, was_ready
 
 
 def follow(state: State, verdict: str, metrics: State | None, now: float, frozen_after: int) -> tuple[State, str]:
-    """The state after this look, and what to do: nothing, restart or report."""
-    restarts = [when for when in state.get("restarts", []) if 0 <= now - when < RESTARTS_WITHIN]
+    """The state after this look, and what to do: nothing, restart or report. Times are seconds since the boot."""
+    restarts = [when for when in state.get("restarts", []) if now - when < RESTARTS_WITHIN]
     silent = state.get("silent", 0) + 1 if verdict == "silent" else 0
-    new: State = {"silent": silent, "metrics": metrics, "restarts": restarts}
+    new: State = {"silent": silent, "metrics": metrics, "restarts": restarts, "boot": state.get("boot", "")}
     if silent < frozen_after:
         return new, "nothing"
     if len(restarts) < MOST_RESTARTS:
-        return {"silent": 0, "metrics": None, "restarts": [*restarts, now]}, "restart"
+        return {**new, "silent": 0, "metrics": None, "restarts": [*restarts, now]}, "restart"
     return new, "report" if (silent - frozen_after) % REPORT_EVERY == 0 else "nothing"
 
 
-def watch(service: Service, now: float, is_on: bool = True) -> None:
+def in_this_boot(state: State, boot: str) -> State:
+    """Restarts before this boot count as if they were at its beginning: how long ago they were, nobody knows."""
+    if state.get("boot") == boot:
+        return state
+    return {**state, "boot": boot, "restarts": [0.0 for _when in state.get("restarts", [])]}
+
+
+def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> None:
+    """NOW is in seconds since BOOT: no clock that is set meanwhile makes it forget a restart, or keep one."""
     parameters = service.parameters
     was_ready = not service.is_unanswered()
     if "url" not in parameters or (was_ready and not is_on) or not is_active(service):
         return
-    state = read_json(service.watchdog)
+    state = in_this_boot(read_json(service.watchdog), boot)
     env_file = service.current / str(parameters.get("api_key_file", ".env"))
     key = dotenv_value(env_file.read_text(encoding="utf-8"), "VLLM_API_KEY") if env_file.is_file() else None
     timeout = float(parameters.get("canary_timeout", CANARY_TIMEOUT))
@@ -128,7 +137,8 @@ def main(argv: t.Sequence[str]) -> int:
     if len(argv) < 3 or argv[3:] not in ([], ["--off"]):
         print("usage: watchdog SERVICE HOME [--off]", file=sys.stderr)
         return 2
-    watch(Service(Path(argv[2]), argv[1]), time.time(), is_on=len(argv) == 3)
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    watch(Service(Path(argv[2]), argv[1]), now, boot_of(), is_on=len(argv) == 3)
     return 0
 
 

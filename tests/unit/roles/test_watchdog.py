@@ -81,6 +81,18 @@ def test_three_restarts_in_two_hours_then_it_only_reports_each_hour() -> None:
     assert looks(["silent"], state, begin=3 * 3600)[1] == ["restart"]
 
 
+def test_restarts_before_a_reboot_still_count() -> None:
+    """How long ago they were, nobody knows: as if they were at the beginning of this boot."""
+    state = looks(["silent"] * 9, watchdog.in_this_boot({}, "one"), begin=10**6)[0]
+    state = watchdog.in_this_boot(state, "two")
+    assert (state["boot"], state["restarts"]) == ("two", [0.0] * 3)
+    assert "restart" not in looks(["silent"] * 9, state, begin=60)[1]
+    assert "restart" in looks(["silent"] * 9, state, begin=2 * 3600)[1]
+    assert watchdog.in_this_boot({"restarts": [1.79e9]}, "two")["restarts"] == [
+        0.0
+    ]  # by the clock, of an earlier version
+
+
 # --- a whole run ------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +197,58 @@ def test_a_frozen_server_is_restarted_and_the_journal_says_why(
     said = capsys.readouterr().out
     assert said.count("<5>no token: timeout") == 3
     assert "<3>frozen: 3 looks without a token" in said
+
+
+@pytest.mark.parametrize("jump", [-365 * 86400, 365 * 86400])
+def test_a_clock_that_jumps_makes_it_forget_no_restart_and_restart_nothing(
+    service: Service, vllm: tuple[type[Vllm], int], monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    begin, passed = time.time(), 10_000.0
+    monkeypatch.setattr(watchdog.time, "clock_gettime", lambda _clock: passed)
+
+    def look(count: int, is_frozen: bool = True) -> None:
+        nonlocal passed
+        vllm[0].frozen = is_frozen
+        for _number in range(count):
+            assert watchdog.main(["watchdog", "vllm", str(service.home)]) == 0
+            passed += 60
+
+    parameters(service, canary_timeout=0.1)
+    look(9)
+    assert restarts(service) == watchdog.MOST_RESTARTS
+    monkeypatch.setattr(time, "time", lambda: begin + jump)
+    look(6)
+    assert restarts(service) == watchdog.MOST_RESTARTS
+    passed += watchdog.RESTARTS_WITHIN
+    look(1, is_frozen=False)
+    look(3)
+    assert restarts(service) == watchdog.MOST_RESTARTS + 1
+
+
+@pytest.mark.parametrize(
+    "body", ["[" * 100_000, "vllm:generation_tokens_total 1e308\n" * 2, "{", "", '{"choices":[7]}']
+)
+def test_no_answer_blinds_it(service: Service, vllm: tuple[type[Vllm], int], body: str) -> None:
+    """What the server says may be anything: it is no token, and the look is over."""
+
+    def answer(self: Vllm, _text: str) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    vllm[0]._answer = answer  # type: ignore[method-assign]
+    for minute in range(3):
+        watchdog.watch(service, 60.0 * minute)
+    assert restarts(service) == 0  # it answers, so it is not frozen
+    assert guard.read_json(service.watchdog)["silent"] == 0
+
+
+def test_a_look_that_hangs_is_ended_by_systemd() -> None:
+    """A oneshot has no limit of its own, and the timer waits for its end. It is above the sum of those within."""
+    unit = (ROOT / "roles/vllm/templates/watchdog.service.j2").read_text()
+    limit = int(unit.split("TimeoutStartSec=")[1].split()[0])
+    programs = 3 * (guard.STOP_TIMEOUT + 30)  # is-active, docker ps, restart
+    assert programs + 2 * watchdog.CANARY_TIMEOUT < limit < 600
 
 
 def test_what_current_does_not_name_is_not_restarted_into_it(service: Service, vllm: tuple[type[Vllm], int]) -> None:

@@ -231,3 +231,40 @@ def test_nothing_is_left_of_a_file_that_could_not_be_put_in_place(
     with pytest.raises(OSError, match="No space left"):
         write(str(tmp_path / "report.json"), "one\n")
     assert os.listdir(tmp_path) == []
+
+
+def test_no_log_moves_the_terminal(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """A log with control sequences, from the module that reads it to all that Ansible prints of it."""
+    evil = "a\x1b]0;owned\x07\x1b]52;c;cm0gLXJmIH4K\x07\x9b2J\u202eb\x1b[31m"
+    (tmp_path / "start.log").write_text(f"{evil}\nRuntimeError: boom {evil}\n", encoding="utf-8")
+    book = [
+        {
+            "hosts": "all",
+            "gather_facts": False,
+            "connection": "local",
+            "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+            "tasks": [
+                {
+                    "name": "Read",
+                    "dgxspark.vllm.vllm_log_info": {"path": str(tmp_path / "start.log"), "exit_code": 1},
+                    "register": "found",
+                },
+                {
+                    "name": "Show",
+                    "dgxspark.vllm.health_report": {
+                        "hosts": ["a", "b"],
+                        "health": {"a": "{{ found }}", "b": {"unreachable": True, "msg": f"banner {evil}"}},
+                    },
+                },
+                {"name": "Say", "ansible.builtin.debug": {"var": "found"}},
+                {"name": "End", "ansible.builtin.fail": {"msg": "{{ found.cause.evidence }}"}},
+            ],
+        }
+    ]
+    (tmp_path / "play.yml").write_text(json.dumps(book), encoding="utf-8")
+    (tmp_path / "ansible.cfg").touch()
+    run = ansible_playbook("play.yml", "-v", inventory="a,", folder=tmp_path, config=tmp_path / "ansible.cfg")
+    assert "seen:   RuntimeError: boom a" in run.output
+    assert "banner a" in run.output
+    assert not set("\x1b\x07\x9b\u202e") & set(run.output)
+    assert "owned" not in run.output

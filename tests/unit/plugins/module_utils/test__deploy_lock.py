@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import json
 import typing as t
+import unicodedata
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.lock import holder_after, parse, plain
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.lock import holder_after, parse, word
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,9 +57,9 @@ def test_no_text_breaks_it(text: str) -> None:
 def test_a_name_stays_on_its_line(name: str) -> None:
     holder = parse(json.dumps({**OTHER, "user": name, "controller": name}))
     assert holder is not None
-    assert holder["user"].isprintable()
     assert len(holder["user"].splitlines()) == 1
-    assert holder["controller"] == plain(name)
+    assert not any(unicodedata.category(letter) == "Cc" for letter in holder["user"])
+    assert holder["controller"] == word(name)
 
 
 @pytest.mark.parametrize(

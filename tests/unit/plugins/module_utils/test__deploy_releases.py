@@ -4,15 +4,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import (
+    Moment,
     Release,
+    describe,
     in_order,
     linked,
+    mark_of,
+    next_number,
     other_homes,
     outdated,
     read,
@@ -27,17 +32,26 @@ from hypothesis import strategies as st
 A, B, C = "a" * 12, "b" * 12, "c" * 12
 
 TIMES = st.floats(1, 1e10) | st.integers(1, 5).map(float)  # the second: many at the same time
+MOMENTS = st.builds(Moment, number=st.just(0) | st.integers(1, 20), time=TIMES)
 RELEASES = st.lists(
     st.builds(
         Release,
         id=st.integers(0, 99).map("{:012x}".format),
-        staged=TIMES,
-        good=st.none() | TIMES,
+        staged=MOMENTS,
+        good=st.none() | MOMENTS,
         remedied=st.booleans(),
     ),
     unique_by=lambda release: release.id,
     max_size=12,
 ).map(in_order)
+
+
+def at(time: float) -> Moment:
+    return Moment(0, time)
+
+
+def release(staged: int, good: int | None = None) -> Release:
+    return Release(f"{staged:012x}", at(staged), None if good is None else at(good))
 
 
 @given(RELEASES, st.integers(1, 5), st.data())
@@ -55,9 +69,10 @@ def test_what_is_outdated(releases: list[Release], keep: int, data: st.DataObjec
     never = [release for release in releases if release.good is None and not release.remedied]
     for release in gone:
         if release in never:  # never one that is younger than the last good one
-            assert release.staged < (good[0].good or 0)
+            assert good[0].good is not None
+            assert release.staged < good[0].good
             # and of the last ones that never were good, none that is younger than what there is to go back to
-            older = len(good) >= keep and all(release.staged < (kept.good or 0) for kept in good[:keep])
+            older = len(good) >= keep and all(kept.good and release.staged < kept.good for kept in good[:keep])
             assert older or release not in never[:keep]
     # a second look finds nothing more
     assert outdated(left, keep, needed) == []
@@ -65,9 +80,9 @@ def test_what_is_outdated(releases: list[Release], keep: int, data: st.DataObjec
 
 def test_those_that_failed_do_not_pile_up() -> None:
     """One release after the other failed, and then one was proven; two are staged for later."""
-    failed = [Release(f"{number:012x}", number, None) for number in range(10)]
-    later = [Release(f"{number:012x}", number, None) for number in (50, 51)]
-    releases = in_order([*failed, *later, Release("a" * 12, 20, 30), Release("b" * 12, 1, 2)])
+    failed = [release(number) for number in range(10)]
+    later = [release(number) for number in (50, 51)]
+    releases = in_order([*failed, *later, Release(A, at(20), at(30)), Release(B, at(1), at(2))])
     gone = outdated(releases, 3, {failed[2].id})
     assert in_order(gone) == in_order(release for release in failed if release not in (failed[2], failed[9]))
     assert outdated(failed, 3, set()) == []  # none is good: nothing to measure by
@@ -75,25 +90,25 @@ def test_those_that_failed_do_not_pile_up() -> None:
 
 def test_what_a_remedy_has_found_stays() -> None:
     """The next run looks for it in the release that failed, however many were staged and went after it."""
-    refused = Release(A, 10, None, remedied=True)
-    good = [Release(f"{number:012x}", number, number) for number in (11, 21, 31)]
-    failed = [Release(f"{number:012x}", number, None) for number in range(15, 30)]
+    refused = Release(A, at(10), None, remedied=True)
+    good = [release(number, number) for number in (11, 21, 31)]
+    failed = [release(number) for number in range(15, 30)]
     assert refused not in outdated(in_order([refused, *good, *failed]), 3, set())
 
 
 @given(RELEASES)
 def test_order(releases: list[Release]) -> None:
-    times = [release.good for release in releases]
-    known = [time for time in times if time is not None]
-    assert times[: len(known)] == sorted(known, reverse=True)
+    moments = [release.good for release in releases]
+    known = [moment for moment in moments if moment is not None]
+    assert moments[: len(known)] == sorted(known, reverse=True)
 
 
 def test_images_that_another_release_names_stay() -> None:
-    def release(image: object) -> Release:
-        return Release(A, 1, None, {"image": image})
+    def of(image: object) -> Release:
+        return Release(A, at(1), None, {"image": image})
 
-    gone = [release("b"), release("a"), release("a"), release("c"), release(None), release(5), release(["x"])]
-    assert unused_images(gone, [release("c"), release({}), Release(B, 1, None)]) == ["a", "b"]
+    gone = [of("b"), of("a"), of("a"), of("c"), of(None), of(5), of(["x"])]
+    assert unused_images(gone, [of("c"), of({}), Release(B, at(1), None)]) == ["a", "b"]
 
 
 @pytest.fixture
@@ -112,8 +127,76 @@ def test_read(home: Path) -> None:
     (home / "releases" / ("d" * 12)).touch()
     (home / "releases" / ("e" * 12)).symlink_to(home / "releases" / A)
     found = read(str(home))
-    assert [(release.id, release.good) for release in found] == [(B, 200.5), (A, 100.0), (C, None)]
+    assert [(release.id, release.good) for release in found] == [
+        (B, Moment(0, 200.5)),
+        (A, Moment(0, 100.0)),
+        (C, None),
+    ]
     assert found[0].facts == {"model": "m"}
+
+
+# --- the order does not follow the clock ---------------------------------------------------------------------------
+
+YEAR = 365 * 86400.0
+
+
+def stage(home: Path, name: str, clock: float) -> None:
+    """As roles/vllm/tasks/deploy/stage_release.yml does it."""
+    number = describe(str(home))["next_number"]
+    folder = home / "releases" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "release.json").write_text(json.dumps({"number": number}))
+    os.utime(folder, (clock, clock))
+
+
+def prove(home: Path, name: str, clock: float) -> None:
+    moment = Moment(next_number(read(str(home))), clock)
+    (home / "releases" / name / "good").write_text(mark_of(moment))
+
+
+@pytest.mark.parametrize("jump", [-YEAR, YEAR])
+def test_the_release_that_served_last_is_the_previous_one(tmp_path: Path, jump: float) -> None:
+    """A was proven, the clock jumped, B was proven and serves, and C fails."""
+    now = 50 * YEAR
+    for number, (name, clock) in enumerate(((A, now), (B, now + jump))):
+        stage(tmp_path, name, clock + number)
+        prove(tmp_path, name, clock + number)
+    stage(tmp_path, C, now + 3)
+    (tmp_path / "current").symlink_to(f"releases/{C}")
+    found = describe(str(tmp_path))
+    assert (found["previous"], [one["id"] for one in found["releases"]]) == (B, [B, A, C])
+    assert found["releases"][0]["good"] == now + jump + 1  # the time is for people
+
+
+@pytest.mark.parametrize("jump", [-YEAR, YEAR])
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_what_was_staged_under_a_wrong_clock_stays(tmp_path: Path, jump: float, keep: int) -> None:
+    now, staged_for_later = 50 * YEAR, "d" * 12
+    for name in (A, B, C):
+        stage(tmp_path, name, now)
+        prove(tmp_path, name, now)
+    stage(tmp_path, staged_for_later, now + jump)
+    assert staged_for_later not in {one.id for one in outdated(read(str(tmp_path)), keep, set())}
+    prove(tmp_path, A, now)  # proven again after it
+    gone = {one.id for one in outdated(read(str(tmp_path)), keep, set())}
+    assert (staged_for_later in gone) == (keep == 1)
+
+
+def test_releases_of_earlier_versions_are_older_than_those_with_a_number(home: Path) -> None:
+    """Among themselves they are in the order of their times, whatever the clock says by now."""
+    (home / "releases" / A / "good").write_text(f"{3 * YEAR}\n")
+    (home / "releases" / B / "good").write_text(f"{9 * YEAR}\n")
+    assert [one.id for one in read(str(home))] == [B, A, C]
+    prove(home, C, YEAR)
+    assert [one.id for one in read(str(home))] == [C, B, A]
+    assert next_number(read(str(home))) == 2
+
+
+@pytest.mark.parametrize("number", ["1", True, -1, 0, 10**30, float("nan"), [], {}, None, "²", "9" * 5000])
+def test_a_number_that_is_none(home: Path, number: t.Any) -> None:
+    (home / "releases" / A / "release.json").write_text(json.dumps({"number": number}))
+    (home / "releases" / A / "good").write_text(f"100 {number}\n", encoding="utf-8")
+    assert next_number(read(str(home))) == (2 if number == "1" else 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"soon", b"nan", b"inf", b"-5", b"0", b"\xff\xfe"])

@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import (
+    MAX_BODY,
     Answer,
     Model,
     add_rates,
@@ -43,6 +47,46 @@ def test_refused() -> None:
 
 def test_timeout(listener: socket.socket) -> None:
     assert request(url(listener), 0.05) == Answer(None, error="timeout")
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 ", b""])
+def test_an_answer_that_drips_does_not_hold_it(listener: socket.socket, head: bytes) -> None:
+    """A timeout of the socket is for one read: each byte begins it anew."""
+    over = threading.Event()
+
+    def drip() -> None:
+        connection = listener.accept()[0]
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1000)
+            connection.sendall(head)
+            while not over.wait(0.05):
+                connection.sendall(b"a")
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    begin = time.monotonic()
+    answer = request(url(listener), 0.3)
+    assert time.monotonic() - begin < 2
+    over.set()
+    dripping.join()
+    assert answer == Answer(None, error="timeout")
+
+
+def test_an_answer_without_end_is_cut(listener: socket.socket) -> None:
+    def pour() -> None:
+        connection = listener.accept()[0]
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                connection.sendall(b"[" * 100_000)
+
+    pouring = threading.Thread(target=pour)
+    pouring.start()
+    answer = request(url(listener), 10)
+    pouring.join()
+    assert (answer.status, len(answer.body)) == (200, MAX_BODY)
+    assert parse_models(answer.body) == []
 
 
 def test_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch, listener: socket.socket) -> None:

@@ -23,6 +23,8 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import par
 LOGS = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm" / "0.32"
 STARTED, NOW = "1970-01-01T00:16:40Z", 1100.0  # 1000 s, and 100 s later
 NEVER = "0001-01-01T00:00:00Z"
+YEAR = 365 * 86400.0
+QUIET_100 = Wanted(stall_timeout=100)
 
 
 def container(status: str = "running", **values: t.Any) -> Container:
@@ -223,6 +225,60 @@ TABLE: dict[str, tuple[Observation, str, str | None, str | None]] = {
         ),
         "loading",
         "download",
+        None,
+    ),
+    # --- the clock was set: a line of 1001 s, 99 s ago
+    "set a year ahead while it loads": (
+        seen(now=NOW + YEAR, clock_jump=YEAR, container=container(), api=RESET, last_log=1001.0, wanted=QUIET_100),
+        "loading",
+        "container",
+        None,
+    ),
+    "set back a year while it loads": (
+        seen(now=NOW - YEAR, clock_jump=-YEAR, container=container(), api=RESET, last_log=1001.0, wanted=QUIET_100),
+        "loading",
+        "container",
+        None,
+    ),
+    "set back a year while it hangs": (
+        seen(now=NOW - YEAR, clock_jump=-YEAR, container=container(), api=RESET, last_log=1000.0, wanted=QUIET_100),
+        "stuck",
+        "container",
+        "stuck",
+    ),
+    "set back a year while it downloads": (
+        seen(
+            now=NOW - YEAR,
+            clock_jump=-YEAR,
+            container=container(),
+            api=RESET,
+            cached=CachedBytes(5, newest_partial=1090 - YEAR),
+        ),
+        "loading",
+        "download",
+        None,
+    ),
+    "set back a year, and a partial of an earlier attempt": (
+        seen(
+            now=NOW - YEAR,
+            clock_jump=-YEAR,
+            container=container(),
+            api=RESET,
+            cached=CachedBytes(5, newest_partial=990),
+        ),
+        "loading",
+        "container",
+        None,
+    ),
+    "set back a year after an old end, unit starts it again": (
+        seen(
+            now=1090.0 - YEAR,
+            container=container("exited", exit_code=1),
+            unit=unit("active", "running"),
+            unit_started=1085.0 - YEAR,
+        ),
+        "loading",
+        "container",
         None,
     ),
     # --- another release of the service

@@ -8,7 +8,9 @@ import datetime
 import http.server
 import json
 import re
+import subprocess
 import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -156,6 +158,43 @@ def test_only_the_log_of_this_start_is_read(host: Host, capsys: pytest.CaptureFi
     host.container(FIXTURES / "0.32" / "startup_ok.log")
     run(host, capsys)
     assert "docker logs --since 1795424398.000000 0123456789ab\n" in host.calls.read_text()
+
+
+@pytest.mark.parametrize("years", [-1, 1])
+def test_a_clock_that_was_set_since_the_start(host: Host, capsys: pytest.CaptureFixture[str], years: int) -> None:
+    """The clock is YEARS ahead of the one at the start, and the last line is of before."""
+    then = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=365 * years)
+    process = subprocess.Popen(["sleep", "60"])
+    host.port = 9  # nobody answers: it loads
+    stamp = then.isoformat().replace("+00:00", "Z")
+    host.container(f"{stamp} a line", StartedAt=stamp, Pid=process.pid)
+    found = run(host, capsys, stall_timeout=30)
+    process.kill()
+    process.wait()
+    assert found["verdict"] == "loading"
+    assert 0 <= found["idle_seconds"] < 30
+    since = float(re.findall(r"--since ([0-9.]+)", host.calls.read_text())[0])
+    assert since < min(then.timestamp(), time.time())
+
+
+def test_nothing_of_it_moves_the_terminal(
+    host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "a\x1b]0;owned\x07\x1b]52;c;cm0gLXJmIH4K\x07\x9b2J\u202e\x1b[31m"
+    host.container(f"INFO: {evil}\nRuntimeError: boom {evil}\n")
+    host.unit(journal=evil)
+    server[0].replies["/v1/models"] = (200, json.dumps({"data": [{"id": evil}]}))
+    server[0].replies["/version"] = (200, json.dumps({"version": evil}))
+    server[0].replies["/v1/completions"] = (500, json.dumps({"error": {"message": f"{evil}\nnext"}}))
+    inspected = json.loads((host.folder / "inspect.json").read_text())
+    inspected[0]["Config"] = {"Image": evil, "Labels": {evil: evil}}
+    inspected[0]["Name"] = f"/{evil}"
+    (host.folder / "inspect.json").write_text(json.dumps(inspected))
+    for replies in (server[0].replies, {}):
+        server[0].replies = replies
+        found = run(host, capsys, service="vllm")
+        text = json.dumps(found, ensure_ascii=False)
+        assert not re.search(r"\\u00[01]|\\[bf]|[\x7f-\x9f\u202a-\u202e\u2066-\u2069]|owned", text), text
 
 
 def test_key_comes_from_the_env_file_and_shows_nowhere(
