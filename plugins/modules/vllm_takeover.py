@@ -147,7 +147,7 @@ holders:
       returned: always
       sample: false
     is_vllm:
-      description: Whether it runs vLLM, by its image and its command.
+      description: Whether it serves vLLM, by its command, or because it belongs to a service of this collection.
       type: bool
       returned: always
       sample: true

@@ -114,9 +114,7 @@ def watch(service: Service, now: float, is_on: bool = True) -> None:
 
 def runs_another(service: Service) -> bool:
     """A deployment was broken off before it started what `current` names: a restart would, and nobody proves it."""
-    label = f"label=dgxspark.vllm.service={service.name}"
-    form = '{{.Label "dgxspark.vllm.release"}}'
-    releases = run("docker", "ps", "--filter", label, "--format", form)[1].split()
+    releases = service.containers().values()
     return bool(releases) and service.release not in releases
 
 

@@ -206,7 +206,13 @@ def test_a_server_is_asked_with_its_own_key(run: tuple[Fleet, str]) -> None:
 def test_a_conflict_refuses_a_deployment(run: tuple[Fleet, str]) -> None:
     fleet, output = run
     assert "refused: the container trial is in the way. Stop it" in failure(output, "refused")
-    asked = {"service": "vllm", "port": 8000, "container": "vllm-qwen3-8b-fp8", "take_over": False}
+    asked = {
+        "service": "vllm",
+        "port": 8000,
+        "address": "127.0.0.1",
+        "container": "vllm-qwen3-8b-fp8",
+        "take_over": False,
+    }
     assert fleet.calls("refused", "vllm_conflicts_info") == [("vllm_conflicts_info", asked)]
     assert fleet.calls("refused", "systemd", "vllm_takeover") == []
 
