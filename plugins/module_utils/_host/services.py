@@ -22,7 +22,7 @@ SERVICE_LABEL = "dgxspark.vllm.service"
 RELEASE_LABEL = "dgxspark.vllm.release"
 
 # Longer files are not ours.
-_LONGEST = 64 * 1024
+_LONGEST = 1024 * 1024
 
 
 def is_ours(labels: t.Mapping[str, t.Any]) -> bool:
