@@ -27,6 +27,11 @@ options:
     description: Name of the service, as C(vllm_service_name) of the role P(dgxspark.vllm.vllm#role).
     type: str
     required: true
+  pulled:
+    description:
+      - With O(state=present), an image that was pulled for the service. It is recorded by its id, so that
+        M(dgxspark.vllm.vllm_release) may remove it once no release needs it.
+    type: str
   state:
     description:
       - V(present) creates the folder and marks it.
@@ -57,6 +62,13 @@ EXAMPLES = r"""
     service: vllm
   become: true
 
+- name: Record that an image was pulled for the service
+  dgxspark.vllm.vllm_home:
+    home: /opt/vllm
+    service: vllm
+    pulled: nvcr.io/nvidia/vllm:25.09-py3
+  become: true
+
 - name: Remove what the service has in it
   dgxspark.vllm.vllm_home:
     home: /opt/vllm
@@ -85,10 +97,20 @@ def create(module: AnsibleModule, home: str, service: str) -> None:
     refusal = homes.refusal(home, service)
     if refusal:
         module.fail_json(msg=refusal)
-    changed = not homes.is_marked(home, service)
+    image = module.params["pulled"]
+    images = [image_id(module, image)] if image else []
+    changed = not homes.is_marked(home, service, images)
     if changed and not module.check_mode:
-        homes.mark(home, service)
+        homes.mark(home, service, images)
     module.exit_json(changed=changed)
+
+
+def image_id(module: AnsibleModule, image: str) -> str:
+    docker = module.get_bin_path("docker", required=True)
+    rc, out, err = module.run_command([docker, "image", "inspect", "--format={{.Id}}", "--", image])
+    if rc:
+        module.fail_json(msg=f"pulled: {image} is not on the host: {err.strip()}")
+    return str(out.strip())
 
 
 def remove(module: AnsibleModule, home: str, service: str) -> None:
@@ -102,6 +124,7 @@ def main() -> None:
         argument_spec={
             "home": {"type": "path", "required": True},
             "service": {"type": "str", "required": True},
+            "pulled": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The folder of a service on a host (vllm_home): whose it is, and what in it is ours.
 
-A marker in it names the service and what the collection makes there. Without one the folder is somebody else's, unless
-it is empty, or holds a release that an earlier version of the collection has written.
+A marker in it names the service, what the collection makes there, and the images that it has pulled for the service.
+Without one the folder is somebody else's, unless it is empty, or holds a release that an earlier version has written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .root_only import not_root_only
 MARKER = ".dgxspark-vllm"
 # What role, guard, watchdog and modules make in the folder.
 MADE = (
-    *(".env", "cache", "current", "good", "parsed", "pulled.json"),
+    *(".env", "cache", "current", "good", "parsed"),
     *("releases", "state", "taken_over.json", "watchdog.env"),
 )
 # Of these, what leads somewhere.
@@ -42,10 +42,13 @@ def owner(home: str) -> str | None:
 def _marker(home: str) -> dict[str, t.Any]:
     path = os.path.join(home, MARKER)
     marker = {} if os.path.islink(path) else read_json(path)
-    service, made = marker.get("service"), marker.get("made")
-    if not isinstance(service, str) or not NAME.fullmatch(service) or not isinstance(made, list):
+    service, made, images = marker.get("service"), marker.get("made"), marker.get("images", [])
+    if not isinstance(service, str) or not NAME.fullmatch(service):
         return {}
-    return {"service": service, "made": [name for name in made if isinstance(name, str) and _is_name(name)]}
+    if not isinstance(made, list) or not isinstance(images, list):
+        return {}
+    names = [name for name in made if isinstance(name, str) and _is_name(name)]
+    return {"service": service, "made": names, "images": [image for image in images if isinstance(image, str)]}
 
 
 def _is_name(name: str) -> bool:
@@ -119,17 +122,36 @@ def _foreign_unit(service: str) -> str | None:
     return None
 
 
-def is_marked(home: str, service: str) -> bool:
+def is_marked(home: str, service: str, images: t.Collection[str] = ()) -> bool:
     marker = _marker(home)
-    return bool(marker) and marker["service"] == service and set(MADE) <= set(marker["made"])
+    if not marker or marker["service"] != service:
+        return False
+    return set(MADE) <= set(marker["made"]) and set(images) <= set(marker["images"])
 
 
-def mark(home: str, service: str) -> None:
-    """Makes the folder, if there is none, and says whose it is before anything is in it."""
+def mark(home: str, service: str, images: t.Iterable[str] = ()) -> None:
+    """Makes the folder, if there is none, and says whose it is before anything is in it. IMAGES are ids."""
     _make(home)
-    made = sorted({*_marker(home).get("made", []), *MADE})
+    before = _marker(home)
+    _write_marker(home, service, {*before.get("made", []), *MADE}, {*before.get("images", []), *images})
+
+
+def pulled(home: str) -> list[str]:
+    """Ids of the images that were pulled for the service; any other image is somebody else's."""
+    return list(_marker(home).get("images", []))
+
+
+def forget_image(home: str, image: str) -> None:
+    """The image with this id is gone; when it comes back, somebody else has pulled it."""
+    marker = _marker(home)
+    if image in marker.get("images", []):
+        _write_marker(home, marker["service"], marker["made"], {*marker["images"]} - {image})
+
+
+def _write_marker(home: str, service: str, made: t.Iterable[str], images: t.Iterable[str]) -> None:
     path = os.path.join(home, MARKER)
-    write(path, json.dumps({"service": service, "made": made}, indent=1) + "\n")
+    content = {"service": service, "made": sorted(made), "images": sorted(images)}
+    write(path, json.dumps(content, indent=1) + "\n")
     os.chmod(path, 0o644)
 
 

@@ -250,3 +250,19 @@ def test_a_file_is_no_folder(host: Host) -> None:
     host.home.write_text("x")
     assert "is no folder; remove it, or set vllm_home to another path" in host.says()["refusal"]
     assert host.run("absent")["changed"] is False
+
+
+def test_an_image_that_was_pulled_is_recorded(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text('#!/bin/sh\n[ "$5" = x:1 ] && echo sha256:1 || { echo "Error: No such image: $5" >&2; exit 1; }\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker.parent}:/usr/bin:/bin")
+    assert host.run()["changed"]
+    assert host.run(pulled="x:1", _ansible_check_mode=True)["changed"]
+    assert homes.pulled(str(host.home)) == []
+    assert [host.run(pulled="x:1")["changed"] for _time in range(2)] == [True, False]
+    assert homes.pulled(str(host.home)) == ["sha256:1"]
+    assert host.run()["changed"] is False
+    assert homes.pulled(str(host.home)) == ["sha256:1"]
+    assert host.run(pulled="y:1")["msg"] == "pulled: y:1 is not on the host: Error: No such image: y:1"
