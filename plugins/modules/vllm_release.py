@@ -36,8 +36,8 @@ options:
   remove_images:
     description:
       - Whether to remove the images of removed releases that no other release and no container uses.
-      - Only images that were pulled for a service are removed, see O(dgxspark.vllm.vllm_home#module:pulled). Others, and
-        those that no registry has, are their owner's.
+      - Only images that were pulled for a service are removed, see O(dgxspark.vllm.vllm_home#module:pulled). Others,
+        and those that no registry has, are their owner's.
     type: bool
     default: true
 attributes:
@@ -189,9 +189,10 @@ class Releases:
     def pulled_id(self, docker: str, image: str, homes: list[str]) -> str | None:
         """The id of an image that was pulled for a service; None for one that is not there, or of its owner's."""
         form = "--format={{.Id}} {{len .RepoDigests}}"
-        ident, _blank, digests = self.module.run_command([docker, "image", "inspect", form, "--", image])[1].partition(" ")
-        is_pulled = any(ident in pulled(home) for home in homes)
-        return ident if is_pulled and digests.strip() not in ("", "0") else None
+        words = self.module.run_command([docker, "image", "inspect", form, "--", image])[1].split()
+        if len(words) != 2 or words[1] == "0":
+            return None
+        return str(words[0]) if any(words[0] in pulled(home) for home in homes) else None
 
     def remove_image(self, docker: str, image: str) -> bool:
         return bool(self.module.run_command([docker, "image", "rm", "--", image])[0] == 0)

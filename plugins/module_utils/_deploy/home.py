@@ -92,8 +92,8 @@ def _somebodys(home: str, service: str) -> str | None:
     if found is None and names:
         some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         return (
-            f"vllm_home: {home} holds {some}, and has no marker of this collection ({MARKER}), so it is somebody else's."
-            " Nothing was changed. Set vllm_home to another folder, or move what is in it"
+            f"vllm_home: {home} holds {some}, and has no marker of this collection ({MARKER}), so it is somebody"
+            " else's. Nothing was changed. Set vllm_home to another folder, or move what is in it"
         )
     if found not in (None, service):
         return f"vllm_home: {home} is the folder of the service {found}; give {service} another one"

@@ -14,7 +14,7 @@ _MOST_LINKS = 40
 
 
 def not_root_only(home: str, below: t.Sequence[str] = ()) -> str | None:
-    """What is wrong with HOME, with a folder above it, or with those of BELOW in it; None if only root can write there."""
+    """What is wrong with HOME, a folder above it, or one of BELOW in it; None if only root can write there."""
     for path in [*visited(home), *(os.path.join(home, name) for name in below)]:
         try:
             status = os.lstat(path)
@@ -23,14 +23,14 @@ def not_root_only(home: str, below: t.Sequence[str] = ()) -> str | None:
         why = writable_by(status)
         if why:
             return (
-                f"vllm_home: {home} is not safe, because root runs what lies there, and {path} {why}. Nothing was changed."
-                f" Set vllm_home to another folder such as /opt/vllm, or let nobody but root write {path}"
+                f"vllm_home: {home} is not safe, because root runs what lies there, and {path} {why}. Nothing was"
+                f" changed. Set vllm_home to another folder such as /opt/vllm, or let nobody but root write {path}"
             )
     return None
 
 
 def writable_by(status: os.stat_result) -> str | None:
-    """Who but root may change what is in a folder, or where a link leads. Sticky folders count: anybody adds to them."""
+    """Who but root may change what is in a folder, or where a link leads. To a sticky folder anybody may add."""
     if status.st_uid != 0:
         return f"belongs to {_user(status.st_uid)}"
     if stat.S_ISLNK(status.st_mode):

@@ -26,7 +26,7 @@ _LONGEST = 1024 * 1024
 
 
 def is_ours(labels: t.Mapping[str, t.Any]) -> bool:
-    """Whether a container with these labels belongs to a service: its unit is ours, and has the release of the label."""
+    """Whether a container with these labels is one of a service: its unit is ours, and has the release of the label."""
     service, release = labels.get(SERVICE_LABEL), labels.get(RELEASE_LABEL)
     if not isinstance(service, str) or not isinstance(release, str) or not RELEASE.fullmatch(release):
         return False

@@ -251,7 +251,7 @@ def listening_inodes(proc_net_tcp: str, port: int, address: str = EVERYWHERE) ->
 
 
 def container_of(docker_ps: str, port: int, cgroup: str, address: str = EVERYWHERE) -> str | None:
-    """Name of the container that publishes the TCP port where ADDRESS needs it, or whose id is in the listener's cgroup.
+    """Name of the container that publishes the TCP port where ADDRESS needs it, or has the CGROUP of the listener.
 
     The latter is one in the network of the host. DOCKER_PS is `docker ps` with LIST_CONTAINERS.
     """
@@ -268,8 +268,8 @@ def container_of(docker_ps: str, port: int, cgroup: str, address: str = EVERYWHE
 def parse_services(docker_ps: str) -> list[Facts]:
     """Services of this collection that have a container, with their release and the memory that it was planned with.
 
-    DOCKER_PS has the container's name and its labels dgxspark.vllm.service, planned_bytes and release, by tabs. What has
-    the labels and is no service of ours holds no share of the memory.
+    DOCKER_PS has the container's name and its labels dgxspark.vllm.service, planned_bytes and release, by tabs. What
+    has the labels and is no service of ours holds no share of the memory.
     """
     services = []
     for line in docker_ps.splitlines():

@@ -15,8 +15,10 @@ Lines = t.Iterator[str]
 _HF_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 _ABSOLUTE = re.compile(r"(/[A-Za-z0-9._@+-]+)+/?")
 # Of these nobody may take the folder itself; a folder of one's own below it is fine.
-_SHARED_FOLDERS = re.compile(r"/?|/(home|media|mnt|opt|root|srv|usr/local|var|var/(cache|lib|log|opt|spool))|/home/[^/]+")
-# Of these nothing that lies below either: the system's own, or gone with the next boot. Disks are mounted in /run/media.
+_SHARED_FOLDERS = re.compile(
+    r"/?|/(home|media|mnt|opt|root|srv|usr/local|var|var/(cache|lib|log|opt|spool))|/home/[^/]+"
+)
+# Of these nothing that lies below either: the system's own, or gone with the next boot. /run/media has disks.
 _SYSTEM_FOLDERS = re.compile(
     r"/(bin|boot|dev|etc|lib|lib32|lib64|libx32|proc|run(?!/media/.)|sbin|sys|tmp|usr(?!/local/.)"
     r"|usr/local/(bin|etc|include|lib|libexec|sbin)|var/(lib/(containerd|docker|dpkg|systemd)|lock|run|tmp))(/.*)?"

@@ -37,14 +37,9 @@ def _clash(service: Service, other: Service) -> str | None:
         return f"vllm_port: {service.port} is taken twice, {both}; give one of them another port"
     if service.container == other.container:
         return f"vllm_container_name: {service.container} is taken twice, {both}; give one of them another name"
-    if _nested(service.home, other.home):
-        at = service.home if service.home == other.home else f"{other.home} and {service.home} lie in one another"
-        return f"vllm_home: {at}{' is taken twice' if at == service.home else ''}, {both}; give one of them another folder"
-    for home, cache in ((service.home, other.cache), (other.home, service.cache)):
-        if _nested(home, cache):
-            return f"vllm_home: {home} and hf_cache_path {cache} lie in one another, {both}; use two folders that do not"
+    if service.home == other.home:
+        return f"vllm_home: {service.home} is taken twice, {both}; give one of them another folder"
+    for one, two in ((other.home, service.home), (service.home, other.cache), (other.home, service.cache)):
+        if lies_in(one, two) or lies_in(two, one):
+            return f"vllm_home: {one} and {two} lie in one another, {both}; use folders that do not"
     return None
-
-
-def _nested(one: str, other: str) -> bool:
-    return lies_in(one, other) or lies_in(other, one)

@@ -92,9 +92,8 @@ def _names(checked: TypedValues) -> Lines:
     if checked.valid("vllm_home", "hf_cache_path", "vllm_service_name"):
         cache, mine = checked["hf_cache_path"], home(checked)
         if lies_in(cache, mine):
-            yield (
-                f"hf_cache_path: {show(cache.rstrip('/'))} lies in the folder of the service; use another such as /opt/hf"
-            )
+            at = show(cache.rstrip("/"))
+            yield f"hf_cache_path: {at} lies in the folder of the service; use another such as /opt/hf"
         elif lies_in(mine, cache):  # the container could write what root runs
             yield f"vllm_home: {show(mine)} lies in hf_cache_path ({cache}); use another folder such as /opt/vllm"
 

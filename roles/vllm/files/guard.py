@@ -95,7 +95,7 @@ class Service:
         return self.current.resolve().name
 
     def containers(self) -> dict[str, str]:
-        """Those that run, with the release of each. An image may bring our label along, but no release of this folder."""
+        """Those that run, with the release of each. An image may bring our label along, but no release of ours."""
         label = f"label=dgxspark.vllm.service={self.name}"
         form = '{{.ID}} {{.Label "dgxspark.vllm.release"}}'
         lines = run("docker", "ps", "--filter", label, "--format", form)[1].splitlines()

@@ -242,7 +242,9 @@ def test_stop_ends_after_compose(service: Service, proc: Path, programs: Path, m
     compose.mkdir()
     monkeypatch.setenv("MAINPID", "4711")
     program(
-        programs, "docker", f'case $1 in ps) echo aa one;; stop) (sleep 0.3; rmdir "{compose}") >/dev/null 2>&1 & ;; esac'
+        programs,
+        "docker",
+        f'case $1 in ps) echo aa one;; stop) (sleep 0.3; rmdir "{compose}") >/dev/null 2>&1 & ;; esac',
     )
     guard.stop(service, proc)
     assert not compose.exists()

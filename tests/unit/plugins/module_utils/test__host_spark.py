@@ -352,7 +352,13 @@ def test_the_port_of_another_protocol_or_address_is_free(ports: str, address: st
 
 @pytest.mark.parametrize(
     ("text", "address"),
-    [("0901A8C0", "192.168.1.9"), ("0000000000000000FFFF00000100007F", "::ffff:7f00:1"), ("", ""), ("x", ""), ("1", "")],
+    [
+        ("0901A8C0", "192.168.1.9"),
+        ("0000000000000000FFFF00000100007F", "::ffff:7f00:1"),
+        ("", ""),
+        ("x", ""),
+        ("1", ""),
+    ],
 )
 def test_addresses_of_the_kernel(text: str, address: str) -> None:
     found = from_proc(text)

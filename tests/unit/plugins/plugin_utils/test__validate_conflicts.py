@@ -31,25 +31,20 @@ ONE_MACHINE = "a and b are one machine (192.0.2.1)"
             f"vllm_container_name: vllm-x is taken twice, {ONE_MACHINE}; give one of them another name",
         ),
         (
-            B._replace(home="/opt/vllm/"),
-            f"vllm_home: /opt/vllm and /opt/vllm/ lie in one another, {ONE_MACHINE}; give one of them another folder",
-        ),
-        (
             B._replace(home="/opt/vllm"),
             f"vllm_home: /opt/vllm is taken twice, {ONE_MACHINE}; give one of them another folder",
         ),
-        (
-            B._replace(home="/opt/vllm/b"),
-            f"vllm_home: /opt/vllm and /opt/vllm/b lie in one another, {ONE_MACHINE}; give one of them another folder",
-        ),
-        (
-            B._replace(cache="/opt"),
-            f"vllm_home: /opt/vllm and hf_cache_path /opt lie in one another, {ONE_MACHINE}; use two folders that do not",
-        ),
-        (
-            B._replace(home="/opt/hf/vllm", cache="/data"),
-            f"vllm_home: /opt/hf/vllm and hf_cache_path /opt/hf lie in one another, {ONE_MACHINE}; use two folders that do"
-            " not",
+        *(
+            (
+                B._replace(**places),
+                f"vllm_home: {one} and {two} lie in one another, {ONE_MACHINE}; use folders that do not",
+            )
+            for places, one, two in (
+                ({"home": "/opt/vllm/"}, "/opt/vllm", "/opt/vllm/"),
+                ({"home": "/opt/vllm/b"}, "/opt/vllm", "/opt/vllm/b"),
+                ({"cache": "/opt"}, "/opt/vllm", "/opt"),
+                ({"home": "/opt/hf/vllm", "cache": "/data"}, "/opt/hf/vllm", "/opt/hf"),
+            )
         ),
     ],
 )
