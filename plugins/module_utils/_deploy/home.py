@@ -101,8 +101,8 @@ def _somebodys(home: str, service: str) -> str | None:
         if not _is_our_link(home, name):
             path = os.path.join(home, name)
             return (
-                f"vllm_home: {path} is not what this collection makes there (a link to releases). Nothing was changed."
-                f" Move it: mv {path} {path}.mine"
+                f"vllm_home: {path} is not the link that this collection makes there, so it is somebody else's."
+                f" Nothing was changed. Move it: mv {path} {path}.mine"
             )
     return None
 

@@ -201,7 +201,7 @@ def test_what_was_not_stopped_is_left_alone(run: tuple[Fleet, str]) -> None:
 @pytest.mark.parametrize(
     ("host", "words"),
     [
-        ("owners-file", "/.env is not what this collection makes there"),
+        ("owners-file", "/.env is not the link that this collection makes there"),
         ("owners-folder", "holds answers.json, calls, current, good and 1 more, and has no marker of this collection"),
     ],
 )

@@ -157,7 +157,7 @@ def test_what_stands_in_the_place_of_a_link_is_refused_and_kept(host: Host, name
         path.symlink_to("releases/2026-11-01")
     before = host.look()
     refused = host.says()["refusal"]
-    assert f"{path} is not what this collection makes there" in refused
+    assert f"{path} is not the link that this collection makes there" in refused
     assert f"mv {path} {path}.mine" in refused
     assert host.run()["msg"] == refused
     assert host.look() == before

@@ -179,6 +179,16 @@ def test_what_docker_would_remove_is_not_stopped(host: Host, check: bool) -> Non
     assert (host.look(), host.calls, host.note.exists()) == (before, [], False)
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_what_does_not_serve_vllm_is_not_stopped(host: Host, check: bool) -> None:
+    host.container("by-hand")
+    host.container("router", image="lmcache/vllm-router:1", program="vllm-router")
+    before = host.look()
+    found = host.run("stopped", "by-hand", "router", _ansible_check_mode=check)
+    assert found["msg"] == "router: does not serve vLLM, so it is not stopped. Nothing was changed"
+    assert (host.look(), host.calls, host.note.exists()) == (before, [], False)
+
+
 def test_one_that_cannot_be_started_keeps_no_other_down(host: Host) -> None:
     for name in ("a", "b", "c"):
         host.container(name)
