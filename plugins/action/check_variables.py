@@ -14,12 +14,21 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog imp
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import options_of, role_names
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.variables import read_variables, with_defaults
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import hint
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError, choose_model
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.names import container, home
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.conflicts import Service, clashes
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.hf_cache import unknown_source
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems import names_of, problems, secrets_of
 
 display = Display()
+
+# What decides where a service is.
+_PLACES = (
+    *("vllm_service_name", "vllm_port", "vllm_home", "vllm_container_name", "vllm_model", "vllm_models"),
+    "hf_cache_path",
+)
 
 
 class ActionModule(ActionBase):
@@ -53,7 +62,7 @@ class ActionModule(ActionBase):
         is_spark = not self._allows_other_hardware(variables)
         lines = [*unreadable.values(), *problems(role, values, known, catalog, unreadable, is_spark)]
         if role == "vllm":
-            lines += self._clashes(task_vars)
+            lines += self._clashes(task_vars, catalog)
         if role == "hf_cache":
             lines += unknown_source(values.get("hf_cache_source"), task_vars)
         if not lines:
@@ -71,26 +80,37 @@ class ActionModule(ActionBase):
         except AnsibleError:
             return False
 
-    def _clashes(self, task_vars: dict[str, t.Any]) -> list[str]:
+    def _clashes(self, task_vars: dict[str, t.Any], catalog: Catalog) -> list[str]:
         """Of all hosts of the play; the first one looks for all, because reading their variables takes time."""
         hosts = list(task_vars.get("ansible_play_hosts_all") or [])
         if len(hosts) < 2 or task_vars["inventory_hostname"] != hosts[0]:
             return []
-        services = [service for host in hosts if (service := self._service(host, task_vars["hostvars"].raw_get(host)))]
-        return clashes(services)
+        read = (self._service(host, task_vars["hostvars"].raw_get(host), catalog) for host in hosts)
+        return clashes([service for service in read if service])
 
-    def _service(self, host: str, variables: dict[str, t.Any]) -> Service | None:
+    def _service(self, host: str, variables: dict[str, t.Any], catalog: Catalog) -> Service | None:
         """What a host of the play is going to serve where; None if it cannot be read, which the host says itself."""
-        known = {"ansible_host": host, "ansible_port": "", **with_defaults(options_of("vllm"), variables)}
-        templar = self._templar.copy_with_new_env(available_variables=known)
+        options = options_of("vllm")
+        known = {"ansible_host": host, "ansible_port": "", **with_defaults(options, variables)}
+        names = [name for name in (*_PLACES, "ansible_host", "ansible_port") if name in known]
+        values, errors = read_variables(names, known, self._templar)
+        typed, wrong = TypedValues.of(options, values)
         try:
-            address, ssh, name, port = (
-                str(templar.template(known[key]))
-                for key in ("ansible_host", "ansible_port", "vllm_service_name", "vllm_port")
-            )
-        except AnsibleError:
+            model = choose_model(typed, catalog)
+        except ChoiceError:
             return None
-        return Service(host, f"{address} port {ssh}" if ssh else address, name, port)  # one address may lead to many
+        if errors or wrong:
+            return None
+        address, ssh = values["ansible_host"], values["ansible_port"]
+        return Service(
+            host=host,
+            machine=f"{address} port {ssh}" if ssh else str(address),  # one address may lead to many
+            name=typed["vllm_service_name"],
+            port=str(typed["vllm_port"]),
+            home=home(typed),
+            container=container(typed, model),
+            cache=typed["hf_cache_path"],
+        )
 
 
 def _reason(error: AnsibleError, secret: bool) -> str:

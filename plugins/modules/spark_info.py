@@ -27,6 +27,12 @@ options:
   port:
     description: TCP port, from 1 to 65535, whose listener is reported. See RV(spark.listener).
     type: int
+  address:
+    description:
+      - Address on which O(port) is needed. A listener on another address of the host is not reported. V(0.0.0.0) means
+        any address.
+    type: str
+    default: 0.0.0.0
   files:
     description: Absolute paths of files and directories. See RV(spark.files).
     type: list
@@ -161,7 +167,8 @@ spark:
          cgroup_driver: systemd, root_dir: /var/lib/docker}
     services:
       description:
-        - Services of this collection that have a container, running or not.
+        - Services of this collection that have a container, running or not. A container that only has the labels of
+          one, without its unit and its release, is left out.
         - C(container) is the name of the container, and C(release) its release.
         - C(planned_bytes) is the memory of its plan. V(null) if it was deployed without a plan.
       type: list
@@ -192,7 +199,7 @@ spark:
       sample: {docker.io: null, docker-ce: "5:28.3.3-1~ubuntu.24.04~noble", earlyoom: null}
     listener:
       description:
-        - Process that listens on O(port). V(null) if there is none, or O(port) is not set.
+        - Process that listens on O(port) at O(address). V(null) if there is none, or O(port) is not set.
         - C(container) is the name of the container that publishes the port or runs the process.
         - C(pid) and C(process) are V(null) without root, and if Docker forwards the port without a process.
       type: dict
@@ -344,11 +351,11 @@ class Host:
         text = self.run(command, "show", f"--property={properties}", "--", *names)[1]
         return configuration.parse_units(text, names)
 
-    def listener(self, port: int, docker: host_spark.Facts | None) -> host_spark.Facts | None:
+    def listener(self, port: int, address: str, docker: host_spark.Facts | None) -> host_spark.Facts | None:
         listing = ""
         if docker and docker["running"]:
             listing = self.run(self.module.get_bin_path("docker"), "ps", *host_spark.LIST_CONTAINERS)[1]
-        return host_spark.find_listener(port, listing)
+        return host_spark.find_listener(port, listing, address)
 
 
 def read_host(module: AnsibleModule) -> host_spark.Facts:
@@ -386,7 +393,7 @@ def read_host(module: AnsibleModule) -> host_spark.Facts:
         "daemon_json": daemon_json,
         "daemon_json_error": daemon_json_error,
         "packages": host.packages(),
-        "listener": host.listener(port, docker) if port is not None else None,
+        "listener": host.listener(port, module.params["address"], docker) if port is not None else None,
         "nics": host_spark.read_nics(),
         "throttle": host_spark.throttle_verdict(gpu),
         "filesystems": {path: host_spark.filesystem_space(path) for path in module.params["paths"]},
@@ -402,6 +409,7 @@ def main() -> None:
         argument_spec={
             "paths": {"type": "list", "elements": "path", "default": []},
             "port": {"type": "int"},
+            "address": {"type": "str", "default": "0.0.0.0"},
             "files": {"type": "list", "elements": "path", "default": []},
             "sysctl": {"type": "list", "elements": "str", "default": []},
             "units": {"type": "list", "elements": "str", "default": []},

@@ -27,6 +27,10 @@ options:
     description: TCP port that the service needs.
     type: int
     required: true
+  address:
+    description: Address on which it needs O(port). V(0.0.0.0) means any address.
+    type: str
+    default: 0.0.0.0
   container:
     description: Name that the container of the service needs.
     type: str
@@ -158,7 +162,7 @@ holders:
       returned: always
       sample: false
     is_vllm:
-      description: Whether it runs vLLM, by its image and its command.
+      description: Whether it serves vLLM, by its command, or because it belongs to a service of this collection.
       type: bool
       returned: always
       sample: true
@@ -186,7 +190,7 @@ def look(module: AnsibleModule) -> dict[str, t.Any]:
         if rc and not module.check_mode:
             raise containers.Failed(f"docker ps ended with {rc}: {err.strip()}")
         docker = None if rc else docker  # a host that is not prepared yet
-    listener = spark.find_listener(asked["port"], listing)
+    listener = spark.find_listener(asked["port"], listing, asked["address"])
     names = dict.fromkeys(filter(None, ((listener or {}).get("container"), asked["container"]))) if docker else {}
     found = [holder for holder in (containers.find(module, name) for name in names) if holder]
     ours = [holder["name"] for holder in found if holder["service"] == asked["service"]]
@@ -204,6 +208,7 @@ def main() -> None:
         argument_spec={
             "service": {"type": "str", "required": True},
             "port": {"type": "int", "required": True},
+            "address": {"type": "str", "default": "0.0.0.0"},
             "container": {"type": "str", "required": True},
             "take_over": {"type": "bool", "default": True},
         },

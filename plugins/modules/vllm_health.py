@@ -45,6 +45,7 @@ options:
     description:
       - File on the host with the line C(VLLM_API_KEY='...'), read when the server requires a key.
       - The key is not an option of this module, so it is not logged. It is not in the result.
+      - With O(service), the key is sent only to a container of that service, recognized by its unit and its release.
     type: path
   cache_path:
     description:

@@ -34,7 +34,10 @@ options:
     type: int
     default: 3
   remove_images:
-    description: Whether to remove the images of removed releases that no other release and no container uses.
+    description:
+      - Whether to remove the images of removed releases that no other release and no container uses.
+      - Only images that were pulled for a service are removed, see O(dgxspark.vllm.vllm_home#module:pulled). Others,
+        and those that no registry has, are their owner's.
     type: bool
     default: true
 attributes:
@@ -96,6 +99,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import forget_image, pulled
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import (
     NAME,
     TAKEN_OVER,
@@ -172,14 +176,29 @@ class Releases:
         return True
 
     def remove_images(self, gone: list[Release], kept: list[Release]) -> list[str]:
-        """An image that a container has, running or not, is refused by Docker itself; so is one that is not there."""
+        """An image that a container has, running or not, is refused by Docker itself."""
         docker = self.module.get_bin_path("docker")
-        others = [release for home in other_homes(self.home, UNITS) for release in read(home)]
+        homes = other_homes(self.home, UNITS)
+        others = [release for home in homes for release in read(home)]
         removed = []
         for image in unused_images(gone, [*kept, *others]) if docker else []:
-            if self.module.check_mode or self.module.run_command([docker, "image", "rm", "--", image])[0] == 0:
+            ident = self.pulled_id(docker, image, [self.home, *homes])
+            if ident and (self.module.check_mode or self.remove_image(docker, image)):
                 removed.append(image)
+                for home in [] if self.module.check_mode else [self.home, *homes]:
+                    forget_image(home, ident)
         return removed
+
+    def pulled_id(self, docker: str, image: str, homes: list[str]) -> str | None:
+        """The id of an image that was pulled for a service; None for one that is not there, or of its owner's."""
+        form = "--format={{.Id}} {{len .RepoDigests}}"
+        words = self.module.run_command([docker, "image", "inspect", form, "--", image])[1].split()
+        if len(words) != 2 or words[1] == "0":
+            return None
+        return str(words[0]) if any(words[0] in pulled(home) for home in homes) else None
+
+    def remove_image(self, docker: str, image: str) -> bool:
+        return bool(self.module.run_command([docker, "image", "rm", "--", image])[0] == 0)
 
 
 def main() -> None:

@@ -20,6 +20,16 @@ options:
     description: Folder of the service on the host, as C(vllm_home) of the role P(dgxspark.vllm.vllm#role).
     type: path
     required: true
+  service:
+    description:
+      - Name of the service, as C(vllm_service_name) of the role P(dgxspark.vllm.vllm#role). With it, the module finds
+        out whether O(home) and the systemd units of that name belong to it. See RV(refusal).
+    type: str
+  cache_path:
+    description:
+      - Folder that the container of O(service) writes, as C(hf_cache_path) of the role P(dgxspark.vllm.hf_cache#role).
+        Neither of it and O(home) may lie in the other.
+    type: path
 extends_documentation_fragment:
   - dgxspark.vllm.attributes
 notes:
@@ -98,17 +108,58 @@ taken_over:
   returned: success
   type: dict
   sample: {}
+refusal:
+  description:
+    - Why O(service) cannot have O(home) or its units, in one line. V(null) if it can.
+    - O(home) has to be absent, empty or marked as the folder of O(service), which M(dgxspark.vllm.vllm_home) does.
+      Nobody but root may be able to write it or a folder above it. Units have to be absent or written by this
+      collection.
+  returned: if O(service) is set
+  type: str
+  sample: null
+owned:
+  description: Whether O(home) is the folder of O(service).
+  returned: if O(service) is set
+  type: bool
+  sample: true
+units:
+  description: Unit files of O(service) on the host that this collection has written.
+  returned: if O(service) is set
+  type: list
+  elements: str
+  sample: [/etc/systemd/system/vllm.service]
 """
 
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import owner, refusal
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import describe
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import unit_files, written
+
+
+def ownership(home: str, service: str, cache: str | None) -> dict[str, t.Any]:
+    return {
+        "refusal": refusal(home, service, cache),
+        "owned": owner(home) == service,
+        "units": [path for path in unit_files(service) if written(path)],
+    }
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={"home": {"type": "path", "required": True}}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={
+            "home": {"type": "path", "required": True},
+            "service": {"type": "str"},
+            "cache_path": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
     home: str = module.params["home"]
+    service: str | None = module.params["service"]
     try:
-        module.exit_json(changed=False, **describe(home))
+        owned = ownership(home, service, module.params["cache_path"]) if service else {}
+        module.exit_json(changed=False, **describe(home), **owned)
     except PermissionError as error:
         module.fail_json(msg=f"{error.filename or home}: {error.strerror}. It needs root: become: true")
     except OSError as error:

@@ -16,7 +16,7 @@ description:
     makes their port and container name available.
   - Records what it stopped in O(home), so that the same or a later run can start it again as it was.
   - Never removes a container that could not be created again. Containers that Docker removes when they stop (C(--rm))
-    are therefore rejected.
+    are therefore rejected, and so are containers that do not serve vLLM.
   - To find the containers, see M(dgxspark.vllm.vllm_conflicts_info).
 options:
   state:
@@ -147,7 +147,7 @@ holders:
       returned: always
       sample: false
     is_vllm:
-      description: Whether it runs vLLM, by its image and its command.
+      description: Whether it serves vLLM, by its command, or because it belongs to a service of this collection.
       type: bool
       returned: always
       sample: true
@@ -315,6 +315,9 @@ def main() -> None:
         else:
             holders = [holder for holder in map(takeover.find, module.params["containers"] or []) if holder]
             wanted = [holder for holder in holders if takeover.in_the_way(holder)]
+            strangers = [holder["name"] for holder in wanted if not holder["is_vllm"]]
+            if strangers:
+                raise Failed(f"{', '.join(strangers)}: does not serve vLLM, so it is not stopped. Nothing was changed")
             lost = [holder["name"] for holder in wanted if holder["auto_remove"]]
             if lost:
                 raise Failed(

@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import yaml
 
+from support.deployments import mark_home
 from support.paths import ROOT
 from support.playbook import AnsiblePlaybook
 from support.sandbox import INVENTORY, NAMES, Sandbox, Ssh
@@ -92,6 +93,7 @@ class Bench:
     def set_up(self, sandbox: Sandbox) -> None:
         engine = (ROOT / "tests/support/standin_engine.py").read_text()
         for name in self.names:
+            mark_home(sandbox[self.spark(name)], f"vllm-{name}")
             sandbox[self.spark(name)].write(f"/opt/vllm-{name}/cache/standin_engine.py", engine)
         self.run("site.yml", len(self.names), again=False)
 

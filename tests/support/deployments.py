@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 from typing import Any, NamedTuple
@@ -114,6 +115,13 @@ def running(spark: Spark) -> tuple[str, str]:
     ask = f"docker inspect --format '{form}' $(docker ps --quiet --filter label=dgxspark.vllm.service=vllm)"
     release, since = spark.root(ask).split()
     return release, since
+
+
+def mark_home(spark: Spark, service: str = "vllm") -> None:
+    """The folder of a service, for what a test puts into it before the first deployment. It may be there already."""
+    marker = json.dumps({"service": service, "made": ["cache"]})
+    home = f"/opt/{service}"
+    spark.root(f"mkdir -p {home}/cache; test -e {home}/.dgxspark-vllm || echo '{marker}' >{home}/.dgxspark-vllm")
 
 
 def guides_project(spark: Spark, folder: str, model: str = MODEL) -> None:

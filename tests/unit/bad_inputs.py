@@ -780,7 +780,19 @@ BAD: list[tuple[Values, str]] = [
         'hf_cache_path: "/data/hf" lies in the folder of the service; use another such as /opt/hf',
     ),
     (one("vllm_home", "srv/vllm"), 'vllm_home: "srv/vllm" is not allowed; use an absolute path such as /opt/vllm'),
-    (one("vllm_home", "/etc"), 'vllm_home: "/etc" is a folder of the system; use one of its own such as /opt/vllm'),
+    *(
+        (one(name, path), f'{name}: "{path}" is a folder of the system; use one of its own such as {example}')
+        for name, example in (("vllm_home", "/opt/vllm"), ("hf_cache_path", "/opt/hf"))
+        for path in (
+            *("/etc", "/etc/docker", "/etc/systemd/x", "/home/nvidia", "/home/nvidia/", "/root", "/usr/local"),
+            *("/usr/local/lib/dgxspark", "/usr/share/x", "/var/lib", "/var/lib/docker", "/var/lib/docker/x", "/lib64"),
+            *("/boot/efi", "/proc/x", "/sys/x", "/run/x", "/dev/shm/x", "/tmp/x", "/var/tmp/x", "//etc//docker"),
+        )
+    ),
+    (
+        one("vllm_home", "/opt/hf/vllm"),
+        'vllm_home: "/opt/hf/vllm" lies in hf_cache_path (/opt/hf); use another folder such as /opt/vllm',
+    ),
     # secrets
     (
         one("vllm_hf_token", f"{TOKEN}\n"),

@@ -20,9 +20,9 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._host.port_holder import noted, served_beside
+from .._host.services import RELEASE as NAME
 from .._outside.values import mapping, parse_json, real, whole
 
-NAME = re.compile(r"[0-9a-f]{12}")
 # In HOME: which other server was stopped to make room for a release that is not proven yet.
 TAKEN_OVER = "taken_over.json"
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What kind of container holds a port, as `docker inspect` describes it. Pure."""
+"""What kind of container holds a port, as `docker inspect` describes it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ import typing as t
 from .._outside.text import plain
 from .._outside.values import mapping, sequence, text
 from .docker import first_inspected, published_address
+from .services import SERVICE_LABEL, is_ours
 
-SERVICE = "dgxspark.vllm.service"
 PROJECT = "com.docker.compose.project"
 
 # What becomes a part of a command or of a line. Anybody can write any label.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-# vLLM as a command, also within a shell's, or as Python's module; not a file or a host that is called after it.
-_COMMAND = re.compile(r"(?:^|[\s;&|/])vllm(?:\s|$)|\bvllm\.entrypoints\.")
-
-# What only hands a command on, and what does nothing but keep a container alive: what serves in it was started by
-# `docker exec`, and nothing is known of how.
-_WRAPPERS = re.compile(r"(\S*/)?(tini|dumb-init|docker-init|s6-\S+|env|exec|nohup|\S+\.sh|--?[A-Za-z0-9-]*)$")
-_SHELLS = re.compile(r"(\S*/)?(ba|da|z|k)?sh$")
-_SLEEPERS = re.compile(r"(\S*/)?(sleep|tail|cat|pause|true|top|while|trap|read|wait)$")
+# The program that serves, also within a shell's command, or as Python's module. An image that is called after vLLM may
+# hold a router or an exporter, and one that sleeps may serve by `docker exec`: nobody could start that again.
+_SERVES = re.compile(r"(?:^|[\s;&|/])vllm\s+serve(?:\s|$)|\bvllm[./]entrypoints[./]\S*(?:api_server|main\s+serve)\b")
 
 Holder = dict[str, t.Any]
 # What has to be known to start it again as it was.
@@ -49,9 +44,9 @@ def holder_of(inspected: str) -> Holder | None:
     if not plain(text(entry.get("Id"))):
         return None
     config, host = mapping(entry.get("Config")), mapping(entry.get("HostConfig"))
-    service, project = (_name(mapping(config.get("Labels")).get(label)) for label in (SERVICE, PROJECT))
-    image = plain(text(config.get("Image")))
-    command = [text(entry.get("Path")), *map(text, sequence(entry.get("Args")))]
+    labels = mapping(config.get("Labels"))
+    service, project = labels[SERVICE_LABEL] if is_ours(labels) else None, _name(labels.get(PROJECT))
+    command = " ".join([text(entry.get("Path")), *map(text, sequence(entry.get("Args")))])
     return {
         "id": plain(text(entry["Id"])),
         "kind": "service" if service else "compose" if project else "container",
@@ -61,25 +56,12 @@ def holder_of(inspected: str) -> Holder | None:
         "service": service,
         "enabled": False,
         "project": project,
-        "image": image,
+        "image": plain(text(config.get("Image"))),
         "restart": plain(text(mapping(host.get("RestartPolicy")).get("Name"))) or "no",
         "published": published_address(host.get("PortBindings")),
         "auto_remove": bool(host.get("AutoRemove")),
-        "is_vllm": bool(service)
-        or any(map(_COMMAND.search, command))
-        or ("vllm" in image.lower() and not _sleeps(command)),
+        "is_vllm": bool(service) or _SERVES.search(command) is not None,
     }
-
-
-def _sleeps(command: t.Sequence[str]) -> bool:
-    """Whether a container's own command serves nothing: a shell that waits for input, or a program that only waits."""
-    words = [word for part in command for word in re.split(r"[\s;&|]+", part) if word]
-    while words and _WRAPPERS.match(words[0]):
-        words.pop(0)
-    if not words or not _SHELLS.match(words[0]):
-        return bool(words) and _SLEEPERS.match(words[0]) is not None
-    rest = [word for word in words[1:] if not _WRAPPERS.match(word)]
-    return not rest or _SLEEPERS.match(rest[0]) is not None
 
 
 def _name(label: object) -> str | None:

@@ -16,6 +16,8 @@ import typing as t
 from .._outside.text import plain
 from .._outside.values import mapping, parse_json, real, sequence, whole
 from .._outside.values import text as string
+from .addresses import EVERYWHERE, from_proc, meet
+from .services import RELEASE_LABEL, SERVICE_LABEL, is_ours
 
 GPU_FIELDS = "name,driver_version,utilization.gpu,temperature.gpu,power.draw,clocks.current.sm"
 
@@ -239,27 +241,29 @@ def parse_daemon_json(text: str | None) -> tuple[Facts | None, str | None]:
     return content, None
 
 
-def listening_inodes(proc_net_tcp: str, port: int) -> set[str]:
-    """Inodes of the sockets that listen on the port, from /proc/net/tcp or tcp6."""
+def listening_inodes(proc_net_tcp: str, port: int, address: str = EVERYWHERE) -> set[str]:
+    """Inodes of the sockets that listen on the port where ADDRESS needs it, from /proc/net/tcp or tcp6."""
     inodes = set()
     for line in proc_net_tcp.splitlines():
         fields = line.split()
-        if len(fields) > 9 and fields[3] == "0A" and fields[1].endswith(f":{port:04X}"):
-            inodes.add(fields[9])
+        if len(fields) > 9 and fields[3] == "0A":
+            host, _colon, number = fields[1].partition(":")
+            if number == f"{port:04X}" and meet(from_proc(host), address):
+                inodes.add(fields[9])
     return inodes
 
 
-def container_of(docker_ps: str, port: int, cgroup: str) -> str | None:
-    """Name of the container that publishes the port, or whose id is in the listener's cgroup (network_mode: host).
+def container_of(docker_ps: str, port: int, cgroup: str, address: str = EVERYWHERE) -> str | None:
+    """Name of the container that publishes the TCP port where ADDRESS needs it, or has the CGROUP of the listener.
 
-    DOCKER_PS is `docker ps` with LIST_CONTAINERS.
+    The latter is one in the network of the host. DOCKER_PS is `docker ps` with LIST_CONTAINERS.
     """
     for line in docker_ps.splitlines():
         container, name, ports = (line.split("\t") + ["", ""])[:3]
         if container and container in cgroup:
             return plain(name)
-        for first, last in re.findall(r":(\d{1,5})(?:-(\d{1,5}))?->\d", ports):
-            if int(first) <= port <= int(last or first):
+        for host, first, last in re.findall(r"(\S+):(\d{1,5})(?:-(\d{1,5}))?->[\d-]+/tcp\b", ports, re.ASCII):
+            if int(first) <= port <= int(last or first) and meet(host.strip("[]"), address):
                 return plain(name)
     return None
 
@@ -267,14 +271,15 @@ def container_of(docker_ps: str, port: int, cgroup: str) -> str | None:
 def parse_services(docker_ps: str) -> list[Facts]:
     """Services of this collection that have a container, with their release and the memory that it was planned with.
 
-    DOCKER_PS has the container's name and its labels dgxspark.vllm.service, planned_bytes and release, by tabs.
+    DOCKER_PS has the container's name and its labels dgxspark.vllm.service, planned_bytes and release, by tabs. What
+    has the labels and is no service of ours holds no share of the memory.
     """
     services = []
     for line in docker_ps.splitlines():
         container, service, planned, release = (plain(field) for field in (line.split("\t") + [""] * 3)[:4])
-        if service:
+        if is_ours({SERVICE_LABEL: service, RELEASE_LABEL: release}):
             found = {"service": service, "container": container, "planned_bytes": whole(planned)}
-            services.append({**found, "release": release or None})
+            services.append({**found, "release": release})
     return services
 
 
@@ -335,13 +340,13 @@ def socket_owner(inodes: set[str]) -> int | None:
     return None
 
 
-def find_listener(port: int, docker_ps: str) -> Facts | None:
-    """Who listens on the port; None if nobody does. DOCKER_PS is `docker ps` with LIST_CONTAINERS."""
+def find_listener(port: int, docker_ps: str, address: str = EVERYWHERE) -> Facts | None:
+    """Who listens on the port where ADDRESS needs it; None if nobody. DOCKER_PS is `docker ps` with LIST_CONTAINERS."""
     inodes: set[str] = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        inodes |= listening_inodes(read_text(table) or "", port)
+        inodes |= listening_inodes(read_text(table) or "", port, address)
     pid = socket_owner(inodes) if inodes else None
-    container = container_of(docker_ps, port, read_text(f"/proc/{pid}/cgroup") or "")
+    container = container_of(docker_ps, port, read_text(f"/proc/{pid}/cgroup") or "", address)
     if not inodes and container is None:
         return None
     process = plain((read_text(f"/proc/{pid}/comm") or "").strip()) or None

@@ -17,6 +17,7 @@ from .._causes.text import mask
 from .._hf_cache.usage import cached_bytes
 from .._host.clock import Clock, age_of, clock
 from .._host.docker import Container, Unit, epoch, log_since, parse_inspect, parse_unit
+from .._host.services import SERVICE_LABEL, is_ours
 from .._outside.text import plain_lines
 from .api import (
     Answer,
@@ -49,6 +50,7 @@ class Probe:
         self.options: dict[str, t.Any] = module.params
         self.docker: str | None = module.get_bin_path("docker")
         self.key = self.read_key()
+        self.sent_key: str | None = None  # the same, once it is clear who gets it
         self.url: str = module.params["url"].rstrip("/")
         self.bytes_read = 0  # of the last log
 
@@ -124,11 +126,10 @@ class Probe:
 
     def other(self, docker: str, service: str) -> Container | None:
         """The running container of this service that has another name: another release of it."""
-        label = (
-            f"label=dgxspark.vllm.service={service[: -len('.service')] if service.endswith('.service') else service}"
-        )
+        label = f"label={SERVICE_LABEL}={service.removesuffix('.service')}"
         names = self.run([docker, "ps", "--filter", label, "--format", "{{.Names}}"])[1].split()
-        return self.inspect(docker, names[0])[0] if names else None
+        found = (self.inspect(docker, name)[0] for name in names)
+        return next((container for container in found if container and is_ours(container.labels)), None)
 
     def unit(self, service: str) -> Unit | None:
         systemctl = self.module.get_bin_path("systemctl")
@@ -190,6 +191,7 @@ class Probe:
     def ask(self, seen: Observation) -> Api:
         if not seen.is_wanted and seen.container and seen.container.published:
             self.url = f"http://{seen.container.published}"
+        self.sent_key = self.key if self.may_have_key(seen.container) else None
         wanted = self.options["model"] if seen.is_wanted else None
         answer = self.get("/health")
         api = Api(health=answer.status, error=answer.error)
@@ -201,12 +203,20 @@ class Probe:
         api.version = parse_version(self.get("/version").body)
         names = [model.id for model in api.models if wanted in (None, model.id)]
         if self.options["canary"] and names:
-            canary = prove(self.url, names[0], self.options["canary_timeout"], self.key)
+            canary = prove(self.url, names[0], self.options["canary_timeout"], self.sent_key)
             api.completion, api.completion_error = canary.completion, canary.error
-        if self.key and api.models_status == 200:
+        if self.sent_key and api.models_status == 200:
             api.open_paths = open_paths(self.url, HTTP_TIMEOUT)
         api.metrics = self.metrics()
         return api
+
+    def may_have_key(self, container: Container | None) -> bool:
+        """Of a service, only its own container at its own address: anybody may have its name, its label or its port."""
+        if not self.options["service"]:
+            return True
+        if container is None or not is_ours(container.labels):
+            return False
+        return container.published in (None, self.url.partition("://")[2])
 
     def metrics(self) -> Metrics | None:
         """/metrics, twice if rates are wanted."""
@@ -221,7 +231,7 @@ class Probe:
         return last
 
     def get(self, path: str) -> Answer:
-        return request(self.url + path, HTTP_TIMEOUT, self.key)
+        return request(self.url + path, HTTP_TIMEOUT, self.sent_key)
 
 
 def thermal_zones(root: str = "/sys/class/thermal") -> dict[str, float]:

@@ -10,7 +10,7 @@ import typing as t
 from .._catalog.catalog import Catalog
 from .._common.text import show
 from .._common.types import TypedValues
-from .common import Lines, at_least, folder, matches
+from .common import Lines, at_least, folder, lies_in, matches
 
 
 def hf_cache(checked: TypedValues, catalog: Catalog) -> Lines:
@@ -26,7 +26,7 @@ def hf_cache(checked: TypedValues, catalog: Catalog) -> Lines:
     yield from _default_acl(checked)
     if checked.valid("hf_cache_source") and str(checked["hf_cache_source"]).startswith("/"):
         yield from folder(checked, "hf_cache_source", "/mnt/models")
-        if checked.valid("hf_cache_path") and _is_below(checked["hf_cache_source"], checked["hf_cache_path"]):
+        if checked.valid("hf_cache_path") and lies_in(checked["hf_cache_source"], checked["hf_cache_path"]):
             yield f"hf_cache_source: {show(checked['hf_cache_source'])} is in hf_cache_path; use a folder outside of it"
     else:
         yield from matches(
@@ -52,10 +52,6 @@ def unknown_source(source: t.Any, variables: t.Mapping[str, t.Any]) -> Lines:
             f"hf_cache_source: {source} is not a host of the inventory;"
             f" use {f'one of {others}, or ' if others else ''}an absolute path such as /mnt/models"
         )
-
-
-def _is_below(folder: str, other: str) -> bool:
-    return f"{folder.rstrip('/')}/".startswith(f"{other.rstrip('/')}/")
 
 
 def _default_acl(checked: TypedValues) -> Lines:

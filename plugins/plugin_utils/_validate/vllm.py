@@ -14,7 +14,7 @@ from .._catalog.catalog import Catalog
 from .._common.text import hint, show
 from .._common.types import TypedValues, integer
 from .._plan.names import home
-from .common import Lines, at_least, control_character, folder, matches, reaches_others, url
+from .common import Lines, at_least, control_character, folder, lies_in, matches, reaches_others, url
 from .environment import environment
 from .model import choice
 
@@ -111,9 +111,12 @@ def _names(checked: TypedValues) -> Lines:
     yield from folder(checked, "vllm_home", "/opt/vllm", empty=True)
     yield from folder(checked, "hf_cache_path", "/opt/hf")
     if checked.valid("vllm_home", "hf_cache_path", "vllm_service_name"):
-        cache = checked["hf_cache_path"].rstrip("/")
-        if f"{cache}/".startswith(f"{home(checked).rstrip('/')}/"):
-            yield f"hf_cache_path: {show(cache)} lies in the folder of the service; use another such as /opt/hf"
+        cache, mine = checked["hf_cache_path"], home(checked)
+        if lies_in(cache, mine):
+            at = show(cache.rstrip("/"))
+            yield f"hf_cache_path: {at} lies in the folder of the service; use another such as /opt/hf"
+        elif lies_in(mine, cache):  # the container could write what root runs
+            yield f"vllm_home: {show(mine)} lies in hf_cache_path ({cache}); use another folder such as /opt/vllm"
 
 
 def _secrets(checked: TypedValues) -> Lines:

@@ -101,6 +101,17 @@ class Service:
     def release(self) -> str:
         return self.current.resolve().name
 
+    def containers(self) -> dict[str, str]:
+        """Those that run, with the release of each. An image may bring our label along, but no release of ours."""
+        label = f"label=dgxspark.vllm.service={self.name}"
+        form = '{{.ID}} {{.Label "dgxspark.vllm.release"}}'
+        lines = run("docker", "ps", "--filter", label, "--format", form)[1].splitlines()
+        found = dict(line.split(" ") for line in lines if line.count(" ") == 1)
+        return {container: release for container, release in found.items() if self.has(release)}
+
+    def has(self, release: str) -> bool:
+        return "/" not in release and (self.home / "releases" / release / "release.json").is_file()
+
     # --- the starts that gave no answer yet -----------------------------------------------------------------------
 
     def starts(self) -> list[State]:
@@ -242,8 +253,7 @@ def stop(service: Service, proc: Path = Path("/proc")) -> int:
             service.uncount()
         except OSError as error:
             say(ERROR, f"{error}; going on")
-    label = f"label=dgxspark.vllm.service={service.name}"
-    containers = run("docker", "ps", "--quiet", "--filter", label)[1].split()
+    containers = service.containers()
     if containers:
         run("docker", "stop", "-t", str(STOP_TIMEOUT), *containers)
         # Compose ends with its container. Told to end at that very moment, it crashes (seen with 2.26).

@@ -123,9 +123,7 @@ def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> N
 
 def runs_another(service: Service) -> bool:
     """A deployment was broken off before it started what `current` names: a restart would, and nobody proves it."""
-    label = f"label=dgxspark.vllm.service={service.name}"
-    form = '{{.Label "dgxspark.vllm.release"}}'
-    releases = run("docker", "ps", "--filter", label, "--format", form)[1].split()
+    releases = service.containers().values()
     return bool(releases) and service.release not in releases
 
 

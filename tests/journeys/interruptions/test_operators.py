@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from support.deployments import deployed, running
+from support.deployments import deployed, mark_home, running
 from support.paths import SUPPORT
 from support.playbook import AnsiblePlaybook
 from support.sandbox import IMAGE, Spark
@@ -53,7 +53,7 @@ STEPS_BACK = [
 
 @pytest.fixture(scope="module", autouse=True)
 def standin(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
-    spark.root("mkdir -p /opt/vllm/cache")
+    mark_home(spark)
     engine = (SUPPORT / "standin_engine.py").read_text()
     with spark.sudo():
         spark.check_output("printf %%s %s >%s", engine, ENGINE)
@@ -184,8 +184,7 @@ def by_hand(spark: Spark) -> Iterator[str]:
     name = "by-hand"
     spark.root(
         f"systemctl stop vllm; docker run --detach --name {name} --publish 8000:8000"
-        f" --volume /opt/vllm/cache:/standin:ro --entrypoint python3 {IMAGE}"
-        " /standin/standin_engine.py serve Qwen/Qwen3-8B-FP8",
+        f" --volume {ENGINE}:/standin/vllm:ro --entrypoint python3 {IMAGE} /standin/vllm serve Qwen/Qwen3-8B-FP8",
     )
     wait_until(lambda: spark.run("curl --fail --silent http://127.0.0.1:8000/health").rc == 0, f"{name} answers")
     yield name

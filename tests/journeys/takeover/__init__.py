@@ -1,3 +1,3 @@
-"""A host on which the guide's own Compose project serves: refused, given back, or taken over, and never removed."""
+"""What is somebody else's on a host: a server is refused, given back or taken over, files and units are left alone."""
 
-SECONDS = 150
+SECONDS = 250

@@ -115,3 +115,26 @@ def test_two_services_of_one_machine_want_one_name(tmp_path: Path, ansible_playb
         "vllm_service_name: vllm is taken twice, spark01 and spark01-small are one machine (192.0.2.1); give one of"
         " them another name"
     ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "line"),
+    [
+        ({"vllm_home": "/srv/vllm"}, {"vllm_home": "{{ '/srv/' ~ 'vllm' }}"}, "vllm_home: /srv/vllm is taken twice, "),
+        (
+            {"vllm_container_name": "llm"},
+            {"vllm_container_name": "llm"},
+            "vllm_container_name: llm is taken twice, ",
+        ),
+        # the default of one is the name that the other one was given
+        ({}, {"vllm_container_name": "vllm-qwen3-8b-fp8"}, "vllm_container_name: vllm-qwen3-8b-fp8 is taken twice, "),
+    ],
+)
+def test_two_services_of_one_machine_share_nothing(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, one: dict[str, t.Any], other: dict[str, t.Any], line: str
+) -> None:
+    small = {"vllm_service_name": "vllm-small", "vllm_port": 8001}
+    hosts = {"spark01": {**NOWHERE, **one}, "spark01-small": {**NOWHERE, **small, **other}}
+    output, _seconds = site(ansible_playbook, tmp_path, hosts)
+    (found,) = output["plays"][0]["tasks"][0]["hosts"]["spark01"]["problems"]
+    assert found.startswith(line)

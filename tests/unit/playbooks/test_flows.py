@@ -84,7 +84,10 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         },
     },
     # the switch fails before it stops anything
-    "blocked": {"good": [R3, R1], "current": R1, "answers": SERVES},
+    "blocked": {"good": [R3, R1], "current": R1, "answers": SERVES, "guard": "false"},
+    # an owner's file, folder and unit have names of ours
+    "owners-file": {"good": [R1], "current": R1, "answers": SERVES},
+    "owners-folder": {"good": [R1], "current": R1, "answers": SERVES},
     # a run was broken off between the link and the start: R1 serves, and is wanted again
     "half-switched": {
         "wanted": R1,
@@ -105,7 +108,8 @@ def _run(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlay
     fleet = Fleet(ansible_playbook, tmp_path_factory.mktemp("flows"), HOSTS)
     for host in ("unmarked", "unmarked-remedy"):
         (fleet.folder / host / "taken_over.json").mkdir()
-    (fleet.folder / "blocked" / ".env" / "in the way").mkdir(parents=True)
+    (fleet.folder / "owners-file" / ".env").write_text("OPENWEBUI_SECRET=irreplaceable\n")
+    (fleet.folder / "owners-folder" / ".dgxspark-vllm").unlink()
     code, output = fleet.run(one_batch=True)
     assert code == 2, output
     return fleet, output
@@ -194,6 +198,22 @@ def test_what_was_not_stopped_is_left_alone(run: tuple[Fleet, str]) -> None:
     assert "Nothing was stopped, and what served before still serves." in failure(output, "blocked")
 
 
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("owners-file", "/.env is not the link that this collection makes there"),
+        ("owners-folder", "holds answers.json, calls, current, good and 1 more, and has no marker of this collection"),
+    ],
+)
+def test_what_is_somebody_elses_is_not_touched(run: tuple[Fleet, str], host: str, words: str) -> None:
+    fleet, output = run
+    assert words in failure(output, host)
+    assert fleet.link(host, "current") == R1
+    assert fleet.calls(host, "systemd", "vllm_takeover", "vllm_conflicts_info") == []
+    if host == "owners-file":
+        assert (fleet.folder / host / ".env").read_text() == "OPENWEBUI_SECRET=irreplaceable\n"
+
+
 def test_a_server_is_asked_with_its_own_key(run: tuple[Fleet, str]) -> None:
     """Not with the one of the release that `current` names, and that was never started."""
     fleet, output = run
@@ -206,7 +226,13 @@ def test_a_server_is_asked_with_its_own_key(run: tuple[Fleet, str]) -> None:
 def test_a_conflict_refuses_a_deployment(run: tuple[Fleet, str]) -> None:
     fleet, output = run
     assert "refused: the container trial is in the way. Stop it" in failure(output, "refused")
-    asked = {"service": "vllm", "port": 8000, "container": "vllm-qwen3-8b-fp8", "take_over": False}
+    asked = {
+        "service": "vllm",
+        "port": 8000,
+        "address": "127.0.0.1",
+        "container": "vllm-qwen3-8b-fp8",
+        "take_over": False,
+    }
     assert fleet.calls("refused", "vllm_conflicts_info") == [("vllm_conflicts_info", asked)]
     assert fleet.calls("refused", "systemd", "vllm_takeover") == []
 
@@ -255,6 +281,8 @@ def test_the_table(run: tuple[Fleet, str]) -> None:
         "blocked": "unchanged",
         "half-switched": "failed before the switch",
         "refused": "failed before the switch",
+        "owners-file": "failed before the switch",
+        "owners-folder": "failed before the switch",
     }
     assert table["alone"][0].isdigit()  # it was given back, and answered
 

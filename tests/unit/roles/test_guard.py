@@ -58,7 +58,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     calls.touch()
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     monkeypatch.delenv("MAINPID", raising=False)
-    program(calls, "docker", 'if [ "$1" = ps ]; then echo aa; echo bb; fi')
+    program(calls, "docker", 'if [ "$1" = ps ]; then echo aa one; echo bb one; fi')
     program(calls, "systemctl", "")
     program(calls, "nvidia-smi", 'echo "812, 66560"')
     return calls
@@ -207,9 +207,19 @@ def test_stop_asks_for_the_label_and_not_for_the_release(service: Service, proc:
     service.current.unlink()
     assert guard.stop(service, proc) == 0
     assert programs.read_text().splitlines() == [
-        "docker ps --quiet --filter label=dgxspark.vllm.service=vllm",
+        'docker ps --filter label=dgxspark.vllm.service=vllm --format {{.ID}} {{.Label "dgxspark.vllm.release"}}',
         "docker stop -t 15 aa bb",
     ]
+
+
+@pytest.mark.parametrize("label", ["", " ", " two", " ../releases/one", " ..", " one two"])
+def test_a_container_that_only_has_the_label_is_not_stopped(
+    service: Service, proc: Path, programs: Path, label: str
+) -> None:
+    """An image may bring it along; a release of ours it cannot name."""
+    program(programs, "docker", f'if [ "$1" = ps ]; then echo "cc{label}"; echo "aa one"; fi')
+    assert guard.stop(service, proc) == 0
+    assert programs.read_text().splitlines()[1:] == ["docker stop -t 15 aa"]
 
 
 def test_a_stop_on_request_takes_its_try_back(
@@ -232,7 +242,9 @@ def test_stop_ends_after_compose(service: Service, proc: Path, programs: Path, m
     compose.mkdir()
     monkeypatch.setenv("MAINPID", "4711")
     program(
-        programs, "docker", f'case $1 in ps) echo aa;; stop) (sleep 0.3; rmdir "{compose}") >/dev/null 2>&1 & ;; esac'
+        programs,
+        "docker",
+        f'case $1 in ps) echo aa one;; stop) (sleep 0.3; rmdir "{compose}") >/dev/null 2>&1 & ;; esac',
     )
     guard.stop(service, proc)
     assert not compose.exists()

@@ -254,11 +254,13 @@ def test_a_look_that_hangs_is_ended_by_systemd() -> None:
 def test_what_current_does_not_name_is_not_restarted_into_it(service: Service, vllm: tuple[type[Vllm], int]) -> None:
     """A deployment was broken off before the start: a restart would bring in a release that nobody proves."""
     freeze(service, vllm[0])
-    program(service.home.parent, "docker", "echo before")
+    (service.home / "releases" / "before").mkdir()
+    (service.home / "releases" / "before" / "release.json").touch()
+    program(service.home.parent, "docker", "echo aa before")
     for minute in range(9):
         watchdog.watch(service, 60.0 * minute)
     assert (restarts(service), service.watchdog.exists()) == (0, False)
-    program(service.home.parent, "docker", "echo one")  # what `current` names
+    program(service.home.parent, "docker", "echo aa one; echo bb stranger")  # what `current` names
     for minute in range(9, 12):
         watchdog.watch(service, 60.0 * minute)
     assert restarts(service) == 1

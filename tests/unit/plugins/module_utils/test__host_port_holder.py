@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import json
+import os
 import typing as t
+from pathlib import Path
 
 import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import services
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.port_holder import (
     description,
     holder_of,
@@ -22,7 +25,16 @@ from hypothesis import strategies as st
 Holder = dict[str, t.Any]
 NGC = "nvcr.io/nvidia/vllm:25.09-py3"
 PROJECT = {"com.docker.compose.project": "llm", "com.docker.compose.service": "vllm"}
-SERVICE = {**PROJECT, "dgxspark.vllm.service": "vllm-b"}
+SERVICE = {**PROJECT, "dgxspark.vllm.service": "vllm-b", "dgxspark.vllm.release": "0123456789ab"}
+
+
+@pytest.fixture(autouse=True)
+def _units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service vllm-b is on this host, with one release."""
+    (tmp_path / "home" / "releases" / "0123456789ab").mkdir(parents=True)
+    text = f"# Written by dgxspark.vllm.\n[Service]\nWorkingDirectory={tmp_path}/home/current\n"
+    (tmp_path / "vllm-b.service").write_text(text)
+    monkeypatch.setattr(services, "UNITS", str(tmp_path))
 
 
 def inspected(**values: t.Any) -> str:
@@ -71,14 +83,22 @@ def test_a_label_that_is_no_name_is_none(label: str) -> None:
 @pytest.mark.parametrize(
     ("values", "is_vllm"),
     [
-        ({"image": NGC, "args": ["/start"]}, True),
-        ({"image": "vllm/vllm-openai:v0.11.0", "args": ["x"]}, True),
+        # what a script of somebody's does is not known
+        ({"image": NGC, "args": ["/start"]}, False),
+        ({"image": "vllm-node", "path": "/start.sh", "args": ["x"]}, False),
+        ({"image": "vllm/vllm-openai:v0.11.0", "path": "vllm", "args": ["bench", "serve"]}, False),
+        ({"image": "lmcache/vllm-router:1", "path": "vllm-router", "args": ["--port", "8000"]}, False),
+        ({"image": "vllm-exporter", "path": "/exporter", "args": ["--vllm=http://vllm:8000"]}, False),
+        ({"path": "/opt/nvidia/nvidia_entrypoint.sh", "args": ["vllm", "serve", "x"]}, True),
         ({"labels": SERVICE}, True),
         ({"args": ["vllm", "serve", "x"]}, True),
         ({"path": "/usr/local/bin/vllm", "args": ["serve"]}, True),
         ({"args": ["bash", "-c", "pip install x && vllm serve y"]}, True),
         ({"args": ["bash", "-c", "a;vllm serve y"]}, True),
-        ({"args": ["python3", "-m", "vllm.entrypoints.openai.api_server"]}, True),
+        ({"path": "python3", "args": ["-m", "vllm.entrypoints.openai.api_server"]}, True),
+        ({"path": "python3", "args": ["-m", "vllm.entrypoints.cli.main", "serve", "x"]}, True),
+        ({"path": "python3", "args": ["/vllm/vllm/entrypoints/api_server.py"]}, True),
+        ({"path": "python3", "args": ["-m", "vllm.entrypoints.openai.run_batch"]}, False),
         ({}, False),
         ({"image": "nginx", "args": ["nginx", "-c", "/etc/nginx/vllm.conf"]}, False),
         ({"image": "haproxy", "args": ["-f", "/etc/vllm/haproxy.cfg"]}, False),
@@ -93,8 +113,6 @@ def test_a_label_that_is_no_name_is_none(label: str) -> None:
         ({"image": "vllm-node", "path": "bash", "args": ["-c", "while true; do sleep 60; done"]}, False),
         ({"image": "vllm-node", "path": "tini", "args": ["--", "sleep", "infinity"]}, False),
         ({"image": "vllm-node", "path": "bash", "args": ["-c", "sleep 5 && vllm serve x"]}, True),
-        ({"image": "vllm-node", "path": "/start.sh", "args": ["x"]}, True),
-        ({"image": "vllm/vllm-openai:v0.28.0", "path": "/entrypoint", "args": ["--model", "x"]}, True),
         ({"labels": SERVICE, "path": "sleep", "args": ["infinity"]}, True),
     ],
 )
@@ -130,6 +148,32 @@ def test_what_served_beside_them(note: dict[str, t.Any], release: str | None) ->
     assert (served_beside(note), served_beside({})) == (release, None)
 
 
+@pytest.mark.parametrize("name", ["ssh", "vllm", "vllm-b\n", "../vllm-b", "vllm-b.service", "", 5, None])
+def test_a_service_that_is_not_on_this_host(name: t.Any) -> None:
+    labels = {**SERVICE, "dgxspark.vllm.service": name}
+    assert (holder(labels=labels)["kind"], holder(labels=labels)["service"]) == ("compose", None)
+
+
+@pytest.mark.parametrize("begin", ["", "# written by me\n", "\n# Written by dgxspark.vllm."])
+def test_a_unit_that_somebody_else_wrote(tmp_path: Path, begin: str) -> None:
+    unit = tmp_path / "vllm-b.service"
+    unit.write_text(f"{begin}[Service]\nWorkingDirectory={tmp_path}/home/current\n")
+    assert holder(labels=SERVICE)["service"] is None
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_unit_that_is_no_file(tmp_path: Path, kind: str) -> None:
+    unit = tmp_path / "vllm-b.service"
+    unit.rename(tmp_path / "real")
+    if kind == "link":
+        unit.symlink_to(tmp_path / "real")
+    elif kind == "pipe":
+        os.mkfifo(unit)
+    else:
+        unit.mkdir()
+    assert holder(labels=SERVICE)["service"] is None
+
+
 def shown(load: str = "loaded", active: str = "active", file: str = "enabled") -> str:
     return f"LoadState={load}\nActiveState={active}\nUnitFileState={file}\n"
 
@@ -147,7 +191,8 @@ def test_what_systemd_says_of_a_service() -> None:
 @pytest.mark.parametrize("text", [shown(load="not-found"), "", "x"])
 def test_a_service_without_a_unit(text: str) -> None:
     assert with_unit(holder(labels=SERVICE), text)["kind"] == "compose"
-    assert with_unit(holder(labels={"dgxspark.vllm.service": "vllm"}), text)["kind"] == "container"
+    labels = {name: value for name, value in SERVICE.items() if name.startswith("dgxspark.")}
+    assert with_unit(holder(labels=labels), text)["kind"] == "container"
 
 
 def test_what_was_noted_is_read() -> None:

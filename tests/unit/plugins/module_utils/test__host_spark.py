@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 from pathlib import Path
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host import spark
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import services, spark
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.addresses import from_proc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -318,6 +320,51 @@ def test_space_of_a_path_that_is_not_there_yet(tmp_path: Path) -> None:
     assert 0 <= space["free_bytes"] <= space["total_bytes"]
 
 
+@pytest.mark.parametrize(
+    ("table", "address", "inodes"),
+    [
+        ("proc-net-tcp", "127.0.0.1", {"41234"}),
+        ("proc-net-tcp", "192.168.1.9", set()),
+        ("proc-net-tcp6", "192.168.1.9", {"41240"}),
+    ],
+)
+def test_listening_at_an_address(table: str, address: str, inodes: set[str]) -> None:
+    assert spark.listening_inodes(fixture(table), 8000, address) == inodes
+
+
+@pytest.mark.parametrize(
+    ("ports", "address", "is_taken"),
+    [
+        ("0.0.0.0:8000->514/udp", "0.0.0.0", False),
+        ("0.0.0.0:8000->514/udp, 0.0.0.0:8000->514/tcp", "127.0.0.1", True),
+        ("192.168.1.9:8000->80/tcp", "127.0.0.1", False),
+        ("192.168.1.9:8000->80/tcp", "0.0.0.0", True),
+        ("192.168.1.9:8000->80/tcp", "192.168.1.9", True),
+        ("[::1]:8000->80/tcp", "127.0.0.1", False),
+        ("[::ffff:127.0.0.1]:8000->80/tcp", "127.0.0.1", True),
+        (":::7000-9000->7000-9000/tcp", "127.0.0.1", True),
+        ("what:8000->80/tcp", "127.0.0.1", True),
+    ],
+)
+def test_the_port_of_another_protocol_or_address_is_free(ports: str, address: str, is_taken: bool) -> None:
+    assert spark.container_of(f"f\tsyslog\t{ports}\n", 8000, "", address) == ("syslog" if is_taken else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("0901A8C0", "192.168.1.9"),
+        ("0000000000000000FFFF00000100007F", "::ffff:7f00:1"),
+        ("", ""),
+        ("x", ""),
+        ("1", ""),
+    ],
+)
+def test_addresses_of_the_kernel(text: str, address: str) -> None:
+    found = from_proc(text)
+    assert found == address or (address and ipaddress.ip_address(found) == ipaddress.ip_address(address))
+
+
 @given(st.text())
 def test_no_parser_crashes_on_garbage(text: str) -> None:
     spark.parse_os(text, text, "")
@@ -333,10 +380,21 @@ def test_no_parser_crashes_on_garbage(text: str) -> None:
     spark.container_of(text, 8000, text)
 
 
-def test_services_of_the_collection() -> None:
-    text = "vllm-qwen3-8b-fp8\tvllm\t117606941982\t0123456789ab\nvllm-old\tvllm-old\t\t\nother\t\t5\t\n"
+def test_services_of_the_collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A label alone makes none: not the memory of a stranger, and nothing that breaks the look at the host."""
+    monkeypatch.setattr(services, "UNITS", str(tmp_path))
+    (tmp_path / "home" / "releases" / "0123456789ab").mkdir(parents=True)
+    for name in ("vllm", "vllm-b"):
+        text = f"# Written by dgxspark.vllm.\n[Service]\nWorkingDirectory={tmp_path}/home/current\n"
+        (tmp_path / f"{name}.service").write_text(text)
+    text = (
+        "vllm-qwen3-8b-fp8\tvllm\t117606941982\t0123456789ab\nplain\tvllm-b\t\t0123456789ab\nother\t\t5\t\n"
+        "x\tvllm\t999999999999\t\ny\tvllm-c\t999999999999\t0123456789ab\nz\tvllm\t5\tba9876543210\n"
+        "odd\tvllm-b\t²\t0123456789ab\nlong\tvllm-b\t" + "9" * 5000 + "\t0123456789ab\n"
+    )
+    found = {"planned_bytes": None, "release": "0123456789ab"}
     assert spark.parse_services(text) == [
         {"service": "vllm", "container": "vllm-qwen3-8b-fp8", "planned_bytes": 117606941982, "release": "0123456789ab"},
-        {"service": "vllm-old", "container": "vllm-old", "planned_bytes": None, "release": None},
+        *({"service": "vllm-b", "container": container, **found} for container in ("plain", "odd", "long")),
     ]
     assert spark.parse_services("") == []

@@ -14,12 +14,18 @@ from types import ModuleType
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import services
 from ansible_collections.dgxspark.vllm.plugins.modules import vllm_conflicts_info, vllm_takeover
 
 Result = dict[str, t.Any]
 Answer = tuple[int, str, str]
 GUIDE = {"com.docker.compose.project": "llm", "com.docker.compose.service": "vllm"}
 NAME = "vllm-qwen3-8b-fp8"
+RELEASE = "0123456789ab"
+
+
+def service_labels(service: str) -> dict[str, str]:
+    return {**GUIDE, "dgxspark.vllm.service": service, "dgxspark.vllm.release": RELEASE}
 
 
 class Killed(BaseException):
@@ -34,6 +40,9 @@ class Host:
         self.home = folder / "vllm"
         self.home.mkdir()
         self.note = self.home / "taken_over.json"
+        self.unit_files = folder / "units"
+        self.unit_files.mkdir()
+        monkeypatch.setattr(services, "UNITS", str(self.unit_files))
         self.programs = {"docker", "systemctl"}
         self.containers: dict[str, dict[str, t.Any]] = {}
         self.units: dict[str, dict[str, t.Any]] = {}
@@ -58,6 +67,7 @@ class Host:
             "restart": "no",
             "image": "nvcr.io/nvidia/vllm:25.09-py3",
             "program": "vllm",
+            "args": ["serve", "--api-key", "s3cret"],
             "auto_remove": False,
             "ports": "",
         }
@@ -66,8 +76,16 @@ class Host:
         return ident
 
     def service(self, name: str, container: str, active: str = "active", file: str = "enabled") -> str:
+        self.installed(name)
         self.units[f"{name}.service"] = {"active": active, "file": file, "known": file, "starts": 3}
-        return self.container(container, active == "active", labels={**GUIDE, "dgxspark.vllm.service": name})
+        return self.container(container, active == "active", labels=service_labels(name))
+
+    def installed(self, name: str) -> None:
+        """The unit of a service and its release, as the role writes them."""
+        home = self.unit_files.parent / f"home of {name}"
+        (home / "releases" / RELEASE).mkdir(parents=True, exist_ok=True)
+        text = f"# Written by dgxspark.vllm. X\n[Service]\nWorkingDirectory={home}/current\n"
+        (self.unit_files / f"{name}.service").write_text(text)
 
     def find(self, name: str) -> str | None:
         return next((key for key, box in self.containers.items() if name in (key, box["name"])), None)
@@ -127,7 +145,7 @@ class Host:
             "State": {"Running": box["running"]},
             "Config": {"Image": box["image"], "Labels": box["labels"], "Env": ["HF_TOKEN=hf_secretsecret"]},
             "Path": box["program"],
-            "Args": ["serve", "--api-key", "s3cret"],
+            "Args": box["args"],
             "HostConfig": {"RestartPolicy": {"Name": box["restart"]}, "AutoRemove": box["auto_remove"]},
         }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import spark
-from docker_host import GUIDE, NAME, Host
+from docker_host import GUIDE, NAME, RELEASE, Host, service_labels
 
 OURS = "127.0.0.1:8000->8000/tcp"
 PLAIN: dict[str, t.Any] = {"image": "nginx:1", "program": "nginx"}
@@ -120,6 +120,45 @@ def test_what_is_ours_is_no_conflict(host: Host, sockets: dict[str, str], contai
     host.containers[host.find(container) or ""]["ports"] = OURS
     found = host.conflicts(take_over=False)
     assert (found["conflicts"], found["holders"]) == ([], [])
+
+
+@pytest.mark.parametrize("label", ["ssh", "vllm"])
+def test_a_label_makes_no_vllm_server(host: Host, sockets: dict[str, str], label: str) -> None:
+    listen(sockets, "docker-proxy")
+    host.container("chat-ui", ports=OURS, labels=service_labels(label), **PLAIN)
+    found = host.conflicts()
+    assert [conflict["id"] for conflict in found["conflicts"]] == ["port_in_use"]
+    assert [(holder["is_vllm"], holder["service"]) for holder in found["holders"]] == [(False, None)]
+
+
+@pytest.mark.parametrize("release", [None, "", "..", "abc", "ba9876543210", RELEASE])
+def test_a_label_of_a_release_that_is_not_there_makes_no_service(host: Host, release: str | None) -> None:
+    host.service("vllm", "mine")
+    labels = {**service_labels("vllm"), "dgxspark.vllm.release": release}
+    host.container(NAME, labels={name: value for name, value in labels.items() if value is not None}, **PLAIN)
+    found = [conflict["id"] for conflict in host.conflicts()["conflicts"]]
+    assert found == ([] if release == RELEASE else ["name_in_use"])
+
+
+@pytest.mark.parametrize(
+    ("ports", "listening", "address", "ids"),
+    [
+        ("0.0.0.0:8000->514/udp", None, "127.0.0.1", []),
+        ("0.0.0.0:8000->514/udp, 192.168.1.9:8000->80/tcp", None, "127.0.0.1", []),
+        ("192.168.1.9:8000->80/tcp", "0901A8C0", "127.0.0.1", []),
+        ("192.168.1.9:8000->80/tcp", "0901A8C0", "192.168.1.9", ["port_in_use"]),
+        ("192.168.1.9:8000->80/tcp", "0901A8C0", "0.0.0.0", ["port_in_use"]),
+        ("[::]:7999-8001->7999-8001/tcp", "00000000", "127.0.0.1", ["port_in_use"]),
+        (":::8000->80/tcp", "00000000", "127.0.0.1", ["port_in_use"]),
+    ],
+)
+def test_only_the_same_port_at_the_same_address_is_taken(
+    host: Host, sockets: dict[str, str], ports: str, listening: str | None, address: str, ids: list[str]
+) -> None:
+    if listening:
+        sockets["/proc/net/tcp"] = f"0: {listening}:1F40 00000000:0000 0A 0:0 0:0 0 0 0 4711 1 0\n"
+    host.container("syslog", ports=ports, **PLAIN)
+    assert [conflict["id"] for conflict in host.conflicts(address=address)["conflicts"]] == ids
 
 
 def test_docker_that_does_not_answer(host: Host, sockets: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import services
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import probe
 from ansible_collections.dgxspark.vllm.plugins.modules import vllm_health
 
@@ -325,7 +326,10 @@ def test_a_loading_server_that_says_nothing_more_is_stuck(host: Host, capsys: py
 
 
 def test_what_runs_under_another_name_is_found(
-    host: Host, capsys: pytest.CaptureFixture[str], server: tuple[type[Server], int]
+    host: Host,
+    capsys: pytest.CaptureFixture[str],
+    server: tuple[type[Server], int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     host.container("")
     entry = json.loads((host.folder / "inspect.json").read_text())
@@ -338,12 +342,83 @@ def test_what_runs_under_another_name_is_found(
         f' *vllm-old) cat "{host.folder}/inspect.json";; inspect*) echo "Error: No such container" >&2; exit 1;; esac',
     )
     host.unit()
+    monkeypatch.setattr(probe, "is_ours", lambda labels: labels == {"dgxspark.vllm.release": "abc"})
     # nobody listens where the wanted release would be
     found = run(host, capsys, url="http://127.0.0.1:9", service="vllm-two.service", model="new")
     assert (found["verdict"], found["cause"]["id"], found["model"]) == ("degraded", "other_release", MODEL)
     assert found["cause"]["evidence"] == f"served: {MODEL} (release abc); wanted: new"
     assert found["container"]["name"] == "vllm-old"
     assert found["completion"]["tokens"] == 1
+
+
+@pytest.mark.parametrize("container", ["vllm-x", "vllm-old"])  # with our name, or with our label alone
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_the_key_is_for_our_own_container(
+    host: Host,
+    server: tuple[type[Server], int],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    container: str,
+    is_ours: bool,
+) -> None:
+    monkeypatch.setattr(services, "UNITS", str(tmp_path))
+    labels = {"dgxspark.vllm.service": "vllm", "dgxspark.vllm.release": "0123456789ab"}
+    (tmp_path / "vllm.service").write_text(f"# Written by dgxspark.vllm.\nWorkingDirectory={tmp_path}/home/current\n")
+    if is_ours:
+        (tmp_path / "home" / "releases" / "0123456789ab").mkdir(parents=True)
+    sent = keys(server[0], monkeypatch)
+    host.container("")
+    entry = json.loads((host.folder / "inspect.json").read_text())
+    entry[0].update(Name=f"/{container}", Config={"Image": "vllm:1", "Labels": labels})
+    entry[0]["HostConfig"] = {"PortBindings": {"8000/tcp": [{"HostIp": "", "HostPort": str(host.port)}]}}
+    (host.folder / "inspect.json").write_text(json.dumps(entry))
+    host.program(
+        "docker",
+        f'case "$*" in ps*) echo vllm-old;; *\\ {container}) cat "{host.folder}/inspect.json";;'
+        ' inspect*) echo "Error: No such container" >&2; exit 1;; esac',
+    )
+    (tmp_path / ".env").write_text(f"VLLM_API_KEY='{KEY}'\n")
+    url = f"http://127.0.0.1:{host.port}"
+    found = run(host, capsys, url=url, service="vllm", env_file=str(tmp_path / ".env"))
+    if is_ours:
+        assert set(sent) == {f"Bearer {KEY}"}
+    else:
+        assert set(sent) <= {None}
+        assert (found["verdict"] == "absent") == (container == "vllm-old")
+
+
+def test_the_key_is_not_for_whoever_has_the_port(
+    host: Host,
+    server: tuple[type[Server], int],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Our container runs, on the port of an earlier deployment."""
+    monkeypatch.setattr(probe, "is_ours", lambda _labels: True)
+    sent = keys(server[0], monkeypatch)
+    host.container("")
+    entry = json.loads((host.folder / "inspect.json").read_text())
+    entry[0]["HostConfig"] = {"PortBindings": {"8000/tcp": [{"HostIp": "", "HostPort": "9"}]}}
+    (host.folder / "inspect.json").write_text(json.dumps(entry))
+    (tmp_path / ".env").write_text(f"VLLM_API_KEY='{KEY}'\n")
+    run(host, capsys, service="vllm", env_file=str(tmp_path / ".env"))
+    assert sent
+    assert set(sent) == {None}
+
+
+def keys(server: type[Server], monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """What the server gets as its key."""
+    sent: list[str | None] = []
+    answer = server._answer
+
+    def noted(self: Server, body: str | None) -> None:
+        sent.append(self.headers["Authorization"])
+        answer(self, body)
+
+    monkeypatch.setattr(server, "_answer", noted)
+    return sent
 
 
 def test_rates_are_measured_between_two_pages(

@@ -15,12 +15,17 @@ from types import ModuleType
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import home as homes
 from ansible_collections.dgxspark.vllm.plugins.modules import vllm_release, vllm_releases_info
 
 Result = dict[str, t.Any]
 NOW = 1_795_644_000.0
 # An image that a container has is refused, as Docker does.
 DOCKER = """#!/bin/sh
+if [ "$2" = inspect ]; then
+    case "$5" in local*) echo "sha256:$5 0";; *) echo "sha256:$5 1";; esac
+    exit
+fi
 echo "$*" >>"{folder}/calls"
 case "$4" in used*) echo "conflict: container 1 is using its referenced image" >&2; exit 1;; esac
 """
@@ -36,16 +41,29 @@ class Host:
         docker.write_text(DOCKER.format(folder=folder))
         docker.chmod(0o755)
 
-    def release(self, number: int, good: float | None = None, image: str = "", home: Path | None = None) -> str:
-        """Release NUMBER, staged at that time; GOOD and NUMBER in hours from a day ago."""
+    def release(
+        self,
+        number: int,
+        good: float | None = None,
+        image: str = "",
+        home: Path | None = None,
+        is_pulled: bool = True,
+    ) -> str:
+        """Release NUMBER, staged at that time; GOOD and NUMBER in hours from a day ago. Its image was pulled for it."""
         name = f"{number:012x}"
         path = (home or self.home) / "releases" / name
         path.mkdir(parents=True)
-        (path / "release.json").write_text(json.dumps({"image": image or f"image:{number}"}))
+        image = image or f"image:{number}"
+        (path / "release.json").write_text(json.dumps({"image": image}))
+        if is_pulled:
+            self.pulled(home or self.home, image)
         if good is not None:
             (path / "good").write_text(f"{NOW - 86400 + good * 3600}\n")
         os.utime(path, (NOW - 86400 + number * 3600,) * 2)
         return name
+
+    def pulled(self, home: Path, image: str) -> None:
+        homes.mark(str(home), "vllm", [f"sha256:{image}"])
 
     def link(self, name: str, release: str) -> None:
         (self.home / name).unlink(missing_ok=True)
@@ -116,7 +134,7 @@ def test_kept(host: Host) -> None:
     assert os.readlink(host.home / "good") == f"releases/{first}"
     after = host.run()
     assert (after["releases"][0]["good"], after["taken_over"]) == (NOW, {})
-    assert sorted(os.listdir(host.home)) == ["good", "releases"]
+    assert sorted(os.listdir(host.home)) == [".dgxspark-vllm", "good", "releases"]
     assert host.good(first)["changed"] is False
 
 
@@ -176,6 +194,28 @@ def test_an_image_that_another_service_names_stays(host: Host, how: str) -> None
     assert host.asked() == ["image rm -- idle:1", "image rm -- used:1"]
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_an_image_of_the_owner_stays(host: Host, check: bool) -> None:
+    """Built on the host, so that no registry has it, or pulled by hand before a deployment needed it."""
+    host.release(1, good=1, image="local:dev")
+    host.release(2, good=2, image="by-hand:1", is_pulled=False)
+    host.release(3, good=3, image="ours:1")
+    found = host.good(host.release(5), keep=1, _ansible_check_mode=check)
+    assert (len(found["removed"]), found["removed_images"]) == (3, ["ours:1"])
+    assert host.asked() == ([] if check else ["image rm -- ours:1"])
+
+
+def test_an_image_that_comes_back_is_its_owners(host: Host) -> None:
+    """Removed, and pulled again by hand. Another service that has pulled it first counts, and forgets it too."""
+    other = host.home.parent / "vllm-b"
+    host.release(1, good=1, image="x:1", is_pulled=False)
+    other.mkdir()
+    host.pulled(other, "x:1")
+    assert host.good(host.release(5), keep=1)["removed_images"] == ["x:1"]
+    host.release(2, good=2, image="x:1", is_pulled=False)
+    assert host.good(host.release(6), keep=1)["removed_images"] == ["image:5"]
+
+
 def test_images_stay_on_request_and_without_docker(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.release(1, good=1)
     assert host.good(host.release(5), keep=1, remove_images=False)["removed_images"] == []
@@ -199,7 +239,7 @@ def test_only_a_release_can_be_good(host: Host, release: str) -> None:
     (host.folder / "etc").mkdir()
     found = host.good(release)
     assert found["msg"] == f"release: {release!r} is not a release in {host.home}/releases"
-    assert os.listdir(host.home) == ["releases"]
+    assert sorted(os.listdir(host.home)) == [".dgxspark-vllm", "releases"]
     assert os.listdir(host.folder / "etc") == []
 
 
@@ -277,7 +317,7 @@ def test_interrupted_anywhere_and_done_again(
     monkeypatch.setattr(time, "time", lambda: NOW + 1e9)  # half a release looks staged, and goes with the next ones
     host.good(new, keep=1)
     assert host.names() == [new]
-    assert sorted(os.listdir(host.home)) == ["current", "good", "releases"]
+    assert sorted(os.listdir(host.home)) == [".dgxspark-vllm", "current", "good", "releases"]
 
 
 def test_a_release_that_cannot_be_removed_stays_and_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

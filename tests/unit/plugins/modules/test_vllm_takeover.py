@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.modules import vllm_takeover
-from docker_host import GUIDE, NAME, Host, Killed
+from docker_host import GUIDE, NAME, Host, Killed, service_labels
 
 
 @pytest.fixture
@@ -70,9 +70,28 @@ def test_a_service_that_runs_without_its_unit(host: Host) -> None:
     assert not host.containers[box]["running"]
 
 
+@pytest.mark.parametrize("label", ["ssh", "vllm", "vllm-b"])
+@pytest.mark.parametrize("unit", ["", "[Service]\nWorkingDirectory=/srv/current\n"])
+def test_a_label_is_no_reason_to_touch_a_unit(host: Host, label: str, unit: str) -> None:
+    """Any image can bring it along: the container is stopped if it serves vLLM, and the unit of that name is not."""
+    host.units[f"{label}.service"] = {"active": "active", "file": "enabled", "known": "enabled", "starts": 1}
+    if unit:
+        (host.unit_files / f"{label}.service").write_text(unit)
+    box = host.container("chat-ui", image="someone/chat-ui:1", labels=service_labels(label))
+    before = host.look()
+    (stopped,) = host.run("stopped", "chat-ui")["holders"]
+    assert (stopped["kind"], stopped["service"]) == ("compose", None)
+    assert host.calls == [f"docker stop -t 60 {box}"]
+    host.run("started")
+    assert (host.look(), host.calls) == (before, [f"docker start {box}"])
+
+
 @pytest.mark.parametrize("systemd", [True, False])
-def test_a_service_whose_unit_is_gone(host: Host, systemd: bool) -> None:
-    box = host.container("old", labels={**GUIDE, "dgxspark.vllm.service": "vllm-old"})
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_service_whose_unit_is_gone(host: Host, systemd: bool, installed: bool) -> None:
+    box = host.container("old", labels=service_labels("vllm-old"))
+    if installed:  # and systemd has not read it
+        host.installed("vllm-old")
     before = host.look()
     if not systemd:
         host.programs.discard("systemctl")
@@ -90,7 +109,8 @@ def test_the_name_is_made_free_and_given_back(host: Host) -> None:
     stopped = host.run("stopped", NAME, vacate=NAME)
     assert stopped["holders"][0]["renamed"] == f"{NAME}-before-2"
     assert host.containers[guide]["name"] == f"{NAME}-before-2"
-    host.container(NAME, labels={**GUIDE, "dgxspark.vllm.service": "vllm"}, running=False)  # the release that failed
+    host.installed("vllm")
+    host.container(NAME, labels=service_labels("vllm"), running=False)  # the release that failed
     assert host.run("started")["changed"]
     assert host.look() == before
 
@@ -156,6 +176,16 @@ def test_what_docker_would_remove_is_not_stopped(host: Host, check: bool) -> Non
         "trial: started with --rm, so Docker removes it when it stops, and it could not be started again if the new"
         " release fails. Nothing was stopped. Stop it yourself: docker stop trial"
     )
+    assert (host.look(), host.calls, host.note.exists()) == (before, [], False)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_what_does_not_serve_vllm_is_not_stopped(host: Host, check: bool) -> None:
+    host.container("by-hand")
+    host.container("router", image="lmcache/vllm-router:1", program="vllm-router")
+    before = host.look()
+    found = host.run("stopped", "by-hand", "router", _ansible_check_mode=check)
+    assert found["msg"] == "router: does not serve vLLM, so it is not stopped. Nothing was changed"
     assert (host.look(), host.calls, host.note.exists()) == (before, [], False)
 
 
@@ -267,7 +297,8 @@ def test_a_start_that_was_interrupted_anywhere(host: Host) -> None:
     at = 0
     while True:
         host.run("stopped", *ALL, vacate=NAME)
-        host.container(NAME, labels={"dgxspark.vllm.service": "vllm"}, running=False)  # the release that failed
+        host.installed("vllm")
+        host.container(NAME, labels=service_labels("vllm"), running=False)  # the release that failed
         if not interrupted(host, "started", at):
             break
         host.run("started")

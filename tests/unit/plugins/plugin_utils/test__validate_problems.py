@@ -198,6 +198,11 @@ GOOD: list[Values] = [
     one("vllm_home", "/srv/vllm"),
     one("hf_cache_path", "/data/hf-cache/"),
     one("hf_cache_path", "/mnt/nvme0/hf"),
+    one("hf_cache_path", "/home/nvidia/.cache/huggingface"),
+    one("hf_cache_path", "/usr/local/hf"),
+    one("hf_cache_path", "/var/lib/hf"),
+    one("hf_cache_path", "/run/media/disk/hf"),
+    {"vllm_home": "/opt/hf-vllm", "hf_cache_path": "/opt/hf"},
     # secrets
     one("vllm_hf_token", TOKEN),
     one("vllm_hf_token", "token-of.a_mirror:with/signs=+#$"),

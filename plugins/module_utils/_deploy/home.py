@@ -1,0 +1,192 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The folder of a service on a host (vllm_home): whose it is, and what in it is ours.
+
+A marker in it names the service, what the collection makes there, and the images that it has pulled for the service.
+Without one the folder is somebody else's, unless it is empty, or holds a release that an earlier version has written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import typing as t
+
+from .._host.services import NAME, RELEASE, unit_files, written
+from .releases import names_in, read_json, write
+from .root_only import not_root_only
+
+MARKER = ".dgxspark-vllm"
+# What role, guard, watchdog and modules make in the folder.
+MADE = (
+    *(".env", "cache", "current", "good", "parsed"),
+    *("releases", "state", "taken_over.json", "watchdog.env"),
+)
+# Of these, what leads somewhere.
+_LINKS = {".env": "current/.env", "current": "releases/[0-9a-f]{12}", "good": "releases/[0-9a-f]{12}"}
+# What root reads and writes there. The container has `cache`, and may do with it as it likes.
+_ROOTS = ("parsed", "releases", "state")
+# mkfs makes it in the root of a file system.
+_NOBODYS = {"lost+found"}
+
+
+def owner(home: str) -> str | None:
+    """The service whose folder it is; None if it is somebody else's, or not there."""
+    marker = _marker(home)
+    return marker["service"] if marker else _unmarked_owner(home)
+
+
+def _marker(home: str) -> dict[str, t.Any]:
+    path = os.path.join(home, MARKER)
+    marker = {} if os.path.islink(path) else read_json(path)
+    service, made, images = marker.get("service"), marker.get("made"), marker.get("images", [])
+    if not isinstance(service, str) or not NAME.fullmatch(service):
+        return {}
+    if not isinstance(made, list) or not isinstance(images, list):
+        return {}
+    names = [name for name in made if isinstance(name, str) and _is_name(name)]
+    return {"service": service, "made": names, "images": [image for image in images if isinstance(image, str)]}
+
+
+def _is_name(name: str) -> bool:
+    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def _unmarked_owner(home: str) -> str | None:
+    """By a release that was written before there was a marker."""
+    for release in names_in(os.path.join(home, "releases")):
+        if RELEASE.fullmatch(release):
+            text = written(os.path.join(home, "releases", release, "compose.yaml"))
+            found = re.search(r'^ *dgxspark\.vllm\.service: "(.*)"$', text, re.MULTILINE)
+            if found and NAME.fullmatch(found[1]):
+                return found[1]
+    return None
+
+
+def refusal(home: str, service: str, cache: str | None = None) -> str | None:
+    """Why SERVICE may not have HOME, in one line; None if it may. CACHE is the folder that its container writes."""
+    return (
+        not_root_only(home, _ROOTS)
+        or (_nested(home, cache) if cache else None)
+        or _somebodys(home, service)
+        or _foreign_unit(service)
+    )
+
+
+def _nested(home: str, cache: str) -> str | None:
+    """By what the paths lead to: the container could write what root runs, or the cache would go with the service."""
+    inner, outer = (f"{os.path.realpath(path)}/" for path in (home, cache))
+    if inner.startswith(outer) or outer.startswith(inner):
+        return f"vllm_home: {home} and hf_cache_path: {cache} lie in one another; use two folders that do not"
+    return None
+
+
+def _somebodys(home: str, service: str) -> str | None:
+    if os.path.lexists(home) and not os.path.isdir(home):
+        return f"vllm_home: {home} is no folder; remove it, or set vllm_home to another path"
+    names = sorted(set(names_in(home)) - _NOBODYS)
+    found = owner(home)
+    if found is None and names:
+        some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        return (
+            f"vllm_home: {home} holds {some}, and has no marker of this collection ({MARKER}), so it is somebody"
+            " else's. Nothing was changed. Set vllm_home to another folder, or move what is in it"
+        )
+    if found not in (None, service):
+        return f"vllm_home: {home} is the folder of the service {found}; give {service} another one"
+    for name in sorted(set(names) & set(_LINKS)):
+        if not _is_our_link(home, name):
+            path = os.path.join(home, name)
+            return (
+                f"vllm_home: {path} is not the link that this collection makes there, so it is somebody else's."
+                f" Nothing was changed. Move it: mv {path} {path}.mine"
+            )
+    return None
+
+
+def _is_our_link(home: str, name: str) -> bool:
+    path = os.path.join(home, name)
+    return os.path.islink(path) and re.fullmatch(_LINKS[name], os.readlink(path)) is not None
+
+
+def _foreign_unit(service: str) -> str | None:
+    for path in unit_files(service):
+        if os.path.lexists(path) and not written(path):
+            return (
+                f"vllm_service_name: {path} exists, and this collection did not write it. Nothing was changed. Set"
+                " vllm_service_name to another name, or move that unit"
+            )
+    return None
+
+
+def is_marked(home: str, service: str, images: t.Collection[str] = ()) -> bool:
+    marker = _marker(home)
+    if not marker or marker["service"] != service:
+        return False
+    return set(MADE) <= set(marker["made"]) and set(images) <= set(marker["images"])
+
+
+def mark(home: str, service: str, images: t.Iterable[str] = ()) -> None:
+    """Makes the folder, if there is none, and says whose it is before anything is in it. IMAGES are ids."""
+    _make(home)
+    before = _marker(home)
+    _write_marker(home, service, {*before.get("made", []), *MADE}, {*before.get("images", []), *images})
+
+
+def pulled(home: str) -> list[str]:
+    """Ids of the images that were pulled for the service; any other image is somebody else's."""
+    return list(_marker(home).get("images", []))
+
+
+def forget_image(home: str, image: str) -> None:
+    """The image with this id is gone; when it comes back, somebody else has pulled it."""
+    marker = _marker(home)
+    if image in marker.get("images", []):
+        _write_marker(home, marker["service"], marker["made"], {*marker["images"]} - {image})
+
+
+def _write_marker(home: str, service: str, made: t.Iterable[str], images: t.Iterable[str]) -> None:
+    path = os.path.join(home, MARKER)
+    content = {"service": service, "made": sorted(made), "images": sorted(images)}
+    write(path, json.dumps(content, indent=1) + "\n")
+    os.chmod(path, 0o644)
+
+
+def _make(folder: str) -> None:
+    """With a mode that no umask changes: nobody but root may write it."""
+    if os.path.isdir(folder):
+        return
+    _make(os.path.dirname(folder))
+    os.mkdir(folder)
+    os.chmod(folder, 0o755)
+
+
+def remove(home: str, service: str) -> list[str]:
+    """Removes what is ours from the folder of SERVICE, and the folder if nothing else is in it; what stays."""
+    if not _marker(home):
+        mark(home, service)  # to recognize the rest of it, should this be interrupted
+    for name in _marker(home)["made"]:
+        _remove(home, name)
+    os.unlink(os.path.join(home, MARKER))
+    with contextlib.suppress(OSError):  # it is not empty, or a file system of its own
+        os.rmdir(home)
+    return names_in(home)
+
+
+def _remove(home: str, name: str) -> None:
+    path = os.path.join(home, name)
+    if name in _LINKS and not _is_our_link(home, name):
+        return
+    if os.path.islink(path) or not os.path.isdir(path):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    elif name == "releases":
+        for release in filter(RELEASE.fullmatch, names_in(path)):
+            shutil.rmtree(os.path.join(path, release))
+        with contextlib.suppress(OSError):  # not empty
+            os.rmdir(path)
+    else:
+        shutil.rmtree(path)

@@ -1,0 +1,143 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Creates or removes the folder of a vLLM service."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vllm_home
+short_description: Creates or removes the folder of a vLLM service
+version_added: "0.1.0"
+author:
+  - The dgxspark.vllm authors (@dgxspark)
+description:
+  - Creates the folder of a service with the file C(.dgxspark-vllm) in it, which names the service and what this
+    collection makes in the folder.
+  - A folder that is not empty and has no such file belongs to somebody else. It is rejected, unless it holds a release
+    that an earlier version of this collection has written.
+  - Removes only what this collection makes in the folder, and the folder itself only if nothing else is in it.
+  - To find out whether a folder would be rejected, see M(dgxspark.vllm.vllm_releases_info).
+options:
+  home:
+    description: Folder of the service on the host, as C(vllm_home) of the role P(dgxspark.vllm.vllm#role).
+    type: path
+    required: true
+  service:
+    description: Name of the service, as C(vllm_service_name) of the role P(dgxspark.vllm.vllm#role).
+    type: str
+    required: true
+  pulled:
+    description:
+      - With O(state=present), an image that was pulled for the service. It is recorded by its id, so that
+        M(dgxspark.vllm.vllm_release) may remove it once no release needs it.
+    type: str
+  state:
+    description:
+      - V(present) creates the folder and marks it.
+      - V(absent) removes what is in it of this collection. A folder of somebody else is left alone.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode.
+  diff_mode:
+    support: none
+    description: There is nothing to compare.
+  idempotent:
+    support: full
+    description: A second run changes nothing.
+notes:
+  - Requires root.
+seealso:
+  - module: dgxspark.vllm.vllm_releases_info
+"""
+
+EXAMPLES = r"""
+- name: Create the folder of the service
+  dgxspark.vllm.vllm_home:
+    home: /opt/vllm
+    service: vllm
+  become: true
+
+- name: Record that an image was pulled for the service
+  dgxspark.vllm.vllm_home:
+    home: /opt/vllm
+    service: vllm
+    pulled: nvcr.io/nvidia/vllm:25.09-py3
+  become: true
+
+- name: Remove what the service has in it
+  dgxspark.vllm.vllm_home:
+    home: /opt/vllm
+    service: vllm
+    state: absent
+  become: true
+"""
+
+RETURN = r"""
+left:
+  description: What is in the folder of others. In check mode, what is in it now.
+  returned: with O(state=absent)
+  type: list
+  elements: str
+  sample: []
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import home as homes
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import names_in
+
+
+def create(module: AnsibleModule, home: str, service: str) -> None:
+    refusal = homes.refusal(home, service)
+    if refusal:
+        module.fail_json(msg=refusal)
+    image = module.params["pulled"]
+    images = [image_id(module, image)] if image else []
+    changed = not homes.is_marked(home, service, images)
+    if changed and not module.check_mode:
+        homes.mark(home, service, images)
+    module.exit_json(changed=changed)
+
+
+def image_id(module: AnsibleModule, image: str) -> str:
+    docker = module.get_bin_path("docker", required=True)
+    rc, out, err = module.run_command([docker, "image", "inspect", "--format={{.Id}}", "--", image])
+    if rc:
+        module.fail_json(msg=f"pulled: {image} is not on the host: {err.strip()}")
+    return str(out.strip())
+
+
+def remove(module: AnsibleModule, home: str, service: str) -> None:
+    if homes.owner(home) != service:
+        module.exit_json(changed=False, left=names_in(home))
+    module.exit_json(changed=True, left=names_in(home) if module.check_mode else homes.remove(home, service))
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "home": {"type": "path", "required": True},
+            "service": {"type": "str", "required": True},
+            "pulled": {"type": "str"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    home = os.path.abspath(module.params["home"])
+    act = create if module.params["state"] == "present" else remove
+    try:
+        act(module, home, module.params["service"])
+    except PermissionError as error:
+        module.fail_json(msg=f"{error.filename or home}: {error.strerror}. It needs root: become: true")
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main()
