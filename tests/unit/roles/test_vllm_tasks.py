@@ -66,7 +66,10 @@ def used_in(action: str, **options: t.Any) -> list[str]:
         for path in sorted(TASKS.rglob("*.yml"))
         for task in tasks(path)
         if action in task
-        and all(str((task[action] or {}).get(name)).rsplit("/", maxsplit=1)[-1] == str(value) for name, value in options.items())
+        and all(
+            str((task[action] or {}).get(name)).rsplit("/", maxsplit=1)[-1] == str(value)
+            for name, value in options.items()
+        )
     ]
 
 
