@@ -46,37 +46,17 @@ import typing as t
 from collections.abc import Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
-
-KINDS = {dict: "a mapping", list: "a list"}
-
-
-def _kind(value: t.Any) -> str:
-    return next((text for kind, text in KINDS.items() if isinstance(value, kind)), "a single value")
-
-
-def merge(current: t.Any, options: t.Any, path: str = "") -> t.Any:
-    if current is None:
-        return options
-    if _kind(current) != _kind(options):
-        raise AnsibleFilterError(
-            f"container_runtime_daemon_options: {path} must be {_kind(current)}, as in the daemon.json of the host; "
-            f"it is {_kind(options)}"
-        )
-    if isinstance(current, dict):
-        merged = dict(current)
-        for key, value in options.items():
-            merged[key] = merge(current.get(key), value, f"{path}.{key}" if path else key)
-        return merged
-    if isinstance(current, list):
-        return current + [value for value in options if value not in current]
-    return options
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.daemon_json import merge
 
 
 def merge_daemon_json(current: t.Any, options: t.Any) -> dict[str, t.Any]:
     for name, value in (("input", current), ("options", options)):
         if not isinstance(value, Mapping):
             raise AnsibleFilterError(f"merge_daemon_json: {name} must be a mapping, not {type(value).__name__}")
-    merged: dict[str, t.Any] = merge(current, options)
+    try:
+        merged: dict[str, t.Any] = merge(current, options)
+    except ValueError as error:
+        raise AnsibleFilterError(f"container_runtime_daemon_options: {error}") from error
     return merged
 
 

@@ -25,6 +25,11 @@ extends_documentation_fragment:
   - dgxspark.vllm.hf_model.hub
   - dgxspark.vllm.hf_model.size
 options:
+  commit:
+    description:
+      - Commit that O(revision) has to be, if that is a branch or tag. The branch is changed in the cache accordingly,
+        so all hosts get what one of them has.
+    type: str
   path:
     description:
       - Absolute path of the Hugging Face cache (C(HF_HUB_CACHE)).
@@ -223,7 +228,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.downloa
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_decide import begin
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_follow import follow
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_task import DownloadTask
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.model_files import check_revision
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.model_files import check_revision, is_commit
 
 
 def argument_spec() -> dict[str, dict[str, t.Any]]:
@@ -231,6 +236,7 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
     return {
         "model": {"type": "str", "required": True},
         "revision": {"type": "str", "default": "main"},
+        "commit": {"type": "str"},
         "path": {"type": "path", "default": "/opt/hf"},
         "image": {"type": "str"},
         "endpoint": {"type": "str"},
@@ -267,6 +273,8 @@ def main() -> None:
         layout.check_path(options["path"])
         layout.check_models([options["model"]], "model")
         wrong = check_revision(options["revision"])
+        if options["commit"] and not is_commit(options["commit"]):
+            wrong = f"commit: {options['commit']!r} is not allowed; use 40 hexadecimal digits"
         if not (wrong or options["offline"] or options["image"]):
             wrong = "image: is not set; use the image that will serve the model, or offline: true"
         if wrong:

@@ -183,7 +183,9 @@ spark:
       returned: always
       sample: {version: 1.19.0, ctk_path: /usr/bin/nvidia-ctk, cdi_devices: [nvidia.com/gpu=0, nvidia.com/gpu=all]}
     daemon_json:
-      description: Complete content of C(/etc/docker/daemon.json). V(null) if it does not exist or is invalid.
+      description:
+        - Content of C(/etc/docker/daemon.json). V(null) if it does not exist or is invalid.
+        - Passwords in addresses, and values of keys that name a token, a secret or a password, are C(********).
       type: dict
       returned: always
       sample: {runtimes: {nvidia: {args: [], path: nvidia-container-runtime}}}
@@ -192,6 +194,13 @@ spark:
       type: str
       returned: always
       sample: null
+    daemon_json_pending:
+      description:
+        - Whether a run that was interrupted has left a change of C(/etc/docker/daemon.json) that Docker may not have
+          read. M(dgxspark.vllm.daemon_json) completes it.
+      type: bool
+      returned: always
+      sample: false
     packages:
       description: Installed versions of the relevant Debian packages. V(null) if not installed.
       type: dict
@@ -260,7 +269,7 @@ import os
 import platform
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host import configuration
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import configuration, daemon_json
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import spark as host_spark
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain, plain_lines
 
@@ -369,7 +378,7 @@ def read_host(module: AnsibleModule) -> host_spark.Facts:
     is_spark, reasons = host_spark.spark_verdict(gpu, system["dgx_release"])
     memory = host_spark.parse_meminfo(host_spark.read_text("/proc/meminfo") or "")
     docker = host.docker()
-    daemon_json, daemon_json_error = host_spark.parse_daemon_json(host_spark.read_text("/etc/docker/daemon.json"))
+    content, daemon_json_error = daemon_json.parse(host_spark.read_text(daemon_json.PATH))
     return {
         "architecture": uname.machine,
         "hostname": uname.nodename,
@@ -390,8 +399,9 @@ def read_host(module: AnsibleModule) -> host_spark.Facts:
         "docker": docker,
         "services": host.services(docker),
         "toolkit": host.toolkit(),
-        "daemon_json": daemon_json,
+        "daemon_json": daemon_json.mask(content),
         "daemon_json_error": daemon_json_error,
+        "daemon_json_pending": os.path.exists(daemon_json.NOTE),
         "packages": host.packages(),
         "listener": host.listener(port, module.params["address"], docker) if port is not None else None,
         "nics": host_spark.read_nics(),

@@ -40,7 +40,8 @@ REGISTRY = f"{SETTINGS['sandbox_registry']}:{SETTINGS['sandbox_registry_port']}"
 IMAGE = f"{REGISTRY}/{SETTINGS['sandbox_vllm_image']}"
 # This machine, as the hosts see it: for a hub that a test starts.
 GATEWAY = str(next(ipaddress.ip_network(SETTINGS["sandbox_subnet"]).hosts()))
-STATE = Path(os.environ.get("DGXSPARK_SANDBOX_DIR") or ROOT / ".sandbox")
+_PLACE = os.environ.get("DGXSPARK_SANDBOX_DIR")
+STATE = Path(_PLACE, "dgxspark-sandbox") if _PLACE else ROOT / ".sandbox"
 
 # What the sandbox's inventory deploys when nothing else is asked for.
 MODEL = "Qwen/Qwen3-8B-FP8"

@@ -985,6 +985,17 @@ BAD_HOST: list[tuple[str, Values, str]] = [
     ),
     (
         "container_runtime",
+        one("container_runtime_docker_key_url", "http://download.docker.com/linux/ubuntu/gpg"),
+        'container_runtime_docker_key_url: "http://download.docker.com/linux/ubuntu/gpg" is not allowed; use https://',
+    ),
+    (
+        "container_runtime",
+        one("container_runtime_toolkit_key_fingerprint", "DDCAE044F796ECB0"),
+        'container_runtime_toolkit_key_fingerprint: "DDCAE044F796ECB0" is not allowed; use 40 hexadecimal digits,'
+        " or nothing to accept any key",
+    ),
+    (
+        "container_runtime",
         one("container_runtime_daemon_options", "{}"),
         'container_runtime_daemon_options: "{}" is not allowed; use a mapping (key: value)',
     ),

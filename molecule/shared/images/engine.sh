@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Make a Docker Engine answer on this machine, or stop the one that `up` started by hand.
-#   engine.sh up|wake|down STATE_DIR
-# `wake` is `up` without an installation. A running engine is used as it is.
+#   engine.sh local|up|wake|down STATE_DIR
+# `local` fails if the docker command goes to another engine than Ansible's modules. `wake` is `up` without an installation,
+# and `down` stops what it woke. A running engine is used as it is.
 # Prints one word on success: running | started | stopped; nothing if there was nothing to do.
 set -euo pipefail
 
 action=${1:?up, wake or down}
 state=${2:?state directory}
 pid_file=$state/dockerd.pid
+note=$state/dockerd.started # pid, start time and boot of the engine that `up` started: a pid alone may be another's by now
+woken=$state/docker.woken   # systemd's engine, which its owner had stopped
 log_file=$state/dockerd.log
 packages=(docker.io docker-cli iproute2 iptables mmdebstrap zstd)
 
@@ -18,8 +21,27 @@ alive() {  # a zombie that its parent has not collected is not
   grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1/status"
 }
 
-ours() {  # is the process in our pid file still that daemon?
-  [[ -s $pid_file && $(cat "/proc/$(<"$pid_file")/comm" 2>/dev/null) == dockerd ]]
+identity() {  # of the process: nothing if there is none
+  local stat
+  stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
+  set -- "$1" "${stat##*) }"
+  echo "$1 $(cut -d' ' -f20 <<<"$2") $(</proc/sys/kernel/random/boot_id)"
+}
+
+ours() {  # is the process in our note still that daemon?
+  local pid
+  [[ -s $note ]] && pid=$(cut -d' ' -f1 "$note") && [[ $(identity "$pid") == "$(<"$note")" ]]
+}
+
+on_this_machine() {
+  if [[ -n ${DOCKER_HOST:-} && $DOCKER_HOST != unix://* ]]; then
+    fail "DOCKER_HOST is $DOCKER_HOST; the sandbox runs on this machine only: unset DOCKER_HOST and try again"
+  fi
+  command -v docker >/dev/null || return 0
+  context=$(docker context show 2>/dev/null || echo default)
+  if [[ $context != default ]]; then
+    fail "the docker command uses the context $context, which Ansible's modules do not; run: export DOCKER_CONTEXT=default"
+  fi
 }
 
 install() {
@@ -41,6 +63,7 @@ install() {
 }
 
 up() {
+  on_this_machine
   if answers; then
     echo running
     return
@@ -55,33 +78,53 @@ up() {
     command -v apt-get >/dev/null || fail "Docker is not installed; install Docker Engine with this system's package manager and try again"
     install
   fi
+  mkdir -p "$state"
+  local mine=''
   if [[ -d /run/systemd/system ]]; then
     systemctl start docker
   elif ! answers; then
     setsid nohup dockerd --pidfile "$pid_file" >>"$log_file" 2>&1 </dev/null &
+    mine=yes
   fi
   for _ in $(seq 120); do
-    answers && { echo started; return; }
+    if answers; then
+      [[ -z $mine ]] || identity "$(<"$pid_file")" >"$note"
+      echo started
+      return
+    fi
     sleep 0.5
   done
   fail "the Docker engine did not answer within 60 s; see $log_file"
 }
 
 wake() {
-  if command -v dockerd >/dev/null; then up; fi
+  command -v dockerd >/dev/null || return 0
+  local how
+  how=$(up)
+  if [[ $how == started && -d /run/systemd/system ]]; then touch "$woken"; fi
+  echo "$how"
 }
 
 down() {
-  ours && alive "$(<"$pid_file")" || return 0
+  if [[ -e $woken ]]; then
+    systemctl stop docker.socket docker.service
+    rm -f "$woken"
+    echo stopped
+    return
+  fi
+  ours || return 0
   local pid
-  pid=$(<"$pid_file")
+  pid=$(cut -d' ' -f1 "$note")
   kill "$pid"
   for _ in $(seq 120); do
-    alive "$pid" || { rm -f "$pid_file"; echo stopped; return; }
+    alive "$pid" || { rm -f "$pid_file" "$note"; echo stopped; return; }
     sleep 0.5
   done
   fail "the Docker engine (process $pid) did not stop within 60 s"
 }
 
-mkdir -p "$state"
-"$action"
+case $action in
+  local) on_this_machine ;;
+  up | wake | down) "$action" ;;
+  *) fail "$action: use local, up, wake or down" ;;
+esac

@@ -90,7 +90,7 @@ class DownloadContainers:
         content = {
             "task": task,
             "repo": self.task.model,
-            "revision": self.task.revision,
+            "revision": self.task.wanted,
             "files": files,
             "token": self.task.token,
             "environment": environment,

@@ -26,6 +26,7 @@ def begin(task: DownloadTask, containers: DownloadContainers) -> None:
         containers.remove(running)
         running = None
     if snapshot.complete:
+        task.point()
         return
     evidence = task.report_missing(snapshot)
     if offline:

@@ -53,6 +53,7 @@ def report_end(task: DownloadTask, containers: DownloadContainers, container: Co
         snapshot = task.look_up()
         if not snapshot.complete:
             raise Failed(own_cause("incomplete", task.report_missing(snapshot)))
+        task.point()
         task.result["changed"] = True
         return
     if "errors" in answer:

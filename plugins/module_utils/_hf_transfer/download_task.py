@@ -22,6 +22,9 @@ class DownloadTask:
         self.path: str = os.path.normpath(module.params["path"])
         self.model: str = module.params["model"]
         self.revision: str = module.params["revision"]
+        # what a branch is to be, so that it is the same on all hosts of a run; a commit is what it is
+        fixed = None if model_files.is_commit(self.revision) else module.params["commit"]
+        self.wanted: str = fixed or self.revision
         self.folder = model_files.repository(self.path, self.model)
         self.token = read_token(module.params["env_file"])
         # new files get the rights of the cache's folder, so a cache shared by a group stays shared
@@ -46,7 +49,7 @@ class DownloadTask:
 
     def look_up(self) -> model_files.Snapshot:
         """The snapshot as it is on the disk; the result gets its numbers."""
-        snapshot = model_files.look_up(self.path, self.model, self.revision)
+        snapshot = model_files.look_up(self.path, self.model, self.wanted)
         files = model_files.wanted(model_files.recorded(self.folder, snapshot.commit or ""))
         self.result.update(commit=snapshot.commit, snapshot=snapshot.path)
         if files:
@@ -55,6 +58,15 @@ class DownloadTask:
                 expected_bytes=sum(model_files.by_blob(files).values()),
             )
         return snapshot
+
+    def point(self) -> None:
+        """Have the revision name the wanted commit: vLLM looks it up by its name."""
+        if self.wanted == self.revision:
+            return
+        if model_files.look_up(self.path, self.model, self.revision).commit != self.wanted:
+            self.result["changed"] = True
+            if not self.check_mode:
+                model_files.point(self.folder, self.revision, self.wanted)
 
     def report_missing(self, snapshot: model_files.Snapshot) -> str:
         """Put the missing files into the result, and return them as evidence."""

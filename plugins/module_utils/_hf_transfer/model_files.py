@@ -152,6 +152,11 @@ def record(folder: str, commit: str, files: Files) -> None:
     write_text(os.path.dirname(folder), place, json.dumps(listed, indent=1))
 
 
+def point(folder: str, revision: str, commit: str) -> None:
+    """Have a branch or tag name a commit, as a client does after it has asked the hub."""
+    write_text(os.path.dirname(folder), os.path.join(folder, "refs", revision), commit)
+
+
 def _sizes(top: str, root: str) -> dict[str, int]:
     """Files of a snapshot; broken links and links out of the cache are none."""
     inside, found = os.path.realpath(root) + os.sep, {}

@@ -226,21 +226,6 @@ def parse_packages(text: str) -> dict[str, str | None]:
     return found
 
 
-def parse_daemon_json(text: str | None) -> tuple[Facts | None, str | None]:
-    """(content, error); (None, None) without a file. dockerd takes an empty file for {}, so do we."""
-    if text is None:
-        return None, None
-    try:
-        content = json.loads(text) if text.strip() else {}
-    except ValueError as error:  # it names line and column
-        return None, f"not valid JSON: {error}"
-    except RecursionError:
-        return None, "not valid JSON: nested too deeply"
-    if not isinstance(content, dict):
-        return None, f"must be a JSON object, is {type(content).__name__}"
-    return content, None
-
-
 def listening_inodes(proc_net_tcp: str, port: int, address: str = EVERYWHERE) -> set[str]:
     """Inodes of the sockets that listen on the port where ADDRESS needs it, from /proc/net/tcp or tcp6."""
     inodes = set()

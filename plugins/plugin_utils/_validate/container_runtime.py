@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 from .._catalog.catalog import Catalog
 from .._common.text import show
 from .._common.types import TypedValues
@@ -18,6 +20,14 @@ def container_runtime(checked: TypedValues, catalog: Catalog) -> Lines:
         ("container_runtime_toolkit_key_url", "https://nvidia.github.io/libnvidia-container/gpgkey"),
     ):
         yield from url(checked, name, example)
+        # a mirror of one's own may do without; the default is never fetched in clear text
+        if checked.valid(name) and re.match(rf"http://{re.escape(example.split('/')[2])}[:/]", str(checked[name])):
+            yield f"{name}: {show(checked[name])} is not allowed; use https://"
+    for name in ("container_runtime_docker_key_fingerprint", "container_runtime_toolkit_key_fingerprint"):
+        fingerprint = r"([0-9A-Fa-f]\s*){40}"
+        yield from matches(
+            checked, name, fingerprint, "40 hexadecimal digits, or nothing to accept any key", empty=True
+        )
     yield from matches(
         checked,
         "container_runtime_toolkit_version",

@@ -90,8 +90,8 @@ def test_the_toolkit_is_pinned(spark: Spark, package: str) -> None:
 
 
 def test_the_toolkits_repository_is_signed(spark: Spark) -> None:
-    source = spark.file("/etc/apt/sources.list.d/nvidia-container-toolkit.sources").content_string
-    assert "Signed-By: /etc/apt/keyrings/nvidia-container-toolkit.asc" in source
+    source = spark.file("/etc/apt/sources.list.d/dgxspark-nvidia-container-toolkit.sources").content_string
+    assert "Signed-By: /etc/apt/keyrings/dgxspark-nvidia-container-toolkit.asc" in source
 
 
 def test_docker_starts_with_the_host(spark: Spark) -> None:

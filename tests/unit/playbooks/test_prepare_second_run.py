@@ -25,14 +25,13 @@ ROLES = ("spark_host", "container_runtime", "hf_cache")
 STANDINS = (
     "ansible.builtin.apt",
     "ansible.builtin.blockinfile",
-    "ansible.builtin.command",
-    "ansible.builtin.copy",
     "ansible.builtin.file",
     "ansible.builtin.lineinfile",
     "ansible.builtin.stat",
     "ansible.builtin.systemd_service",
     "ansible.posix.acl",
     "ansible.posix.sysctl",
+    "dgxspark.vllm.daemon_json",
     "dgxspark.vllm.spark_info",
 )
 ACTION = """
@@ -46,8 +45,12 @@ class ActionModule(ActionBase):
             file.write({name!r} + "\\n")
         if {name!r} == "spark_info":
             return dict(changed=False, spark=task_vars["host"])
-        changed = {name!r} in ("copy", "systemd_service")
-        return dict(changed=changed, stat=dict(exists=False), stdout="", stdout_lines=[], rc=0)
+        changed = {name!r} in ("daemon_json", "systemd_service")
+        if {name!r} == "daemon_json" and "rejected" in task_vars["inventory_hostname"]:
+            return dict(failed=True, msg="Docker rejects the file", invocation=self._task.args)
+        apply = "none" if task_vars["inventory_hostname"] == "password_in_options" else "reload"
+        answer = dict(apply=apply, containers=[], stat=dict(exists=False), stdout="", stdout_lines=[], rc=0)
+        return dict(changed=changed, **answer)
 """
 LIMITS = """\
 # BEGIN dgxspark.vllm.spark_host
@@ -55,6 +58,7 @@ LIMITS = """\
 * soft stack   65536
 # END dgxspark.vllm.spark_host
 """
+PASSWORD = "S3cretPassw0rd"
 EARLYOOM = yaml.safe_load((ROOT / "roles/spark_host/defaults/main.yml").read_text())["spark_host_earlyoom_args"]
 TIMER = "/etc/systemd/system/dgxspark-hf-clean.timer"
 
@@ -89,6 +93,7 @@ READY: dict[str, t.Any] = {
         "features": {"cdi": True},
     },
     "daemon_json_error": None,
+    "daemon_json_pending": False,
     "packages": {"docker-ce": "5:28", "docker.io": None, "earlyoom": "1.7"},
     "files": {
         "/etc/security/limits.d/dgxspark.conf": file(LIMITS),
@@ -110,7 +115,7 @@ READY: dict[str, t.Any] = {
 }
 SPARK_HOST = ["blockinfile", "sysctl", "lineinfile", "systemd_service", "spark_info"]
 DIRECTORY = ["file", "spark_info"]
-RESTART = ["command", "command", "systemd_service", "spark_info"]
+APPLY = ["daemon_json", "daemon_json", "systemd_service", "spark_info"]
 
 # What is different on the host, or wanted; and the calls after the first look.
 CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], list[str]]] = {
@@ -132,9 +137,20 @@ CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], list[str]]] = {
         {"spark_host_earlyoom": False, "spark_host_sysctl": {}},
         [],
     ),
-    "daemon_json": ({"daemon_json": {}}, {}, ["copy", *RESTART]),
+    "daemon_json": ({"daemon_json": {}}, {}, APPLY),
+    "interrupted_before_docker_read_it": ({"daemon_json_pending": True}, {}, APPLY),
+    "password_in_options": (
+        {"daemon_json": {"http-proxy": "http://********@proxy"}},
+        {"container_runtime_daemon_options": {"http-proxy": f"http://corp:{PASSWORD}@proxy"}},
+        ["daemon_json"],
+    ),
+    "password_rejected": (
+        {},
+        {"container_runtime_daemon_options": {"http-proxy": f"http://corp:{PASSWORD}@proxy"}},
+        ["daemon_json"],
+    ),
     "docker_stopped": ({"docker": {"running": False, "server": None}}, {}, ["systemd_service", "spark_info"]),
-    "docker_has_not_read_it": ({"docker": {"runtimes": ["runc"]}}, {}, RESTART),
+    "docker_has_not_read_it": ({"docker": {"runtimes": ["runc"]}}, {}, APPLY),
     "cdi_not_listed": ({"toolkit": {"cdi_devices": []}}, {}, ["systemd_service", "spark_info"]),
     "directory_mode": ({"files": {"/opt/hf": {"mode": "0700"}}}, {}, DIRECTORY),
     "directory_group": ({}, {"hf_cache_group": "users"}, DIRECTORY),
@@ -150,7 +166,7 @@ CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], list[str]]] = {
 
 
 # The stand-ins mend nothing, and the role says so at its end.
-STAYS_BROKEN = {"docker_stopped", "docker_has_not_read_it", "cdi_not_listed"}
+STAYS_BROKEN = {"docker_stopped", "password_rejected", "docker_has_not_read_it", "cdi_not_listed"}
 
 
 def merge(host: dict[str, t.Any], difference: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -186,8 +202,10 @@ def runs(
     (play,) = yaml.safe_load((ROOT / "playbooks" / "prepare.yml").read_text())
     play.update(become=False, serial="100%", max_fail_percentage=100)
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    run = ansible_playbook(folder / "play.yml", inventory=folder / "hosts.json", folder=folder)
+    run = ansible_playbook(folder / "play.yml", "-vvv", inventory=folder / "hosts.json", folder=folder)
     print(run.output)
+    assert PASSWORD not in run.output
+    assert "Docker rejects the file. Correct container_runtime_daemon_options" in run.output
     calls = {path.name: path.read_text().splitlines() for path in (folder / "calls").iterdir()}
     failed = {host: run.count(host, "failed") > 0 for host in CASES}
     return {name: (calls[name], failed[name]) for name in CASES}

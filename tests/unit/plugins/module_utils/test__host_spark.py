@@ -248,23 +248,6 @@ def test_packages_only_the_installed_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "content", "error"),
-    [
-        (None, None, None),
-        ("", {}, None),
-        ("\n", {}, None),
-        ('{"features": {"cdi": true}}', {"features": {"cdi": True}}, None),
-        ('{\n  "a": 1\n  "b": 2\n}\n', None, "line 3 column 3"),
-        ("[1]", None, "must be a JSON object, is list"),
-    ],
-)
-def test_daemon_json(text: str | None, content: spark.Facts | None, error: str | None) -> None:
-    parsed, complaint = spark.parse_daemon_json(text)
-    assert parsed == content
-    assert complaint is None if error is None else error in (complaint or "")
-
-
-@pytest.mark.parametrize(
     ("table", "port", "inodes"),
     [
         ("proc-net-tcp", 8000, {"41234"}),
@@ -375,7 +358,6 @@ def test_no_parser_crashes_on_garbage(text: str) -> None:
     spark.parse_version(text)
     spark.parse_cdi_devices(text)
     spark.parse_packages(text)
-    spark.parse_daemon_json(text)
     spark.listening_inodes(text, 8000)
     spark.container_of(text, 8000, text)
 

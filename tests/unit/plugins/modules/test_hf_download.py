@@ -80,13 +80,16 @@ class HfApi:
         if fake["error"]:
             raise RuntimeError(fake["error"])
         files = [N(rfilename=n, size=s, blob_id=e, lfs=None) for n, (s, e) in fake["files"].items()]
-        return N(sha=fake["commit"], siblings=files)
+        return N(sha=of(revision), siblings=files)
+def of(revision):
+    return revision if len(revision) == 40 else fake["commit"]
 def snapshot_download(repo, revision, allow_patterns, token):
     top = pathlib.Path(fake["path"]) / "models--org--name"
-    snapshot = top / "snapshots" / fake["commit"]
+    snapshot = top / "snapshots" / of(revision)
     for folder in (top / "blobs", top / "refs", snapshot):
         folder.mkdir(parents=True, exist_ok=True)
-    (top / "refs" / "main").write_text(fake["commit"])
+    if revision == "main":
+        (top / "refs" / "main").write_text(fake["commit"])
     for name in allow_patterns[: fake["stop_after"]]:
         size, etag = fake["files"][name]
         (top / "blobs" / etag).write_bytes(b"x" * size)
@@ -171,6 +174,38 @@ def test_complete_is_one_look_and_no_container(host: Host) -> None:
     again = host.run()
     assert (again["status"], again["changed"], again["files"], again["bytes"]) == ("complete", False, [], 5004)
     assert [call.split()[0] for call in host.calls.read_text().splitlines()] == ["inspect"]
+
+
+OTHER = "d" * 40
+
+
+@pytest.mark.parametrize("has_another", [False, True])
+def test_the_commit_of_another_host_is_what_the_branch_becomes(host: Host, has_another: bool) -> None:
+    host.fake["commit"] = OTHER  # the branch has moved
+    if has_another:
+        assert host.download()["commit"] == OTHER
+    assert host.run(commit=COMMIT, _ansible_check_mode=True)["changed"] is True
+    last = host.download(commit=COMMIT)
+    assert (last["status"], last["changed"], last["commit"]) == ("complete", True, COMMIT)
+    assert (host.repo / "refs" / "main").read_text() == COMMIT  # vLLM asks for main
+    again = host.run(commit=COMMIT)
+    assert (again["status"], again["changed"], again["commit"]) == ("complete", False, COMMIT)
+
+
+def test_a_branch_that_names_another_commit_is_corrected_without_a_download(host: Host) -> None:
+    host.download()
+    host.fake["commit"] = OTHER
+    (host.repo / "snapshots" / OTHER).mkdir()
+    (host.repo / "refs" / "main").write_text(OTHER)
+    for check, changed in ((True, True), (False, True), (False, False)):
+        found = host.run(commit=COMMIT, _ansible_check_mode=check)
+        assert (found["status"], found["changed"]) == ("complete", changed)
+    assert (host.repo / "refs" / "main").read_text() == COMMIT
+
+
+def test_a_revision_that_is_a_commit_is_what_it_is(host: Host) -> None:
+    assert host.download(revision=OTHER, commit=COMMIT)["commit"] == OTHER
+    assert "use 40 hexadecimal digits" in host.run(commit="main")["msg"]
 
 
 def test_the_token_reaches_the_client_and_nothing_else(host: Host) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import daemon_json
 from ansible_collections.dgxspark.vllm.plugins.modules import spark_info
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "spark"
@@ -82,6 +83,20 @@ def test_a_whole_spark(commands: Path, run: Run) -> None:
     assert spark["low_memory"]["low"] is (spark["memory"]["available_bytes"] < 3 * 1024**3)
     assert spark["firmware"]["vbios"] == "9A.0B.2D.00.00"
     assert set(spark["filesystems"]) == {"/", "/nowhere/yet"}
+
+
+def test_daemon_json_is_shown_without_passwords(
+    commands: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, note = tmp_path / "daemon.json", tmp_path / "note.json"
+    path.write_text('{"proxies": {"http-proxy": "http://corp:S3cretPassw0rd@proxy.corp:3128"}, "mtu": 1400}')
+    monkeypatch.setattr(daemon_json, "PATH", str(path))
+    monkeypatch.setattr(daemon_json, "NOTE", str(note))
+    spark = run()["spark"]
+    assert spark["daemon_json"] == {"proxies": {"http-proxy": "http://********@proxy.corp:3128"}, "mtu": 1400}
+    assert spark["daemon_json_pending"] is False
+    note.touch()
+    assert run()["spark"]["daemon_json_pending"] is True
 
 
 def test_a_host_with_nothing_installed(commands: Path, run: Run) -> None:

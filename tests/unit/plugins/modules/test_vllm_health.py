@@ -382,7 +382,7 @@ def test_the_key_is_for_our_own_container(
     url = f"http://127.0.0.1:{host.port}"
     found = run(host, capsys, url=url, service="vllm", env_file=str(tmp_path / ".env"))
     if is_ours:
-            assert f"Bearer {KEY}" in sent  # and none with the look for paths that are open without it
+        assert f"Bearer {KEY}" in sent  # and none with the look for paths that are open without it
     else:
         assert set(sent) <= {None}
         assert (found["verdict"] == "absent") == (container == "vllm-old")

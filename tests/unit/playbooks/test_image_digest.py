@@ -1,0 +1,65 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""deploy/image_digest.yml on hosts that pull one after the other, with a stand-in for Docker."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support.paths import ROOT
+from support.playbook import THIS_MACHINE, AnsiblePlaybook
+
+TASKS = ROOT / "roles/vllm/tasks/deploy/image_digest.yml"
+REF = "registry.example/vllm:1"
+A, B = ("registry.example/vllm@sha256:" + letter * 64 for letter in "ab")
+DOCKER = """#!/bin/sh
+[ "$1 $2 $3" = "image inspect --format" ] && [ "$6" = "$IMAGE" ] && cat "$ANSWER"
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fails"),
+    [([A], [A], False), ([A], [B], True), ([A, B], [B], False), ([A], None, False), (None, [A], False)],
+)
+def test_hosts_of_one_run_have_one_image(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, first: list[str], second: list[str], fails: bool
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "docker").write_text(DOCKER)
+    (tmp_path / "bin" / "docker").chmod(0o755)
+    for host, digests in (("one", first), ("two", second)):
+        (tmp_path / host / "releases" / "r").mkdir(parents=True)
+        (tmp_path / host / "answer").write_text(json.dumps([f"sha256:{host}", digests]))
+    tasks = yaml.safe_load(TASKS.read_text())
+    for option in ("owner", "group"):
+        tasks[-1]["ansible.builtin.copy"].pop(option)
+    (tmp_path / "tasks.yml").write_text(yaml.safe_dump(tasks))
+    home = f"{tmp_path}/{{{{ inventory_hostname }}}}"
+    variables = {
+        **THIS_MACHINE,
+        "vllm_image": "nvcr.io/vllm:1",
+        "__vllm_release": "r",
+        "__vllm_resolved": {"image_ref": REF, "home": home},
+    }
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"one": {}, "two": {}}, "vars": variables}}))
+    play = {
+        "hosts": "all",
+        "serial": 1,
+        "gather_facts": False,
+        "environment": {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "IMAGE": REF, "ANSWER": f"{home}/answer"},
+        "tasks": [{"include_tasks": str(tmp_path / "tasks.yml")}],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    run = ansible_playbook(tmp_path / "play.yml", inventory=tmp_path / "hosts.yml", folder=tmp_path)
+    assert (run.code != 0) is fails, run.output
+    if fails:
+        said = " ".join(run.output.split())
+        assert f"sha256:{'b' * 64} on two and sha256:{'a' * 64} on one" in said
+        assert f"Set vllm_image to nvcr.io/vllm:1@sha256:{'a' * 64}" in said
+    recorded = json.loads((tmp_path / "one" / "releases" / "r" / "image.json").read_text())
+    assert recorded == {"id": "sha256:one", "digests": first or []}
+    assert (tmp_path / "two" / "releases" / "r" / "image.json").exists() is not fails
