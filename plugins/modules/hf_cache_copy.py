@@ -205,7 +205,7 @@ class Task:
         offer = self.offer()
         self.result["expected_bytes"] = offer.size
         sizes = {etag: blob.size for etag, blob in offer.blobs.items()}
-        there = hf_copy.present(self.folder, offer)
+        there = hf_copy.present(self.path, self.folder, offer)
 
         def can_be_resumed(partial: partials.Partial) -> bool:
             return model_files.can_be_resumed(partial.path, partial.stat, sizes)
@@ -244,15 +244,15 @@ class Task:
         if source is None:
             offer = export.parse(told)
             if told.get("identity") is not None and told["identity"] == export.identity(self.path):
-                raise export.OfferError("the source is this very folder; name another host, or another folder")
+                raise export.ExportError("the source is this very folder; name another host, or another folder")
             return offer
         if not os.path.isabs(source):
-            raise export.OfferError(f"source: {source} is not absolute; use the whole path, like /mnt/models")
+            raise export.ExportError(f"source: {source} is not absolute; use the whole path, like /mnt/models")
         if not os.path.isdir(source):
-            raise export.OfferError(f"source: {source} is not a folder of this host; is its disk mounted?")
+            raise export.ExportError(f"source: {source} is not a folder of this host; is its disk mounted?")
         if f"{os.path.realpath(source)}/".startswith(f"{os.path.realpath(self.path)}/"):
-            raise export.OfferError(f"source: {source} is in {self.path}; use a folder outside of it")
-        return export.find(os.path.normpath(source), self.model, self.revision)
+            raise export.ExportError(f"source: {source} is in {self.path}; use a folder outside of it")
+        return export.find(os.path.realpath(source), self.model, self.revision)
 
     def check_space(self, needed: int, freed: int) -> None:
         free, keep = filesystem_space(self.path)["free_bytes"] + freed, self.module.params["keep_free"]
@@ -275,8 +275,8 @@ class Task:
         ssh = SSH.format(port=int(told["port"]), address=address, folder=folder)
         return [*command, "--no-motd", f"--rsh={ssh}"], "root@source::"
 
-    def run(self, argv: list[str]) -> tuple[int, str, str]:
-        rc, out, err = self.module.run_command(argv)
+    def run(self, argv: list[str], folder: str) -> tuple[int, str, str]:
+        rc, out, err = self.module.run_command(argv, cwd=folder, ignore_invalid_cwd=False)
         return rc, out, err
 
 
@@ -320,7 +320,7 @@ def main() -> None:
             task.copy()
         except CacheError as error:
             fail("bad_option", str(error))
-        except export.OfferError as error:
+        except export.ExportError as error:
             fail("source_unusable", str(error))
         except hf_copy.CopyError as error:
             fail(error.cause, str(error))

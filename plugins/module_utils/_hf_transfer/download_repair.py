@@ -33,7 +33,8 @@ class Repair:
         task = self.task
 
         def can_be_resumed(partial: hf_partials.Partial) -> bool:
-            return resume and model_files.can_be_resumed(partial.path, partial.stat, sizes)
+            mine = os.path.basename(os.path.dirname(partial.path)) == "blobs"  # else hf_cache_copy left it
+            return resume and mine and model_files.can_be_resumed(partial.path, partial.stat, sizes)
 
         cleared = hf_partials.clear(task.path, task.model, can_be_resumed, task.check_mode)
         task.result["removed"] += cleared.removed

@@ -20,6 +20,7 @@ from types import ModuleType
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.layout import INCOMING
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy as hf_copy
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
 from ansible_collections.dgxspark.vllm.plugins.modules import (
@@ -175,7 +176,7 @@ def test_a_copy_that_breaks_off_is_not_complete_and_goes_on(host: Host, calls: i
     assert model_files.look_up(str(host.path), MODEL, "main").complete is False
     assert not (host.repo / "snapshots").exists()
     assert not (host.repo / "refs").exists()
-    left = {path.name: path.stat().st_size for path in (host.repo / "blobs").iterdir()}
+    left = {path.name: path.stat().st_size for name in ("blobs", INCOMING) for path in (host.repo / name).iterdir()}
     (host.folder / "cut").unlink()
     again = host.run()
     assert again["bytes"] == again["expected_bytes"] - sum(left.values())

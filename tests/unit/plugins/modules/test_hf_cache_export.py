@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_export
 from hf_trees import COMMIT, SHARDS, Repo
 
@@ -61,7 +62,8 @@ class Host:
         self.run_folder = folder / "run"
 
     def run(self, **options: t.Any) -> dict[str, t.Any]:
-        with patch_module_args({"model": MODEL, "path": str(self.repo.root), **options}), pytest.raises(SystemExit):
+        asked = {"model": MODEL, "path": str(self.repo.root), "address": "127.0.0.1", **options}
+        with patch_module_args(asked), pytest.raises(SystemExit):
             hf_cache_export.main()
         found: dict[str, t.Any] = json.loads(self.capsys.readouterr().out)
         return found
@@ -87,7 +89,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def test_a_door_is_opened_and_closed(host: Host) -> None:
-    offer = host.run(public_key=KEY, address="127.0.0.1")
+    offer = host.run(public_key=KEY)
     assert (offer["changed"], offer["commit"], offer["verified_bytes"]) == (True, COMMIT, offer["bytes"]), offer
     assert offer["host_key"].startswith("ssh-ed25519 AAAA")
     socket.create_connection(("127.0.0.1", offer["port"])).close()
@@ -143,30 +145,38 @@ def test_a_door_that_does_not_open_leaves_nothing(host: Host) -> None:
     assert host.files() == []
 
 
-def test_an_address_that_is_not_of_this_host_means_all(host: Host) -> None:
-    offer = host.run(public_key=KEY, address="192.0.2.1")
-    assert "ListenAddress 0.0.0.0" in (host.run_folder / offer["unit"] / "sshd_config").read_text()
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1", "no.such.name.invalid", "a" * 300])
+def test_an_address_that_is_not_of_this_host_opens_nothing(host: Host, address: str) -> None:
+    failed = host.run(public_key=KEY, address=address)
+    assert failed["msg"].startswith(f"address: {address} "), failed
+    assert "\n" not in failed["msg"]
+    assert host.files() == []
 
 
 @pytest.mark.parametrize(
     ("wanted", "found", "listens"),
     [
-        ("spark01", "127.0.1.1", "0.0.0.0"),  # its own name, in its own /etc/hosts
-        ("localhost", "127.0.0.1", "0.0.0.0"),
-        ("ip6-localhost", "::1", "0.0.0.0"),
-        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),  # who says so means it
+        ("spark01", ["127.0.1.1"], "127.0.0.3"),  # its own name, in its own /etc/hosts: the address of the default route
+        ("spark01", ["127.0.1.1", "127.0.0.2"], "127.0.0.3"),
+        ("127.0.0.1", ["127.0.0.1"], "127.0.0.1"),  # who says so means it
+        ("::1", ["::1"], "::1"),
     ],
 )
-def test_a_name_that_only_this_host_can_use_means_all(
-    monkeypatch: pytest.MonkeyPatch, wanted: str, found: str, listens: str
+def test_a_name_that_only_this_host_can_use_means_the_default_route(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, found: list[str], listens: str
 ) -> None:
-    resolve = socket.getaddrinfo
-
     def own_hosts_file(host: str, *rest: t.Any, **more: t.Any) -> t.Any:
-        return resolve(found if host == wanted else host, *rest, **more)
+        return [(0, 0, 0, "", (place, 0)) for place in found]
 
     monkeypatch.setattr(socket, "getaddrinfo", own_hosts_file)
+    monkeypatch.setattr(hf_cache_export, "default_address", lambda: [("127.0.0.3", 0)])
     assert hf_cache_export.free_port(wanted)[0] == listens
+
+
+def test_a_host_without_a_network_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hf_cache_export, "default_address", list)
+    with pytest.raises(export.ExportError, match="address: localhost is not an address of this host"):
+        hf_cache_export.free_port("localhost")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +190,7 @@ def test_a_name_that_only_this_host_can_use_means_all(
         ({"public_key": f"{KEY}\nssh-ed25519 BBBB"}, "public_key: is not allowed"),
         ({"public_key": f'command="sh" {KEY}'}, "public_key: is not allowed"),
         ({"state": "absent", "unit": "ssh.service"}, "unit: 'ssh.service' is not allowed"),
-        ({"state": "absent", "unit": "dgxspark-offer-../../x"}, "is not allowed"),
+        ({"state": "absent", "unit": "dgxspark-export-../../x"}, "is not allowed"),
     ],
 )
 def test_bad_input_is_one_line(host: Host, options: dict[str, t.Any], said: str) -> None:
