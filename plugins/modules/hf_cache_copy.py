@@ -132,6 +132,25 @@ removed:
   type: list
   elements: str
   sample: []
+set_aside:
+  description:
+    - Files of the snapshot that were neither what the source has nor a broken download, such as an edited
+      C(tokenizer.json). They were moved out of the way of the source's files, not deleted.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+  contains:
+    name:
+      description: Name in the snapshot.
+      type: str
+      returned: always
+      sample: tokenizer.json
+    path:
+      description: Where the file is now.
+      type: str
+      returned: always
+      sample: /opt/hf/models--Qwen--Qwen3-8B-FP8/.dgxspark/set-aside/20260131-120000-0a1b-tokenizer.json
 seconds:
   description: Duration of the copy in seconds.
   returned: success
@@ -199,7 +218,7 @@ class Task:
 
     def copy(self) -> None:
         begin = time.monotonic()
-        self.result.update(expected_bytes=0, blobs=0, bytes=0, received_bytes=0, removed=[], seconds=0.0)
+        self.result.update(expected_bytes=0, blobs=0, bytes=0, received_bytes=0, removed=[], set_aside=[], seconds=0.0)
         if self.result["complete"]:
             return
         offer = self.offer()
@@ -227,6 +246,9 @@ class Task:
         command, source = self.transport(offer)
         copy = hf_copy.Copy(self.path, self.model, offer, self.run, command, source)
         received = copy.run(self.revision)
+        self.result["set_aside"] = [own._asdict() for own in copy.set_aside]
+        for own in copy.set_aside:
+            self.module.warn(str(own))
         self.look_up()
         if not self.result["complete"]:
             lacks = ", ".join(self.result["missing"][:5])

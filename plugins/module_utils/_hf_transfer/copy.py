@@ -25,10 +25,12 @@ import uuid
 
 from .._hf_cache import door
 from .._hf_cache import verify as hf_verify
+from .._hf_cache.content import lstat
 from .._hf_cache.files import creation_mask, made_folder, make_file, private_folder, write_text
 from .._hf_cache.layout import INCOMING, CacheError, check_models, check_path, shown
 from . import model_files
 from .export import Offer
+from .set_aside import Own, is_own, set_aside
 
 # A stream of SSH keeps one core busy.
 STREAMS = 4
@@ -100,6 +102,7 @@ class Copy:
         self.folder = model_files.repository(root, model)
         self.offer, self.run_command, self.rsync, self.source = offer, run, rsync, source
         self.mask = creation_mask(root)
+        self.set_aside: list[Own] = []
         self.blobs = self.incoming = -1  # descriptors, while it runs
         self.locks = os.path.join(root, ".locks", os.path.basename(self.folder))
 
@@ -163,7 +166,7 @@ class Copy:
 
     def _blob(self, etag: str) -> Received:
         with self._lock(etag):
-            if self._is_there(etag):
+            if self._holds(os.path.join(self.folder, "blobs", etag), etag):
                 return Received(0, 0, 0)
             self._take_partial(etag)
             if self._finish(etag):  # it broke off before it had its name
@@ -218,12 +221,22 @@ class Copy:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        self._keep_own(next(name for name, known in self._files() if known == etag), f"blobs/{etag}", linked=True)
         os.replace(name, etag, src_dir_fd=self.incoming, dst_dir_fd=self.blobs)
         return True
 
-    def _is_there(self, etag: str) -> bool:
+    def _keep_own(self, name: str, place: str, linked: bool) -> None:
+        """Move aside what is in the place of a file of the model, if it may be somebody's work."""
+        path, size = os.path.join(self.folder, place), self.offer.blobs[self.offer.files[name]].size
+        found = lstat(path)
+        if found and stat.S_ISREG(found.st_mode) and is_own(self.root, name, path, size, linked):
+            own = Own.of(self.folder, name)
+            if set_aside(self.root, path, found, own):
+                self.set_aside.append(own)
+
+    def _holds(self, path: str, etag: str) -> bool:
         try:
-            with door.open_file(self.root, os.path.join(self.folder, "blobs", etag)) as descriptor:
+            with door.open_file(self.root, path) as descriptor:
                 return self._is_right(descriptor, etag)
         except OSError:
             return False
@@ -285,6 +298,8 @@ class Copy:
         with made_folder(self.root, self.folder) as folder, made_folder(self.root, parent) as snapshot:
             if os.path.islink(path) and os.readlink(path) == target:
                 return
+            if not self._holds(path, etag):
+                self._keep_own(name, os.path.relpath(path, self.folder), linked=False)
             temporary = f"tmp_{uuid.uuid4()}"  # a scratch file of a client is called so
             os.symlink(target, temporary, dir_fd=folder)
             os.replace(temporary, os.path.basename(path), src_dir_fd=folder, dst_dir_fd=snapshot)

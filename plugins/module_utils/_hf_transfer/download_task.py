@@ -36,6 +36,7 @@ class DownloadTask:
             "files": [],
             "missing": [],
             "removed": [],
+            "set_aside": [],
             "bytes": None,
             "expected_bytes": module.params["expected_bytes"],
             "client": None,

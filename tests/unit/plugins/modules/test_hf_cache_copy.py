@@ -205,6 +205,66 @@ def test_what_is_there_and_right_is_not_copied_and_what_is_corrupt_is(host: Host
     host.assert_whole()
 
 
+def test_what_somebody_has_edited_is_kept(host: Host) -> None:
+    host.run()
+    snapshot = host.repo / "snapshots" / COMMIT
+    (snapshot / "config.json").write_text('{"edited": "through the link"}')
+    (snapshot / "tokenizer.json").unlink()
+    (snapshot / "tokenizer.json").write_text("edited")
+    again = host.run()
+    assert again["complete"] is True, again
+    kept = {own["name"]: Path(own["path"]).read_text() for own in again["set_aside"]}
+    assert kept == {"config.json": '{"edited": "through the link"}', "tokenizer.json": "edited"}
+    host.assert_whole()
+
+
+def test_folders_that_are_swapped_while_it_copies_lead_nowhere_else(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody with access to the cache puts links to another folder in the place of those that are written to."""
+    elsewhere = host.folder / "elsewhere"
+    elsewhere.mkdir()
+    run = hf_cache_copy.Task.run
+
+    def swap(task: hf_cache_copy.Task, argv: list[str], folder: str) -> tuple[int, str, str]:
+        for name in ("blobs", ".dgxspark"):
+            if not (host.repo / name).is_symlink():
+                (host.repo / name).rename(host.repo / f"{name}.was")
+                (host.repo / name).symlink_to(elsewhere)
+        return run(task, argv, folder)
+
+    monkeypatch.setattr(hf_copy, "STREAMS", 1)
+    monkeypatch.setattr(hf_cache_copy.Task, "run", swap)
+    found = host.run()
+    assert found["failed"] is True
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_another_name_of_a_partial_is_not_written_to(host: Host) -> None:
+    blob = host.source.blob(SHARDS[0])
+    (host.repo / "blobs").mkdir(parents=True)
+    victim = host.folder / "victim"
+    victim.write_bytes(blob.read_bytes()[:20])
+    os.link(victim, host.repo / "blobs" / f"{blob.name}.incomplete")
+    assert host.run()["complete"] is True
+    assert len(victim.read_bytes()) == 20
+
+
+def test_what_is_copied_is_closed_to_others_meanwhile(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.path.mkdir()
+    host.path.chmod(0o2775)
+    run, modes = hf_cache_copy.Task.run, set()
+
+    def look(task: hf_cache_copy.Task, argv: list[str], folder: str) -> tuple[int, str, str]:
+        modes.add(os.stat(folder).st_mode & 0o777)
+        return run(task, argv, folder)
+
+    monkeypatch.setattr(hf_cache_copy.Task, "run", look)
+    assert host.run()["complete"] is True
+    assert modes == {0o700}
+    assert not (host.repo / INCOMING).exists()
+
+
 @pytest.mark.parametrize("content", [b"something else", b"?" * 100_000, b""])
 def test_a_partial_that_is_no_beginning_does_no_harm(host: Host, content: bytes) -> None:
     blob = host.source.blob(SHARDS[0]).name
