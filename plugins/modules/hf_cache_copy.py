@@ -185,7 +185,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import partials
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import memory, partials
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.layout import CacheError
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy as hf_copy
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
@@ -337,9 +337,10 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         stack.callback(hf_copy.remove_key, asked["key_folder"])
         try:
-            check(asked)
-            task = Task(module)
-            task.copy()
+            with memory.limited():
+                check(asked)
+                task = Task(module)
+                task.copy()
         except CacheError as error:
             fail("bad_option", str(error))
         except export.ExportError as error:

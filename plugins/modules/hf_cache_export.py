@@ -167,7 +167,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import files as hf_files
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, memory
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
 
 RUN = "/run/dgxspark-export"  # in memory
@@ -367,7 +367,9 @@ def main() -> None:
                 raise export.ExportError("public_key: it is empty; use what hf_cache_copy_key returned")
             if not asked["address"] and not module.check_mode:
                 raise export.ExportError("address: it is empty; use the address at which the other host reaches this one")
-            module.exit_json(changed=not module.check_mode, **export_model(module))
+            with memory.limited():
+                exported = export_model(module)
+            module.exit_json(changed=not module.check_mode, **exported)
         if not UNIT.fullmatch(asked["unit"]):
             raise export.ExportError(f"unit: {asked['unit']!r} is not allowed; use what hf_cache_export returned")
         module.exit_json(changed=not module.check_mode and TemporarySshServer(module, asked["unit"]).stop())

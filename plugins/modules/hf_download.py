@@ -237,7 +237,7 @@ msg:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, memory
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_causes import Failed
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_container import DownloadContainers
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_decide import begin
@@ -291,7 +291,8 @@ def main() -> None:
             wrong = "image: is not set; use the image that will serve the model, or offline: true"
         if wrong:
             raise layout.CacheError(wrong)
-        task = download(module)
+        with memory.limited():
+            task = download(module)
     except layout.CacheError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

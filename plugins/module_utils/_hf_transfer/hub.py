@@ -16,7 +16,7 @@ from .._hf_cache.layout import tree_roots
 from .model_files import is_commit, read_ref, repository
 
 HUB = "https://huggingface.co"
-MAX_BODY = 128 * 1024 * 1024  # the index of a mixture of experts has some hundred thousand lines
+MAX_BODY = door.JSON_MAX  # the index of a mixture of experts has some hundred thousand lines
 HOPS = 3
 REDIRECTS = (301, 302, 307, 308)
 
@@ -62,7 +62,7 @@ class Hub:
 
     def _ask(self, method: str, name: str) -> tuple[t.Any, bytes] | None:
         revision = urllib.parse.quote(self.revision, safe="")
-        url = f"{self.base}/{self.model}/resolve/{revision}/{name}"
+        url = f"{self.base}/{self.model}/resolve/{revision}/{urllib.parse.quote(name)}"
         home = urllib.parse.urlsplit(url)
         for _hop in range(HOPS):
             # a repository that was renamed, or a large file, which lies elsewhere; but the token goes to no other host
