@@ -47,6 +47,7 @@ class Resolved:
     url: str
     hf_cache: str
     container_cache: str
+    hf_cache_read_only: bool
     entry: Entry
     image: Entry
     image_ref: str
@@ -116,6 +117,8 @@ def resolve(
         url=url,
         hf_cache=values["hf_cache_path"],
         container_cache=CONTAINER_CACHE,
+        # offline nothing is written there; but with download_dir vLLM makes a lock in it
+        hf_cache_read_only="HF_HUB_OFFLINE" in settings.environment and "download_dir" not in settings.args,
         entry=model,
         image=image,
         image_ref=image_ref,
