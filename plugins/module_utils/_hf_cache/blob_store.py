@@ -38,7 +38,7 @@ def references(root: str, payload: str) -> set[str] | None:
 def _target(blob: str) -> str | None:
     try:
         return os.path.normpath(os.path.join(os.path.dirname(blob), os.readlink(blob)))
-    except OSError:
+    except (OSError, ValueError):  # the path is out of a list that somebody else may have written
         return None
 
 
