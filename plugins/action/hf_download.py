@@ -105,7 +105,9 @@ def outcome(first: State, last: State, options: State, host: str) -> State:
             "seconds": last["seconds"],
             "msg": message(f"{options['model']} {what} {options['path']} on {host}", cause),
         }
-    planned: State = {name: first[name] for name in ("files", "missing", "removed", "set_aside", "joined", "diff") if name in first}
+    planned: State = {
+        name: first[name] for name in ("files", "missing", "removed", "set_aside", "joined", "diff") if name in first
+    }
     followed = first["status"] == "running"
     return {
         **last,

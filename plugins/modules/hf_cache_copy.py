@@ -15,8 +15,8 @@ description:
   - Gets a model without access to the internet. The source is either a host on which M(dgxspark.vllm.hf_cache_export)
     has started a temporary SSH server, or a cache in a folder of this host, for example on a mounted disk. The entry
     point C(download) of the role P(dgxspark.vllm.hf_cache#role) performs all steps.
-  - Each blob is copied once with rsync, under the file name of a partial download and under the lock that a client
-    takes for it. It is hashed, and renamed only if its content is correct. The lists of the files, the links and the
+  - Each blob is copied once with rsync, to a folder that only root may enter (C(.dgxspark/incoming)), under the lock
+    that a client takes for it. It is hashed, and moved to its place only if its content is correct. The lists of the files, the links and the
     ref are written afterwards in this order, so that an interrupted copy is never mistaken for a complete one.
   - An interrupted copy is resumed where it stopped, also in the middle of a file. Blobs that are already present are
     not copied again if their content is correct.
@@ -30,18 +30,18 @@ options:
     description:
       - Absolute path of another cache on this host. Symbolic links are not required there, so a file system without
         them is possible, provided that the list of the files exists (C(.dgxspark)).
-      - Either this or O(offer) is required.
+      - Either this or O(export) is required.
     type: path
-  offer:
+  export:
     description: Result of M(dgxspark.vllm.hf_cache_export) on the source.
     type: dict
   address:
-    description: Address or name of the source. Required with O(offer).
+    description: Address or name of the source. Required with O(export).
     type: str
   key_folder:
     description:
       - Folder of the key pair that M(dgxspark.vllm.hf_cache_copy_key) created. It is removed in any case.
-      - Required with O(offer), except in check mode.
+      - Required with O(export), except in check mode.
     type: path
   keep_free:
     description: Bytes of the file system that have to remain free after the copy.
@@ -51,7 +51,7 @@ attributes:
   check_mode:
     description: Can run in check mode.
     support: full
-    details: Reports what would be copied. Requires the O(offer) of a task in check mode, or O(source).
+    details: Reports what would be copied. Requires the O(export) of a task in check mode, or O(source).
   diff_mode:
     description: Shows what changes in diff mode.
     support: full
@@ -78,7 +78,7 @@ EXAMPLES = r"""
 - name: Copy a model from another host
   dgxspark.vllm.hf_cache_copy:
     model: Qwen/Qwen3-8B-FP8
-    offer: "{{ offer }}"
+    export: "{{ exported }}"
     address: 192.168.100.1
     key_folder: "{{ key.key_folder }}"
   become: true
@@ -221,10 +221,10 @@ class Task:
         self.result.update(expected_bytes=0, blobs=0, bytes=0, received_bytes=0, removed=[], set_aside=[], seconds=0.0)
         if self.result["complete"]:
             return
-        offer = self.offer()
-        self.result["expected_bytes"] = offer.size
-        sizes = {etag: blob.size for etag, blob in offer.blobs.items()}
-        there = hf_copy.present(self.path, self.folder, offer)
+        exported = self.exported()
+        self.result["expected_bytes"] = exported.size
+        sizes = {etag: blob.size for etag, blob in exported.blobs.items()}
+        there = hf_copy.present(self.path, self.folder, exported)
 
         def can_be_resumed(partial: partials.Partial) -> bool:
             return model_files.can_be_resumed(partial.path, partial.stat, sizes)
@@ -243,8 +243,8 @@ class Task:
             self.result.update(blobs=len(absent), bytes=needed)
             return
         os.makedirs(self.path, exist_ok=True)
-        command, source = self.transport(offer)
-        copy = hf_copy.Copy(self.path, self.model, offer, self.run, command, source)
+        command, source = self.transport(exported)
+        copy = hf_copy.Copy(self.path, self.model, exported, self.run, command, source)
         received = copy.run(self.revision)
         self.result["set_aside"] = [own._asdict() for own in copy.set_aside]
         for own in copy.set_aside:
@@ -257,17 +257,17 @@ class Task:
             missing=self.missing,
             blobs=received.blobs,
             bytes=received.content,
-            received_bytes=received.total if self.module.params["offer"] else 0,
+            received_bytes=received.total if self.module.params["export"] else 0,
             seconds=round(time.monotonic() - begin, 1),
         )
 
-    def offer(self) -> export.Offer:
-        source, told = self.module.params["source"], self.module.params["offer"]
+    def exported(self) -> export.Export:
+        source, told = self.module.params["source"], self.module.params["export"]
         if source is None:
-            offer = export.parse(told)
+            exported = export.parse(told)
             if told.get("identity") is not None and told["identity"] == export.identity(self.path):
                 raise export.ExportError("the source is this very folder; name another host, or another folder")
-            return offer
+            return exported
         if not os.path.isabs(source):
             raise export.ExportError(f"source: {source} is not absolute; use the whole path, like /mnt/models")
         if not os.path.isdir(source):
@@ -282,15 +282,15 @@ class Task:
             cause = no_space_cause(self.path, needed, free, keep)
             raise hf_copy.CopyError("no_space", f"{cause['meaning']}: {cause['evidence']}; {cause['remedy']}")
 
-    def transport(self, offer: export.Offer) -> tuple[list[str], str]:
+    def transport(self, exported: export.Export) -> tuple[list[str], str]:
         """rsync with its options, and what it puts before the path of a file."""
         rsync = self.module.get_bin_path("rsync")
         if rsync is None:
             raise hf_copy.CopyError("rsync_missing", "rsync is not installed; run playbooks/prepare.yml")
         command = [rsync, f"--timeout={IO_TIMEOUT}"]
         if self.module.params["source"]:
-            return command, os.path.join(offer.root, "")
-        told, folder = self.module.params["offer"], self.module.params["key_folder"]
+            return command, os.path.join(exported.root, "")
+        told, folder = self.module.params["export"], self.module.params["key_folder"]
         with open(f"{folder}/known_hosts", "w", encoding="ascii") as file:
             file.write(f"source {told['host_key']}\n")
         address = self.module.params["address"].replace("%", "%%")  # of fe80::1%eth0: ssh expands it in HostName
@@ -319,14 +319,14 @@ def main() -> None:
             "model": {"type": "str", "required": True},
             "revision": {"type": "str", "default": "main"},
             "source": {"type": "path"},
-            "offer": {"type": "dict"},
+            "export": {"type": "dict"},
             "address": {"type": "str"},
             "key_folder": {"type": "path", "no_log": False},
             "keep_free": {"type": "int", "default": 2147483648},
         },
-        required_one_of=[("source", "offer")],
-        required_by={"offer": ["address"]},
-        mutually_exclusive=[("source", "offer")],
+        required_one_of=[("source", "export")],
+        required_by={"export": ["address"]},
+        mutually_exclusive=[("source", "export")],
         supports_check_mode=True,
     )
     asked = module.params

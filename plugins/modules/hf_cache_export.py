@@ -210,7 +210,7 @@ class TemporarySshServer:
         self.module, self.unit = module, unit
         self.folder = os.path.join(RUN, unit)
 
-    def start(self, found: export.Offer, model: str) -> dict[str, t.Any]:
+    def start(self, found: export.Export, model: str) -> dict[str, t.Any]:
         sbin = ["/usr/sbin", "/sbin"]
         tools = {
             name: self.module.get_bin_path(name, opt_dirs=sbin)
@@ -283,18 +283,18 @@ class TemporarySshServer:
 def free_port(address: str) -> tuple[str, int]:
     """The address of this host to listen on, and a port that nobody has. Raises ExportError if it is another's."""
     try:
-        places = [found[4] for found in socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)]
+        places: list[t.Any] = [found[4] for found in socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)]
     except (OSError, ValueError) as error:  # ValueError: a name that no DNS can have
         raise export.ExportError(f"address: {address} cannot be resolved: {error}") from None
     # /etc/hosts of Debian and Ubuntu has 127.0.1.1 for the host's own name; no other host gets there
     if not is_loopback(address):
         places = [place for place in places if not is_loopback(str(place[0]))] or default_address()
     for place in places:
-        with contextlib.suppress(OSError):
-            with socket.socket(socket.AF_INET6 if ":" in str(place[0]) else socket.AF_INET) as listener:
-                listener.bind(place)
-                found = listener.getsockname()
-                return str(found[0]), int(found[1])
+        family = socket.AF_INET6 if ":" in str(place[0]) else socket.AF_INET
+        with contextlib.suppress(OSError), socket.socket(family) as listener:
+            listener.bind(place)
+            found = listener.getsockname()
+            return str(found[0]), int(found[1])
     raise export.ExportError(
         f"address: {address} is not an address of this host; set hf_cache_source_address to the one at which other"
         " hosts reach it"
@@ -366,7 +366,9 @@ def main() -> None:
             if not asked["public_key"] and not module.check_mode:
                 raise export.ExportError("public_key: it is empty; use what hf_cache_copy_key returned")
             if not asked["address"] and not module.check_mode:
-                raise export.ExportError("address: it is empty; use the address at which the other host reaches this one")
+                raise export.ExportError(
+                    "address: it is empty; use the address at which the other host reaches this one"
+                )
             with memory.limited():
                 exported = export_model(module)
             module.exit_json(changed=not module.check_mode, **exported)

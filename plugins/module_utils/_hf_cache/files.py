@@ -13,6 +13,7 @@ import uuid
 
 from .door import FOLDER, open_at, open_folder
 
+
 def creation_mask(folder: str) -> int:
     """The umask with which new files get the folder's own rights for group and others."""
     try:
@@ -42,7 +43,8 @@ def private_folder(root: str, folder: str) -> t.Iterator[int]:
     with made_folder(root, folder) as descriptor:
         if os.fstat(descriptor).st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "belongs to somebody else; remove it", folder)
-        os.fchmod(descriptor, 0o700)
+        # what is made in it gets the group of the cache, where that is wanted
+        os.fchmod(descriptor, 0o700 | os.fstat(descriptor).st_mode & stat.S_ISGID)
         yield descriptor
 
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A limit for the memory of modules that parse files of a cache.
 
-64 MiB of nested brackets become gigabytes of lists. On a host whose memory a model fills, the kernel or earlyoom would end
-the server, not the module.
+64 MiB of nested brackets become gigabytes of lists. On a host whose memory a model fills, the kernel or earlyoom would
+end the server, not the module.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST = 2 << 30
 def limited() -> t.Iterator[None]:
     """No more than MOST on top of what the process has now. Address space that is only reserved does not count."""
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = min((limit for limit in (_now() + MOST, soft, hard) if limit != resource.RLIM_INFINITY))
+    wanted = min(limit for limit in (_now() + MOST, soft, hard) if limit != resource.RLIM_INFINITY)
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
     try:
         yield

@@ -1,11 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings a snapshot that was offered into a cache, so that at no moment a half of it looks whole.
+"""Brings a snapshot that was exported into a cache, so that at no moment a half of it looks whole.
 
 Each blob is written to .dgxspark/incoming/ETAG.incomplete, under the lock that a client takes for it, hashed, and then
 moved to blobs/ETAG. The list of the files comes after the blobs, the links after the list, the ref last.
 
-rsync writes by name and follows links. Its folder is closed to others (mode 0700), and it is its working directory, which
+rsync writes by name and follows links. Its folder is closed to others (mode 0700), and is its working directory, which
 was opened without a link on the way: whatever happens to folders of the cache meanwhile, nothing is written elsewhere.
 """
 
@@ -29,7 +29,7 @@ from .._hf_cache.content import lstat
 from .._hf_cache.files import creation_mask, made_folder, make_file, private_folder, write_text
 from .._hf_cache.layout import INCOMING, CacheError, check_models, check_path, shown
 from . import model_files
-from .export import Offer
+from .export import Export
 from .set_aside import Own, is_own, set_aside
 
 # A stream of SSH keeps one core busy.
@@ -85,10 +85,10 @@ class Received(t.NamedTuple):
     total: int  # bytes that came over, with what rsync says beside
 
 
-def present(root: str, folder: str, offer: Offer) -> dict[str, int]:
+def present(root: str, folder: str, exported: Export) -> dict[str, int]:
     """Blobs that are there in their full size."""
     found = {}
-    for etag, blob in offer.blobs.items():
+    for etag, blob in exported.blobs.items():
         file = door.regular(root, os.path.join(folder, "blobs", etag))
         if file and file[0].st_size == blob.size:
             found[etag] = blob.size
@@ -96,11 +96,11 @@ def present(root: str, folder: str, offer: Offer) -> dict[str, int]:
 
 
 class Copy:
-    def __init__(self, root: str, model: str, offer: Offer, run: Run, rsync: list[str], source: str) -> None:
+    def __init__(self, root: str, model: str, exported: Export, run: Run, rsync: list[str], source: str) -> None:
         """`source` is what rsync puts before the path of a file; `rsync` the command with its options."""
         self.root = root
         self.folder = model_files.repository(root, model)
-        self.offer, self.run_command, self.rsync, self.source = offer, run, rsync, source
+        self.exported, self.run_command, self.rsync, self.source = exported, run, rsync, source
         self.mask = creation_mask(root)
         self.set_aside: list[Own] = []
         self.blobs = self.incoming = -1  # descriptors, while it runs
@@ -112,24 +112,24 @@ class Copy:
         with self._opened() as (self.blobs, self.incoming):
             received = self._blobs()
         self._remove_incoming()
-        for name, text in self.offer.lists.items():
+        for name, text in self.exported.lists.items():
             write_text(self.root, os.path.join(self.folder, name), text)
-        listed = f".dgxspark/{self.offer.commit}.json"
-        if listed not in self.offer.lists:
-            known = {name: model_files.File(self.offer.blobs[etag].size, etag) for name, etag in self._files()}
-            model_files.record(self.folder, self.offer.commit, known)
+        listed = f".dgxspark/{self.exported.commit}.json"
+        if listed not in self.exported.lists:
+            known = {name: model_files.File(self.exported.blobs[etag].size, etag) for name, etag in self._files()}
+            model_files.record(self.folder, self.exported.commit, known)
         for name, etag in self._files():
             self._link(name, etag)
-        if ref != self.offer.commit:
-            write_text(self.root, os.path.join(self.folder, "refs", ref), self.offer.commit)
+        if ref != self.exported.commit:
+            write_text(self.root, os.path.join(self.folder, "refs", ref), self.exported.commit)
         return received
 
     def _files(self) -> list[tuple[str, str]]:
-        return sorted(self.offer.files.items())
+        return sorted(self.exported.files.items())
 
     def _make_folders(self) -> None:
         """Those of the blobs. What else is there must not lead out of the cache: better said now than at the end."""
-        later = ("refs", "trees", ".dgxspark", "snapshots", f"snapshots/{self.offer.commit}")
+        later = ("refs", "trees", ".dgxspark", "snapshots", f"snapshots/{self.exported.commit}")
         there = [path for name in later if os.path.lexists(path := os.path.join(self.folder, name))]
         for folder in (os.path.join(self.folder, "blobs"), self.locks, *there):
             with made_folder(self.root, folder):
@@ -138,22 +138,22 @@ class Copy:
     @contextlib.contextmanager
     def _opened(self) -> t.Iterator[tuple[int, int]]:
         """Descriptors of the folder for the blobs, and of that for rsync."""
-        with door.open_folder(self.root, os.path.join(self.folder, "blobs")) as blobs:
-            with private_folder(self.root, os.path.join(self.folder, INCOMING)) as incoming:
-                yield blobs, incoming
+        blobs, incoming = (os.path.join(self.folder, name) for name in ("blobs", INCOMING))
+        with door.open_folder(self.root, blobs) as opened, private_folder(self.root, incoming) as private:
+            yield opened, private
 
     def _remove_incoming(self) -> None:
         """The folder for rsync, which is empty now."""
         beside, name = os.path.split(os.path.join(self.folder, INCOMING))
-        with door.open_folder(self.root, beside) as descriptor:
-            with contextlib.suppress(OSError):  # another copy has put something in
-                os.rmdir(name, dir_fd=descriptor)
+        # another copy may have put something in
+        with door.open_folder(self.root, beside) as descriptor, contextlib.suppress(OSError):
+            os.rmdir(name, dir_fd=descriptor)
 
     # --- blobs -------------------------------------------------------------------------------------------------------
 
     def _blobs(self) -> Received:
         """All that are not there, the largest first, several at a time: one is hashed while others come over."""
-        wanted = sorted(self.offer.blobs, key=lambda etag: -self.offer.blobs[etag].size)
+        wanted = sorted(self.exported.blobs, key=lambda etag: -self.exported.blobs[etag].size)
         done = []
         with concurrent.futures.ThreadPoolExecutor(STREAMS) as pool:
             tasks = [pool.submit(self._blob, etag) for etag in wanted]
@@ -227,7 +227,7 @@ class Copy:
 
     def _keep_own(self, name: str, place: str, linked: bool) -> None:
         """Move aside what is in the place of a file of the model, if it may be somebody's work."""
-        path, size = os.path.join(self.folder, place), self.offer.blobs[self.offer.files[name]].size
+        path, size = os.path.join(self.folder, place), self.exported.blobs[self.exported.files[name]].size
         found = lstat(path)
         if found and stat.S_ISREG(found.st_mode) and is_own(self.root, name, path, size, linked):
             own = Own.of(self.folder, name)
@@ -242,16 +242,16 @@ class Copy:
             return False
 
     def _is_right(self, descriptor: int, etag: str) -> bool:
-        if os.fstat(descriptor).st_size != self.offer.blobs[etag].size:
+        if os.fstat(descriptor).st_size != self.exported.blobs[etag].size:
             return False
         return hf_verify.digest(descriptor, etag, bytearray(hf_verify.BUFFER))[0] == etag
 
     def _rsync(self, etag: str) -> Received:
         partial = f"{etag}.incomplete"
         with contextlib.suppress(FileNotFoundError):  # rsync leaves alone what is as long, right or wrong
-            if os.stat(partial, dir_fd=self.incoming).st_size >= self.offer.blobs[etag].size:
+            if os.stat(partial, dir_fd=self.incoming).st_size >= self.exported.blobs[etag].size:
                 self._remove_partial(etag)
-        source = self.source + self.offer.blobs[etag].path
+        source = self.source + self.exported.blobs[etag].path
         # --append-verify goes on at the end of the partial, and compares the checksum of all of it
         argv = [*self.rsync, "--append-verify", "--stats", "--no-human-readable", source, partial]
         rc, out, err = self.run_command(argv, f"/proc/self/fd/{self.incoming}")
@@ -272,7 +272,7 @@ class Copy:
                 if os.fstat(descriptor).st_nlink:
                     break
             except BlockingIOError:
-                now = model_files.blob_bytes(self.folder, {"": model_files.File(self.offer.blobs[etag].size, etag)})
+                now = model_files.blob_bytes(self.folder, {"": model_files.File(self.exported.blobs[etag].size, etag)})
                 if now != size:
                     moved, size = time.monotonic(), now
                 if time.monotonic() - moved > PATIENCE:
@@ -292,7 +292,7 @@ class Copy:
     # --- what makes blobs a snapshot ---------------------------------------------------------------------------------
 
     def _link(self, name: str, etag: str) -> None:
-        path = os.path.join(self.folder, "snapshots", self.offer.commit, name)
+        path = os.path.join(self.folder, "snapshots", self.exported.commit, name)
         parent = os.path.dirname(path)
         target = os.path.relpath(os.path.join(self.folder, "blobs", etag), parent)
         with made_folder(self.root, self.folder) as folder, made_folder(self.root, parent) as snapshot:

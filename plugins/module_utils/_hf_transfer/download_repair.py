@@ -9,9 +9,8 @@ import os
 import stat
 import typing as t
 
-from .._hf_cache import door
+from .._hf_cache import door, layout
 from .._hf_cache import files as hf_files
-from .._hf_cache import layout
 from .._hf_cache import locks as hf_locks
 from .._hf_cache import partials as hf_partials
 from .._host.spark import filesystem_space

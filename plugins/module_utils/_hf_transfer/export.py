@@ -35,7 +35,7 @@ class Blob(t.NamedTuple):
     path: str  # the file with the content, below the root: a blob, a payload of the store, a plain file
 
 
-class Offer(t.NamedTuple):
+class Export(t.NamedTuple):
     root: str  # the tree that has the model: PATH or PATH/hub
     commit: str
     files: dict[str, str]  # names in the snapshot, and their blobs
@@ -47,12 +47,12 @@ class Offer(t.NamedTuple):
         return sum(blob.size for blob in self.blobs.values())
 
 
-def find(path: str, model: str, revision: str) -> Offer:
+def find(path: str, model: str, revision: str) -> Export:
     """The complete snapshot of a revision. Raises ExportError where there is none."""
     looks = {root: model_files.look_up(root, model, revision) for root in tree_roots(path)}
     for root, snapshot in looks.items():
         if snapshot.complete:
-            return _offer(root, model, str(snapshot.commit), str(snapshot.path))
+            return _exported(root, model, str(snapshot.commit), str(snapshot.path))
     if not os.path.isdir(path):
         raise ExportError(f"{shown(path)} does not exist")
     lacks = [gap for snapshot in looks.values() for gap in snapshot.missing + snapshot.damaged]
@@ -60,7 +60,7 @@ def find(path: str, model: str, revision: str) -> Offer:
     raise ExportError(f"{model} ({revision}) {what} in {shown(path)}")
 
 
-def _offer(root: str, model: str, commit: str, top: str) -> Offer:
+def _exported(root: str, model: str, commit: str, top: str) -> Export:
     folder = model_files.repository(root, model)
     known = model_files.recorded(folder, commit)
     files: dict[str, str] = {}
@@ -74,7 +74,9 @@ def _offer(root: str, model: str, commit: str, top: str) -> Offer:
         if not BLOB.fullmatch(etag):  # a disk without links has the file itself, and the list says its hash
             etag = known[name].etag if name in known else ""
         if not BLOB.fullmatch(etag):
-            raise ExportError(f"{shown(entry.path)} is not a link to a blob, and no list says which hash it should have")
+            raise ExportError(
+                f"{shown(entry.path)} is not a link to a blob, and no list says which hash it should have"
+            )
         found = door.regular(root, entry.path)
         if found is None:
             raise ExportError(f"{shown(entry.path)} leads out of {shown(root)}, or to no file")
@@ -89,29 +91,29 @@ def _offer(root: str, model: str, commit: str, top: str) -> Offer:
             text = door.read_text(root, os.path.join(folder, name), door.JSON_MAX)
             text.encode()  # a list that is not UTF-8 is none
             lists[name] = text
-    return Offer(root, commit, files, blobs, lists)
+    return Export(root, commit, files, blobs, lists)
 
 
-def parse(told: t.Any) -> Offer:
-    """An offer as another host tells it. It becomes paths here, so nothing in it is believed. Raises ExportError."""
+def parse(told: t.Any) -> Export:
+    """What another host says that it has exported. It becomes paths here, so nothing in it is believed. Raises ExportError."""
     try:
         blobs = {str(etag): Blob(int(blob["size"]), str(blob["path"])) for etag, blob in told["blobs"].items()}
         files = {str(name): str(etag) for name, etag in told["files"].items()}
         lists = {str(name): str(text) for name, text in told["lists"].items()}
-        offer = Offer(str(told["root"]), str(told["commit"]), files, blobs, lists)
+        exported = Export(str(told["root"]), str(told["commit"]), files, blobs, lists)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise ExportError("offer: is not what hf_cache_export returns") from None
-    known = {f"{kind}/{offer.commit}.json" for kind in _LISTS}
+        raise ExportError("export: is not what hf_cache_export returns") from None
+    known = {f"{kind}/{exported.commit}.json" for kind in _LISTS}
     names = [*files, *(blob.path for blob in blobs.values())]
-    good = COMMIT.fullmatch(offer.commit) and set(lists) <= known and set(files.values()) == set(blobs)
+    good = COMMIT.fullmatch(exported.commit) and set(lists) <= known and set(files.values()) == set(blobs)
     good = good and all(BLOB.fullmatch(etag) and blob.size >= 0 for etag, blob in blobs.items())
     if not good or not all(map(model_files.is_name, names)):
-        raise ExportError("offer: holds names that are not those of a cache")
-    return offer
+        raise ExportError("export: holds names that are not those of a cache")
+    return exported
 
 
-def describe(offer: Offer) -> dict[str, t.Any]:
-    return {**offer._asdict(), "blobs": {etag: blob._asdict() for etag, blob in offer.blobs.items()}}
+def describe(exported: Export) -> dict[str, t.Any]:
+    return {**exported._asdict(), "blobs": {etag: blob._asdict() for etag, blob in exported.blobs.items()}}
 
 
 def identity(path: str) -> str | None:
@@ -124,16 +126,16 @@ def identity(path: str) -> str | None:
         return f"{file.read().strip()} {found.st_dev} {found.st_ino}"
 
 
-def verify(offer: Offer, folder: str, run: str) -> int:
+def verify(exported: Export, folder: str, run: str) -> int:
     """Hash what was not hashed before, or has changed since. Returns the bytes read. Raises ExportError."""
     with _turn(run):
         place = os.path.join(folder, ".dgxspark", "verified.json")
-        before = door.read_json(offer.root, place)
+        before = door.read_json(exported.root, place)
         before = before if isinstance(before, dict) else {}
-        now = {etag: _looks(offer.root, blob.path) for etag, blob in offer.blobs.items()}
+        now = {etag: _looks(exported.root, blob.path) for etag, blob in exported.blobs.items()}
         jobs = [
-            hf_verify.Job(offer.root, os.path.join(offer.root, blob.path), etag, None)
-            for etag, blob in sorted(offer.blobs.items(), key=lambda item: -item[1].size)
+            hf_verify.Job(exported.root, os.path.join(exported.root, blob.path), etag, None)
+            for etag, blob in sorted(exported.blobs.items(), key=lambda item: -item[1].size)
             if before.get(etag) != now[etag]
         ]
         read = 0
@@ -141,7 +143,7 @@ def verify(offer: Offer, folder: str, run: str) -> int:
         for result in hf_verify.hash_all(jobs):
             read += result.size
             if not result.matches:
-                name = next(name for name, etag in offer.files.items() if etag == result.job.etag)
+                name = next(name for name, etag in exported.files.items() if etag == result.job.etag)
                 bad.append(f"{name} ({result.reason or 'its content is not what its name says'})")
         if bad:
             what = f"{', '.join(map(shown, sorted(bad)))} in {shown(folder)}"

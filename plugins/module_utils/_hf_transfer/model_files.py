@@ -92,9 +92,10 @@ def parse_listing(listed: t.Any) -> Files:
     files: Files = {}
     for name, entry in listed.items() if isinstance(listed, dict) else []:
         size, etag = (entry.get("size"), entry.get("etag")) if isinstance(entry, dict) else (None, None)
-        if isinstance(size, int) and 0 <= size < _LARGEST and isinstance(etag, str):
-            if is_name(name) and is_name(etag) and "/" not in etag:
-                files[name] = File(size, etag)
+        if not isinstance(size, int) or not isinstance(etag, str):
+            continue
+        if 0 <= size < _LARGEST and is_name(name) and is_name(etag) and "/" not in etag:
+            files[name] = File(size, etag)
     return files
 
 
@@ -200,7 +201,9 @@ def _by_index(root: str, top: str, present: t.Mapping[str, int]) -> tuple[list[s
             elif name.endswith(_INDEX):
                 found = content.get("weight_map") if isinstance(content, dict) else None
                 shards |= set(filter(is_name, map(str, found.values()))) if isinstance(found, dict) else set()
-    damaged += [n for n in weights if n.endswith(".safetensors") and not _is_whole(root, os.path.join(top, n), present[n])]
+    damaged += [
+        n for n in weights if n.endswith(".safetensors") and not _is_whole(root, os.path.join(top, n), present[n])
+    ]
     missing = ({"config.json"} | shards) - present.keys()
     if not weights | shards:
         missing.add("the weights")
@@ -232,7 +235,9 @@ def blob_bytes(folder: str, files: Files) -> int:
     """
     sizes, have = by_blob(files), dict[str, int]()
     look = Look()
-    for entry in itertools.chain.from_iterable(look.entries(os.path.join(folder, name)) for name in ("blobs", INCOMING)):
+    for entry in itertools.chain.from_iterable(
+        look.entries(os.path.join(folder, name)) for name in ("blobs", INCOMING)
+    ):
         etag = entry.name.split(".", 1)[0]
         if etag not in sizes:
             continue

@@ -64,7 +64,9 @@ def count_of_layers(config: Config, *names: str) -> int:
     """The same of numbers of layers."""
     found = number(config, *names)
     if found > MOST_LAYERS:
-        raise wrong(next(name for name in names if config.get(name) == found), found, f"at most {MOST_LAYERS} are possible")
+        raise wrong(
+            next(name for name in names if config.get(name) == found), found, f"at most {MOST_LAYERS} are possible"
+        )
     return found
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import activations, layer_kinds, model_config
@@ -22,7 +23,7 @@ WORDS = sorted(
     {
         word
         for module in (activations, layer_kinds, model_config)
-        for word in re.findall(r'"([\w*-]+)"', open(str(module.__file__), encoding="utf-8").read())
+        for word in re.findall(r'"([\w*-]+)"', Path(str(module.__file__)).read_text(encoding="utf-8"))
     }
 )
 SCALARS = (

@@ -97,9 +97,9 @@ class Host:
         """Names of the blobs that rsync was asked for."""
         return [os.path.basename(call.split()[-2]) for call in self.calls.read_text().splitlines()]
 
-    def offer(self) -> dict[str, t.Any]:
-        offer = export.find(str(self.source.root), MODEL, "main")
-        return {**export.describe(offer), "identity": "other", "port": 4022, "host_key": "ssh-ed25519 AAAA"}
+    def exported(self) -> dict[str, t.Any]:
+        exported = export.find(str(self.source.root), MODEL, "main")
+        return {**export.describe(exported), "identity": "other", "port": 4022, "host_key": "ssh-ed25519 AAAA"}
 
     def assert_whole(self) -> None:
         source, here = self.source.path, self.repo
@@ -256,12 +256,12 @@ def test_what_is_copied_is_closed_to_others_meanwhile(host: Host, monkeypatch: p
     run, modes = hf_cache_copy.Task.run, set()
 
     def look(task: hf_cache_copy.Task, argv: list[str], folder: str) -> tuple[int, str, str]:
-        modes.add(os.stat(folder).st_mode & 0o777)
+        modes.add(os.stat(folder).st_mode & 0o7777)
         return run(task, argv, folder)
 
     monkeypatch.setattr(hf_cache_copy.Task, "run", look)
     assert host.run()["complete"] is True
-    assert modes == {0o700}
+    assert modes == {0o2700}  # and its files get the group of the cache
     assert not (host.repo / INCOMING).exists()
 
 
@@ -449,7 +449,7 @@ def test_nothing_but_a_key_is_removed(host: Host, folder: str) -> None:
 
 def test_a_copy_from_a_host_uses_its_key_and_removes_it(host: Host) -> None:
     key = host.key()["key_folder"]
-    found = host.run(source=None, offer=host.offer(), address="192.168.100.1", key_folder=key)
+    found = host.run(source=None, export=host.exported(), address="192.168.100.1", key_folder=key)
     assert found["complete"] is True, found
     assert found["received_bytes"] == found["bytes"] + 600
     call = host.calls.read_text().splitlines()[0]
@@ -469,7 +469,7 @@ def test_a_copy_from_a_host_uses_its_key_and_removes_it(host: Host) -> None:
 
 def test_an_address_with_a_zone_reaches_ssh_whole(host: Host) -> None:
     key = host.key()["key_folder"]
-    host.run(source=None, offer=host.offer(), address="fe80::1%eth0", key_folder=key)
+    host.run(source=None, export=host.exported(), address="fe80::1%eth0", key_folder=key)
     (option,) = re.findall(r"HostName=\S+", host.calls.read_text().splitlines()[0])
     shown = subprocess.run(["ssh", "-G", "-F", "/dev/null", "-o", option, "source"], capture_output=True, check=True)
     assert b"\nhostname fe80::1%eth0\n" in b"\n" + shown.stdout
@@ -478,13 +478,13 @@ def test_an_address_with_a_zone_reaches_ssh_whole(host: Host) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"offer": {"commit": "x"}}, "offer: is not what hf_cache_export returns"),
-        ({"offer": None, "address": "-oProxyCommand=x"}, "address: "),
+        ({"export": {"commit": "x"}}, "export: is not what hf_cache_export returns"),
+        ({"export": None, "address": "-oProxyCommand=x"}, "address: "),
     ],
 )
 def test_the_key_is_removed_whatever_happens(host: Host, change: dict[str, t.Any], said: str) -> None:
     key = host.key()["key_folder"]
-    options = {"source": None, "offer": host.offer(), "address": "spark01", "key_folder": key}
+    options = {"source": None, "export": host.exported(), "address": "spark01", "key_folder": key}
     found = host.run(**{**options, **{name: value or options[name] for name, value in change.items()}})
     assert said in found["msg"]
     assert not Path(key).exists()
@@ -493,14 +493,14 @@ def test_the_key_is_removed_whatever_happens(host: Host, change: dict[str, t.Any
 
 def test_a_folder_is_not_copied_onto_itself(host: Host) -> None:
     host.path.mkdir()
-    offer = {**host.offer(), "identity": export.identity(str(host.path))}
-    assert "this very folder" in host.run(source=None, offer=offer, address="x", key_folder="/nothing")["msg"]
+    exported = {**host.exported(), "identity": export.identity(str(host.path))}
+    assert "this very folder" in host.run(source=None, export=exported, address="x", key_folder="/nothing")["msg"]
 
 
 def test_a_key_folder_of_somebody_else_is_left_alone(host: Host) -> None:
     other = host.folder / "other"
     other.mkdir()
-    host.run(source=None, offer={}, address="x", key_folder=str(other))
+    host.run(source=None, export={}, address="x", key_folder=str(other))
     assert other.exists()
 
 

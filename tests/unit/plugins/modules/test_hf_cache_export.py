@@ -89,11 +89,13 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def test_a_door_is_opened_and_closed(host: Host) -> None:
-    offer = host.run(public_key=KEY)
-    assert (offer["changed"], offer["commit"], offer["verified_bytes"]) == (True, COMMIT, offer["bytes"]), offer
-    assert offer["host_key"].startswith("ssh-ed25519 AAAA")
-    socket.create_connection(("127.0.0.1", offer["port"])).close()
-    folder = host.run_folder / offer["unit"]
+    exported = host.run(public_key=KEY)
+    assert (exported["changed"], exported["commit"], exported["verified_bytes"]) == (True, COMMIT, exported["bytes"]), (
+        exported
+    )
+    assert exported["host_key"].startswith("ssh-ed25519 AAAA")
+    socket.create_connection(("127.0.0.1", exported["port"])).close()
+    folder = host.run_folder / exported["unit"]
     assert {path.stat().st_mode & 0o077 for path in (host.run_folder, folder)} == {0}
     assert (folder / "authorized_keys").read_text() == f"restrict {KEY}\n"
     settings = (folder / "sshd_config").read_text().splitlines()
@@ -108,22 +110,22 @@ def test_a_door_is_opened_and_closed(host: Host) -> None:
     assert "--property=RuntimeMaxSec=600" in unit
     assert f"--property=ExecStopPost=/bin/rm -rf {folder}" in unit
 
-    closed = host.run(state="absent", unit=offer["unit"])
+    closed = host.run(state="absent", unit=exported["unit"])
     assert closed["changed"] is True
     assert host.files() == []
     deadline = time.monotonic() + 60  # the stand-in for systemctl does not wait for the end of what it kills
-    while answers(offer["port"]):
+    while answers(exported["port"]):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert host.run(state="absent", unit=offer["unit"])["changed"] is False
+    assert host.run(state="absent", unit=exported["unit"])["changed"] is False
 
 
 @pytest.mark.parametrize("options", [{}, {"public_key": KEY}])
 def test_check_mode_tells_the_files_and_opens_no_door(host: Host, options: dict[str, str]) -> None:
-    offer = host.run(**options, _ansible_check_mode=True)
-    assert (offer["changed"], offer["port"], len(offer["files"])) == (False, None, 5)
+    exported = host.run(**options, _ansible_check_mode=True)
+    assert (exported["changed"], exported["port"], len(exported["files"])) == (False, None, 5)
     assert host.files() == []
-    assert offer["verified_bytes"] == 0  # check mode writes nothing, not even what it has seen
+    assert exported["verified_bytes"] == 0  # check mode writes nothing, not even what it has seen
 
 
 def test_a_door_needs_a_key(host: Host) -> None:
@@ -131,11 +133,11 @@ def test_a_door_needs_a_key(host: Host) -> None:
     assert host.files() == []
 
 
-def test_a_second_offer_of_the_same_model_reads_it_no_more(host: Host) -> None:
+def test_a_second_export_of_the_same_model_reads_it_no_more(host: Host) -> None:
     for seen in (True, False):
-        offer = host.run(public_key=KEY)
-        assert (offer["verified_bytes"] > 0) == seen
-        host.run(state="absent", unit=offer["unit"])
+        exported = host.run(public_key=KEY)
+        assert (exported["verified_bytes"] > 0) == seen
+        host.run(state="absent", unit=exported["unit"])
 
 
 def test_a_door_that_does_not_open_leaves_nothing(host: Host) -> None:
@@ -156,7 +158,11 @@ def test_an_address_that_is_not_of_this_host_opens_nothing(host: Host, address: 
 @pytest.mark.parametrize(
     ("wanted", "found", "listens"),
     [
-        ("spark01", ["127.0.1.1"], "127.0.0.3"),  # its own name, in its own /etc/hosts: the address of the default route
+        (
+            "spark01",
+            ["127.0.1.1"],
+            "127.0.0.3",
+        ),  # its own name, in its own /etc/hosts: the address of the default route
         ("spark01", ["127.0.1.1", "127.0.0.2"], "127.0.0.3"),
         ("127.0.0.1", ["127.0.0.1"], "127.0.0.1"),  # who says so means it
         ("::1", ["::1"], "::1"),
@@ -200,7 +206,7 @@ def test_bad_input_is_one_line(host: Host, options: dict[str, t.Any], said: str)
     assert host.files() == []
 
 
-def test_a_model_that_is_corrupt_is_not_offered(host: Host) -> None:
+def test_a_model_that_is_corrupt_is_not_exported(host: Host) -> None:
     blob = host.repo.blob(SHARDS[0])
     blob.write_bytes(blob.read_bytes()[:-1] + b"?")
     failed = host.run(public_key=KEY)

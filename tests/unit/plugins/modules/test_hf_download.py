@@ -22,7 +22,6 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import 
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.set_aside import SET_ASIDE
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_download
-
 from hf_trees import safetensors
 
 from support import documented
