@@ -7,12 +7,14 @@ from __future__ import annotations
 import time
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_causes import own_cause
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.set_aside import Own
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.progress import Progress, duration
 from ansible_collections.dgxspark.vllm.plugins.modules.hf_download import argument_spec
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action.polling import (
     PollingAction,
     State,
     column,
+    display,
     message,
 )
 
@@ -40,7 +42,10 @@ class ActionModule(PollingAction):
         found: State = {}
         for _round in range(ROUNDS):
             found = self.look_again(task_vars)
-            first = first or found
+            if not first:
+                first = found
+                for own in found.get("set_aside", []):
+                    display.warning(f"{host}: {Own(**own)}")
             if found.get("status") != "running":
                 break
             found = self._wait(found, options, task_vars, Progress(column(host, task_vars), time.monotonic()))
@@ -96,10 +101,13 @@ def outcome(first: State, last: State, options: State, host: str) -> State:
             "cause": cause,
             "changed": False,
             "failed": True,
+            "set_aside": first.get("set_aside", []),
             "seconds": last["seconds"],
             "msg": message(f"{options['model']} {what} {options['path']} on {host}", cause),
         }
-    planned: State = {name: first[name] for name in ("files", "missing", "removed", "joined", "diff") if name in first}
+    planned: State = {
+        name: first[name] for name in ("files", "missing", "removed", "set_aside", "joined", "diff") if name in first
+    }
     followed = first["status"] == "running"
     return {
         **last,

@@ -124,6 +124,10 @@ _value:
       description: Path in the container of the middleware that asks for the API key, mounted if C(vllm_api_key) is set.
       type: str
       sample: /opt/dgxspark/dgxspark_require_key.py
+    hf_cache_read_only:
+      description: Whether the container gets the model cache read-only. Requires a server that is offline.
+      type: bool
+      sample: true
     entry:
       description: The model with the settings of the image, as returned by the lookup P(dgxspark.vllm.model#lookup).
       type: dict
@@ -150,7 +154,7 @@ _value:
     environment:
       description: Environment variables of the container by name, without secrets.
       type: dict
-      sample: {HF_HUB_OFFLINE: "1"}
+      sample: {HF_HUB_OFFLINE: "1", HF_MODULES_CACHE: /root/.cache/huggingface-modules}
     lines:
       description:
         - One line for each option and variable, the options first, with its value and its origin. The origin names the

@@ -182,7 +182,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import clean as hf_clean
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, memory
 
 
 def clean(asked: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
@@ -230,7 +230,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = clean(module.params, module.check_mode)
+        with memory.limited():
+            result = clean(module.params, module.check_mode)
     except layout.CacheError as error:
         module.fail_json(msg=str(error))
     if module._diff:

@@ -15,8 +15,8 @@ description:
   - Gets a model without access to the internet. The source is either a host on which M(dgxspark.vllm.hf_cache_export)
     has started a temporary SSH server, or a cache in a folder of this host, for example on a mounted disk. The entry
     point C(download) of the role P(dgxspark.vllm.hf_cache#role) performs all steps.
-  - Each blob is copied once with rsync, under the file name of a partial download and under the lock that a client
-    takes for it. It is hashed, and renamed only if its content is correct. The lists of the files, the links and the
+  - Each blob is copied once with rsync, to a folder that only root may enter (C(.dgxspark/incoming)), under the lock
+    that a client takes for it. It is hashed, and moved to its place only if its content is correct. The lists of the files, the links and the
     ref are written afterwards in this order, so that an interrupted copy is never mistaken for a complete one.
   - An interrupted copy is resumed where it stopped, also in the middle of a file. Blobs that are already present are
     not copied again if their content is correct.
@@ -30,18 +30,18 @@ options:
     description:
       - Absolute path of another cache on this host. Symbolic links are not required there, so a file system without
         them is possible, provided that the list of the files exists (C(.dgxspark)).
-      - Either this or O(offer) is required.
+      - Either this or O(export) is required.
     type: path
-  offer:
+  export:
     description: Result of M(dgxspark.vllm.hf_cache_export) on the source.
     type: dict
   address:
-    description: Address or name of the source. Required with O(offer).
+    description: Address or name of the source. Required with O(export).
     type: str
   key_folder:
     description:
       - Folder of the key pair that M(dgxspark.vllm.hf_cache_copy_key) created. It is removed in any case.
-      - Required with O(offer), except in check mode.
+      - Required with O(export), except in check mode.
     type: path
   keep_free:
     description: Bytes of the file system that have to remain free after the copy.
@@ -51,7 +51,7 @@ attributes:
   check_mode:
     description: Can run in check mode.
     support: full
-    details: Reports what would be copied. Requires the O(offer) of a task in check mode, or O(source).
+    details: Reports what would be copied. Requires the O(export) of a task in check mode, or O(source).
   diff_mode:
     description: Shows what changes in diff mode.
     support: full
@@ -78,7 +78,7 @@ EXAMPLES = r"""
 - name: Copy a model from another host
   dgxspark.vllm.hf_cache_copy:
     model: Qwen/Qwen3-8B-FP8
-    offer: "{{ offer }}"
+    export: "{{ exported }}"
     address: 192.168.100.1
     key_folder: "{{ key.key_folder }}"
   become: true
@@ -132,6 +132,25 @@ removed:
   type: list
   elements: str
   sample: []
+set_aside:
+  description:
+    - Files of the snapshot that were neither what the source has nor a broken download, such as an edited
+      C(tokenizer.json). They were moved out of the way of the source's files, not deleted.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+  contains:
+    name:
+      description: Name in the snapshot.
+      type: str
+      returned: always
+      sample: tokenizer.json
+    path:
+      description: Where the file is now.
+      type: str
+      returned: always
+      sample: /opt/hf/models--Qwen--Qwen3-8B-FP8/.dgxspark/set-aside/20260131-120000-0a1b-tokenizer.json
 seconds:
   description: Duration of the copy in seconds.
   returned: success
@@ -166,7 +185,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import partials
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import memory, partials
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.layout import CacheError
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy as hf_copy
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
@@ -199,13 +218,13 @@ class Task:
 
     def copy(self) -> None:
         begin = time.monotonic()
-        self.result.update(expected_bytes=0, blobs=0, bytes=0, received_bytes=0, removed=[], seconds=0.0)
+        self.result.update(expected_bytes=0, blobs=0, bytes=0, received_bytes=0, removed=[], set_aside=[], seconds=0.0)
         if self.result["complete"]:
             return
-        offer = self.offer()
-        self.result["expected_bytes"] = offer.size
-        sizes = {etag: blob.size for etag, blob in offer.blobs.items()}
-        there = hf_copy.present(self.folder, offer)
+        exported = self.exported()
+        self.result["expected_bytes"] = exported.size
+        sizes = {etag: blob.size for etag, blob in exported.blobs.items()}
+        there = hf_copy.present(self.path, self.folder, exported)
 
         def can_be_resumed(partial: partials.Partial) -> bool:
             return model_files.can_be_resumed(partial.path, partial.stat, sizes)
@@ -224,9 +243,12 @@ class Task:
             self.result.update(blobs=len(absent), bytes=needed)
             return
         os.makedirs(self.path, exist_ok=True)
-        command, source = self.transport(offer)
-        copy = hf_copy.Copy(self.path, self.model, offer, self.run, command, source)
+        command, source = self.transport(exported)
+        copy = hf_copy.Copy(self.path, self.model, exported, self.run, command, source)
         received = copy.run(self.revision)
+        self.result["set_aside"] = [own._asdict() for own in copy.set_aside]
+        for own in copy.set_aside:
+            self.module.warn(str(own))
         self.look_up()
         if not self.result["complete"]:
             lacks = ", ".join(self.result["missing"][:5])
@@ -235,24 +257,24 @@ class Task:
             missing=self.missing,
             blobs=received.blobs,
             bytes=received.content,
-            received_bytes=received.total if self.module.params["offer"] else 0,
+            received_bytes=received.total if self.module.params["export"] else 0,
             seconds=round(time.monotonic() - begin, 1),
         )
 
-    def offer(self) -> export.Offer:
-        source, told = self.module.params["source"], self.module.params["offer"]
+    def exported(self) -> export.Export:
+        source, told = self.module.params["source"], self.module.params["export"]
         if source is None:
-            offer = export.parse(told)
+            exported = export.parse(told)
             if told.get("identity") is not None and told["identity"] == export.identity(self.path):
-                raise export.OfferError("the source is this very folder; name another host, or another folder")
-            return offer
+                raise export.ExportError("the source is this very folder; name another host, or another folder")
+            return exported
         if not os.path.isabs(source):
-            raise export.OfferError(f"source: {source} is not absolute; use the whole path, like /mnt/models")
+            raise export.ExportError(f"source: {source} is not absolute; use the whole path, like /mnt/models")
         if not os.path.isdir(source):
-            raise export.OfferError(f"source: {source} is not a folder of this host; is its disk mounted?")
+            raise export.ExportError(f"source: {source} is not a folder of this host; is its disk mounted?")
         if f"{os.path.realpath(source)}/".startswith(f"{os.path.realpath(self.path)}/"):
-            raise export.OfferError(f"source: {source} is in {self.path}; use a folder outside of it")
-        return export.find(os.path.normpath(source), self.model, self.revision)
+            raise export.ExportError(f"source: {source} is in {self.path}; use a folder outside of it")
+        return export.find(os.path.realpath(source), self.model, self.revision)
 
     def check_space(self, needed: int, freed: int) -> None:
         free, keep = filesystem_space(self.path)["free_bytes"] + freed, self.module.params["keep_free"]
@@ -260,23 +282,23 @@ class Task:
             cause = no_space_cause(self.path, needed, free, keep)
             raise hf_copy.CopyError("no_space", f"{cause['meaning']}: {cause['evidence']}; {cause['remedy']}")
 
-    def transport(self, offer: export.Offer) -> tuple[list[str], str]:
+    def transport(self, exported: export.Export) -> tuple[list[str], str]:
         """rsync with its options, and what it puts before the path of a file."""
         rsync = self.module.get_bin_path("rsync")
         if rsync is None:
             raise hf_copy.CopyError("rsync_missing", "rsync is not installed; run playbooks/prepare.yml")
         command = [rsync, f"--timeout={IO_TIMEOUT}"]
         if self.module.params["source"]:
-            return command, os.path.join(offer.root, "")
-        told, folder = self.module.params["offer"], self.module.params["key_folder"]
+            return command, os.path.join(exported.root, "")
+        told, folder = self.module.params["export"], self.module.params["key_folder"]
         with open(f"{folder}/known_hosts", "w", encoding="ascii") as file:
             file.write(f"source {told['host_key']}\n")
         address = self.module.params["address"].replace("%", "%%")  # of fe80::1%eth0: ssh expands it in HostName
         ssh = SSH.format(port=int(told["port"]), address=address, folder=folder)
         return [*command, "--no-motd", f"--rsh={ssh}"], "root@source::"
 
-    def run(self, argv: list[str]) -> tuple[int, str, str]:
-        rc, out, err = self.module.run_command(argv)
+    def run(self, argv: list[str], folder: str) -> tuple[int, str, str]:
+        rc, out, err = self.module.run_command(argv, cwd=folder, ignore_invalid_cwd=False)
         return rc, out, err
 
 
@@ -297,14 +319,14 @@ def main() -> None:
             "model": {"type": "str", "required": True},
             "revision": {"type": "str", "default": "main"},
             "source": {"type": "path"},
-            "offer": {"type": "dict"},
+            "export": {"type": "dict"},
             "address": {"type": "str"},
             "key_folder": {"type": "path", "no_log": False},
             "keep_free": {"type": "int", "default": 2147483648},
         },
-        required_one_of=[("source", "offer")],
-        required_by={"offer": ["address"]},
-        mutually_exclusive=[("source", "offer")],
+        required_one_of=[("source", "export")],
+        required_by={"export": ["address"]},
+        mutually_exclusive=[("source", "export")],
         supports_check_mode=True,
     )
     asked = module.params
@@ -315,12 +337,13 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         stack.callback(hf_copy.remove_key, asked["key_folder"])
         try:
-            check(asked)
-            task = Task(module)
-            task.copy()
+            with memory.limited():
+                check(asked)
+                task = Task(module)
+                task.copy()
         except CacheError as error:
             fail("bad_option", str(error))
-        except export.OfferError as error:
+        except export.ExportError as error:
             fail("source_unusable", str(error))
         except hf_copy.CopyError as error:
             fail(error.cause, str(error))

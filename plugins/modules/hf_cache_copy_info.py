@@ -59,6 +59,7 @@ missing:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import memory
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.layout import CacheError
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy
 
@@ -74,8 +75,9 @@ def main() -> None:
     )
     asked = module.params
     try:
-        copy.check(asked["path"], asked["model"], asked["revision"])
-        found = copy.look_up(os.path.normpath(asked["path"]), asked["model"], asked["revision"])
+        with memory.limited():
+            copy.check(asked["path"], asked["model"], asked["revision"])
+            found = copy.look_up(os.path.normpath(asked["path"]), asked["model"], asked["revision"])
     except CacheError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **found)

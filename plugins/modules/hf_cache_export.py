@@ -20,7 +20,7 @@ description:
     repositories share (C(blobs)) if the model has files in it. That store is readable as a whole, including files of
     other models. The server forwards nothing and provides no shell.
   - No C(authorized_keys) file is modified, and the configuration of the host's own SSH server does not matter. The
-    server is stopped with O(state=absent), or by systemd after a time that is sufficient for the model at 1 MB/s.
+    server is stopped with O(state=absent), or by systemd after a time that is sufficient for the model at 10 MB/s.
   - A file that has been hashed is hashed again only if it has changed (size, times, inode), so that many hosts can copy
     from one. This is recorded in C(.dgxspark/verified.json) next to the model.
 extends_documentation_fragment:
@@ -37,8 +37,10 @@ options:
     type: str
   address:
     description:
-      - Address of this host to listen on, for example one of the fast ports. The server listens on all addresses if
-        this is not set, not an address of this host, or a name that only this host can resolve (C(127.0.1.1)).
+      - Address of this host to listen on, for example one of the fast ports. An address of another host is rejected.
+        If it is a name that only this host resolves to itself (C(127.0.1.1)), the server listens on the address of
+        the default route.
+      - Required with O(state=present), except in check mode.
     type: str
   unit:
     description: Name of the unit to stop, as returned in RV(unit). Required with O(state=absent).
@@ -85,12 +87,12 @@ EXAMPLES = r"""
     address: 192.168.100.1
   become: true
   delegate_to: spark01
-  register: offer
+  register: exported
 
 - name: Stop the server
   dgxspark.vllm.hf_cache_export:
     state: absent
-    unit: "{{ offer.unit }}"
+    unit: "{{ exported.unit }}"
   become: true
   delegate_to: spark01
 """
@@ -140,7 +142,7 @@ unit:
   description: Name of the systemd unit. V(null) in check mode.
   returned: O(state=present)
   type: str
-  sample: dgxspark-offer-3f2a9c41
+  sample: dgxspark-export-3f2a9c41
 port:
   description: TCP port of the server. V(null) in check mode.
   returned: O(state=present)
@@ -153,6 +155,7 @@ host_key:
   sample: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample
 """
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -164,13 +167,13 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import files as hf_files
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, memory
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
 
-RUN = "/run/dgxspark-offer"  # in memory
+RUN = "/run/dgxspark-export"  # in memory
 RUN_SSHD = "/run/sshd"  # sshd insists on it; where systemd starts it on demand, it may not be there yet
-UNIT = re.compile(r"dgxspark-offer-[0-9a-f]{8}")
-SLOWEST = 1_000_000  # bytes a second: of what the source sends, many hosts may get a share each
+UNIT = re.compile(r"dgxspark-export-[0-9a-f]{8}")
+SLOWEST = 10_000_000  # bytes a second: many hosts may share what the source sends; a copy that is cut off goes on
 START_TIMEOUT = 10
 
 SSHD = """\
@@ -207,7 +210,7 @@ class TemporarySshServer:
         self.module, self.unit = module, unit
         self.folder = os.path.join(RUN, unit)
 
-    def start(self, offer: export.Offer, model: str) -> dict[str, t.Any]:
+    def start(self, found: export.Export, model: str) -> dict[str, t.Any]:
         sbin = ["/usr/sbin", "/sbin"]
         tools = {
             name: self.module.get_bin_path(name, opt_dirs=sbin)
@@ -215,7 +218,7 @@ class TemporarySshServer:
         }
         lacking = [name for name, path in tools.items() if path is None]
         if lacking:
-            raise export.OfferError(f"{', '.join(lacking)}: not installed; run playbooks/prepare.yml")
+            raise export.ExportError(f"{', '.join(lacking)}: not installed; run playbooks/prepare.yml")
         os.makedirs(RUN_SSHD, mode=0o755, exist_ok=True)
         os.makedirs(RUN, mode=0o700, exist_ok=True)
         os.mkdir(self.folder, mode=0o700)
@@ -226,20 +229,20 @@ class TemporarySshServer:
         self.write("authorized_keys", f"restrict {self.module.params['public_key'].strip()}\n")
         self.write("sshd_config", SSHD.format(listen=listen, port=port, folder=self.folder, rsync=tools["rsync"]))
         # a module's name is the first part of a blob's path: the model, and the store that repositories share
-        folders = sorted({blob.path.split("/")[0] for blob in offer.blobs.values()})
+        folders = sorted({blob.path.split("/")[0] for blob in found.blobs.values()})
         self.write(
-            "rsyncd.conf", RSYNCD + "".join(f"[{name}]\npath = {os.path.join(offer.root, name)}\n" for name in folders)
+            "rsyncd.conf", RSYNCD + "".join(f"[{name}]\npath = {os.path.join(found.root, name)}\n" for name in folders)
         )
         self.command(
             [
                 *(str(tools["systemd-run"]), "--quiet", "--collect", f"--unit={self.unit}"),
-                *(f"--description=Offers {model} to another host", "--property=Type=exec"),
-                f"--property=RuntimeMaxSec={600 + offer.size // SLOWEST}",
+                *(f"--description=Exports {model} to another host", "--property=Type=exec"),
+                f"--property=RuntimeMaxSec={600 + found.size // SLOWEST}",
                 f"--property=ExecStopPost=/bin/rm -rf {self.folder}",
                 *(str(tools["sshd"]), "-D", "-f", f"{self.folder}/sshd_config"),
             ]
         )
-        self.wait_for("127.0.0.1" if listen == "0.0.0.0" else listen, port)
+        self.wait_for(listen, port)
         with open(f"{self.folder}/host_key.pub", encoding="ascii") as file:
             host_key = " ".join(file.read().split()[:2])
         return {"unit": self.unit, "port": port, "host_key": host_key}
@@ -260,7 +263,7 @@ class TemporarySshServer:
         rc, out, err = self.module.run_command(argv)
         if rc:
             said = " ".join((err or out).split()) or f"code {rc}"
-            raise export.OfferError(f"{os.path.basename(argv[0])} failed: {said}")
+            raise export.ExportError(f"{os.path.basename(argv[0])} failed: {said}")
 
     def wait_for(self, address: str, port: int) -> None:
         deadline = time.monotonic() + START_TIMEOUT
@@ -273,27 +276,37 @@ class TemporarySshServer:
                     what = (
                         f"sshd does not answer on port {port}: {error.strerror or error}; see journalctl -u {self.unit}"
                     )
-                    raise export.OfferError(what) from None
+                    raise export.ExportError(what) from None
             time.sleep(0.05)
 
 
-def free_port(address: str | None) -> tuple[str, int]:
-    """The address to listen on, all of them if that is none of this host, and a port that nobody has."""
-    for wanted in (address, "0.0.0.0", "::"):
-        if not wanted:
-            continue
-        try:
-            family, kind, _protocol, _name, place = socket.getaddrinfo(wanted, 0, type=socket.SOCK_STREAM)[0]
-            # /etc/hosts of Debian and Ubuntu has 127.0.1.1 for the host's own name; no other host gets there
-            if is_loopback(str(place[0])) and not is_loopback(wanted):
-                continue
-            with socket.socket(family, kind) as listener:
-                listener.bind(place)
-                found = listener.getsockname()
-                return str(found[0]), int(found[1])
-        except OSError:
-            continue
-    raise export.OfferError("no TCP port can be opened")
+def free_port(address: str) -> tuple[str, int]:
+    """The address of this host to listen on, and a port that nobody has. Raises ExportError if it is another's."""
+    try:
+        places: list[t.Any] = [found[4] for found in socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)]
+    except (OSError, ValueError) as error:  # ValueError: a name that no DNS can have
+        raise export.ExportError(f"address: {address} cannot be resolved: {error}") from None
+    # /etc/hosts of Debian and Ubuntu has 127.0.1.1 for the host's own name; no other host gets there
+    if not is_loopback(address):
+        places = [place for place in places if not is_loopback(str(place[0]))] or default_address()
+    for place in places:
+        family = socket.AF_INET6 if ":" in str(place[0]) else socket.AF_INET
+        with contextlib.suppress(OSError), socket.socket(family) as listener:
+            listener.bind(place)
+            found = listener.getsockname()
+            return str(found[0]), int(found[1])
+    raise export.ExportError(
+        f"address: {address} is not an address of this host; set hf_cache_source_address to the one at which other"
+        " hosts reach it"
+    )
+
+
+def default_address() -> list[tuple[str, int]]:
+    """The host's own address on the way to other networks. Nothing is sent."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # of a network that is reserved for documentation
+        return [(str(probe.getsockname()[0]), 0)]
+    return []
 
 
 def is_loopback(text: str) -> bool:
@@ -303,14 +316,14 @@ def is_loopback(text: str) -> bool:
         return False
 
 
-def offer(module: AnsibleModule) -> dict[str, t.Any]:
+def export_model(module: AnsibleModule) -> dict[str, t.Any]:
     asked = module.params
     path = os.path.normpath(asked["path"])
     layout.check_path(path)
     layout.check_models([asked["model"]], "model")
     wrong = model_files.check_revision(asked["revision"])
     if wrong:
-        raise export.OfferError(wrong)
+        raise export.ExportError(wrong)
     found = export.find(path, asked["model"], asked["revision"])
     result: dict[str, t.Any] = {
         **export.describe(found),
@@ -321,8 +334,8 @@ def offer(module: AnsibleModule) -> dict[str, t.Any]:
     }
     if not module.check_mode:
         os.umask(hf_files.creation_mask(path))
-        result["verified_bytes"] = export.verify(found, model_files.repository(found.root, asked["model"]))
-        server = TemporarySshServer(module, f"dgxspark-offer-{secrets.token_hex(4)}")
+        result["verified_bytes"] = export.verify(found, model_files.repository(found.root, asked["model"]), RUN)
+        server = TemporarySshServer(module, f"dgxspark-export-{secrets.token_hex(4)}")
         try:
             result.update(server.start(found, asked["model"]))
         except BaseException:
@@ -348,15 +361,21 @@ def main() -> None:
     asked = module.params
     try:
         if asked["public_key"] and not re.fullmatch(r"ssh-ed25519 [A-Za-z0-9+/=]+( [^\n]*)?\n?", asked["public_key"]):
-            raise export.OfferError("public_key: is not allowed; use one line, ssh-ed25519 AAAA...")
+            raise export.ExportError("public_key: is not allowed; use one line, ssh-ed25519 AAAA...")
         if asked["state"] == "present":
             if not asked["public_key"] and not module.check_mode:
-                raise export.OfferError("public_key: it is empty; use what hf_cache_copy_key returned")
-            module.exit_json(changed=not module.check_mode, **offer(module))
+                raise export.ExportError("public_key: it is empty; use what hf_cache_copy_key returned")
+            if not asked["address"] and not module.check_mode:
+                raise export.ExportError(
+                    "address: it is empty; use the address at which the other host reaches this one"
+                )
+            with memory.limited():
+                exported = export_model(module)
+            module.exit_json(changed=not module.check_mode, **exported)
         if not UNIT.fullmatch(asked["unit"]):
-            raise export.OfferError(f"unit: {asked['unit']!r} is not allowed; use what hf_cache_export returned")
+            raise export.ExportError(f"unit: {asked['unit']!r} is not allowed; use what hf_cache_export returned")
         module.exit_json(changed=not module.check_mode and TemporarySshServer(module, asked["unit"]).stop())
-    except (layout.CacheError, export.OfferError) as error:
+    except (layout.CacheError, export.ExportError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         remedy = "run this task with become: true" if isinstance(error, PermissionError) else "check that path"

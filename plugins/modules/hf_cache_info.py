@@ -306,6 +306,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import (
     layout,
     local_dirs,
     locks,
+    memory,
     snapshot,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.content import Asked, Content, Totals
@@ -404,9 +405,11 @@ def main() -> None:
     asked = module.params
     try:
         owner = _uid(asked["owner"]) if asked["owner"] else None
-        module.exit_json(changed=False, **read_cache(asked["path"], asked["models"], asked["verify"], owner))
+        with memory.limited():
+            found = read_cache(asked["path"], asked["models"], asked["verify"], owner)
     except layout.CacheError as error:
         module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ description:
   - A complete model needs no network access. Missing files are found with the hub's list of files for the commit, so a
     newer commit of a branch is not looked for once one is complete.
   - Before the download, dead partial downloads of the model are removed (except those that this client can resume),
-    free space is compared with the missing bytes, and files of a wrong size are removed.
+    free space is compared with the missing bytes, and files of a wrong size are removed. Files that somebody has edited
+    are moved aside instead, see RV(set_aside).
   - The download continues when the playbook is stopped. The next task for the same model and cache joins it, and so
     does a concurrent one. Only one container at a time downloads a model into a cache.
   - The action plugin of the same name waits and prints the progress, at most one line every ten seconds.
@@ -164,6 +165,25 @@ removed:
   type: list
   elements: str
   sample: []
+set_aside:
+  description:
+    - Files of the snapshot that were neither what the hub has nor a broken download, such as an edited
+      C(tokenizer.json). They were moved out of the way of the hub's files, not deleted.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+  contains:
+    name:
+      description: Name in the snapshot.
+      type: str
+      returned: always
+      sample: tokenizer.json
+    path:
+      description: Where the file is now.
+      type: str
+      returned: always
+      sample: /opt/hf/models--Qwen--Qwen3-8B-FP8/.dgxspark/set-aside/20260131-120000-0a1b-tokenizer.json
 bytes:
   description: Bytes of the wanted files on disk, including partial files. V(null) if not known.
   returned: always
@@ -222,7 +242,7 @@ msg:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, memory
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_causes import Failed
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_container import DownloadContainers
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_decide import begin
@@ -279,7 +299,8 @@ def main() -> None:
             wrong = "image: is not set; use the image that will serve the model, or offline: true"
         if wrong:
             raise layout.CacheError(wrong)
-        task = download(module)
+        with memory.limited():
+            task = download(module)
     except layout.CacheError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

@@ -83,17 +83,23 @@ advice:
   sample: describe it in vllm_models, or set vllm_enforce_memory_plan to false to try it without a plan
 """
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import memory
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.layout import CacheError
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.hub import Cache, Hub, HubError
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import ConfigError, entry_of
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.model_files import is_name
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.config_values import ConfigError, whole
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import entry_of
 
 INDEX = "model.safetensors.index.json"
 QUANTIZATION = "hf_quant_config.json"  # where older checkpoints of ModelOpt say what their config.json does not
 # In the order in which the download and vLLM prefer them.
 INDEXES = (INDEX, "pytorch_model.bin.index.json", "consolidated.safetensors.index.json")
 SINGLES = ("model.safetensors", "pytorch_model.bin", "consolidated.safetensors")
+MOST_FILES = 2000
 ADVICE = "describe it in vllm_models, or set vllm_enforce_memory_plan: false to try it without a plan"
 CONFIGS = ("config.json", "params.json")  # the second is Mistral's own
 
@@ -109,17 +115,23 @@ def weights_bytes(source: Source) -> int | None:
     for index, single in zip(INDEXES, SINGLES, strict=True):
         listed = source.read_json(index)
         if listed is not None:
-            total = (listed.get("metadata") or {}).get("total_size")
-            if isinstance(total, (int, float)) and total > 0:
-                return int(total)
+            metadata = listed.get("metadata")
+            total = metadata.get("total_size") if isinstance(metadata, dict) else None
+            if isinstance(total, float) and 0 < total < 1e15:
+                total = int(total)
+            if whole("total_size", total):
+                return whole("total_size", total)
             files = listed.get("weight_map")
-            names = sorted({str(name) for name in files.values()}) if isinstance(files, dict) else []
+            found = files.values() if isinstance(files, dict) else ()
+            names = sorted({name for name in found if isinstance(name, str) and is_name(name)})
+            if len(names) > MOST_FILES:  # each is asked for
+                raise ConfigError(f"its {index} names {len(names)} files; at most {MOST_FILES} are possible")
             sizes = [source.size(name) for name in names]
             if sizes and all(sizes):
                 return sum(size for size in sizes if size)
-        found = source.size(single)
-        if found:
-            return found
+        size = source.size(single)
+        if size:
+            return size
     return None
 
 
@@ -137,7 +149,7 @@ def read(source: Source) -> tuple[dict[str, t.Any], int] | None:
 def look(options: dict[str, t.Any]) -> dict[str, t.Any]:
     model, revision = options["model"], options["revision"]
     folders = [folder for folder in (options["path"], options["source"]) if folder]
-    caches = (read(Cache(folder, model, revision)) for folder in folders)
+    caches = (read(Cache(os.path.realpath(folder), model, revision)) for folder in folders)
     found, source = next((files for files in caches if files), None), "cache"
     if found is None:
         if options["offline"]:
@@ -165,8 +177,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = look(module.params)
-    except (HubError, ConfigError) as error:
+        with memory.limited():
+            result = look(module.params)
+    except (HubError, ConfigError, CacheError) as error:
         reason = f"vllm_model: {module.params['model']} cannot be planned: {error}"
         module.fail_json(msg=f"{reason}; or {ADVICE}", reason=reason, advice=ADVICE)
     module.exit_json(changed=False, **result)

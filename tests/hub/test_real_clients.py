@@ -255,3 +255,21 @@ def test_a_broken_cache_is_made_whole(
     assert clean(cache, *hf_clean.CLASSES)["removed"] != []
     client.download(cache)
     assert_whole(cache, client)
+
+
+def test_an_offline_client_needs_no_access_for_writing(cache: Path, client: Client) -> None:
+    """The server gets a complete cache read-only."""
+    client.download(cache)
+    read_only = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && ! touch "$0/x" 2>/dev/null && exec "$@"'
+    prefix = ["unshare", "--mount", "sh", "-c", read_only, str(cache)]
+    if os.geteuid():
+        prefix[1:1] = ["--user", "--map-root-user"]
+    script = (
+        "import os, sys; from huggingface_hub import hf_hub_download, snapshot_download; where = sys.argv[1];"
+        f"print(len(os.listdir(snapshot_download({MODEL!r}, cache_dir=where))),"
+        f" os.path.basename(hf_hub_download({MODEL!r}, 'config.json', cache_dir=where)))"
+    )
+    argv = [*prefix, str(client.python), "-c", script, str(cache)]
+    environment = {**client.environment, "HF_HUB_OFFLINE": "1", "HF_HOME": str(cache)}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7 config.json\n", "")

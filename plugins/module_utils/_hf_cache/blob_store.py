@@ -8,11 +8,9 @@ import contextlib
 import os
 import typing as t
 
-from . import verify
+from . import door
 from .content import Broken, Totals
 from .layout import PAYLOAD, Look, is_store, tree_roots
-
-_REFS_MAX = 64 << 20
 
 
 def payloads(store: str, look: Look) -> t.Iterator[os.DirEntry[str]]:
@@ -26,7 +24,7 @@ def payloads(store: str, look: Look) -> t.Iterator[os.DirEntry[str]]:
 def references(root: str, payload: str) -> set[str] | None:
     """Blobs of repositories that lead to the payload. None when the client's list is not there: then nobody knows."""
     try:
-        lines = verify.read_text(f"{payload}.refs", _REFS_MAX).splitlines()
+        lines = door.read_text(root, f"{payload}.refs", door.JSON_MAX).splitlines()
     except (OSError, ValueError):
         return None
     found = set()
@@ -40,7 +38,7 @@ def references(root: str, payload: str) -> set[str] | None:
 def _target(blob: str) -> str | None:
     try:
         return os.path.normpath(os.path.join(os.path.dirname(blob), os.readlink(blob)))
-    except OSError:
+    except (OSError, ValueError):  # the path is out of a list that somebody else may have written
         return None
 
 

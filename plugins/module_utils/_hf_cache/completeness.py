@@ -9,7 +9,7 @@ import os
 import re
 import typing as t
 
-from . import verify
+from . import door, verify
 from .content import Content
 from .layout import Repository, is_tokenizer
 
@@ -25,17 +25,17 @@ class Listed(t.NamedTuple):
 
 def recorded_files(repository: Repository, commit: str | None) -> dict[str, Listed]:
     """The files that hf_download wanted, where it has noted them."""
-    return _files(verify.read_json(_list_of(repository, ".dgxspark", commit)))
+    return _files(_read_list(repository, ".dgxspark", commit))
 
 
 def listed_files(repository: Repository, commit: str | None) -> dict[str, Listed]:
     """All files of the commit, where the client has kept the list."""
-    manifest = verify.read_json(_list_of(repository, "trees", commit))
+    manifest = _read_list(repository, "trees", commit)
     return _files(manifest.get("files") if isinstance(manifest, dict) else None)
 
 
-def _list_of(repository: Repository, kind: str, commit: str | None) -> str:
-    return os.path.join(repository.path, kind, f"{commit}.json")
+def _read_list(repository: Repository, kind: str, commit: str | None) -> t.Any:
+    return door.read_json(repository.root, os.path.join(repository.path, kind, f"{commit}.json"))
 
 
 def _files(listed: t.Any) -> dict[str, Listed]:
@@ -65,13 +65,13 @@ def completeness(content: Content, listed: dict[str, Listed], weights: bool, rec
     for name in sorted(indices):
         if name in known:
             continue
-        index = verify.read_json(os.path.join(content.top, name))
+        index = door.read_json(content.root, os.path.join(content.top, name))
         if isinstance(index, dict) and isinstance(index.get("weight_map"), dict):
             wanted |= {str(shard) for shard in index["weight_map"].values()}
         else:
             content.lacks(f"{name} (not a valid index)")
     for name in sorted(wanted - known):
-        if not os.path.exists(os.path.join(content.top, name)):
+        if door.regular(content.root, os.path.join(content.top, name)) is None:
             content.lacks(name)
     if not weights and not any(name.endswith(verify.WEIGHTS) for name in wanted):
         content.lacks("weights")
@@ -81,5 +81,6 @@ def completeness(content: Content, listed: dict[str, Listed], weights: bool, rec
     for partial in content.partials:
         if etags and partial.etag not in etags:
             continue  # of another commit, or of a file that nobody wants
-        if content.repository and not os.path.exists(os.path.join(content.path, "blobs", partial.etag)):
+        blob = os.path.join(content.path, "blobs", partial.etag)
+        if content.repository and door.regular(content.root, blob) is None:
             content.lacks(f"blobs/{os.path.basename(partial.path)} (partial)")

@@ -10,6 +10,7 @@ import os
 import stat
 import typing as t
 
+from . import door
 from .layout import Repository, shown
 from .partials import Partial
 
@@ -100,6 +101,11 @@ class Content:
         self.complete = False
 
     @property
+    def root(self) -> str:
+        """What its files must not lead out of."""
+        return self.repository.root if self.repository else self.path
+
+    @property
     def top(self) -> str:
         """Folder with the files under their own names."""
         return os.path.join(self.path, "snapshots", self.commit or "") if self.repository else self.path
@@ -112,7 +118,7 @@ class Content:
 
     def has(self, gap: str) -> bool:
         """Whether what another tree lacks is here: a file, or weights or a tokenizer as such."""
-        return gap in ("weights", "tokenizer") or os.path.exists(os.path.join(self.top, gap))
+        return gap in ("weights", "tokenizer") or door.regular(self.root, os.path.join(self.top, gap)) is not None
 
     def describe(self) -> dict[str, t.Any]:
         return {

@@ -11,27 +11,7 @@ import stat
 import typing as t
 import uuid
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-@contextlib.contextmanager
-def open_folder(root: str, folder: str, make: bool = False) -> t.Iterator[int]:
-    """Descriptor of a folder at or below the root, opened step by step, so that nobody can slip in a link."""
-    relative = os.path.relpath(folder, root)
-    descriptor = os.open(root, _FOLDER)
-    try:
-        for name in [] if relative == "." else relative.split(os.sep):
-            if name == "..":
-                raise NotADirectoryError(f"{folder} is not below {root}")
-            if make:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=descriptor)
-            below = os.open(name, _FOLDER, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = below
-        yield descriptor
-    finally:
-        os.close(descriptor)
+from .door import FOLDER, open_at, open_folder
 
 
 def creation_mask(folder: str) -> int:
@@ -55,6 +35,24 @@ def made_folder(root: str, folder: str) -> t.Iterator[int]:
             what = f"it, or a folder on the way to it, is a file, or a link that leads out of {root}"
             raise NotADirectoryError(errno.ENOTDIR, what, folder) from None
         yield descriptor
+
+
+@contextlib.contextmanager
+def private_folder(root: str, folder: str) -> t.Iterator[int]:
+    """The same for a folder that only its owner may enter, who is the user of this process."""
+    with made_folder(root, folder) as descriptor:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "belongs to somebody else; remove it", folder)
+        # what is made in it gets the group of the cache, where that is wanted
+        os.fchmod(descriptor, 0o700 | os.fstat(descriptor).st_mode & stat.S_ISGID)
+        yield descriptor
+
+
+def make_file(folder: int, name: str, mode: int) -> int:
+    """Descriptor of a regular file for reading and writing, a new one or the one that is there. Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
+    return open_at(folder, name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def write_text(root: str, path: str, text: str) -> None:
@@ -118,7 +116,7 @@ def remove_tree(root: str, folder: str) -> int:
 
 def _remove_below(parent: int, name: str) -> int:
     freed = 0
-    descriptor = os.open(name, _FOLDER, dir_fd=parent)
+    descriptor = os.open(name, FOLDER, dir_fd=parent)
     try:
         # Refs go first: from then on nobody who is offline finds the half that is left.
         for entry in sorted(os.listdir(descriptor), key=lambda entry: (entry != "refs", entry != "snapshots", entry)):

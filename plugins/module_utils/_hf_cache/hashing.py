@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import stat
 import typing as t
 
+from . import door
 from . import verify as hf_verify
 from .content import HARMLESS, Broken, Content, lstat
 from .layout import BLOB, Look
@@ -30,19 +30,15 @@ def hash_jobs(contents: t.Iterable[Content], look: Look, sparse_only: bool = Fal
         small = (job for job in _hashed(content, look) if job[0] < _LARGE)
         for _size, path, etag in itertools.chain(large, small):
             if not sparse_only or path in suspects:
-                yield hf_verify.Job(path, etag, content)
+                yield hf_verify.Job(content.root, path, etag, content)
 
 
 def _hashed(content: Content, look: Look) -> t.Iterator[tuple[int, str, str]]:
     if content.repository:
-        root = os.path.realpath(content.repository.root) + os.sep
         for entry in look.entries(os.path.join(content.path, "blobs")):
-            with contextlib.suppress(OSError):
-                if BLOB.fullmatch(entry.name):
-                    found = entry.stat()
-                    inside = not entry.is_symlink() or os.path.realpath(entry.path).startswith(root)
-                    if inside and stat.S_ISREG(found.st_mode):
-                        yield found.st_size, entry.path, entry.name
+            found = door.regular(content.root, entry.path) if BLOB.fullmatch(entry.name) else None
+            if found:
+                yield found[0].st_size, entry.path, entry.name
     else:
         for name, etag in local_files(content.path, look):
             path = os.path.join(content.path, name)

@@ -9,6 +9,7 @@ PATH/                                   a root (`--download-dir`, HF_HUB_CACHE),
                    /snapshots/COMMIT/…  links to ../../blobs/ETAG
                    /blobs/ETAG          the content, or a link to ../../blobs/2HEX/XETHASH
                    /blobs/ETAG[.8HEX].incomplete   a partial
+                   /.dgxspark/incoming/ETAG.incomplete   a partial of hf_cache_copy
                    /trees/COMMIT.json   all files of the commit with their sizes (huggingface_hub >= 1.22)
   blobs/2HEX/XETHASH[.refs|.lock]       store that repositories share (huggingface_hub >= 1.31)
   FOLDER/.cache/huggingface/download/   partials, locks and ETAGs (FILE.metadata) of downloads into a plain folder
@@ -38,6 +39,7 @@ _REPOSITORY = re.compile(r"(?P<type>model|dataset|space|kernel)s--(?P<name>.+)",
 _MODEL_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _OLD_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*", re.ASCII)
 
+INCOMING = os.path.join(".dgxspark", "incoming")
 STORE_MARKER = ".huggingface-shared-blobs"
 _DOWNLOAD = os.path.join(".cache", "huggingface", "download")
 _SYSTEM = {
@@ -118,13 +120,22 @@ class Repository:
         return os.path.join(self.root, ".locks", os.path.basename(self.path))
 
     @property
+    def partial_folders(self) -> tuple[str, str]:
+        """Where downloads and copies write what is not complete yet."""
+        return os.path.join(self.path, "blobs"), os.path.join(self.path, INCOMING)
+
+    @property
     def vllm_locks(self) -> list[str]:
         return [vllm_lock(root, self.repo_id) for root in self.roots]
 
 
 def shown(path: str) -> str:
     """The path as one line of valid text, whatever bytes somebody put into the name."""
-    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        content = path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # out of a JSON file, where half a character is possible
+        content = path.encode("utf-8", "surrogatepass")
+    text = content.decode("utf-8", "backslashreplace")
     return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 

@@ -9,7 +9,7 @@ import os
 import stat
 import typing as t
 
-from . import verify
+from . import door, verify
 from .completeness import completeness
 from .content import Asked, Broken, Content, holes_of, lstat
 from .layout import Look, download_folder
@@ -22,7 +22,7 @@ def local_files(folder: str, look: Look) -> t.Iterator[tuple[str, str]]:
     for entry in look.files(top):
         if entry.name.endswith(".metadata"):
             with contextlib.suppress(OSError, ValueError, IndexError):
-                lines = verify.read_text(entry.path, 4096).splitlines()
+                lines = door.read_text(folder, entry.path, door.REF_MAX).splitlines()
                 yield os.path.relpath(entry.path, top)[: -len(".metadata")], lines[1].strip()
 
 
@@ -44,7 +44,7 @@ def scan_local(folder: str, asked: Asked, look: Look) -> Content:
             content.broken.append(Broken("sparse", path, holes_of(found), found, name, etag))
         if flaw is None and asked.headers:
             try:
-                flaw = verify.header_flaw(path, name, found.st_size)
+                flaw = verify.header_flaw(folder, path, name, found.st_size)
             except OSError as error:
                 look.skip(path, error)
         if flaw:

@@ -13,6 +13,8 @@ import re
 import resource
 import typing as t
 
+from . import door
+
 # flock there either always succeeds, or does not reach the other hosts, whose open files cannot be seen either.
 _NETWORK_FILESYSTEMS = ("nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "9p", "afs", "beegfs", "ceph", "glusterfs")
 DEAD = "nobody downloads it: not locked, and no process has it open"
@@ -142,10 +144,13 @@ class _Lock:
     inode: Inode | None = None
 
 
-def _take_lock(path: str, exclusive: bool, stack: contextlib.ExitStack) -> _Lock:
+def _take_lock(root: str, path: str, exclusive: bool, stack: contextlib.ExitStack) -> _Lock:
     """Lock an existing lock file until the stack is closed. One that is not there is never made."""
+    if os.path.islink(path):
+        return _Lock(None, f"the lock {path} cannot be opened: it is a link")
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with door.find(root, path) as entry:
+            descriptor = door.open_at(entry.folder, entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return _Lock()
     except OSError as error:
@@ -188,7 +193,7 @@ def judged(candidates: t.Sequence[Candidate], path: str, exclusive: bool, idle: 
     with contextlib.ExitStack() as stack:
         names = dict.fromkeys(lock for candidate in candidates for lock in candidate.locks)
         _allow_open_files(len(names))
-        locks = {lock: _take_lock(lock, exclusive, stack) for lock in names}
+        locks = {lock: _take_lock(path, lock, exclusive, stack) for lock in names}
         wanted = {candidate.inode for candidate in candidates}
         wanted |= {lock.inode for lock in locks.values() if lock.inode}
         holders, all_seen = open_files(wanted, {os.path.basename(candidate.path) for candidate in candidates})

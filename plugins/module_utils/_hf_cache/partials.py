@@ -55,7 +55,7 @@ def _partial(entry: os.DirEntry[str], pattern: re.Pattern[str]) -> Partial | Non
 
 
 def partials_of(repository: Repository, entry: os.DirEntry[str]) -> list[Partial]:
-    """The entry of blobs/, if it is a partial."""
+    """The entry of a folder for partials, if it is one."""
     partial = _partial(entry, PARTIAL)
     if partial is None:
         return []
@@ -70,7 +70,8 @@ def partials_in(path: str, model: str, look: Look) -> list[Partial]:
         partial
         for repository in find_repositories(path, [model], look)
         if repository.root == path
-        for entry in look.entries(os.path.join(repository.path, "blobs"))
+        for folder in repository.partial_folders
+        for entry in look.entries(folder)
         for partial in partials_of(repository, entry)
     ]
 

@@ -32,6 +32,7 @@ class Pass:
     ) -> None:
         self.content, self.asked, self.look, self.listed = content, asked, look, listed
         self.part, self.parts = part, parts
+        self.repository = repository
         self.root = os.path.realpath(repository.root)
         self.blobs = os.path.join(content.path, "blobs")
         self.marked = is_store(os.path.join(repository.root, "blobs"))
@@ -227,7 +228,7 @@ class Pass:
         found = None
         if self.asked.headers:
             try:
-                found = verify.header_flaw(path, name, size)
+                found = verify.header_flaw(self.repository.root, path, name, size)
             except OSError as error:
                 self.look.skip(path, error)
         # a pointer has a wrong size as well

@@ -9,10 +9,10 @@ import os
 import stat
 import typing as t
 
-from . import verify
+from . import door
 from .completeness import completeness, listed_files, recorded_files
 from .content import Asked, Broken, Content
-from .layout import BLOB, COMMIT, PROBE, REF_PROBE, TREE_PROBE, Look, Repository
+from .layout import BLOB, COMMIT, INCOMING, PROBE, REF_PROBE, TREE_PROBE, Look, Repository
 from .partials import partials_of
 from .scan_pass import Pass
 
@@ -38,6 +38,8 @@ def scan_repository(repository: Repository, asked: Asked, look: Look) -> Content
             content.probe(entry)
         else:
             content.partials += partials_of(repository, entry)
+    for entry in look.entries(os.path.join(repository.path, INCOMING)):
+        content.partials += partials_of(repository, entry)
     content.partials.sort(key=lambda partial: partial.path)
     parts = 1 + blobs // AT_ONCE
     weights = False
@@ -58,7 +60,7 @@ def _read_refs(content: Content, look: Look) -> None:
             found = entry.stat(follow_symlinks=False)
             if not stat.S_ISREG(found.st_mode) or REF_PROBE.fullmatch(entry.name):
                 continue
-            commit = verify.read_text(entry.path, 4096).strip()[:64]
+            commit = door.read_text(content.root, entry.path, door.REF_MAX).strip()[:64]
             name = os.path.relpath(entry.path, top)
             content.refs[name] = commit
             if not COMMIT.fullmatch(commit):

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import errno
 import hashlib
 import json
 import os
-import stat
 import struct
 import threading
 import typing as t
+
+from . import door
 
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 EMPTY = {hashlib.sha256().hexdigest(), hashlib.sha1(b"blob 0\0", usedforsecurity=False).hexdigest()}
@@ -23,10 +25,8 @@ EMPTY = {hashlib.sha256().hexdigest(), hashlib.sha1(b"blob 0\0", usedforsecurity
 _POINTER = b"version https://git-lfs"
 _POINTER_MIN, _POINTER_MAX = 100, 1024
 _HEADER_MAX = 100_000_000  # the format's own limit
-_JSON_MAX = 64 * 1024 * 1024
 # Fits the second-level cache of a core: what is read is hashed before it leaves it.
 BUFFER = 256 * 1024
-_FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class Flaw(t.NamedTuple):
@@ -40,27 +40,25 @@ def holes(found: os.stat_result, kind: str) -> bool:
     return not compresses and found.st_size - found.st_blocks * 512 >= 65536
 
 
-def header_flaw(path: str, name: str, size: int) -> Flaw | None:
+def header_flaw(root: str, path: str, name: str, size: int) -> Flaw | None:
     """What is wrong with the file `name`, as far as its beginning and its size tell. Raises OSError."""
-    if name.endswith(WEIGHTS) and _POINTER_MIN <= size <= _POINTER_MAX and _head(path, len(_POINTER)) == _POINTER:
-        return Flaw("lfs_pointers", "a git-lfs pointer instead of the file")
+    if name.endswith(WEIGHTS) and _POINTER_MIN <= size <= _POINTER_MAX:
+        with door.open_file(root, path) as file:
+            if door.read(file, len(_POINTER)) == _POINTER:
+                return Flaw("lfs_pointers", "a git-lfs pointer instead of the file")
     if name.endswith(".safetensors"):
-        return _safetensors_flaw(path, size)
+        return safetensors_flaw(root, path, size)
     if name == "config.json" or (name.endswith(".index.json") and "/" not in name):
-        known = read_json(path)
+        known = door.read_json(root, path)
         if not isinstance(known, dict):
             return Flaw("invalid_json", "not valid JSON" if known is None else "not a JSON object")
     return None
 
 
-def _head(path: str, size: int) -> bytes:
-    with open(os.open(path, _FILE), "rb", buffering=0) as file:
-        return file.read(size)
-
-
-def _safetensors_flaw(path: str, size: int) -> Flaw | None:
-    with open(os.open(path, _FILE), "rb", buffering=0) as file:
-        begin = file.read(8)
+def safetensors_flaw(root: str, path: str, size: int) -> Flaw | None:
+    """Whether the file is as long as its header says. Raises OSError."""
+    with door.open_file(root, path) as file:
+        begin = door.read(file, 8)
         if len(begin) < 8:
             return Flaw("truncated", f"{size} bytes are too few for a safetensors file")
         (length,) = struct.unpack("<Q", begin)
@@ -68,7 +66,7 @@ def _safetensors_flaw(path: str, size: int) -> Flaw | None:
             return Flaw("truncated", "not a safetensors file")
         if 8 + length > size:
             return Flaw("truncated", f"{size} bytes, and the header alone has {length}")
-        header = file.read(length)
+        header = door.read(file, length)
     try:
         ends = [tensor["data_offsets"][1] for name, tensor in json.loads(header).items() if name != "__metadata__"]
         wanted = 8 + length + max([0, *ends])
@@ -77,25 +75,9 @@ def _safetensors_flaw(path: str, size: int) -> Flaw | None:
     return None if wanted == size else Flaw("truncated", f"{size} bytes instead of {wanted}")
 
 
-def read_json(path: str) -> t.Any:
-    """The content, None where there is none, or none that is valid."""
-    try:
-        return json.loads(read_text(path, _JSON_MAX))
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-def read_text(path: str, limit: int) -> str:
-    """The content of a regular file; of a pipe or device there is no end. Raises OSError and ValueError."""
-    with open(os.open(path, _FILE), "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
-            raise ValueError(f"{path} is no file of at most {limit} bytes")
-        return file.read(limit).decode("utf-8", "surrogateescape")
-
-
 @dataclasses.dataclass
 class Job:
+    root: str  # of the cache
     path: str
     etag: str
     owner: t.Any  # for the caller
@@ -109,26 +91,22 @@ class Result:
     reason: str = ""
 
 
-def digest(path: str, etag: str, buffer: bytearray) -> tuple[str, int]:
+def digest(descriptor: int, etag: str, buffer: bytearray) -> tuple[str, int]:
     """The hash of the kind that the name has, and the bytes read. Raises OSError."""
-    view = memoryview(buffer)
-    descriptor = os.open(path, _FILE)
-    try:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        if len(etag) == 64:
-            state = hashlib.sha256()
-        else:
-            state = hashlib.sha1(b"blob %d\0" % os.fstat(descriptor).st_size, usedforsecurity=False)
-        total = 0
-        while True:
-            count = os.readv(descriptor, [view])
-            if not count:
-                return state.hexdigest(), total
-            state.update(view[:count])
-            total += count
-    finally:
-        os.close(descriptor)
+    view, size, disk = memoryview(buffer), os.fstat(descriptor).st_size, os.fstatvfs(descriptor)
+    if size > disk.f_blocks * disk.f_frsize:  # holes, whose reading would take days
+        raise OSError(errno.EFBIG, "is larger than its file system")
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+    state = hashlib.sha256() if len(etag) == 64 else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    total = 0
+    while total <= size:  # a file that grows as fast as it is read has no end
+        count = os.readv(descriptor, [view])
+        if not count:
+            break
+        state.update(view[:count])
+        total += count
+    return state.hexdigest(), total
 
 
 def hash_all(jobs: t.Iterable[Job], threads: int = 0) -> t.Iterator[Result]:
@@ -184,7 +162,8 @@ def hash_all(jobs: t.Iterable[Job], threads: int = 0) -> t.Iterator[Result]:
 
 def _result(job: Job, buffer: bytearray) -> Result:
     try:
-        found, size = digest(job.path, job.etag, buffer)
+        with door.open_file(job.root, job.path) as descriptor:
+            found, size = digest(descriptor, job.etag, buffer)
     except OSError as error:
         return Result(job, reason=error.strerror or str(error))
     return Result(job, size, found == job.etag)

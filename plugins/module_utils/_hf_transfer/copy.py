@@ -1,15 +1,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings a snapshot that was offered into a cache, so that at no moment a half of it looks whole.
+"""Brings a snapshot that was exported into a cache, so that at no moment a half of it looks whole.
 
-Each blob is written to ETAG.incomplete, under the lock that a client takes for it, hashed, and then given its name. The
-list of the files comes after the blobs, the links after the list, the ref last.
+Each blob is written to .dgxspark/incoming/ETAG.incomplete, under the lock that a client takes for it, hashed, and then
+moved to blobs/ETAG. The list of the files comes after the blobs, the links after the list, the ref last.
+
+rsync writes by name and follows links. Its folder is closed to others (mode 0700), and is its working directory, which
+was opened without a link on the way: whatever happens to folders of the cache meanwhile, nothing is written elsewhere.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -19,19 +23,22 @@ import time
 import typing as t
 import uuid
 
+from .._hf_cache import door
 from .._hf_cache import verify as hf_verify
-from .._hf_cache.files import creation_mask, made_folder, write_text
-from .._hf_cache.layout import CacheError, check_models, check_path, shown
+from .._hf_cache.content import lstat
+from .._hf_cache.files import creation_mask, made_folder, make_file, private_folder, write_text
+from .._hf_cache.layout import INCOMING, CacheError, check_models, check_path, shown
 from . import model_files
-from .export import Offer
+from .export import Export
+from .set_aside import Own, is_own, set_aside
 
 # A stream of SSH keeps one core busy.
 STREAMS = 4
 # So long may somebody else hold the lock of a blob without a byte more of it on the disk.
 PATIENCE = 900
 
-# Command line in; exit code, output and errors out.
-Run = t.Callable[[list[str]], tuple[int, str, str]]
+# Command line and working directory in; exit code, output and errors out.
+Run = t.Callable[[list[str], str], tuple[int, str, str]]
 
 
 class CopyError(Exception):
@@ -78,57 +85,75 @@ class Received(t.NamedTuple):
     total: int  # bytes that came over, with what rsync says beside
 
 
-def present(folder: str, offer: Offer) -> dict[str, int]:
+def present(root: str, folder: str, exported: Export) -> dict[str, int]:
     """Blobs that are there in their full size."""
     found = {}
-    for etag, blob in offer.blobs.items():
-        with contextlib.suppress(OSError):
-            if os.path.getsize(os.path.join(folder, "blobs", etag)) == blob.size:
-                found[etag] = blob.size
+    for etag, blob in exported.blobs.items():
+        file = door.regular(root, os.path.join(folder, "blobs", etag))
+        if file and file[0].st_size == blob.size:
+            found[etag] = blob.size
     return found
 
 
 class Copy:
-    def __init__(self, root: str, model: str, offer: Offer, run: Run, rsync: list[str], source: str) -> None:
+    def __init__(self, root: str, model: str, exported: Export, run: Run, rsync: list[str], source: str) -> None:
         """`source` is what rsync puts before the path of a file; `rsync` the command with its options."""
         self.root = root
         self.folder = model_files.repository(root, model)
-        self.offer, self.run_command, self.rsync, self.source = offer, run, rsync, source
+        self.exported, self.run_command, self.rsync, self.source = exported, run, rsync, source
         self.mask = creation_mask(root)
+        self.set_aside: list[Own] = []
+        self.blobs = self.incoming = -1  # descriptors, while it runs
         self.locks = os.path.join(root, ".locks", os.path.basename(self.folder))
 
     def run(self, ref: str) -> Received:
         os.umask(self.mask)
         self._make_folders()
-        received = self._blobs()
-        for name, text in self.offer.lists.items():
+        with self._opened() as (self.blobs, self.incoming):
+            received = self._blobs()
+        self._remove_incoming()
+        for name, text in self.exported.lists.items():
             write_text(self.root, os.path.join(self.folder, name), text)
-        listed = f".dgxspark/{self.offer.commit}.json"
-        if listed not in self.offer.lists:
-            known = {name: model_files.File(self.offer.blobs[etag].size, etag) for name, etag in self._files()}
-            model_files.record(self.folder, self.offer.commit, known)
+        listed = f".dgxspark/{self.exported.commit}.json"
+        if listed not in self.exported.lists:
+            known = {name: model_files.File(self.exported.blobs[etag].size, etag) for name, etag in self._files()}
+            model_files.record(self.folder, self.exported.commit, known)
         for name, etag in self._files():
             self._link(name, etag)
-        if ref != self.offer.commit:
-            write_text(self.root, os.path.join(self.folder, "refs", ref), self.offer.commit)
+        if ref != self.exported.commit:
+            write_text(self.root, os.path.join(self.folder, "refs", ref), self.exported.commit)
         return received
 
     def _files(self) -> list[tuple[str, str]]:
-        return sorted(self.offer.files.items())
+        return sorted(self.exported.files.items())
 
     def _make_folders(self) -> None:
         """Those of the blobs. What else is there must not lead out of the cache: better said now than at the end."""
-        later = ("refs", "trees", ".dgxspark", "snapshots", f"snapshots/{self.offer.commit}")
+        later = ("refs", "trees", ".dgxspark", "snapshots", f"snapshots/{self.exported.commit}")
         there = [path for name in later if os.path.lexists(path := os.path.join(self.folder, name))]
         for folder in (os.path.join(self.folder, "blobs"), self.locks, *there):
             with made_folder(self.root, folder):
                 pass
 
+    @contextlib.contextmanager
+    def _opened(self) -> t.Iterator[tuple[int, int]]:
+        """Descriptors of the folder for the blobs, and of that for rsync."""
+        blobs, incoming = (os.path.join(self.folder, name) for name in ("blobs", INCOMING))
+        with door.open_folder(self.root, blobs) as opened, private_folder(self.root, incoming) as private:
+            yield opened, private
+
+    def _remove_incoming(self) -> None:
+        """The folder for rsync, which is empty now."""
+        beside, name = os.path.split(os.path.join(self.folder, INCOMING))
+        # another copy may have put something in
+        with door.open_folder(self.root, beside) as descriptor, contextlib.suppress(OSError):
+            os.rmdir(name, dir_fd=descriptor)
+
     # --- blobs -------------------------------------------------------------------------------------------------------
 
     def _blobs(self) -> Received:
         """All that are not there, the largest first, several at a time: one is hashed while others come over."""
-        wanted = sorted(self.offer.blobs, key=lambda etag: -self.offer.blobs[etag].size)
+        wanted = sorted(self.exported.blobs, key=lambda etag: -self.exported.blobs[etag].size)
         done = []
         with concurrent.futures.ThreadPoolExecutor(STREAMS) as pool:
             tasks = [pool.submit(self._blob, etag) for etag in wanted]
@@ -140,62 +165,96 @@ class Copy:
         return Received(sum(r.blobs for r in done), sum(r.content for r in done), sum(r.total for r in done))
 
     def _blob(self, etag: str) -> Received:
-        path = os.path.join(self.folder, "blobs", etag)
         with self._lock(etag):
-            if self._is_right(path, etag):
+            if self._holds(os.path.join(self.folder, "blobs", etag), etag):
                 return Received(0, 0, 0)
-            partial = f"{path}.incomplete"
-            if not os.path.islink(partial) and self._is_right(partial, etag):  # it broke off before it had its name
-                self._finish(partial, path)
+            self._take_partial(etag)
+            if self._finish(etag):  # it broke off before it had its name
                 return Received(1, 0, 0)
             content = total = 0
             for _attempt in range(2):
-                more = self._rsync(etag, partial)
+                more = self._rsync(etag)
                 content, total = content + more.content, total + more.total
-                if self._is_right(partial, etag):
-                    self._finish(partial, path)
+                if self._finish(etag):
                     return Received(1, content, total)
                 # what was there before is not the beginning of this file
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(partial)
+                self._remove_partial(etag)
             name = next(name for name, known in self._files() if known == etag)
             raise CopyError(
                 "wrong_content",
                 f"{shown(name)} did not arrive as it should be: the source has another content than its name says",
             )
 
-    def _finish(self, partial: str, path: str) -> None:
-        """Give it its name when the disk has it: a power cut must not leave the name without the content."""
-        descriptor = os.open(partial, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    def _take_partial(self, etag: str) -> None:
+        """What a client has of it, unless an earlier copy left something. Nobody else can write to it from here on."""
+        name = f"{etag}.incomplete"
+        with contextlib.suppress(OSError):  # there is none
+            if name in os.listdir(self.incoming):
+                os.unlink(name, dir_fd=self.blobs)
+            else:
+                os.rename(name, name, src_dir_fd=self.blobs, dst_dir_fd=self.incoming)
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(name, dir_fd=self.incoming, follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # another name of it may be out of the cache
+                self._remove_partial(etag)
+
+    def _remove_partial(self, etag: str) -> None:
+        name = f"{etag}.incomplete"
         try:
+            os.unlink(name, dir_fd=self.incoming)
+        except FileNotFoundError:
+            pass
+        except IsADirectoryError:
+            raise OSError(errno.EISDIR, "is a folder; remove it", os.path.join(self.folder, INCOMING, name)) from None
+
+    def _finish(self, etag: str) -> bool:
+        """Give it its name if it is right, and when the disk has it: a power cut must not leave the name alone."""
+        name = f"{etag}.incomplete"
+        try:
+            descriptor = door.open_at(self.incoming, name)
+        except FileNotFoundError:
+            return False
+        try:
+            if not self._is_right(descriptor, etag):
+                return False
             os.fchmod(descriptor, 0o666 & ~self.mask)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.replace(partial, path)
+        self._keep_own(next(name for name, known in self._files() if known == etag), f"blobs/{etag}", linked=True)
+        os.replace(name, etag, src_dir_fd=self.incoming, dst_dir_fd=self.blobs)
+        return True
 
-    def _is_right(self, path: str, etag: str) -> bool:
+    def _keep_own(self, name: str, place: str, linked: bool) -> None:
+        """Move aside what is in the place of a file of the model, if it may be somebody's work."""
+        path, size = os.path.join(self.folder, place), self.exported.blobs[self.exported.files[name]].size
+        found = lstat(path)
+        if found and stat.S_ISREG(found.st_mode) and is_own(self.root, name, path, size, linked):
+            own = Own.of(self.folder, name)
+            if set_aside(self.root, path, found, own):
+                self.set_aside.append(own)
+
+    def _holds(self, path: str, etag: str) -> bool:
         try:
-            found = os.lstat(path)
-            if stat.S_ISLNK(found.st_mode):  # into the store that repositories share, or to nothing
-                inside = os.path.realpath(path).startswith(os.path.realpath(self.root) + os.sep)
-                found = os.stat(path) if inside else found
-            if not stat.S_ISREG(found.st_mode) or found.st_size != self.offer.blobs[etag].size:
-                return False
-            return hf_verify.digest(path, etag, bytearray(hf_verify.BUFFER))[0] == etag
+            with door.open_file(self.root, path) as descriptor:
+                return self._is_right(descriptor, etag)
         except OSError:
             return False
 
-    def _rsync(self, etag: str, partial: str) -> Received:
-        source = self.source + self.offer.blobs[etag].path
-        with contextlib.suppress(OSError):  # rsync leaves alone what is as long, right or wrong
-            found = os.lstat(partial)
-            if not stat.S_ISREG(found.st_mode) or found.st_size >= self.offer.blobs[etag].size:
-                os.unlink(partial)
+    def _is_right(self, descriptor: int, etag: str) -> bool:
+        if os.fstat(descriptor).st_size != self.exported.blobs[etag].size:
+            return False
+        return hf_verify.digest(descriptor, etag, bytearray(hf_verify.BUFFER))[0] == etag
+
+    def _rsync(self, etag: str) -> Received:
+        partial = f"{etag}.incomplete"
+        with contextlib.suppress(FileNotFoundError):  # rsync leaves alone what is as long, right or wrong
+            if os.stat(partial, dir_fd=self.incoming).st_size >= self.exported.blobs[etag].size:
+                self._remove_partial(etag)
+        source = self.source + self.exported.blobs[etag].path
         # --append-verify goes on at the end of the partial, and compares the checksum of all of it
-        rc, out, err = self.run_command(
-            [*self.rsync, "--append-verify", "--stats", "--no-human-readable", source, partial]
-        )
+        argv = [*self.rsync, "--append-verify", "--stats", "--no-human-readable", source, partial]
+        rc, out, err = self.run_command(argv, f"/proc/self/fd/{self.incoming}")
         if rc:
             raise CopyError(*explain(rc, err))
         return parse_stats(out)
@@ -206,13 +265,14 @@ class Copy:
         path = os.path.join(self.locks, f"{etag}.lock")
         moved, size = time.monotonic(), -1
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            with door.open_folder(self.root, self.locks) as folder:
+                descriptor = make_file(folder, os.path.basename(path), 0o666)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(descriptor).st_nlink:
                     break
             except BlockingIOError:
-                now = model_files.blob_bytes(self.folder, {"": model_files.File(self.offer.blobs[etag].size, etag)})
+                now = model_files.blob_bytes(self.folder, {"": model_files.File(self.exported.blobs[etag].size, etag)})
                 if now != size:
                     moved, size = time.monotonic(), now
                 if time.monotonic() - moved > PATIENCE:
@@ -232,12 +292,14 @@ class Copy:
     # --- what makes blobs a snapshot ---------------------------------------------------------------------------------
 
     def _link(self, name: str, etag: str) -> None:
-        path = os.path.join(self.folder, "snapshots", self.offer.commit, name)
+        path = os.path.join(self.folder, "snapshots", self.exported.commit, name)
         parent = os.path.dirname(path)
         target = os.path.relpath(os.path.join(self.folder, "blobs", etag), parent)
         with made_folder(self.root, self.folder) as folder, made_folder(self.root, parent) as snapshot:
             if os.path.islink(path) and os.readlink(path) == target:
                 return
+            if not self._holds(path, etag):
+                self._keep_own(name, os.path.relpath(path, self.folder), linked=False)
             temporary = f"tmp_{uuid.uuid4()}"  # a scratch file of a client is called so
             os.symlink(target, temporary, dir_fd=folder)
             os.replace(temporary, os.path.basename(path), src_dir_fd=folder, dst_dir_fd=snapshot)

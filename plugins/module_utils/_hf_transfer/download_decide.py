@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._hf_cache.files import freed_by
 from .._hf_cache.usage import cached_bytes
 from . import model_files
 from .download_causes import Failed, offline_cause, own_cause
@@ -81,9 +80,9 @@ def _plan(task: DownloadTask, containers: DownloadContainers, snapshot: model_fi
     task.before, task.after = _listing(there), _listing({name: file.size for name, file in files.items()})
     repair = Repair(task)
     kept, freed = repair.clear_partials(sizes, model_files.resumes(client))
-    damaged = repair.damaged(snapshot, bad)
-    gone = {path for chain in damaged for path in chain}
-    freed += sum(freed_by(os.lstat(path)) for path in gone)
+    damaged = repair.damaged(snapshot, bad, files)
+    gone = {path for damage in damaged for path in damage.chain}
+    freed += sum(damage.freed for damage in damaged)
     check_space(task, repair.needed(sizes, kept, gone), freed)
     repair.remove_damaged(damaged)  # only once there is enough space for the replacements
     task.result["bytes"] = model_files.blob_bytes(task.folder, files)

@@ -39,6 +39,7 @@ class DownloadTask:
             "files": [],
             "missing": [],
             "removed": [],
+            "set_aside": [],
             "bytes": None,
             "expected_bytes": module.params["expected_bytes"],
             "client": None,

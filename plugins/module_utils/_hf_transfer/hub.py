@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import typing as t
 import urllib.error
 import urllib.parse
 import urllib.request
 
+from .._hf_cache import door
+from .._hf_cache.layout import tree_roots
+from .model_files import is_commit, read_ref, repository
+
 HUB = "https://huggingface.co"
-MAX_BODY = 128 * 1024 * 1024  # the index of a mixture of experts has some hundred thousand lines
+MAX_BODY = door.JSON_MAX  # the index of a mixture of experts has some hundred thousand lines
 HOPS = 3
 REDIRECTS = (301, 302, 307, 308)
 
@@ -43,7 +46,7 @@ class Hub:
             return None
         try:
             found = json.loads(answer[1].decode("utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise HubError(f"{self.base} answers with something else than JSON for {name}")
@@ -55,11 +58,11 @@ class Hub:
         if answer is None:
             return None
         length = answer[0].get("X-Linked-Size") or answer[0].get("Content-Length") or ""
-        return int(length) if length.isdigit() else None
+        return int(length) if length.isascii() and length.isdigit() and len(length) < 19 else None
 
     def _ask(self, method: str, name: str) -> tuple[t.Any, bytes] | None:
         revision = urllib.parse.quote(self.revision, safe="")
-        url = f"{self.base}/{self.model}/resolve/{revision}/{name}"
+        url = f"{self.base}/{self.model}/resolve/{revision}/{urllib.parse.quote(name)}"
         home = urllib.parse.urlsplit(url)
         for _hop in range(HOPS):
             # a repository that was renamed, or a large file, which lies elsewhere; but the token goes to no other host
@@ -120,38 +123,23 @@ class Cache:
     """The same of a model that was downloaded, at least in part."""
 
     def __init__(self, path: str, model: str, revision: str) -> None:
-        name = f"models--{model.replace('/', '--')}"
+        self.root = path
         self.folder: str | None = None
-        for root in (path, os.path.join(path, "hub")):
-            folder = _snapshot(os.path.join(root, name), revision)
-            if folder:
-                self.folder = folder
-                break
+        for tree in tree_roots(path):
+            self.folder = self.folder or _snapshot(path, repository(tree, model), revision)
 
     def read_json(self, name: str) -> Json | None:
         if self.folder is None:
             return None
-        try:
-            with open(os.path.join(self.folder, name), encoding="utf-8") as file:
-                found = json.load(file)
-        except (OSError, ValueError):
-            return None
+        found = door.read_json(self.root, os.path.join(self.folder, name))
         return found if isinstance(found, dict) else None
 
     def size(self, name: str) -> int | None:
-        try:
-            return os.path.getsize(os.path.join(self.folder, name)) if self.folder else None
-        except OSError:
-            return None
+        found = door.regular(self.root, os.path.join(self.folder, name)) if self.folder else None
+        return found[0].st_size if found else None
 
 
-def _snapshot(repository: str, revision: str) -> str | None:
-    commit = revision
-    if not re.fullmatch(r"[0-9a-f]{40}", revision):
-        try:
-            with open(os.path.join(repository, "refs", revision), encoding="utf-8") as file:
-                commit = file.read(64).strip()
-        except (OSError, ValueError):
-            return None
+def _snapshot(root: str, repository: str, revision: str) -> str | None:
+    commit = revision if is_commit(revision) else read_ref(root, repository, revision)
     folder = os.path.join(repository, "snapshots", commit)
-    return folder if re.fullmatch(r"[0-9a-f]{40}", commit) and os.path.isdir(folder) else None
+    return folder if is_commit(commit) and door.is_folder(root, folder) else None

@@ -10,13 +10,15 @@ a missing file cannot be detected offline.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
 import typing as t
 
+from .._hf_cache import door, verify
 from .._hf_cache.files import write_text
-from .._hf_cache.layout import is_tokenizer
+from .._hf_cache.layout import INCOMING, Look, is_tokenizer
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./-]*", re.ASCII)
@@ -26,6 +28,9 @@ _OTHER_FORMATS = ("original", "metal", "onnx", "openvino", "coreml", "gguf")  # 
 _INDEX = ".index.json"
 # Since then a partial download has a random name and is never used again.
 _NO_RESUME_SINCE = (1, 18)
+
+
+_LARGEST = 1 << 60
 
 
 class File(t.NamedTuple):
@@ -87,9 +92,19 @@ def parse_listing(listed: t.Any) -> Files:
     files: Files = {}
     for name, entry in listed.items() if isinstance(listed, dict) else []:
         size, etag = (entry.get("size"), entry.get("etag")) if isinstance(entry, dict) else (None, None)
-        if isinstance(size, int) and isinstance(etag, str) and not {"..", ""} & set(name.split("/")):
+        if not isinstance(size, int) or not isinstance(etag, str):
+            continue
+        if 0 <= size < _LARGEST and is_name(name) and is_name(etag) and "/" not in etag:
             files[name] = File(size, etag)
     return files
+
+
+def is_name(name: str) -> bool:
+    """Whether it can be a path below a folder, and be shown. A list may come from somebody else."""
+    try:
+        return "\0" not in name and 0 < len(name.encode()) < 4096 and not {"..", ".", ""} & set(name.split("/"))
+    except UnicodeEncodeError:  # half a character, or a byte that is not UTF-8
+        return False
 
 
 def wanted(files: Files) -> Files:
@@ -114,26 +129,35 @@ class Snapshot(t.NamedTuple):
 def look_up(path: str, model: str, revision: str) -> Snapshot:
     """The snapshot of a revision as it is on the disk. Sizes are compared, contents are not."""
     folder = repository(path, model)
-    commit = revision if _COMMIT.fullmatch(revision) else _read(os.path.join(folder, "refs", revision)).strip()
+    commit = revision if _COMMIT.fullmatch(revision) else read_ref(path, folder, revision)
     top = os.path.join(folder, "snapshots", commit)
-    if not _COMMIT.fullmatch(commit) or not os.path.isdir(top):
+    if not _COMMIT.fullmatch(commit) or not door.is_folder(path, top):
         return Snapshot(None, None, {}, [], [])
     present = _sizes(top, path)
     files = wanted(recorded(folder, commit))
     if not files:
-        missing, damaged = _by_index(top, present)
+        missing, damaged = _by_index(path, top, present)
     else:
         missing = [name for name in files if name not in present]
         damaged = [name for name, file in files.items() if present.get(name, file.size) != file.size]
     return Snapshot(commit, top, present, sorted(missing), sorted(damaged))
 
 
+def read_ref(root: str, folder: str, revision: str) -> str:
+    """The commit that a branch or tag names; empty where that is not known."""
+    try:
+        return door.read_text(root, os.path.join(folder, "refs", revision), door.REF_MAX).strip()
+    except (OSError, ValueError):
+        return ""
+
+
 def recorded(folder: str, commit: str) -> Files:
     """The hub's list of the files of a commit: ours, or the client's."""
-    files = parse_listing(_read_json(os.path.join(folder, ".dgxspark", f"{commit}.json")))
+    root = os.path.dirname(folder)
+    files = parse_listing(door.read_json(root, os.path.join(folder, ".dgxspark", f"{commit}.json")))
     if files:
         return files
-    tree = _read_json(os.path.join(folder, "trees", f"{commit}.json"))
+    tree = door.read_json(root, os.path.join(folder, "trees", f"{commit}.json"))
     listed = tree.get("files") if isinstance(tree, dict) else None
     entries = listed.items() if isinstance(listed, dict) else []
     return parse_listing(
@@ -158,32 +182,33 @@ def point(folder: str, revision: str, commit: str) -> None:
 
 
 def _sizes(top: str, root: str) -> dict[str, int]:
-    """Files of a snapshot; broken links and links out of the cache are none."""
-    inside, found = os.path.realpath(root) + os.sep, {}
+    """Files of a snapshot; broken links, links out of the cache, pipes and devices are none."""
+    found = {}
     for parent, _folders, names in os.walk(top):
         for name in names:
             path = os.path.join(parent, name)
-            with contextlib.suppress(OSError):
-                size = os.path.getsize(path)
-                if os.path.realpath(path).startswith(inside):
-                    found[os.path.relpath(path, top)] = size
+            file = door.regular(root, path)
+            if file:
+                found[os.path.relpath(path, top)] = file[0].st_size
     return found
 
 
-def _by_index(top: str, present: t.Mapping[str, int]) -> tuple[list[str], list[str]]:
+def _by_index(root: str, top: str, present: t.Mapping[str, int]) -> tuple[list[str], list[str]]:
     """Missing and damaged files, where nothing lists the files: by what a model must have."""
     files = select(present)
     weights = {name for name in files if name.endswith(_WEIGHTS)}
     damaged, shards = [], set[str]()
     for name in files:
         if name.endswith(".json") and "/" not in name:
-            content = _read_json(os.path.join(top, name))
+            content = door.read_json(root, os.path.join(top, name))
             if content is None:
                 damaged.append(name)
             elif name.endswith(_INDEX):
                 found = content.get("weight_map") if isinstance(content, dict) else None
-                shards |= set(map(str, found.values())) if isinstance(found, dict) else set()
-    damaged += [n for n in weights if n.endswith(".safetensors") and not _is_whole(os.path.join(top, n), present[n])]
+                shards |= set(filter(is_name, map(str, found.values()))) if isinstance(found, dict) else set()
+    damaged += [
+        n for n in weights if n.endswith(".safetensors") and not _is_whole(root, os.path.join(top, n), present[n])
+    ]
     missing = ({"config.json"} | shards) - present.keys()
     if not weights | shards:
         missing.add("the weights")
@@ -192,33 +217,12 @@ def _by_index(top: str, present: t.Mapping[str, int]) -> tuple[list[str], list[s
     return list(missing), damaged
 
 
-def _is_whole(path: str, size: int) -> bool:
+def _is_whole(root: str, path: str, size: int) -> bool:
     """Whether a safetensors file is as long as its header says."""
     try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(size - 8, 100_000_000):
-                return False
-            header = json.loads(file.read(length))
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-        return bool(8 + length + max(ends, default=0) == size)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return verify.safetensors_flaw(root, path, size) is None
+    except OSError:
         return False
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except (OSError, ValueError):
-        return ""
-
-
-def _read_json(path: str) -> t.Any:
-    try:
-        return json.loads(_read(path))
-    except ValueError:
-        return None
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------------
@@ -235,15 +239,17 @@ def blob_bytes(folder: str, files: Files) -> int:
     A file with holes counts with what it takes: parallel writers make it in its full length at once.
     """
     sizes, have = by_blob(files), dict[str, int]()
-    with contextlib.suppress(OSError), os.scandir(os.path.join(folder, "blobs")) as entries:
-        for entry in entries:
-            etag = entry.name.split(".", 1)[0]
-            if etag not in sizes:
-                continue
-            with contextlib.suppress(OSError):  # renamed or removed since the listing
-                status = entry.stat()
-                size = status.st_size if entry.name == etag else min(status.st_size, status.st_blocks * 512)
-                have[etag] = max(have.get(etag, 0), min(size, sizes[etag]))
+    look = Look()
+    for entry in itertools.chain.from_iterable(
+        look.entries(os.path.join(folder, name)) for name in ("blobs", INCOMING)
+    ):
+        etag = entry.name.split(".", 1)[0]
+        if etag not in sizes:
+            continue
+        with contextlib.suppress(OSError):  # renamed or removed since the listing
+            status = entry.stat()
+            size = status.st_size if entry.name == etag else min(status.st_size, status.st_blocks * 512)
+            have[etag] = max(have.get(etag, 0), min(size, sizes[etag]))
     return sum(have.values())
 
 

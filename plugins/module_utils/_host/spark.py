@@ -8,7 +8,6 @@ or an empty value, to text that it does not understand: the module never crashes
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import typing as t

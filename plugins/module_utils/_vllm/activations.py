@@ -8,7 +8,8 @@ until it is done. Each figure is in bytes for a token, in BF16.
 
 from __future__ import annotations
 
-from .layer_kinds import Config, State, number
+from .config_values import Config, number, whole
+from .layer_kinds import State
 
 WIDTH = 2  # bytes of a number in BF16
 # Layers with a state write out projections, convolution, the states of each chunk and their products: numbers for each
@@ -25,13 +26,10 @@ def of_a_token(text: Config, state: State | None = None) -> int:
 
 def _dense(text: Config) -> int:
     """Gate and up projection, their product, and the same in FP8."""
-    inner = next(
-        (text[name] for name in ("intermediate_size", "ffn_dim", "n_inner", "hidden_dim") if text.get(name)), None
-    )
-    if isinstance(inner, list):
-        inner = max((width for width in inner if isinstance(width, int)), default=0)
-    if not isinstance(inner, int) or isinstance(inner, bool):
-        inner = 4 * number(text, "hidden_size", "n_embd", "d_model", "dim")
+    name = next((name for name in ("intermediate_size", "ffn_dim", "n_inner", "hidden_dim") if text.get(name)), "")
+    widths = text[name] if name and isinstance(text[name], list) else [text.get(name)]
+    inner = max((whole(name, width) for width in widths), default=0)
+    inner = inner or 4 * number(text, "hidden_size", "n_embd", "d_model", "dim")
     return inner * (3 * WIDTH + 1)
 
 
@@ -82,7 +80,7 @@ def _patches_of_a_token(config: Config, vision: Config) -> int:
     """Patches that are merged into one token of the language model."""
     side = number(vision, "spatial_merge_size", "pooling_kernel_size") or number(config, "spatial_merge_size")
     ratio = config.get("downsample_ratio", vision.get("pixel_shuffle_ratio"))
-    if not side and isinstance(ratio, float) and 0 < ratio < 1:
+    if not side and isinstance(ratio, float) and 0.01 < ratio < 1:
         side = round(1 / ratio)
     if not side and "gemma" in str(config.get("model_type")):
         side = 3 if "gemma4" in str(config.get("model_type")) else 4

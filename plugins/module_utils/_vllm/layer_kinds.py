@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import collections
 import typing as t
 
-Config = t.Mapping[str, t.Any]
+from .config_values import Config, count_of_layers, listed, number, wrong
 
 FULL, WINDOW, CHUNK, STATE, CROSS = "full", "window", "chunk", "state", "cross"
 # How config files name kinds of layers: in layer_types, layers_block_type, or with a character a layer.
@@ -70,15 +71,6 @@ class State(t.NamedTuple):
         return 2 * self.channels * (self.kernel - 1) + self.width * self.matrix
 
 
-def number(config: Config, *names: str) -> int:
-    """The first of these that is a whole number above 0."""
-    for name in names:
-        value = config.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return 0
-
-
 def keeps_nothing(config: Config, text: Config) -> bool:
     """Whether it is an encoder, which has no KV cache."""
     if str(text.get("model_type")) in _ENCODERS:
@@ -95,11 +87,9 @@ def has_latent_cache(text: Config) -> bool:
 
 def number_of_layers(text: Config) -> int:
     """A list of layers says their number, too."""
-    found = number(text, "num_hidden_layers", "n_layer", "num_layers", "decoder_layers", "n_layers")
-    if found:
-        return found
-    listed = next((text[name] for name in _LISTS if isinstance(text.get(name), (list, str)) and text[name]), ())
-    return len(listed)
+    found = count_of_layers(text, "num_hidden_layers", "n_layer", "num_layers", "decoder_layers", "n_layers")
+    of_all = listed(text, *_LISTS)
+    return found or (len(of_all[1]) if of_all else 0)
 
 
 _LISTS = ("layer_types", "layers_block_type", "hybrid_override_pattern", "block_configs")
@@ -118,8 +108,9 @@ def attention(text: Config, layers: int, heads: int, head_dim: int, assumed: lis
     """The layers with attention, by kind."""
     kv_heads = _kv_heads(text, heads)
     value = number(text, "v_head_dim") if not number(text, "kv_lora_rank") else 0
-    if isinstance(text.get("block_configs"), list) and text["block_configs"]:
-        return _blocks(text["block_configs"], heads, head_dim)
+    blocks = listed(text, "block_configs")
+    if blocks and isinstance(blocks[1], list):
+        return _blocks(blocks[1], heads, head_dim)
     words = kinds_of_layers(text, layers, assumed)
     shared = number(text, "num_kv_shared_layers")  # the last ones use what earlier ones keep
     words = words[: len(words) - shared] if shared < len(words) else words
@@ -184,9 +175,9 @@ def kinds_of_layers(text: Config, layers: int, assumed: list[str]) -> list[tuple
         return [(FULL, STATE)] * layers
     if model_type in ("mamba", "mamba2", "falcon_mamba"):
         return [(STATE,)] * layers
-    listed = next((text[name] for name in _LISTS[:3] if isinstance(text.get(name), (list, str)) and text[name]), None)
-    if listed is not None:
-        return _named(listed, assumed)
+    words = listed(text, *_LISTS[:3])
+    if words:
+        return _named(*words, assumed)
     strange = [name for name in _LISTS if text.get(name)]
     assumed.extend(
         f"its {name} is not understood: all {layers} layers are planned as full attention" for name in strange
@@ -194,11 +185,20 @@ def kinds_of_layers(text: Config, layers: int, assumed: list[str]) -> list[tuple
     return _by_rule(text, layers, assumed)
 
 
-def _named(listed: t.Iterable[t.Any], assumed: list[str]) -> list[tuple[str, ...]]:
-    words = [str(word) for word in listed]
-    strange = {word: words.count(word) for word in words if word not in _WORDS}
-    assumed.extend(f"{count} layers of kind {word} are planned as full attention" for word, count in strange.items())
+def _named(name: str, words: t.Sequence[t.Any], assumed: list[str]) -> list[tuple[str, ...]]:
+    strange = next((word for word in words if not isinstance(word, str)), None)
+    if strange is not None:
+        raise wrong(f"in {name}", strange, "a name for each layer is possible")
+    counts = collections.Counter(word for word in words if word not in _WORDS)
+    assumed.extend(
+        f"{count} layers of kind {word[:40] if word.isprintable() else ascii(word[:40])} are planned as full attention"
+        for word, count in counts.most_common(10)
+    )
     return [_WORDS.get(word, (FULL,)) for word in words]
+
+
+def _indices(found: t.Any) -> set[int]:
+    return {index for index in found if isinstance(index, int)} if isinstance(found, list) else set()
 
 
 def _by_rule(text: Config, layers: int, assumed: list[str]) -> list[tuple[str, ...]]:
@@ -213,12 +213,13 @@ def _by_rule(text: Config, layers: int, assumed: list[str]) -> list[tuple[str, .
     period = number(text, "attn_layer_period")  # Jamba
     if period:
         return where(lambda layer: layer % period == (text.get("attn_layer_offset") or 0), STATE)
-    indices = text.get("attn_layer_indices")  # Bamba
-    if isinstance(indices, list) and indices:
+    indices = _indices(text.get("attn_layer_indices"))  # Bamba
+    if indices:
         return where(lambda layer: layer in indices, STATE)
     linear = text.get("linear_attn_config")  # Kimi Linear counts from 1
     if isinstance(linear, dict) and isinstance(linear.get("full_attn_layers"), list):
-        return where(lambda layer: layer + 1 in linear["full_attn_layers"], STATE)
+        full = _indices(linear["full_attn_layers"])
+        return where(lambda layer: layer + 1 in full, STATE)
     kinds = text.get("attn_type_list")  # MiniMax
     if isinstance(kinds, list) and len(kinds) == layers:
         return where(lambda layer: bool(kinds[layer]), STATE)

@@ -7,7 +7,8 @@ from __future__ import annotations
 import typing as t
 
 from . import activations, layer_kinds
-from .layer_kinds import FULL, STATE, WINDOW, Config, Kind, number
+from .config_values import Config, ConfigError, check_depth, factor, number
+from .layer_kinds import FULL, STATE, WINDOW, Kind
 
 Entry = dict[str, t.Any]
 
@@ -30,12 +31,9 @@ _TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config",
 _UNREAD = ("compress_ratios", "index_topk")
 
 
-class ConfigError(ValueError):
-    """One line that says what a config.json lacks."""
-
-
 def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     """The fields that the memory plan needs, and what had to be assumed."""
+    check_depth(config)
     text = _text_part(config)
     text = {**_DEFAULTS.get(str(text.get("model_type")), {}), **text}
     assumed: list[str] = []
@@ -43,7 +41,7 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     heads = heads or number(text, "decoder_attention_heads")
     hidden = number(text, "hidden_size", "n_embd", "d_model", "dim")
     context = number(text, "max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "max_seq_len")
-    context = context or number(text, "max_target_positions", "model_max_length")
+    context = context or number(text, "max_target_positions") or _model_max_length(text)
     if not layers:
         raise ConfigError("its config.json has no num_hidden_layers")
     words = layer_kinds.kinds_of_layers(text, layers, [])
@@ -58,7 +56,7 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     entry: Entry = {"weights_bytes": weights_bytes}
     named = config.get("architectures")
     if isinstance(named, list) and named and all(isinstance(name, str) for name in named):
-        entry["architectures"] = list(named)
+        entry["architectures"] = [name[:200] for name in named[:20]]
     kinds = [] if only_states else layer_kinds.attention(text, layers, heads, head_dim, assumed)
     if layer_kinds.keeps_nothing(config, text):
         kinds = []
@@ -126,7 +124,7 @@ def _computing(entry: Entry, config: Config, text: Config) -> None:
     quantization = config.get("quantization_config") or text.get("quantization_config")
     if isinstance(quantization, dict):
         method = quantization.get("quant_method") or ("modelopt" if "quantization" in quantization else "")
-        entry["quantization"] = str(method) or "unknown"
+        entry["quantization"] = method[:40] if isinstance(method, str) and method else "unknown"
 
 
 def _is_tied(config: Config, text: Config) -> bool:
@@ -144,14 +142,21 @@ def _limit(config: Config, text: Config, context: int) -> int:
         scalings = []
     limit = float(context)
     for scaling in scalings:
-        kind, factor = scaling.get("rope_type") or scaling.get("type") or "default", scaling.get("factor")
-        if isinstance(factor, bool) or not isinstance(factor, (int, float)):
+        kind, times = scaling.get("rope_type") or scaling.get("type") or "default", scaling.get("factor")
+        if kind in _NO_FACTOR:
             continue
-        if kind == "yarn":
-            limit = max(limit, number(scaling, "original_max_position_embeddings") * factor)
-        elif kind not in _NO_FACTOR:
-            limit = context * factor
+        times = factor("the factor of its positions", times)
+        if times is not None and kind == "yarn":
+            limit = max(limit, number(scaling, "original_max_position_embeddings") * times)
+        elif times is not None:
+            limit = context * times
     return int(limit)
+
+
+def _model_max_length(text: Config) -> int:
+    """Where tokenizers write 10^30 if they have no limit."""
+    found = text.get("model_max_length")
+    return number(text, "model_max_length") if isinstance(found, int) and found < 10**12 else 0
 
 
 def _cache_type(config: Config, entry: Entry, assumed: list[str]) -> None:
@@ -172,7 +177,7 @@ def _cache_type(config: Config, entry: Entry, assumed: list[str]) -> None:
     if followed and isinstance(wanted, str) and wanted.lower() == "fp8":
         entry["kv_cache_dtype"] = "fp8"
     elif wanted:
-        assumed.append(f"the KV cache that its checkpoint asks for ({wanted}) is planned as BF16")
+        assumed.append(f"the KV cache that its checkpoint asks for ({str(wanted)[:40]}) is planned as BF16")
 
 
 def _text_part(config: Config) -> Config:

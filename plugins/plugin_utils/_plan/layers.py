@@ -19,6 +19,8 @@ CONTAINER_CACHE = "/root/.cache/huggingface"
 # The folder in the container with the code of this collection, and what of it vLLM loads if there is a key.
 CONTAINER_CODE = "/opt/dgxspark"
 REQUIRE_KEY = "dgxspark_require_key"
+# Where transformers writes the code of a model (trust_remote_code), while the models are read-only.
+MODULES = "/root/.cache/huggingface-modules"
 # Options that let vLLM read files that the download does not bring: of other repositories, or of another commit.
 ELSEWHERE = (
     *("code_revision", "default_mm_loras", "hf_config_path", "lora_modules", "spec_model", "speculative_config"),
@@ -143,6 +145,6 @@ def _offline(values: Values, choice: Choice, offline: bool) -> t.Iterator[Layer]
         yield Layer(
             "vllm_hf_offline" if values["vllm_hf_offline"] else "vllm_download",
             args={"served_model_name": choice.model["id"]},
-            environment={"HF_HUB_OFFLINE": "1"},
+            environment={"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": MODULES},
             notes={"served_model_name": "offline, vLLM would call the model by its folder"},
         )

@@ -48,6 +48,7 @@ class Resolved:
     hf_cache: str
     container_cache: str
     require_key_file: str
+    hf_cache_read_only: bool
     entry: Entry
     image: Entry
     image_ref: str
@@ -119,6 +120,8 @@ def resolve(
         hf_cache=values["hf_cache_path"],
         container_cache=CONTAINER_CACHE,
         require_key_file=f"{CONTAINER_CODE}/{REQUIRE_KEY}.py",
+        # offline nothing is written there; but with download_dir vLLM makes a lock in it
+        hf_cache_read_only="HF_HUB_OFFLINE" in settings.environment and "download_dir" not in settings.args,
         entry=model,
         image=image,
         image_ref=image_ref,

@@ -11,14 +11,15 @@ import os
 import sys
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import clean as hf_clean
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, memory
 
 
 def main(path: str) -> None:
     try:
-        layout.check_path(path)
-        cleaning = hf_clean.Cleaning(os.path.normpath(path), {"partials"}, check_mode=False, idle=False)
-        cleaning.run([], None)
+        with memory.limited():
+            layout.check_path(path)
+            cleaning = hf_clean.Cleaning(os.path.normpath(path), {"partials"}, check_mode=False, idle=False)
+            cleaning.run([], None)
     except layout.CacheError as error:
         sys.exit(str(error))
     for file in cleaning.removed:

@@ -53,6 +53,9 @@ def differences(profile: str, home: str) -> dict[str, Any]:
         "environment.HF_HUB_CACHE": CACHE,
         # the model is complete before the server starts, and a start must not need the hub
         "environment.HF_HUB_OFFLINE": "1",
+        # so the container has the models read-only: the code of a model (trust_remote_code) goes to the other volume
+        "environment.HF_MODULES_CACHE": "/root/.cache/huggingface-modules",
+        "security_opt": ["no-new-privileges:true"],
         # compiled kernels outlive the container: the second start is quicker
         "environment.TRITON_CACHE_DIR": "/root/.cache/triton",
         f"volumes.{CACHE.rpartition('/')[0]}": f"{home}/cache",

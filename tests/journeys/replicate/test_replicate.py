@@ -19,8 +19,8 @@ from .caches import CACHE, DISK, ENDPOINT, MODEL, PLAY, SOURCE, TARGET
 
 FOLDER = f"{CACHE}/models--{MODEL.replace('/', '--')}"
 LEFT_BEHIND = (
-    "find /run/dgxspark-copy /run/dgxspark-offer -mindepth 1 2>/dev/null; pgrep -ax rsync;"
-    " systemctl list-units --all --plain --no-legend 'dgxspark-offer-*';"
+    "find /run/dgxspark-copy /run/dgxspark-export -mindepth 1 2>/dev/null; pgrep -ax rsync;"
+    " systemctl list-units --all --plain --no-legend 'dgxspark-export-*';"
     " cat /root/.ssh/authorized_keys 2>/dev/null; true"
 )
 
@@ -108,7 +108,7 @@ def test_a_copy_that_is_killed_is_not_complete_and_goes_on(
     with target.sudo():
         target.check_output("rm -rf %s", CACHE)
         # as soon as a part of a weight file is there; the copy is over in a second, and is held still for each look
-        kill = f"pkill -STOP -x rsync; find {FOLDER}/blobs -name '*.incomplete' -size +1M 2>/dev/null | grep -q ."
+        kill = f"pkill -STOP -x rsync; find {FOLDER} -name '*.incomplete' -size +1M 2>/dev/null | grep -q ."
         kill = f"while :; do {kill} && pkill -KILL -x rsync; pkill -CONT -x rsync; done"
         unit = "--unit=journey-kill --property=RuntimeMaxSec=300"
         target.check_output(f"systemd-run --quiet --collect {unit} sh -c %s", kill)
@@ -119,9 +119,7 @@ def test_a_copy_that_is_killed_is_not_complete_and_goes_on(
     assert f"{MODEL} cannot be copied from {SOURCE}" in broken.words
     assert "Traceback" not in broken.output
     with target.sudo():
-        left = int(
-            target.check_output("find %s/blobs -type f -printf '%%s\\n' | awk '{n += $1} END {print n}'", FOLDER)
-        )
+        left = int(target.check_output("find %s -type f -printf '%%s\\n' | awk '{n += $1} END {print n}'", FOLDER))
         assert target.run("ls %s/snapshots %s/refs", FOLDER, FOLDER).rc != 0
     assert 0 < left < needed_bytes(hub)
     assert_nothing_left(source, target)

@@ -12,7 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import verify
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import door, verify
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ def flaw(data: bytes, name: str = "model.safetensors") -> verify.Flaw | None:
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
-        return verify.header_flaw(file.name, name, len(data))
+        return verify.header_flaw(os.path.dirname(file.name), file.name, name, len(data))
 
 
 def whole(sizes: list[int], metadata: bool = False) -> bytes:
@@ -101,7 +101,8 @@ def test_both_hashes(tmp_path: Path, size: int) -> None:
     (tmp_path / "file").write_bytes(data)
     buffer = bytearray(verify.BUFFER)
     for etag in (hashlib.sha256(data).hexdigest(), sha1_of_git(data)):
-        assert verify.digest(str(tmp_path / "file"), etag, buffer) == (etag, size)
+        with door.open_file(str(tmp_path), str(tmp_path / "file")) as file:
+            assert verify.digest(file, etag, buffer) == (etag, size)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
@@ -111,8 +112,8 @@ def test_every_job_gets_its_own_answer(tmp_path: Path, threads: int) -> None:
         path = tmp_path / str(number)
         path.write_text(f"{number}")
         name = hashlib.sha256(path.read_bytes()).hexdigest() if number % 3 else "0" * 64
-        jobs.append(verify.Job(str(path), name, number))
-    jobs.append(verify.Job(str(tmp_path / "absent"), "0" * 64, 100))
+        jobs.append(verify.Job(str(tmp_path), str(path), name, number))
+    jobs.append(verify.Job(str(tmp_path), str(tmp_path / "absent"), "0" * 64, 100))
     results = {result.job.owner: result.matches for result in verify.hash_all(jobs, threads)}
     assert results == {**{number: bool(number % 3) for number in range(100)}, 100: None}
 
@@ -121,7 +122,7 @@ def test_a_crash_among_the_jobs_is_not_lost() -> None:
     before = threading.active_count()
 
     def jobs() -> t.Iterator[verify.Job]:
-        yield verify.Job("/dev/null", "0" * 64, None)
+        yield verify.Job("/dev", "/dev/null", "0" * 64, None)
         raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError, match="no more"):
@@ -132,7 +133,7 @@ def test_a_crash_among_the_jobs_is_not_lost() -> None:
 def test_who_stops_reading_leaves_no_thread(tmp_path: Path) -> None:
     before = threading.active_count()
     (tmp_path / "file").write_bytes(b"x")
-    jobs = (verify.Job(str(tmp_path / "file"), "0" * 64, None) for _number in range(5000))
+    jobs = (verify.Job(str(tmp_path), str(tmp_path / "file"), "0" * 64, None) for _number in range(5000))
     results = verify.hash_all(jobs, 2)
     next(results)
     results.close()  # type: ignore[attr-defined]

@@ -1,9 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is offered to another host: a complete snapshot, every byte right, and no more."""
+"""What is exported to another host: a complete snapshot, every byte right, and no more."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -39,21 +40,25 @@ def repo(tmp_path: Path) -> Repo:
     return Repo(tmp_path).model()
 
 
-def find(repo: Repo, revision: str = "main") -> export.Offer:
+def find(repo: Repo, revision: str = "main") -> export.Export:
     return export.find(str(repo.root), MODEL, revision)
 
 
+def verify(exported: export.Export, repo: Repo) -> int:
+    return export.verify(exported, str(repo.path), f"{repo.root}-run")
+
+
 @pytest.mark.parametrize("revision", ["main", COMMIT])
-def test_a_complete_model_is_offered(repo: Repo, revision: str) -> None:
+def test_a_complete_model_is_exported(repo: Repo, revision: str) -> None:
     repo.manifest(config__json=2)
-    offer = find(repo, revision)
-    assert (offer.root, offer.commit) == (str(repo.root), COMMIT)
-    assert set(offer.files) == {"config.json", "tokenizer.json", "model.safetensors.index.json", *SHARDS}
-    for name, etag in offer.files.items():
-        assert (repo.root / offer.blobs[etag].path).read_bytes() == repo.file(name).read_bytes()
-        assert offer.blobs[etag].size == repo.file(name).stat().st_size
-    assert set(offer.lists) == {f"trees/{COMMIT}.json"}
-    assert offer.size == sum(path.stat().st_size for path in (repo.path / "blobs").iterdir())
+    exported = find(repo, revision)
+    assert (exported.root, exported.commit) == (str(repo.root), COMMIT)
+    assert set(exported.files) == {"config.json", "tokenizer.json", "model.safetensors.index.json", *SHARDS}
+    for name, etag in exported.files.items():
+        assert (repo.root / exported.blobs[etag].path).read_bytes() == repo.file(name).read_bytes()
+        assert exported.blobs[etag].size == repo.file(name).stat().st_size
+    assert set(exported.lists) == {f"trees/{COMMIT}.json"}
+    assert exported.size == sum(path.stat().st_size for path in (repo.path / "blobs").iterdir())
 
 
 def test_the_tree_below_hub_is_found_too(tmp_path: Path) -> None:
@@ -63,9 +68,9 @@ def test_the_tree_below_hub_is_found_too(tmp_path: Path) -> None:
 
 def test_a_blob_in_the_shared_store_is_read_there(repo: Repo) -> None:
     blob = repo.share("extra.safetensors", safetensors(50))
-    offer = find(repo)
-    assert offer.blobs[blob.name].path == f"blobs/55/{'5' * 64}"
-    assert export.verify(offer, str(repo.path)) == offer.size
+    exported = find(repo)
+    assert exported.blobs[blob.name].path == f"blobs/55/{'5' * 64}"
+    assert verify(exported, repo) == exported.size
 
 
 def test_a_disk_without_links_needs_the_list(repo: Repo) -> None:
@@ -75,11 +80,11 @@ def test_a_disk_without_links_needs_the_list(repo: Repo) -> None:
         repo.file(name).unlink()
         repo.file(name).write_bytes(content)
     shutil.rmtree(repo.path / "blobs")
-    offer = find(repo)
-    assert offer.blobs[offer.files["config.json"]].path == f"{repo.path.name}/snapshots/{COMMIT}/config.json"
-    assert export.verify(offer, str(repo.path)) == offer.size
+    exported = find(repo)
+    assert exported.blobs[exported.files["config.json"]].path == f"{repo.path.name}/snapshots/{COMMIT}/config.json"
+    assert verify(exported, repo) == exported.size
     (repo.path / ".dgxspark" / f"{COMMIT}.json").unlink()
-    with pytest.raises(export.OfferError, match="no list says which hash"):
+    with pytest.raises(export.ExportError, match="no list says which hash"):
         find(repo)
 
 
@@ -91,23 +96,23 @@ def test_a_disk_without_links_needs_the_list(repo: Repo) -> None:
         (lambda repo: shutil.rmtree(repo.path), "is not there in"),
         (lambda repo: shutil.rmtree(repo.root), "does not exist"),
         (lambda repo: repo.file("evil").symlink_to("/etc/passwd"), "is not a link to a blob"),
-        (lambda repo: repo.link("gone.txt", "0" * 40), "gone.txt: No such file"),
+        (lambda repo: repo.link("gone.txt", "0" * 40), "gone.txt leads out of .*, or to no file"),
     ],
 )
-def test_what_is_not_whole_is_not_offered(repo: Repo, damage: t.Callable[[Repo], None], said: str) -> None:
+def test_what_is_not_whole_is_not_exported(repo: Repo, damage: t.Callable[[Repo], None], said: str) -> None:
     damage(repo)
-    with pytest.raises(export.OfferError, match=said):
+    with pytest.raises(export.ExportError, match=said):
         find(repo)
 
 
-def test_a_blob_that_leads_out_of_the_cache_is_not_offered(
+def test_a_blob_that_leads_out_of_the_cache_is_not_exported(
     repo: Repo, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     outside = tmp_path_factory.mktemp("outside") / "secret"
     outside.write_text("secret")
     (repo.path / "blobs" / ("1" * 64)).symlink_to(outside)
     repo.link("secret.txt", "1" * 64)
-    with pytest.raises(export.OfferError, match="leads out of"):
+    with pytest.raises(export.ExportError, match="leads out of"):
         find(repo)
 
 
@@ -130,16 +135,16 @@ def test_nothing_is_noted_outside_of_the_cache(repo: Repo, tmp_path_factory: pyt
     outside = tmp_path_factory.mktemp("outside")
     (repo.path / ".dgxspark").symlink_to(outside)
     with pytest.raises(OSError, match="leads out of"):
-        export.verify(find(repo), str(repo.path))
+        verify(find(repo), repo)
     with pytest.raises(OSError, match="leads out of"):
         record(repo)
     assert list(outside.iterdir()) == []
 
 
 def test_what_was_hashed_is_hashed_again_only_when_it_changed(repo: Repo) -> None:
-    offer = find(repo)
-    assert export.verify(offer, str(repo.path)) == offer.size
-    assert export.verify(offer, str(repo.path)) == 0
+    exported = find(repo)
+    assert verify(exported, repo) == exported.size
+    assert verify(exported, repo) == 0
     blob = repo.blob(SHARDS[0])
     before = blob.stat()
     blob.write_bytes(blob.read_bytes()[:-1] + b"y")
@@ -149,25 +154,25 @@ def test_what_was_hashed_is_hashed_again_only_when_it_changed(repo: Repo) -> Non
             break
         time.sleep(0.001)
     assert blob.stat().st_mtime_ns == before.st_mtime_ns
-    with pytest.raises(export.OfferError, match=rf"{SHARDS[0]} \(its content is not what its name says\)"):
-        export.verify(offer, str(repo.path))
+    with pytest.raises(export.ExportError, match=rf"{SHARDS[0]} \(its content is not what its name says\)"):
+        verify(exported, repo)
     blob.write_bytes(blob.read_bytes()[:-1] + b"x")
-    assert export.verify(offer, str(repo.path)) == before.st_size
+    assert verify(exported, repo) == before.st_size
 
 
 def test_hosts_that_ask_at_once_make_it_read_once(repo: Repo) -> None:
-    offer, read = find(repo), []
-    threads = [threading.Thread(target=lambda: read.append(export.verify(offer, str(repo.path)))) for _host in range(5)]
+    exported, read = find(repo), []
+    threads = [threading.Thread(target=lambda: read.append(verify(exported, repo))) for _host in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(read) == [0, 0, 0, 0, offer.size]
+    assert sorted(read) == [0, 0, 0, 0, exported.size]
 
 
-def test_an_offer_survives_the_journey(repo: Repo) -> None:
-    offer = find(repo)
-    assert export.parse(json.loads(json.dumps(export.describe(offer)))) == offer
+def test_an_export_survives_the_journey(repo: Repo) -> None:
+    exported = find(repo)
+    assert export.parse(json.loads(json.dumps(export.describe(exported)))) == exported
 
 
 @pytest.mark.parametrize(
@@ -185,7 +190,7 @@ def test_an_offer_survives_the_journey(repo: Repo) -> None:
         {"lists": {"refs/main": "x"}},
     ],
 )
-def test_an_offer_with_other_names_is_refused(change: dict[str, t.Any]) -> None:
+def test_an_export_with_other_names_is_refused(change: dict[str, t.Any]) -> None:
     told = {
         "root": "/opt/hf",
         "commit": COMMIT,
@@ -194,5 +199,27 @@ def test_an_offer_with_other_names_is_refused(change: dict[str, t.Any]) -> None:
         "lists": {},
     }
     assert export.parse(told).size == 1
-    with pytest.raises(export.OfferError, match="^offer: "):
+    with pytest.raises(export.ExportError, match="^export: "):
         export.parse({**told, **change})
+
+
+def test_nobody_waits_for_ever(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock in the cache counts for nothing, and that of another run not for ever."""
+    (repo.path / ".dgxspark").mkdir()
+    monkeypatch.setattr(export, "PATIENCE", 0.3)
+    run = Path(f"{repo.root}-run")
+    run.mkdir()
+    with (repo.path / ".dgxspark" / "verify.lock").open("w") as foreign:
+        fcntl.flock(foreign, fcntl.LOCK_EX)
+        assert verify(find(repo), repo) > 0
+    other = os.open(run, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(export.ExportError, match="another run has been verifying a model"):
+        verify(find(repo), repo)
+    os.close(other)
+
+
+def test_a_name_that_is_not_utf_8_is_refused_in_one_line(repo: Repo) -> None:
+    os.symlink("../../blobs/" + "a" * 40, os.fsencode(repo.file("x")) + b"\xff")
+    with pytest.raises(export.ExportError, match=r"x\\xff has a name that is not UTF-8; rename or remove that file$"):
+        find(repo)

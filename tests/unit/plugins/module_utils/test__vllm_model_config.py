@@ -7,7 +7,8 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import ConfigError, entry_of
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.config_values import ConfigError
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import entry_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.fields import MODEL_FIELDS
 

@@ -20,6 +20,7 @@ from types import ModuleType
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.layout import INCOMING
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy as hf_copy
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
 from ansible_collections.dgxspark.vllm.plugins.modules import (
@@ -96,9 +97,9 @@ class Host:
         """Names of the blobs that rsync was asked for."""
         return [os.path.basename(call.split()[-2]) for call in self.calls.read_text().splitlines()]
 
-    def offer(self) -> dict[str, t.Any]:
-        offer = export.find(str(self.source.root), MODEL, "main")
-        return {**export.describe(offer), "identity": "other", "port": 4022, "host_key": "ssh-ed25519 AAAA"}
+    def exported(self) -> dict[str, t.Any]:
+        exported = export.find(str(self.source.root), MODEL, "main")
+        return {**export.describe(exported), "identity": "other", "port": 4022, "host_key": "ssh-ed25519 AAAA"}
 
     def assert_whole(self) -> None:
         source, here = self.source.path, self.repo
@@ -175,7 +176,7 @@ def test_a_copy_that_breaks_off_is_not_complete_and_goes_on(host: Host, calls: i
     assert model_files.look_up(str(host.path), MODEL, "main").complete is False
     assert not (host.repo / "snapshots").exists()
     assert not (host.repo / "refs").exists()
-    left = {path.name: path.stat().st_size for path in (host.repo / "blobs").iterdir()}
+    left = {path.name: path.stat().st_size for name in ("blobs", INCOMING) for path in (host.repo / name).iterdir()}
     (host.folder / "cut").unlink()
     again = host.run()
     assert again["bytes"] == again["expected_bytes"] - sum(left.values())
@@ -202,6 +203,66 @@ def test_what_is_there_and_right_is_not_copied_and_what_is_corrupt_is(host: Host
     again = host.run()
     assert (host.copied(), again["missing"], again["blobs"]) == ([bad.name], ["config.json"], 1)
     host.assert_whole()
+
+
+def test_what_somebody_has_edited_is_kept(host: Host) -> None:
+    host.run()
+    snapshot = host.repo / "snapshots" / COMMIT
+    (snapshot / "config.json").write_text('{"edited": "through the link"}')
+    (snapshot / "tokenizer.json").unlink()
+    (snapshot / "tokenizer.json").write_text("edited")
+    again = host.run()
+    assert again["complete"] is True, again
+    kept = {own["name"]: Path(own["path"]).read_text() for own in again["set_aside"]}
+    assert kept == {"config.json": '{"edited": "through the link"}', "tokenizer.json": "edited"}
+    host.assert_whole()
+
+
+def test_folders_that_are_swapped_while_it_copies_lead_nowhere_else(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody with access to the cache puts links to another folder in the place of those that are written to."""
+    elsewhere = host.folder / "elsewhere"
+    elsewhere.mkdir()
+    run = hf_cache_copy.Task.run
+
+    def swap(task: hf_cache_copy.Task, argv: list[str], folder: str) -> tuple[int, str, str]:
+        for name in ("blobs", ".dgxspark"):
+            if not (host.repo / name).is_symlink():
+                (host.repo / name).rename(host.repo / f"{name}.was")
+                (host.repo / name).symlink_to(elsewhere)
+        return run(task, argv, folder)
+
+    monkeypatch.setattr(hf_copy, "STREAMS", 1)
+    monkeypatch.setattr(hf_cache_copy.Task, "run", swap)
+    found = host.run()
+    assert found["failed"] is True
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_another_name_of_a_partial_is_not_written_to(host: Host) -> None:
+    blob = host.source.blob(SHARDS[0])
+    (host.repo / "blobs").mkdir(parents=True)
+    victim = host.folder / "victim"
+    victim.write_bytes(blob.read_bytes()[:20])
+    os.link(victim, host.repo / "blobs" / f"{blob.name}.incomplete")
+    assert host.run()["complete"] is True
+    assert len(victim.read_bytes()) == 20
+
+
+def test_what_is_copied_is_closed_to_others_meanwhile(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.path.mkdir()
+    host.path.chmod(0o2775)
+    run, modes = hf_cache_copy.Task.run, set()
+
+    def look(task: hf_cache_copy.Task, argv: list[str], folder: str) -> tuple[int, str, str]:
+        modes.add(os.stat(folder).st_mode & 0o7777)
+        return run(task, argv, folder)
+
+    monkeypatch.setattr(hf_cache_copy.Task, "run", look)
+    assert host.run()["complete"] is True
+    assert modes == {0o2700}  # and its files get the group of the cache
+    assert not (host.repo / INCOMING).exists()
 
 
 @pytest.mark.parametrize("content", [b"something else", b"?" * 100_000, b""])
@@ -388,7 +449,7 @@ def test_nothing_but_a_key_is_removed(host: Host, folder: str) -> None:
 
 def test_a_copy_from_a_host_uses_its_key_and_removes_it(host: Host) -> None:
     key = host.key()["key_folder"]
-    found = host.run(source=None, offer=host.offer(), address="192.168.100.1", key_folder=key)
+    found = host.run(source=None, export=host.exported(), address="192.168.100.1", key_folder=key)
     assert found["complete"] is True, found
     assert found["received_bytes"] == found["bytes"] + 600
     call = host.calls.read_text().splitlines()[0]
@@ -408,7 +469,7 @@ def test_a_copy_from_a_host_uses_its_key_and_removes_it(host: Host) -> None:
 
 def test_an_address_with_a_zone_reaches_ssh_whole(host: Host) -> None:
     key = host.key()["key_folder"]
-    host.run(source=None, offer=host.offer(), address="fe80::1%eth0", key_folder=key)
+    host.run(source=None, export=host.exported(), address="fe80::1%eth0", key_folder=key)
     (option,) = re.findall(r"HostName=\S+", host.calls.read_text().splitlines()[0])
     shown = subprocess.run(["ssh", "-G", "-F", "/dev/null", "-o", option, "source"], capture_output=True, check=True)
     assert b"\nhostname fe80::1%eth0\n" in b"\n" + shown.stdout
@@ -417,13 +478,13 @@ def test_an_address_with_a_zone_reaches_ssh_whole(host: Host) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"offer": {"commit": "x"}}, "offer: is not what hf_cache_export returns"),
-        ({"offer": None, "address": "-oProxyCommand=x"}, "address: "),
+        ({"export": {"commit": "x"}}, "export: is not what hf_cache_export returns"),
+        ({"export": None, "address": "-oProxyCommand=x"}, "address: "),
     ],
 )
 def test_the_key_is_removed_whatever_happens(host: Host, change: dict[str, t.Any], said: str) -> None:
     key = host.key()["key_folder"]
-    options = {"source": None, "offer": host.offer(), "address": "spark01", "key_folder": key}
+    options = {"source": None, "export": host.exported(), "address": "spark01", "key_folder": key}
     found = host.run(**{**options, **{name: value or options[name] for name, value in change.items()}})
     assert said in found["msg"]
     assert not Path(key).exists()
@@ -432,14 +493,14 @@ def test_the_key_is_removed_whatever_happens(host: Host, change: dict[str, t.Any
 
 def test_a_folder_is_not_copied_onto_itself(host: Host) -> None:
     host.path.mkdir()
-    offer = {**host.offer(), "identity": export.identity(str(host.path))}
-    assert "this very folder" in host.run(source=None, offer=offer, address="x", key_folder="/nothing")["msg"]
+    exported = {**host.exported(), "identity": export.identity(str(host.path))}
+    assert "this very folder" in host.run(source=None, export=exported, address="x", key_folder="/nothing")["msg"]
 
 
 def test_a_key_folder_of_somebody_else_is_left_alone(host: Host) -> None:
     other = host.folder / "other"
     other.mkdir()
-    host.run(source=None, offer={}, address="x", key_folder=str(other))
+    host.run(source=None, export={}, address="x", key_folder=str(other))
     assert other.exists()
 
 

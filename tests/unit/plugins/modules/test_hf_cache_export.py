@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_export
 from hf_trees import COMMIT, SHARDS, Repo
 
@@ -61,7 +62,8 @@ class Host:
         self.run_folder = folder / "run"
 
     def run(self, **options: t.Any) -> dict[str, t.Any]:
-        with patch_module_args({"model": MODEL, "path": str(self.repo.root), **options}), pytest.raises(SystemExit):
+        asked = {"model": MODEL, "path": str(self.repo.root), "address": "127.0.0.1", **options}
+        with patch_module_args(asked), pytest.raises(SystemExit):
             hf_cache_export.main()
         found: dict[str, t.Any] = json.loads(self.capsys.readouterr().out)
         return found
@@ -87,11 +89,13 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def test_a_door_is_opened_and_closed(host: Host) -> None:
-    offer = host.run(public_key=KEY, address="127.0.0.1")
-    assert (offer["changed"], offer["commit"], offer["verified_bytes"]) == (True, COMMIT, offer["bytes"]), offer
-    assert offer["host_key"].startswith("ssh-ed25519 AAAA")
-    socket.create_connection(("127.0.0.1", offer["port"])).close()
-    folder = host.run_folder / offer["unit"]
+    exported = host.run(public_key=KEY)
+    assert (exported["changed"], exported["commit"], exported["verified_bytes"]) == (True, COMMIT, exported["bytes"]), (
+        exported
+    )
+    assert exported["host_key"].startswith("ssh-ed25519 AAAA")
+    socket.create_connection(("127.0.0.1", exported["port"])).close()
+    folder = host.run_folder / exported["unit"]
     assert {path.stat().st_mode & 0o077 for path in (host.run_folder, folder)} == {0}
     assert (folder / "authorized_keys").read_text() == f"restrict {KEY}\n"
     settings = (folder / "sshd_config").read_text().splitlines()
@@ -106,22 +110,22 @@ def test_a_door_is_opened_and_closed(host: Host) -> None:
     assert "--property=RuntimeMaxSec=600" in unit
     assert f"--property=ExecStopPost=/bin/rm -rf {folder}" in unit
 
-    closed = host.run(state="absent", unit=offer["unit"])
+    closed = host.run(state="absent", unit=exported["unit"])
     assert closed["changed"] is True
     assert host.files() == []
     deadline = time.monotonic() + 60  # the stand-in for systemctl does not wait for the end of what it kills
-    while answers(offer["port"]):
+    while answers(exported["port"]):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert host.run(state="absent", unit=offer["unit"])["changed"] is False
+    assert host.run(state="absent", unit=exported["unit"])["changed"] is False
 
 
 @pytest.mark.parametrize("options", [{}, {"public_key": KEY}])
 def test_check_mode_tells_the_files_and_opens_no_door(host: Host, options: dict[str, str]) -> None:
-    offer = host.run(**options, _ansible_check_mode=True)
-    assert (offer["changed"], offer["port"], len(offer["files"])) == (False, None, 5)
+    exported = host.run(**options, _ansible_check_mode=True)
+    assert (exported["changed"], exported["port"], len(exported["files"])) == (False, None, 5)
     assert host.files() == []
-    assert offer["verified_bytes"] == 0  # check mode writes nothing, not even what it has seen
+    assert exported["verified_bytes"] == 0  # check mode writes nothing, not even what it has seen
 
 
 def test_a_door_needs_a_key(host: Host) -> None:
@@ -129,11 +133,11 @@ def test_a_door_needs_a_key(host: Host) -> None:
     assert host.files() == []
 
 
-def test_a_second_offer_of_the_same_model_reads_it_no_more(host: Host) -> None:
+def test_a_second_export_of_the_same_model_reads_it_no_more(host: Host) -> None:
     for seen in (True, False):
-        offer = host.run(public_key=KEY)
-        assert (offer["verified_bytes"] > 0) == seen
-        host.run(state="absent", unit=offer["unit"])
+        exported = host.run(public_key=KEY)
+        assert (exported["verified_bytes"] > 0) == seen
+        host.run(state="absent", unit=exported["unit"])
 
 
 def test_a_door_that_does_not_open_leaves_nothing(host: Host) -> None:
@@ -143,30 +147,42 @@ def test_a_door_that_does_not_open_leaves_nothing(host: Host) -> None:
     assert host.files() == []
 
 
-def test_an_address_that_is_not_of_this_host_means_all(host: Host) -> None:
-    offer = host.run(public_key=KEY, address="192.0.2.1")
-    assert "ListenAddress 0.0.0.0" in (host.run_folder / offer["unit"] / "sshd_config").read_text()
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1", "no.such.name.invalid", "a" * 300])
+def test_an_address_that_is_not_of_this_host_opens_nothing(host: Host, address: str) -> None:
+    failed = host.run(public_key=KEY, address=address)
+    assert failed["msg"].startswith(f"address: {address} "), failed
+    assert "\n" not in failed["msg"]
+    assert host.files() == []
 
 
 @pytest.mark.parametrize(
     ("wanted", "found", "listens"),
     [
-        ("spark01", "127.0.1.1", "0.0.0.0"),  # its own name, in its own /etc/hosts
-        ("localhost", "127.0.0.1", "0.0.0.0"),
-        ("ip6-localhost", "::1", "0.0.0.0"),
-        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),  # who says so means it
+        (
+            "spark01",
+            ["127.0.1.1"],
+            "127.0.0.3",
+        ),  # its own name, in its own /etc/hosts: the address of the default route
+        ("spark01", ["127.0.1.1", "127.0.0.2"], "127.0.0.3"),
+        ("127.0.0.1", ["127.0.0.1"], "127.0.0.1"),  # who says so means it
+        ("::1", ["::1"], "::1"),
     ],
 )
-def test_a_name_that_only_this_host_can_use_means_all(
-    monkeypatch: pytest.MonkeyPatch, wanted: str, found: str, listens: str
+def test_a_name_that_only_this_host_can_use_means_the_default_route(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, found: list[str], listens: str
 ) -> None:
-    resolve = socket.getaddrinfo
-
     def own_hosts_file(host: str, *rest: t.Any, **more: t.Any) -> t.Any:
-        return resolve(found if host == wanted else host, *rest, **more)
+        return [(0, 0, 0, "", (place, 0)) for place in found]
 
     monkeypatch.setattr(socket, "getaddrinfo", own_hosts_file)
+    monkeypatch.setattr(hf_cache_export, "default_address", lambda: [("127.0.0.3", 0)])
     assert hf_cache_export.free_port(wanted)[0] == listens
+
+
+def test_a_host_without_a_network_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hf_cache_export, "default_address", list)
+    with pytest.raises(export.ExportError, match="address: localhost is not an address of this host"):
+        hf_cache_export.free_port("localhost")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +196,7 @@ def test_a_name_that_only_this_host_can_use_means_all(
         ({"public_key": f"{KEY}\nssh-ed25519 BBBB"}, "public_key: is not allowed"),
         ({"public_key": f'command="sh" {KEY}'}, "public_key: is not allowed"),
         ({"state": "absent", "unit": "ssh.service"}, "unit: 'ssh.service' is not allowed"),
-        ({"state": "absent", "unit": "dgxspark-offer-../../x"}, "is not allowed"),
+        ({"state": "absent", "unit": "dgxspark-export-../../x"}, "is not allowed"),
     ],
 )
 def test_bad_input_is_one_line(host: Host, options: dict[str, t.Any], said: str) -> None:
@@ -190,7 +206,7 @@ def test_bad_input_is_one_line(host: Host, options: dict[str, t.Any], said: str)
     assert host.files() == []
 
 
-def test_a_model_that_is_corrupt_is_not_offered(host: Host) -> None:
+def test_a_model_that_is_corrupt_is_not_exported(host: Host) -> None:
     blob = host.repo.blob(SHARDS[0])
     blob.write_bytes(blob.read_bytes()[:-1] + b"?")
     failed = host.run(public_key=KEY)

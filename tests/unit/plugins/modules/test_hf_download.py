@@ -20,7 +20,9 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import 
     download_repair,
     model_files,
 )
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.set_aside import SET_ASIDE
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_download
+from hf_trees import safetensors
 
 from support import documented
 
@@ -385,6 +387,45 @@ def test_a_damaged_file_goes_with_its_link(host: Host) -> None:
     assert first["removed"] == [str(blob)]
     assert host.run(follow=first["container"])["status"] == "complete"
     assert blob.stat().st_size == 5000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "plain", "kept"),
+    [
+        ("tokenizer.json", b'{"my own work": 1}', False, True),  # another size, through the link
+        ("tokenizer.json", b'{"my own work": 1}', True, True),  # a file in the place of the link
+        ("tokenizer.json", b"not even JSON", True, True),
+        ("tokenizer.json", b"longer than it was", False, True),
+        ("tokenizer.json", b"{", False, False),
+        ("tokenizer.json", b"", True, False),
+        ("model.safetensors", safetensors(6000), False, True),  # other weights, whole
+        ("model.safetensors", b"x" * 4999, True, False),
+        ("model.safetensors", b"x" * 5001, False, False),
+    ],
+)
+def test_what_somebody_has_edited_is_kept(host: Host, name: str, content: bytes, plain: bool, kept: bool) -> None:
+    host.download()
+    file = host.repo / "snapshots" / COMMIT / name
+    if plain:
+        file.unlink()
+    file.write_bytes(content)
+    look = host.run(_ansible_check_mode=True)
+    assert ([own["name"] for own in look["set_aside"]], file.read_bytes()) == ([name] if kept else [], content)
+    first = host.run()
+    assert [own["name"] for own in first["set_aside"]] == ([name] if kept else [])
+    assert host.run(follow=first["container"])["status"] == "complete"
+    assert [path.read_bytes() for path in (host.repo / SET_ASIDE).glob("*")] == ([content] if kept else [])
+    assert [own["path"] for own in first["set_aside"]] == [str(path) for path in (host.repo / SET_ASIDE).glob("*")]
+    assert file.is_symlink()
+    assert host.run()["status"] == "complete"
+
+
+def test_a_folder_for_edits_that_leads_out_of_the_cache_is_refused(host: Host) -> None:
+    host.download()
+    (host.repo / "snapshots" / COMMIT / "tokenizer.json").write_bytes(b'{"my own work": 1}')
+    (host.repo / ".dgxspark" / "set-aside").symlink_to(host.folder / "bin")
+    assert "leads out of" in host.run()["msg"]
+    assert [path.name for path in (host.folder / "bin").iterdir()] == ["docker"]
 
 
 def test_a_damaged_file_stays_when_there_is_no_room_for_another(host: Host) -> None:

@@ -40,8 +40,26 @@ def test_the_guides_own_command() -> None:
         "HF_HUB_CACHE": "/root/.cache/huggingface",
         "TRITON_CACHE_DIR": "/root/.cache/triton",
         "HF_HUB_OFFLINE": "1",
+        "HF_MODULES_CACHE": "/root/.cache/huggingface-modules",
     }
     assert (found.plan["fits"], found.plan["context"], found.plan["utilization"]) == (True, 32768, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("variables", "read_only"),
+    [
+        ({}, True),
+        ({"vllm_download": False}, False),  # vLLM downloads
+        ({"vllm_download": False, "vllm_hf_offline": True}, True),
+        ({"vllm_extra_args": {"tokenizer": "a/b"}}, False),
+        ({"vllm_extra_args": {"trust_remote_code": True}}, True),
+        ({"vllm_extra_args": {"download_dir": "/root/.cache/huggingface"}}, False),  # vLLM makes a lock there
+    ],
+)
+def test_a_server_that_downloads_nothing_cannot_write_to_the_cache(
+    variables: dict[str, t.Any], read_only: bool
+) -> None:
+    assert resolved(spark(), **variables).hf_cache_read_only is read_only
 
 
 def test_the_plan_is_that_of_the_model_the_options_and_the_cap() -> None:
@@ -76,6 +94,7 @@ def test_explained_as_it_is_run() -> None:
         "HF_HUB_CACHE=/root/.cache/huggingface the collection",
         "TRITON_CACHE_DIR=/tmp/triton vllm_extra_env, instead of /root/.cache/triton of the collection",
         "HF_HUB_OFFLINE=1 vllm_download",
+        "HF_MODULES_CACHE=/root/.cache/huggingface-modules vllm_download",
     ]
 
 
