@@ -65,6 +65,14 @@ def test_a_remedy_wins_over_all() -> None:
                                    " x/y:1, 2 of model mine, 1 of profile mine")  # fmt: skip
 
 
+def test_a_remedy_of_options_and_environment() -> None:
+    remedy = {"vllm_extra_args": {"max_num_seqs": 6}, "vllm_extra_env": {"A": "7"}}
+    found = resolved(remedy=remedy, **everywhere(*ORDER), vllm_extra_env={"A": "1", "B": "2"})
+    assert (found.args["max_num_seqs"], found.environment["A"], found.environment["B"]) == (6, "7", "2")
+    (told,) = [line for line in found.lines if line.startswith("A=")]
+    assert told.split() == ["A=7", "vllm_auto_remedy,", "instead", "of", "1", "of", "vllm_extra_env"]
+
+
 def test_named_variables_win_over_profile_and_model_and_the_host_over_those() -> None:
     mine = everywhere("model")
     mine["vllm_models"]["mine"]["args"]["max_model_len"] = 100
