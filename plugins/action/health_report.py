@@ -33,13 +33,16 @@ class ActionModule(ActionBase):
                 "health": {"type": "dict", "required": True},
                 "spark": {"type": "dict", "default": {}},
                 "wanted": {"type": "dict", "default": {}},
+                "faults": {"type": "dict", "default": {}},
                 "path": {"type": "str", "default": ""},
                 "query": {"type": "str", "default": ""},
             }
         )
-        hosts, health, spark, wanted = (plain(args[name]) for name in ("hosts", "health", "spark", "wanted"))
+        hosts, health, spark, wanted, faults = (
+            plain(args[name]) for name in ("hosts", "health", "spark", "wanted", "faults")
+        )
         query = whole(args["query"], context.CLIARGS.get("extra_vars") or ())
-        report = build(hosts, health, spark, wanted, time.time())
+        report = build(hosts, health, spark, wanted, time.time(), faults)
         table = render(report)
         text = table
         if query:

@@ -244,6 +244,13 @@ _value:
       description: Release of the container of the service. Empty if there is none.
       type: str
       sample: 0123456789ab
+    host_faults:
+      description:
+        - Kernel and driver of the host, if they are known to be bad for this service, each with C(what) and C(remedy).
+          The catalog lists them in the file C(catalog/hosts.yml).
+      type: list
+      elements: dict
+      sample: []
     facts:
       description: Content of the file C(release.json) of the release, for programs on the host.
       type: dict

@@ -38,6 +38,12 @@ options:
     description: Model and image of the inventory by name of the host. Mappings with C(model) and C(image), or V(null).
     type: dict
     default: {}
+  faults:
+    description:
+      - Known faults of the kernel or the driver by name of the host, as the lookup plugin
+        P(dgxspark.vllm.service#lookup) returns them in C(host_faults).
+    type: dict
+    default: {}
   query:
     description:
       - JMESPath expression that is applied to the list C(hosts) of RV(report).
@@ -172,5 +178,6 @@ report:
         hosts: {description: Affected hosts., type: list, elements: str, sample: [spark03]}
         meaning: {description: The observation., type: str}
         remedy: {description: What to do., type: str}
+        evidence: {description: Line of the kernel log or reading of a sensor that shows it., type: str}
         link: {description: Page with the details., type: str, sample: "docs/troubleshooting.md#driver_drift"}
 """

@@ -165,4 +165,5 @@ def explain(cause: Cause, machine: t.Iterable[Shown]) -> Cause:
         evidence=reason.evidence,
         family=reason.family,
         change={},
+        sets={},
     )

@@ -95,8 +95,9 @@ def _while_starting(state: LogState) -> Choice:
     wrapped = _wrapper(state)
     candidates = [problem for problem in every(state.problems) if not _only_wraps(problem)]
     over = wrapped is not None
-    if candidates and _is_stop(candidates[0]) and not lines:
-        return Choice(causes.condition("stopped", _evidence(candidates[0])), over)
+    stop = _stop(candidates)
+    if stop and not lines:
+        return Choice(causes.condition("stopped", _evidence(stop)), over)
     ranked = sorted((problem for problem in candidates if _strength(problem)), key=_strength, reverse=True)
     root = ranked[0] if ranked else None
     match = _refine(lines, root) if root else None
@@ -222,6 +223,14 @@ def _is_proof(problem: Problem) -> bool:
     """What is only logged as an error may be survived."""
     strength = _strength(problem)
     return strength >= PRINTED or (strength == LOGGED and problem.level is None)
+
+
+def _stop(candidates: list[Problem]) -> Problem | None:
+    """The order to stop, if it came before every failure. It is printed after what only follows from it."""
+    stop = next((problem for problem in candidates if _is_stop(problem)), None)
+    if stop is None or stop is candidates[0]:
+        return stop
+    return stop if all(_is_stop(problem) or _strength(problem) <= CONSEQUENCE for problem in candidates) else None
 
 
 def _is_stop(problem: Problem) -> bool:

@@ -78,6 +78,10 @@ class Catalog:
     def families(self) -> list[Entry]:
         return t.cast("list[Entry]", read(self._folder / "families.yml"))
 
+    def hosts(self) -> list[Entry]:
+        """Kernels and drivers that are known to be bad."""
+        return t.cast("list[Entry]", read(self._folder / "hosts.yml"))
+
     def options(self, version: str | None) -> Options:
         return self._recorded.options(version)
 

@@ -240,10 +240,14 @@ def met(image: Image, settings: t.Mapping[str, t.Any]) -> list[str]:
     return [
         " ".join(f"{str(fault[part]).rstrip('.')}." for part in ("what", "remedy") if fault.get(part))
         for fault in image.get("faults") or []
-        if all(
-            name in settings and _same(settings[name], value) for name, value in (fault.get("only_with") or {}).items()
-        )
+        if is_met(fault, settings)
     ]
+
+
+def is_met(fault: t.Mapping[str, t.Any], settings: t.Mapping[str, t.Any]) -> bool:
+    """Whether a server with these settings meets a fault."""
+    only_with = fault.get("only_with") or {}
+    return all(name in settings and _same(settings[name], value) for name, value in only_with.items())
 
 
 def _same(value: t.Any, wanted: t.Any) -> bool:

@@ -39,14 +39,19 @@ def layers(
     above = [
         Layer("vllm_extra_args", args=values["vllm_extra_args"], args_at="vllm_extra_args."),
         Layer("vllm_extra_env", environment=values["vllm_extra_env"], environment_at="vllm_extra_env."),
-        Layer(
-            "vllm_auto_remedy",
-            args={name.removeprefix("vllm_"): value for name, value in (remedy or {}).items()},
-        ),
+        _remedy(remedy or {}),
     ]
     offline = _is_offline(values, merged([*below, *above]).args)
     sources = [*below, *_offline(values, choice, offline), *above]
     return [*sources, *_key(values, merged(sources))]
+
+
+def _remedy(remedy: t.Mapping[str, t.Any]) -> Layer:
+    """Of the two variables that are mappings, single options and environment variables; any other is an option."""
+    mappings = ("vllm_extra_args", "vllm_extra_env")
+    args = {name.removeprefix("vllm_"): value for name, value in remedy.items() if name not in mappings}
+    extra_args, environment = (remedy.get(name) or {} for name in mappings)
+    return Layer("vllm_auto_remedy", args={**args, **extra_args}, environment=environment)
 
 
 def _is_offline(values: Values, args: t.Mapping[str, t.Any]) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry
+from .._catalog.hosts import host_faults
 from .._catalog.vllm_options import to_argv
 from . import names, share
 from .choice import Choice, Values, choose, image_refusal
@@ -75,6 +76,7 @@ class Resolved:
     comes_free_bytes: int
     memory_is_taken: bool
     container_release: str
+    host_faults: list[dict[str, str]]
     facts: dict[str, t.Any]
 
     def as_dict(self) -> dict[str, t.Any]:
@@ -148,6 +150,7 @@ def resolve(
         comes_free_bytes=share.comes_free_bytes(host, service),
         memory_is_taken=share.is_taken(host, service, needed),
         container_release=_container_release(host, service),
+        host_faults=host_faults(catalog.hosts(), host, {**settings.args, **settings.environment}),
         # What programs on the host have to know of a release: its file release.json, with the name of the release.
         facts={
             "container": container,

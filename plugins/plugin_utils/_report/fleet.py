@@ -46,8 +46,9 @@ def build(
     spark: t.Mapping[str, Facts | None],
     wanted: t.Mapping[str, Facts | None],
     now: float,
+    faults: t.Mapping[str, t.Sequence[Facts] | None] | None = None,
 ) -> Report:
-    """The whole report, in the order of HOSTS."""
+    """The whole report, in the order of HOSTS. FAULTS are what resolve() returns in host_faults."""
     entries = [entry(name, health.get(name), spark.get(name), wanted.get(name), now) for name in hosts]
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
@@ -56,7 +57,12 @@ def build(
         "hosts": entries,
         "notes": [
             *merged(
-                note for name in hosts for note in notes(name, health.get(name), spark.get(name), wanted.get(name))
+                note
+                for name in hosts
+                for note in (
+                    *known_faults(name, (faults or {}).get(name) or ()),
+                    *notes(name, health.get(name), spark.get(name), wanted.get(name)),
+                )
             ),
             *drifts({name: spark.get(name) for name in hosts}),
         ],
@@ -175,9 +181,9 @@ def note(name: str, hosts: t.Sequence[str], **numbers: t.Any) -> Report:
 
 def merged(found: t.Iterable[Report]) -> list[Report]:
     """One note for all hosts of which the same is to be said."""
-    notes: dict[tuple[str, str], Report] = {}
+    notes: dict[tuple[str, ...], Report] = {}
     for each in found:
-        known = notes.setdefault((each["id"], each["meaning"]), each)
+        known = notes.setdefault((each["id"], each["meaning"], each.get("evidence", "")), each)
         if known is not each:
             known["hosts"] += each["hosts"]
     return list(notes.values())
@@ -186,6 +192,7 @@ def merged(found: t.Iterable[Report]) -> list[Report]:
 def notes(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | None) -> t.Iterator[Report]:
     """What is worth a word about one host, whatever the others say."""
     yield from _about_machine(name, spark or {})
+    yield from _shown_by_machine(name, health or {})
     yield from _about_service(name, health or {}, wanted or {})
 
 
@@ -196,6 +203,19 @@ def _about_machine(name: str, spark: Facts) -> t.Iterator[Report]:
         yield note("gpu_throttled", [name], expected=HEALTHY_SM_CLOCK_MHZ, **numbers)
     if (spark.get("low_memory") or {}).get("low"):
         yield note("low_memory", [name], available=spark["memory"]["available_bytes"] / 1024**3)
+
+
+def known_faults(name: str, faults: t.Sequence[Facts]) -> t.Iterator[Report]:
+    for fault in faults:
+        yield {**note("host_fault", [name], what=fault["what"]), "remedy": fault["remedy"]}
+
+
+def _shown_by_machine(name: str, health: Facts) -> t.Iterator[Report]:
+    """What kernel log and sensors show, unless the verdict says it already."""
+    said = (health.get("cause") or {}).get("meaning") or ""
+    for shown in health.get("machine") or ():
+        if shown["meaning"] not in said:
+            yield {"hosts": [name], **{key: shown[key] for key in ("id", "meaning", "remedy", "evidence", "link")}}
 
 
 def _about_service(name: str, health: Facts, wanted: Facts) -> t.Iterator[Report]:

@@ -134,4 +134,5 @@ def _cause(cause: Facts) -> t.Iterator[str]:
 
 def remark(note: Facts, everybody: int) -> str:
     hosts = "all hosts" if len(note["hosts"]) == everybody > 1 else ", ".join(note["hosts"])
-    return f"{hosts} | {note['meaning']}\n    remedy: {note['remedy']}"
+    seen = f"\n    seen:   {shorten(note['evidence'], EVIDENCE)}" if note.get("evidence") else ""
+    return f"{hosts} | {note['meaning']}\n    remedy: {note['remedy']}{seen}"

@@ -37,6 +37,11 @@ NOTES: tuple[Note, ...] = (
         "end what else runs on the host, or give vLLM less: lower vllm_gpu_memory_utilization or raise"
         " vllm_memory_reserve_gib, and deploy",
     ),
+    Note(
+        "host_fault",
+        "{what}",
+        "upgrade DGX OS on the host, or install the kernel or driver that catalog/hosts.yml names",
+    ),
     # --- the fleet: {differs} says who has what, and what the majority has if there is one ---------------------
     Note(
         "driver_drift",

@@ -10,7 +10,7 @@ from typing import Any
 from support.sandbox import CACHE
 from support.sandbox import HUB_ADDRESS as HUB
 
-from .second_service import FOLDER, KNOWN_MODEL, PORT, SERVICE, processes
+from .second_service import CONTAINER, FOLDER, KNOWN_MODEL, PORT, SERVICE, processes
 
 SCRATCH = "/opt/hf-faults"  # a cache that a fault may break
 HOOK = "/usr/bin/nvidia-container-runtime-hook"  # Docker has the GPU runtime if this is there when it starts
@@ -33,6 +33,7 @@ class Fault:
     loading: str = ""  # as soon as vLLM has begun to load
     retried: bool = False  # the line comes with every try, and only the last one is fatal
     hub: list[dict[str, Any]] = field(default_factory=list)  # rules of the hub's /control
+    in_turn: bool = False  # each run of the journey makes one in three of these
 
 
 def model(name: str) -> dict[str, Any]:
@@ -44,13 +45,34 @@ def model(name: str) -> dict[str, Any]:
 EMPTY = f"rm -rf {SCRATCH} && mkdir {SCRATCH}"
 GONE = f"rm -rf {SCRATCH}"
 OFFLINE = {"hf_cache_path": SCRATCH, "vllm_hf_offline": True}
+OWN = f"/opt/{SERVICE}/cache/fault"  # files of a fault that the container sees as /root/.cache/fault
+OWN_GONE = f"rm -rf {OWN}"
 
 
-def broken_copy(command: str) -> dict[str, Any]:
+def broken_copy(command: str, **variables: Any) -> dict[str, Any]:
     """A copy of the model, broken by a command in its snapshot; offline, so that the hub cannot heal it."""
     copy = f"{EMPTY} && cp --archive {CACHE}/{FOLDER} {SCRATCH}/ && cd {SCRATCH}/{FOLDER}/snapshots/*"
-    return {"variables": OFFLINE, "make": f"{copy} && {command}", "undo": GONE}
+    return {"variables": {**OFFLINE, **variables}, "make": f"{copy} && {command}", "undo": GONE}
 
+
+def own_file(name: str, content: str) -> dict[str, str]:
+    """A file that the container sees."""
+    return {"make": f"mkdir -p {OWN} && cat > {OWN}/{name} << 'EOF'\n{content}\nEOF", "undo": OWN_GONE}
+
+
+# Python finds all modules but one, as in an image that lacks it.
+WITHOUT_UVLOOP = """\
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "uvloop":
+            raise ModuleNotFoundError("No module named 'uvloop'", name=name)
+
+sys.meta_path.insert(0, Missing())"""
+ADAPTER = '{"peft_type": "LORA", "r": 64, "lora_alpha": 64, "target_modules": ["q_proj"], "bias": "none"}'
+LORA = {"enforce_eager": True, "enable_lora": True, "lora_modules": ["one=/root/.cache/fault"]}
+COMPOSE = f"/opt/{SERVICE}/current/compose.yaml"
 
 LAST = "model-00002-of-00002.safetensors"
 TAKER = f"{SERVICE}-taker"
@@ -103,6 +125,22 @@ FAULTS = [
         variables={"vllm_gpu": "nvidia"},
         make=f"mv {HOOK} {HOOK}.away && {RESTART_DOCKER}",
         undo=f"mv {HOOK}.away {HOOK} && {RESTART_DOCKER}",
+    ),
+    Fault(
+        "runtime that Docker does not know",
+        cause="docker_unknown_runtime",
+        remedy="run playbooks/prepare.yml",
+        # once: systemd tries again
+        meanwhile=f"grep -q runtime: {COMPOSE} || sed -i 's/^    restart:/    runtime: missing\\n&/' {COMPOSE}",
+        in_turn=True,
+    ),
+    Fault(
+        "Python module missing in the image",
+        cause="python_module",
+        remedy="use another vllm_image",
+        variables={"vllm_extra_env": {"PYTHONPATH": "/root/.cache/fault"}},
+        in_turn=True,
+        **own_file("sitecustomize.py", WITHOUT_UVLOOP),
     ),
     Fault(
         # known to the vLLM of the catalog's image, gone from the one that the sandbox really runs
@@ -195,6 +233,25 @@ FAULTS = [
         **broken_copy(f"truncate --size=-1000 $(readlink -f {LAST})"),
     ),
     Fault(
+        "missing shard, with debug logging",
+        "weights_missing_shard",
+        "deploy again",
+        in_turn=True,
+        **broken_copy(f"rm $(readlink -f {LAST}) {LAST}", vllm_extra_env={"VLLM_LOGGING_LEVEL": "DEBUG"}),
+    ),
+    Fault(
+        "SIGTERM while it loads",
+        cause="stopped",
+        remedy="start it again with `systemctl start`",
+        loading=f"docker kill --signal=TERM {CONTAINER}",
+    ),
+    Fault(
+        "SIGKILL while it loads",
+        cause="killed",
+        remedy="lower vllm_gpu_memory_utilization",
+        loading=f"docker kill --signal=KILL {CONTAINER}",
+    ),
+    Fault(
         "/dev/shm too small",
         cause="shm_too_small",
         remedy="keep vllm_ipc: host",
@@ -211,6 +268,28 @@ FAULTS = [
             "vllm_models": {"qwen3-8b-fp8": {**KNOWN_MODEL["qwen3-8b-fp8"], "config_context": 2200000}},
             "vllm_extra_args": {"enforce_eager": True, "hf_overrides": {"max_position_embeddings": 2200000}},
         },
+    ),
+    Fault(
+        "LoRA adapter that is not there",
+        cause="lora_path",
+        remedy="correct its path in lora_modules",
+        variables={"vllm_extra_args": LORA},
+        in_turn=True,
+    ),
+    Fault(
+        "LoRA adapter of a higher rank than allowed",
+        cause="lora_rank",
+        remedy="set max_lora_rank: 64",
+        variables={"vllm_extra_args": LORA},
+        in_turn=True,
+        **own_file("adapter_config.json", ADAPTER),
+    ),
+    Fault(
+        "chat template that is not there",
+        cause="chat_template",
+        remedy="correct chat_template in vllm_extra_args",
+        variables={"vllm_extra_args": {"enforce_eager": True, "chat_template": "/root/.cache/missing.jinja"}},
+        in_turn=True,
     ),
     Fault(
         "engine frozen with SIGSTOP while it loads",

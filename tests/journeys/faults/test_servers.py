@@ -130,6 +130,25 @@ def test_systemctl_stop(spark: Spark, look: Callable[..., re.Match[str]]) -> Non
     assert "start it again with `systemctl start`" in told["remedy"]
 
 
+REQUESTS = (
+    '{"model": "nobody/nothing", "prompt": "1"}',
+    '{"model": "Qwen/Qwen3-8B-FP8", "prompt": "1", "max_tokens": -1}',
+    '{"model": "Qwen/Qwen3-8B-FP8", "prompt": ',
+)
+
+
+@pytest.mark.in_turn(3)
+def test_requests_that_failed_before_an_orderly_stop(spark: Spark, look: Callable[..., re.Match[str]]) -> None:
+    """What a client did is no cause of the end."""
+    url = f"http://127.0.0.1:{PORT}/v1/completions"
+    ask = "curl --silent --output /dev/null --write-out '%%{http_code}' --json %s " + url
+    codes = [int(spark.run(ask, request).stdout) for request in REQUESTS]
+    assert all(400 <= code <= 500 for code in codes), codes
+    spark.root(f"systemctl stop {SERVICE}")
+    told = look("requests that failed, then `systemctl stop`")
+    assert (told["verdict"], told["cause"]) == ("failed", "stopped")
+
+
 @pytest.fixture
 def killed(spark: Spark) -> Iterator[None]:
     """systemd waits long before it tries again, so that the dead server can be looked at."""

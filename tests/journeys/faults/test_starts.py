@@ -86,7 +86,7 @@ def told(run: Any) -> list[tuple[float, str]]:
 
 def moments(spark: Spark, container: str, evidence: str, since: float) -> list[float]:
     """When the line that shows the fault was written: to the container's log, or by Docker to the unit's journal."""
-    shown = evidence.rpartition("last line: ")[2][:60]
+    shown = re.split(r"last line: |^exit code \d+: ", evidence)[-1][:60]
     with spark.sudo():
         log = spark.run("docker logs --timestamps --since=%s %s 2>&1", str(since), container).stdout
         journal = spark.check_output("journalctl --unit=%s --output=json --since=%s", SERVICE, f"@{int(since)}")
@@ -103,7 +103,10 @@ def text_of(message: str | list[int]) -> str:
 
 
 def these(faults: Iterable[Fault]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("fault", [pytest.param(fault, id=fault.name) for fault in faults], indirect=True)
+    def case(fault: Fault) -> Any:
+        return pytest.param(fault, id=fault.name, marks=[pytest.mark.in_turn(3)] if fault.in_turn else [])
+
+    return pytest.mark.parametrize("fault", [case(fault) for fault in faults], indirect=True)
 
 
 @these(fault for fault in FAULTS if not fault.cause)

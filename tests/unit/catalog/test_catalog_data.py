@@ -307,3 +307,14 @@ def test_specifications_can_be_checked(role: str) -> None:
 def test_roles_are_found() -> None:
     assert {"vllm", "hf_cache", "spark_host", "container_runtime"} <= set(role_names())
     assert ROLES.is_dir()
+
+
+def test_every_bad_kernel_and_driver_says_what_and_where_from() -> None:
+    for entry in CATALOG.hosts():
+        assert (
+            {"what", "remedy", "source"}
+            <= entry.keys()
+            <= {"kernel", "driver", "what", "remedy", "only_with", "source"}
+        )
+        assert entry.keys() & {"kernel", "driver"}
+        assert MARK.match(entry["source"])

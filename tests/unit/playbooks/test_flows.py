@@ -16,6 +16,8 @@ from support.playbook import AnsiblePlaybook
 
 BROKEN = {"failed": True, "msg": "it is broken", "cause": {"id": "x", "change": {}}}
 TOO_LONG = {**BROKEN, "msg": "too long", "cause": {"id": "y", "change": {"vllm_max_model_len": 5}}}
+SETS = {"vllm_extra_env": {"A": "1"}}
+AVOIDABLE = {**BROKEN, "msg": "bad kernel", "cause": {"id": "z", "change": {}, "sets": SETS}}
 TRIAL = {
     "id": "t",
     "kind": "container",
@@ -45,6 +47,20 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         "current": R1,
         "vllm_auto_remedy": True,
         "answers": {**SERVES, "vllm_health": [health("ready", R1), TOO_LONG, health("ready", R3)]},
+    },
+    "avoidable": {
+        "good": [R1],
+        "current": R1,
+        "vllm_auto_remedy": True,
+        "answers": {**SERVES, "vllm_health": [health("ready", R1), AVOIDABLE, health("ready", R3)]},
+    },
+    # the release has what would avoid it: its name does not change
+    "avoided-already": {
+        "good": [R1],
+        "current": R1,
+        "vllm_auto_remedy": True,
+        "remedied": R2,
+        "answers": {**SERVES, "vllm_health": [health("ready", R1), AVOIDABLE, health("ready", R1)]},
     },
     # a run was broken off before it could mark it
     "resumed": {
@@ -134,6 +150,23 @@ def test_what_is_proven_serves_on_whatever_becomes_of_its_mark(run: tuple[Fleet,
 def test_a_remedy_that_helped_is_remembered(run: tuple[Fleet, str]) -> None:
     found = run[0].folder / "unmarked-remedy" / "releases" / R2 / "remedy.json"
     assert json.loads(found.read_text()) == {"vllm_max_model_len": 5}
+
+
+def test_options_and_environment_that_avoid_a_failure_are_tried_once(run: tuple[Fleet, str]) -> None:
+    fleet, output = run
+    said = " ".join(output.split()).replace('\\"', '"')
+    assert f"bad kernel Trying once more with {json.dumps(SETS)} (vllm_auto_remedy)" in said
+    assert fleet.link("avoidable", "good") == R3, output
+    found = fleet.folder / "avoidable" / "releases" / R2 / "remedy.json"
+    assert json.loads(found.read_text()) == SETS
+    assert f"Changed: vllm_extra_env has {json.dumps(SETS['vllm_extra_env'])} here" in said
+
+
+def test_what_the_release_has_is_not_tried_again(run: tuple[Fleet, str]) -> None:
+    fleet, output = run
+    assert starts(fleet, "avoided-already") == [("restarted", True), ("restarted", True)]
+    assert fleet.link("avoided-already", "current") == R1
+    assert "it failed too: the release has these values already" in failure(output, "avoided-already")
 
 
 def test_a_run_that_was_broken_off_before_the_mark_is_finished(run: tuple[Fleet, str]) -> None:
@@ -272,6 +305,8 @@ def test_the_table(run: tuple[Fleet, str]) -> None:
     assert {host: verdict for host, (_down, verdict) in table.items()} == {
         "unmarked": "ready, not committed",
         "unmarked-remedy": "ready, not committed",
+        "avoidable": "ready",
+        "avoided-already": "rolled back",
         "resumed": "unchanged",
         "broken": "rolled back",
         "beside": "rolled back",

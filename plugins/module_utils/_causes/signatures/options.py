@@ -100,8 +100,9 @@ OPTIONS: tuple[Signature, ...] = (
         "fatal",
         "option",
         ("adapter_config.json", "no adapter found", "loading lora", "lora adapter", "lora_modules", "lora-modules"),
-        r"No adapter found for (?P<path>\S{1,300})|No such file or directory:"
-        r" '(?P<path_2>[^']{0,300}adapter_config\.json)'"
+        r"(?:Call to add_lora method failed: )?(?:Loading lora \S{1,200} failed: )?"
+        r"No adapter found for (?P<path>\S{1,300})"
+        r"|No such file or directory: '(?P<path_2>[^']{0,300}adapter_config\.json)'"
         r"|Loading lora (?P<path_3>\S{1,200}) failed|(?:LoRA|lora) (?:adapter )?.{0,200}?(?:does not exist|not found)"
         r"|(?:Failed to load|Unable to load|Call to add_lora).{0,100}?(?:LoRA|lora)",
         "the LoRA adapter cannot be loaded: {path}",

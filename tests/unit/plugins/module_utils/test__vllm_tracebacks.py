@@ -249,6 +249,10 @@ def test_a_stop_while_it_starts() -> None:
     assert state.cause is None
     interrupted = trace("KeyboardInterrupt: terminated", "(APIServer pid=1) ")
     assert cause(start + interrupted + WRAPPER)[0] == "stopped"
+    follows = trace("BrokenPipeError: [Errno 32] Broken pipe", "(EngineCore pid=12) ERROR 12-02 10:00:00 [x.py:1] ")
+    assert cause(start + follows + interrupted)[0] == "stopped"
+    failed = trace("RuntimeError: Error Internal", ENGINE, "EngineCore failed to start.")
+    assert cause(start + failed + interrupted)[0] == "cutlass_internal"
     ended = "RuntimeError: Engine core initialization failed. Failed core proc(s): {'EngineCore': -15}\n"
     assert cause(start + ended)[0] == "stopped"
 

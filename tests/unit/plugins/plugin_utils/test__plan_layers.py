@@ -93,6 +93,14 @@ def test_where_vllm_finds_it_is_added_to_where_the_user_says() -> None:
     assert "PYTHONPATH" not in resolved().environment
 
 
+def test_a_remedy_of_options_and_environment() -> None:
+    remedy = {"vllm_extra_args": {"max_num_seqs": 6}, "vllm_extra_env": {"A": "7"}}
+    found = resolved(remedy=remedy, **everywhere(*ORDER), vllm_extra_env={"A": "1", "B": "2"})
+    assert (found.args["max_num_seqs"], found.environment["A"], found.environment["B"]) == (6, "7", "2")
+    (told,) = [line for line in found.lines if line.startswith("A=")]
+    assert told.split() == ["A=7", "vllm_auto_remedy,", "instead", "of", "1", "of", "vllm_extra_env"]
+
+
 def test_named_variables_win_over_profile_and_model_and_the_host_over_those() -> None:
     mine = everywhere("model")
     mine["vllm_models"]["mine"]["args"]["max_model_len"] = 100

@@ -258,6 +258,38 @@ def test_notes_do_not_make_a_host_unhealthy() -> None:
     assert fleet_table.render(report).split("\n\n")[2].splitlines()[:2] == ["Notes", f"spark01 | {count}"]
 
 
+SHOWN = {
+    **condition("machine_xid", "NVRM: Xid (PCI:000f:01:00): 79, GPU has fallen off the bus")._asdict(),
+    "link": "x",
+}
+
+
+def test_what_the_machine_shows_while_all_is_well() -> None:
+    report = build({"spark01": health(machine=[SHOWN]), "spark02": health(machine=[])})
+    assert report["unhealthy"] == []
+    assert found(report, "machine_xid") == [(["spark01"], SHOWN["meaning"])]
+    lines = fleet_table.render(report).split("\n\n")[2].splitlines()
+    assert lines[:2] == ["Notes", f"spark01 | {SHOWN['meaning']}"]
+    assert lines[3] == f"    seen:   {SHOWN['evidence']}"
+    assert len(lines) == 4
+
+
+def test_what_the_machine_shows_is_said_once() -> None:
+    state = health("failed", cause="killed", machine=[SHOWN])
+    state["cause"]["meaning"] += f"; {SHOWN['meaning']}"
+    assert build({"spark01": state})["notes"] == []
+    lines = [health(machine=[{**SHOWN, "evidence": line}]) for line in ("one", "one", "two")]
+    report = build(dict(zip("abc", lines, strict=True)))
+    assert [hosts for hosts, _meaning in found(report, "machine_xid")] == [["a", "b"], ["c"]]
+
+
+def test_a_kernel_that_is_known_to_be_bad() -> None:
+    fault = {"what": "kernel 1.2: it panics", "remedy": "Take kernel 1.3"}
+    report = report_fleet.build(["a", "b"], fleet(0), {}, {}, NOW, {"a": [fault], "b": []})
+    assert found(report, "host_fault") == [(["a"], "kernel 1.2: it panics")]
+    assert "a | kernel 1.2: it panics\n    remedy: Take kernel 1.3" in fleet_table.render(report)
+
+
 def test_a_throttled_gpu() -> None:
     report = build(fleet(2), {"spark01": spark(), "spark02": spark(clock=611)})
     assert found(report, "gpu_throttled") == [
@@ -495,6 +527,8 @@ def test_every_note_is_said_by_somebody() -> None:
     worst["kv_cache_tokens"] = 400_000
     single = health(running=1)
     sparks = {"a": spark("1.0", clock=611, gib=1, vbios="x", dgx_os="1"), "b": spark("2.0")}
-    report = build({"a": worst, "b": single}, sparks)
+    faults = {"a": [{"what": "kernel 1.2: it panics", "remedy": "Take kernel 1.3"}]}
+    healths = {"a": worst, "b": single}
+    report = report_fleet.build(list(healths), healths, sparks, dict.fromkeys(healths, WANTED), NOW, faults)
     assert {note["id"] for note in report["notes"]} == {note.id for note in NOTES}
     assert "{" not in json.dumps([note["meaning"] for note in report["notes"]])
