@@ -119,7 +119,8 @@ def test_what_is_open_says_nothing(spark: Spark) -> None:
     preflight = ("Origin: http://chat.example", "Access-Control-Request-Method: POST")
     alive, asked = send(spark, [Request("GET", "/health"), Request("OPTIONS", "/v1/models", headers=preflight)])
     assert (alive.status, alive.text.partition("\r\n\r\n")[2]) == (200, "")
-    assert asked.status == 200
+    assert asked.status != 401  # which origins may is for vLLM to say (--allowed-origins)
+    assert "access-control-max-age" in asked.text.lower()
     assert MODEL not in asked.text
 
 
