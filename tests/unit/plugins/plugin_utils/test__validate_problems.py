@@ -318,6 +318,11 @@ def test_what_was_allowed_is_a_notice() -> None:
         'vllm_image: "someone/vllm:latest" is another image tomorrow',
         'vllm_image: "someone/vllm:latest" is not in the image matrix; whether it fits the model cannot be checked',
     ]
+    open_to_others = {"vllm_publish_address": "0.0.0.0", "vllm_api_key": KEY, "vllm_image_allow": ["advisory"]}
+    assert notices("vllm", open_to_others, catalog) == [
+        'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" is published on 0.0.0.0 with a security advisory: CVE-2026-48746,'
+        " CVE-2026-22778"
+    ]
     too_old = {"vllm_image": "nvcr.io/nvidia/vllm:25.09-py3", "vllm_model": "gpt-oss-20b"}
     assert notices("vllm", too_old, catalog) == [
         'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" is said not to run gpt-oss-20b, its vLLM has no attention sinks'
