@@ -30,7 +30,7 @@ def timed(
 ) -> tuple[Run, float]:
     """Runs a playbook, and says how many seconds the processors worked for it, whatever else the machine has to do."""
     inventory = folder / "hosts.yml"
-    inventory.write_text(yaml.safe_dump({"spark": {"hosts": hosts}}, allow_unicode=True), encoding="utf-8")
+    inventory.write_text(yaml.safe_dump({"spark": {"hosts": hosts}}), encoding="utf-8")
     environment = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
     start = worked()
     run = ansible_playbook(playbook, *flags, inventory=inventory, environment=environment)

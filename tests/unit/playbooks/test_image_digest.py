@@ -43,7 +43,7 @@ def test_hosts_of_one_run_have_one_image(
         **THIS_MACHINE,
         "vllm_image": "nvcr.io/vllm:1",
         "__vllm_release": "r",
-        "__vllm_resolved": {"image_ref": REF, "home": home},
+        "__vllm_resolved": {"image_ref": REF, "image": {"ref": "nvcr.io/vllm:1"}, "home": home},
     }
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"one": {}, "two": {}}, "vars": variables}}))
     play = {

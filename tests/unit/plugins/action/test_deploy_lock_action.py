@@ -197,7 +197,7 @@ def test_odd_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getuser", lambda: "an\nn\x1b[31m")
     monkeypatch.setattr(socket, "gethostname", lambda: "lap\ttop")
     run = deploy_lock.this_run()
-    assert (run["user"], run["controller"]) == ("an?n?[31m", "lap?top")
+    assert (run["user"], run["controller"]) == ("an n", "lap top")
 
 
 @pytest.mark.parametrize("error", [KeyError("uid not found"), OSError("no username")])

@@ -11,7 +11,13 @@ import typing as t
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes import machine
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import lock
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host import configuration, docker, port_holder, spark
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import (
+    configuration,
+    daemon_json,
+    docker,
+    port_holder,
+    spark,
+)
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import LARGEST, parse_json, real, whole
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import api, diagnose, log
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import fleet
@@ -93,7 +99,7 @@ PARSERS: dict[str, t.Callable[[str], t.Any]] = {
     "gpu_csv": lambda text: spark.parse_gpu(",".join((text.split("\n")[0].split(",") + ["nan"] * 6)[:6]), text),
     "docker_info": spark.parse_docker_info,
     "packages": spark.parse_packages,
-    "daemon_json": spark.parse_daemon_json,
+    "daemon_json": daemon_json.parse,
     "cdi": spark.parse_cdi_devices,
     "version": spark.parse_version,
     "sockets": lambda text: spark.listening_inodes(text, 8000),
