@@ -16,8 +16,9 @@ description:
     has started a temporary SSH server, or a cache in a folder of this host, for example on a mounted disk. The entry
     point C(download) of the role P(dgxspark.vllm.hf_cache#role) performs all steps.
   - Each blob is copied once with rsync, to a folder that only root may enter (C(.dgxspark/incoming)), under the lock
-    that a client takes for it. It is hashed, and moved to its place only if its content is correct. The lists of the files, the links and the
-    ref are written afterwards in this order, so that an interrupted copy is never mistaken for a complete one.
+    that a client takes for it. It is hashed, and moved to its place only if its content is correct. The lists of the
+    files, the links and the ref are written afterwards in this order, so that an interrupted copy is never mistaken for
+    a complete one.
   - An interrupted copy is resumed where it stopped, also in the middle of a file. Blobs that are already present are
     not copied again if their content is correct.
   - Partial downloads of the model that no client can resume are removed first, and the free space is compared with the

@@ -95,7 +95,7 @@ def _exported(root: str, model: str, commit: str, top: str) -> Export:
 
 
 def parse(told: t.Any) -> Export:
-    """What another host says that it has exported. It becomes paths here, so nothing in it is believed. Raises ExportError."""
+    """What another host says that it exports. It becomes paths here, so nothing is believed. Raises ExportError."""
     try:
         blobs = {str(etag): Blob(int(blob["size"]), str(blob["path"])) for etag, blob in told["blobs"].items()}
         files = {str(name): str(etag) for name, etag in told["files"].items()}
