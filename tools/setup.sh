@@ -12,6 +12,7 @@ cache=$root/.cache
 
 # The collections that ours needs come out of this one wheel of the Python package index, so Galaxy is not needed.
 bundle=14.5.0
+bundle_sha256=245623ccc2d31d0f6f4bdb63168d550cad305fb032cc43d96e8f61ce8ab0ba84
 collections=(ansible/posix community/docker)
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -69,6 +70,8 @@ if [ -z "$wheel" ]; then
     rmdir "$cache/download"
     wheel=$(find "$cache" -maxdepth 1 -name "ansible-$bundle-*.whl")
 fi
+found=$("$VENV/bin/python" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$wheel")
+[ "$found" = "$bundle_sha256" ] || die "$wheel has the SHA-256 $found, not $bundle_sha256; remove it and try again"
 site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 rm -rf "$site/ansible_collections"
 "$VENV/bin/python" - "$wheel" "$site" "${collections[@]}" <<'PYTHON'
