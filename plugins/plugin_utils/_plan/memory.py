@@ -16,8 +16,8 @@ import typing as t
 
 from .._catalog.vllm_options import share_text, tokens_of, version_key, whole
 from . import kv_cache
+from .words import GIB, Plan, gib, reasons
 
-GIB = 1024**3
 # What is needed beside weights and KV cache, by causes. docs/reference/memory.md names the logs.
 ENGINE_BYTES = int(0.5 * GIB)  # M: CUDA context, communication, workspaces: 0.48 to 0.57 GiB in six logs of vLLM 0.24
 ACTIVATION_BYTES = int(1.9 * GIB / 16384)  # W: of each token of a batch, where a model's shapes are not known
@@ -63,7 +63,6 @@ CPU_POOL = "VLLM_CPU_KVCACHE_SPACE"  # GiB: the one way to size the pool of vLLM
 ANY_CONTEXT = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
 Entry = t.Mapping[str, t.Any]
-Plan = dict[str, t.Any]
 
 
 class PlanError(ValueError):
@@ -140,7 +139,7 @@ def plan(
     elif weights + rest > requested and not is_given:
         found["problem"] = (
             f"{gib(weights)} of weights and {gib(rest)} for activations, graphs and the engine are more than the"
-            f" {gib(requested)} that vLLM may use ({_share(share)} of {gib(host.total)})"
+            f" {gib(requested)} that vLLM may use ({share_text(share)} of {gib(host.total)})"
         )
     elif loading > most:
         found["problem"] = (
@@ -151,11 +150,11 @@ def plan(
         found["problem"] = f"one request of {context:,} tokens needs {gib(need)} of KV cache, and there are {gib(size)}"
         if not is_given:
             found["problem"] += (
-                f", {_share(share)} of {gib(host.total)} less {gib(weights)} of weights and {gib(rest)} for"
+                f", {share_text(share)} of {gib(host.total)} less {gib(weights)} of weights and {gib(rest)} for"
                 " activations, graphs and the engine"
             )
     found["fits"] = found["problem"] is None
-    found["reasons"] = [*_reasons(found, is_given, bool(pool.groups)), *given.assumed]
+    found["reasons"] = [*reasons(found, is_given, bool(pool.groups)), *given.assumed]
     return found
 
 
@@ -408,38 +407,6 @@ _WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 def _captured(most: int) -> int:
     """How many sizes of a batch vLLM captures up to one: 1, 2, 4, multiples of 8, and of 16 above 256."""
     return sum(size <= most for size in (1, 2, 4, *range(8, 257, 8), *range(272, 513, 16)))
-
-
-def _reasons(found: Plan, is_given: bool, has_cache: bool) -> t.Iterator[str]:
-    """How the figures come about, a line each."""
-    share = f"{_share(found['utilization'])} of {gib(found['total_bytes'])}"
-    yield (
-        "the size of the KV cache was given" if is_given and has_cache else f"{share} is {gib(found['needed_bytes'])}"
-    )
-    yield f"weights {gib(found['weights_bytes'])}{' on each host' if found['hosts'] > 1 else ''}"
-    yield (
-        f"activations {gib(found['activation_bytes'])}, graphs {gib(found['graph_bytes'])},"
-        f" the engine {gib(found['engine_bytes'])}"
-    )
-    if not has_cache:
-        yield "the model keeps nothing of a request: it has no KV cache"
-        return
-    yield f"KV cache ({found['kv_cache_dtype']}) {gib(found['kv_bytes'])}: {holds(found)}"
-    if found["kv_bytes_least"] != found["kv_bytes_most"]:
-        yield f"it may turn out between {gib(found['kv_bytes_least'])} and {gib(found['kv_bytes_most'])}"
-
-
-def holds(found: Plan) -> str:
-    requests = f"{found['sequences']:.{1 if found['sequences'] >= 1 else 2}f}"
-    return f"{found['kv_tokens']:,} tokens, {requests} requests of {found['context']:,} tokens"
-
-
-def _share(share: float) -> str:
-    return share_text(share)
-
-
-def gib(size: float) -> str:
-    return f"{size / GIB:.1f} GiB"
 
 
 def _ceil(number: int, divisor: int) -> int:

@@ -11,7 +11,8 @@ import itertools
 import math
 import typing as t
 
-from .memory import GIB, Entry, Host, Plan, gib, holds, plan
+from .memory import Entry, Host, plan
+from .words import GIB, Plan, gib, holds
 
 # Where the host became unstable for others (M: sparky-cluster, ADR-0028): no advice goes higher.
 HIGHEST_ADVICE = 0.90

@@ -18,9 +18,10 @@ from .._catalog.vllm_options import to_argv
 from . import names, share
 from .choice import Choice, Values, choose, image_refusal
 from .layers import CONTAINER_CACHE, CONTAINER_CODE, REQUIRE_KEY, layers
-from .memory import UTILIZATION, Host, Plan, PlanError
+from .memory import UTILIZATION, Host, PlanError
 from .remedies import plan_with_remedies
 from .settings import Settings, merged
+from .words import Plan
 
 # The variables that the result depends on. No token: the result may be printed. Of the key only whether there is one.
 READS = (

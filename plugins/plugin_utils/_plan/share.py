@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import typing as t
 
-from .memory import GIB
+from .words import GIB
 
 # The share is never below this where other services hold the memory: the memory plan says then what is wrong.
 LOWEST = 0.01

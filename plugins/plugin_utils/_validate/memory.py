@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from .._catalog.catalog import Catalog
 from .._common.types import TypedValues
-from .._plan.memory import GIB
 from .._plan.resolve import ResolveError, resolve
+from .._plan.words import GIB
 from .common import Lines
 
 SPARK_GIB = 121.7  # S: MemTotal of current DGX OS, the largest that one shows

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import entry_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan import memory as plan_memory
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.words import GIB
 
 from support.playbook import AnsiblePlaybook
 from support.sandbox import IMAGE, Spark
@@ -47,7 +48,7 @@ def logs(spark: Spark) -> dict[str, str]:
     return read
 
 
-def planned(case: Case, total_bytes: int = 64 * plan_memory.GIB) -> dict[str, Any]:
+def planned(case: Case, total_bytes: int = 64 * GIB) -> dict[str, Any]:
     entry, assumed = entry_of(case.config, case.weights_bytes())
     assert assumed == []
     args = {"max_num_batched_tokens": BATCH, "enforce_eager": True, **case.args}
@@ -74,7 +75,7 @@ def test_the_longest_context_is_the_logged_one(logs: dict[str, str]) -> None:
 def requested_and_consumed(log: str) -> tuple[float, float]:
     found = re.search(r"with ([\d.]+) GiB requested memory for the worker. ([\d.]+) GiB memory was consumed", log)
     assert found, log
-    return float(found[1]) * plan_memory.GIB, float(found[2]) * plan_memory.GIB
+    return float(found[1]) * GIB, float(found[2]) * GIB
 
 
 @pytest.mark.parametrize("case", SHARED, ids=lambda case: case.name)

@@ -8,7 +8,8 @@ import typing as t
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import entry_of
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import GIB, Host, plan
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, plan
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.words import GIB
 
 Values = dict[str, t.Any]
 

@@ -12,8 +12,9 @@ import typing as t
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.per_image import speculative_config
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import GIB, Host, PlanError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, PlanError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.remedies import plan_with_remedies
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.words import GIB
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import entry_of
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import GIB, Host, plan
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, plan
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.words import GIB
 
 VERSION = "0.32.0"
 RECORDED = Path(__file__).parents[3] / "fixtures" / "kv_reference" / f"{VERSION}.json"
