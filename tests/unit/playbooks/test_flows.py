@@ -330,25 +330,60 @@ echo "$1 $2 $3 $4" >>"$STANDIN/docker"
 """
 
 
+PASSING = """#!/bin/sh
+[ "$1" = rm ] && exit
+if [ $FAILURES -gt "$(ls "$STANDIN" | grep -c ^try)" ]; then
+    mktemp -d "$STANDIN/tryXXXXXX" >/dev/null
+    echo "docker: OCI runtime create failed: read init-p: connection reset by peer: unknown." >&2
+    exit 125
+fi
+echo '["it was asked"]'
+"""
+
+
+@pytest.fixture(name="check_arguments")
+def _check_arguments(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> t.Callable[[str], str]:
+    """What the check of the arguments says with such a docker; it is all of the role."""
+
+    def check(docker: str) -> str:
+        resolved = "{{ lookup('dgxspark.vllm.service') }}"
+        host = {"__vllm_lock": {"holder": {"run": "x"}}, "__vllm_resolved": resolved}
+        fleet = Fleet(ansible_playbook, tmp_path, {"h0": host})
+        tasks = fleet.folder / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks"
+        check = (tasks / "deploy" / "check_arguments.yml").read_text()
+        (tasks / "validate.yml").write_text(check.replace('"600"', '"2"'))  # its first step is enough of the role
+        (tasks / "deploy" / "lock.yml").write_text(json.dumps([{"ansible.builtin.fail": {"msg": "it went on"}}]))
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "docker").write_text(docker)
+        (tmp_path / "bin" / "docker").chmod(0o755)
+        _code, output = fleet.run(path=f"{tmp_path}/bin:{os.environ['PATH']}")
+        return output
+
+    return check
+
+
 def test_an_image_that_hangs_while_it_reads_its_arguments_is_left(
-    tmp_path: Path, ansible_playbook: AnsiblePlaybook
+    tmp_path: Path, check_arguments: t.Callable[[str], str]
 ) -> None:
-    resolved = "{{ lookup('dgxspark.vllm.service') }}"
-    host = {"__vllm_lock": {"holder": {"run": "x"}}, "__vllm_resolved": resolved}
-    fleet = Fleet(ansible_playbook, tmp_path, {"h0": host})
-    tasks = fleet.folder / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks"
-    check = (tasks / "deploy" / "check_arguments.yml").read_text()
-    (tasks / "validate.yml").write_text(check.replace('"600"', '"1"'))  # its first step is enough of the role
-    (tasks / "deploy" / "lock.yml").write_text(json.dumps([{"ansible.builtin.fail": {"msg": "it went on"}}]))
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "docker").write_text(DOCKER)
-    (tmp_path / "bin" / "docker").chmod(0o755)
-    _code, output = fleet.run(path=f"{tmp_path}/bin:{os.environ['PATH']}")
+    output = check_arguments(DOCKER)
     assert "did not check its arguments: no answer in 600 s" in " ".join(output.split()), output
     assert "it went on" in output
     run, removed = (tmp_path / "h0" / "docker").read_text().splitlines()
     assert run.startswith("run --rm --name=vllm-arguments-")
     assert removed.split() == ["rm", "--force", run.partition("--name=")[2].split()[0]]
+
+
+def test_a_passing_fault_of_docker_is_tried_once_more(check_arguments: t.Callable[[str], str]) -> None:
+    output = check_arguments(PASSING.replace("$FAILURES", "1"))
+    assert "refuses its arguments: it was asked" in output
+    assert output.count("FAILED - RETRYING") == 1
+
+
+def test_a_fault_of_docker_that_stays_keeps_nobody_from_deploying(check_arguments: t.Callable[[str], str]) -> None:
+    output = check_arguments(PASSING.replace("$FAILURES", "9"))
+    assert "did not check its arguments: docker: OCI runtime create failed" in " ".join(output.split()), output
+    assert output.count("FAILED - RETRYING") == 1
+    assert "it went on" in output
 
 
 # --- batches ------------------------------------------------------------------------------------------------------
