@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import ipaddress
+import typing as t
 
 EVERYWHERE = "0.0.0.0"
 
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
 def meet(address: str, other: str) -> bool:

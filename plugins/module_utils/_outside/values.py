@@ -39,7 +39,7 @@ def whole(value: t.Any) -> int | None:
         if not (value.isascii() and value.isdigit() and len(value) <= _LONGEST_NUMBER):
             return None
         value = int(value)
-    return value if type(value) is int and abs(value) <= LARGEST else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST else None
 
 
 def real(value: t.Any) -> float | None:
@@ -51,4 +51,6 @@ def real(value: t.Any) -> float | None:
             value = float(value)
         except ValueError:
             return None
-    return float(value) if type(value) in (int, float) and abs(value) <= LARGEST else None  # nor is NaN
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) <= LARGEST else None  # nor is NaN

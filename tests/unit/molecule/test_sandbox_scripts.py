@@ -52,6 +52,7 @@ class Machine:
             capture_output=True,
             text=True,
             timeout=90,
+            check=False,
         )
 
     def dockerd(self) -> int:

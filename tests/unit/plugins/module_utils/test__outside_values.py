@@ -105,7 +105,7 @@ PARSERS: dict[str, t.Callable[[str], t.Any]] = {
     "sockets": lambda text: spark.listening_inodes(text, 8000),
     "container_of": lambda text: spark.container_of(text, 8000, text),
     "services": spark.parse_services,
-    "metrics": lambda text: api.parse_metrics(text),
+    "metrics": api.parse_metrics,
     "models": api.parse_models,
     "api_version": api.parse_version,
     "completion": api.parse_completion,
