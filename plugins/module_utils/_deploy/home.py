@@ -30,7 +30,7 @@ _LINKS = {".env": "current/.env", "current": "releases/[0-9a-f]{12}", "good": "r
 # What root reads and writes there. The container has `cache`, and may do with it as it likes.
 _ROOTS = ("parsed", "releases", "state")
 # mkfs makes it in the root of a file system.
-_NOBODYS = {"lost+found"}
+_NOBODYS = {"lost+found", f"{MARKER}.new"}  # the second: a marker whose writing was interrupted
 
 
 def owner(home: str) -> str | None:

@@ -32,8 +32,10 @@ class Choice(t.NamedTuple):
 
 def choose(values: Values, catalog: Catalog, model_info: t.Mapping[str, t.Any] | None = None) -> Choice:
     """All three, or a ChoiceError. MODEL_INFO says what the model's own files say, for one that no entry describes."""
-    model = choose_model(values, catalog, None, model_info)
-    image = choose_image(values, catalog, model)
+    named = choose_model(values, catalog)
+    # by what is known before the host is read: the release is named after its image
+    image = choose_image(values, catalog, named)
+    model = complete(named, model_info or {}, catalog)
     return Choice(catalog.on(model, image), image, choose_profile(values, catalog))
 
 
@@ -66,17 +68,11 @@ def image_refusal(values: Values, catalog: Catalog, choice: Choice) -> str:
     )
 
 
-def choose_model(
-    values: Values,
-    catalog: Catalog,
-    image: Entry | None = None,
-    model_info: t.Mapping[str, t.Any] | None = None,
-) -> Entry:
+def choose_model(values: Values, catalog: Catalog) -> Entry:
     try:
-        entry = catalog.model(values["vllm_model"], values["vllm_models"], image)
+        return catalog.model(values["vllm_model"], values["vllm_models"])
     except CatalogError as error:
         raise ChoiceError(f"vllm_model: {error}") from error
-    return complete(entry, model_info or {}, catalog, image)
 
 
 def choose_profile(values: Values, catalog: Catalog) -> Entry:

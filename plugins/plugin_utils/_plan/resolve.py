@@ -124,7 +124,7 @@ def resolve(
         container_cache=CONTAINER_CACHE,
         require_key_file=f"{CONTAINER_CODE}/{REQUIRE_KEY}.py",
         # offline nothing is written there; but with download_dir vLLM makes a lock in it
-        hf_cache_read_only="HF_HUB_OFFLINE" in settings.environment and "download_dir" not in settings.args,
+        hf_cache_read_only=_is_offline(settings.environment) and "download_dir" not in settings.args,
         entry=model,
         image=image,
         image_ref=image_ref,
@@ -203,6 +203,11 @@ def _plan(values: Values, catalog: Catalog, choice: Choice, settings: Settings, 
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ResolveError(f"nothing can be planned for {model['id']} ({what})") from error
+
+
+def _is_offline(environment: t.Mapping[str, t.Any]) -> bool:
+    """Whether the server writes nothing below its model cache, neither files of a model nor their code."""
+    return str(environment.get("HF_HUB_OFFLINE")) == "1" and "HF_MODULES_CACHE" in environment
 
 
 def _served_name(args: t.Mapping[str, t.Any], model: Entry) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from support.sandbox import CACHE
 from support.sandbox import HUB_ADDRESS as HUB
 
-from .second_service import CONTAINER, FOLDER, KNOWN_MODEL, PORT, SERVICE, processes
+from .second_service import FOLDER, KNOWN_MODEL, PORT, SERVICE, processes
 
 SCRATCH = "/opt/hf-faults"  # a cache that a fault may break
 HOOK = "/usr/bin/nvidia-container-runtime-hook"  # Docker has the GPU runtime if this is there when it starts
@@ -238,18 +238,6 @@ FAULTS = [
         "deploy again",
         in_turn=True,
         **broken_copy(f"rm $(readlink -f {LAST}) {LAST}", vllm_extra_env={"VLLM_LOGGING_LEVEL": "DEBUG"}),
-    ),
-    Fault(
-        "SIGTERM while it loads",
-        cause="stopped",
-        remedy="start it again with `systemctl start`",
-        loading=f"docker kill --signal=TERM {CONTAINER}",
-    ),
-    Fault(
-        "SIGKILL while it loads",
-        cause="killed",
-        remedy="lower vllm_gpu_memory_utilization",
-        loading=f"docker kill --signal=KILL {CONTAINER}",
     ),
     Fault(
         "/dev/shm too small",

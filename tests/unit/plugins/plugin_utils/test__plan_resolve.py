@@ -384,3 +384,26 @@ def test_what_the_files_of_a_model_say_counts_for_its_image() -> None:
     )
     allowed = {**variables, "vllm_image_allow": ["cannot_run"]}
     assert resolved(spark(), model_info=FILES, **allowed).image_refusal == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "read_only"),
+    [
+        ({}, True),
+        ({"vllm_extra_env": {"HF_HUB_OFFLINE": "0"}}, False),
+        ({"vllm_download": False}, False),
+        ({"vllm_download": False, "vllm_extra_env": {"HF_HUB_OFFLINE": "1"}}, False),
+        ({"vllm_hf_offline": True, "vllm_download": False}, True),
+    ],
+)
+def test_the_cache_is_read_only_where_nothing_is_written(variables: dict[str, t.Any], read_only: bool) -> None:
+    """The code of a model (trust_remote_code) needs a folder of its own then."""
+    assert resolved(spark(), **variables).hf_cache_read_only is read_only
+
+
+def test_the_image_does_not_hang_on_what_is_read_later() -> None:
+    """The release is named after it before the files of the model are read."""
+    newer = {**FILES, "architectures": ["MllamaForConditionalGeneration"]}  # gone from the newest vLLM
+    found = resolved(spark(), vllm_model="some/model", model_info=newer)
+    assert found.image["ref"] == NEWEST
+    assert "cannot run model" in found.image_refusal
