@@ -70,8 +70,6 @@ class Missing:
             raise ModuleNotFoundError("No module named 'uvloop'", name=name)
 
 sys.meta_path.insert(0, Missing())"""
-ADAPTER = '{"peft_type": "LORA", "r": 64, "lora_alpha": 64, "target_modules": ["q_proj"], "bias": "none"}'
-LORA = {"enforce_eager": True, "enable_lora": True, "lora_modules": ["one=/root/.cache/fault"]}
 COMPOSE = f"/opt/{SERVICE}/current/compose.yaml"
 
 LAST = "model-00002-of-00002.safetensors"
@@ -125,14 +123,6 @@ FAULTS = [
         variables={"vllm_gpu": "nvidia"},
         make=f"mv {HOOK} {HOOK}.away && {RESTART_DOCKER}",
         undo=f"mv {HOOK}.away {HOOK} && {RESTART_DOCKER}",
-    ),
-    Fault(
-        "runtime that Docker does not know",
-        cause="docker_unknown_runtime",
-        remedy="run playbooks/prepare.yml",
-        # once: systemd tries again
-        meanwhile=f"grep -q runtime: {COMPOSE} || sed -i 's/^    restart:/    runtime: missing\\n&/' {COMPOSE}",
-        in_turn=True,
     ),
     Fault(
         "Python module missing in the image",
@@ -256,28 +246,6 @@ FAULTS = [
             "vllm_models": {"qwen3-8b-fp8": {**KNOWN_MODEL["qwen3-8b-fp8"], "config_context": 2200000}},
             "vllm_extra_args": {"enforce_eager": True, "hf_overrides": {"max_position_embeddings": 2200000}},
         },
-    ),
-    Fault(
-        "LoRA adapter that is not there",
-        cause="lora_path",
-        remedy="correct its path in lora_modules",
-        variables={"vllm_extra_args": LORA},
-        in_turn=True,
-    ),
-    Fault(
-        "LoRA adapter of a higher rank than allowed",
-        cause="lora_rank",
-        remedy="set max_lora_rank: 64",
-        variables={"vllm_extra_args": LORA},
-        in_turn=True,
-        **own_file("adapter_config.json", ADAPTER),
-    ),
-    Fault(
-        "chat template that is not there",
-        cause="chat_template",
-        remedy="correct chat_template in vllm_extra_args",
-        variables={"vllm_extra_args": {"enforce_eager": True, "chat_template": "/root/.cache/missing.jinja"}},
-        in_turn=True,
     ),
     Fault(
         "engine frozen with SIGSTOP while it loads",
