@@ -70,7 +70,6 @@ class Missing:
             raise ModuleNotFoundError("No module named 'uvloop'", name=name)
 
 sys.meta_path.insert(0, Missing())"""
-COMPOSE = f"/opt/{SERVICE}/current/compose.yaml"
 
 LAST = "model-00002-of-00002.safetensors"
 TAKER = f"{SERVICE}-taker"
@@ -139,6 +138,13 @@ FAULTS = [
         remedy="Correct vllm_extra_args, or take another image",
         verdict="refused",
         variables={"vllm_extra_args": {"swap_space": 4}},
+    ),
+    Fault(
+        "chat template that is not there",
+        cause="",
+        remedy="Correct vllm_extra_args, or take another image",
+        verdict="refused",
+        variables={"vllm_extra_args": {"chat_template": "/root/.cache/missing.jinja"}},
     ),
     Fault(
         "unknown quantization",
