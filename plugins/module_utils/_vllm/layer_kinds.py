@@ -186,9 +186,9 @@ def kinds_of_layers(text: Config, layers: int, assumed: list[str]) -> list[tuple
 
 
 def _named(name: str, words: t.Sequence[t.Any], assumed: list[str]) -> list[tuple[str, ...]]:
-    strange = next((word for word in words if not isinstance(word, str)), None)
-    if strange is not None:
-        raise wrong(f"in {name}", strange, "a name for each layer is possible")
+    strange = [word for word in words if not isinstance(word, str)]
+    if strange:
+        raise wrong(f"in {name}", strange[0], "a name for each layer is possible")
     counts = collections.Counter(word for word in words if word not in _WORDS)
     assumed.extend(
         f"{count} layers of kind {word[:40] if word.isprintable() else ascii(word[:40])} are planned as full attention"

@@ -71,6 +71,7 @@ def test_no_content_is_a_crash(config: dict[str, t.Any], begins: bool) -> None:
         ({"layer_types": ["a"] * 20_000}, "layer_types: '20000 items'; at most 10000 are possible"),
         ({"hybrid_override_pattern": "M" * 1_000_000}, "hybrid_override_pattern: '1000000 items'; at most"),
         ({"layer_types": [{}]}, "in layer_types: 'dict'; a name for each layer"),
+        ({"layer_types": [None]}, "in layer_types: 'NoneType'; a name for each layer"),
         ({"layer_types": [["a"]]}, "in layer_types: 'list'; a name for each layer"),
         ({"layer_types": ["full", 1]}, "in layer_types: 1; a name"),
         ({"hidden_size": 10**30}, "hidden_size: 1000.*; at most"),
