@@ -14,8 +14,8 @@ author:
 description:
   - Creates the folder of a service with the file C(.dgxspark-vllm) in it, which names the service and what this
     collection makes in the folder.
-  - A folder that is not empty and has no such file belongs to somebody else. It is rejected, unless it holds a release
-    that an earlier version of this collection has written.
+  - A folder that is not empty and has no such file was not made by this collection. It is rejected, unless it
+    holds a release that an earlier version of this collection has written.
   - Removes only what this collection makes in the folder, and the folder itself only if nothing else is in it.
   - To find out whether a folder would be rejected, see M(dgxspark.vllm.vllm_releases_info).
 options:
@@ -35,7 +35,7 @@ options:
   state:
     description:
       - V(present) creates the folder and marks it.
-      - V(absent) removes what is in it of this collection. A folder of somebody else is left alone.
+      - V(absent) removes what is in it of this collection. A folder that this collection did not make is left alone.
     type: str
     choices: [present, absent]
     default: present

@@ -112,7 +112,7 @@ refusal:
   description:
     - Why O(service) cannot have O(home) or its units, in one line. V(null) if it can.
     - O(home) has to be absent, empty or marked as the folder of O(service), which M(dgxspark.vllm.vllm_home) does.
-      Nobody but root may be able to write it or a folder above it. Units have to be absent or written by this
+      Only root may be able to write it or a folder above it. Units have to be absent or written by this
       collection.
   returned: if O(service) is set
   type: str

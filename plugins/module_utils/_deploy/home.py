@@ -92,8 +92,8 @@ def _somebodys(home: str, service: str) -> str | None:
     if found is None and names:
         some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         return (
-            f"vllm_home: {home} holds {some}, and has no marker of this collection ({MARKER}), so it is somebody"
-            " else's. Nothing was changed. Set vllm_home to another folder, or move what is in it"
+            f"vllm_home: {home} holds {some}, and has no marker of this collection ({MARKER}), so it is not"
+            " its own. Nothing was changed. Set vllm_home to another folder, or move what is in it"
         )
     if found not in (None, service):
         return f"vllm_home: {home} is the folder of the service {found}; give {service} another one"
@@ -101,7 +101,7 @@ def _somebodys(home: str, service: str) -> str | None:
         if not _is_our_link(home, name):
             path = os.path.join(home, name)
             return (
-                f"vllm_home: {path} is not the link that this collection makes there, so it is somebody else's."
+                f"vllm_home: {path} is not the link that this collection makes there, so it is not its own."
                 f" Nothing was changed. Move it: mv {path} {path}.mine"
             )
     return None

@@ -24,7 +24,7 @@ def not_root_only(home: str, below: t.Sequence[str] = ()) -> str | None:
         if why:
             return (
                 f"vllm_home: {home} is not safe, because root runs what lies there, and {path} {why}. Nothing was"
-                f" changed. Set vllm_home to another folder such as /opt/vllm, or let nobody but root write {path}"
+                f" changed. Set vllm_home to another folder such as /opt/vllm, or let only root write {path}"
             )
     return None
 

@@ -66,7 +66,7 @@ def test_one_folder_of_a_user_is_enough(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(root_only, "os", type("Os", (), {**vars(os), "lstat": staticmethod(lstat)}))
     assert not_root_only(str(home), ("releases", "state")) == (
         f"vllm_home: {home} is not safe, because root runs what lies there, and {users} belongs to uid 65533. Nothing"
-        f" was changed. Set vllm_home to another folder such as /opt/vllm, or let nobody but root write {users}"
+        f" was changed. Set vllm_home to another folder such as /opt/vllm, or let only root write {users}"
     )
 
 

@@ -116,7 +116,7 @@ def test_a_folder_of_somebody_else_is_refused_and_left(host: Host, names: list[s
     before = host.owners(**{name: OWNERS[name] for name in names})
     said = host.says(_ansible_check_mode=check)
     assert f"vllm_home: {host.home} holds " in said["refusal"]
-    assert "so it is somebody else's. Nothing was changed. Set vllm_home to another folder" in said["refusal"]
+    assert "so it is not its own. Nothing was changed. Set vllm_home to another folder" in said["refusal"]
     assert said["owned"] is False
     assert host.run(_ansible_check_mode=check)["msg"] == said["refusal"]
     removed = host.run("absent", _ansible_check_mode=check)
