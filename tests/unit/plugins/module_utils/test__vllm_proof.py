@@ -49,7 +49,7 @@ def serve() -> Iterator[t.Callable[[Answers], tuple[str, list[str]]]]:
                 self.wfile.write(body.encode())
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}", asked
 
