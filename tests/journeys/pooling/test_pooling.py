@@ -41,6 +41,8 @@ def test_health_calls_it_ready(spark: Spark, ansible_playbook: AnsiblePlaybook, 
 
 def test_the_watchdog_gets_its_answer(spark: Spark, run: Run) -> None:
     with spark.sudo():
+        begin = spark.check_output("date +%s.%N")
         spark.check_output("systemctl start vllm-watchdog.service")
-        said = spark.check_output("journalctl --no-pager --output=cat --unit vllm-watchdog.service --lines 20")
+        spark.check_output("journalctl --sync")
+        said = spark.check_output("journalctl --no-pager --output=cat --unit vllm-watchdog.service --since=@%s", begin)
     assert "no token" not in said

@@ -209,11 +209,11 @@ def test_a_clock_that_jumps_makes_it_forget_no_restart_and_restart_nothing(
     def look(count: int, is_frozen: bool = True) -> None:
         nonlocal passed
         vllm[0].frozen = is_frozen
+        parameters(service, canary_timeout=0.1 if is_frozen else 30)  # a busy machine is slow to answer
         for _number in range(count):
             assert watchdog.main(["watchdog", "vllm", str(service.home)]) == 0
             passed += 60
 
-    parameters(service, canary_timeout=0.1)
     look(9)
     assert restarts(service) == watchdog.MOST_RESTARTS
     monkeypatch.setattr(time, "time", lambda: begin + jump)
