@@ -53,6 +53,12 @@ options:
     type: list
     elements: str
     default: []
+  cache:
+    description: Absolute path of a Hugging Face cache. See RV(spark.cache_refusal).
+    type: path
+  cache_model:
+    description: Id of the model on the hub that is needed from O(cache).
+    type: str
 notes:
   - The thresholds for throttling are based on measurements published by owners of the machine. Under load the SM clock
     of a healthy GB10 is 2400 MHz or more, and 500 to 850 MHz in the degraded power state.
@@ -263,6 +269,14 @@ spark:
       type: dict
       returned: always
       sample: {rsync: /usr/bin/rsync}
+    cache_refusal:
+      description:
+        - Why O(cache) is not the folder that holds the models, in one line. V(null) if it may be, and without O(cache).
+        - Clients that are given C(HF_HOME) keep the models in its folder C(hub). A server that gets the folder above
+          finds none of them.
+      type: str
+      returned: always
+      sample: null
 """
 
 import os
@@ -369,7 +383,7 @@ class Host:
 
 def read_host(module: AnsibleModule) -> host_spark.Facts:
     host = Host(module)
-    port = module.params["port"]
+    port, cache = module.params["port"], module.params["cache"]
     uname = os.uname()
     gpu, gpu_error = host.gpu()
     system = host_spark.parse_os(
@@ -411,6 +425,7 @@ def read_host(module: AnsibleModule) -> host_spark.Facts:
         "sysctl": {name: configuration.read_sysctl(name) for name in module.params["sysctl"]},
         "units": host.units(module.params["units"]),
         "commands": {name: module.get_bin_path(name) for name in module.params["commands"]},
+        "cache_refusal": configuration.hub_refusal(cache, module.params["cache_model"]) if cache else None,
     }
 
 
@@ -424,6 +439,8 @@ def main() -> None:
             "sysctl": {"type": "list", "elements": "str", "default": []},
             "units": {"type": "list", "elements": "str", "default": []},
             "commands": {"type": "list", "elements": "str", "default": []},
+            "cache": {"type": "path"},
+            "cache_model": {"type": "str"},
         },
         supports_check_mode=True,
     )

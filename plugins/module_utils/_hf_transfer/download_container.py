@@ -46,7 +46,7 @@ class DownloadContainers:
         job = self._write_job("list", [], LIST_TIMEOUT)
         try:
             # the cache is where a client without a token looks for one
-            cache = ["--volume", f"{task.path}:{CONTAINER_CACHE}:ro"] if os.path.isdir(task.path) else []
+            cache = ["--volume", f"{task.cache}:{CONTAINER_CACHE}:ro"] if os.path.isdir(task.cache) else []
             command = ["run", "--rm", "--name", f"{self.name}-list-{os.getpid()}", *cache, *self._client(job)]
             rc, out, err = self.run(command, timeout=LIST_TIMEOUT + 60)
         finally:
@@ -59,12 +59,12 @@ class DownloadContainers:
     def start(self, commit: str, files: Files) -> Container | None:
         """Start the download; or the container of another task that started it a moment earlier."""
         task = self.task
-        os.makedirs(task.path, exist_ok=True)
+        os.makedirs(task.cache, exist_ok=True)
         job = self._write_job("download", sorted(files), None)
         labels = {LABEL: task.model, COMMIT: commit, JOB: job}
         command = ["run", "--detach", "--name", self.name, "--log-driver", "json-file"]
         command += [f"--label={name}={value}" for name, value in labels.items()]
-        command += ["--volume", f"{task.path}:{CONTAINER_CACHE}", *self._client(job)]
+        command += ["--volume", f"{task.cache}:{CONTAINER_CACHE}", *self._client(job)]
         rc, out, err = self.run(command)
         if rc == 0:
             task.result.update(status="running", container=out.strip()[:12])
@@ -83,7 +83,9 @@ class DownloadContainers:
         os.makedirs(RUN, mode=0o700, exist_ok=True)
         folder = tempfile.mkdtemp(prefix=f"{self.name}-", dir=RUN)
         environment = {name: str(value) for name, value in options["environment"].items()}
-        environment.update(HF_HUB_CACHE=CONTAINER_CACHE, HF_HUB_DISABLE_PROGRESS_BARS="1")
+        # The cache is mounted, not the tree: whoever can write to the cache could make of the tree a link out of it.
+        tree = os.path.normpath(os.path.join(CONTAINER_CACHE, os.path.relpath(self.task.path, self.task.cache)))
+        environment.update(HF_HUB_CACHE=tree, HF_HUB_DISABLE_PROGRESS_BARS="1")
         environment.update(HF_HUB_DISABLE_TELEMETRY="1", HF_XET_CHUNK_CACHE_SIZE_BYTES="0")  # an unused 10 GB
         if options["endpoint"]:
             environment["HF_ENDPOINT"] = options["endpoint"]

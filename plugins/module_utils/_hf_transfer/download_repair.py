@@ -77,7 +77,7 @@ class Repair:
         """Under the locks: a file that another process is about to replace stays."""
         task = self.task
         check = task.check_mode
-        mine = layout.Repository(task.model, "model", task.folder, task.path, layout.tree_roots(task.path))
+        mine = layout.Repository(task.model, "model", task.folder, task.path, layout.tree_roots(task.cache))
         candidates = []
         for damage in damaged:
             chain = damage.chain

@@ -19,8 +19,10 @@ class DownloadTask:
         self.module = module
         self.check_mode: bool = module.check_mode
         self.options: dict[str, t.Any] = module.params
-        self.path: str = os.path.normpath(module.params["path"])
         self.model: str = module.params["model"]
+        # the cache, and the tree in it that has the model, or gets it
+        self.cache: str = os.path.normpath(module.params["path"])
+        self.path: str = model_files.tree_of(self.cache, self.model)
         self.revision: str = module.params["revision"]
         # what a branch is to be, so that it is the same on all hosts of a run; a commit is what it is
         fixed = None if model_files.is_commit(self.revision) else module.params["commit"]

@@ -49,7 +49,7 @@ class Export(t.NamedTuple):
 
 def find(path: str, model: str, revision: str) -> Export:
     """The complete snapshot of a revision. Raises ExportError where there is none."""
-    looks = {root: model_files.look_up(root, model, revision) for root in tree_roots(path)}
+    looks = {root: model_files.look_up_in(root, model, revision) for root in tree_roots(path)}
     for root, snapshot in looks.items():
         if snapshot.complete:
             return _exported(root, model, str(snapshot.commit), str(snapshot.path))

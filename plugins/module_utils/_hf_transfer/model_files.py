@@ -18,7 +18,7 @@ import typing as t
 
 from .._hf_cache import door, verify
 from .._hf_cache.files import write_text
-from .._hf_cache.layout import INCOMING, Look, is_tokenizer
+from .._hf_cache.layout import INCOMING, Look, is_tokenizer, tree_roots
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./-]*", re.ASCII)
@@ -54,6 +54,12 @@ def is_commit(text: str) -> bool:
 
 def repository(path: str, model: str) -> str:
     return os.path.join(path, "models--" + model.replace("/", "--"))
+
+
+def tree_of(path: str, model: str) -> str:
+    """The root of the cache at PATH that has the model's repository: PATH or PATH/hub; PATH where none has it."""
+    found = (root for root in tree_roots(path) if door.is_folder(path, repository(root, model)))
+    return next(found, path)
 
 
 # --- what vLLM asks for ----------------------------------------------------------------------------------------------
@@ -128,6 +134,11 @@ class Snapshot(t.NamedTuple):
 
 def look_up(path: str, model: str, revision: str) -> Snapshot:
     """The snapshot of a revision as it is on the disk. Sizes are compared, contents are not."""
+    return look_up_in(tree_of(path, model), model, revision)
+
+
+def look_up_in(path: str, model: str, revision: str) -> Snapshot:
+    """The same of one tree, whatever another one has."""
     folder = repository(path, model)
     commit = revision if _COMMIT.fullmatch(revision) else read_ref(path, folder, revision)
     top = os.path.join(folder, "snapshots", commit)

@@ -11,6 +11,7 @@ import grp
 import hashlib
 import os
 import pwd
+import re
 import stat
 import typing as t
 
@@ -19,6 +20,8 @@ MAX_CONTENT_BYTES = 64 * 1024
 
 # Properties for `systemctl show`; Id names the unit, also where an alias was asked for.
 UNIT_PROPERTIES = ("Id", "Names", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
+
+_REPOSITORY = re.compile(r"models--([\w.-]+)", re.ASCII)
 
 _TYPES = ((stat.S_ISREG, "file"), (stat.S_ISDIR, "directory"), (stat.S_ISLNK, "link"))
 
@@ -46,6 +49,33 @@ def read_file(path: str) -> Facts:
         # A file that only some users may read can hold a secret: results end up in logs.
         facts.update(_text(path, status.st_size, public=bool(status.st_mode & stat.S_IROTH)))
     return {"type": kind, **facts}
+
+
+def hub_refusal(path: str, model: str | None = None) -> str | None:
+    """Why PATH is not the folder of a Hugging Face cache that holds the models, in one line; None if it may be.
+
+    Below HF_HOME (by default ~/.cache/huggingface) clients keep them in hub/. A server that is given HF_HOME for the
+    cache would find none of them, and download them again. MODEL is the one that matters if both have some.
+    """
+    here, below = _models(path), _models(os.path.join(path, "hub"))
+    if not below or (here if model is None or model not in below else model in here):
+        return None
+    some = model if model in below else min(below)
+    count = f"{len(below)} of them, such as {some}" if len(below) > 1 else some
+    return (
+        f"hf_cache_path: {path} has its models in the folder hub ({count}), where the server would not find them."
+        f" Nothing was changed. Set hf_cache_path to {os.path.join(path, 'hub')}"
+    )
+
+
+def _models(path: str) -> set[str]:
+    """Ids of the models that have a folder there."""
+    try:
+        with os.scandir(path) as entries:
+            found = (_REPOSITORY.fullmatch(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False))
+            return {match[1].replace("--", "/") for match in found if match}
+    except OSError:
+        return set()
 
 
 def _text(path: str, size: int, public: bool) -> Facts:

@@ -16,8 +16,8 @@ from .common import Lines, at_least, folder, lies_in, matches
 def hf_cache(checked: TypedValues, catalog: Catalog) -> Lines:
     yield from folder(checked, "hf_cache_path", "/opt/hf")
     for name in ("hf_cache_owner", "hf_cache_group"):
-        yield from matches(checked, name, r"[a-z_][a-z0-9_.-]*\$?|\d+", "a name such as root, or a number")
-    if checked.valid("hf_cache_mode"):
+        yield from matches(checked, name, r"[a-z_][a-z0-9_.-]*\$?|\d+", "a name such as root, or a number", empty=True)
+    if checked.valid("hf_cache_mode") and checked["hf_cache_mode"]:
         mode = checked["hf_cache_mode"]
         if not re.fullmatch(r"[0-7]{4}", mode):
             yield f'hf_cache_mode: {show(mode)} is not allowed; use four octal digits in quotes, such as "0755"'

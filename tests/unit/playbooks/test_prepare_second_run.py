@@ -112,6 +112,7 @@ READY: dict[str, t.Any] = {
         }
     },
     "commands": {"rsync": None, "setfacl": None},
+    "cache_refusal": None,
 }
 SPARK_HOST = ["blockinfile", "sysctl", "lineinfile", "systemd_service", "spark_info"]
 DIRECTORY = ["file", "spark_info"]
@@ -152,7 +153,12 @@ CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], list[str]]] = {
     "docker_stopped": ({"docker": {"running": False, "server": None}}, {}, ["systemd_service", "spark_info"]),
     "docker_has_not_read_it": ({"docker": {"runtimes": ["runc"]}}, {}, APPLY),
     "cdi_not_listed": ({"toolkit": {"cdi_devices": []}}, {}, ["systemd_service", "spark_info"]),
-    "directory_mode": ({"files": {"/opt/hf": {"mode": "0700"}}}, {}, DIRECTORY),
+    "directory_mode": ({}, {"hf_cache_mode": "0700"}, DIRECTORY),
+    "directory_of_a_user": (
+        {"files": {"/opt/hf": {"mode": "0700", "owner": "dgx", "uid": 1000, "group": "dgx", "gid": 1000}}},
+        {},
+        [],
+    ),
     "directory_group": ({}, {"hf_cache_group": "users"}, DIRECTORY),
     "directory_gone": ({"files": {"/opt/hf": {"type": "absent"}}}, {}, DIRECTORY),
     "directory_is_link": ({"files": {"/opt/hf": {"type": "link"}}}, {}, DIRECTORY),

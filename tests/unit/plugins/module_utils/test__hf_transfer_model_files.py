@@ -153,6 +153,22 @@ def test_complete(cache: Cache, listed: bool) -> None:
     assert cache.look(COMMIT) == found
 
 
+def test_a_model_in_the_folder_hub(tmp_path: Path) -> None:
+    """Where clients keep it that are given HF_HOME."""
+    below = Cache(tmp_path / "hub")
+    found = model_files.look_up(str(tmp_path), MODEL, "main")
+    assert (found.complete, found.path) == (True, str(below.snapshot))
+    here = Cache(tmp_path)
+    assert model_files.look_up(str(tmp_path), MODEL, "main").path == str(here.snapshot)
+
+
+def test_a_link_is_no_folder_hub(tmp_path: Path) -> None:
+    Cache(tmp_path / "elsewhere")
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "hub").symlink_to("../elsewhere")
+    assert model_files.look_up(str(tmp_path / "hf"), MODEL, "main").commit is None
+
+
 @both
 def test_a_missing_shard(cache: Cache, listed: bool) -> None:
     (cache.record(listed).snapshot / "model-2.safetensors").unlink()

@@ -131,3 +131,33 @@ def test_units() -> None:
 @pytest.mark.parametrize("text", ["", "\n\n\n", "garbage", "\0=\n\n=\n"])
 def test_units_of_garbage(text: str) -> None:
     assert configuration.parse_units(text, ["earlyoom.service"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("folders", "model", "refused"),
+    [
+        ([], None, False),
+        (["models--a--b"], None, False),
+        (["hub", "hub/.locks"], None, False),
+        (["hub/models--a--b"], None, True),
+        (["hub/models--a--b"], "a/other", True),  # it would be downloaded to a place where the owner has none
+        (["hub/models--a--b", "models--a--c"], None, False),
+        (["hub/models--a--b", "models--a--c"], "a/b", True),
+        (["hub/models--a--b", "models--a--c"], "a/c", False),
+        (["hub/models--a--b", "models--a--b"], "a/b", False),
+    ],
+)
+def test_models_in_the_folder_hub(tmp_path: Path, folders: list[str], model: str | None, refused: bool) -> None:
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    said = configuration.hub_refusal(str(tmp_path), model)
+    assert (said is not None) == refused
+    assert said is None or f"Set hf_cache_path to {tmp_path}/hub" in said
+
+
+def test_no_cache_is_none_with_a_folder_hub(tmp_path: Path) -> None:
+    assert configuration.hub_refusal(str(tmp_path / "none")) is None
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "models--a--b").write_text("a file")
+    (tmp_path / "hub" / "models--a\x1b[31m--b").mkdir()
+    assert configuration.hub_refusal(str(tmp_path)) is None

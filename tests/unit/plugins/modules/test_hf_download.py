@@ -178,6 +178,21 @@ def test_complete_is_one_look_and_no_container(host: Host) -> None:
     assert [call.split()[0] for call in host.calls.read_text().splitlines()] == ["inspect"]
 
 
+def test_a_model_in_the_folder_hub_is_continued_there(host: Host) -> None:
+    """The container gets the whole cache: a link that somebody makes of hub leads nowhere but into the container."""
+    host.fake.update(path=str(host.path / "hub"), stop_after=1)
+    (host.path / "hub" / host.repo.name).mkdir(parents=True)
+    host.download()
+    host.fake["stop_after"] = None
+    first = host.run()
+    assert f"--volume {host.path}:/root/.cache/huggingface " in host.calls.read_text()
+    last = host.run(follow=first["container"])
+    assert last["snapshot"] == str(host.path / "hub" / host.repo.name / "snapshots" / COMMIT)
+    assert not host.repo.exists()
+    seen = json.loads((host.folder / "seen.json").read_text())["environment"]
+    assert seen["HF_HUB_CACHE"] == "/root/.cache/huggingface/hub"
+
+
 OTHER = "d" * 40
 
 
