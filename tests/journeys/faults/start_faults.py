@@ -60,6 +60,16 @@ def own_file(name: str, content: str) -> dict[str, str]:
     return {"make": f"mkdir -p {OWN} && cat > {OWN}/{name} << 'EOF'\n{content}\nEOF", "undo": OWN_GONE}
 
 
+# Of an adapter, as much as vLLM reads before it refuses its rank.
+ADAPTER = '{"r": 64, "lora_alpha": 64, "target_modules": ["q_proj"], "peft_type": "LORA"}'
+
+
+def adapter(path: str) -> dict[str, Any]:
+    """A LoRA adapter by its path in the container, for a model of the user's own catalog."""
+    arguments = {"enforce_eager": True, "enable_lora": True, "max_lora_rank": 16, "lora_modules": [f"sql={path}"]}
+    return {**model("sandbox/tiny"), "vllm_extra_args": arguments}
+
+
 # Python finds all modules but one, as in an image that lacks it.
 WITHOUT_UVLOOP = """\
 import sys
@@ -176,6 +186,7 @@ FAULTS = [
         cause="hf_repo_not_found",
         remedy="correct the id of the model",
         variables=model("sandbox/missing"),
+        in_turn=True,
         make=EMPTY,
         undo=GONE,
     ),
@@ -192,6 +203,7 @@ FAULTS = [
         cause="hf_gated_denied",
         remedy="accept the license on the model's page with the account of vllm_hf_token",
         variables={**model("sandbox/gated"), "vllm_hf_token": "hf_sandboxnogrant"},
+        in_turn=True,
         make=EMPTY,
         undo=GONE,
     ),
@@ -200,6 +212,7 @@ FAULTS = [
         cause="hf_bad_token",
         remedy="replace vllm_hf_token",
         variables={**model("sandbox/gated"), "vllm_hf_token": "hf_sandboxrevoked"},
+        in_turn=True,
         make=EMPTY,
         undo=GONE,
     ),
@@ -221,11 +234,18 @@ FAULTS = [
         undo=f"umount {SCRATCH} && {GONE}",
     ),
     Fault("missing shard", "weights_missing_shard", "deploy again", **broken_copy(f"rm $(readlink -f {LAST}) {LAST}")),
-    Fault("dangling link", "dangling_symlink", "remove that link", **broken_copy(f"rm $(readlink -f {LAST})")),
+    Fault(
+        "dangling link",
+        "dangling_symlink",
+        "remove that link",
+        in_turn=True,
+        **broken_copy(f"rm $(readlink -f {LAST})"),
+    ),
     Fault(
         "truncated safetensors",
         "weights_truncated",
         "remove that file of the model",
+        in_turn=True,
         **broken_copy(f"truncate --size=-1000 $(readlink -f {LAST})"),
     ),
     Fault(
@@ -234,6 +254,24 @@ FAULTS = [
         "deploy again",
         in_turn=True,
         **broken_copy(f"rm $(readlink -f {LAST}) {LAST}", vllm_extra_env={"VLLM_LOGGING_LEVEL": "DEBUG"}),
+    ),
+    Fault(
+        "LoRA adapter that is not there",
+        cause="lora_path",
+        remedy="correct its path in lora_modules",
+        variables=adapter("/root/.cache/fault/none"),
+        make=EMPTY,
+        undo=GONE,
+        in_turn=True,
+    ),
+    Fault(
+        "LoRA adapter with a rank above max_lora_rank",
+        cause="lora_rank",
+        remedy="set max_lora_rank: 64 in vllm_extra_args",
+        variables=adapter("/root/.cache/fault"),
+        make=f"{EMPTY}\n{own_file('adapter_config.json', ADAPTER)['make']}",
+        undo=f"{GONE}; {OWN_GONE}",
+        in_turn=True,
     ),
     Fault(
         "/dev/shm too small",
@@ -282,6 +320,7 @@ FAULTS = [
             "vllm_stall_timeout": 30,
             "vllm_extra_env": {"HF_HUB_DOWNLOAD_TIMEOUT": "600"},
         },
+        in_turn=True,
         make=EMPTY,
         undo=GONE,
         hub=[{"match": LAST, "hang": True}],

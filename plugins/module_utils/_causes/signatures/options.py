@@ -120,14 +120,15 @@ OPTIONS: tuple[Signature, ...] = (
         ("lora", "target modules"),
         r"(?P<model>\w+) does not support LoRA|unexpected modules: .{0,200}|(?:expected"
         r"|unsupported) target modules.{0,200}"
-        r"|unsupported LoRA weight|vLLM does not yet support .{0,40}(?:DoRA|LoRA)|does not support (?:LoRA"
+        r"|unsupported LoRA weight|When using LoRA, vocab(?:ulary)? size must be .{0,60}"
+        r"|vLLM does not yet support .{0,40}(?:DoRA|LoRA)|does not support (?:LoRA"
         r"|DoRA)(?: yet)?",
         "this vLLM cannot apply the LoRA adapter to the model",
         "remove it from lora_modules and enable_lora in vllm_extra_args, use an adapter that was trained for exactly"
         " this model, or a newer vllm_image; memory is not the cause",
         versions="vLLM 0.8 to 0.32",
         known="source",
-        source="vllm/lora/models.py, vllm/lora/peft_helper.py",
+        source="vllm/lora/models.py, vllm/lora/peft_helper.py, vllm/lora/layers/logits_processor.py",
     ),
     Signature(
         "chat_template",
