@@ -131,6 +131,13 @@ _value:
     entry:
       description: The model with the settings of the image, as returned by the lookup P(dgxspark.vllm.model#lookup).
       type: dict
+    repositories:
+      description:
+        - Repositories of the hub that the server reads, the model first, then the draft model if it is one of its own.
+        - C(bytes) is the size of the weights, or V(null).
+      type: list
+      elements: dict
+      sample: [{id: Qwen/Qwen3-8B-FP8, revision: main, bytes: 9446618616}]
     image:
       description: The image, as returned by the lookup P(dgxspark.vllm.image#lookup).
       type: dict

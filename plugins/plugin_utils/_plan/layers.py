@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .choice import Choice, Values
+from .repositories import reads_more
 from .settings import Layer, Settings, merged
 from .share import Share
 
@@ -21,11 +22,6 @@ CONTAINER_CODE = "/opt/dgxspark"
 REQUIRE_KEY = "dgxspark_require_key"
 # Where transformers writes the code of a model (trust_remote_code), while the models are read-only.
 MODULES = "/root/.cache/huggingface-modules"
-# Options that let vLLM read files that the download does not bring: of other repositories, or of another commit.
-ELSEWHERE = (
-    *("code_revision", "default_mm_loras", "hf_config_path", "lora_modules", "spec_model", "speculative_config"),
-    *("tokenizer", "tokenizer_revision"),
-)
 
 
 def layers(
@@ -56,17 +52,7 @@ def _remedy(remedy: t.Mapping[str, t.Any]) -> Layer:
 
 def _is_offline(values: Values, args: t.Mapping[str, t.Any]) -> bool:
     """Whether the server never asks the hub: on request, or because the download brings all that it reads."""
-    return bool(values["vllm_hf_offline"] or (values["vllm_download"] and not _reads_more(args)))
-
-
-def _reads_more(args: t.Mapping[str, t.Any]) -> bool:
-    """Whether vLLM reads more than the download brings: other repositories, or weights in Mistral's own form."""
-    if args.get("load_format") == "mistral":
-        return True
-    drafts = args.get("speculative_config")
-    if isinstance(drafts, t.Mapping) and not drafts.get("model"):  # MTP: the layers are the model's own
-        args = {**args, "speculative_config": None}
-    return any(args.get(name) for name in ELSEWHERE)
+    return bool(values["vllm_hf_offline"] or (values["vllm_download"] and not reads_more(args)))
 
 
 def _catalog(values: Values, choice: Choice) -> t.Iterator[Layer]:

@@ -20,6 +20,7 @@ from .choice import Choice, Values, choose, image_refusal
 from .layers import CONTAINER_CACHE, CONTAINER_CODE, REQUIRE_KEY, layers
 from .memory import UTILIZATION, Host, PlanError
 from .remedies import plan_with_remedies
+from .repositories import repositories
 from .settings import Settings, merged
 from .words import Plan
 
@@ -52,6 +53,7 @@ class Resolved:
     require_key_file: str
     hf_cache_read_only: bool
     entry: Entry
+    repositories: list[dict[str, t.Any]]
     image: Entry
     image_ref: str
     image_refusal: str
@@ -126,6 +128,7 @@ def resolve(
         # offline nothing is written there; but with download_dir vLLM makes a lock in it
         hf_cache_read_only=_is_offline(settings.environment) and "download_dir" not in settings.args,
         entry=model,
+        repositories=repositories(model, settings.args),
         image=image,
         image_ref=image_ref,
         image_refusal=image_refusal(values, catalog, choice),

@@ -9,7 +9,8 @@ import typing as t
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import Choice, choose
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.layers import ELSEWHERE, layers
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.layers import layers
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.repositories import ELSEWHERE, repositories
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.settings import merged
 
 from support.services import CATALOG, resolved, spark, values
@@ -139,7 +140,8 @@ def test_the_environment_has_the_same_order() -> None:
         *(({"vllm_extra_args": {name: "a/b"}}, False) for name in ELSEWHERE),
         ({"vllm_extra_args": {"tokenizer": None}}, True),
         ({"vllm_extra_args": {"speculative_config": {"method": "mtp", "num_speculative_tokens": 3}}}, True),
-        ({"vllm_extra_args": {"speculative_config": {"model": "a/draft", "num_speculative_tokens": 3}}}, False),
+        ({"vllm_extra_args": {"speculative_config": {"model": "a/draft", "num_speculative_tokens": 3}}}, True),
+        ({"vllm_extra_args": {"speculative_config": '{"model": "a/draft"}'}}, False),
         ({"vllm_extra_args": {"load_format": "mistral"}}, False),
         ({"vllm_extra_args": {"load_format": "safetensors"}}, True),
         ({"vllm_extra_args": {"tokenizer": "a/t"}, "vllm_hf_offline": True}, True),
@@ -168,3 +170,27 @@ def test_what_could_not_be_chosen_is_left_out() -> None:
     without = layers(given, whole._replace(image=None))
     assert [layer.source for layer in without if layer.source.startswith("image")] == []
     assert merged(without).args["seed"] == 1
+
+
+DRAFT = {"id": "a/draft", "weights_bytes": 7}
+
+
+@pytest.mark.parametrize(
+    ("args", "more"),
+    [
+        ({}, []),
+        ({"speculative_config": {"method": "mtp"}}, []),
+        ({"speculative_config": {"method": "ngram"}}, []),
+        ({"speculative_config": {"model": "a/draft"}}, [("a/draft", "main", 7)]),
+        ({"speculative_config": {"model": "a/draft", "revision": "v2"}}, [("a/draft", "v2", 7)]),
+        ({"speculative_config": {"model": "another/draft"}}, [("another/draft", "main", None)]),
+        ({"speculative_config": {"model": "a/model"}}, []),  # the model itself
+        ({"speculative_config": {"model": "/root/.cache/draft"}}, []),
+        ({"speculative_config": {"model": 7}}, []),
+        ({"speculative_config": "text"}, []),
+    ],
+)
+def test_what_is_downloaded(args: dict[str, t.Any], more: list[tuple[str, str, int | None]]) -> None:
+    model = {"id": "a/model", "weights_bytes": 5, "draft": DRAFT}
+    found = [(entry["id"], entry["revision"], entry["bytes"]) for entry in repositories(model, args)]
+    assert found == [("a/model", "main", 5), *more]
