@@ -1,0 +1,52 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The releases of a host in words: model, profile, image, when, and whether one was proven. Pure."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, real
+
+Facts = t.Mapping[str, t.Any]
+Row = dict[str, t.Any]
+
+
+def rows(read: Facts | None) -> list[Row]:
+    """READ is what vllm_releases_info returns, or None. The release that was proven last is the first one."""
+    read = read or {}
+    return [_row(mapping(one), read.get("current"), read.get("previous")) for one in read.get("releases") or ()]
+
+
+def _row(one: Facts, current: str | None, previous: str | None) -> Row:
+    facts = mapping(one.get("facts"))
+    return {
+        "release": one.get("id"),
+        **{name: facts.get(name) for name in ("model", "profile", "image")},
+        "staged": date(one.get("staged")),
+        "proven": date(one.get("good")),
+        "verdict": verdict(one, current, previous),
+        "current": one.get("id") == current,
+    }
+
+
+def verdict(one: Facts, current: str | None, previous: str | None) -> str:
+    """The state of a release, as docs/architecture.md names them."""
+    proven = one.get("good") is not None
+    if one.get("id") == current:
+        return "current" if proven else "current, not proven"
+    if one.get("id") == previous:
+        return "good; rollback.yml returns to it"
+    return "good" if proven else "staged, or failed"
+
+
+def date(seconds: t.Any) -> str | None:
+    """A time of the host, in seconds since 1970: `2026-11-23 15:00 UTC`."""
+    value = real(seconds)
+    if value is None:
+        return None
+    try:
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(value))
+    except (OverflowError, ValueError, OSError):  # a clock or a file that is far off
+        return None
