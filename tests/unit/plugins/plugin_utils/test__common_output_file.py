@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that a playbook writes on the controller: whole or not at all, with their mode, and never over anything else."""
+"""Files that a playbook writes on the controller: whole or not at all, with their mode, over no other thing."""
 
 from __future__ import annotations
 
