@@ -7,7 +7,11 @@ from __future__ import annotations
 import time
 import typing as t
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, real
+
+from .fleet_table import Column
+from .fleet_table import table as text_table
 
 Facts = t.Mapping[str, t.Any]
 Row = dict[str, t.Any]
@@ -50,3 +54,23 @@ def date(seconds: t.Any) -> str | None:
         return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(value))
     except (OverflowError, ValueError, OSError):  # a clock or a file that is far off
         return None
+
+
+def _cell(name: str) -> t.Callable[[Facts], str | None]:
+    return lambda row: None if row.get(name) is None else plain(str(row[name]))
+
+
+_WIDE = ("host", "model", "image")
+_COLUMNS = tuple(
+    Column(name, _cell(name), right=False, may_shrink=name in _WIDE)
+    for name in ("host", "release", "verdict", "model", "profile", "image", "staged", "proven")
+)
+
+
+def table(hosts: t.Mapping[str, Facts | None], problems: t.Mapping[str, str]) -> str:
+    """The releases of all hosts as text. HOSTS are results of vllm_releases_info; PROBLEMS say why there is none."""
+    lines: list[Row] = []
+    for host, read in hosts.items():
+        nothing = {"verdict": f"not read: {problems[host]}" if problems.get(host) else "none"}
+        lines += [{**row, "host": host} for row in rows(read) or [nothing]]
+    return text_table(lines, _COLUMNS)

@@ -51,6 +51,14 @@ def test_the_report_shows_what_serves(
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
 
 
+def test_the_releases_are_listed(served: Run, spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
+    run = ansible_playbook("playbooks/releases.yml", spark.limit)
+    assert run.code == 0, run.output
+    (row,) = (line for line in run.output.splitlines() if line.startswith(spark.name) and " current " in line)
+    for part in ("Qwen/Qwen3-8B-FP8", "throughput", "UTC"):
+        assert part in row
+
+
 def test_the_live_view_shows_what_serves(served: Run, spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     run = ansible_playbook("playbooks/watch.yml", spark.limit, vllm_watch_count=1)
     assert run.code == 0, run.output
