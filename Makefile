@@ -8,7 +8,7 @@ in_venv = PATH="$(abspath $(VENV))/bin:$$PATH"
 play = $(in_venv) ansible-playbook
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox sandbox-down sandbox-purge test test-all lint unit hub bench sanity other-python journeys soak docs build
+.PHONY: help setup demo sandbox sandbox-down sandbox-purge test test-all lint unit hub bench sanity other-python journeys soak page docs build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,7 @@ hub: setup ## the model cache against real huggingface_hub of two generations (t
 
 bench: setup ## speed of the cache modules and, if the sandbox is up, of the playbooks; BENCH_GIB=1 for a quick look
 	@$(in_venv) python tests/bench/cache.py
+	@$(in_venv) PYTHONPATH=tests python tests/bench/page.py
 	@$(in_venv) PYTHONPATH=tests python tests/bench/playbooks.py
 
 sanity: setup ## ansible-test sanity
@@ -59,6 +60,9 @@ journeys: setup ## journeys on a new sandbox, which is removed at the end: all o
 
 soak: setup ## fifty deployments in a row on the sandbox that is up, with a stand-in for the engine
 	@DEPLOYMENTS=50 $(in_venv) pytest tests/journeys/interruptions -k in_a_row
+
+page: setup ## the page of report.yml in headless Chromium: console, axe, screenshots; needs Chromium and npm
+	@$(in_venv) tools/check_page.sh
 
 docs: setup ## write what is generated: docs/models.md, the roles' variables, docs/troubleshooting.md
 	@$(in_venv) python tools/models_table.py

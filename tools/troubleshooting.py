@@ -268,6 +268,7 @@ def page() -> str:
         *section(
             "Notes", "Notes below the table of playbooks/health.yml; they do not affect the verdict.", notes.NOTES
         ),
+        *section("Findings of the report", "Only on the page of playbooks/report.yml.", notes.STORED),
         *harmless(signatures.HARMLESS),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"

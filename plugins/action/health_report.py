@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import typing as t
 
 from ansible import context
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common import output_file
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.screen import is_wanted_on_screen
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.fleet import build
@@ -56,9 +56,12 @@ class ActionModule(ActionBase):
             text = json.dumps(selected, indent=2, ensure_ascii=False)
         if hosts and not self._task.no_log and is_wanted_on_screen():
             display.display(f"\n{text}\n")
-        if hosts and args["path"] and not self._task.check_mode:
+        if args["path"]:
             try:
-                write(args["path"], json.dumps(result.get("selected", report), indent=2) + "\n")
+                if hosts and not self._task.check_mode:
+                    output_file.write(args["path"], json.dumps(result.get("selected", report), indent=2) + "\n")
+                elif not hosts:
+                    output_file.check(args["path"])
             except OSError as error:
                 problem = error.strerror or str(error)
                 result.update(failed=True, msg=f"The report cannot be written to {args['path']}: {problem}")
@@ -66,21 +69,3 @@ class ActionModule(ActionBase):
         # No change: what is measured anew differs each time, and nothing on a host did.
         result.update(changed=False, table=table, report=report, unhealthy=report["unhealthy"])
         return result
-
-
-def write(path: str, text: str) -> None:
-    """The whole file or nothing: whoever reads it never sees half of it."""
-    target = os.path.realpath(os.path.expanduser(path))  # a link stays a link
-    if not os.path.isdir(os.path.dirname(target)):
-        raise FileNotFoundError(0, f"the folder {os.path.dirname(target)} does not exist")
-    if os.path.exists(target) and not os.path.isfile(target):  # /dev/null must stay what it is
-        raise OSError(0, "it is no regular file")
-    partial = f"{target}.{os.getpid()}.partial"
-    try:
-        with open(partial, "x", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(partial, target)
-    except OSError:
-        if os.path.exists(partial):
-            os.unlink(partial)
-        raise

@@ -35,7 +35,9 @@ options:
     type: dict
     default: {}
   wanted:
-    description: Model and image of the inventory by name of the host. Mappings with C(model) and C(image), or V(null).
+    description:
+      - Model, image and release of the inventory by name of the host. Mappings with C(model), C(image) and C(release),
+        or V(null).
     type: dict
     default: {}
   faults:
@@ -57,6 +59,7 @@ options:
       - File on the controller to which RV(report) is written as JSON. Its folder must exist. A relative path starts in
         the working directory of C(ansible-playbook).
       - The file is replaced atomically. It is not written in check mode.
+      - If O(hosts) is empty, it is checked whether the file can be written, and nothing is.
     type: str
     default: ""
 attributes:
@@ -149,6 +152,7 @@ report:
         wanted_image: {description: Image of the inventory., type: str, sample: "nvcr.io/nvidia/vllm:25.09-py3"}
         profile: {description: Profile of the running release., type: str, sample: throughput}
         release: {description: Running release., type: str, sample: 3f1c9a0b7d2e}
+        wanted_release: {description: Release of the inventory., type: str, sample: 3f1c9a0b7d2e}
         vllm_version: {description: Version of vLLM., type: str, sample: 0.10.1.1}
         kv_cache_tokens: {description: Size of the KV cache in tokens., type: int, sample: 623104}
         planned_tokens:

@@ -87,6 +87,11 @@ releases:
       type: float
       returned: always
       sample: 1795644000.0
+    staged:
+      description: Time at which its folder was last written, in seconds since 1970.
+      type: float
+      returned: always
+      sample: 1795640400.0
     facts:
       description: Content of its file C(release.json), with the model, image, container and URL among others.
       type: dict

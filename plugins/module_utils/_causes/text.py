@@ -20,8 +20,12 @@ def link(name: str) -> str:
 
 def mask(text: str, *secrets: str | None) -> str:
     """Remove Hugging Face tokens, passwords and signatures in addresses, and the given secrets from a text."""
-    text = _SIGNED.sub("?***", _PASSWORD.sub("://***@", _TOKEN.sub("hf_***", text)))
-    return hide(text, *secrets)
+    return hide(mask_addresses(_TOKEN.sub("hf_***", text)), *secrets)
+
+
+def mask_addresses(text: str) -> str:
+    """Remove passwords and signatures in addresses."""
+    return _SIGNED.sub("?***", _PASSWORD.sub("://***@", text))
 
 
 def hide(text: str, *secrets: str | None) -> str:

@@ -141,6 +141,7 @@ def describe(home: str) -> dict[str, t.Any]:
             {
                 "id": one.id,
                 "good": one.good.time if one.good else None,
+                "staged": one.staged.time,
                 "facts": dict(one.facts),
                 "other_secrets": other_secrets(home, one.id, current) if current else [],
             }

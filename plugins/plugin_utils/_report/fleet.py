@@ -15,7 +15,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import H
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import whole
 
-from .notes import NOTES, UNSEEN
+from .notes import NOTES, STORED, UNSEEN
 
 Facts = t.Mapping[str, t.Any]
 Report = dict[str, t.Any]
@@ -28,7 +28,7 @@ KV_AS_PLANNED = 0.9
 MANY_TOKENS = 100_000
 
 FIRMWARE = {"bios": "UEFI", "vbios": "VBIOS", "connectx7": "ConnectX-7"}
-_TEXTS = {note.id: note for note in (*NOTES, *UNSEEN)}
+_TEXTS = {note.id: note for note in (*NOTES, *UNSEEN, *STORED)}
 _METRICS = (
     "running",
     "waiting",
@@ -92,6 +92,7 @@ def entry(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | 
         "wanted_image": wanted.get("image"),
         "profile": labels.get("dgxspark.vllm.profile"),
         "release": labels.get("dgxspark.vllm.release"),
+        "wanted_release": wanted.get("release"),
         "vllm_version": health.get("vllm_version"),
         "kv_cache_tokens": health.get("kv_cache_tokens"),
         "planned_tokens": planned_tokens(labels),
@@ -226,6 +227,9 @@ def _about_service(name: str, health: Facts, wanted: Facts) -> t.Iterator[Report
     if image and wanted.get("image") and image != wanted["image"]:
         yield note("other_image", [name], running=image, wanted=wanted["image"])
     labels, real = container.get("labels") or {}, health.get("kv_cache_tokens")
+    release = labels.get("dgxspark.vllm.release")
+    if image and image == wanted.get("image") and release and release != (wanted.get("release") or release):
+        yield note("release_drift", [name], running=release, wanted=wanted["release"])
     expected = expected_tokens(labels)
     if expected and real and real < expected:
         yield note("kv_below_plan", [name], real=real, planned=planned_tokens(labels))

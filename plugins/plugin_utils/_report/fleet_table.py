@@ -80,18 +80,18 @@ def render(report: Facts) -> str:
     return "\n\n".join(blocks)
 
 
-def table(hosts: t.Sequence[Facts]) -> str:
-    rows = [[column.title for column in COLUMNS]]
-    rows += [[column.cell(host) or "-" for column in COLUMNS] for host in hosts]
-    widths = [max(len(row[number]) for row in rows) for number in range(len(COLUMNS))]
-    fit(widths)
-    return "\n".join(line(row, widths, [column.right for column in COLUMNS]) for row in rows)
+def table(hosts: t.Sequence[Facts], columns: t.Sequence[Column] = COLUMNS, width: int = WIDTH) -> str:
+    rows = [[column.title for column in columns]]
+    rows += [[column.cell(host) or "-" for column in columns] for host in hosts]
+    widths = [max(len(row[number]) for row in rows) for number in range(len(columns))]
+    fit(widths, columns, width)
+    return "\n".join(line(row, widths, [column.right for column in columns]) for row in rows)
 
 
-def fit(widths: list[int]) -> None:
+def fit(widths: list[int], columns: t.Sequence[Column], width: int) -> None:
     """Takes from the widest of the columns that may shrink, until a line fits."""
-    may_shrink = [number for number, column in enumerate(COLUMNS) if column.may_shrink]
-    while sum(widths) + 2 * (len(widths) - 1) > WIDTH:
+    may_shrink = [number for number, column in enumerate(columns) if column.may_shrink]
+    while sum(widths) + 2 * (len(widths) - 1) > width:
         widest = max(may_shrink, key=lambda number: widths[number])
         if widths[widest] <= NARROWEST:
             return

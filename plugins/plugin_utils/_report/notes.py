@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What playbooks/health.yml says of hosts and fleets beside the verdicts, as data.
 
-NOTES are worth a word and make no host unhealthy. UNSEEN are the causes for hosts that could not be judged. The texts
-may name numbers, which ``_fleet`` fills in. Remedies speak in the variables of this collection's roles.
+NOTES are worth a word and make no host unhealthy. UNSEEN are the causes for hosts that could not be judged. STORED are
+the findings in the model cache and the releases, which only playbooks/report.yml reads. The texts may name numbers,
+which ``fleet`` fills in. Remedies speak in the variables of this collection's roles.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ NOTES: tuple[Note, ...] = (
         "run playbooks/deploy.yml, or set vllm_image to what runs",
     ),
     Note(
+        "release_drift",
+        "release {running} runs, and the inventory wants {wanted}: profile, option, environment, address or key differ",
+        "`playbooks/deploy.yml --check --diff` shows what would change; deploy, or set the variables to what runs",
+    ),
+    Note(
         "kv_below_plan",
         "the KV cache holds {real:,} tokens, and {planned:,} were planned: something else took memory at the start",
         "end what else runs on the host, or deploy with a lower max_num_batched_tokens in vllm_extra_args; an image up"
@@ -117,5 +123,29 @@ UNSEEN: tuple[Note, ...] = (
         "the check itself failed, so nothing is known of the service",
         "correct the variable or the host that the message names, and look again; a host on which the check only times"
         " out may have to be switched off and on",
+    ),
+)
+
+STORED: tuple[Note, ...] = (
+    Note(
+        "disk_nearly_full",
+        "the file system of the model cache has {free} free of {total}",
+        "remove dead partial downloads with playbooks/clean_cache.yml, models and images that are not used any more",
+    ),
+    Note(
+        "dead_partials",
+        "{count} dead partial downloads take {size}",
+        "run playbooks/clean_cache.yml, or download the model again, which resumes them",
+    ),
+    Note(
+        "model_damaged",
+        "{model} is incomplete or damaged in the model cache: {problems}",
+        "run playbooks/stage.yml if the host serves that model: it downloads what is missing; the module"
+        " hf_cache_clean removes damaged files by class",
+    ),
+    Note(
+        "report_incomplete",
+        "releases and model cache could not be read",
+        "correct what the message names, and run playbooks/report.yml again",
     ),
 )

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import stat
+from pathlib import Path
+
 from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import Spark
 
@@ -32,3 +35,31 @@ def test_health_says_so_without_a_warning(served: Run, spark: Spark, ansible_pla
     assert run.code == 0, run.output
     assert "ready" in run.output
     assert "WARNING]" not in run.output
+
+
+def test_the_report_shows_what_serves(
+    served: Run, spark: Spark, ansible_playbook: AnsiblePlaybook, tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    run = ansible_playbook("playbooks/report.yml", spark.limit, vllm_report_file=str(page))
+    assert run.code == 0, run.output
+    assert "1 of 1 hosts are ready" in run.words
+    assert "WARNING]" not in run.output
+    text = page.read_text(encoding="utf-8")
+    for part in (f">{spark.name}</h3>", "Qwen/Qwen3-8B-FP8", "of the planned", " free of ", "<td>current</td>"):
+        assert part in text
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+
+
+def test_the_releases_are_listed(served: Run, spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
+    run = ansible_playbook("playbooks/releases.yml", spark.limit)
+    assert run.code == 0, run.output
+    (row,) = (line for line in run.output.splitlines() if line.startswith(spark.name) and " current " in line)
+    for part in ("Qwen/Qwen3-8B-FP8", "throughput", "UTC"):
+        assert part in row
+
+
+def test_the_live_view_shows_what_serves(served: Run, spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
+    run = ansible_playbook("playbooks/watch.yml", spark.limit, vllm_watch_count=1)
+    assert run.code == 0, run.output
+    assert run.output.rpartition("verdict")[2].split("\n")[1].split()[:3] == [spark.name, "ready", "Qwen/Qwen3-8B-FP8"]

@@ -118,6 +118,7 @@ def test_back_by_hand(spark: Spark, ansible_playbook: AnsiblePlaybook, switched:
     look = ansible_playbook("playbooks/rollback.yml", spark.limit, "--check", **B)
     assert look.code == 0, look.output
     assert f"would roll back from release {before[0]}" in look.words
+    assert "profile throughput, image " in look.words
     assert running(spark) == before
     back = ansible_playbook("playbooks/rollback.yml", spark.limit, **B)
     assert back.code == 0, back.output

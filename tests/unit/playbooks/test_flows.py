@@ -423,6 +423,10 @@ def test_the_table_of_those_that_go_back(tmp_path: Path, ansible_playbook: Ansib
     code, output = fleet.run("rollback.yml")
     assert (code, [verdict for _down, verdict in rows(output).values()]) == (2, [READY, REFUSED]), output
     assert (fleet.link("h0", "current"), fleet.link("h0", "good")) == (R1, R1)
+    words = (
+        f"(release {R1}: profile unknown, image unknown, last proven 1970-01-01 00:00 UTC)"  # as the stand-ins have it
+    )
+    assert f"h0 serves m again {words}" in " ".join(output.split())
 
 
 def test_who_goes_back_to_other_secrets_is_told_so(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:

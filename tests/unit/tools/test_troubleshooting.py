@@ -20,6 +20,7 @@ ENTRIES = [
     *signatures.FAMILIES,
     *notes.NOTES,
     *notes.UNSEEN,
+    *notes.STORED,
 ]
 
 

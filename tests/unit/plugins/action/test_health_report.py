@@ -5,13 +5,10 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.action.health_report import write
 
 from support.playbook import AnsiblePlaybook, Run
 
@@ -190,47 +187,6 @@ def test_a_value_is_never_templated_again(tmp_path: Path, ansible_playbook: Ansi
     (tmp_path / "seen").write_text("{{ 6 * 7 }} {% if", encoding="utf-8")
     run = play(ansible_playbook, tmp_path, "{{ {'a': {'msg': lookup('file', 'seen')}} }}")
     assert "seen:   {{ 6 * 7 }} {% if" in run.output, run.output
-
-
-def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    write(str(path), "one\n")
-    before = os.umask(0)
-    os.umask(before)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~before  # a web server may have to read it
-    with path.open(encoding="utf-8") as reader:
-        write(str(path), "two\n")
-        assert reader.read() == "one\n"
-    assert path.read_text() == "two\n"
-    assert os.listdir(tmp_path) == ["report.json"]
-
-
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("real.json")
-    write(str(tmp_path / "link"), "one\n")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real.json").read_text() == "one\n"
-
-
-def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    os.mkfifo(tmp_path / "pipe")
-    for name in ("folder", "pipe"):
-        with pytest.raises(OSError, match="no regular file"):
-            write(str(tmp_path / name), "one\n")
-    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
-
-
-def test_nothing_is_left_of_a_file_that_could_not_be_put_in_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_paths: str) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        write(str(tmp_path / "report.json"), "one\n")
-    assert os.listdir(tmp_path) == []
 
 
 def test_no_log_moves_the_terminal(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:

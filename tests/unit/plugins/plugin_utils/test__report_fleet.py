@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.causes import condition
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import fleet as report_fleet
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import fleet_table
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.notes import NOTES, UNSEEN
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.notes import NOTES, STORED, UNSEEN
 
 Facts = dict[str, t.Any]
 
@@ -460,6 +460,23 @@ def test_shorten(width: int, text: str) -> None:
     assert fleet_table.shorten("abcdefghij", width) == text
 
 
+@pytest.mark.parametrize(
+    ("wanted", "verdict", "is_noted"),
+    [
+        ({**WANTED, "release": "ba9876543210"}, "ready", True),
+        ({**WANTED, "release": "3f1c9a0b7d2e"}, "ready", False),
+        (WANTED, "ready", False),  # the host was not read as far as that
+        ({**WANTED, "release": "ba9876543210"}, "failed", False),  # nothing runs
+        ({**WANTED, "image": "other:1", "release": "ba9876543210"}, "ready", False),  # the other image says it
+    ],
+)
+def test_a_release_that_the_inventory_does_not_want(wanted: Facts, verdict: str, is_noted: bool) -> None:
+    """Same model and image, another profile or option: the table has no column that shows it."""
+    report = report_fleet.build(["a"], {"a": health(verdict)}, {"a": spark()}, {"a": wanted}, NOW)
+    meaning = "release 3f1c9a0b7d2e runs, and the inventory wants ba9876543210: "
+    assert [text.startswith(meaning) for _hosts, text in found(report, "release_drift")] == [True] * is_noted
+
+
 def test_a_long_line_of_evidence_is_cut() -> None:
     cause = {**condition("exited", "x" * 5000)._asdict(), "link": None}
     text = fleet_table.render(build({"spark01": health("failed") | {"cause": cause}}))
@@ -470,7 +487,7 @@ def test_a_long_line_of_evidence_is_cut() -> None:
 
 
 def test_notes_have_an_id_of_their_own_and_say_what_to_do() -> None:
-    every = [*NOTES, *UNSEEN]
+    every = [*NOTES, *UNSEEN, *STORED]
     assert len({note.id for note in every}) == len(every)
     for note in every:
         assert re.fullmatch(r"[a-z][a-z_]+", note.id)
@@ -529,6 +546,7 @@ def test_every_note_is_said_by_somebody() -> None:
     sparks = {"a": spark("1.0", clock=611, gib=1, vbios="x", dgx_os="1"), "b": spark("2.0")}
     faults = {"a": [{"what": "kernel 1.2: it panics", "remedy": "Take kernel 1.3"}]}
     healths = {"a": worst, "b": single}
-    report = report_fleet.build(list(healths), healths, sparks, dict.fromkeys(healths, WANTED), NOW, faults)
+    wanted = {"a": WANTED, "b": {**WANTED, "release": "ba9876543210"}}
+    report = report_fleet.build(list(healths), healths, sparks, wanted, NOW, faults)
     assert {note["id"] for note in report["notes"]} == {note.id for note in NOTES}
     assert "{" not in json.dumps([note["meaning"] for note in report["notes"]])

@@ -1,0 +1,76 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The releases of a host in words: model, profile, image, when, and whether one was proven. Pure."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, real
+
+from .fleet_table import Column
+from .fleet_table import table as text_table
+
+Facts = t.Mapping[str, t.Any]
+Row = dict[str, t.Any]
+
+
+def rows(read: Facts | None) -> list[Row]:
+    """READ is what vllm_releases_info returns, or None. The release that was proven last is the first one."""
+    read = read or {}
+    return [_row(mapping(one), read.get("current"), read.get("previous")) for one in read.get("releases") or ()]
+
+
+def _row(one: Facts, current: str | None, previous: str | None) -> Row:
+    facts = mapping(one.get("facts"))
+    return {
+        "release": one.get("id"),
+        **{name: facts.get(name) for name in ("model", "profile", "image")},
+        "staged": date(one.get("staged")),
+        "proven": date(one.get("good")),
+        "verdict": verdict(one, current, previous),
+        "current": one.get("id") == current,
+    }
+
+
+def verdict(one: Facts, current: str | None, previous: str | None) -> str:
+    """The state of a release, as docs/architecture.md names them."""
+    proven = one.get("good") is not None
+    if one.get("id") == current:
+        return "current" if proven else "current, not proven"
+    if one.get("id") == previous:
+        return "good; rollback.yml returns to it"
+    return "good" if proven else "staged, or failed"
+
+
+def date(seconds: t.Any) -> str | None:
+    """A time of the host, in seconds since 1970: `2026-11-23 15:00 UTC`."""
+    value = real(seconds)
+    if value is None:
+        return None
+    try:
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(value))
+    except (OverflowError, ValueError, OSError):  # a clock or a file that is far off
+        return None
+
+
+def _cell(name: str) -> t.Callable[[Facts], str | None]:
+    return lambda row: None if row.get(name) is None else plain(str(row[name]))
+
+
+_WIDE = ("host", "model", "image")
+_COLUMNS = tuple(
+    Column(name, _cell(name), right=False, may_shrink=name in _WIDE)
+    for name in ("host", "release", "verdict", "model", "profile", "image", "staged", "proven")
+)
+
+
+def table(hosts: t.Mapping[str, Facts | None], problems: t.Mapping[str, str]) -> str:
+    """The releases of all hosts as text. HOSTS are results of vllm_releases_info; PROBLEMS say why there is none."""
+    lines: list[Row] = []
+    for host, read in hosts.items():
+        nothing = {"verdict": f"not read: {problems[host]}" if problems.get(host) else "none"}
+        lines += [{**row, "host": host} for row in rows(read) or [nothing]]
+    return text_table(lines, _COLUMNS)

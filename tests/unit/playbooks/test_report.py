@@ -1,0 +1,80 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""playbooks/report.yml on hosts that are each ill in their own way: all of them are on the page."""
+
+from __future__ import annotations
+
+import stat
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible_collections.dgxspark.vllm.plugins.action.fleet_page import file_mode
+
+from support.playbook import THIS_MACHINE, AnsiblePlaybook, Run
+
+HOSTS: dict[str, dict[str, t.Any]] = {
+    "dead": {
+        "ansible_connection": "ssh",
+        "ansible_host": "127.0.0.1",
+        "ansible_port": 1,  # nobody listens there
+        "ansible_ssh_common_args": "-F /dev/null -o BatchMode=yes",
+    },
+    "empty": {"vllm_container_name": "no-such-container-anywhere"},
+    "mistyped": {"vllm_model": "qwen3-9b"},
+}
+
+
+def play(ansible_playbook: AnsiblePlaybook, folder: Path, *flags: str, **variables: t.Any) -> Run:
+    common = {
+        **THIS_MACHINE,
+        "ansible_become": False,
+        "vllm_hf_token": "hf_0123456789abcdef0123",
+        "vllm_api_key": "0123456789abcdef-key",
+        "vllm_report_file": str(folder / "report.html"),
+        **variables,
+    }
+    inventory = folder / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"spark": {"hosts": HOSTS, "vars": common}}), encoding="utf-8")
+    return ansible_playbook("playbooks/report.yml", *flags, inventory=inventory)
+
+
+def test_every_host_is_on_the_page(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path)
+    assert run.code == 0, run.output
+    page = tmp_path / "report.html"
+    text = page.read_text(encoding="utf-8")
+    for number, host in enumerate(HOSTS, 1):
+        assert f'<h3 id="host-{number}">{host}</h3>' in text
+    for seen in ("Connection refused", "did you mean qwen3-8b-fp8?", "unreachable", "unknown", "free of"):
+        assert seen in text
+    for secret in ("hf_0123456789abcdef0123", "0123456789abcdef-key"):
+        assert secret not in text + run.output
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert f"wrote {page} (" in run.words
+    assert "0 of 3 hosts are ready" in run.words
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hosts.yml", "report.html"]
+
+
+def test_check_mode_writes_nothing(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, "--check", "-l", "mistyped")
+    assert run.code == 0, run.output
+    assert "would write" in run.words
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_wrong_path_is_refused_before_a_host_is_asked(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(ansible_playbook, tmp_path, vllm_report_file=f"{tmp_path}/no/report.html")
+    assert run.code == 2
+    assert f"cannot be written to {tmp_path}/no/report.html: the folder {tmp_path}/no does not exist" in run.words
+    assert run.output.count("fatal: ") == 1
+    assert "Read the host" not in run.output
+
+
+def test_a_mode_that_is_none() -> None:
+    assert (file_mode("0600"), file_mode("0644")) == (0o600, 0o644)
+    for wrong in ("rw", "600", "420", "00600", "0999"):
+        with pytest.raises(AnsibleActionFail, match="use four octal digits in quotes"):
+            file_mode(wrong)
