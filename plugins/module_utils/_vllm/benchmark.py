@@ -42,7 +42,10 @@ REVISION_SCRIPT = 'cat "${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub
 
 # Options of the server that decide which tokenizer reads the prompts.
 _TOKENIZER_OPTIONS = ("--tokenizer", "--tokenizer-mode")
-_NOISE = re.compile(r"^(\s|$|[-=]{5}|INFO |WARNING |Namespace\(|\d+%\|)")
+# Progress, settings, figures, and what is logged in every run.
+_NOISE = re.compile(
+    r"\s|$|[-=]{5}|tip: |Namespace\(|\d+%\||(\(\w+ pid=\d+\) )?(INFO|WARNING)\b|[IW]\d{4} |[^:]{1,60}:\s+[\d.]+\s*$"
+)
 
 
 @dataclass(frozen=True)
@@ -167,8 +170,9 @@ def problem_of(cell: Cell, code: int, result: t.Mapping[str, t.Any] | None, log:
 def last_words(log: str) -> str:
     """The line of the log that is likely to name the cause: the last error, else the last line that is no figure."""
     lines = [line.strip() for line in plain_lines(log).splitlines() if not _NOISE.match(line)]
-    errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b|[Ff]ailed|warn", line)]
-    return (errors or lines or ["no output"])[-1][:300]
+    errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b", line)]
+    failures = [line for line in lines if "failed" in line.lower()]
+    return (errors or failures or lines or ["no output"])[-1][:300]
 
 
 def is_foreign(cell: Cell, generated: int | None) -> bool | None:
