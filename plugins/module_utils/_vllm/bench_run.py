@@ -176,14 +176,15 @@ class Bench:
 
     def run(self, cell: Cell, repetition: int, seed: int, seconds: float, settled: Facts) -> Facts:
         """One run of a cell, with what was seen around it. SECONDS is the limit of the client."""
+        limit = max(1, int(seconds))  # 0 is none
         before, gpu_before = self.metrics(), self.gpu()
         argv = command(cell, self.served, self.model.id, seed)
-        execute = [str(self.docker), "exec", self.container.id, "sh", "-c", SCRIPT, "sh", str(int(seconds)), *argv]
+        execute = [str(self.docker), "exec", self.container.id, "sh", "-c", SCRIPT, "sh", str(limit), *argv]
         with Sampler(self.gpu) as sampler:
-            code, out, err = self._run(execute, seconds + GRACE_SECONDS)
+            code, out, err = self._run(execute, limit + GRACE_SECONDS)
         after = self.metrics()
         result = parse_result(out)
-        problem = self._restarted(cell) or problem_of(cell, code, result, err, seconds)
+        problem = self._restarted(cell) or problem_of(cell, code, result, err, limit)
         return {
             "cell": cell.as_dict(),
             "repetition": repetition,

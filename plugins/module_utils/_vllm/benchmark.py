@@ -154,10 +154,10 @@ def parse_result(text: str) -> dict[str, t.Any] | None:
     }
 
 
-def problem_of(cell: Cell, code: int, result: t.Mapping[str, t.Any] | None, log: str, seconds: float) -> str | None:
+def problem_of(cell: Cell, code: int, result: t.Mapping[str, t.Any] | None, log: str, seconds: int) -> str | None:
     """Why a run does not count, in one line; None if it does. The exit code is 0 even if every request has failed."""
     if code in TIMED_OUT:
-        return f"{cell.name}: `vllm bench serve` did not end within {seconds:.0f} s"
+        return f"{cell.name}: `vllm bench serve` did not end within {seconds} s"
     if result is None:
         return f"{cell.name}: `vllm bench serve` ended with {code} and without a result: {last_words(log)}"
     if result["completed"] != cell.prompts:

@@ -36,6 +36,8 @@ def earlier(folder: Path) -> tuple[list[Facts], list[str]]:
         paths = sorted(path for path in folder.iterdir() if _RECORD.fullmatch(path.name))
     except FileNotFoundError:
         return [], []
+    except OSError as error:
+        return [], [f"{folder}: earlier records cannot be read: {error.strerror}"]
     for path in paths:
         try:
             found: t.Any = json.loads(path.read_text(encoding="utf-8"))

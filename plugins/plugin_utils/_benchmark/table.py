@@ -74,14 +74,16 @@ def verdict(record: Facts, name: str) -> tuple[str, str]:
         return "-", "first measurement"
     (throughput,) = [change for change in changes if change["metric"] == "output_throughput"] or [None]
     percent = f"{100 * throughput['change']:+.0f} %" if throughput else "-"
-    told = [
-        f"{change['verdict']}: {_METRICS[change['metric']]} {change['before']:.1f} -> {change['now']:.1f}"
-        f" (noise {100 * change['noise']:.0f} %)"
-        for change in changes
-        if change["verdict"] != "same"
-    ]
-    order = sorted(told, key=lambda text: not text.startswith("regression"))
-    return percent, "; ".join(order) or "no change beyond noise"
+    told = []
+    for said in ("regression", "improvement"):
+        figures = [_figure(change) for change in changes if change["verdict"] == said]
+        told += [f"{said}: {', '.join(figures)}"] if figures else []
+    return percent, "; ".join(told) or "no change beyond noise"
+
+
+def _figure(change: Facts) -> str:
+    noise = f"noise {100 * change['noise']:.0f} %"
+    return f"{_METRICS[change['metric']]} {change['before']:.1f} -> {change['now']:.1f} ({noise})"
 
 
 def remarks(record: Facts, claims: t.Sequence[Facts]) -> list[str]:
