@@ -35,6 +35,7 @@ def build(host: str, mode: str, moment: str, found: Facts, spark: Facts, service
         "driver": gpu.get("driver"),
         "gpu_name": gpu.get("name"),
         "server": server,
+        "other_services": _other_services(spark, server),
         "complete": bool(found.get("complete")),
         "reason": found.get("reason"),
         "skipped": found.get("skipped") or {},
@@ -45,6 +46,12 @@ def build(host: str, mode: str, moment: str, found: Facts, spark: Facts, service
         "published_source": (entry.get("sources") or {}).get("tokens_per_second") if is_catalogs else None,
         "cells": cells(found.get("runs") or []),
     }
+
+
+def _other_services(spark: Facts, server: Facts) -> list[str]:
+    """Services of the host that share the GPU with the one that was measured."""
+    names = (service.get("service") for service in spark.get("services") or [])
+    return sorted({name for name in names if name and name != server.get("service")})
 
 
 def cells(runs: t.Sequence[Facts]) -> list[Facts]:
@@ -168,6 +175,8 @@ def warnings(record: Facts) -> list[str]:
         names = list(dict.fromkeys(name for name, run in runs if applies(run)))
         if names:
             lines.append(f"{', '.join(names)}: {said}")
+    if record["other_services"]:
+        lines.append(f"other services of this host share its GPU: {', '.join(record['other_services'])}")
     lines += [f"{name}: skipped, it {why}" for name, why in record["skipped"].items()]
     if record["reason"]:
         rest = f"; not measured: {', '.join(record['not_run'])}" if record["not_run"] else ""

@@ -19,6 +19,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog imp
 Facts = dict[str, t.Any]
 
 FIXTURES = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm" / "0.24"
+SERVICES = [{"service": "vllm"}, {"service": "vllm-small"}]
 SPARK = {"is_spark": True, "os": {"kernel": "6.17"}, "gpu": {"driver": "580.142", "name": "NVIDIA GB10"}}
 SERVICE = {"entry": Catalog().model("qwen3-8b-fp8")}
 CLAIMS = [
@@ -149,6 +150,11 @@ def test_what_is_to_be_known_is_said() -> None:
     ):
         assert line in shown
     assert "failed" in next(line for line in shown.splitlines() if line.startswith("c64"))
+
+
+def test_another_service_of_the_host_is_named() -> None:
+    both = record.build("x", "guide", "t", {"server": SERVER, "runs": []}, {**SPARK, "services": SERVICES}, SERVICE)
+    assert record.warnings(both) == ["other services of this host share its GPU: vllm-small"]
 
 
 def test_the_roofline_is_that_of_a_spark_and_of_the_models_weights() -> None:
