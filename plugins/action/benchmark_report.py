@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.dgxspark.vllm.plugins.action.health_report import write
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._benchmark import plot, record, store, table
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, CatalogError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.screen import is_wanted_on_screen
 
@@ -32,7 +33,7 @@ class ActionModule(ActionBase):
                 "hosts": {"type": "list", "elements": "str", "required": True},
                 "results": {"type": "dict", "required": True},
                 "spark": {"type": "dict", "default": {}},
-                "services": {"type": "dict", "default": {}},
+                "models": {"type": "dict", "default": {}},
                 "mode": {"type": "str", "required": True},
                 "folder": {"type": "str", "required": True},
                 "claims": {"type": "dict", "default": {}},
@@ -54,8 +55,8 @@ class ActionModule(ActionBase):
                 failed[host] = _why_not(found)
                 blocks.append(f"{host} | not measured: {failed[host]}")
                 continue
-            spark, service = args["spark"].get(host) or {}, args["services"].get(host) or {}
-            made = record.build(host, args["mode"], moment, found, spark, service)
+            entry = _entry((found.get("server") or {}).get("model"), args["models"].get(host))
+            made = record.build(host, args["mode"], moment, found, args["spark"].get(host) or {}, entry)
             folder = store.place(args["folder"], host)
             before, lines = store.earlier(folder)
             made["comparison"] = record.judge(made, before)
@@ -99,6 +100,14 @@ class ActionModule(ActionBase):
     def _show(self, blocks: list[str]) -> None:
         if blocks and not self._task.no_log and is_wanted_on_screen():
             display.display("\n" + "\n\n".join(blocks) + "\n")
+
+
+def _entry(model: t.Any, own: t.Any) -> Facts:
+    """What the catalog says of the model that was measured, which need not be the one that the inventory wants."""
+    try:
+        return dict(Catalog().model(str(model), own or {}))
+    except CatalogError:
+        return {}
 
 
 def _planned(found: Facts) -> str:

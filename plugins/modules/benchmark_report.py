@@ -34,10 +34,10 @@ options:
     description: RV(dgxspark.vllm.spark_info#module:spark) by name of the host.
     type: dict
     default: {}
-  services:
+  models:
     description:
-      - Service by name of the host, as the lookup P(dgxspark.vllm.service#lookup) returns it. Roofline and published
-        speed of its model are used if that model was measured.
+      - Models that complete the catalog, as C(vllm_models), by name of the host. Roofline and published speed are those
+        of the entry of the model that was measured.
     type: dict
     default: {}
   mode:

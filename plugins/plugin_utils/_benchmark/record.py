@@ -20,10 +20,9 @@ _HOST = ("kernel", "driver")
 _SAME = ("vllm_version", "image", "digest", "revision", "options", "max_model_len")
 
 
-def build(host: str, mode: str, moment: str, found: Facts, spark: Facts, service: Facts) -> Facts:
-    """One measurement of a host. FOUND is what vllm_benchmark returned, SPARK is spark_info's, SERVICE the lookup's."""
-    server, entry = found.get("server") or {}, service.get("entry") or {}
-    is_catalogs = entry.get("id") == server.get("model")
+def build(host: str, mode: str, moment: str, found: Facts, spark: Facts, entry: Facts) -> Facts:
+    """One measurement of a host. FOUND is what vllm_benchmark returned, SPARK is spark_info's, ENTRY the catalog's."""
+    server = found.get("server") or {}
     gpu = spark.get("gpu") or {}
     return {
         "format": FORMAT,
@@ -41,9 +40,9 @@ def build(host: str, mode: str, moment: str, found: Facts, spark: Facts, service
         "skipped": found.get("skipped") or {},
         "not_run": found.get("not_run") or [],
         # tokens per second of one stream that the memory bandwidth allows, and what others have measured
-        "roofline": entry.get("roofline") if is_catalogs and spark.get("is_spark") else None,
-        "published": entry.get("tokens_per_second") if is_catalogs else None,
-        "published_source": (entry.get("sources") or {}).get("tokens_per_second") if is_catalogs else None,
+        "roofline": entry.get("roofline") if spark.get("is_spark") else None,
+        "published": entry.get("tokens_per_second"),
+        "published_source": (entry.get("sources") or {}).get("tokens_per_second"),
         "cells": cells(found.get("runs") or []),
     }
 

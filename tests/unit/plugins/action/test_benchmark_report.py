@@ -78,11 +78,13 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
 
 
 def test_a_file_and_a_plot_for_each_host(report: Report) -> None:
-    found = report({"a": result(), "b": result(10), "c": {"msg": "service vllm does not run on this host"}})
+    results = {"a": result(), "b": result(10), "c": {"msg": "service vllm does not run on this host"}}
+    found = report(results, models={"b": {"qwen3-8b-fp8": {"tokens_per_second": 25.5}}})
     assert report.files == [f"{host}/2026-11-28T18-00-01Z-quick.{end}" for host in "ab" for end in ("json", "svg")]
     assert found["unhealthy"] == {"c": "service vllm does not run on this host"}
     assert "c | not measured: service vllm does not run on this host" in report.shown[0]
     assert "claimed at concurrency 1: 9 to 10 tokens/s (the guide)" in report.shown[0]
+    assert [made["published"] for made in found["records"]] == [None, 25.5]  # from the host's own models
     stored = json.loads((report.folder / "a" / "2026-11-28T18-00-01Z-quick.json").read_text())
     assert stored == found["records"][0]
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import services
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import bench_run
 from ansible_collections.dgxspark.vllm.plugins.modules import vllm_benchmark
 
 from support import documented
@@ -215,6 +216,17 @@ def test_a_client_that_hangs_is_ended_in_the_container(
     assert found["reason"].startswith("c4: `vllm bench serve` did not end within ")
     pid = (host.folder / "pid").read_text().strip()
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_the_gpu_under_load(host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client ends once the GPU was looked at while it ran: before and after it is idle."""
+    monkeypatch.setattr(bench_run, "LOOK_SECONDS", 0.05)
+    meanwhile = f"while [ $(grep -c ^nvidia-smi '{host.calls}') -lt 5 ]; do sleep 0.02; done"
+    host.client(f"{meanwhile}; cat '{FIXTURES}/0.32/bench_serve.json'")
+    host.program("nvidia-smi", "echo 'NVIDIA GB10, 580.142, 97, 81, 29.5, 612'")
+    during = run(capsys)["runs"][0]["gpu_during"]
+    assert during["samples"] >= 2
+    assert (during["sm_clock_mhz"], during["temperature_c"], during["throttled"]) == (612, 81, True)
 
 
 def test_a_server_that_ends_meanwhile(host: Host, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ Facts = dict[str, t.Any]
 FIXTURES = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm" / "0.24"
 SERVICES = [{"service": "vllm"}, {"service": "vllm-small"}]
 SPARK = {"is_spark": True, "os": {"kernel": "6.17"}, "gpu": {"driver": "580.142", "name": "NVIDIA GB10"}}
-SERVICE = {"entry": Catalog().model("qwen3-8b-fp8")}
+ENTRY = Catalog().model("qwen3-8b-fp8")
 CLAIMS = [
     {"concurrency": 1, "low": 9, "high": 10, "source": "the guide"},
     {"concurrency": 64, "low": 450, "high": 500, "source": "the guide"},
@@ -71,7 +71,7 @@ def measured(
         "runs": list(runs),
         "server": SERVER,
     }
-    made = record.build("spark01", "guide", moment, {**found, **changes}, SPARK, SERVICE)
+    made = record.build("spark01", "guide", moment, {**found, **changes}, SPARK, ENTRY)
     made["comparison"] = record.judge(made, earlier)
     return made
 
@@ -153,15 +153,15 @@ def test_what_is_to_be_known_is_said() -> None:
 
 
 def test_another_service_of_the_host_is_named() -> None:
-    both = record.build("x", "guide", "t", {"server": SERVER, "runs": []}, {**SPARK, "services": SERVICES}, SERVICE)
+    both = record.build("x", "guide", "t", {"server": SERVER, "runs": []}, {**SPARK, "services": SERVICES}, ENTRY)
     assert record.warnings(both) == ["other services of this host share its GPU: vllm-small"]
 
 
 def test_the_roofline_is_that_of_a_spark_and_of_the_models_weights() -> None:
     assert FIRST["roofline"] == 33.3
-    other = record.build("x", "guide", "t", {"server": {**SERVER, "model": "a/b"}, "runs": []}, SPARK, SERVICE)
+    other = record.build("x", "guide", "t", {"server": {**SERVER, "model": "a/b"}, "runs": []}, SPARK, {})
     assert (other["roofline"], other["published"]) == (None, None)
-    elsewhere = record.build("x", "guide", "t", {"server": SERVER, "runs": []}, {**SPARK, "is_spark": False}, SERVICE)
+    elsewhere = record.build("x", "guide", "t", {"server": SERVER, "runs": []}, {**SPARK, "is_spark": False}, ENTRY)
     assert elsewhere["roofline"] is None
 
 
@@ -174,8 +174,8 @@ def test_the_export_is_an_entry_of_the_catalog_with_its_mark() -> None:
     source = entry["sources"]["tokens_per_second"]
     assert source.startswith("M: own run of 2026-11-27, one stream on one Spark, vLLM 0.24.0, driver 580.142")
     assert "128 tokens in and 256 out, median of 3" in source
-    own = {"mine": {**{key: SERVICE["entry"][key] for key in ("id", "weights_bytes", "layers")}, **entry}}
-    own["mine"].update({key: SERVICE["entry"][key] for key in ("kv_heads", "head_dim", "native_context")})
+    own = {"mine": {**{key: ENTRY[key] for key in ("id", "weights_bytes", "layers")}, **entry}}
+    own["mine"].update({key: ENTRY[key] for key in ("kv_heads", "head_dim", "native_context")})
     assert Catalog().model("mine", own)["tokens_per_second"] == 234.9
 
 
