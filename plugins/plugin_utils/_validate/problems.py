@@ -10,6 +10,7 @@ from .._catalog.catalog import Catalog
 from .._catalog.specs import Options
 from .._common.text import nearest
 from .._common.types import TypedValues
+from .benchmark import benchmark
 from .common import mask
 from .container_runtime import container_runtime
 from .hf_cache import hf_cache
@@ -19,6 +20,7 @@ from .spark_host import spark_host
 from .vllm import vllm
 
 _RULES: dict[str, t.Callable[[TypedValues, Catalog], t.Iterator[str]]] = {
+    "benchmark": benchmark,
     "container_runtime": container_runtime,
     "hf_cache": hf_cache,
     "spark_host": spark_host,

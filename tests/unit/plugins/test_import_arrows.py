@@ -15,7 +15,7 @@ COLLECTION = "ansible_collections.dgxspark.vllm.plugins."
 # Each may import from those of lower floors, and from its own sub-package.
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "module_utils": (("_outside",), ("_causes", "_hf_cache", "_host"), ("_deploy", "_vllm"), ("_hf_transfer",)),
-    "plugin_utils": (("_common",), ("_catalog",), ("_plan",), ("_action", "_report", "_validate")),
+    "plugin_utils": (("_common",), ("_catalog",), ("_plan",), ("_action", "_benchmark", "_report", "_validate")),
 }
 
 

@@ -1,0 +1,122 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A server is measured with its own client, and again with a batch of one, which is a regression.
+
+That a repeat is none is for the unit tests: beside another journey this machine may be half as fast the second time.
+"""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.playbook import AnsiblePlaybook, Run
+from support.sandbox import MODEL, Spark
+
+pytestmark = pytest.mark.usefixtures("served")
+
+KEY = "correct-horse-battery"
+PLAIN = {"name": "c16", "concurrency": 16, "prompts": 32, "input_tokens": 32, "output_tokens": 32}
+PREFIX = {"name": "prefix", "concurrency": 4, "prompts": 8, "prefix_tokens": 256, "input_tokens": 32, "output_tokens": 8}
+LONG = {"name": "long", "concurrency": 1, "prompts": 1, "input_tokens": 40000, "output_tokens": 8}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("benchmarks")
+
+
+@pytest.fixture(scope="module")
+def benchmark(spark: Spark, ansible_playbook: AnsiblePlaybook, folder: Path) -> Callable[..., Run]:
+    def run(*flags: str, **variables: Any) -> Run:
+        common = {"benchmark_repetitions": 1, "benchmark_folder": str(folder), "benchmark_settle_seconds": 5}
+        return ansible_playbook("playbooks/benchmark.yml", spark.limit, *flags, **{**common, **variables})
+
+    return run
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*/*.json"))]
+
+
+def line_of(run: Run, name: str) -> str:
+    (line,) = [line for line in run.output.splitlines() if line.startswith(f"{name} ") and "tokens/s  TTFT" not in line]
+    return line
+
+
+def test_the_table_the_files_and_the_plots(
+    spark: Spark, benchmark: Callable[..., Run], folder: Path, figure: Callable[[str], None]
+) -> None:
+    before = spark.inspect()["State"]
+    run = benchmark(benchmark_cells=[PLAIN, PREFIX, LONG], benchmark_export=True, benchmark_repetitions=2)
+    assert run.code == 0, run.output
+    assert run.count(spark.name, "changed") == 0
+
+    assert spark.inspect()["State"]["StartedAt"] == before["StartedAt"]
+    assert (
+        spark.root("docker exec vllm-qwen3-8b-fp8 sh -c 'ls -d /tmp/tmp.* 2>/dev/null || echo none'").strip() == "none"
+    )
+
+    (record,) = records(folder)
+    server = record["server"]
+    assert (server["model"], server["profile"], server["vllm_version"]) == (MODEL, "throughput", "0.32.0")
+    assert server["digest"].startswith("sha256:")
+    assert server["revision"] == spark.root("cat /opt/hf/models--Qwen--Qwen3-8B-FP8/refs/main").strip()
+    assert "--max-num-seqs" in server["options"]
+    assert record["driver"] == "580.95.05"
+    assert record["complete"]
+    assert record["skipped"] == {"long": "needs 40008 tokens, the model is served with 32768"}
+    assert [cell["name"] for cell in record["cells"]] == ["c16", "prefix"]
+    for cell in record["cells"]:
+        assert len(cell["repetitions"]) == 2
+        for one in cell["repetitions"]:
+            assert one["result"]["completed"] == cell["prompts"]
+            asked = (cell["prompts"] + 1) * cell["output_tokens"]  # with the request before the run
+            assert asked <= one["server"]["generation_tokens"] <= asked + 8, "the watchdog asks for one token at a time"
+            assert one["settled"]["temperature_c"] == 41
+    hits = {cell["name"]: cell["repetitions"][0]["server"]["prefix_cache_hits"] for cell in record["cells"]}
+    assert hits["prefix"] >= PREFIX["prompts"] * PREFIX["prefix_tokens"]
+    assert hits["c16"] < hits["prefix"]
+
+    assert "first measurement" in line_of(run, "c16")
+    assert "long: skipped, it needs 40008 tokens" in run.output
+    assert "claimed at concurrency 64: 450 to 500 tokens/s" in run.output
+    assert "nothing to export: no cell with one request at a time" in run.output
+    (drawing,) = folder.glob("*/*.svg")
+    assert MODEL in drawing.read_text()
+    ET.parse(drawing)
+    figure(f"benchmark of the tiny model: {line_of(run, 'c16')}")
+
+
+def test_a_batch_of_one_is_a_regression_and_the_key_stays_secret(
+    spark: Spark,
+    benchmark: Callable[..., Run],
+    ansible_playbook: AnsiblePlaybook,
+    folder: Path,
+    figure: Callable[[str], None],
+) -> None:
+    deployment = ansible_playbook(
+        "playbooks/deploy.yml", spark.limit, vllm_api_key=KEY, vllm_extra_args={"max_num_seqs": 1}
+    )
+    assert deployment.code == 0, deployment.output
+    run = benchmark(benchmark_cells=[PLAIN])
+    assert run.code == 2, run.output
+    assert "regression: tokens/s" in line_of(run, "c16")
+    assert "changed since the run before: options: --max-num-seqs 64 -> --max-num-seqs 1" in run.output
+    assert "slower than before, beyond noise: c16" in run.words
+    assert KEY not in run.output
+    assert KEY not in "".join(path.read_text() for path in folder.glob("*/*"))
+    figure(f"with a batch of one: {line_of(run, 'c16')}")
+
+
+def test_a_server_that_is_down_is_refused_in_one_line(spark: Spark, benchmark: Callable[..., Run]) -> None:
+    spark.root("systemctl stop vllm")
+    run = benchmark("--check", benchmark_cells=[PLAIN])
+    spark.root("systemctl start vllm")
+    assert run.code == 2, run.output
+    assert f"{spark.name} | not measured: service vllm does not run on this host; deploy it" in run.output
