@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.dgxspark.vllm.plugins.action.health_report import write
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._benchmark import plot, record, store, table
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, CatalogError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.output_file import write
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.screen import is_wanted_on_screen
 
