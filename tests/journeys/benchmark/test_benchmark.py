@@ -22,7 +22,14 @@ pytestmark = pytest.mark.usefixtures("served")
 
 KEY = "correct-horse-battery"
 PLAIN = {"name": "c16", "concurrency": 16, "prompts": 32, "input_tokens": 32, "output_tokens": 32}
-PREFIX = {"name": "prefix", "concurrency": 4, "prompts": 8, "prefix_tokens": 256, "input_tokens": 32, "output_tokens": 8}
+PREFIX = {
+    "name": "prefix",
+    "concurrency": 4,
+    "prompts": 8,
+    "prefix_tokens": 256,
+    "input_tokens": 32,
+    "output_tokens": 8,
+}
 LONG = {"name": "long", "concurrency": 1, "prompts": 1, "input_tokens": 40000, "output_tokens": 8}
 
 
