@@ -122,7 +122,7 @@ def test_a_recorded_repeat_on_a_busy_machine(metric: str) -> None:
 
 @pytest.mark.parametrize("metric", ["output_throughput", "median_ttft_ms"])
 def test_recorded_half_of_the_batch_size_on_a_busy_machine(metric: str) -> None:
-    """A server with --max-num-seqs 8 instead of 16, measured by the module; its noise is large, and the change larger."""
+    """A server with --max-num-seqs 8 instead of 16, measured by the module. The noise is large, the change larger."""
     for before in (seqs("16", metric), seqs("16", metric) + seqs("16 again", metric)):
         found = compare(metric, before, seqs("8", metric))
         assert found is not None
