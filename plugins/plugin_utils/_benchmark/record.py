@@ -66,7 +66,7 @@ def cells(runs: t.Sequence[Facts]) -> list[Facts]:
 def values(cell: Facts, metric: str) -> list[float]:
     """A figure of every repetition that has it."""
     found = (run["result"].get(metric) for run in cell["repetitions"])
-    return [value for value in found if value is not None]
+    return [float(value) for value in found if isinstance(value, (int, float))]
 
 
 def median(cell: Facts, metric: str) -> float | None:

@@ -44,8 +44,23 @@ def earlier(folder: Path) -> tuple[list[Facts], list[str]]:
         except (OSError, ValueError) as error:
             lines.append(f"{path} is ignored: {' '.join(str(error).split())}")
             continue
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
+        if not _is_record(found):
             lines.append(f"{path} is ignored: it is no record of this version")
             continue
         records.append(found)
     return records, lines
+
+
+def _is_record(found: t.Any) -> bool:
+    """Whether a file holds what is read of it: it may be older, or edited."""
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        return False
+    if not all(isinstance(found.get(name), kind) for name, kind in (("time", str), ("server", dict), ("cells", list))):
+        return False
+    return all(
+        isinstance(cell, dict)
+        and isinstance(cell.get("name"), str)
+        and isinstance(cell.get("repetitions"), list)
+        and all(isinstance(run, dict) and isinstance(run.get("result"), dict) for run in cell["repetitions"])
+        for cell in found["cells"]
+    )

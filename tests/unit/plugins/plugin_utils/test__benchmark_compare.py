@@ -113,6 +113,27 @@ def test_spread_of_nothing() -> None:
     assert spread([0.0, 0.0]) == 0
 
 
+@pytest.mark.parametrize("metric", FLOORS)
+def test_a_recorded_repeat_on_a_busy_machine(metric: str) -> None:
+    found = compare(metric, seqs("16", metric), seqs("16 again", metric))
+    assert found is not None
+    assert found.verdict == "same"
+
+
+@pytest.mark.parametrize("metric", ["output_throughput", "median_ttft_ms"])
+def test_recorded_half_of_the_batch_size_on_a_busy_machine(metric: str) -> None:
+    """A server with --max-num-seqs 8 instead of 16, measured by the module. The noise is large, the change larger."""
+    for before in (seqs("16", metric), seqs("16", metric) + seqs("16 again", metric)):
+        found = compare(metric, before, seqs("8", metric))
+        assert found is not None
+        assert found.verdict == "regression"
+
+
+def seqs(setting: str, metric: str) -> list[float]:
+    recorded = json.loads((FIXTURES.parent / "0.32" / "bench_max_num_seqs.json").read_text())
+    return [result[metric] for result in recorded[setting]]
+
+
 def test_half_the_batch_size_on_a_real_gpu() -> None:
     """64 requests at a time, and what 32 at a time give, which is what is left of it with max_num_seqs 32."""
     whole, half = (

@@ -199,10 +199,13 @@ def test_records_are_read_in_the_order_of_time_and_the_rest_is_named(tmp_path: P
         (folder / f"{store.name_of(made)}.json").write_text(json.dumps(made))
     (folder / "2026-11-26T00-00-00Z-quick.json").write_text("{")
     (folder / "2026-11-25T00-00-00Z-quick.json").write_text('{"format": 99}')
+    edited = {**FIRST, "cells": [{**FIRST["cells"][0], "repetitions": [{"result": None}]}]}
+    (folder / "2026-11-24T00-00-00Z-quick.json").write_text(json.dumps(edited))
     (folder / "notes.json").write_text("{")
     records, lines = store.earlier(folder)
     assert records == [FIRST, late]
     assert [line.partition(" is ignored")[0].rpartition("/")[2] for line in lines] == [
+        "2026-11-24T00-00-00Z-quick.json",
         "2026-11-25T00-00-00Z-quick.json",
         "2026-11-26T00-00-00Z-quick.json",
     ]
