@@ -36,8 +36,8 @@ options:
   remove_images:
     description:
       - Whether to remove the images of removed releases that no other release and no container uses.
-      - Only images that were pulled for a service are removed, see O(dgxspark.vllm.vllm_home#module:pulled). Others,
-        and those that no registry has, are their owner's.
+      - Only images that M(dgxspark.vllm.vllm_image) pulled for a service are removed. Others, and those that no registry
+        has, are their owner's.
     type: bool
     default: true
 attributes:
@@ -99,7 +99,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import forget_image, pulled
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import forget_image, is_pulled
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import (
     NAME,
     TAKEN_OVER,
@@ -186,7 +186,7 @@ class Releases:
             if ident and (self.module.check_mode or self.remove_image(docker, image)):
                 removed.append(image)
                 for home in [] if self.module.check_mode else [self.home, *homes]:
-                    forget_image(home, ident)
+                    forget_image(home, ident, image)
         return removed
 
     def pulled_id(self, docker: str, image: str, homes: list[str]) -> str | None:
@@ -195,7 +195,7 @@ class Releases:
         words = self.module.run_command([docker, "image", "inspect", form, "--", image])[1].split()
         if len(words) != 2 or words[1] == "0":
             return None
-        return str(words[0]) if any(words[0] in pulled(home) for home in homes) else None
+        return str(words[0]) if any(is_pulled(home, words[0], image) for home in homes) else None
 
     def remove_image(self, docker: str, image: str) -> bool:
         return bool(self.module.run_command([docker, "image", "rm", "--", image])[0] == 0)

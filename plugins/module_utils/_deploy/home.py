@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The folder of a service on a host (vllm_home): whose it is, and what in it is ours.
 
-A marker in it names the service, what the collection makes there, and the images that it has pulled for the service.
+A marker in it names the service, what the collection makes there, the ids of the images that it has pulled for the
+service, and the name of one that it is about to pull.
 Without one the folder is somebody else's, unless it is empty, or holds a release that an earlier version has written.
 """
 
@@ -13,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import typing as t
 
 from .._host.services import NAME, RELEASE, unit_files, written
@@ -42,13 +44,12 @@ def owner(home: str) -> str | None:
 def _marker(home: str) -> dict[str, t.Any]:
     path = os.path.join(home, MARKER)
     marker = {} if os.path.islink(path) else read_json(path)
-    service, made, images = marker.get("service"), marker.get("made"), marker.get("images", [])
-    if not isinstance(service, str) or not NAME.fullmatch(service):
+    service, made = marker.get("service"), marker.get("made")
+    lists = [made, *(marker.get(name, []) for name in ("images", "pulling"))]
+    if not isinstance(service, str) or not NAME.fullmatch(service) or not all(isinstance(one, list) for one in lists):
         return {}
-    if not isinstance(made, list) or not isinstance(images, list):
-        return {}
-    names = [name for name in made if isinstance(name, str) and _is_name(name)]
-    return {"service": service, "made": names, "images": [image for image in images if isinstance(image, str)]}
+    names, images, pulling = ([text for text in one if isinstance(text, str)] for one in lists)
+    return {"service": service, "made": list(filter(_is_name, names)), "images": images, "pulling": pulling}
 
 
 def _is_name(name: str) -> bool:
@@ -122,46 +123,82 @@ def _foreign_unit(service: str) -> str | None:
     return None
 
 
-def is_marked(home: str, service: str, images: t.Collection[str] = ()) -> bool:
+def is_marked(home: str, service: str) -> bool:
     marker = _marker(home)
-    if not marker or marker["service"] != service:
-        return False
-    return set(MADE) <= set(marker["made"]) and set(images) <= set(marker["images"])
+    return bool(marker) and marker["service"] == service and set(MADE) <= set(marker["made"])
 
 
-def mark(home: str, service: str, images: t.Iterable[str] = ()) -> None:
-    """Makes the folder, if there is none, and says whose it is before anything is in it. IMAGES are ids."""
-    _make(home)
+def mark(home: str, service: str) -> None:
+    """Makes the folder, if there is none, and says whose it is before anything is in it."""
+    make_folder(home)
     before = _marker(home)
-    _write_marker(home, service, {*before.get("made", []), *MADE}, {*before.get("images", []), *images})
+    _write_marker(home, {**before, "service": service, "made": {*before.get("made", []), *MADE}})
 
 
-def pulled(home: str) -> list[str]:
-    """Ids of the images that were pulled for the service; any other image is somebody else's."""
-    return list(_marker(home).get("images", []))
-
-
-def forget_image(home: str, image: str) -> None:
-    """The image with this id is gone; when it comes back, somebody else has pulled it."""
+def is_pulled(home: str, ident: str, name: str) -> bool:
+    """Whether the image with this id and NAME was pulled for the service; any other image is somebody else's."""
     marker = _marker(home)
-    if image in marker.get("images", []):
-        _write_marker(home, marker["service"], marker["made"], {*marker["images"]} - {image})
+    return ident in marker.get("images", []) or is_pulling(home, name)
 
 
-def _write_marker(home: str, service: str, made: t.Iterable[str], images: t.Iterable[str]) -> None:
+def is_pulling(home: str, name: str) -> bool:
+    """Whether a pull of the image NAME has begun whose end is not recorded."""
+    return name in _marker(home).get("pulling", [])
+
+
+def begin_pull(home: str, name: str) -> None:
+    """The image NAME is not on the host, and is to be pulled: if the run is interrupted, the next one knows it."""
+    marker = _marker(home)
+    if marker and name not in marker["pulling"]:
+        _write_marker(home, {**marker, "pulling": {*marker["pulling"], name}})
+
+
+def end_pull(home: str, name: str, ident: str | None) -> None:
+    """The image NAME has IDENT now, or could not be pulled."""
+    marker = _marker(home)
+    if marker:
+        images = {*marker["images"], *filter(None, [ident])}
+        _write_marker(home, {**marker, "images": images, "pulling": {*marker["pulling"]} - {name}})
+
+
+def forget_image(home: str, ident: str, name: str) -> None:
+    """The image is gone; when it comes back, somebody else has pulled it."""
+    marker = _marker(home)
+    if ident in marker.get("images", []) or name in marker.get("pulling", []):
+        images, pulling = {*marker["images"]} - {ident}, {*marker["pulling"]} - {name}
+        _write_marker(home, {**marker, "images": images, "pulling": pulling})
+
+
+def _write_marker(home: str, marker: t.Mapping[str, t.Any]) -> None:
     path = os.path.join(home, MARKER)
-    content = {"service": service, "made": sorted(made), "images": sorted(images)}
-    write(path, json.dumps(content, indent=1) + "\n")
+    lists = {name: sorted(marker.get(name, [])) for name in ("made", "images", "pulling")}
+    write(path, json.dumps({"service": marker["service"], **lists}, indent=1) + "\n")
     os.chmod(path, 0o644)
 
 
-def _make(folder: str) -> None:
-    """With a mode that no umask changes: nobody but root may write it."""
-    if os.path.isdir(folder):
-        return
-    _make(os.path.dirname(folder))
-    os.mkdir(folder)
-    os.chmod(folder, 0o755)
+def folders_of(home: str, release: str) -> list[str]:
+    """What has to be there before files of a release are written."""
+    return [os.path.join(home, name) for name in ("cache", "parsed", "releases", f"releases/{release}")]
+
+
+def is_made(folder: str) -> bool:
+    """Whether it is a folder that nobody but root may write."""
+    try:
+        status = os.lstat(folder)
+    except FileNotFoundError:
+        return False
+    return (status.st_uid, status.st_gid, status.st_mode) == (os.geteuid(), os.getegid(), stat.S_IFDIR | 0o755)
+
+
+def make_folder(folder: str, mine: bool = False) -> None:
+    """With a mode that no umask changes. MINE: one that is there gets owner and mode, too."""
+    if not os.path.isdir(folder):
+        make_folder(os.path.dirname(folder))
+        os.mkdir(folder)
+        os.chmod(folder, 0o755)
+    elif mine and not is_made(folder):
+        os.chown(folder, os.geteuid(), os.getegid())
+        os.chmod(folder, 0o755)
 
 
 def remove(home: str, service: str) -> list[str]:

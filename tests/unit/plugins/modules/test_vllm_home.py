@@ -252,19 +252,22 @@ def test_a_file_is_no_folder(host: Host) -> None:
     assert host.run("absent")["changed"] is False
 
 
-def test_an_image_that_was_pulled_is_recorded(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    docker = tmp_path / "bin" / "docker"
-    docker.parent.mkdir()
-    docker.write_text(
-        '#!/bin/sh\n[ "$5" = x:1 ] && echo sha256:1 || { echo "Error: No such image: $5" >&2; exit 1; }\n'
-    )
-    docker.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{docker.parent}:/usr/bin:/bin")
-    assert host.run()["changed"]
-    assert host.run(pulled="x:1", _ansible_check_mode=True)["changed"]
-    assert homes.pulled(str(host.home)) == []
-    assert [host.run(pulled="x:1")["changed"] for _time in range(2)] == [True, False]
-    assert homes.pulled(str(host.home)) == ["sha256:1"]
-    assert host.run()["changed"] is False
-    assert homes.pulled(str(host.home)) == ["sha256:1"]
-    assert host.run(pulled="y:1")["msg"] == "pulled: y:1 is not on the host: Error: No such image: y:1"
+def test_the_folders_of_a_release_are_made_with_it(host: Host) -> None:
+    assert host.run(release=ID, _ansible_check_mode=True)["changed"]
+    assert not host.home.exists()
+    old = os.umask(0o002)
+    try:
+        assert [host.run(release=ID)["changed"] for _time in range(2)] == [True, False]
+        (host.home / "cache").chmod(0o777)
+        assert [host.run(release=ID)["changed"] for _time in range(2)] == [True, False]
+    finally:
+        os.umask(old)
+    made = {str(path.relative_to(host.home)): path.stat().st_mode & 0o777 for path in host.home.rglob("*")}
+    assert made.pop(".dgxspark-vllm") == 0o644
+    assert made == dict.fromkeys(("cache", "parsed", "releases", f"releases/{ID}"), 0o755)
+
+
+@pytest.mark.parametrize("name", ["../../x", "", "0123456789AB", "0123456789ab/x"])
+def test_a_release_has_the_name_of_one(host: Host, name: str) -> None:
+    assert "is not the name of a release" in host.run(release=name)["msg"]
+    assert not host.home.exists()

@@ -63,7 +63,8 @@ class Host:
         return name
 
     def pulled(self, home: Path, image: str) -> None:
-        homes.mark(str(home), "vllm", [f"sha256:{image}"])
+        homes.mark(str(home), "vllm")
+        homes.end_pull(str(home), image, f"sha256:{image}")
 
     def link(self, name: str, release: str) -> None:
         (self.home / name).unlink(missing_ok=True)
