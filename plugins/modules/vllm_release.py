@@ -36,8 +36,8 @@ options:
   remove_images:
     description:
       - Whether to remove the images of removed releases that no other release and no container uses.
-      - Only images that M(dgxspark.vllm.vllm_image) pulled for a service are removed. Others, and those that no registry
-        has, are their owner's.
+      - Only images that M(dgxspark.vllm.vllm_image) pulled for a service are removed. Others, and those that no
+        registry has, are their owner's.
     type: bool
     default: true
 attributes:

@@ -114,6 +114,13 @@ refusal:
     - O(home) has to be absent, empty or marked as the folder of O(service), which M(dgxspark.vllm.vllm_home) does.
       Only root may be able to write it or a folder above it. Units have to be absent or written by this
       collection.
+    - It includes RV(moved).
+  returned: if O(service) is set
+  type: str
+  sample: null
+moved:
+  description: Why O(home) is not the folder of O(service), if the unit of O(service) starts from another folder that
+    exists. V(null) otherwise.
   returned: if O(service) is set
   type: str
   sample: null
@@ -133,7 +140,7 @@ units:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import owner, refusal
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import moved, owner, refusal
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import describe
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import unit_files, written
 
@@ -141,6 +148,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services impor
 def ownership(home: str, service: str, cache: str | None) -> dict[str, t.Any]:
     return {
         "refusal": refusal(home, service, cache),
+        "moved": moved(home, service),
         "owned": owner(home) == service,
         "units": [path for path in unit_files(service) if written(path)],
     }

@@ -17,7 +17,7 @@ import shutil
 import stat
 import typing as t
 
-from .._host.services import NAME, RELEASE, unit_files, written
+from .._host.services import NAME, RELEASE, home_of, unit_files, written
 from .releases import names_in, read_json, write
 from .root_only import not_root_only
 
@@ -74,6 +74,7 @@ def refusal(home: str, service: str, cache: str | None = None) -> str | None:
         or (_nested(home, cache) if cache else None)
         or _somebodys(home, service)
         or _foreign_unit(service)
+        or moved(home, service)
     )
 
 
@@ -121,6 +122,18 @@ def _foreign_unit(service: str) -> str | None:
                 " vllm_service_name to another name, or move that unit"
             )
     return None
+
+
+def moved(home: str, service: str) -> str | None:
+    """Why HOME is not the folder of SERVICE, which has another one; None if that is not so."""
+    old = home_of(service)
+    if old is None or not os.path.isdir(old) or os.path.realpath(old) == os.path.realpath(home):
+        return None
+    return (
+        f"vllm_home: {home} is not the folder of the service {service}, which is {old}. Nothing was changed. Set vllm_home"
+        f" to {old}. To move the service, run playbooks/uninstall.yml with that path (models and images stay), then"
+        f" deploy with {home}"
+    )
 
 
 def is_marked(home: str, service: str) -> bool:

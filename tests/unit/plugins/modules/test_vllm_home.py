@@ -245,6 +245,29 @@ def test_a_unit_of_somebody_else_is_refused(host: Host, name: str) -> None:
     assert str(host.units / name) not in host.says()["units"]
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_the_folder_of_an_installed_service_cannot_be_changed(host: Host, tmp_path: Path, check: bool) -> None:
+    """Guard, releases, secrets and the watchdog would be looked for in the new one, and the old one forgotten."""
+    host.deployed()
+    unit = f"# Written by dgxspark.vllm. X\n[Service]\nWorkingDirectory={host.home}/current\n"
+    (host.units / "vllm.service").write_text(unit)
+    new, link, before = tmp_path / "srv" / "vllm", tmp_path / "link", host.look()
+    said = host.says(home=str(new), _ansible_check_mode=check)
+    assert said["refusal"] == said["moved"] == (
+        f"vllm_home: {new} is not the folder of the service vllm, which is {host.home}. Nothing was changed. Set vllm_home"
+        f" to {host.home}. To move the service, run playbooks/uninstall.yml with that path (models and images stay), then"
+        f" deploy with {new}"
+    )
+    assert host.run(home=str(new), _ansible_check_mode=check)["msg"] == said["refusal"]
+    assert (new.exists(), host.look()) == (False, before)
+    link.symlink_to(host.home)
+    for same in (host.home, f"{host.home}/", link):
+        assert (host.says(home=str(same))["refusal"], host.says(home=str(same))["moved"]) == (None, None)
+    assert host.says("vllm-b", home=str(new))["refusal"] is None
+    host.run("absent")  # by hand, and the unit stays
+    assert host.says(home=str(new))["refusal"] is None
+
+
 def test_a_file_is_no_folder(host: Host) -> None:
     host.home.parent.mkdir()
     host.home.write_text("x")
