@@ -4,7 +4,8 @@
 
 A marker in it names the service, what the collection makes there, the ids of the images that it has pulled for the
 service, and the name of one that it is about to pull.
-Without one the folder is somebody else's, unless it is empty, or holds a release that an earlier version has written.
+Without one the folder is somebody else's, unless it is empty, or holds a release that an earlier version has written,
+or a unit of the collection starts from it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import shutil
 import stat
 import typing as t
 
-from .._host.services import NAME, RELEASE, home_of, unit_files, written
+from .._host import services
+from .._host.services import NAME, RELEASE, unit_files, written
 from .releases import names_in, read_json, write
 from .root_only import not_root_only
 
@@ -57,13 +59,17 @@ def _is_name(name: str) -> bool:
 
 
 def _unmarked_owner(home: str) -> str | None:
-    """By a release that was written before there was a marker."""
+    """By a release that was written before there was a marker, or by the unit that starts from the folder."""
     for release in names_in(os.path.join(home, "releases")):
         if RELEASE.fullmatch(release):
             text = written(os.path.join(home, "releases", release, "compose.yaml"))
             found = re.search(r'^ *dgxspark\.vllm\.service: "(.*)"$', text, re.MULTILINE)
             if found and NAME.fullmatch(found[1]):
                 return found[1]
+    for unit in names_in(services.UNITS):
+        service = unit.removesuffix(".service")
+        if service != unit and os.path.realpath(services.home_of(service) or "/") == os.path.realpath(home):
+            return service
     return None
 
 
@@ -126,7 +132,7 @@ def _foreign_unit(service: str) -> str | None:
 
 def moved(home: str, service: str) -> str | None:
     """Why HOME is not the folder of SERVICE, which has another one; None if that is not so."""
-    old = home_of(service)
+    old = services.home_of(service)
     if old is None or not os.path.isdir(old) or os.path.realpath(old) == os.path.realpath(home):
         return None
     return (

@@ -3,7 +3,8 @@
 """The releases of a service: folders below HOME/releases.
 
 A release holds compose.yaml, .env and release.json, which says what a program on the host has to know of it. A file
-``good`` in it holds the time, in seconds since 1970, and the number of the moment at which it was last proven.
+``good`` in it holds the time, in seconds since 1970, and the number of the moment at which it was last proven. Without
+compose.yaml it cannot be started, and counts as never proven.
 HOME/current and HOME/good are links.
 
 Releases are in the order of these numbers: staging or proving one takes the next number, under the lock of the service.
@@ -68,7 +69,7 @@ def read(home: str) -> list[Release]:
         except FileNotFoundError:  # meanwhile
             continue
         if NAME.fullmatch(name) and stat.S_ISDIR(status.st_mode):
-            good, facts = _proven(os.path.join(path, "good")), read_json(os.path.join(path, "release.json"))
+            good, facts = _proven(path), read_json(os.path.join(path, "release.json"))
             remedied = os.path.exists(os.path.join(path, "remedy.json"))
             staged = Moment(_number(facts.get("number")), status.st_mtime)
             found.append(Release(name, staged, good, facts, remedied))
@@ -108,9 +109,12 @@ def _number(value: t.Any) -> int:
     return number if 0 < number < _LARGEST_NUMBER else 0
 
 
-def _proven(path: str) -> Moment | None:
+def _proven(release: str) -> Moment | None:
+    """None also for one that lost what would be started: it is nothing to go back to."""
+    if not os.path.isfile(os.path.join(release, "compose.yaml")):
+        return None
     try:
-        with open(path, encoding="ascii") as file:
+        with open(os.path.join(release, "good"), encoding="ascii") as file:
             words = [*file.read(100).split(), "", ""]
     except (OSError, ValueError):
         return None

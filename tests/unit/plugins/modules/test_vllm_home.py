@@ -142,6 +142,29 @@ def test_a_folder_of_an_earlier_version_goes_on(host: Host) -> None:
     assert {name: text for name, text in host.look().items() if name != ".dgxspark-vllm"} == before
 
 
+def test_a_folder_without_a_compose_file_is_known_by_its_unit(host: Host) -> None:
+    """Of an earlier version: its only release was broken off, or lost the file."""
+    host.deployed(marked=False)
+    (host.home / "releases" / ID / "compose.yaml").unlink()
+    (host.home / "releases" / ID / "good").write_text("1.0 1\n")
+    before = host.look()
+    said = host.says()
+    assert (said["owned"], said["refusal"]) == (
+        False,
+        f"vllm_home: {host.home} holds .env, cache, current, good and 4 more, and has no marker of this collection"
+        " (.dgxspark-vllm), so it is not its own. Nothing was changed. Set vllm_home to another folder, or move what is in"
+        " it",
+    )
+    assert (host.run()["msg"], host.run("absent")["changed"], host.look()) == (said["refusal"], False, before)
+    (host.units / "vllm.service").write_text(f"# Written by dgxspark.vllm. X\nWorkingDirectory={host.home}/current\n")
+    said = host.says()
+    assert (said["refusal"], said["owned"]) == (None, True)
+    assert (said["previous"], said["releases"][0]["good"]) == (None, None)  # nothing to go back to
+    assert "is the folder of the service vllm" in host.says("vllm-b")["refusal"]
+    assert host.run()["changed"]
+    assert {name: text for name, text in host.look().items() if name != ".dgxspark-vllm"} == before
+
+
 @pytest.mark.parametrize("name", [".env", "current", "good"])
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
 def test_what_stands_in_the_place_of_a_link_is_refused_and_kept(host: Host, name: str, kind: str) -> None:
@@ -253,10 +276,14 @@ def test_the_folder_of_an_installed_service_cannot_be_changed(host: Host, tmp_pa
     (host.units / "vllm.service").write_text(unit)
     new, link, before = tmp_path / "srv" / "vllm", tmp_path / "link", host.look()
     said = host.says(home=str(new), _ansible_check_mode=check)
-    assert said["refusal"] == said["moved"] == (
-        f"vllm_home: {new} is not the folder of the service vllm, which is {host.home}. Nothing was changed. Set vllm_home"
-        f" to {host.home}. To move the service, run playbooks/uninstall.yml with that path (models and images stay), then"
-        f" deploy with {new}"
+    assert (
+        said["refusal"]
+        == said["moved"]
+        == (
+            f"vllm_home: {new} is not the folder of the service vllm, which is {host.home}. Nothing was changed. Set vllm_home"
+            f" to {host.home}. To move the service, run playbooks/uninstall.yml with that path (models and images stay), then"
+            f" deploy with {new}"
+        )
     )
     assert host.run(home=str(new), _ansible_check_mode=check)["msg"] == said["refusal"]
     assert (new.exists(), host.look()) == (False, before)

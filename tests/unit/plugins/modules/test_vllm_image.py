@@ -79,6 +79,7 @@ class Host:
         """Images that go when another release was proven, and is the only one that is kept."""
         (self.home / "releases" / ID / "release.json").write_text(json.dumps({"image": IMAGE, "number": 1}))
         (self.home / "releases" / ID / "good").write_text("1.0 2\n")
+        (self.home / "releases" / ID / "compose.yaml").touch()
         new = self.home / "releases" / ("1" * 12)
         new.mkdir()
         (new / "release.json").write_text(json.dumps({"image": "other:1", "number": 3}))

@@ -53,6 +53,7 @@ class Host:
         name = f"{number:012x}"
         path = (home or self.home) / "releases" / name
         path.mkdir(parents=True)
+        (path / "compose.yaml").touch()
         image = image or f"image:{number}"
         (path / "release.json").write_text(json.dumps({"image": image}))
         if is_pulled:
