@@ -130,7 +130,6 @@ def record(path: str, facts: Facts, check: bool) -> bool:
     changed = read_json(path) != facts
     if changed and not check:
         write(path, json.dumps(facts, indent=4) + "\n")
-        os.chmod(path, 0o644)
     return changed
 
 

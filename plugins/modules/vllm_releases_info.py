@@ -94,12 +94,17 @@ releases:
       sample: {"model": "Qwen/Qwen3-8B-FP8", "image": "nvcr.io/nvidia/vllm:25.09-py3"}
     other_secrets:
       description:
-        - Names of the secrets for which it has another value than RV(current), in its file C(.env). A rollback to it
-          brings these values back, also those that were replaced since.
+        - Names of the secrets that it needs, and for which it has another value than RV(current), in its file C(.env).
+          A rollback to it brings these values back.
       type: list
       elements: str
       returned: always
       sample: [VLLM_API_KEY]
+    replaced_secrets:
+      description: Whether its file C(.env) has values of a later release, as M(dgxspark.vllm.vllm_release) writes them.
+      type: bool
+      returned: always
+      sample: false
 taken_over:
   description:
     - The servers that were stopped to make room for a release that is not verified yet. Empty if there are none.

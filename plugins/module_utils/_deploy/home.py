@@ -136,9 +136,9 @@ def moved(home: str, service: str) -> str | None:
     if old is None or not os.path.isdir(old) or os.path.realpath(old) == os.path.realpath(home):
         return None
     return (
-        f"vllm_home: {home} is not the folder of the service {service}, which is {old}. Nothing was changed. Set vllm_home"
-        f" to {old}. To move the service, run playbooks/uninstall.yml with that path (models and images stay), then"
-        f" deploy with {home}"
+        f"vllm_home: {home} is not the folder of the service {service}, which is {old}. Nothing was changed. Set"
+        f" vllm_home to {old}. To move the service, run playbooks/uninstall.yml with that path (models and images"
+        f" stay), then deploy with {home}"
     )
 
 
@@ -192,7 +192,6 @@ def _write_marker(home: str, marker: t.Mapping[str, t.Any]) -> None:
     path = os.path.join(home, MARKER)
     lists = {name: sorted(marker.get(name, [])) for name in ("made", "images", "pulling")}
     write(path, json.dumps({"service": marker["service"], **lists}, indent=1) + "\n")
-    os.chmod(path, 0o644)
 
 
 def folders_of(home: str, release: str) -> list[str]:

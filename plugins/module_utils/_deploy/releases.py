@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from .._host.port_holder import noted, served_beside
 from .._host.services import RELEASE as NAME
 from .._outside.values import mapping, parse_json, real, whole
+from .secrets import is_replaced, other_secrets
 
 # In HOME: which other server was stopped to make room for a release that is not proven yet.
 TAKEN_OVER = "taken_over.json"
@@ -147,25 +148,12 @@ def describe(home: str) -> dict[str, t.Any]:
                 "good": one.good.time if one.good else None,
                 "facts": dict(one.facts),
                 "other_secrets": other_secrets(home, one.id, current) if current else [],
+                "replaced_secrets": is_replaced(home, one.id),
             }
             for one in releases
         ],
         "taken_over": {"holders": holders, "beside": served_beside(note)} if holders else {},
     }
-
-
-def other_secrets(home: str, release: str, current: str) -> list[str]:
-    """The names of the secrets that a release has another value for than the current one. It may have been revoked."""
-    first, second = (_secrets(os.path.join(home, "releases", name, ".env")) for name in (release, current))
-    return sorted({line.partition("=")[0] for line in first ^ second})
-
-
-def _secrets(path: str) -> set[str]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return {line for line in file.read().splitlines() if line and not line.startswith("#")}
-    except FileNotFoundError:
-        return set()
 
 
 def outdated(releases: t.Sequence[Release], keep: int, needed: t.Collection[str | None]) -> list[Release]:
@@ -206,11 +194,13 @@ def other_homes(home: str, units: str) -> list[str]:
     return sorted(homes - {os.path.realpath(home)})
 
 
-def write(path: str, text: str) -> None:
+def write(path: str, text: str, mode: int = 0o644) -> None:
     """Puts TEXT in the place of PATH at once and for good: nobody ever finds half of it, not even after a power cut."""
 
     def make(new: str) -> None:
-        with open(new, "w", encoding="utf-8") as file:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, mode)  # whatever the umask is
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -38,7 +38,7 @@ def is_ours(labels: t.Mapping[str, t.Any]) -> bool:
 
 
 def holds(container: Container | None, address: str) -> bool:
-    """Whether a container is one of a service, and runs, and has the port at ADDRESS (host:port): it may get the key."""
+    """Whether a container may get the key: it is one of a service, runs, and has the port at ADDRESS (host:port)."""
     if container is None or container.status != "running" or not is_ours(container.labels):
         return False
     return container.published == address

@@ -162,7 +162,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vllm: tuple[type[Vl
 
 
 def runs(service: Service, release: str, others: str = "", **changed: Any) -> None:
-    """A container of the service runs, and has the port, unless CHANGED says otherwise of it. OTHERS are lines of ps."""
+    """A container of the service runs, and has the port, unless CHANGED says otherwise. OTHERS are lines of ps."""
     port = str(service.parameters["url"]).rpartition(":")[2]
     container = {"labels": {"dgxspark.vllm.service": "vllm", "dgxspark.vllm.release": release}, "status": "running"}
     container |= {"bindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]}} | changed

@@ -152,8 +152,8 @@ def test_a_folder_without_a_compose_file_is_known_by_its_unit(host: Host) -> Non
     assert (said["owned"], said["refusal"]) == (
         False,
         f"vllm_home: {host.home} holds .env, cache, current, good and 4 more, and has no marker of this collection"
-        " (.dgxspark-vllm), so it is not its own. Nothing was changed. Set vllm_home to another folder, or move what is in"
-        " it",
+        " (.dgxspark-vllm), so it is not its own. Nothing was changed. Set vllm_home to another folder, or move what is"
+        " in it",
     )
     assert (host.run()["msg"], host.run("absent")["changed"], host.look()) == (said["refusal"], False, before)
     (host.units / "vllm.service").write_text(f"# Written by dgxspark.vllm. X\nWorkingDirectory={host.home}/current\n")
@@ -280,9 +280,9 @@ def test_the_folder_of_an_installed_service_cannot_be_changed(host: Host, tmp_pa
         said["refusal"]
         == said["moved"]
         == (
-            f"vllm_home: {new} is not the folder of the service vllm, which is {host.home}. Nothing was changed. Set vllm_home"
-            f" to {host.home}. To move the service, run playbooks/uninstall.yml with that path (models and images stay), then"
-            f" deploy with {new}"
+            f"vllm_home: {new} is not the folder of the service vllm, which is {host.home}. Nothing was changed. Set"
+            f" vllm_home to {host.home}. To move the service, run playbooks/uninstall.yml with that path (models and"
+            f" images stay), then deploy with {new}"
         )
     )
     assert host.run(home=str(new), _ansible_check_mode=check)["msg"] == said["refusal"]
