@@ -56,6 +56,9 @@ def differences(profile: str, home: str) -> dict[str, Any]:
         # so the container has the models read-only: the code of a model (trust_remote_code) goes to the other volume
         "environment.HF_MODULES_CACHE": "/root/.cache/huggingface-modules",
         "security_opt": ["no-new-privileges:true"],
+        # who gets into the server has no raw sockets, no device nodes, no chroot
+        "cap_drop": ["ALL"],
+        "cap_add": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"],
         # compiled kernels outlive the container: the second start is quicker
         "environment.TRITON_CACHE_DIR": "/root/.cache/triton",
         f"volumes.{CACHE.rpartition('/')[0]}": f"{home}/cache",
