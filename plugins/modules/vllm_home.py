@@ -81,12 +81,14 @@ left:
   sample: []
 """
 
+import functools
 import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import home as homes
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import NAME as RELEASE
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import names_in
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 
 
 def create(module: AnsibleModule, home: str, service: str) -> None:
@@ -105,10 +107,20 @@ def create(module: AnsibleModule, home: str, service: str) -> None:
     module.exit_json(changed=changed)
 
 
+def remove_tree(module: AnsibleModule, folder: str) -> None:
+    """The container writes to the cache: shutil.rmtree() ends at a depth that `rm` does not know."""
+    rc, _out, err = module.run_command([module.get_bin_path("rm", required=True), "-rf", "--", folder])
+    if rc:
+        raise OSError(0, plain(err.strip()) or f"rm ended with {rc}", folder)
+
+
 def remove(module: AnsibleModule, home: str, service: str) -> None:
     if homes.owner(home) != service:
         module.exit_json(changed=False, left=names_in(home))
-    module.exit_json(changed=True, left=names_in(home) if module.check_mode else homes.remove(home, service))
+    left = names_in(home)
+    if not module.check_mode:
+        left = homes.remove(home, service, functools.partial(remove_tree, module))
+    module.exit_json(changed=True, left=left)
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import stat
 import typing as t
 
@@ -219,19 +218,19 @@ def make_folder(folder: str, mine: bool = False) -> None:
         os.chmod(folder, 0o755)
 
 
-def remove(home: str, service: str) -> list[str]:
+def remove(home: str, service: str, remove_tree: t.Callable[[str], None]) -> list[str]:
     """Removes what is ours from the folder of SERVICE, and the folder if nothing else is in it; what stays."""
     if not _marker(home):
         mark(home, service)  # to recognize the rest of it, should this be interrupted
     for name in _marker(home)["made"]:
-        _remove(home, name)
+        _remove(home, name, remove_tree)
     os.unlink(os.path.join(home, MARKER))
     with contextlib.suppress(OSError):  # it is not empty, or a file system of its own
         os.rmdir(home)
     return names_in(home)
 
 
-def _remove(home: str, name: str) -> None:
+def _remove(home: str, name: str, remove_tree: t.Callable[[str], None]) -> None:
     path = os.path.join(home, name)
     if name in _LINKS and not _is_our_link(home, name):
         return
@@ -240,8 +239,8 @@ def _remove(home: str, name: str) -> None:
             os.unlink(path)
     elif name == "releases":
         for release in filter(RELEASE.fullmatch, names_in(path)):
-            shutil.rmtree(os.path.join(path, release))
+            remove_tree(os.path.join(path, release))
         with contextlib.suppress(OSError):  # not empty
             os.rmdir(path)
     else:
-        shutil.rmtree(path)
+        remove_tree(path)

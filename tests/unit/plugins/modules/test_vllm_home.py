@@ -212,14 +212,28 @@ def test_nothing_stays_of_a_folder_that_is_all_ours(host: Host, marked: bool) ->
     assert (again["changed"], again["left"]) == (False, [])
 
 
+def test_no_depth_of_the_cache_stops_a_removal(host: Host) -> None:
+    """The container writes there: deeper than Python's recursion, than open files, and than the longest path."""
+    host.deployed()
+    here = os.open(host.home / "cache", os.O_RDONLY)
+    for _level in range(3000):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    removed = host.run("absent")
+    assert (removed.get("msg"), removed["left"], host.home.exists()) == (None, [], False)
+
+
 def test_a_removal_that_was_interrupted_is_finished(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.deployed(marked=False)
     remove = homes._remove
 
-    def interrupted(home: str, name: str) -> None:
+    def interrupted(home: str, name: str, remove_tree: t.Callable[[str], None]) -> None:
         if name == "state":
             raise OSError(5, "Input/output error", name)
-        remove(home, name)
+        remove(home, name, remove_tree)
 
     with monkeypatch.context() as patch:
         patch.setattr(homes, "_remove", interrupted)
