@@ -122,7 +122,7 @@ class Image:
             said = plain_lines(err).strip()
             reason = said.splitlines()[-1] if said else f"docker pull ended with {rc}"
             self.module.fail_json(msg=f"The image {self.name} cannot be pulled: {reason}", stderr=said)
-        return facts
+        return t.cast(Facts, facts)
 
 
 def record(path: str, facts: Facts, check: bool) -> bool:
@@ -159,11 +159,11 @@ def main() -> None:
             if not module.check_mode:
                 homes.end_pull(home, image.name, facts["id"])
         changed = record(file, facts, module.check_mode) or pulled or recorded
+        module.exit_json(changed=changed, pulled=pulled, **facts)
     except PermissionError as error:
         module.fail_json(msg=f"{error.filename or home}: {error.strerror}. It needs root: become: true")
     except OSError as error:
         module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
-    module.exit_json(changed=changed, pulled=pulled, **facts)
 
 
 if __name__ == "__main__":
