@@ -27,10 +27,10 @@ options:
     description: Name of the service, as C(vllm_service_name) of the role P(dgxspark.vllm.vllm#role).
     type: str
     required: true
-  pulled:
+  release:
     description:
-      - With O(state=present), an image that was pulled for the service. It is recorded by its id, so that
-        M(dgxspark.vllm.vllm_release) may remove it once no release needs it.
+      - With O(state=present), the name of a release. Its folder C(releases/RELEASE) is created as well, and the folders
+        C(cache) and C(parsed) that all releases of the service share.
     type: str
   state:
     description:
@@ -52,6 +52,7 @@ attributes:
 notes:
   - Requires root.
 seealso:
+  - module: dgxspark.vllm.vllm_image
   - module: dgxspark.vllm.vllm_releases_info
 """
 
@@ -60,13 +61,7 @@ EXAMPLES = r"""
   dgxspark.vllm.vllm_home:
     home: /opt/vllm
     service: vllm
-  become: true
-
-- name: Record that an image was pulled for the service
-  dgxspark.vllm.vllm_home:
-    home: /opt/vllm
-    service: vllm
-    pulled: nvcr.io/nvidia/vllm:25.09-py3
+    release: 0123456789ab
   become: true
 
 - name: Remove what the service has in it
@@ -86,37 +81,46 @@ left:
   sample: []
 """
 
+import functools
 import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import home as homes
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import NAME as RELEASE
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import names_in
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 
 
 def create(module: AnsibleModule, home: str, service: str) -> None:
     refusal = homes.refusal(home, service)
     if refusal:
         module.fail_json(msg=refusal)
-    image = module.params["pulled"]
-    images = [image_id(module, image)] if image else []
-    changed = not homes.is_marked(home, service, images)
+    release = module.params["release"]
+    if release is not None and not RELEASE.fullmatch(release):
+        module.fail_json(msg=f"release: {release!r} is not the name of a release, which has 12 digits of 0-9 and a-f")
+    folders = homes.folders_of(home, release) if release is not None else []
+    changed = not homes.is_marked(home, service) or not all(map(homes.is_made, folders))
     if changed and not module.check_mode:
-        homes.mark(home, service, images)
+        homes.mark(home, service)
+        for folder in folders:
+            homes.make_folder(folder, mine=True)
     module.exit_json(changed=changed)
 
 
-def image_id(module: AnsibleModule, image: str) -> str:
-    docker = module.get_bin_path("docker", required=True)
-    rc, out, err = module.run_command([docker, "image", "inspect", "--format={{.Id}}", "--", image])
+def remove_tree(module: AnsibleModule, folder: str) -> None:
+    """The container writes to the cache: shutil.rmtree() ends at a depth that `rm` does not know."""
+    rc, _out, err = module.run_command([module.get_bin_path("rm", required=True), "-rf", "--", folder])
     if rc:
-        module.fail_json(msg=f"pulled: {image} is not on the host: {err.strip()}")
-    return str(out.strip())
+        raise OSError(0, plain(err.strip()) or f"rm ended with {rc}", folder)
 
 
 def remove(module: AnsibleModule, home: str, service: str) -> None:
     if homes.owner(home) != service:
         module.exit_json(changed=False, left=names_in(home))
-    module.exit_json(changed=True, left=names_in(home) if module.check_mode else homes.remove(home, service))
+    left = names_in(home)
+    if not module.check_mode:
+        left = homes.remove(home, service, functools.partial(remove_tree, module))
+    module.exit_json(changed=True, left=left)
 
 
 def main() -> None:
@@ -124,7 +128,7 @@ def main() -> None:
         argument_spec={
             "home": {"type": "path", "required": True},
             "service": {"type": "str", "required": True},
-            "pulled": {"type": "str"},
+            "release": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,

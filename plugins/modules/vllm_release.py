@@ -16,6 +16,7 @@ description:
   - Marks O(release) as good, points the link C(good) in O(home) to it, and removes the note about servers that were
     stopped for it.
   - Removes releases that are no longer needed, and their images.
+  - Removes secrets that are no longer needed from the releases that stay.
   - To read the releases, see M(dgxspark.vllm.vllm_releases_info).
 options:
   home:
@@ -36,17 +37,25 @@ options:
   remove_images:
     description:
       - Whether to remove the images of removed releases that no other release and no container uses.
-      - Only images that were pulled for a service are removed, see O(dgxspark.vllm.vllm_home#module:pulled). Others,
-        and those that no registry has, are their owner's.
+      - Only images that M(dgxspark.vllm.vllm_image) pulled for a service are removed. Others, and those that no
+        registry has, are their owner's.
     type: bool
     default: true
+  replace_secrets:
+    description:
+      - Whether O(release) has the secrets that count from now on. The other releases then get its values, so that no
+        release brings back a key or a token that was replaced.
+      - A release that was staged for later, which is one that was never good and is newer than O(release), keeps its
+        own. So does a release that needs a secret for which O(release) has no value.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
     description: Can run in check mode.
   diff_mode:
     support: full
-    description: Shows the releases and images that are removed.
+    description: Shows the releases and images that are removed. Secrets are not shown.
   idempotent:
     support: full
     description: A second run changes nothing.
@@ -62,6 +71,7 @@ EXAMPLES = r"""
   dgxspark.vllm.vllm_release:
     home: /opt/vllm
     release: 0123456789ab
+    replace_secrets: true
   become: true
 
 - name: Remove all good releases but the last one and the one in service
@@ -89,6 +99,14 @@ removed_images:
   type: list
   elements: str
   sample: []
+changed_secrets:
+  description:
+    - Releases from whose file C(.env) a value was removed, or whose value was replaced, or would be in check mode.
+    - A value is removed if the C(compose.yaml) of the release does not use it.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 """
 
 import contextlib
@@ -99,7 +117,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import forget_image, pulled
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import forget_image, is_pulled
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import (
     NAME,
     TAKEN_OVER,
@@ -116,6 +134,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases imp
     unused_images,
     write,
 )
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.secrets import env_file, settled, values_of
 
 UNITS = "/etc/systemd/system"
 
@@ -133,17 +152,21 @@ class Releases:
     def folder(self, release: str) -> str:
         return os.path.join(self.home, "releases", release)
 
-    def mark(self, release: str) -> None:
+    def check(self, release: str) -> None:
         folder = self.folder(release)
         if not NAME.fullmatch(release) or os.path.islink(folder) or not os.path.isdir(folder):
             self.module.fail_json(msg=f"release: {release!r} is not a release in {self.home}/releases")
-        self.changed = linked(self.home, "good") != release
+
+    def mark(self, release: str) -> None:
+        folder = self.folder(release)
+        is_new = linked(self.home, "good") != release
+        self.changed = self.changed or is_new
         if self.module.check_mode:
             return
         write(os.path.join(folder, "good"), mark_of(self.moment))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.home, TAKEN_OVER))  # there is no way back to it any more
-        if self.changed:  # the last step: a run that was interrupted before it begins anew
+        if is_new:  # the last step: a run that was interrupted before it begins anew
             replace(os.path.join(self.home, "good"), lambda new: os.symlink(f"releases/{release}", new))
 
     def prune(self, keep: int, images: bool) -> tuple[list[str], list[str]]:
@@ -160,6 +183,27 @@ class Releases:
         kept = [release for release in releases if release not in gone]
         self.changed = self.changed or bool(gone)
         return [release.id for release in gone], self.remove_images(gone, kept) if images else []
+
+    def settle_secrets(self, replace: bool) -> list[str]:
+        """Before the release is marked: a run that was interrupted begins anew. As with remove(), no reason to fail."""
+        changed = []
+        releases = read(self.home)
+        values = values_of(self.home, self.release) if self.release else {}
+        mine = next((release.staged for release in releases if release.id == self.release), None)
+        for release in releases:
+            is_for_later = mine is not None and release.good is None and release.staged > mine
+            new = values if replace and not is_for_later and release.id != self.release else {}
+            try:
+                text = settled(self.home, release.id, self.release, new)
+                if text is not None and not self.module.check_mode:
+                    write(env_file(self.home, release.id), text, mode=0o600)
+            except OSError as error:
+                path = error.filename or env_file(self.home, release.id)
+                self.module.warn(f"{path} keeps secrets that are no longer needed: {error.strerror}")
+                text = None
+            changed += [release.id] if text is not None else []
+        self.changed = self.changed or bool(changed)
+        return changed
 
     def remove(self, folder: str) -> bool:
         """Whether it is gone. What stays is no reason to fail, for the release is proven; a later run tries again."""
@@ -186,7 +230,7 @@ class Releases:
             if ident and (self.module.check_mode or self.remove_image(docker, image)):
                 removed.append(image)
                 for home in [] if self.module.check_mode else [self.home, *homes]:
-                    forget_image(home, ident)
+                    forget_image(home, ident, image)
         return removed
 
     def pulled_id(self, docker: str, image: str, homes: list[str]) -> str | None:
@@ -195,7 +239,7 @@ class Releases:
         words = self.module.run_command([docker, "image", "inspect", form, "--", image])[1].split()
         if len(words) != 2 or words[1] == "0":
             return None
-        return str(words[0]) if any(words[0] in pulled(home) for home in homes) else None
+        return str(words[0]) if any(is_pulled(home, words[0], image) for home in homes) else None
 
     def remove_image(self, docker: str, image: str) -> bool:
         return bool(self.module.run_command([docker, "image", "rm", "--", image])[0] == 0)
@@ -208,6 +252,7 @@ def main() -> None:
             "release": {"type": "str"},
             "keep": {"type": "int", "default": 3},
             "remove_images": {"type": "bool", "default": True},
+            "replace_secrets": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -219,9 +264,13 @@ def main() -> None:
     try:
         releases = Releases(module, home, release)
         if release is not None:
+            releases.check(release)
+        secrets = releases.settle_secrets(module.params["replace_secrets"])
+        if release is not None:
             releases.mark(release)
         removed, images = releases.prune(module.params["keep"], module.params["remove_images"])
         result.update(changed=releases.changed, good=linked(home, "good"), removed=removed, removed_images=images)
+        result.update(changed_secrets=secrets)
         if removed:
             lines = "".join(f"{line}\n" for line in [*removed, *images])
             result["diff"] = {"before": lines, "after": "", "before_header": f"{home}/releases, images"}

@@ -99,12 +99,17 @@ releases:
       sample: {"model": "Qwen/Qwen3-8B-FP8", "image": "nvcr.io/nvidia/vllm:25.09-py3"}
     other_secrets:
       description:
-        - Names of the secrets for which it has another value than RV(current), in its file C(.env). A rollback to it
-          brings these values back, also those that were replaced since.
+        - Names of the secrets that it needs, and for which it has another value than RV(current), in its file C(.env).
+          A rollback to it brings these values back.
       type: list
       elements: str
       returned: always
       sample: [VLLM_API_KEY]
+    replaced_secrets:
+      description: Whether its file C(.env) has values of a later release, as M(dgxspark.vllm.vllm_release) writes them.
+      type: bool
+      returned: always
+      sample: false
 taken_over:
   description:
     - The servers that were stopped to make room for a release that is not verified yet. Empty if there are none.
@@ -119,6 +124,13 @@ refusal:
     - O(home) has to be absent, empty or marked as the folder of O(service), which M(dgxspark.vllm.vllm_home) does.
       Only root may be able to write it or a folder above it. Units have to be absent or written by this
       collection.
+    - It includes RV(moved).
+  returned: if O(service) is set
+  type: str
+  sample: null
+moved:
+  description: Why O(home) is not the folder of O(service), if the unit of O(service) starts from another folder that
+    exists. V(null) otherwise.
   returned: if O(service) is set
   type: str
   sample: null
@@ -138,7 +150,7 @@ units:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import owner, refusal
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import moved, owner, refusal
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import describe
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import unit_files, written
 
@@ -146,6 +158,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services impor
 def ownership(home: str, service: str, cache: str | None) -> dict[str, t.Any]:
     return {
         "refusal": refusal(home, service, cache),
+        "moved": moved(home, service),
         "owned": owner(home) == service,
         "units": [path for path in unit_files(service) if written(path)],
     }

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The folder of a service on a host (vllm_home): whose it is, and what in it is ours.
 
-A marker in it names the service, what the collection makes there, and the images that it has pulled for the service.
-Without one the folder is somebody else's, unless it is empty, or holds a release that an earlier version has written.
+A marker in it names the service, what the collection makes there, the ids of the images that it has pulled for the
+service, and the name of one that it is about to pull.
+Without one the folder is somebody else's, unless it is empty, or holds a release that an earlier version has written,
+or a unit of the collection starts from it.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ import contextlib
 import json
 import os
 import re
-import shutil
+import stat
 import typing as t
 
+from .._host import services
 from .._host.services import NAME, RELEASE, unit_files, written
 from .releases import names_in, read_json, write
 from .root_only import not_root_only
@@ -42,13 +45,12 @@ def owner(home: str) -> str | None:
 def _marker(home: str) -> dict[str, t.Any]:
     path = os.path.join(home, MARKER)
     marker = {} if os.path.islink(path) else read_json(path)
-    service, made, images = marker.get("service"), marker.get("made"), marker.get("images", [])
-    if not isinstance(service, str) or not NAME.fullmatch(service):
+    service, made = marker.get("service"), marker.get("made")
+    lists = [made, *(marker.get(name, []) for name in ("images", "pulling"))]
+    if not isinstance(service, str) or not NAME.fullmatch(service) or not all(isinstance(one, list) for one in lists):
         return {}
-    if not isinstance(made, list) or not isinstance(images, list):
-        return {}
-    names = [name for name in made if isinstance(name, str) and _is_name(name)]
-    return {"service": service, "made": names, "images": [image for image in images if isinstance(image, str)]}
+    names, images, pulling = ([text for text in one if isinstance(text, str)] for one in lists)
+    return {"service": service, "made": list(filter(_is_name, names)), "images": images, "pulling": pulling}
 
 
 def _is_name(name: str) -> bool:
@@ -56,13 +58,17 @@ def _is_name(name: str) -> bool:
 
 
 def _unmarked_owner(home: str) -> str | None:
-    """By a release that was written before there was a marker."""
+    """By a release that was written before there was a marker, or by the unit that starts from the folder."""
     for release in names_in(os.path.join(home, "releases")):
         if RELEASE.fullmatch(release):
             text = written(os.path.join(home, "releases", release, "compose.yaml"))
             found = re.search(r'^ *dgxspark\.vllm\.service: "(.*)"$', text, re.MULTILINE)
             if found and NAME.fullmatch(found[1]):
                 return found[1]
+    for unit in names_in(services.UNITS):
+        service = unit.removesuffix(".service")
+        if service != unit and os.path.realpath(services.home_of(service) or "/") == os.path.realpath(home):
+            return service
     return None
 
 
@@ -73,6 +79,7 @@ def refusal(home: str, service: str, cache: str | None = None) -> str | None:
         or (_nested(home, cache) if cache else None)
         or _somebodys(home, service)
         or _foreign_unit(service)
+        or moved(home, service)
     )
 
 
@@ -122,61 +129,108 @@ def _foreign_unit(service: str) -> str | None:
     return None
 
 
-def is_marked(home: str, service: str, images: t.Collection[str] = ()) -> bool:
+def moved(home: str, service: str) -> str | None:
+    """Why HOME is not the folder of SERVICE, which has another one; None if that is not so."""
+    old = services.home_of(service)
+    if old is None or not os.path.isdir(old) or os.path.realpath(old) == os.path.realpath(home):
+        return None
+    return (
+        f"vllm_home: {home} is not the folder of the service {service}, which is {old}. Nothing was changed. Set"
+        f" vllm_home to {old}. To move the service, run playbooks/uninstall.yml with that path (models and images"
+        f" stay), then deploy with {home}"
+    )
+
+
+def is_marked(home: str, service: str) -> bool:
     marker = _marker(home)
-    if not marker or marker["service"] != service:
-        return False
-    return set(MADE) <= set(marker["made"]) and set(images) <= set(marker["images"])
+    return bool(marker) and marker["service"] == service and set(MADE) <= set(marker["made"])
 
 
-def mark(home: str, service: str, images: t.Iterable[str] = ()) -> None:
-    """Makes the folder, if there is none, and says whose it is before anything is in it. IMAGES are ids."""
-    _make(home)
+def mark(home: str, service: str) -> None:
+    """Makes the folder, if there is none, and says whose it is before anything is in it."""
+    make_folder(home)
     before = _marker(home)
-    _write_marker(home, service, {*before.get("made", []), *MADE}, {*before.get("images", []), *images})
+    _write_marker(home, {**before, "service": service, "made": {*before.get("made", []), *MADE}})
 
 
-def pulled(home: str) -> list[str]:
-    """Ids of the images that were pulled for the service; any other image is somebody else's."""
-    return list(_marker(home).get("images", []))
-
-
-def forget_image(home: str, image: str) -> None:
-    """The image with this id is gone; when it comes back, somebody else has pulled it."""
+def is_pulled(home: str, ident: str, name: str) -> bool:
+    """Whether the image with this id and NAME was pulled for the service; any other image is somebody else's."""
     marker = _marker(home)
-    if image in marker.get("images", []):
-        _write_marker(home, marker["service"], marker["made"], {*marker["images"]} - {image})
+    return ident in marker.get("images", []) or is_pulling(home, name)
 
 
-def _write_marker(home: str, service: str, made: t.Iterable[str], images: t.Iterable[str]) -> None:
+def is_pulling(home: str, name: str) -> bool:
+    """Whether a pull of the image NAME has begun whose end is not recorded."""
+    return name in _marker(home).get("pulling", [])
+
+
+def begin_pull(home: str, name: str) -> None:
+    """The image NAME is not on the host, and is to be pulled: if the run is interrupted, the next one knows it."""
+    marker = _marker(home)
+    if marker and name not in marker["pulling"]:
+        _write_marker(home, {**marker, "pulling": {*marker["pulling"], name}})
+
+
+def end_pull(home: str, name: str, ident: str | None) -> None:
+    """The image NAME has IDENT now, or could not be pulled."""
+    marker = _marker(home)
+    if marker:
+        images = {*marker["images"], *filter(None, [ident])}
+        _write_marker(home, {**marker, "images": images, "pulling": {*marker["pulling"]} - {name}})
+
+
+def forget_image(home: str, ident: str, name: str) -> None:
+    """The image is gone; when it comes back, somebody else has pulled it."""
+    marker = _marker(home)
+    if ident in marker.get("images", []) or name in marker.get("pulling", []):
+        images, pulling = {*marker["images"]} - {ident}, {*marker["pulling"]} - {name}
+        _write_marker(home, {**marker, "images": images, "pulling": pulling})
+
+
+def _write_marker(home: str, marker: t.Mapping[str, t.Any]) -> None:
     path = os.path.join(home, MARKER)
-    content = {"service": service, "made": sorted(made), "images": sorted(images)}
-    write(path, json.dumps(content, indent=1) + "\n")
-    os.chmod(path, 0o644)
+    lists = {name: sorted(marker.get(name, [])) for name in ("made", "images", "pulling")}
+    write(path, json.dumps({"service": marker["service"], **lists}, indent=1) + "\n")
 
 
-def _make(folder: str) -> None:
-    """With a mode that no umask changes: nobody but root may write it."""
-    if os.path.isdir(folder):
-        return
-    _make(os.path.dirname(folder))
-    os.mkdir(folder)
-    os.chmod(folder, 0o755)
+def folders_of(home: str, release: str) -> list[str]:
+    """What has to be there before files of a release are written."""
+    return [os.path.join(home, name) for name in ("cache", "parsed", "releases", f"releases/{release}")]
 
 
-def remove(home: str, service: str) -> list[str]:
+def is_made(folder: str) -> bool:
+    """Whether it is a folder that nobody but root may write."""
+    try:
+        status = os.lstat(folder)
+    except FileNotFoundError:
+        return False
+    return (status.st_uid, status.st_gid, status.st_mode) == (os.geteuid(), os.getegid(), stat.S_IFDIR | 0o755)
+
+
+def make_folder(folder: str, mine: bool = False) -> None:
+    """With a mode that no umask changes. MINE: one that is there gets owner and mode, too."""
+    if not os.path.isdir(folder):
+        make_folder(os.path.dirname(folder))
+        os.mkdir(folder)
+        os.chmod(folder, 0o755)
+    elif mine and not is_made(folder):
+        os.chown(folder, os.geteuid(), os.getegid())
+        os.chmod(folder, 0o755)
+
+
+def remove(home: str, service: str, remove_tree: t.Callable[[str], None]) -> list[str]:
     """Removes what is ours from the folder of SERVICE, and the folder if nothing else is in it; what stays."""
     if not _marker(home):
         mark(home, service)  # to recognize the rest of it, should this be interrupted
     for name in _marker(home)["made"]:
-        _remove(home, name)
+        _remove(home, name, remove_tree)
     os.unlink(os.path.join(home, MARKER))
     with contextlib.suppress(OSError):  # it is not empty, or a file system of its own
         os.rmdir(home)
     return names_in(home)
 
 
-def _remove(home: str, name: str) -> None:
+def _remove(home: str, name: str, remove_tree: t.Callable[[str], None]) -> None:
     path = os.path.join(home, name)
     if name in _LINKS and not _is_our_link(home, name):
         return
@@ -185,8 +239,8 @@ def _remove(home: str, name: str) -> None:
             os.unlink(path)
     elif name == "releases":
         for release in filter(RELEASE.fullmatch, names_in(path)):
-            shutil.rmtree(os.path.join(path, release))
+            remove_tree(os.path.join(path, release))
         with contextlib.suppress(OSError):  # not empty
             os.rmdir(path)
     else:
-        shutil.rmtree(path)
+        remove_tree(path)

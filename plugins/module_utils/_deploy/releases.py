@@ -3,7 +3,8 @@
 """The releases of a service: folders below HOME/releases.
 
 A release holds compose.yaml, .env and release.json, which says what a program on the host has to know of it. A file
-``good`` in it holds the time, in seconds since 1970, and the number of the moment at which it was last proven.
+``good`` in it holds the time, in seconds since 1970, and the number of the moment at which it was last proven. Without
+compose.yaml it cannot be started, and counts as never proven.
 HOME/current and HOME/good are links.
 
 Releases are in the order of these numbers: staging or proving one takes the next number, under the lock of the service.
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from .._host.port_holder import noted, served_beside
 from .._host.services import RELEASE as NAME
 from .._outside.values import mapping, parse_json, real, whole
+from .secrets import is_replaced, other_secrets
 
 # In HOME: which other server was stopped to make room for a release that is not proven yet.
 TAKEN_OVER = "taken_over.json"
@@ -68,7 +70,7 @@ def read(home: str) -> list[Release]:
         except FileNotFoundError:  # meanwhile
             continue
         if NAME.fullmatch(name) and stat.S_ISDIR(status.st_mode):
-            good, facts = _proven(os.path.join(path, "good")), read_json(os.path.join(path, "release.json"))
+            good, facts = _proven(path), read_json(os.path.join(path, "release.json"))
             remedied = os.path.exists(os.path.join(path, "remedy.json"))
             staged = Moment(_number(facts.get("number")), status.st_mtime)
             found.append(Release(name, staged, good, facts, remedied))
@@ -108,9 +110,12 @@ def _number(value: t.Any) -> int:
     return number if 0 < number < _LARGEST_NUMBER else 0
 
 
-def _proven(path: str) -> Moment | None:
+def _proven(release: str) -> Moment | None:
+    """None also for one that lost what would be started: it is nothing to go back to."""
+    if not os.path.isfile(os.path.join(release, "compose.yaml")):
+        return None
     try:
-        with open(path, encoding="ascii") as file:
+        with open(os.path.join(release, "good"), encoding="ascii") as file:
             words = [*file.read(100).split(), "", ""]
     except (OSError, ValueError):
         return None
@@ -144,25 +149,12 @@ def describe(home: str) -> dict[str, t.Any]:
                 "staged": one.staged.time,
                 "facts": dict(one.facts),
                 "other_secrets": other_secrets(home, one.id, current) if current else [],
+                "replaced_secrets": is_replaced(home, one.id),
             }
             for one in releases
         ],
         "taken_over": {"holders": holders, "beside": served_beside(note)} if holders else {},
     }
-
-
-def other_secrets(home: str, release: str, current: str) -> list[str]:
-    """The names of the secrets that a release has another value for than the current one. It may have been revoked."""
-    first, second = (_secrets(os.path.join(home, "releases", name, ".env")) for name in (release, current))
-    return sorted({line.partition("=")[0] for line in first ^ second})
-
-
-def _secrets(path: str) -> set[str]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return {line for line in file.read().splitlines() if line and not line.startswith("#")}
-    except FileNotFoundError:
-        return set()
 
 
 def outdated(releases: t.Sequence[Release], keep: int, needed: t.Collection[str | None]) -> list[Release]:
@@ -203,11 +195,13 @@ def other_homes(home: str, units: str) -> list[str]:
     return sorted(homes - {os.path.realpath(home)})
 
 
-def write(path: str, text: str) -> None:
+def write(path: str, text: str, mode: int = 0o644) -> None:
     """Puts TEXT in the place of PATH at once and for good: nobody ever finds half of it, not even after a power cut."""
 
     def make(new: str) -> None:
-        with open(new, "w", encoding="utf-8") as file:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, mode)  # whatever the umask is
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

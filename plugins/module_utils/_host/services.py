@@ -12,6 +12,9 @@ import re
 import stat
 import typing as t
 
+if t.TYPE_CHECKING:
+    from .docker import Container
+
 UNITS = "/etc/systemd/system"
 # What a file begins with that the role has written.
 WRITTEN = "# Written by dgxspark.vllm"
@@ -32,6 +35,13 @@ def is_ours(labels: t.Mapping[str, t.Any]) -> bool:
         return False
     home = home_of(service)
     return home is not None and os.path.isdir(os.path.join(home, "releases", release))
+
+
+def holds(container: Container | None, address: str) -> bool:
+    """Whether a container may get the key: it is one of a service, runs, and has the port at ADDRESS (host:port)."""
+    if container is None or container.status != "running" or not is_ours(container.labels):
+        return False
+    return container.published == address
 
 
 def home_of(service: str) -> str | None:

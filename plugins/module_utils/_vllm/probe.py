@@ -17,7 +17,7 @@ from .._causes.text import mask
 from .._hf_cache.usage import cached_bytes
 from .._host.clock import Clock, age_of, clock
 from .._host.docker import Container, Unit, epoch, log_since, parse_inspect, parse_unit
-from .._host.services import SERVICE_LABEL, is_ours
+from .._host.services import SERVICE_LABEL, holds, is_ours
 from .._outside.text import plain_lines
 from .api import (
     Answer,
@@ -214,9 +214,7 @@ class Probe:
         """Of a service, only its own container at its own address: anybody may have its name, its label or its port."""
         if not self.options["service"]:
             return True
-        if container is None or not is_ours(container.labels):
-            return False
-        return container.published in (None, self.url.partition("://")[2])
+        return holds(container, self.url.partition("://")[2])
 
     def is_without_guard(self) -> bool:
         """A way back may start a release of an earlier version, whose vLLM cannot ask on every path."""

@@ -15,6 +15,8 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import parse_inspect
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import holds
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import (
     Canary,
     dotenv_value,
@@ -91,6 +93,8 @@ def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> N
     was_ready = not service.is_unanswered()
     if "url" not in parameters or (was_ready and not is_on) or not is_active(service):
         return
+    if not holds_port(service, parameters["url"]):
+        return  # it loads, or is between two starts; and who else listens there is not asked, and gets no key
     state = in_this_boot(read_json(service.watchdog), boot)
     env_file = service.current / str(parameters.get("api_key_file", ".env"))
     key = dotenv_value(env_file.read_text(encoding="utf-8"), "VLLM_API_KEY") if env_file.is_file() else None
@@ -125,6 +129,12 @@ def runs_another(service: Service) -> bool:
     """A deployment was broken off before it started what `current` names: a restart would, and nobody proves it."""
     releases = service.containers().values()
     return bool(releases) and service.release not in releases
+
+
+def holds_port(service: Service, url: str) -> bool:
+    address = url.partition("://")[2]
+    shown = (run("docker", "inspect", "--type", "container", "--", name)[1] for name in service.containers())
+    return any(holds(parse_inspect(one), address) for one in shown)
 
 
 def is_active(service: Service) -> bool:

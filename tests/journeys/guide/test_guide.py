@@ -56,6 +56,9 @@ def differences(profile: str, home: str) -> dict[str, Any]:
         # so the container has the models read-only: the code of a model (trust_remote_code) goes to the other volume
         "environment.HF_MODULES_CACHE": "/root/.cache/huggingface-modules",
         "security_opt": ["no-new-privileges:true"],
+        # who gets into the server has no raw sockets, no device nodes, no chroot
+        "cap_drop": ["ALL"],
+        "cap_add": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"],
         # compiled kernels outlive the container: the second start is quicker
         "environment.TRITON_CACHE_DIR": "/root/.cache/triton",
         f"volumes.{CACHE.rpartition('/')[0]}": f"{home}/cache",
@@ -64,7 +67,7 @@ def differences(profile: str, home: str) -> dict[str, Any]:
         "logging.options.max-size": "20m",
         "logging.options.max-file": "5",
         # how a later run knows what it finds
-        "labels.dgxspark.vllm.service": "vllm",
+        "labels.dgxspark.vllm.service": "vllm-guide",
         "labels.dgxspark.vllm.model": "qwen3-8b-fp8",
         "labels.dgxspark.vllm.profile": profile,
     }
@@ -123,6 +126,9 @@ def ours(spark: Spark, profile: str, ansible_playbook: AnsiblePlaybook) -> Itera
         spark.limit,
         **set_back,
         vllm_profile=profile,
+        # a service of its own: that of the sandbox is installed elsewhere, perhaps
+        vllm_service_name="vllm-guide",
+        vllm_container_name=SERVICE,
         vllm_home=home,
         # the guide's reservation; on a host that offers CDI the default is CDI
         vllm_gpu="nvidia",

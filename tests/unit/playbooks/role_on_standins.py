@@ -134,7 +134,8 @@ class Fleet:
         (home / ".dgxspark-vllm").write_text(json.dumps({"service": "vllm", "made": []}))
         for release in (R1, R2, R3):
             (home / "releases" / release).mkdir(parents=True)
-            (home / "releases" / release / ".env").touch()
+            for name in (".env", "compose.yaml"):
+                (home / "releases" / release / name).touch()
             facts = {"container": f"vllm-{release[0]}", "url": f"http://127.0.0.1:800{release[0]}", "model": "m"}
             (home / "releases" / release / "release.json").write_text(json.dumps(facts))
         for number, release in enumerate(good, 1):

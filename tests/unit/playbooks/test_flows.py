@@ -114,6 +114,13 @@ HOSTS: dict[str, dict[str, t.Any]] = {
             "vllm_health": [health("degraded", R1, cause=dict.fromkeys(["meaning", "evidence", "remedy"], "busy"))],
         },
     },
+    # it serves with the secrets of a later release, after a rollback
+    "other-secrets": {
+        "wanted": R1,
+        "good": [R1],
+        "current": R1,
+        "answers": {"spark_info": [host_info(R1)], "vllm_health": [health("ready", R1)]},
+    },
     # the port is somebody's, and may not be taken
     "refused": {"vllm_take_over": False, "answers": {**IN_THE_WAY, "vllm_health": [health("absent")]}},
 }  # fmt: skip
@@ -126,6 +133,7 @@ def _run(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlay
         (fleet.folder / host / "taken_over.json").mkdir()
     (fleet.folder / "owners-file" / ".env").write_text("OPENWEBUI_SECRET=irreplaceable\n")
     (fleet.folder / "owners-folder" / ".dgxspark-vllm").unlink()
+    (fleet.folder / "other-secrets" / "releases" / R1 / ".env").write_text(f"# The values are those of release {R2}.\n")
     code, output = fleet.run(one_batch=True)
     assert code == 2, output
     return fleet, output
@@ -316,6 +324,7 @@ def test_the_table(run: tuple[Fleet, str]) -> None:
         "one-of-two": "failed",
         "blocked": "unchanged",
         "half-switched": "failed before the switch, still serves",
+        "other-secrets": "ready",
         "refused": "failed before the switch",
         "owners-file": "failed before the switch",
         "owners-folder": "failed before the switch",
@@ -429,12 +438,20 @@ def test_the_table_of_those_that_go_back(tmp_path: Path, ansible_playbook: Ansib
     assert f"h0 serves m again {words}" in " ".join(output.split())
 
 
+def test_secrets_that_are_not_those_of_the_inventory_are_a_switch(run: tuple[Fleet, str]) -> None:
+    fleet, _output = run
+    assert starts(fleet, "other-secrets")[-1:] == [("restarted", True)]
+    (asked,) = (asked for _name, asked in fleet.calls("other-secrets", "vllm_health")[1:])
+    assert asked["wait"]
+
+
 def test_who_goes_back_to_other_secrets_is_told_so(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     """A key that was replaced since, perhaps because it was revoked, is in force again."""
     back = {"good": [R1, R2], "current": R2, "answers": {"vllm_health": [health("ready", R1)]}}
     fleet = Fleet(ansible_playbook, tmp_path, {"h0": back, "h1": back})
     for host, release, key in (("h0", R1, "old"), ("h0", R2, "new"), ("h1", R1, "same"), ("h1", R2, "same")):
         (fleet.folder / host / "releases" / release / ".env").write_text(f"HF_TOKEN='t'\nVLLM_API_KEY='{key}'\n")
+        (fleet.folder / host / "releases" / release / "compose.yaml").write_text("key: ${VLLM_API_KEY}\n")
     code, output = fleet.run("rollback.yml")
     assert code == 0, output
     said = " ".join(output.split())

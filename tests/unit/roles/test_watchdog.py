@@ -15,12 +15,14 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import services
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import Answer, Canary, Completion
 from ansible_collections.dgxspark.vllm.roles.vllm.files import guard, watchdog
 from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import Service, State
 from on_the_host import code, installed, lacking
 
 ROOT = Path(__file__).resolve().parents[3]
+ONE, BEFORE = "1" * 12, "2" * 12
 
 TOKEN = Canary(Completion(" I", 1, 0.1), None, 200)
 TIMEOUT, REFUSED, RESET = Canary(None, "timeout"), Canary(None, "refused"), Canary(None, "reset")
@@ -146,13 +148,35 @@ def vllm() -> Iterator[tuple[type[Vllm], int]]:
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vllm: tuple[type[Vllm], int]) -> Service:
     service = Service(tmp_path / "vllm", "vllm")
-    (service.home / "releases" / "one").mkdir(parents=True)
-    service.current.symlink_to("releases/one")
+    (service.home / "releases" / ONE).mkdir(parents=True)
+    service.current.symlink_to(f"releases/{ONE}")
+    (tmp_path / "units").mkdir()
+    unit = f"# Written by dgxspark.vllm.\nWorkingDirectory={service.home}/current\n"
+    (tmp_path / "units" / "vllm.service").write_text(unit)
+    monkeypatch.setattr(services, "UNITS", str(tmp_path / "units"))
     parameters(service, url=f"http://127.0.0.1:{vllm[1]}", model="m")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     program(tmp_path, "systemctl", "exit 0")
-    program(tmp_path, "docker", "exit 1")
+    runs(service, ONE)
     return service
+
+
+def runs(service: Service, release: str, others: str = "", **changed: Any) -> None:
+    """A container of the service runs, and has the port, unless CHANGED says otherwise. OTHERS are lines of ps."""
+    port = str(service.parameters["url"]).rpartition(":")[2]
+    container = {"labels": {"dgxspark.vllm.service": "vllm", "dgxspark.vllm.release": release}, "status": "running"}
+    container |= {"bindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]}} | changed
+    inspected = {
+        "Id": "aa",
+        "Name": "/vllm-x",
+        "State": {"Status": container["status"]},
+        "Config": {"Labels": container["labels"]},
+        "HostConfig": {"PortBindings": container["bindings"]},
+    }
+    folder = service.home.parent
+    (folder / "inspected").write_text(json.dumps([inspected]))
+    script = f'if [ "$1" = ps ]; then echo "aa {release}"; {others or ":"}; else cat "{folder}/inspected"; fi'
+    program(folder, "docker", script)
 
 
 def parameters(service: Service, **values: Any) -> None:
@@ -247,20 +271,20 @@ def test_a_look_that_hangs_is_ended_by_systemd() -> None:
     """A oneshot has no limit of its own, and the timer waits for its end. It is above the sum of those within."""
     unit = (ROOT / "roles/vllm/templates/watchdog.service.j2").read_text()
     limit = int(unit.split("TimeoutStartSec=")[1].split()[0])
-    programs = 3 * (guard.STOP_TIMEOUT + 30)  # is-active, docker ps, restart
+    programs = 5 * (guard.STOP_TIMEOUT + 30)  # is-active, docker ps, docker inspect, docker ps, restart
     assert programs + 2 * watchdog.CANARY_TIMEOUT < limit < 600
 
 
 def test_what_current_does_not_name_is_not_restarted_into_it(service: Service, vllm: tuple[type[Vllm], int]) -> None:
     """A deployment was broken off before the start: a restart would bring in a release that nobody proves."""
     freeze(service, vllm[0])
-    (service.home / "releases" / "before").mkdir()
-    (service.home / "releases" / "before" / "release.json").touch()
-    program(service.home.parent, "docker", "echo aa before")
+    (service.home / "releases" / BEFORE).mkdir()
+    (service.home / "releases" / BEFORE / "release.json").touch()
+    runs(service, BEFORE)
     for minute in range(9):
         watchdog.watch(service, 60.0 * minute)
     assert (restarts(service), service.watchdog.exists()) == (0, False)
-    program(service.home.parent, "docker", "echo aa one; echo bb stranger")  # what `current` names
+    runs(service, ONE, others="echo bb stranger")  # what `current` names
     for minute in range(9, 12):
         watchdog.watch(service, 60.0 * minute)
     assert restarts(service) == 1
@@ -301,6 +325,43 @@ def test_a_busy_server_that_asks_for_the_key_on_every_path_is_left_alone(
         vllm[0].tokens += 1
         watchdog.watch(service, 60.0 * minute)
     assert restarts(service) == 0
+
+
+OURS = {"dgxspark.vllm.service": "vllm", "dgxspark.vllm.release": ONE}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"status": "exited"},
+        {"bindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "1"}]}},
+        {"bindings": {}},
+        {"labels": {}},
+        {"labels": {**OURS, "dgxspark.vllm.service": "ssh"}},
+        {"labels": {**OURS, "dgxspark.vllm.release": "../../x"}},
+        {"labels": {**OURS, "dgxspark.vllm.release": "3" * 12}},
+    ],
+)
+def test_who_else_has_the_port_gets_no_key_and_is_no_answer(
+    service: Service, vllm: tuple[type[Vllm], int], changed: dict[str, Any]
+) -> None:
+    (service.current / ".env").write_text("VLLM_API_KEY='s3cret'\n")
+    unanswered(service)
+    runs(service, ONE, **changed)
+    for minute in range(4):
+        watchdog.watch(service, 60.0 * minute)
+    assert vllm[0].asked == []
+    assert service.is_unanswered()
+    assert restarts(service) == 0
+
+
+@pytest.mark.parametrize("answer", ["exit 1", "echo '['", "echo '[{\"Config\": 5}]'", "echo aa x y", ":"])
+def test_an_odd_answer_of_docker_is_no_container_of_ours(
+    service: Service, vllm: tuple[type[Vllm], int], answer: str
+) -> None:
+    program(service.home.parent, "docker", f'[ "$1" = ps ] && echo "aa {ONE}"\n{answer}')
+    watchdog.watch(service, 0.0)
+    assert vllm[0].asked == []
 
 
 def test_switched_off_it_only_ends_the_count_of_tries(service: Service, vllm: tuple[type[Vllm], int]) -> None:

@@ -115,6 +115,7 @@ def test_images_that_another_release_names_stay() -> None:
 def home(tmp_path: Path) -> Path:
     for name in (A, B, C):
         (tmp_path / "vllm" / "releases" / name).mkdir(parents=True)
+        (tmp_path / "vllm" / "releases" / name / "compose.yaml").touch()
     return tmp_path / "vllm"
 
 
@@ -145,6 +146,7 @@ def stage(home: Path, name: str, clock: float) -> None:
     number = describe(str(home))["next_number"]
     folder = home / "releases" / name
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "compose.yaml").touch()
     (folder / "release.json").write_text(json.dumps({"number": number}))
     os.utime(folder, (clock, clock))
 
@@ -223,7 +225,7 @@ def test_a_release_that_vanishes_meanwhile(home: Path, monkeypatch: pytest.Monke
 
     def lstat(path: t.Any, **how: t.Any) -> os.stat_result:
         if str(path).endswith(B):
-            (home / "releases" / B).rmdir()
+            (home / "releases" / B).rename(home / "gone")
         return look(path, **how)
 
     monkeypatch.setattr(os, "lstat", lstat)

@@ -142,6 +142,29 @@ def test_a_folder_of_an_earlier_version_goes_on(host: Host) -> None:
     assert {name: text for name, text in host.look().items() if name != ".dgxspark-vllm"} == before
 
 
+def test_a_folder_without_a_compose_file_is_known_by_its_unit(host: Host) -> None:
+    """Of an earlier version: its only release was broken off, or lost the file."""
+    host.deployed(marked=False)
+    (host.home / "releases" / ID / "compose.yaml").unlink()
+    (host.home / "releases" / ID / "good").write_text("1.0 1\n")
+    before = host.look()
+    said = host.says()
+    assert (said["owned"], said["refusal"]) == (
+        False,
+        f"vllm_home: {host.home} holds .env, cache, current, good and 4 more, and has no marker of this collection"
+        " (.dgxspark-vllm), so it is not its own. Nothing was changed. Set vllm_home to another folder, or move what is"
+        " in it",
+    )
+    assert (host.run()["msg"], host.run("absent")["changed"], host.look()) == (said["refusal"], False, before)
+    (host.units / "vllm.service").write_text(f"# Written by dgxspark.vllm. X\nWorkingDirectory={host.home}/current\n")
+    said = host.says()
+    assert (said["refusal"], said["owned"]) == (None, True)
+    assert (said["previous"], said["releases"][0]["good"]) == (None, None)  # nothing to go back to
+    assert "is the folder of the service vllm" in host.says("vllm-b")["refusal"]
+    assert host.run()["changed"]
+    assert {name: text for name, text in host.look().items() if name != ".dgxspark-vllm"} == before
+
+
 @pytest.mark.parametrize("name", [".env", "current", "good"])
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
 def test_what_stands_in_the_place_of_a_link_is_refused_and_kept(host: Host, name: str, kind: str) -> None:
@@ -189,14 +212,28 @@ def test_nothing_stays_of_a_folder_that_is_all_ours(host: Host, marked: bool) ->
     assert (again["changed"], again["left"]) == (False, [])
 
 
+def test_no_depth_of_the_cache_stops_a_removal(host: Host) -> None:
+    """The container writes there: deeper than Python's recursion, than open files, and than the longest path."""
+    host.deployed()
+    here = os.open(host.home / "cache", os.O_RDONLY)
+    for _level in range(3000):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    removed = host.run("absent")
+    assert (removed.get("msg"), removed["left"], host.home.exists()) == (None, [], False)
+
+
 def test_a_removal_that_was_interrupted_is_finished(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.deployed(marked=False)
     remove = homes._remove
 
-    def interrupted(home: str, name: str) -> None:
+    def interrupted(home: str, name: str, remove_tree: t.Callable[[str], None]) -> None:
         if name == "state":
             raise OSError(5, "Input/output error", name)
-        remove(home, name)
+        remove(home, name, remove_tree)
 
     with monkeypatch.context() as patch:
         patch.setattr(homes, "_remove", interrupted)
@@ -245,6 +282,33 @@ def test_a_unit_of_somebody_else_is_refused(host: Host, name: str) -> None:
     assert str(host.units / name) not in host.says()["units"]
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_the_folder_of_an_installed_service_cannot_be_changed(host: Host, tmp_path: Path, check: bool) -> None:
+    """Guard, releases, secrets and the watchdog would be looked for in the new one, and the old one forgotten."""
+    host.deployed()
+    unit = f"# Written by dgxspark.vllm. X\n[Service]\nWorkingDirectory={host.home}/current\n"
+    (host.units / "vllm.service").write_text(unit)
+    new, link, before = tmp_path / "srv" / "vllm", tmp_path / "link", host.look()
+    said = host.says(home=str(new), _ansible_check_mode=check)
+    assert (
+        said["refusal"]
+        == said["moved"]
+        == (
+            f"vllm_home: {new} is not the folder of the service vllm, which is {host.home}. Nothing was changed. Set"
+            f" vllm_home to {host.home}. To move the service, run playbooks/uninstall.yml with that path (models and"
+            f" images stay), then deploy with {new}"
+        )
+    )
+    assert host.run(home=str(new), _ansible_check_mode=check)["msg"] == said["refusal"]
+    assert (new.exists(), host.look()) == (False, before)
+    link.symlink_to(host.home)
+    for same in (host.home, f"{host.home}/", link):
+        assert (host.says(home=str(same))["refusal"], host.says(home=str(same))["moved"]) == (None, None)
+    assert host.says("vllm-b", home=str(new))["refusal"] is None
+    host.run("absent")  # by hand, and the unit stays
+    assert host.says(home=str(new))["refusal"] is None
+
+
 def test_a_file_is_no_folder(host: Host) -> None:
     host.home.parent.mkdir()
     host.home.write_text("x")
@@ -252,19 +316,22 @@ def test_a_file_is_no_folder(host: Host) -> None:
     assert host.run("absent")["changed"] is False
 
 
-def test_an_image_that_was_pulled_is_recorded(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    docker = tmp_path / "bin" / "docker"
-    docker.parent.mkdir()
-    docker.write_text(
-        '#!/bin/sh\n[ "$5" = x:1 ] && echo sha256:1 || { echo "Error: No such image: $5" >&2; exit 1; }\n'
-    )
-    docker.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{docker.parent}:/usr/bin:/bin")
-    assert host.run()["changed"]
-    assert host.run(pulled="x:1", _ansible_check_mode=True)["changed"]
-    assert homes.pulled(str(host.home)) == []
-    assert [host.run(pulled="x:1")["changed"] for _time in range(2)] == [True, False]
-    assert homes.pulled(str(host.home)) == ["sha256:1"]
-    assert host.run()["changed"] is False
-    assert homes.pulled(str(host.home)) == ["sha256:1"]
-    assert host.run(pulled="y:1")["msg"] == "pulled: y:1 is not on the host: Error: No such image: y:1"
+def test_the_folders_of_a_release_are_made_with_it(host: Host) -> None:
+    assert host.run(release=ID, _ansible_check_mode=True)["changed"]
+    assert not host.home.exists()
+    old = os.umask(0o002)
+    try:
+        assert [host.run(release=ID)["changed"] for _time in range(2)] == [True, False]
+        (host.home / "cache").chmod(0o777)
+        assert [host.run(release=ID)["changed"] for _time in range(2)] == [True, False]
+    finally:
+        os.umask(old)
+    made = {str(path.relative_to(host.home)): path.stat().st_mode & 0o777 for path in host.home.rglob("*")}
+    assert made.pop(".dgxspark-vllm") == 0o644
+    assert made == dict.fromkeys(("cache", "parsed", "releases", f"releases/{ID}"), 0o755)
+
+
+@pytest.mark.parametrize("name", ["../../x", "", "0123456789AB", "0123456789ab/x"])
+def test_a_release_has_the_name_of_one(host: Host, name: str) -> None:
+    assert "is not the name of a release" in host.run(release=name)["msg"]
+    assert not host.home.exists()

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""deploy/image_digest.yml on hosts that pull one after the other, with a stand-in for Docker."""
+"""deploy/image.yml on hosts that pull one after the other, with a stand-in for Docker."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import yaml
 from support.paths import ROOT
 from support.playbook import THIS_MACHINE, AnsiblePlaybook
 
-TASKS = ROOT / "roles/vllm/tasks/deploy/image_digest.yml"
+TASKS = ROOT / "roles/vllm/tasks/deploy/image.yml"
+RELEASE = "0123456789ab"
 REF = "registry.example/vllm:1"
 A, B = ("registry.example/vllm@sha256:" + letter * 64 for letter in "ab")
 DOCKER = """#!/bin/sh
-[ "$1 $2 $3" = "image inspect --format" ] && [ "$6" = "$IMAGE" ] && cat "$ANSWER"
+[ "$1 $2 $4 $5" = "image inspect -- $IMAGE" ] && cat "$ANSWER"
 """
 
 
@@ -45,17 +46,14 @@ def test_hosts_of_one_run_have_one_image(
     (tmp_path / "bin" / "docker").write_text(DOCKER)
     (tmp_path / "bin" / "docker").chmod(0o755)
     for host, digests in (("one", first), ("two", second)):
-        (tmp_path / host / "releases" / "r").mkdir(parents=True)
-        (tmp_path / host / "answer").write_text(json.dumps([f"sha256:{host}", digests]))
-    tasks = yaml.safe_load(TASKS.read_text())
-    for option in ("owner", "group"):
-        tasks[-1]["ansible.builtin.copy"].pop(option)
-    (tmp_path / "tasks.yml").write_text(yaml.safe_dump(tasks))
+        (tmp_path / host / "releases" / RELEASE).mkdir(parents=True)
+        (tmp_path / host / ".dgxspark-vllm").write_text(json.dumps({"service": "vllm", "made": []}))
+        (tmp_path / host / "answer").write_text(json.dumps({"Id": f"sha256:{host}", "RepoDigests": digests}))
     home = f"{tmp_path}/{{{{ inventory_hostname }}}}"
     variables = {
         **THIS_MACHINE,
         "vllm_image": "nvcr.io/vllm:1",
-        "__vllm_release": "r",
+        "__vllm_release": RELEASE,
         "__vllm_resolved": {"image_ref": REF, "home": home, "image": {"ref": "nvcr.io/vllm:1", "digest": known}},
     }
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"one": {}, "two": {}}, "vars": variables}}))
@@ -64,7 +62,7 @@ def test_hosts_of_one_run_have_one_image(
         "serial": 1,
         "gather_facts": False,
         "environment": {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "IMAGE": REF, "ANSWER": f"{home}/answer"},
-        "tasks": [{"include_tasks": str(tmp_path / "tasks.yml")}],
+        "tasks": [{"include_tasks": str(TASKS)}],
     }
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
     run = ansible_playbook(tmp_path / "play.yml", inventory=tmp_path / "hosts.yml", folder=tmp_path)
@@ -75,6 +73,6 @@ def test_hosts_of_one_run_have_one_image(
         said = " ".join(run.output.split())
         assert fails in said
         assert f"Set vllm_image to nvcr.io/vllm:1@sha256:{'a' * 64}" in said
-    recorded = json.loads((tmp_path / "one" / "releases" / "r" / "image.json").read_text())
-    assert recorded == {"id": "sha256:one", "digests": first or []}
-    assert (tmp_path / "two" / "releases" / "r" / "image.json").exists() is not bool(fails)
+    for host, digests in (("one", first), ("two", second)):
+        recorded = json.loads((tmp_path / host / "releases" / RELEASE / "image.json").read_text())
+        assert recorded == {"id": f"sha256:{host}", "digests": digests or []}
