@@ -7,8 +7,10 @@ from __future__ import annotations
 import json
 import typing as t
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
+from ansible_collections.dgxspark.vllm.plugins.action.health_report import ActionModule
 
 from support.playbook import AnsiblePlaybook, Run
 
@@ -224,3 +226,16 @@ def test_no_log_moves_the_terminal(tmp_path: Path, ansible_playbook: AnsiblePlay
     assert "banner a" in run.output
     assert not set("\x1b\x07\x9b\u202e") & set(run.output)
     assert "owned" not in run.output
+
+
+def test_a_path_is_checked_before_any_host_is_asked(tmp_path: Path) -> None:
+    """With no hosts, as the role calls it first: nothing is shown, and nothing written."""
+    args = {"hosts": [], "health": {}, "path": f"{tmp_path}/no/health.json"}
+    task = MagicMock(check_mode=False, async_val=0, args=args)
+    action = ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+    refused = action.run(task_vars={})
+    assert refused["failed"]
+    assert refused["msg"].endswith(f"no/health.json: the folder {tmp_path}/no does not exist")
+    args["path"] = f"{tmp_path}/health.json"
+    assert not action.run(task_vars={}).get("failed")
+    assert list(tmp_path.iterdir()) == []

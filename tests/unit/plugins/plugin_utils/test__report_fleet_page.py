@@ -177,8 +177,8 @@ def test_landmarks_and_language(page: Page) -> None:
     for tag in ("title", "header", "nav", "main", "footer"):
         assert len(page.all(tag)) == 1
     assert {"scope": "col"} in page.all("th")
-    for bar in page.all("svg"):
-        assert bar["aria-hidden"] == "true"  # the figure stands beside it
+    for drawing in page.all("svg"):
+        assert drawing["aria-hidden"] == "true"  # the figure stands beside it
 
 
 def test_nothing_is_told_by_color_alone(text: str) -> None:
