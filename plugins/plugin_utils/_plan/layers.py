@@ -8,6 +8,8 @@ profile < model < image < variables with a name of their own, and the host < vll
 
 from __future__ import annotations
 
+import posixpath
+import re
 import typing as t
 
 from .choice import Choice, Values
@@ -41,7 +43,7 @@ def layers(
         Layer("vllm_extra_env", environment=values["vllm_extra_env"], environment_at="vllm_extra_env."),
         _remedy(remedy or {}),
     ]
-    offline = _is_offline(values, merged([*below, *above]).args)
+    offline = _is_offline(values, choice, merged([*below, *above]).args)
     sources = [*below, *_offline(values, choice, offline), *above]
     return [*sources, *_key(values, merged(sources))]
 
@@ -54,19 +56,31 @@ def _remedy(remedy: t.Mapping[str, t.Any]) -> Layer:
     return Layer("vllm_auto_remedy", args={**args, **extra_args}, environment=environment)
 
 
-def _is_offline(values: Values, args: t.Mapping[str, t.Any]) -> bool:
-    """Whether the server never asks the hub: on request, or because the download brings all that it reads."""
-    return bool(values["vllm_hf_offline"] or (values["vllm_download"] and not _reads_more(args)))
+def _is_offline(values: Values, choice: Choice, args: t.Mapping[str, t.Any]) -> bool:
+    """Whether the server never asks the hub: on request, or because all that it reads is there before it starts."""
+    if values["vllm_hf_offline"]:
+        return True
+    if choice.model and choice.model["folder"]:
+        return not _reads_more(args)
+    # weights in Mistral's own form are not what the download brings
+    return bool(values["vllm_download"] and args.get("load_format") != "mistral" and not _reads_more(args))
 
 
 def _reads_more(args: t.Mapping[str, t.Any]) -> bool:
-    """Whether vLLM reads more than the download brings: other repositories, or weights in Mistral's own form."""
-    if args.get("load_format") == "mistral":
-        return True
+    """Whether vLLM reads other repositories than that of the model. What lies at a path is here already."""
     drafts = args.get("speculative_config")
-    if isinstance(drafts, t.Mapping) and not drafts.get("model"):  # MTP: the layers are the model's own
-        args = {**args, "speculative_config": None}
-    return any(args.get(name) for name in ELSEWHERE)
+    if isinstance(drafts, t.Mapping):  # without a model it is MTP: the layers are the model's own
+        args = {**args, "speculative_config": drafts.get("model")}
+    return any(args.get(name) and not _is_path(args[name]) for name in ELSEWHERE)
+
+
+def _is_path(value: t.Any) -> bool:
+    """Whether nothing but paths of the container is meant: /folder, NAME=/folder, {name: NAME, path: /folder}."""
+    if isinstance(value, t.Mapping):
+        return all(map(_is_path, [value["path"]] if "path" in value else value.values()))
+    if isinstance(value, list):
+        return all(map(_is_path, value))
+    return re.fullmatch(r"([^/=]*=)?/.*", str(value)) is not None
 
 
 def _catalog(values: Values, choice: Choice) -> t.Iterator[Layer]:
@@ -146,10 +160,17 @@ def _key(values: Values, settings: Settings) -> t.Iterator[Layer]:
 
 def _offline(values: Values, choice: Choice, offline: bool) -> t.Iterator[Layer]:
     """The model is complete before the server starts: no start may need the hub. Of others nothing is downloaded."""
-    if offline and choice.model:
+    if not choice.model:
+        return
+    source = "vllm_hf_offline" if values["vllm_hf_offline"] else "vllm_download"
+    name, why = choice.model["id"], "offline, vLLM would call the model by its folder"
+    if choice.model["folder"]:
+        source = "vllm_model"
+        name, why = posixpath.basename(choice.model["folder"]), "the name of its folder"
+    if offline or choice.model["folder"]:
         yield Layer(
-            "vllm_hf_offline" if values["vllm_hf_offline"] else "vllm_download",
-            args={"served_model_name": choice.model["id"]},
-            environment={"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": MODULES},
-            notes={"served_model_name": "offline, vLLM would call the model by its folder"},
+            source,
+            args={"served_model_name": name},
+            environment={"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": MODULES} if offline else {},
+            notes={"served_model_name": why},
         )
