@@ -96,6 +96,14 @@ def test_a_model_in_a_folder_of_the_host(path: str) -> None:
     assert (mine["name"], mine["folder"], mine["described"]) == ("mine", "/srv/models/My-7B", True)
 
 
+@pytest.mark.parametrize("path", ["./mine", "../mine", "~/mine", "."])
+def test_a_folder_is_written_whole(path: str) -> None:
+    with pytest.raises(
+        CatalogError, match="is not the whole path of a folder; write all of it, such as /srv/models/mine"
+    ):
+        Catalog().model(path)
+
+
 def test_the_name_of_a_folder_says_of_its_model_what_an_id_says() -> None:
     assert Catalog().model("/srv/Qwen3-Next-80B")["architectures"] == ["Qwen3NextForCausalLM"]
 
