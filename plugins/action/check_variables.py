@@ -20,6 +20,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.names import c
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.conflicts import Service, clashes
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.hf_cache import unknown_source
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.mounts import unreadable_files
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems import names_of, problems, secrets_of
 
 display = Display()
@@ -63,6 +64,8 @@ class ActionModule(ActionBase):
         lines = [*unreadable.values(), *problems(role, values, known, catalog, unreadable, is_spark)]
         if role == "vllm":
             lines += self._clashes(task_vars, catalog)
+            if not any(line.startswith("vllm_files") for line in lines):
+                lines += unreadable_files(values.get("vllm_files") or [])
         if role == "hf_cache":
             lines += unknown_source(values.get("hf_cache_source"), task_vars)
         if not lines:

@@ -87,9 +87,13 @@ _value:
       type: str
       sample: qwen3-8b-fp8
     id:
-      description: Hugging Face ID.
+      description: Hugging Face ID, or the path of its folder on the host.
       type: str
       sample: Qwen/Qwen3-8B-FP8
+    folder:
+      description: Path of its folder on the host. V(none) for a model of the hub.
+      type: str
+      sample: /srv/models/mine
     described:
       description: Whether an entry of the catalog or of C(vllm_models) describes it.
       type: bool

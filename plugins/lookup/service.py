@@ -21,6 +21,7 @@ description:
     validation of the role's variables uses the same function.
 notes:
   - The result contains no secrets. C(vllm_hf_token) is not read, and C(vllm_api_key) is only tested for being set.
+  - The files of C(vllm_files) are read on the controller for their hash. Their content is not in the result.
 options:
   _terms:
     description:
@@ -128,6 +129,21 @@ _value:
       description: Whether the container gets the model cache read-only. Requires a server that is offline.
       type: bool
       sample: true
+    mounts:
+      description:
+        - What the container sees in addition to the folders of the collection, a model in a folder of the host,
+          C(vllm_files) and C(vllm_mounts). Each has C(source), C(target), C(read_only) and C(origin), the variable.
+        - A relative C(source) lies in the folder of the release.
+      type: list
+      elements: dict
+      sample: [{source: /srv/models/mine, target: /models/mine, read_only: true, origin: vllm_model}]
+    files:
+      description:
+        - Files of C(vllm_files), each content once, with C(name), its path in the folder of the release. C(path) is the
+          file on the controller, empty for the C(content) of the item with that C(number).
+      type: list
+      elements: dict
+      sample: [{name: files/0123456789abcdef, path: /home/me/template.jinja, number: 0}]
     entry:
       description: The model with the settings of the image, as returned by the lookup P(dgxspark.vllm.model#lookup).
       type: dict
@@ -270,6 +286,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import options_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.variables import read_variables, with_defaults
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.owner_files import OwnerFileError, read_owner_files
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError
@@ -294,12 +311,17 @@ class LookupModule(LookupBase):
         known = options_of("vllm")
         values = self._values(known, variables or {})
         catalog = Catalog()
+        try:
+            files = read_owner_files(values["vllm_files"])
+        except OwnerFileError as error:
+            raise AnsibleLookupError(f"service: {error}") from error
         models = [name for term in terms for name in (catalog.models(values["vllm_models"]) if term == "*" else [term])]
+        state, remedied, info = plain(host or {}), plain(remedy or {}), plain(model_info or {})
         found = []
         for wanted in [{"vllm_model": model} for model in models] or [{}]:
             typed, _lines = TypedValues.of(known, {**values, **wanted})
             try:
-                service = resolve(typed, catalog, plain(host or {}), plain(remedy or {}), plain(model_info or {}))
+                service = resolve(typed, catalog, state, remedied, info, files)
             except (ChoiceError, ResolveError) as error:
                 raise AnsibleLookupError(f"service: {error}") from error
             found.append(service.as_dict())
@@ -308,7 +330,8 @@ class LookupModule(LookupBase):
     def _values(self, known: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         """The variables of the host, with the role's defaults for what is not set."""
         available = with_defaults(known, variables)
-        values, errors = read_variables([name for name in READS if name in available], available, self._templar)
+        names = [name for name in (*READS, "vllm_files") if name in available]
+        values, errors = read_variables(names, available, self._templar)
         for name, error in errors.items():
             raise AnsibleLookupError(f"service: {name}: cannot be read") from error
         _typed, lines = TypedValues.of(known, values)

@@ -10,7 +10,8 @@ version_added: "0.1.0"
 description:
   - Returns a catalog entry, as required for the memory plan, made of C(config.json), C(hf_quant_config.json) if there
     is one, and the index of the weights.
-  - The files are read from the cache on the host, or else from the hub. They have a few kilobytes, or some megabytes
+  - The files are read from the cache on the host, or else from the hub, those of a model in a folder of the host from
+    there. They have a few kilobytes, or some megabytes
     for a mixture of many experts, and are not stored.
   - The role C(vllm) uses it for models that are neither in the catalog nor in C(vllm_models).
   - Weights are found in safetensors, in C(pytorch_model.bin) and in Mistral's own format (C(params.json) and
@@ -20,6 +21,11 @@ extends_documentation_fragment:
   - dgxspark.vllm.hf_model
   - dgxspark.vllm.hf_model.hub
 options:
+  model:
+    description:
+      - Hugging Face ID of the model, such as V(Qwen/Qwen3-8B-FP8), or the absolute path of its folder on the host.
+    type: str
+    required: true
   source:
     description: Another Hugging Face cache on the host, which is read if O(path) does not hold the model.
     type: path
@@ -67,7 +73,7 @@ assumed:
   type: list
   elements: str
 source:
-  description: Where the files were read, V(cache) or V(hub).
+  description: Where the files were read, V(cache), V(hub) or V(folder).
   returned: success
   type: str
   sample: hub
@@ -91,6 +97,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import mem
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.layout import CacheError
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.hub import Cache, Hub, HubError
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.model_files import is_name
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.model_folder import Folder
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.config_values import ConfigError, whole
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import entry_of
 
@@ -148,6 +155,9 @@ def read(source: Source) -> tuple[dict[str, t.Any], int] | None:
 
 def look(options: dict[str, t.Any]) -> dict[str, t.Any]:
     model, revision = options["model"], options["revision"]
+    if model.startswith("/"):
+        found = read(Folder(model, options["path"]))
+        return _result(model, found, "folder")
     folders = [folder for folder in (options["path"], options["source"]) if folder]
     caches = (read(Cache(os.path.realpath(folder), model, revision)) for folder in folders)
     found, source = next((files for files in caches if files), None), "cache"
@@ -156,6 +166,10 @@ def look(options: dict[str, t.Any]) -> dict[str, t.Any]:
             raise HubError(f"it is not in {' or '.join(folders)}, and vllm_hf_offline forbids to ask the hub")
         source = "hub"
         found = read(Hub(options["endpoint"] or "", model, revision, options["token"] or "", options["timeout"]))
+    return _result(model, found, source)
+
+
+def _result(model: str, found: tuple[dict[str, t.Any], int] | None, source: str) -> dict[str, t.Any]:
     if found is None:
         raise HubError(f"it has no config.json, or no weights: none of {', '.join((INDEX, *SINGLES))}")
     entry, assumed = entry_of(*found)

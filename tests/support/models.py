@@ -10,6 +10,6 @@ from support.paths import SANDBOX
 
 sys.path.insert(0, str(SANDBOX / "hub"))
 
-from make_models import make
+from make_models import bfloat16, make, save
 
-__all__ = ["make"]
+__all__ = ["bfloat16", "make", "save"]

@@ -8,6 +8,7 @@ import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import options_of
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.owner_files import read_owner_files
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import Resolved, resolve
 
@@ -37,4 +38,5 @@ def resolved(
     model_info: t.Mapping[str, t.Any] | None = None,
     **variables: t.Any,
 ) -> Resolved:
-    return resolve(values(**variables), CATALOG, host, remedy, model_info)
+    typed = values(**variables)
+    return resolve(typed, CATALOG, host, remedy, model_info, read_owner_files(typed["vllm_files"]))

@@ -29,12 +29,23 @@ def own_model(**fields: t.Any) -> Values:
     return {"vllm_model": "mine", "vllm_models": {"mine": {**OWN_MODEL, **fields}}}
 
 
+def files(*items: t.Any) -> Values:
+    return {"vllm_files": list(items)}
+
+
+def mounts(*items: t.Any) -> Values:
+    return {"vllm_mounts": list(items)}
+
+
 RULE = 'is not a rule; use image (a pattern) or vllm (a range such as ">=0.19,<0.26") or both, with args or environment'
 DRAFT = (
     "is not allowed; use a mapping with method and tokens, and with id, revision, weights_bytes and attention_kinds if"
     " it is a repository of its own, vllm and args"
 )
 FOLDER = "use letters, digits and . _ @ + - between the /, and no . or .."
+WHOLE_PATH = "is not the whole path of a folder; write all of it, such as /srv/models/mine"
+FILE = "{src: files/template.jinja, target: /opt/files/template.jinja}"
+MOUNT = "{source: /srv/data, target: /data}"
 SECRET = "one word of printable ASCII without quotes"
 SERVICE = "vllm, or vllm- and up to 25 lower case letters, digits and -: it names a systemd unit"
 CONTAINER = "a letter or digit, then 1 to 62 letters, digits and . _ -"
@@ -142,7 +153,8 @@ BAD: list[tuple[Values, str]] = [
     ),
     (
         one("vllm_models", {"mine": {**OWN_MODEL, "id": "b"}}),
-        'vllm_models.mine.id: "b" is not allowed; use a Hugging Face id such as Qwen/Qwen3-8B-FP8',
+        'vllm_models.mine.id: "b" is not allowed; use a Hugging Face id such as Qwen/Qwen3-8B-FP8, or the whole path of'
+        " a folder such as /srv/models/mine",
     ),
     (
         one("vllm_models", {"mine": {"id": "a/b"}}),
@@ -852,6 +864,44 @@ BAD: list[tuple[Values, str]] = [
         'vllm_phase_timeouts.load: "soon" is not allowed; use whole seconds, at least 1',
     ),
     (one("vllm_auto_remedy", "maybe"), 'vllm_auto_remedy: "maybe" is not allowed; use true or false'),
+    # what the container sees of the owner; more in test__validate_mounts.py
+    (one("vllm_model", "./mine"), f'vllm_model: "./mine" {WHOLE_PATH}'),
+    (
+        one("vllm_model", "/srv"),
+        'vllm_model: "/srv" is a folder of the system; use one of its own such as /srv/models/mine',
+    ),
+    (
+        one("vllm_models", {"mine": {**OWN_MODEL, "id": "./mine"}}),
+        'vllm_models.mine.id: "./mine" is not allowed; use a Hugging Face id such as Qwen/Qwen3-8B-FP8, or the whole'
+        " path of a folder such as /srv/models/mine",
+    ),
+    (
+        one("vllm_models", {"mine": {**OWN_MODEL, "id": "/srv/models/mine", "revision": "v2"}}),
+        'vllm_models.mine.revision: "v2" is of the hub, and id is a folder; remove it',
+    ),
+    (files("template.jinja"), f"vllm_files[0]: is not allowed; use a mapping such as {FILE}"),
+    (
+        files({"content": {"a": KEY}, "target": "/opt/files/a"}),
+        "vllm_files[0].content: is not a text; use one, such as content: |",
+    ),
+    (
+        files({"content": "", "target": "/root/.cache/a"}),
+        'vllm_files[0].target: "/root/.cache/a" and /root/.cache of the collection lie in one another, so that one'
+        " would hide the other; use another path such as /opt/files/NAME",
+    ),
+    (
+        mounts({"source": "/srv/data", "target": "/data", "read_only": "no"}),
+        'vllm_mounts[0].read_only: "no" is not allowed; use true or false',
+    ),
+    (
+        mounts({"source": "/var/run/docker.sock", "target": "/docker.sock"}),
+        'vllm_mounts[0].source: "/var/run/docker.sock" is a folder of the system; use one of its own such as /srv/data',
+    ),
+    (
+        mounts({"source": "/opt/vllm/current/.env", "target": "/data"}),
+        'vllm_mounts[0].source: "/opt/vllm/current/.env" and vllm_home (/opt/vllm), which holds secrets, lie in one'
+        " another; use another folder",
+    ),
 ]
 
 BAD_HOST: list[tuple[str, Values, str]] = [

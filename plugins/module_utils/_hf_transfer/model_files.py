@@ -144,10 +144,10 @@ def look_up_in(path: str, model: str, revision: str) -> Snapshot:
     top = os.path.join(folder, "snapshots", commit)
     if not _COMMIT.fullmatch(commit) or not door.is_folder(path, top):
         return Snapshot(None, None, {}, [], [])
-    present = _sizes(top, path)
+    present = sizes_below(top, path)
     files = wanted(recorded(folder, commit))
     if not files:
-        missing, damaged = _by_index(path, top, present)
+        missing, damaged = by_index(path, top, present)
     else:
         missing = [name for name in files if name not in present]
         damaged = [name for name, file in files.items() if present.get(name, file.size) != file.size]
@@ -192,7 +192,7 @@ def point(folder: str, revision: str, commit: str) -> None:
     write_text(os.path.dirname(folder), os.path.join(folder, "refs", revision), commit)
 
 
-def _sizes(top: str, root: str) -> dict[str, int]:
+def sizes_below(top: str, root: str) -> dict[str, int]:
     """Files of a snapshot; broken links, links out of the cache, pipes and devices are none."""
     found = {}
     for parent, _folders, names in os.walk(top):
@@ -204,8 +204,11 @@ def _sizes(top: str, root: str) -> dict[str, int]:
     return found
 
 
-def _by_index(root: str, top: str, present: t.Mapping[str, int]) -> tuple[list[str], list[str]]:
-    """Missing and damaged files, where nothing lists the files: by what a model must have."""
+def by_index(root: str, top: str, present: t.Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """Missing and damaged files, where nothing lists the files: by what a model must have.
+
+    TOP is its folder, PRESENT the files in it with their sizes, and ROOT what no link may lead out of.
+    """
     files = select(present)
     weights = {name for name in files if name.endswith(_WEIGHTS)}
     damaged, shards = [], set[str]()

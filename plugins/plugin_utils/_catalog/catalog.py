@@ -9,10 +9,21 @@ import re
 import typing as t
 from pathlib import Path
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import plain
+
 from .._common.text import known_or_add, show
 from .._common.yaml_files import COLLECTION, read
 from .advisories import advisories_of
-from .fields import MODEL_FIELDS, Entry, image_problems, is_hugging_face_id, model_problems, profile_problems
+from .fields import (
+    MODEL_FIELDS,
+    MODEL_FOLDER,
+    Entry,
+    image_problems,
+    is_folder,
+    is_hugging_face_id,
+    model_problems,
+    profile_problems,
+)
 from .images import (
     GUIDES,
     UPSTREAM,
@@ -86,17 +97,25 @@ class Catalog:
         return self._recorded.options(version)
 
     def model(self, name: str, own: t.Mapping[str, t.Any] | None = None, image: Entry | None = None) -> Entry:
-        """One model by its name or its Hugging Face id, complete, with its name; and what it needs with an image.
+        """One model by its name, its Hugging Face id or its folder on the host, complete, with its name; and what it
+        needs with an image.
 
-        Of an id that nobody has described nothing else is known than what its name says of its architecture: see the
+        Of one that nobody has described nothing else is known than what its name says of its architecture: see the
         module model_info.
         """
         models = self.models(own)
         if name not in models:
-            same_id = [key for key, entry in models.items() if isinstance(entry, dict) and entry.get("id") == name]
-            if not same_id and is_hugging_face_id(name):
+            name = _plain(name)
+            same_id = [
+                key for key, entry in models.items() if isinstance(entry, dict) and _plain(entry.get("id")) == name
+            ]
+            if not same_id and (is_hugging_face_id(name) or is_folder(name)):
                 said = family(name, self.families()) or {}
                 return self.on({**_stranger(name), **{key: said.get(key) for key in _SAID}}, image)
+            if not same_id and name.startswith((".", "~")):
+                raise CatalogError(
+                    f"{show(name)} is not the whole path of a folder; write all of it, such as {MODEL_FOLDER}"
+                )
             if not same_id:
                 raise CatalogError(f"{show(name)} is not in the catalog; {known_or_add(name, models, 'vllm_models')}")
             if len(same_id) > 1:
@@ -106,6 +125,8 @@ class Catalog:
         if lines:
             raise CatalogError(lines[0])
         entry: Entry = {"name": name, "described": True, **copy.deepcopy(models[name])}
+        entry["id"] = _plain(entry["id"])
+        entry["folder"] = entry["id"] if is_folder(entry["id"]) else None
         entry.setdefault("config_context", entry["native_context"])
         for key, default in (("gated", False), ("environment", {}), ("args", {})):
             if entry.get(key) is None:
@@ -194,6 +215,11 @@ class Catalog:
         return entry
 
 
+def _plain(name: t.Any) -> t.Any:
+    """The path of a folder as one text, however its slashes are written."""
+    return (plain(name) or "/") if is_folder(name) else name
+
+
 def _stranger(model: str) -> Entry:
     """A model that no entry describes. Its name is made of its id, for a container to bear."""
     name = re.sub(r"[^a-z0-9._-]", "-", model.rpartition("/")[2].lower()).strip("._-") or "model"
@@ -201,6 +227,7 @@ def _stranger(model: str) -> Entry:
         "name": name,
         "id": model,
         "described": False,
+        "folder": model if is_folder(model) else None,
         **dict.fromkeys(field for field in MODEL_FIELDS if field != "id"),
         "gated": False,
         "environment": {},

@@ -12,6 +12,8 @@ from .per_image import is_range, is_rule
 
 Entry = dict[str, t.Any]
 
+MODEL_FOLDER = "/srv/models/mine"  # of a model on the host, in messages
+
 
 class Field(t.NamedTuple):
     kind: str
@@ -19,7 +21,7 @@ class Field(t.NamedTuple):
 
 
 MODEL_FIELDS = {
-    "id": Field("Hugging Face id", required=True),
+    "id": Field("model", required=True),
     "revision": Field("revision"),
     "weights_bytes": Field("whole number", required=True),
     "layers": Field("whole number", required=True),
@@ -107,6 +109,10 @@ _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
         lambda v: isinstance(v, str) and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", v, re.ASCII) is not None,
         "a Hugging Face id such as Qwen/Qwen3-8B-FP8",
     ),
+    "model": (
+        lambda v: is_hugging_face_id(v) or is_folder(v),
+        f"a Hugging Face id such as Qwen/Qwen3-8B-FP8, or the whole path of a folder such as {MODEL_FOLDER}",
+    ),
     "whole number": (lambda v: _is_int(v) and v > 0, "a whole number above 0"),
     "number": (lambda v: (_is_int(v) or isinstance(v, float)) and v > 0, "a number above 0"),
     "text": (lambda v: isinstance(v, str), "text"),
@@ -166,6 +172,11 @@ def is_hugging_face_id(value: t.Any) -> bool:
     return _KINDS["Hugging Face id"][0](value)
 
 
+def is_folder(value: t.Any) -> bool:
+    """Whether this names a model by its folder on the host."""
+    return isinstance(value, str) and value.startswith("/")
+
+
 def _is_int(value: t.Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -214,6 +225,8 @@ def _contradictions(where: str, entry: Entry) -> t.Iterator[str]:
                 f"{where}.per_image[{number}]: {show(rule)} is not a rule; use image (a pattern) or vllm (a range such"
                 ' as ">=0.19,<0.26") or both, with args or environment'
             )
+    if entry.get("revision") and is_folder(entry["id"]):
+        yield f"{where}.revision: {show(entry['revision'])} is of the hub, and id is a folder; remove it"
     if entry.get("yarn") and not {"factor", "original_max_position_embeddings"} <= set(entry["yarn"]):
         yield f"{where}.yarn: is not complete; use factor and original_max_position_embeddings"
 

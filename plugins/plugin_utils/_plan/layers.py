@@ -8,10 +8,11 @@ profile < model < image < variables with a name of their own, and the host < vll
 
 from __future__ import annotations
 
+import posixpath
 import typing as t
 
 from .choice import Choice, Values
-from .repositories import reads_more
+from .repositories import reads_more, repositories
 from .settings import Layer, Settings, merged
 from .share import Share
 
@@ -37,7 +38,7 @@ def layers(
         Layer("vllm_extra_env", environment=values["vllm_extra_env"], environment_at="vllm_extra_env."),
         _remedy(remedy or {}),
     ]
-    offline = _is_offline(values, merged([*below, *above]).args)
+    offline = _is_offline(values, choice, merged([*below, *above]).args)
     sources = [*below, *_offline(values, choice, offline), *above]
     return [*sources, *_key(values, merged(sources))]
 
@@ -50,9 +51,16 @@ def _remedy(remedy: t.Mapping[str, t.Any]) -> Layer:
     return Layer("vllm_auto_remedy", args={**args, **extra_args}, environment=environment)
 
 
-def _is_offline(values: Values, args: t.Mapping[str, t.Any]) -> bool:
-    """Whether the server never asks the hub: on request, or because the download brings all that it reads."""
-    return bool(values["vllm_hf_offline"] or (values["vllm_download"] and not reads_more(args)))
+def _is_offline(values: Values, choice: Choice, args: t.Mapping[str, t.Any]) -> bool:
+    """Whether the server never asks the hub: on request, or because all that it reads is there before it starts."""
+    if values["vllm_hf_offline"]:
+        return True
+    if reads_more(args):
+        return False
+    if choice.model and not repositories(choice.model, args):  # a model in a folder of the host
+        return True
+    # weights in Mistral's own form are not what the download brings
+    return bool(values["vllm_download"] and args.get("load_format") != "mistral")
 
 
 def _catalog(values: Values, choice: Choice) -> t.Iterator[Layer]:
@@ -132,10 +140,17 @@ def _key(values: Values, settings: Settings) -> t.Iterator[Layer]:
 
 def _offline(values: Values, choice: Choice, offline: bool) -> t.Iterator[Layer]:
     """The model is complete before the server starts: no start may need the hub. Of others nothing is downloaded."""
-    if offline and choice.model:
+    if not choice.model:
+        return
+    source = "vllm_hf_offline" if values["vllm_hf_offline"] else "vllm_download"
+    name, why = choice.model["id"], "offline, vLLM would call the model by its folder"
+    if choice.model["folder"]:
+        source = "vllm_model"
+        name, why = posixpath.basename(choice.model["folder"]), "the name of its folder"
+    if offline or choice.model["folder"]:
         yield Layer(
-            "vllm_hf_offline" if values["vllm_hf_offline"] else "vllm_download",
-            args={"served_model_name": choice.model["id"]},
-            environment={"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": MODULES},
-            notes={"served_model_name": "offline, vLLM would call the model by its folder"},
+            source,
+            args={"served_model_name": name},
+            environment={"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": MODULES} if offline else {},
+            notes={"served_model_name": why},
         )

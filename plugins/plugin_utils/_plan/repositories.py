@@ -18,8 +18,13 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)  # a folder of the container 
 
 
 def repositories(model: Entry, args: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
-    """What is downloaded: the model, then the draft model if it is a repository of its own. Bytes may be None."""
-    found = [{"id": model["id"], "revision": args.get("revision") or "main", "bytes": model["weights_bytes"]}]
+    """What is downloaded: the model unless it is in a folder, then the draft model if it is a repository of its own.
+
+    Bytes may be None.
+    """
+    found = []
+    if not model.get("folder"):
+        found.append({"id": model["id"], "revision": args.get("revision") or "main", "bytes": model["weights_bytes"]})
     drafts = args.get("speculative_config")
     draft = str(drafts.get("model") or "") if isinstance(drafts, t.Mapping) else ""
     if isinstance(drafts, t.Mapping) and _HUB_ID.fullmatch(draft) and draft != model["id"]:
@@ -30,8 +35,17 @@ def repositories(model: Entry, args: t.Mapping[str, t.Any]) -> list[dict[str, t.
 
 
 def reads_more(args: t.Mapping[str, t.Any]) -> bool:
-    """Whether vLLM reads more than that: yet other repositories, or weights in Mistral's own form."""
+    """Whether vLLM reads yet other repositories. What lies at a path is in the container already."""
     drafts = args.get("speculative_config")
     if drafts and not isinstance(drafts, t.Mapping):  # a text, which is vLLM's to read
         return True
-    return args.get("load_format") == "mistral" or any(args.get(name) for name in ELSEWHERE)
+    return any(args.get(name) and not _is_path(args[name]) for name in ELSEWHERE)
+
+
+def _is_path(value: t.Any) -> bool:
+    """Whether nothing but paths of the container is meant: /folder, NAME=/folder, {name: NAME, path: /folder}."""
+    if isinstance(value, t.Mapping):
+        return all(map(_is_path, [value["path"]] if "path" in value else value.values()))
+    if isinstance(value, list):
+        return all(map(_is_path, value))
+    return re.fullmatch(r"([^/=]*=)?/.*", str(value)) is not None

@@ -15,10 +15,12 @@ from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry
 from .._catalog.hosts import host_faults
 from .._catalog.vllm_options import to_argv
+from .._common.owner_files import OwnerFile
 from . import names, share
 from .choice import Choice, Values, choose, image_refusal
 from .layers import CONTAINER_CACHE, CONTAINER_CODE, REQUIRE_KEY, layers
 from .memory import UTILIZATION, Host, PlanError
+from .mounts import model_path, mounts, placed
 from .remedies import plan_with_remedies
 from .repositories import repositories
 from .settings import Settings, merged
@@ -30,7 +32,7 @@ READS = (
     *("vllm_image_registry", "vllm_gpu_memory_utilization", "vllm_max_model_len", "vllm_extra_args", "vllm_extra_env"),
     *("vllm_api_key", "vllm_port", "vllm_publish_address", "vllm_service_name"),
     *("vllm_container_name", "vllm_home", "vllm_hf_endpoint", "vllm_hf_offline", "vllm_download", "vllm_gpu"),
-    *("vllm_memory_reserve_gib", "vllm_drop_page_cache", "hf_cache_path"),
+    *("vllm_memory_reserve_gib", "vllm_drop_page_cache", "vllm_mounts", "hf_cache_path"),
 )
 
 
@@ -52,6 +54,8 @@ class Resolved:
     container_cache: str
     require_key_file: str
     hf_cache_read_only: bool
+    mounts: list[dict[str, t.Any]]
+    files: list[dict[str, t.Any]]
     entry: Entry
     repositories: list[dict[str, t.Any]]
     image: Entry
@@ -92,10 +96,12 @@ def resolve(
     host: share.HostState | None = None,
     remedy: t.Mapping[str, t.Any] | None = None,
     model_info: t.Mapping[str, t.Any] | None = None,
+    files: t.Sequence[OwnerFile] = (),
 ) -> Resolved:
     """HOST is what spark_info returns in spark; without it nothing is capped and nothing planned.
 
-    REMEDY is what vllm_auto_remedy has found, variables by name. MODEL_INFO is an entry of the module model_info.
+    REMEDY is what vllm_auto_remedy has found, variables by name. MODEL_INFO is an entry of the module model_info. FILES
+    are those of vllm_files.
     """
     host = host or {}
     choice = choose(values, catalog, model_info)
@@ -106,14 +112,14 @@ def resolve(
     may_take = _share(values, host, profile)
     try:
         settings = merged(layers(values, choice, may_take, remedy))
-        argv = [*image["command_prefix"], model["id"], *to_argv(settings.args)]
+        argv = [*image["command_prefix"], model_path(values, model), *to_argv(settings.args)]
         lines = settings.lines
     except ValueError as error:
         raise ResolveError(str(error)) from error
     gpu = _gpu(values["vllm_gpu"], host)
     plan = _plan(values, catalog, choice, settings, may_take)
     needed = plan["needed_bytes"] if plan and gpu != "none" else 0
-    served_name = _served_name(settings.args, model)
+    served_name = _served_name(settings.args, model_path(values, model))
     container, url, image_ref = names.container(values, model), names.url(values), names.image_ref(values, image)
     return Resolved(
         unit=names.unit(values),
@@ -127,6 +133,8 @@ def resolve(
         require_key_file=f"{CONTAINER_CODE}/{REQUIRE_KEY}.py",
         # offline nothing is written there; but with download_dir vLLM makes a lock in it
         hf_cache_read_only=_is_offline(settings.environment) and "download_dir" not in settings.args,
+        mounts=mounts(values, model, files),
+        files=placed(files),
         entry=model,
         repositories=repositories(model, settings.args),
         image=image,
@@ -213,9 +221,9 @@ def _is_offline(environment: t.Mapping[str, t.Any]) -> bool:
     return str(environment.get("HF_HUB_OFFLINE")) == "1" and "HF_MODULES_CACHE" in environment
 
 
-def _served_name(args: t.Mapping[str, t.Any], model: Entry) -> str:
+def _served_name(args: t.Mapping[str, t.Any], path: str) -> str:
     """The name that clients ask for; of several the first."""
-    wanted = args.get("served_model_name") or model["id"]
+    wanted = args.get("served_model_name") or path
     return str(wanted[0] if isinstance(wanted, list) else wanted)
 
 

@@ -8,22 +8,14 @@ import ipaddress
 import re
 import typing as t
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import wrong_folder
+
 from .._common.text import CONTROL, show
 from .._common.types import TypedValues
 
 Lines = t.Iterator[str]
 
 _HF_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
-_ABSOLUTE = re.compile(r"(/[A-Za-z0-9._@+-]+)+/?")
-# Of these nobody may take the folder itself; a folder of one's own below it is fine.
-_SHARED_FOLDERS = re.compile(
-    r"/?|/(home|media|mnt|opt|root|srv|usr/local|var|var/(cache|lib|log|opt|spool))|/home/[^/]+"
-)
-# Of these nothing that lies below either: the system's own, or gone with the next boot. /run/media has disks.
-_SYSTEM_FOLDERS = re.compile(
-    r"/(bin|boot|dev|etc|lib|lib32|lib64|libx32|proc|run(?!/media/.)|sbin|sys|tmp|usr(?!/local/.)"
-    r"|usr/local/(bin|etc|include|lib|libexec|sbin)|var/(lib/(containerd|docker|dpkg|systemd)|lock|run|tmp))(/.*)?"
-)
 
 
 def folder(checked: TypedValues, name: str, example: str, empty: bool = False) -> Lines:
@@ -32,23 +24,6 @@ def folder(checked: TypedValues, name: str, example: str, empty: bool = False) -
     wrong = wrong_folder(checked[name], example)
     if wrong:
         yield f"{name}: {show(checked[name])} {wrong}"
-
-
-def wrong_folder(value: t.Any, example: str) -> str | None:
-    if not str(value).startswith("/"):
-        return f"is not allowed; use an absolute path such as {example}"
-    plain = re.sub("/+", "/", value).rstrip("/")
-    if _SHARED_FOLDERS.fullmatch(plain) or _SYSTEM_FOLDERS.fullmatch(plain):
-        return f"is a folder of the system; use one of its own such as {example}"
-    if not _ABSOLUTE.fullmatch(value) or {".", ".."} & set(value.split("/")):
-        return "is not allowed; use letters, digits and . _ @ + - between the /, and no . or .."
-    return None
-
-
-def lies_in(path: str, folder: str) -> bool:
-    """Whether PATH is FOLDER or lies below it."""
-    one, other = (re.sub("/+", "/", f"{each}/") for each in (path, folder))
-    return one.startswith(other)
 
 
 def url(checked: TypedValues, name: str, example: str, empty: bool = False) -> Lines:

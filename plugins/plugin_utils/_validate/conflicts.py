@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .common import lies_in
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in
 
 
 class Service(t.NamedTuple):

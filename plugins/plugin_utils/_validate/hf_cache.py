@@ -7,10 +7,12 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in
+
 from .._catalog.catalog import Catalog
 from .._common.text import show
 from .._common.types import TypedValues
-from .common import Lines, at_least, folder, lies_in, matches
+from .common import Lines, at_least, folder, matches
 
 
 def hf_cache(checked: TypedValues, catalog: Catalog) -> Lines:

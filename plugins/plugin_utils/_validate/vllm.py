@@ -8,15 +8,17 @@ import ipaddress
 import re
 import typing as t
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import PHASE_TIMEOUTS
 
 from .._catalog.catalog import Catalog
 from .._common.text import hint, show
 from .._common.types import TypedValues, integer
 from .._plan.names import home
-from .common import Lines, at_least, control_character, folder, lies_in, matches, reaches_others, url
+from .common import Lines, at_least, control_character, folder, matches, reaches_others, url
 from .environment import environment
 from .model import choice
+from .mounts import own_mounts
 
 _ULIMITS = (
     *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc"),
@@ -34,6 +36,7 @@ def vllm(checked: TypedValues, catalog: Catalog) -> Lines:
     yield from choice(checked, catalog)
     yield from _network(checked)
     yield from _names(checked)
+    yield from own_mounts(checked, catalog)
     yield from _secrets(checked)
     if checked.valid("vllm_extra_env"):
         yield from environment("vllm_extra_env", checked["vllm_extra_env"], checked.secrets())

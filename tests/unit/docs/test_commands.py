@@ -499,6 +499,12 @@ def test_variables(tmp_path: Path, inventory: Callable[[str], Inventory], ansibl
         json.dumps({"spark": {"hosts": hosts, "vars": VAULT}}),
         encoding="utf-8",  # JSON takes Ansible's own strings
     )
+    for name in {
+        name for block in BLOCKS for name in re.findall(r"\{\{ inventory_dir \}\}/(files/[\w.-]+)", block.text)
+    }:
+        file = tmp_path / name if "." in name else tmp_path / name / "in_it"  # without a suffix it is a folder
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
     check = [{"name": "Check", "hosts": "spark", "gather_facts": False}]
     check[0]["tasks"] = [{"name": "Check", "dgxspark.vllm.check_variables": {"role": ROLES}}]  # type: ignore[assignment]
     (tmp_path / "check.yml").write_text(yaml.safe_dump(check), encoding="utf-8")

@@ -17,7 +17,8 @@ FILES = sorted(
     for pattern in ("module_utils/_hf_cache/*.py", "module_utils/_hf_transfer/*.py", "modules/hf_*.py")
     for path in PLUGINS.glob(pattern)
 )
-FILES += [PLUGINS / "modules/model_info.py", PLUGINS / "module_utils/_vllm/model_config.py"]
+FILES += [PLUGINS / "modules/model_info.py", PLUGINS / "modules/vllm_sources_info.py"]
+FILES += [PLUGINS / "module_utils/_vllm/model_config.py"]
 # Those that take a path, and follow links on the way; with dir_fd they do not.
 BY_PATH = {
     *("open", "os.open", "io.open", "os.makedirs", "os.mkdir", "os.mknod", "os.mkfifo", "os.link", "os.symlink"),

@@ -86,6 +86,14 @@ def test_ansible_makes_the_names_from_the_same_things() -> None:
         (MINE, spark(**CDI)),
         ({"vllm_drop_page_cache": False, "vllm_hf_token": "hf_x"}, spark(services=[service("vllm-big", 60 * GIB)])),
         ({"vllm_service_name": "vllm-b", "hf_cache_path": "/data", "vllm_gpu": "none"}, spark()),
+        (
+            {
+                "vllm_model": "/srv/models/mine",
+                "vllm_files": [{"content": "{% raw %}{{ x }}{% endraw %}", "target": "/opt/files/a"}],
+                "vllm_mounts": [{"source": "/srv/data", "target": "/data", "read_only": False}],
+            },
+            spark(),
+        ),
     ]
     assert by_ansible(*cases) == [by_hand(host, **variables) for variables, host in cases]
 
@@ -127,6 +135,9 @@ def test_every_model_profile_and_image_has_its_own_name_and_keeps_it() -> None:
         (spark(**CDI), {"vllm_extra_env": {"B": "1"}}),
         (spark(**CDI), {"vllm_service_name": "vllm-b"}),
         (spark(**CDI), {"vllm_image_registry": "mirror.example.org"}),
+        (spark(**CDI), {"vllm_files": [{"content": "a", "target": "/opt/files/a"}]}),
+        (spark(**CDI), {"vllm_mounts": [{"source": "/srv/data", "target": "/data"}]}),
+        (spark(**CDI), {"vllm_model": "/srv/models/mine"}),
     ],
 )
 def test_what_changes_the_service_changes_the_name(host: dict[str, t.Any], variables: dict[str, t.Any]) -> None:
@@ -144,6 +155,39 @@ def test_what_changes_the_service_changes_the_name(host: dict[str, t.Any], varia
 )
 def test_what_does_not_change_the_service_keeps_the_name(variables: dict[str, t.Any]) -> None:
     assert by_hand(spark(**CDI), **{**MINE, **variables}) == by_hand(spark(**CDI), **MINE)
+
+
+def test_the_name_follows_from_the_content_of_the_files(tmp_path: Path) -> None:
+    """And from nothing else of them: neither from where they lie nor from when they were changed."""
+
+    def name(folder: str, content: str, target: str = "/opt/files/a") -> str:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "x.jinja").write_text(content)
+        return by_hand(spark(), vllm_files=[{"src": str(tmp_path / folder / "x.jinja"), "target": target}])
+
+    first = name("one", "a")
+    assert name("one", "b") != first != name("one", "a", "/opt/files/b")
+    assert name("one", "a") == name("two", "a") == first
+    assert by_hand(spark(), vllm_files=[{"content": "a", "target": "/opt/files/a"}]) == first
+
+
+def test_each_mount_is_one_that_docker_makes_no_folder_for() -> None:
+    variables = {
+        "vllm_model": "/srv/models/mine",
+        "vllm_files": [{"content": "a", "target": "/opt/files/a"}],
+        "vllm_mounts": [{"source": "/srv/data", "target": "/data", "read_only": False}],
+    }
+    compose = yaml.safe_load(rendered("compose.yaml.j2", spark(), **variables))
+    (service,) = compose["services"].values()
+    digest = hashlib.sha256(b"a").hexdigest()[:16]
+    assert [mount for mount in service["volumes"] if isinstance(mount, dict)] == [
+        {"type": "bind", "source": source, "target": target, "read_only": reads, "bind": {"create_host_path": False}}
+        for source, target, reads in (
+            ("/srv/models/mine", "/models/mine", True),
+            (f"/opt/vllm/releases//files/{digest}", "/opt/files/a", True),
+            ("/srv/data", "/data", False),
+        )
+    ]
 
 
 @pytest.mark.parametrize(

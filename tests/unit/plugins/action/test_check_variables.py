@@ -178,6 +178,19 @@ def test_one_line_and_no_secret(tmp_path: Path, ansible_playbook: AnsiblePlayboo
     assert TOKEN not in json.dumps(run["result"])
 
 
+def test_files_of_the_controller_are_read_and_not_shown(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    (tmp_path / "a.jinja").write_text(TOKEN)
+    item = "vllm_files: [{src: a.jinja, target: /opt/files/a}, {content: '{{ mine }}', target: /opt/files/b}"
+    variables = f"mine: {TOKEN}\n{item}"
+    run = play(ansible_playbook, tmp_path, f"{variables}]", DEFAULTS, 1, "-vvv")
+    assert run["rc"] == 0, run["text"]
+    run = play(ansible_playbook, tmp_path, f"{variables}, {{src: b, target: /opt/files/c}}]", DEFAULTS, 1, "-vvv")
+    assert run["result"]["problems"] == [
+        f'vllm_files[2].src: "{tmp_path}/b" does not exist on the controller; correct the path'
+    ]
+    assert TOKEN not in json.dumps(run["result"])
+
+
 def test_extra_variables_and_check_mode(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     run = play(ansible_playbook, tmp_path, "", DEFAULTS, 1, "--check", "--diff", "-e", "vllm_port=99999")
     assert run["result"]["problems"] == ["vllm_port: 99999 is not allowed; use a TCP port from 1 to 65535"]

@@ -162,6 +162,30 @@ def test_the_size_of_the_weights(run: t.Callable[..., Facts], tmp_path: Path, fi
     assert (found["entry"]["weights_bytes"] if size else found.get("entry")) == size
 
 
+def test_a_model_in_a_folder_of_the_host(hub: Hub, run: t.Callable[..., Facts], tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "model.safetensors").write_bytes(b"x" * 999)
+    (tmp_path / "link").symlink_to(folder)
+    for path in (folder, tmp_path / "link"):
+        found = run(model=str(path), path=str(tmp_path / "hf"))
+        assert found["entry"] == {**EXPECTED, "id": str(path), "weights_bytes": 999}
+        assert found["source"] == "folder"
+    assert hub.seen == []
+
+
+def test_a_folder_shows_nothing_that_lies_outside_of_it(run: t.Callable[..., Facts], tmp_path: Path) -> None:
+    """But for the model cache: the container has all of it."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    folder = tmp_path / "cache" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "config.json").symlink_to("../../config.json")
+    (folder / "model.safetensors").write_bytes(b"x" * 999)
+    for cache, is_read in ((tmp_path / "hf", False), (tmp_path / "cache", False), (tmp_path, True)):
+        assert ("entry" in run(model=str(folder), path=str(cache))) is is_read
+
+
 def test_mistrals_own_configuration(run: t.Callable[..., Facts], tmp_path: Path) -> None:
     params = {"dim": 4096, "n_layers": 32, "n_heads": 32, "n_kv_heads": 8, "head_dim": 128, "hidden_dim": 14336}
     cached(tmp_path, {"params.json": params, "consolidated.safetensors": b"x" * 8})

@@ -84,7 +84,28 @@ def test_a_model_by_name_or_id(asked: str) -> None:
 def test_a_model_of_the_user() -> None:
     model = Catalog().model("mine", {"mine": MINE})
     filled_in = {"described": True, "config_context": 4096, "gated": False, "environment": {}, "args": {}}
-    assert model == {"name": "mine", **MINE, **filled_in}
+    assert model == {"name": "mine", "folder": None, **MINE, **filled_in}
+
+
+@pytest.mark.parametrize("path", ["/srv/models/My-7B", "/srv/models/My-7B/", "/srv//models/My-7B"])
+def test_a_model_in_a_folder_of_the_host(path: str) -> None:
+    model = Catalog().model(path)
+    assert (model["name"], model["id"], model["folder"]) == ("my-7b", "/srv/models/My-7B", "/srv/models/My-7B")
+    assert model["described"] is False
+    mine = Catalog().model(path, {"mine": {**MINE, "id": "/srv/models/My-7B/"}})
+    assert (mine["name"], mine["folder"], mine["described"]) == ("mine", "/srv/models/My-7B", True)
+
+
+@pytest.mark.parametrize("path", ["./mine", "../mine", "~/mine", "."])
+def test_a_folder_is_written_whole(path: str) -> None:
+    with pytest.raises(
+        CatalogError, match="is not the whole path of a folder; write all of it, such as /srv/models/mine"
+    ):
+        Catalog().model(path)
+
+
+def test_the_name_of_a_folder_says_of_its_model_what_an_id_says() -> None:
+    assert Catalog().model("/srv/Qwen3-Next-80B")["architectures"] == ["Qwen3NextForCausalLM"]
 
 
 def test_an_id_that_nobody_has_described() -> None:

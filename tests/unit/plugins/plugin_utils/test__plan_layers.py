@@ -142,6 +142,15 @@ def test_the_environment_has_the_same_order() -> None:
         ({"vllm_extra_args": {"speculative_config": {"method": "mtp", "num_speculative_tokens": 3}}}, True),
         ({"vllm_extra_args": {"speculative_config": {"model": "a/draft", "num_speculative_tokens": 3}}}, True),
         ({"vllm_extra_args": {"speculative_config": '{"model": "a/draft"}'}}, False),
+        # what lies at a path is in the container already
+        ({"vllm_extra_args": {"speculative_config": {"model": "/models/draft", "num_speculative_tokens": 3}}}, True),
+        ({"vllm_extra_args": {"tokenizer": "/opt/files/t", "hf_config_path": "a/b"}}, False),
+        ({"vllm_extra_args": {"tokenizer": "/opt/files/t"}}, True),
+        ({"vllm_extra_args": {"lora_modules": ["one=/adapters/one", "two=/adapters/two"]}}, True),
+        ({"vllm_extra_args": {"lora_modules": ["one=/adapters/one", "two=a/b"]}}, False),
+        ({"vllm_extra_args": {"lora_modules": {"name": "one", "path": "/adapters/one"}}}, True),
+        ({"vllm_extra_args": {"lora_modules": {"name": "one", "path": "a/b"}}}, False),
+        ({"vllm_extra_args": {"default_mm_loras": {"audio": "/adapters/one"}}}, True),
         ({"vllm_extra_args": {"load_format": "mistral"}}, False),
         ({"vllm_extra_args": {"load_format": "safetensors"}}, True),
         ({"vllm_extra_args": {"tokenizer": "a/t"}, "vllm_hf_offline": True}, True),
@@ -194,3 +203,5 @@ def test_what_is_downloaded(args: dict[str, t.Any], more: list[tuple[str, str, i
     model = {"id": "a/model", "weights_bytes": 5, "draft": DRAFT}
     found = [(entry["id"], entry["revision"], entry["bytes"]) for entry in repositories(model, args)]
     assert found == [("a/model", "main", 5), *more]
+    in_a_folder = repositories({**model, "folder": "/srv/model"}, args)
+    assert [entry["id"] for entry in in_a_folder] == [entry[0] for entry in more]

@@ -8,6 +8,7 @@ import typing as t
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.owner_files import OwnerFile
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.remedies import plan_with_remedies
@@ -329,6 +330,79 @@ def test_the_result_is_plain_and_holds_no_secret() -> None:
     assert key not in str(found)
     assert "hf_a1B2" not in str(found)
     assert found.as_dict()["memory_bytes"] == TOTAL
+
+
+# --- what the container sees of the owner -----------------------------------------------------------------------------
+
+MINE = "/srv/models/My-7B"
+
+
+def test_a_model_in_a_folder_is_served_from_there_under_its_name() -> None:
+    found = resolved(spark(), vllm_model=MINE)
+    assert found.argv[:3] == ["vllm", "serve", "/models/My-7B"]
+    assert found.mounts == [
+        {"source": MINE, "target": "/models/My-7B", "read_only": True, "origin": "vllm_model"},
+    ]
+    assert (found.container, found.served_name, found.facts["model"]) == ("vllm-my-7b", "My-7B", "My-7B")
+    assert found.environment["HF_HUB_OFFLINE"] == "1"
+    assert any(line.endswith("vllm_model (the name of its folder)") for line in found.lines)
+
+
+@pytest.mark.parametrize("variables", [{}, {"vllm_download": False}, {"vllm_hf_offline": True}])
+def test_a_model_in_a_folder_is_never_asked_of_the_hub(variables: dict[str, t.Any]) -> None:
+    found = resolved(spark(), vllm_model=MINE, **variables)
+    assert (found.environment["HF_HUB_OFFLINE"], found.hf_cache_read_only) == ("1", True)
+    other = resolved(spark(), vllm_model=MINE, vllm_extra_args={"tokenizer": "a/b"}, vllm_download=False)
+    assert "HF_HUB_OFFLINE" not in other.environment
+
+
+@pytest.mark.parametrize(("name", "served"), [("mine", "mine"), (None, "/models/My-7B")])
+def test_the_owner_may_give_it_another_name(name: str | None, served: str) -> None:
+    assert resolved(vllm_model=MINE, vllm_extra_args={"served_model_name": name}).served_name == served
+
+
+def test_a_model_in_a_folder_of_the_cache_needs_no_mount() -> None:
+    """The container has the cache, and may write it: a mount from there could be led anywhere."""
+    found = resolved(spark(), vllm_model="/opt/hf/my/model", hf_cache_path="/opt/hf/")
+    assert (found.argv[2], found.mounts) == ("/root/.cache/huggingface/my/model", [])
+    assert found.served_name == "model"
+
+
+def test_an_entry_of_the_inventory_may_be_a_folder() -> None:
+    entry = {**HEAVY, "id": f"{MINE}/", "weights_bytes": GIB, "args": {"dtype": "half"}}
+    for wanted in ("mine", MINE, f"{MINE}/"):
+        found = resolved(spark(), vllm_model=wanted, vllm_models={"mine": entry})
+        assert found.argv[2] == "/models/My-7B"
+        assert (found.args["dtype"], found.served_name, found.container) == ("half", "My-7B", "vllm-mine")
+        assert found.plan["fits"]
+
+
+def test_a_model_in_a_folder_is_planned_by_its_own_files() -> None:
+    info = {**FILES, "id": MINE}
+    found = resolved(spark(), vllm_model=MINE, model_info=info)
+    assert found.plan["context"] == 32768
+    old = resolved(
+        spark(), vllm_model=MINE, model_info=info, vllm_image="nvcr.io/nvidia/vllm:25.09-py3", vllm_max_model_len=4096
+    )
+    assert "cannot run my-7b, its vLLM 0.10.1.1 is older than 0.10.2" in old.image_refusal
+
+
+def test_files_and_mounts() -> None:
+    files = [
+        OwnerFile(0, "/home/me/a.jinja", "/opt/files/a.jinja", 3, "a1" * 32),
+        OwnerFile(1, "", "/opt/files/b.py", 5, "b2" * 32),
+        OwnerFile(2, "/home/me/copy", "/opt/files/copy", 3, "a1" * 32),
+    ]
+    wanted = [{"source": "/srv/data/", "target": "/data/"}, {"source": "/srv/out", "target": "/o", "read_only": False}]
+    found = resolve(values(vllm_mounts=wanted), CATALOG, files=files)
+    assert [tuple(mount.values()) for mount in found.mounts] == [
+        ("files/a1a1a1a1a1a1a1a1", "/opt/files/a.jinja", True, "vllm_files[0]"),
+        ("files/b2b2b2b2b2b2b2b2", "/opt/files/b.py", True, "vllm_files[1]"),
+        ("files/a1a1a1a1a1a1a1a1", "/opt/files/copy", True, "vllm_files[2]"),
+        ("/srv/data", "/data", True, "vllm_mounts[0]"),
+        ("/srv/out", "/o", False, "vllm_mounts[1]"),
+    ]
+    assert [file["name"] for file in found.files] == ["files/a1a1a1a1a1a1a1a1", "files/b2b2b2b2b2b2b2b2"]
 
 
 # --- the image follows the model -------------------------------------------------------------------------------------

@@ -355,7 +355,7 @@ def test_a_dotted_option_is_a_mapping_here() -> None:
     assert line.endswith("is not the name of an option; write limit_mm_per_prompt: {video: 0}")
 
 
-@pytest.mark.parametrize("name", ["./mine", "../mine", "mine/.hidden", "-/x"])
+@pytest.mark.parametrize("name", ["mine/.hidden", "-/x"])
 def test_a_folder_is_no_id_of_the_hub(name: str) -> None:
     assert problems(one("vllm_model", name))[0].startswith(f'vllm_model: "{name}" is not in the catalog')
 

@@ -1,0 +1,72 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether Docker may mount a path of the host: what it leads to, which the text of a variable does not say."""
+
+from __future__ import annotations
+
+import os
+import stat
+import typing as t
+
+from .._host.folders import lies_in, wrong_source
+from .home import owner
+
+
+class Source(t.NamedTuple):
+    name: str  # of the variable
+    path: str
+    writable: bool
+
+
+class Place(t.NamedTuple):
+    """What no container may get: the folder of the service, and that of Docker. The model cache it has already."""
+
+    home: str
+    cache: str
+    docker: str | None
+
+
+def problems(sources: t.Sequence[Source], place: Place) -> list[str]:
+    """One line for each source that Docker must not mount, or cannot."""
+    lines = []
+    for source in sources:
+        wrong = _missing(source) or _leads_to(source, place) or _beneath_writable(source, sources)
+        if wrong:
+            lines.append(f"{source.name}: {source.path} {wrong}")
+    return lines
+
+
+def _missing(source: Source) -> str | None:
+    try:
+        found = os.stat(source.path)
+    except FileNotFoundError:
+        return "does not exist on this host; create it there, or correct the path"
+    except OSError as error:
+        return f"cannot be used ({error.strerror}); correct the path"
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # docker.sock by any name
+        return "is a socket, a device or a pipe; only files and folders are mounted"
+    return None
+
+
+def _leads_to(source: Source, place: Place) -> str | None:
+    real = os.path.realpath(source.path)
+    for name, folder in (("vllm_home", place.home), ("hf_cache_path", place.cache), ("Docker's folder", place.docker)):
+        other = os.path.realpath(folder) if folder else ""
+        if other and (lies_in(real, other) or lies_in(other, real)):
+            return f"and {name} ({other}) lie in one another; use another folder"
+    here = real
+    while here != "/":
+        service = owner(here) if os.path.isdir(here) else None
+        if service:
+            return f"lies in {here}, the folder of the service {service}, which holds secrets; use another folder"
+        here = os.path.dirname(here)
+    wrong = wrong_source(real, source.writable) if real != os.path.normpath(source.path) else None
+    return f"leads to {real}, which {wrong}" if wrong else None
+
+
+def _beneath_writable(source: Source, sources: t.Sequence[Source]) -> str | None:
+    for other in sources:
+        inside = lies_in(os.path.realpath(source.path), os.path.realpath(other.path))
+        if other.writable and other != source and inside:
+            return f"lies in the source of {other.name}, which the container may write; use another folder"
+    return None

@@ -1,0 +1,159 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module, on folders as owners have them, and on those that somebody has bent."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.modules import vllm_sources_info
+from hf_trees import COMMIT, SHARDS, Repo, safetensors
+
+Run = t.Callable[..., list[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(**options: t.Any) -> list[str]:
+        arguments = {"home": str(tmp_path / "home"), "cache_path": str(tmp_path / "hf"), **options}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            vllm_sources_info.main()
+        found = json.loads(capsys.readouterr().out)
+        assert found.get("failed", False) is bool(found["problems"])
+        assert found.get("msg", "") == "\n".join(found["problems"])
+        assert found.get("changed", False) is False
+        return t.cast("list[str]", found["problems"])
+
+    return run
+
+
+def model(folder: Path, **files: bytes | str | None) -> Path:
+    """A whole model of two shards, but for these files; None takes one away."""
+    folder.mkdir(parents=True)
+    index = {"weight_map": {"a": SHARDS[0], "b": SHARDS[1]}}
+    whole: dict[str, bytes | str | None] = {
+        "config.json": "{}",
+        "tokenizer.json": "{}",
+        "model.safetensors.index.json": json.dumps(index),
+        **{name: safetensors() for name in SHARDS},
+    }
+    for name, content in {**whole, **files}.items():
+        if content is not None:
+            (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+def test_a_whole_model(run: Run, tmp_path: Path) -> None:
+    folder = model(tmp_path / "mine")
+    (tmp_path / "link").symlink_to("mine")
+    assert run(model=str(folder)) == run(model=f"{folder}/") == []
+    model(tmp_path / "hf" / "mine")  # in the model cache, which the container has anyway
+    assert run(model=str(tmp_path / "hf/mine")) == []
+
+
+def test_mistrals_own_form(run: Run, tmp_path: Path) -> None:
+    names = dict.fromkeys(["config.json", "tokenizer.json", "model.safetensors.index.json", *SHARDS])
+    own = {"params.json": "{}", "tekken.json": "{}", "consolidated.safetensors": safetensors()}
+    assert run(model=str(model(tmp_path / "mine", **{**names, **own}))) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"config.json": None}, "config.json is missing"),
+        ({"config.json": "{"}, "config.json is damaged"),
+        ({SHARDS[1]: None}, f"{SHARDS[1]} is missing"),
+        ({SHARDS[1]: safetensors()[:-1]}, f"{SHARDS[1]} is damaged"),
+        ({"tokenizer.json": None}, "the tokenizer is missing"),
+        (dict.fromkeys(["model.safetensors.index.json", *SHARDS]), "the weights are missing"),
+        ({"config.json": None, SHARDS[0]: b"x"}, f"config.json is missing, {SHARDS[0]} is damaged"),
+    ],
+)
+def test_what_is_not_whole(run: Run, tmp_path: Path, files: dict[str, bytes | str | None], words: str) -> None:
+    folder = model(tmp_path / "mine", **files)
+    how = "copy the model there again (cp -rL takes files for links)"
+    assert run(model=str(folder)) == [f"vllm_model: {folder} is not complete: {words}; {how}"]
+
+
+def test_links_that_lead_out_of_the_folder(run: Run, tmp_path: Path) -> None:
+    """A snapshot of a cache that is not the one of the service: the container would see links to nothing."""
+    for cache, words in (("other", "config.json is a link to what the container does not see, "), ("hf", None)):
+        repo = Repo(tmp_path / cache)
+        for name in ("config.json", "tokenizer.json"):
+            repo.add(name, "{}")
+        repo.add("model.safetensors", safetensors())
+        found = run(model=str(repo.path / "snapshots" / COMMIT))
+        assert (words in found[0]) if words else not found
+
+
+def test_a_pipe_in_the_folder_is_not_read(run: Run, tmp_path: Path) -> None:
+    folder = model(tmp_path / "mine", **{"config.json": None})
+    os.mkfifo(folder / "config.json")
+    assert "config.json is missing" in run(model=str(folder))[0]
+
+
+def test_no_folder(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "to-system").symlink_to("/etc")
+    (tmp_path / "to-cache").symlink_to("hf/mine")
+    model(tmp_path / "hf" / "mine")
+    for name, words in (
+        ("nothing", "does not exist on this host; copy the model there, or correct the path"),
+        ("file", "is no folder; name the folder that holds config.json, weights and tokenizer"),
+        ("to-system", "leads to /etc, which is a folder of the system; use one of its own such as /srv/data"),
+        ("to-cache", f"leads into the model cache; write {tmp_path}/hf/mine"),
+    ):
+        assert run(model=f"{tmp_path}/{name}") == [f"vllm_model: {tmp_path}/{name} {words}"]
+
+
+def mount(path: Path | str, number: int = 0, read_only: bool = True) -> dict[str, t.Any]:
+    return {"source": str(path), "target": "/x", "read_only": read_only, "origin": f"vllm_mounts[{number}]"}
+
+
+def test_files_and_folders_are_fine(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "file").touch()
+    assert run(sources=[mount(tmp_path / "data", 0, False), mount(tmp_path / "file", 1)]) == []
+
+
+def test_what_is_not_mounted(run: Run, tmp_path: Path) -> None:
+    for folder in ("home/releases", "hf", "docker/volumes", "other/releases", "data/sub"):
+        (tmp_path / folder).mkdir(parents=True)
+    marker = {"service": "vllm-b", "made": ["releases"], "images": []}
+    (tmp_path / "other" / ".dgxspark-vllm").write_text(json.dumps(marker))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "mine.sock"))
+    listener.close()
+    (tmp_path / "to-root").symlink_to("/root")
+    (tmp_path / "to-home").symlink_to("home")
+    cases = {
+        "nothing": "does not exist on this host; create it there, or correct the path",
+        "mine.sock": "is a socket, a device or a pipe; only files and folders are mounted",
+        "to-root": "leads to /root, which is a folder of the system; use one of its own such as /srv/data",
+        "to-home": f"and vllm_home ({tmp_path}/home) lie in one another; use another folder",
+        "hf": f"and hf_cache_path ({tmp_path}/hf) lie in one another; use another folder",
+        "docker/volumes": f"and Docker's folder ({tmp_path}/docker) lie in one another; use another folder",
+        "other/releases": f"lies in {tmp_path}/other, the folder of the service vllm-b, which holds secrets; use"
+        " another folder",
+    }
+    sources = [mount(tmp_path / name, number) for number, name in enumerate(cases)]
+    assert run(sources=sources, docker_root=str(tmp_path / "docker")) == [
+        f"vllm_mounts[{number}]: {tmp_path}/{name} {words}" for number, (name, words) in enumerate(cases.items())
+    ]
+
+
+def test_a_source_in_what_the_container_may_write(run: Run, tmp_path: Path) -> None:
+    """It could lead that folder anywhere, and Docker would follow as root."""
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    written = mount(tmp_path / "data", 0, False)
+    assert any(
+        "lies in the source of vllm_mounts[0]" in line
+        for line in run(sources=[written, mount(tmp_path / "data/sub", 1)])
+    )
+    assert run(sources=[mount(tmp_path / "data"), mount(tmp_path / "data/sub", 1)]) == []
