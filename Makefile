@@ -39,6 +39,7 @@ lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 	@$(in_venv) tools/lint.sh
 
 unit: setup ## unit tests
+	@tools/promtool.sh
 	@$(in_venv) pytest -n 2 --dist loadfile tests/unit
 
 hub: setup ## the model cache against real huggingface_hub of two generations (two minutes)
