@@ -61,10 +61,11 @@ journeys: setup ## journeys on a new sandbox, which is removed at the end: all o
 soak: setup ## fifty deployments in a row on the sandbox that is up, with a stand-in for the engine
 	@DEPLOYMENTS=50 $(in_venv) pytest tests/journeys/interruptions -k in_a_row
 
-docs: setup ## write what is generated: docs/models.md, the roles' variables, docs/troubleshooting.md
+docs: setup ## write what is generated: docs/models.md, the roles' variables, docs/troubleshooting.md, dashboards
 	@$(in_venv) python tools/models_table.py
 	@$(in_venv) python tools/variables_table.py
 	@$(in_venv) python tools/troubleshooting.py
+	@$(in_venv) python tools/dashboards.py
 
 build: setup ## the collection as a file for `ansible-galaxy collection install`
 	@$(in_venv) ansible-galaxy collection build --force

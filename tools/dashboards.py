@@ -85,9 +85,7 @@ def host_panels(where: str) -> list[Panel]:
     """Of the machines that WHERE selects."""
     name = "{{host}}"
     return [
-        Panel(
-            "Available memory", {name: f"node_memory_MemAvailable_bytes{where}"}, "bytes", 6 * GIB, is_floor=True
-        ),
+        Panel("Available memory", {name: f"node_memory_MemAvailable_bytes{where}"}, "bytes", 6 * GIB, is_floor=True),
         Panel("Memory pressure", {name: f"host:memory_stalled:ratio1m{where}"}, "percentunit", 0.2),
         Panel("Hottest thermal zone", {name: f"host:thermal_zone_celsius:max{where}"}, "celsius", 88),
         Panel("GPU utilization", {name: f"dgxspark_gpu_utilization_ratio{where}"}, "percentunit"),
@@ -217,7 +215,11 @@ def host() -> dashboards.Dashboard:
         "Last look of the watchdog", {"{{service}} {{verdict}}": f"dgxspark_vllm_canary{where} == 1"}, "short"
     )
     running = Panel("Running since", {"{{service}}": f"time() - dgxspark_vllm_start_time_seconds{where}"}, "s")
-    load = Panel("CPU", {"busy": f'1 - avg by (host) (rate(node_cpu_seconds_total{{host="$host",mode="idle"}}[5m]))'}, "percentunit")
+    load = Panel(
+        "CPU",
+        {"busy": '1 - avg by (host) (rate(node_cpu_seconds_total{host="$host",mode="idle"}[5m]))'},
+        "percentunit",
+    )
     for panel in (starts, running, load, *host_panels(where)):
         page = page.with_panel(graph(panel))
     return page

@@ -10,8 +10,8 @@ version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Reads the variables of all hosts of the inventory group C(spark), also of hosts that are not in the play, and returns
-    what the current host has to do with monitoring.
+  - Reads the variables of all hosts of the inventory group C(spark), also of hosts that are not in the play, and
+    returns what the current host has to do with monitoring.
   - With hosts in the inventory group C(monitoring), each of them scrapes all Sparks. Without that group, each Spark
     scrapes itself.
 notes:
@@ -47,13 +47,13 @@ _value:
       type: bool
       sample: true
     listen:
-      description: Address of the node exporter of the host. Empty for a host that is not in the group C(spark).
+      description: Address of the node exporter of the host. Empty if the host is not in the group C(spark).
       type: str
       sample: 127.0.0.1
     targets:
       description:
-        - Targets of Prometheus on the host, each with C(job), V(vllm) or V(node), C(address), C(labels), C(key), whether
-          vLLM requires its API key, and C(unit), the name of the host in the inventory.
+        - Targets of Prometheus on the host, each with C(job), V(vllm) or V(node), C(address), C(labels), C(key), which
+          is whether vLLM requires its API key, and C(unit), the name of the host in the inventory.
       type: list
       elements: dict
       sample:

@@ -63,9 +63,7 @@ def scrape(host: str, units: t.Sequence[Unit], named: t.Sequence[Server]) -> Scr
         is_server=server is not None,
         is_lead=own is not None and _lead(own, units) == own,
         listen=_listen(_lead(own, units), everybody if named else []) if own else "",
-        targets=[
-            target for unit in watched for target in _targets(unit, units, server, everybody if named else [])
-        ],
+        targets=[target for unit in watched for target in _targets(unit, units, server, everybody if named else [])],
         problems=[line for unit in asked for line in _problems(unit, units, everybody if named else [])],
     )
 
@@ -87,9 +85,7 @@ def _address(unit: Unit) -> str:
     return unit.address or unit.reached
 
 
-def _targets(
-    unit: Unit, units: t.Sequence[Unit], server: Server | None, everybody: t.Sequence[Server]
-) -> list[Target]:
+def _targets(unit: Unit, units: t.Sequence[Unit], server: Server | None, everybody: t.Sequence[Server]) -> list[Target]:
     """The label host is the machine: metrics of its node exporter are joined with those of each of its services."""
     lead = _lead(unit, units)
     is_here = server is not None and server.machine == unit.machine
@@ -102,7 +98,9 @@ def _targets(
     ]
     if unit == lead:
         address = f"{_listen(unit, everybody)}:{unit.node_port}"
-        found.append({"job": "node", "unit": unit.name, "address": address, "key": False, "labels": {"host": lead.name}})
+        found.append(
+            {"job": "node", "unit": unit.name, "address": address, "key": False, "labels": {"host": lead.name}}
+        )
     return found
 
 

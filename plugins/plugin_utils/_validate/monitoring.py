@@ -29,17 +29,20 @@ def monitoring(checked: TypedValues, catalog: Catalog) -> Lines:
         is_empty = name == "monitoring_address" and checked[name] == ""  # ansible_host
         if checked.valid(name) and not is_empty and not _is_address(checked[name]):
             yield f"{name}: {show(checked[name])} is not allowed; use an IPv4 address such as {example}"
-    yield from matches(checked, "monitoring_retention", r"[1-9]\d{0,4}[hdwy]", "a number with h, d, w or y, such as 30d")
+    yield from matches(
+        checked, "monitoring_retention", r"[1-9]\d{0,4}[hdwy]", "a number with h, d, w or y, such as 30d"
+    )
     for entry in checked["monitoring_alertmanagers"] if checked.valid("monitoring_alertmanagers") else []:
         if not re.fullmatch(r"[A-Za-z0-9.-]+:\d{1,5}", str(entry)):
-            yield f"monitoring_alertmanagers: {show(entry)} is not allowed; use host:port, such as alerts.example.com:9093"
+            yield f"monitoring_alertmanagers: {show(entry)} is not allowed; use host:port, such as 192.168.1.5:9093"
     yield from _bound(checked, "monitoring_ttft_seconds", TTFT_BOUNDS)
     yield from _bound(checked, "monitoring_inter_token_seconds", INTER_TOKEN_BOUNDS)
 
 
 def _bound(checked: TypedValues, name: str, bounds: tuple[float, ...]) -> Lines:
     if checked.valid(name) and checked[name] not in bounds:
-        yield f"{name}: {show(checked[name])} is not allowed; use a bound of vLLM's buckets: {', '.join(map(str, bounds))}"
+        allowed = ", ".join(map(str, bounds))
+        yield f"{name}: {show(checked[name])} is not allowed; use a bound of vLLM's buckets: {allowed}"
 
 
 def _is_address(text: str) -> bool:

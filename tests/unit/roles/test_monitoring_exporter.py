@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The exporter of the role monitoring: what it writes of a host, of one without anything, and with programs that hang."""
+"""The exporter of the role monitoring: what it writes of a host, of an empty one, and with programs that hang."""
 
 from __future__ import annotations
 
@@ -220,5 +220,3 @@ def test_as_the_unit_runs_it(host: Path) -> None:
     assert last
     assert int(last[1]) >= int(begin)
     assert sorted(path.name for path in state.iterdir()) == ["dgxspark.prom", "state.json"]
-
-

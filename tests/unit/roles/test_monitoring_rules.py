@@ -32,7 +32,10 @@ def rules() -> str:
     header, text = (ROLE / "templates" / "rules.yml.j2").read_text().split("\n", 1)
     assert header == "#jinja2: variable_start_string:'[%', variable_end_string:'%]'"
     environment = jinja2.Environment(
-        variable_start_string="[%", variable_end_string="%]", undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+        variable_start_string="[%",
+        variable_end_string="%]",
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
     )
     return environment.from_string(text).render(DEFAULTS)
 
@@ -60,7 +63,7 @@ def histogram(name: str, fast: float, slow: float, bounds: tuple[str, str, str])
     """Requests per sample below the first bound, and between the second and the third."""
     first, second, third = bounds
     series = {first: fast, second: fast, third: fast + slow, "+Inf": fast + slow}
-    return {f"{name}_bucket{SERVED[:-1]},le=\"{le}\"}}": f"0+{each}x200" for le, each in series.items()}
+    return {f'{name}_bucket{SERVED[:-1]},le="{le}"}}': f"0+{each}x200" for le, each in series.items()}
 
 
 def served(metric: str, values: str) -> dict[str, str]:
@@ -122,7 +125,9 @@ CASES = [
         {**UNIT, "job": "vllm"},
         f"{ON} does not answer",
     ),
-    Case("VllmStartTooLong", "1h5m", start(1, 1), start(0, 1), {**NODE, **SERVICE}, f"{ON} has been starting for an hour"),
+    Case(
+        "VllmStartTooLong", "1h5m", start(1, 1), start(0, 1), {**NODE, **SERVICE}, f"{ON} has been starting for an hour"
+    ),
     Case(
         "VllmNoToken",
         "30s",
@@ -272,7 +277,10 @@ CASES = [
     Case(
         "GpuThrottled",
         "5m",
-        {f"dgxspark_gpu_sm_clock_hertz{SCRAPED}": "8e8+0x100", f"dgxspark_gpu_utilization_ratio{SCRAPED}": "0.95+0x100"},
+        {
+            f"dgxspark_gpu_sm_clock_hertz{SCRAPED}": "8e8+0x100",
+            f"dgxspark_gpu_utilization_ratio{SCRAPED}": "0.95+0x100",
+        },
         {f"dgxspark_gpu_sm_clock_hertz{SCRAPED}": "2e8+0x100", f"dgxspark_gpu_utilization_ratio{SCRAPED}": "0+0x100"},
         NODE,
         "The GPU of spark01 runs at 800MHz under load",
