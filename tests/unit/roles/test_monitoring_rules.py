@@ -219,12 +219,12 @@ CASES = [
         f"{ON} runs another release than the one that is configured",
     ),
     Case(
-        "VllmModelDrift",
+        "VllmImageDrift",
         "1h10m",
         releases("a", "b"),
         releases("a", "a"),
-        {"service": "vllm", "model": "m"},
-        "Hosts serve m with 2 different images or profiles",
+        {"service": "vllm", "model": "m", "profile": "throughput"},
+        "Hosts serve m with 2 different images",
     ),
     Case(
         "HostDown",
