@@ -39,6 +39,7 @@ lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 	@$(in_venv) tools/lint.sh
 
 unit: setup ## unit tests
+	@tools/promtool.sh
 	@$(in_venv) pytest -n 2 --dist loadfile tests/unit
 
 hub: setup ## the model cache against real huggingface_hub of two generations (two minutes)
@@ -64,10 +65,11 @@ soak: setup ## fifty deployments in a row on the sandbox that is up, with a stan
 page: setup ## the page of report.yml in headless Chromium: console, axe, screenshots; needs Chromium and npm
 	@$(in_venv) tools/check_page.sh
 
-docs: setup ## write what is generated: docs/models.md, the roles' variables, docs/troubleshooting.md
+docs: setup ## write what is generated: docs/models.md, the roles' variables, docs/troubleshooting.md, dashboards
 	@$(in_venv) python tools/models_table.py
 	@$(in_venv) python tools/variables_table.py
 	@$(in_venv) python tools/troubleshooting.py
+	@$(in_venv) python tools/dashboards.py
 
 build: setup ## the collection as a file for `ansible-galaxy collection install`
 	@$(in_venv) ansible-galaxy collection build --force

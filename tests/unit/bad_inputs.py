@@ -982,6 +982,42 @@ BAD_HOST: list[tuple[str, Values, str]] = [
         "hf_cache_space_repo: is null; give it a value",
     ),
     (
+        "monitoring",
+        one("monitoring_interval", 3),
+        "monitoring_interval: 3 is not allowed; use 5 to 60 seconds",
+    ),
+    (
+        "monitoring",
+        one("monitoring_prometheus_port", 80),
+        "monitoring_prometheus_port: 80 is not allowed; use a port from 1024 to 65535",
+    ),
+    (
+        "monitoring",
+        one("monitoring_address", "spark01.lan"),
+        'monitoring_address: "spark01.lan" is not allowed; use an IPv4 address such as 192.168.1.41',
+    ),
+    (
+        "monitoring",
+        one("monitoring_prometheus_address", ""),
+        'monitoring_prometheus_address: "" is not allowed; use an IPv4 address such as 127.0.0.1',
+    ),
+    (
+        "monitoring",
+        one("monitoring_retention", "30 days"),
+        'monitoring_retention: "30 days" is not allowed; use a number with h, d, w or y, such as 30d',
+    ),
+    (
+        "monitoring",
+        one("monitoring_alertmanagers", ["http://192.168.1.5:9093"]),
+        'monitoring_alertmanagers: "http://192.168.1.5:9093" is not allowed; use host:port, such as 192.168.1.5:9093',
+    ),
+    (
+        "monitoring",
+        one("monitoring_ttft_seconds", 3),
+        "monitoring_ttft_seconds: 3 is not allowed; use a bound of vLLM's buckets: 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0,"
+        " 7.5, 10.0, 20.0, 40.0, 80.0, 160.0",
+    ),
+    (
         "spark_host",
         one("spark_host_sysctl", {"swappiness": 10}),
         "spark_host_sysctl.swappiness: is not the name of a kernel value; use one such as vm.swappiness",

@@ -15,6 +15,7 @@ from .common import mask
 from .container_runtime import container_runtime
 from .hf_cache import hf_cache
 from .memory import memory
+from .monitoring import monitoring
 from .renamed import RENAMED, renamed
 from .spark_host import spark_host
 from .vllm import vllm
@@ -23,6 +24,7 @@ _RULES: dict[str, t.Callable[[TypedValues, Catalog], t.Iterator[str]]] = {
     "benchmark": benchmark,
     "container_runtime": container_runtime,
     "hf_cache": hf_cache,
+    "monitoring": monitoring,
     "spark_host": spark_host,
     "vllm": vllm,
 }

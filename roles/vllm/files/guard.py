@@ -92,6 +92,7 @@ class Service:
         self.current = home / "current"
         self.tries = home / "state" / "tries.json"
         self.watchdog = home / "state" / "watchdog.json"
+        self.look = home / "state" / "look.json"  # the last one of the watchdog: verdict, time since the boot, releases
 
     @property
     def parameters(self) -> State:

@@ -100,9 +100,14 @@ def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> N
     key = dotenv_value(env_file.read_text(encoding="utf-8"), "VLLM_API_KEY") if env_file.is_file() else None
     timeout = float(parameters.get("canary_timeout", CANARY_TIMEOUT))
     canary, metrics = look(parameters["url"], parameters["model"], key, timeout)
-    if canary.completion is None and runs_another(service):
+    running = sorted(set(service.containers().values()))
+    # A deployment was broken off before it started what `current` names: a restart would, and nobody proves it.
+    is_another = canary.completion is None and bool(running) and service.release not in running
+    verdict = "other" if is_another else judge(canary, metrics, state.get("metrics"), was_ready)
+    with contextlib.suppress(OSError):  # for the exporter of the role monitoring
+        write_json(service.look, {"verdict": verdict, "time": now, "boot": boot, "running": running})
+    if is_another:
         return
-    verdict = judge(canary, metrics, state.get("metrics"), was_ready)
     if verdict not in ("loads", "silent"):
         service.answered()
     if not is_on:
@@ -123,12 +128,6 @@ def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> N
             f"frozen, and not restarted: {MOST_RESTARTS} restarts within {RESTARTS_WITHIN // 3600} hours did not help;"
             f" look at docker logs, then: sudo systemctl restart {service.name}",
         )
-
-
-def runs_another(service: Service) -> bool:
-    """A deployment was broken off before it started what `current` names: a restart would, and nobody proves it."""
-    releases = service.containers().values()
-    return bool(releases) and service.release not in releases
 
 
 def holds_port(service: Service, url: str) -> bool:

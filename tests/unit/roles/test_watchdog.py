@@ -440,3 +440,18 @@ def test_the_units_run_it_as_the_refusal_says() -> None:
     variables = yaml.safe_load((ROOT / "roles" / "vllm" / "vars" / "main.yml").read_text())
     assert variables["__vllm_code_folder"] == f"{guard.CODE}/{{{{ vllm_service_name }}}}"
     assert variables["__vllm_program"] == "/usr/bin/python3 -I -B {{ __vllm_code_folder }}"
+
+
+def test_the_last_look_is_written_for_the_exporter(service: Service, vllm: tuple[type[Vllm], int]) -> None:
+    def last() -> tuple[str, float, list[str]]:
+        look = guard.read_json(service.look)
+        assert look["boot"] == "b"
+        return look["verdict"], look["time"], look["running"]
+
+    program(service.home.parent, "docker", "echo aa one")
+    (service.home / "releases" / "one").mkdir(parents=True, exist_ok=True)
+    watchdog.watch(service, 7.0, "b")
+    assert last() == ("answers", 7.0, ["one"])
+    freeze(service, vllm[0])
+    watchdog.watch(service, 67.0, "b")
+    assert last() == ("silent", 67.0, ["one"])

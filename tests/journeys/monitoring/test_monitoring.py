@@ -1,0 +1,150 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role monitoring on a host that serves: installation, queries, two faults, removal. In this order."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+
+import yaml
+
+from support.paths import ROOT
+from support.playbook import AnsiblePlaybook, Run
+from support.sandbox import Spark
+from support.waiting import wait_until
+
+from .conftest import ENGINE, INTERVAL, KEY, Prometheus, ask, wait_for_alert
+
+PLAYBOOK = "playbooks/monitoring.yml"
+RULES = "/etc/prometheus/dgxspark/rules.yml"
+# Of these series a simulated Spark has none, so queries of them alone are empty: no sensors, no log of the kernel in a
+# container, no file of memory pressure in some kernels, no speculative decoding in what is served.
+ABSENT = (
+    *("node_thermal_zone_temp", "host:thermal_zone_celsius:max", "dgxspark_nv_err_no_memory_total"),
+    *("node_pressure_memory_stalled_seconds_total", "host:memory_stalled:ratio1m"),
+    *("vllm:spec_decode_num_accepted_tokens_total", "service:draft_tokens_accepted:ratio15m"),
+)
+
+
+def monitor(ansible_playbook: AnsiblePlaybook, spark: Spark, *arguments: str, **variables: object) -> Run:
+    return ansible_playbook(
+        PLAYBOOK, spark.limit, *arguments, vllm_api_key=KEY, monitoring_interval=INTERVAL, **variables
+    )
+
+
+def test_it_is_set_up_beside_a_server_that_runs(serving: Spark, ansible_playbook: AnsiblePlaybook) -> None:
+    before = serving.root("systemctl show --property=InvocationID --value vllm")
+    check = monitor(ansible_playbook, serving, "--check", "--diff")
+    assert check.code == 0, check.output
+    assert serving.root("ls /usr/bin/prometheus /etc/dgxspark-exporter 2>/dev/null || true") == ""
+    first = monitor(ansible_playbook, serving, "--diff")
+    assert first.code == 0, first.output
+    assert KEY not in check.output + first.output
+    second = monitor(ansible_playbook, serving)
+    assert second.code == 0, second.output
+    assert second.count(serving.name, "changed") == 0, second.output
+    assert serving.root("systemctl show --property=InvocationID --value vllm") == before
+
+
+def test_it_listens_on_loopback_and_the_key_is_for_prometheus_alone(serving: Spark) -> None:
+    listeners = serving.root("ss --listening --tcp --numeric --no-header '( sport = 9090 or sport = 9100 )'")
+    addresses = re.findall(r"(\S+):(9\d00|9090)\s", listeners)
+    assert sorted(addresses) == [("127.0.0.1", "9090"), ("127.0.0.1", "9100")], listeners
+    key = f"/etc/prometheus/dgxspark/keys/{serving.name}"
+    assert serving.root(f"stat --format '%U %a' {key}") == "prometheus 600"
+    assert serving.root("dpkg --verify prometheus prometheus-node-exporter | grep /etc/ || true") == ""
+    assert serving.root("systemctl show --property=User --value dgxspark-exporter.service") == "prometheus"
+
+
+def expressions(spark: Spark) -> dict[str, str]:
+    """Of all rules as they are on the host, without their limits, and of all panels."""
+    found = {}
+    for group in yaml.safe_load(spark.root(f"cat {RULES}"))["groups"]:
+        for rule in group["rules"]:
+            if "record" in rule:
+                found[rule["record"]] = rule["expr"]
+            else:
+                # a limit that is not exceeded leaves nothing: the series that it is for
+                for name in re.findall(r"\b(?:service|host|dgxspark|node|vllm)[:_][\w:]+|\bup\b", rule["expr"]):
+                    found[f"{rule['alert']} {name}"] = name
+    for path in (ROOT / "roles" / "monitoring" / "files" / "dashboards").glob("*.json"):
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel.get("targets") or []:
+                found[f"{path.name} {panel['title']}"] = target["expr"].replace("$host", spark.name)
+    return found
+
+
+def test_every_expression_has_data(serving: Spark, prometheus: Prometheus) -> None:
+    ask(serving, 12)
+    wanted = expressions(serving)
+
+    def empty() -> list[str]:
+        answers = zip(wanted.items(), prometheus(*wanted.values()), strict=True)
+        return [
+            f"{where}: {expression}"
+            for (where, expression), answer in answers
+            # nothing is down, and no alert fires
+            if not answer and not any(name in expression for name in (*ABSENT, "ALERTS", "== 0"))
+        ]
+
+    def asked_again() -> bool:
+        ask(serving, 4)
+        return empty() == []
+
+    with contextlib.suppress(AssertionError):  # the next one says what has none
+        wait_until(asked_again, "every expression has data", timeout=120)
+    assert empty() == []
+    assert [name for name, state in prometheus.alerts().items() if state == "firing"] == []
+    (info,) = prometheus("dgxspark_vllm_info")
+    assert [entry["metric"]["host"] for entry in info] == [serving.name]
+    (up,) = prometheus("up")
+    assert {entry["metric"]["job"]: entry["value"][1] for entry in up} == {"vllm": "1", "node": "1"}
+
+
+def test_a_frozen_engine_fires_at_the_second_evaluation_and_resolves(serving: Spark, prometheus: Prometheus) -> None:
+    serving.root(f"{ENGINE} | xargs kill -STOP")
+    try:
+        wait_for_alert(prometheus, "VllmNoToken", "firing")
+        assert prometheus.evaluations_until("VllmNoToken") <= 1
+        (up,) = prometheus('up{job="vllm"}')
+        assert up[0]["value"][1] == "1"  # /metrics is fine meanwhile
+    finally:
+        serving.root(f"{ENGINE} | xargs kill -CONT")
+    wait_for_alert(prometheus, "VllmNoToken", None)
+
+
+def test_a_stopped_server_fires_at_the_second_evaluation_and_resolves(serving: Spark, prometheus: Prometheus) -> None:
+    serving.root("systemctl stop vllm")
+    try:
+        wait_for_alert(prometheus, "VllmDown", "firing")
+        assert prometheus.evaluations_until("VllmDown") <= 1
+    finally:
+        serving.root("systemctl start --no-block vllm")
+    wait_for_alert(prometheus, "VllmDown", None)
+
+
+def test_a_removal_leaves_the_packages_and_nothing_else(serving: Spark, ansible_playbook: AnsiblePlaybook) -> None:
+    removed = monitor(ansible_playbook, serving, monitoring_state="absent")
+    assert removed.code == 0, removed.output
+    left = serving.root(
+        "ls -d /etc/systemd/system/*dgxspark-exporter* /etc/systemd/system/prometheus*.d /etc/prometheus/dgxspark"
+        " /etc/dgxspark-exporter /var/lib/dgxspark-exporter /usr/local/lib/dgxspark/dgxspark-exporter 2>/dev/null"
+        " || true"
+    )
+    assert left == ""
+    assert serving.root("ss --listening --tcp --no-header '( sport = 9090 or sport = 9100 )'") == ""
+    again = monitor(ansible_playbook, serving, monitoring_state="absent")
+    assert again.count(serving.name, "changed") == 0, again.output
+
+
+def test_a_prometheus_of_somebody_else_is_left_alone(serving: Spark, ansible_playbook: AnsiblePlaybook) -> None:
+    serving.root("cp /etc/prometheus/prometheus.yml /root/; echo '# mine' >>/etc/prometheus/prometheus.yml")
+    try:
+        refused = monitor(ansible_playbook, serving)
+        assert refused.code != 0
+        assert f"{serving.name}: /etc/prometheus/prometheus.yml differs from the package. Nothing" in refused.words
+        assert refused.count(serving.name, "changed") == 0, refused.output
+    finally:
+        serving.root("mv /root/prometheus.yml /etc/prometheus/prometheus.yml")
