@@ -29,6 +29,9 @@ OTHERS = {
 }
 
 
+OPERATORS = {*("and", "or", "unless", "on", "by", "offset"), *("sum", "max", "count", "avg")}
+
+
 def tool(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, ROOT / "tools" / "dashboards.py", *arguments]
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
@@ -62,8 +65,8 @@ def test_panels_have_numbers_and_one_data_source() -> None:
 def series(expression: str) -> set[str]:
     """Names of series in an expression: words that are no functions, operators or labels."""
     bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|\b(by|on|without) \([^)]*\)', " ", expression)
-    words = re.findall(r"[A-Za-z_:][\w:]*(?!\w*\()", re.sub(r"\b\w+\(", " (", bare))
-    return set(words) - {"by", "on", "and", "or", "unless", "offset", "avg", "e9"}
+    words = re.findall(r"(?<![\w.])[A-Za-z_:][\w:]*", re.sub(r"\b\w+\(", " (", bare))
+    return set(words) - OPERATORS
 
 
 def test_queries_ask_for_series_that_exist() -> None:
