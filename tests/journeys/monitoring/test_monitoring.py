@@ -36,9 +36,11 @@ def monitor(ansible_playbook: AnsiblePlaybook, spark: Spark, *arguments: str, **
 
 def test_it_is_set_up_beside_a_server_that_runs(serving: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     before = serving.root("systemctl show --property=InvocationID --value vllm")
+    listing = "ls -d /usr/bin/prometheus /etc/dgxspark-exporter 2>/dev/null || true"
+    there = serving.root(listing)
     check = monitor(ansible_playbook, serving, "--check", "--diff")
     assert check.code == 0, check.output
-    assert serving.root("ls /usr/bin/prometheus /etc/dgxspark-exporter 2>/dev/null || true") == ""
+    assert serving.root(listing) == there
     first = monitor(ansible_playbook, serving, "--diff")
     assert first.code == 0, first.output
     assert KEY not in check.output + first.output
