@@ -21,7 +21,7 @@ from support.sandbox import MODEL, Spark
 pytestmark = pytest.mark.usefixtures("served")
 
 KEY = "correct-horse-battery"
-PLAIN = {"name": "c16", "concurrency": 16, "prompts": 32, "input_tokens": 32, "output_tokens": 32}
+PLAIN = {"name": "c16", "concurrency": 16, "prompts": 16, "input_tokens": 32, "output_tokens": 16}
 PREFIX = {
     "name": "prefix",
     "concurrency": 4,
