@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import typing as t
 from pathlib import Path
 
@@ -335,7 +336,7 @@ def test_the_table(run: tuple[Fleet, str]) -> None:
 # --- an image that does not answer ---------------------------------------------------------------------------------
 
 DOCKER = """#!/bin/sh
-echo "$1 $2 $3 $4" >>"$STANDIN/docker"
+echo "$1 $2 $3 $4 $5 $6 $7 $8 $9" >>"$STANDIN/docker"
 [ "$1" = rm ] || exec sleep 30
 """
 
@@ -357,11 +358,14 @@ def _check_arguments(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> t.Cal
 
     def check(docker: str) -> str:
         resolved = "{{ lookup('dgxspark.vllm.service') }}"
-        host = {"__vllm_lock": {"holder": {"run": "x"}}, "__vllm_resolved": resolved}
+        files = [{"content": "x", "target": "/opt/files/x"}]
+        mounts = [{"source": "/srv/data", "target": "/data", "read_only": False}]
+        host = {"__vllm_lock": {"holder": {"run": "x"}}, "__vllm_resolved": resolved, "__vllm_release": R1}
+        host |= {"vllm_files": files, "vllm_mounts": mounts}
         fleet = Fleet(ansible_playbook, tmp_path, {"h0": host})
         tasks = fleet.folder / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks"
         check = (tasks / "deploy" / "check_arguments.yml").read_text()
-        (tasks / "validate.yml").write_text(check.replace('"600"', '"2"'))  # its first step is enough of the role
+        (tasks / "validate.yml").write_text(check.replace("'600'", "'2'"))  # its first step is enough of the role
         (tasks / "deploy" / "lock.yml").write_text(json.dumps([{"ansible.builtin.fail": {"msg": "it went on"}}]))
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "docker").write_text(docker)
@@ -380,6 +384,9 @@ def test_an_image_that_hangs_while_it_reads_its_arguments_is_left(
     assert "it went on" in output
     run, removed = (tmp_path / "h0" / "docker").read_text().splitlines()
     assert run.startswith("run --rm --name=vllm-arguments-")
+    # vLLM looks for a chat template while it reads its arguments
+    placed = re.escape(f"--mount type=bind,readonly,source={tmp_path}/h0/releases/{R1}/files/") + "[0-9a-f]{16}"
+    assert re.search(f"{placed},target=/opt/files/x --mount type=bind,readonly,source=/srv/data,target=/data", run)
     assert removed.split() == ["rm", "--force", run.partition("--name=")[2].split()[0]]
 
 
