@@ -51,7 +51,7 @@ ELSEWHERE = {
     ("download_container.py", "os.open", "os.path.join(folder, name)"),
     ("download_container.py", "shutil.rmtree", "job"),
     # the cache itself, whose parents are not others' to change
-    ("download_container.py", "os.makedirs", "task.path"),
+    ("download_container.py", "os.makedirs", "task.cache"),
     ("hf_cache_copy.py", "os.makedirs", "self.path"),
     # runs in the container of the download, not on the host
     ("download_client.py", "open", "argv[1]"),

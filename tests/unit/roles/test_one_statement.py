@@ -29,8 +29,10 @@ def holding(pattern: str, paths: list[Path]) -> dict[str, int]:
     return found
 
 
-def test_the_role_resolves_in_one_place_and_the_list_of_models_in_another() -> None:
-    assert holding(rf"(lookup|query)\('{RESOLVER}'", JINJA) == {"resolve.yml": 1, "list_models.yml": 1}
+def test_each_role_resolves_in_one_place() -> None:
+    """The list of models resolves each of them; monitoring asks for the folders, and how the container gets the GPU."""
+    vllm, monitoring = {"resolve.yml": 1, "list_models.yml": 1}, {"exporters.yml": 1, "preflight.yml": 1}
+    assert holding(rf"(lookup|query)\('{RESOLVER}'", JINJA) == {**vllm, **monitoring}
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def test_the_role_resolves_in_one_place_and_the_list_of_models_in_another() -> N
         r"dgxspark\.vllm\.(memory_plan|vllm_argv)\b",  # the filters: the resolver plans, and makes the command line
         r"\b(image_args|image_environment|per_image)\b",
         r"\|\s*combine\([^)]*(args|environment|vllm_extra)",
-        r"memory_reserve_gib[^}]*[-*/]\s*\d",
+        r"memory_reserve_gib[^}\n]*[-*/]\s*\d",
         r"vllm_home or|vllm_container_name or|vllm_publish_address or",
     ],
 )
