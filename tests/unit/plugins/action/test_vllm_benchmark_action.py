@@ -29,7 +29,8 @@ class Stage:
         self.lines: list[str] = []
         self.fails_at: int | None = None
         self.skips: dict[str, str] = {}
-        self.failure: State | Exception = {}
+        self.failure: State = {}
+        self.error: Exception | None = None
         self.task = SimpleNamespace(async_val=0, check_mode=False, no_log=False, args={})
         monkeypatch.setattr(vllm_benchmark, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(polling, "is_wanted_on_screen", lambda: True)
@@ -39,8 +40,8 @@ class Stage:
         self.calls.append(module_args)
         self.now += self.seconds
         if len(self.calls) == self.fails_at:
-            if isinstance(self.failure, Exception):
-                raise self.failure
+            if self.error:
+                raise self.error
             return self.failure
         (cell,) = module_args["cells"]
         result = {"output_throughput": 402.06, "median_ttft_ms": 131.25, "median_tpot_ms": 6.4}
@@ -117,7 +118,7 @@ def test_what_was_measured_before_a_failure_is_kept(stage: Stage) -> None:
 
 def test_a_lost_connection_is_not_tried_again(stage: Stage) -> None:
     """The client may still run in the container, and a second one would disturb it."""
-    stage.fails_at, stage.failure = 3, AnsibleConnectionFailure("timed out")
+    stage.fails_at, stage.error = 3, AnsibleConnectionFailure("timed out")
     found = stage.run()
     assert found["reason"] == "c8: the connection was lost: timed out"
     assert len(stage.calls) == 3
