@@ -56,6 +56,7 @@ def _host(spark: Spark, ansible_playbook: AnsiblePlaybook) -> Iterator[Spark]:
     for name, path in (("standin_engine", SUPPORT / "standin_engine.py"), ("hostile_engine", HERE / "engine.py")):
         spark.write(f"{HOME}/cache/{name}.py", path.read_text())
     spark.root(f"mkdir -p {CACHE} {COPIED} {OUTSIDE}/folder; echo mine >{OUTSIDE}/file; chmod 0700 {OUTSIDE}")
+    spark.root("command -v rsync || { apt-get update && apt-get install --yes rsync; } >/dev/null")  # for the copies
     spark.root(f"cp -a /opt/hf/models--Qwen--Qwen3-8B-FP8 {CACHE}/")
     deployed(ansible_playbook, HOSTILE, spark.limit)
     spark.root(

@@ -489,7 +489,6 @@ def test_a_file_that_cannot_be_written_is_a_warning(host: Host, monkeypatch: pyt
     secrets = Secrets(host)
     old, new = secrets.release(1, "k1", good=1), secrets.release(2, "k2")
     replace, warnings = os.replace, []
-    monkeypatch.setattr(AnsibleModule, "warn", lambda _module, text: warnings.append(text))
 
     def full(source: str, target: str) -> None:
         if target.endswith(f"{old}/.env"):
@@ -498,6 +497,8 @@ def test_a_file_that_cannot_be_written_is_a_warning(host: Host, monkeypatch: pyt
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
+        patch.setattr(AnsibleModule, "warn", lambda _module, text: warnings.append(text))
         found = host.good(new, replace_secrets=True)
     assert (found["good"], found["changed_secrets"]) == (new, [new])
-    assert "keeps secrets that are no longer needed: No space left on device" in str(warnings)
+    path = host.home / "releases" / old / ".env"
+    assert warnings == [f"{path} keeps secrets that are no longer needed: No space left on device"]
