@@ -30,19 +30,19 @@ class Stage:
         self.fails_at: int | None = None
         self.skips: dict[str, str] = {}
         self.failure: State = {}
-        self.error: Exception | None = None
         self.task = SimpleNamespace(async_val=0, check_mode=False, no_log=False, args={})
         monkeypatch.setattr(vllm_benchmark, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(polling, "is_wanted_on_screen", lambda: True)
         monkeypatch.setattr(polling.display, "display", self.lines.append)
 
+    def fail(self) -> State:
+        return self.failure
+
     def execute(self, module_name: str, module_args: State, task_vars: State) -> State:
         self.calls.append(module_args)
         self.now += self.seconds
         if len(self.calls) == self.fails_at:
-            if self.error:
-                raise self.error
-            return self.failure
+            return self.fail()
         (cell,) = module_args["cells"]
         result = {"output_throughput": 402.06, "median_ttft_ms": 131.25, "median_tpot_ms": 6.4}
         run = {"cell": cell, "repetition": 1, "seed": module_args["seed"], "problem": None, "result": result}
@@ -116,9 +116,14 @@ def test_what_was_measured_before_a_failure_is_kept(stage: Stage) -> None:
     assert found["not_run"] == ["c8"]
 
 
-def test_a_lost_connection_is_not_tried_again(stage: Stage) -> None:
+def test_a_lost_connection_is_not_tried_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client may still run in the container, and a second one would disturb it."""
-    stage.fails_at, stage.error = 3, AnsibleConnectionFailure("timed out")
+
+    def lost() -> State:
+        raise AnsibleConnectionFailure("timed out")
+
+    stage.fails_at = 3
+    monkeypatch.setattr(stage, "fail", lost)
     found = stage.run()
     assert found["reason"] == "c8: the connection was lost: timed out"
     assert len(stage.calls) == 3
