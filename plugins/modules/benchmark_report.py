@@ -52,7 +52,7 @@ options:
     required: true
   claims:
     description:
-      - Throughputs that somebody claims, by Hugging Face ID of the model, as lists of mappings with C(concurrency),
+      - Published throughputs, by Hugging Face ID of the model, as lists of mappings with C(concurrency),
         C(low), C(high) and C(source).
     type: dict
     default: {}

@@ -54,7 +54,7 @@ options:
     elements: str
     default: []
   cache:
-    description: Absolute path of a Hugging Face cache. See RV(spark.cache_refusal).
+    description: Path of a Hugging Face cache. See RV(spark.cache_refusal).
     type: path
   cache_model:
     description: Id of the model on the hub that is needed from O(cache).
@@ -270,13 +270,9 @@ spark:
       returned: always
       sample: {rsync: /usr/bin/rsync}
     cache_refusal:
-      description:
-        - Why O(cache) is not the folder that holds the models, in one line. V(null) if it may be, and without O(cache).
-        - Clients that are given C(HF_HOME) keep the models in its folder C(hub). A server that gets the folder above
-          finds none of them.
+      description: Why O(cache) is not the folder with the models (they are in its folder C(hub)), or V(null).
       type: str
       returned: always
-      sample: null
 """
 
 import os

@@ -100,7 +100,7 @@ class Catalog:
         """One model by its name, its Hugging Face id or its folder on the host, complete, with its name; and what it
         needs with an image.
 
-        Of one that nobody has described nothing else is known than what its name says of its architecture: see the
+        Of one that is not described nothing else is known than what its name says of its architecture: see the
         module model_info.
         """
         models = self.models(own)

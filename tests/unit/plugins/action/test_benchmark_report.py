@@ -140,7 +140,7 @@ def test_a_folder_that_cannot_be_written(report: Report, tmp_path: Path) -> None
 def test_the_playbook_refuses_in_one_line_and_shows_every_host(
     tmp_path: Path, ansible_playbook: AnsiblePlaybook
 ) -> None:
-    """One host without a service, and one that nobody reaches."""
+    """One host without a service, and one that cannot be reached."""
     gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9}
     here = {**THIS_MACHINE, "ansible_become": False, "vllm_service_name": "vllm-none"}
     inventory = tmp_path / "hosts.json"
