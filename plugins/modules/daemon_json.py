@@ -72,7 +72,7 @@ apply:
   returned: with O(state=present)
   type: str
   sample: reload
-keys:
+changed_keys:
   description: Keys of the file that were changed.
   returned: with O(state=present)
   type: list
@@ -126,7 +126,7 @@ def present(module: AnsibleModule, file: File, daemon: Daemon) -> daemon_json.Fa
         kept.write()
         if keys:
             file.write(daemon_json.render(after))
-    result: daemon_json.Facts = {"changed": apply != "none", "apply": apply, "keys": keys}
+    result: daemon_json.Facts = {"changed": apply != "none", "apply": apply, "changed_keys": keys}
     if keys and module._diff:
         shown = [daemon_json.render(daemon_json.mask(text)) if text is not None else "" for text in (before, after)]
         result["diff"] = {"before": shown[0], "after": shown[1], "before_header": daemon_json.PATH}

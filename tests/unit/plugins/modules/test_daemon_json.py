@@ -160,7 +160,7 @@ def test_a_password_is_in_no_diff(host: Host, check: bool) -> None:
     assert "proxy.corp:3128" in result["diff"]["before"]
     assert PASSWORD not in json.dumps(result["diff"])
     assert "t0ken-of-splunk" not in json.dumps(result["diff"])
-    assert result["keys"] == ["log-opts"]
+    assert result["changed_keys"] == ["log-opts"]
 
 
 def test_dockers_complaints_hold_no_password_and_change_nothing(host: Host) -> None:
