@@ -57,6 +57,10 @@ find "$site/vllm" -maxdepth 1 -name '_C*.so' ! -name "$kernels.*" -delete
 sed -i 's/^\( *\)os.environ\["VLLM_WORKER_MULTIPROC_METHOD"\] = \("spawn"\)$/\1os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", \2)/' \
   "$site/vllm/platforms/cpu.py"
 grep -q 'setdefault("VLLM_WORKER_MULTIPROC_METHOD"' "$site/vllm/platforms/cpu.py"
+# What a class of models can do vLLM asks of a process of its own, and notes the answer: here once for all containers.
+sed -i 's|Path(envs.VLLM_CACHE_ROOT) / "modelinfos"|Path("/usr/local/share/vllm/modelinfos")|' \
+  "$site/vllm/model_executor/models/registry.py"
+grep -q /usr/local/share/vllm/modelinfos "$site/vllm/model_executor/models/registry.py"
 install -m 0755 "$images/vllm/vllm" "$root/usr/local/bin/vllm"
 ln -s /usr/bin/python3 "$root/usr/local/bin/python"
 
@@ -65,7 +69,9 @@ docker run --rm --volume "$root/usr/local:/usr/local" --env VLLM_TARGET_DEVICE=c
   vllm serve --help=all >/dev/null &&
   cd "$0" && python -m compileall -q -j 0 compressed_tensors fastapi httptools jmespath loguru \
     model_hosting_container_standards prometheus_fastapi_instrumentator pydantic setproctitle starlette torch/_inductor \
-    transformers/models/{auto,llama,qwen2,qwen3} uvicorn vllm websockets' \
+    transformers/models/{auto,llama,qwen2,qwen3} uvicorn vllm websockets &&
+  python -c "from vllm.model_executor.models import ModelRegistry as known
+known.models[\"Qwen3ForCausalLM\"].inspect_model_cls()" && ls /usr/local/share/vllm/modelinfos/*' \
   "${site#"$root"}" >"$state/vllm/log" 2>&1 || { tail -n 20 "$state/vllm/log" >&2; exit 1; }
 
 container=$(docker create --label dgxspark.sandbox=1 "$base")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import re
 import typing as t
 from pathlib import Path
@@ -71,8 +72,11 @@ class Catalog:
 
     def models(self, own: t.Mapping[str, t.Any] | None = None) -> Entries:
         """All models by name, ours first."""
-        ours = {path.stem: read(path) for path in sorted((self._folder / "models").glob("*.yml"))}
-        return t.cast(Entries, merge(ours, dict(own or {})))
+        return t.cast(Entries, merge(self._models, dict(own or {})))
+
+    @functools.cached_property
+    def _models(self) -> Entries:
+        return {path.stem: read(path) for path in sorted((self._folder / "models").glob("*.yml"))}
 
     def images(self, own: t.Mapping[str, t.Any] | None = None) -> Entries:
         return t.cast(Entries, merge(read(self._folder / "images.yml"), dict(own or {})))

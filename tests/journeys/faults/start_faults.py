@@ -148,6 +148,7 @@ FAULTS = [
         remedy="Correct vllm_extra_args, or take another image",
         verdict="refused",
         variables={"vllm_extra_args": {"swap_space": 4}},
+        in_turn=True,
     ),
     Fault(
         "chat template that is not there",
@@ -155,6 +156,7 @@ FAULTS = [
         remedy="Correct vllm_extra_args, or take another image",
         verdict="refused",
         variables={"vllm_extra_args": {"chat_template": "/root/.cache/missing.jinja"}},
+        in_turn=True,
     ),
     Fault(
         "unknown quantization",
@@ -171,8 +173,15 @@ FAULTS = [
             "vllm_max_model_len": 65536,
             "vllm_models": {"qwen3-8b-fp8": {**KNOWN_MODEL["qwen3-8b-fp8"], "config_context": 131072}},
         },
+        in_turn=True,
     ),
-    Fault("empty config.json", "config_corrupt", "remove that file of the model", **broken_copy(": > config.json")),
+    Fault(
+        "empty config.json",
+        "config_corrupt",
+        "remove that file of the model",
+        in_turn=True,
+        **broken_copy(": > config.json"),
+    ),
     Fault(
         "offline with an empty cache",
         cause="hf_offline_missing",
@@ -223,6 +232,7 @@ FAULTS = [
         variables=model("sandbox/tiny"),
         make=f"{EMPTY} && ip route add unreachable {HUB}/32",
         undo=f"ip route del unreachable {HUB}/32; {GONE}",
+        in_turn=True,
     ),
     Fault(
         "disk full during the download",

@@ -19,31 +19,34 @@ from support.paths import ROOT
 from support.playbook import THIS_MACHINE, AnsiblePlaybook
 
 R1, R2, R3 = "1" * 12, "2" * 12, "3" * 12
-# Their modules give what the test has written for them: one answer after the other, the last one again and again.
+# They give what the test has written for them: one answer after the other, the last one again and again. As actions
+# they need no process of their own.
 STANDINS = ("deploy_lock", "spark_info", "systemd", "vllm_conflicts_info", "vllm_health", "vllm_takeover")
 REPLACED = ("validate", "deploy/memory_plan", "deploy/stage_release", "deploy/install_units")
-STANDIN = """#!/usr/bin/python
-# WANT_JSON
-import json, os, sys
-name, folder = {name!r}, os.environ["STANDIN"]
-with open(sys.argv[1]) as file:
-    asked = {{key: value for key, value in json.load(file).items() if not key.startswith("_ansible")}}
-with open(folder + "/calls", "a") as file:
-    file.write(json.dumps([name, asked]) + "\\n")
-note = os.path.join(asked.get("home") or "", "taken_over.json")
-if name == "vllm_takeover" and asked.get("state") == "started" and os.path.exists(note):
-    os.unlink(note)
-with open(folder + "/answers.json") as file:
-    answers = json.load(file)
-mine = answers.get(name) or [{{}}]
-if len(mine) > 1:
-    with open(folder + "/answers.json", "w") as file:
-        json.dump({{**answers, name: mine[1:]}}, file)
-if name == "vllm_takeover" and asked.get("state") == "stopped":
-    with open(note, "w") as file:
-        holders = answers["vllm_conflicts_info"][0]["holders"]
-        json.dump({{"holders": holders, "beside": asked["beside"]}}, file)
-print(json.dumps({{"changed": False, **mine[0]}}))
+STANDIN = """
+import json, os
+from ansible.plugins.action import ActionBase
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+    def run(self, tmp=None, task_vars=None):
+        name, asked, folder = {name!r}, self._task.args, self._templar.template(task_vars["vllm_home"])
+        with open(folder + "/calls", "a") as file:
+            file.write(json.dumps([name, asked]) + "\\n")
+        note = os.path.join(asked.get("home") or "", "taken_over.json")
+        if name == "vllm_takeover" and asked.get("state") == "started" and os.path.exists(note):
+            os.unlink(note)
+        with open(folder + "/answers.json") as file:
+            answers = json.load(file)
+        mine = answers.get(name) or [{{}}]
+        if len(mine) > 1:
+            with open(folder + "/answers.json", "w") as file:
+                json.dump({{**answers, name: mine[1:]}}, file)
+        if name == "vllm_takeover" and asked.get("state") == "stopped":
+            with open(note, "w") as file:
+                holders = answers["vllm_conflicts_info"][0]["holders"]
+                json.dump({{"holders": holders, "beside": asked["beside"]}}, file)
+        return {{"changed": False, **mine[0]}}
 """
 STEP = {
     "ansible.builtin.fail": {"msg": "{{ inventory_hostname }} fails in {step}"},
@@ -116,8 +119,7 @@ class Fleet:
         for part in ("catalog", "plugins", "roles"):
             shutil.copytree(ROOT / part, mine / part, ignore=shutil.ignore_patterns("__pycache__"))
         for name in STANDINS:
-            (mine / "plugins" / "modules" / f"{name}.py").write_text(STANDIN.format(name=name))
-            (mine / "plugins" / "action" / f"{name}.py").unlink(missing_ok=True)
+            (mine / "plugins" / "action" / f"{name}.py").write_text(STANDIN.format(name=name))
         tasks = mine / "roles" / "vllm" / "tasks"
         for step in REPLACED:
             (tasks / f"{step}.yml").write_text(json.dumps([STEP]).replace("{step}", Path(step).name))

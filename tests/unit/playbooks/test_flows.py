@@ -417,10 +417,8 @@ SERVES_ON = f"{REFUSED}, still serves"  # whoever was asked before it failed
         ([GOOD] * 2, [READY] * 2),
         ([{**GOOD, "fails": "stage_release"}, GOOD, GOOD], [SERVES_ON, UNTOUCHED, UNTOUCHED]),
         ([GOOD, HOSTS["broken"], GOOD], [READY, "rolled back", UNTOUCHED]),
-        ([GOOD, GOOD, {**GOOD, "fails": "validate"}], [READY, READY, REFUSED]),
         # five hosts: the last three are one batch
         ([GOOD, GOOD, {**GOOD, "fails": "validate"}, GOOD, GOOD], [READY, READY, *[REFUSED] * 3]),
-        ([GOOD, LOST], [READY, REFUSED]),
         ([GOOD, GOOD, {**GOOD, "fails": "memory_plan"}, GOOD, LOST], [READY, READY, SERVES_ON, READY, REFUSED]),
     ],
 )

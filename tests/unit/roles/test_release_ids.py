@@ -63,17 +63,21 @@ ENVIRONMENT.filters["to_json"] = to_json
 ENVIRONMENT.filters["basename"] = os.path.basename
 
 
-def rendered(name: str, host: dict[str, t.Any], **variables: t.Any) -> str:
+def all_rendered(templates: t.Iterable[str], host: dict[str, t.Any], **variables: t.Any) -> list[str]:
     typed = values(**variables)
     names = {name: typed[name] for name in KNOWN}
-    found = {**resolved(host, **variables).as_dict(), "plan": {}}
-    return ENVIRONMENT.get_template(name).render(**names, __vllm_resolved=found, __vllm_release="")
+    names |= {"__vllm_resolved": {**resolved(host, **variables).as_dict(), "plan": {}}, "__vllm_release": ""}
+    return [ENVIRONMENT.get_template(template).render(names) for template in templates]
+
+
+def rendered(template: str, host: dict[str, t.Any], **variables: t.Any) -> str:
+    return all_rendered([template], host, **variables)[0]
 
 
 def by_hand(host: dict[str, t.Any], **variables: t.Any) -> str:
     """The same, thousands of times faster: the service file without release and plan, the secrets, one switch, and the
     middleware that asks for the key if there is one."""
-    texts = [rendered(name, host, **variables) for name in ("compose.yaml.j2", "env.j2")]
+    texts = all_rendered(("compose.yaml.j2", "env.j2"), host, **variables)
     switch = values(**variables)["vllm_drop_page_cache"]
     middleware = (ROLE / "files/dgxspark_require_key.py").read_text().rstrip() if variables.get("vllm_api_key") else ""
     return hashlib.sha256(f"{''.join(texts)}{switch}{middleware}".encode()).hexdigest()[:12]
