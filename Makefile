@@ -30,10 +30,10 @@ sandbox-purge: setup ## remove all of the sandbox, caches and images too
 	@$(play) -i localhost, molecule/default/destroy.yml -e sandbox_purge=true
 
 test: ## everything: lint, unit, hub, sanity, journeys; what does one thing at many places does it at some of them
-	@tools/stages.sh setup lint unit journeys+hub+sanity
+	@tools/stages.sh setup lint journeys+unit+hub+sanity
 
 test-all: ## the same with every case, and fifty deployments in a row
-	@DEPLOYMENTS=50 KILLS=10 JOURNEYS=--all tools/stages.sh setup lint unit journeys+hub+sanity+other-python
+	@DEPLOYMENTS=50 KILLS=10 JOURNEYS=--all tools/stages.sh setup lint journeys+unit+hub+sanity+other-python
 
 lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 	@$(in_venv) tools/lint.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs make targets one after the other, with the time that each of them takes:
-#   stages.sh setup lint unit journeys+hub+sanity
+#   stages.sh setup lint journeys+unit+hub+sanity
 # Of those joined by +, the first runs here; the others run beside it, one after the other, on what it leaves of the
 # processors, and are shown when it has ended. One that fails does not stop the others, but for setup, which they need.
 set -uo pipefail

@@ -37,16 +37,8 @@ options:
     description: Line above the table.
     type: str
     default: ""
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode. The result is the same as without it.
-  diff_mode:
-    support: none
-    description: There is no diff, because nothing changes.
-  idempotent:
-    support: full
-    description: Changes nothing.
+extends_documentation_fragment:
+  - dgxspark.vllm.attributes
 seealso:
   - plugin: dgxspark.vllm.model
     plugin_type: lookup

@@ -23,16 +23,8 @@ options:
     type: list
     elements: str
     required: true
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode. The result is the same as without it.
-  diff_mode:
-    support: none
-    description: There is no diff, because nothing changes.
-  idempotent:
-    support: full
-    description: Changes nothing.
+extends_documentation_fragment:
+  - dgxspark.vllm.attributes
 notes:
   - Names that begin with the name of a role are reserved for that role. Any other variable with such a name, such as a
     registered one, is reported as unknown.

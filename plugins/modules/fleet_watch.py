@@ -43,16 +43,8 @@ options:
     description: Number of questions to each host. V(0) asks until it is interrupted.
     type: int
     default: 0
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode. The result is the same as without it.
-  diff_mode:
-    support: none
-    description: There is no diff, because nothing changes.
-  idempotent:
-    support: full
-    description: Changes nothing.
+extends_documentation_fragment:
+  - dgxspark.vllm.attributes
 seealso:
   - module: dgxspark.vllm.health_report
 """

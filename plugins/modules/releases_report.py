@@ -25,16 +25,8 @@ options:
     description: Why a result is missing, by name of the host.
     type: dict
     default: {}
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode. The result is the same as without it.
-  diff_mode:
-    support: none
-    description: There is no diff, because nothing changes.
-  idempotent:
-    support: full
-    description: Changes nothing.
+extends_documentation_fragment:
+  - dgxspark.vllm.attributes
 seealso:
   - module: dgxspark.vllm.vllm_releases_info
 """
