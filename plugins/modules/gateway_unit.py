@@ -127,7 +127,9 @@ def run(module: AnsibleModule) -> dict[str, object]:
     wrong = [server for server in mine if (server.is_drained if state == "ready" else not server.is_drained)]
     if not module.check_mode:
         for server in wrong:
-            answer = ask(f"set server {server.backend}/{server.name} state {'drain' if state == 'drained' else 'ready'}")
+            answer = ask(
+                f"set server {server.backend}/{server.name} state {'drain' if state == 'drained' else 'ready'}"
+            )
             if answer.strip():
                 module.fail_json(msg=f"HAProxy refuses {state} of {unit}: {answer.strip()}")
         end = time.monotonic() + timeout

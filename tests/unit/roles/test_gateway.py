@@ -90,7 +90,10 @@ def test_the_model_is_found_wherever_it_is(gateway: Gateway, engines: list[Engin
 
 def test_a_conversation_stays_with_its_unit(gateway: Gateway) -> None:
     for number in range(6):
-        begin: list[dict[str, str]] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"{number}"}]
+        begin: list[dict[str, str]] = [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": f"{number}"},
+        ]
         units = set()
         for turn in range(4):
             more = [{"role": "user", "content": f"turn {turn}"}] * turn
@@ -145,9 +148,7 @@ REFUSED: dict[str, tuple[t.Callable[[Gateway], Answer], int]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused_reaches_no_unit_and_has_its_status(
-    gateway: Gateway, engines: list[Engine], name: str
-) -> None:
+def test_what_is_refused_reaches_no_unit_and_has_its_status(gateway: Gateway, engines: list[Engine], name: str) -> None:
     request, status = REFUSED[name]
     before = [len(engine.asked) for engine in engines]
     answer = request(gateway)
