@@ -66,7 +66,9 @@ found:
   type: bool
   sample: true
 reached:
-  description: Whether the unit has no request in progress, with O(state=drained), or its health checks pass, with O(state=ready).
+  description:
+    - With O(state=drained), whether the unit has no request in progress.
+    - With O(state=ready), whether its health checks pass.
   returned: always
   type: bool
   sample: true
@@ -90,6 +92,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host import haproxy
 
 SOCKET = "/run/dgxspark-gateway.sock"
 PAUSE = 0.5  # seconds between two looks
+WORDS = {"drained": "drain", "ready": "ready"}
 
 
 def ask(command: str) -> str:
@@ -127,9 +130,7 @@ def run(module: AnsibleModule) -> dict[str, object]:
     wrong = [server for server in mine if (server.is_drained if state == "ready" else not server.is_drained)]
     if not module.check_mode:
         for server in wrong:
-            answer = ask(
-                f"set server {server.backend}/{server.name} state {'drain' if state == 'drained' else 'ready'}"
-            )
+            answer = ask(f"set server {server.backend}/{server.name} state {WORDS[state]}")
             if answer.strip():
                 module.fail_json(msg=f"HAProxy refuses {state} of {unit}: {answer.strip()}")
         end = time.monotonic() + timeout

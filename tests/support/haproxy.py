@@ -180,9 +180,7 @@ class Gateway:
             states = self.servers()
         except OSError:
             return False
-        return {name for name in states} == {each.name for each in self.engines} and all(
-            state == "UP" for state in states.values()
-        )
+        return set(states) == {each.name for each in self.engines} and all(state == "UP" for state in states.values())
 
     def reload(self) -> None:
         """As systemd does."""

@@ -113,15 +113,15 @@ def _problems(server: Server, units: t.Sequence[Unit]) -> t.Iterator[str]:
         first = keys.setdefault(unit.model, unit)
         if first.key != unit.key:
             yield (
-                f"vllm_api_key of {unit.name} differs from that of {first.name}, and both serve {unit.model}; the gateway"
-                " has one key for each model: set the same"
+                f"vllm_api_key of {unit.name} differs from that of {first.name}, and both serve {unit.model}; the"
+                " gateway has one key for each model: set the same"
             )
         if unit.machine == server.machine:
             continue
         if is_loopback(unit.published):
             yield (
-                f"vllm_publish_address: {unit.published} of {unit.name} cannot be reached from {server.name} of the group"
-                " gateway; publish it with vllm_api_key: docs/guides/one-address.md"
+                f"vllm_publish_address: {unit.published} of {unit.name} cannot be reached from {server.name} of the"
+                " group gateway; publish it with vllm_api_key: docs/guides/one-address.md"
             )
         elif not is_address(_address(unit, server)):
             yield (

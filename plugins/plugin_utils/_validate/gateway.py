@@ -11,6 +11,7 @@ import typing as t
 from .._catalog.catalog import Catalog
 from .._common.text import show
 from .._common.types import TypedValues, integer
+from .._plan.gateway import LIMITS
 from .common import Lines
 
 # Least and largest value. A body is in memory as a whole; 64 MiB of it are an hour of speech or some images.
@@ -23,7 +24,6 @@ BOUNDS = {
     "gateway_connections": (10, 100_000, "connections"),
     "gateway_timeout": (60, 86400, "seconds"),
 }
-LIMITS = ("requests_per_minute", "concurrent", "body_bytes")
 _KEY_FORM = '{name: ada, key: "{{ vault_gateway_ada }}"}'
 
 
@@ -64,7 +64,10 @@ def _keys(checked: TypedValues, keys: t.Sequence[t.Any]) -> Lines:
             yield f"{where}.name: {name} is there twice; give each key a name of its own"
         names.add(name)
         if not re.fullmatch(r"[!-~]{16,256}", secret):
-            yield f"{where}.key: must have 16 to 256 characters of printable ASCII without blanks; openssl rand -hex 24 makes one"
+            yield (
+                f"{where}.key: must have 16 to 256 characters of printable ASCII without blanks;"
+                " `openssl rand -hex 24` makes one"
+            )
         elif secret in secrets:
             yield f"{where}.key: is that of {secrets[secret]}, too; give each name a key of its own"
         secrets[secret] = name

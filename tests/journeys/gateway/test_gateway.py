@@ -68,8 +68,9 @@ def test_a_rolling_deployment_under_load_fails_no_request(
     with load:  # until all have ended
         pass
     figure(
-        f"rolling deployment of two units: {len(load.requests)} requests, {load.per_second:.1f} a second, half streamed:"
-        f" {len(load.failed)} failed; the slowest took {max(each.end - each.begin for each in load.requests):.1f} s"
+        f"rolling deployment of two units: {len(load.requests)} requests, {load.per_second:.1f} a second, half"
+        f" streamed: {len(load.failed)} failed; the slowest took"
+        f" {max(each.end - each.begin for each in load.requests):.1f} s"
     )
     for name, spark in serving.items():
         assert running(spark)[0] != before[name], run.output
