@@ -45,7 +45,7 @@ ON_THE_HOST = {
 }
 
 VAULT = {"vault_hf_token": "hf_0123456789abcdef", "vault_vllm_api_key": "0123456789abcdef0123456789abcdef"}
-ROLES = ["spark_host", "container_runtime", "hf_cache", "vllm", "monitoring", "benchmark"]
+ROLES = ["spark_host", "container_runtime", "hf_cache", "vllm", "monitoring", "gateway", "benchmark"]
 
 
 def run(*words: object, cwd: Path = ROOT, **environment: str) -> str:
