@@ -1023,9 +1023,8 @@ BAD_HOST: list[tuple[str, Values, str]] = [
     ),
     (
         "gateway",
-        one("gateway_keys", []),
-        'gateway_keys: is empty, so nobody could use the gateway; add a key such as {name: ada, key: "{{'
-        ' vault_gateway_ada }}"}',
+        one("gateway_keys", ["ada"]),
+        'gateway_keys[0]: is not a mapping; use {name: ada, key: "{{ vault_gateway_ada }}"}',
     ),
     (
         "gateway",

@@ -21,6 +21,8 @@ FORWARDED = (
     *("/v1/rerank", "/v1/responses", "/v1/score", "/classify", "/pooling", "/rerank", "/score", "/tokenize"),
     "/detokenize",
 )
+KEY_FORM = '{name: ada, key: "{{ vault_gateway_ada }}"}'
+_NO_KEYS = f"gateway_keys: is empty, so nobody could use the gateway; add a key such as {KEY_FORM}"
 
 
 class Unit(t.NamedTuple):
@@ -78,7 +80,7 @@ def gateway(
         clients=[{"name": key["name"], **{name: key.get(name, limits[name]) for name in LIMITS}} for key in keys],
         forwarded=list(FORWARDED),
         open_paths=list(OPEN),
-        problems=list(_problems(server, units)),
+        problems=[*([] if keys else [_NO_KEYS]), *_problems(server, units)],
     )
 
 

@@ -11,7 +11,7 @@ import typing as t
 from .._catalog.catalog import Catalog
 from .._common.text import show
 from .._common.types import TypedValues, integer
-from .._plan.gateway import LIMITS
+from .._plan.gateway import KEY_FORM, LIMITS
 from .common import Lines
 
 # Least and largest value. A body is in memory as a whole; 64 MiB of it are an hour of speech or some images.
@@ -24,7 +24,6 @@ BOUNDS = {
     "gateway_connections": (10, 100_000, "connections"),
     "gateway_timeout": (60, 86400, "seconds"),
 }
-_KEY_FORM = '{name: ada, key: "{{ vault_gateway_ada }}"}'
 
 
 def gateway(checked: TypedValues, catalog: Catalog) -> Lines:
@@ -46,14 +45,12 @@ def gateway(checked: TypedValues, catalog: Catalog) -> Lines:
 
 
 def _keys(checked: TypedValues, keys: t.Sequence[t.Any]) -> Lines:
-    if not keys:
-        yield f"gateway_keys: is empty, so nobody could use the gateway; add a key such as {_KEY_FORM}"
     names: set[str] = set()
     secrets: dict[str, str] = {}
     for number, entry in enumerate(keys):
         where = f"gateway_keys[{number}]"
         if not isinstance(entry, dict):
-            yield f"{where}: is not a mapping; use {_KEY_FORM}"
+            yield f"{where}: is not a mapping; use {KEY_FORM}"
             continue
         for unknown in sorted(str(name) for name in set(entry) - {"name", "key", *LIMITS}):
             yield f"{where}.{unknown}: unknown; use name, key, {', '.join(LIMITS)}"

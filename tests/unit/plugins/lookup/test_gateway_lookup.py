@@ -27,6 +27,7 @@ class HostVars(dict[str, dict[str, t.Any]]):
 
 def look(hosts: dict[str, dict[str, t.Any]], here: str = "gw", **variables: t.Any) -> dict[str, t.Any]:
     """All HOSTS are Sparks; the gateway is HERE, another host unless it is one of them."""
+    variables = {"gateway_keys": [{"name": "ada", "key": KEY}], **variables}
     known = {**hosts, here: {**hosts.get(here, {}), **variables}}
     groups = {"spark": list(hosts), "gateway": [here]}
     values = {"inventory_hostname": here, "groups": groups, "hostvars": HostVars(known)}
@@ -37,7 +38,7 @@ def look(hosts: dict[str, dict[str, t.Any]], here: str = "gw", **variables: t.An
 
 def test_it_returns_what_it_documents() -> None:
     documented = yaml.safe_load(gateway.RETURN)["_value"]["contains"]
-    found = look({"spark01": SPARK01}, gateway_keys=[{"name": "ada", "key": KEY}])
+    found = look({"spark01": SPARK01})
     assert list(found) == list(documented) == list(Gateway._fields)
     assert found["models"] == documented["models"]["sample"]
     assert found["clients"] == documented["clients"]["sample"]
@@ -107,6 +108,11 @@ PROBLEMS: dict[str, tuple[dict[str, dict[str, t.Any]], str]] = {
 def test_what_cannot_work_is_named(name: str) -> None:
     hosts, line = PROBLEMS[name]
     assert look(hosts)["problems"] == [line]
+
+
+def test_a_gateway_without_keys_is_of_no_use() -> None:
+    (line,) = look({"spark01": SPARK01}, gateway_keys=[])["problems"]
+    assert line.startswith("gateway_keys: is empty, so nobody could use the gateway; add a key such as {name: ada")
 
 
 def test_an_address_of_its_own_is_used() -> None:
