@@ -103,7 +103,7 @@ class LookupModule(LookupBase):
 
 def _unit(host: str, hosts: Inventory, options: Options, catalog: Catalog) -> Unit:
     try:
-        typed = hosts.values(host, options, [*READS, "gateway_unit_address"])
+        typed = hosts.values(host, options, [*READS, "gateway_server_address"])
     except InventoryError as error:
         raise AnsibleLookupError(f"gateway: {error}") from error
     try:
@@ -120,5 +120,5 @@ def _unit(host: str, hosts: Inventory, options: Options, catalog: Catalog) -> Un
         published=names.address(typed),
         key=hashlib.sha256(key.encode()).hexdigest() if key else "",
         reached=reached,
-        address=typed["gateway_unit_address"],
+        address=typed["gateway_server_address"],
     )

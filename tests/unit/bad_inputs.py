@@ -1034,8 +1034,8 @@ BAD_HOST: list[tuple[str, Values, str]] = [
     (
         "gateway",
         keys({"name": "ada", "key": "short"}),
-        "gateway_keys[0].key: must have 16 to 256 characters of printable ASCII without blanks; `openssl rand -hex 24`"
-        " makes one",
+        "gateway_keys[0].key: its value is not allowed; use 16 to 256 characters of printable ASCII without blanks,"
+        " such as those of `openssl rand -hex 24`",
     ),
     (
         "gateway",

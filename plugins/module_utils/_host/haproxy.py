@@ -59,8 +59,8 @@ def _server(row: t.Mapping[str, str], sessions: t.Mapping[tuple[str, str], int])
     )
 
 
-def is_alone(unit: str, servers: t.Sequence[Server]) -> bool:
-    """Whether without the unit a model that it serves has no other one."""
-    mine = {server.backend for server in servers if server.name == unit}
-    others = {server.backend for server in servers if server.name != unit and server.is_up and not server.is_out}
+def is_alone(name: str, servers: t.Sequence[Server]) -> bool:
+    """Whether without this server a model of it has no other one."""
+    mine = {server.backend for server in servers if server.name == name}
+    others = {server.backend for server in servers if server.name != name and server.is_up and not server.is_out}
     return bool(mine - others)

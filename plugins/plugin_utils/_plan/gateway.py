@@ -33,7 +33,7 @@ class Unit(t.NamedTuple):
     published: str  # vllm_publish_address
     key: str  # a digest of vllm_api_key, to compare keys; empty without one
     reached: str  # ansible_host
-    address: str  # gateway_unit_address
+    address: str  # gateway_server_address
 
 
 class Server(t.NamedTuple):
@@ -127,6 +127,6 @@ def _problems(server: Server, units: t.Sequence[Unit]) -> t.Iterator[str]:
             )
         elif not is_address(_address(unit, server)):
             yield (
-                f"gateway_unit_address: {_address(unit, server)!r} is not an IPv4 address at which {server.name} can"
+                f"gateway_server_address: {_address(unit, server)!r} is not an IPv4 address at which {server.name} can"
                 f" reach {unit.name}; set it to one, such as 192.168.1.41"
             )

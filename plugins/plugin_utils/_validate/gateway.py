@@ -30,8 +30,8 @@ def gateway(checked: TypedValues, catalog: Catalog) -> Lines:
     for name, (low, high, unit) in BOUNDS.items():
         if checked.valid(name) and not low <= checked[name] <= high:
             yield f"{name}: {show(checked[name])} is not allowed; use {unit} from {low} to {high}"
-    for name in ("gateway_address", "gateway_unit_address"):
-        is_empty = name == "gateway_unit_address" and checked[name] == ""
+    for name in ("gateway_address", "gateway_server_address"):
+        is_empty = name == "gateway_server_address" and checked[name] == ""
         if checked.valid(name) and not is_empty and not _is_address(checked[name]):
             yield f"{name}: {show(checked[name])} is not allowed; use an IPv4 address such as 192.168.1.40"
     certificate = checked["gateway_certificate"]
@@ -62,8 +62,8 @@ def _keys(checked: TypedValues, keys: t.Sequence[t.Any]) -> Lines:
         names.add(name)
         if not re.fullmatch(r"[!-~]{16,256}", secret):
             yield (
-                f"{where}.key: must have 16 to 256 characters of printable ASCII without blanks;"
-                " `openssl rand -hex 24` makes one"
+                f"{where}.key: its value is not allowed; use 16 to 256 characters of printable ASCII without blanks,"
+                " such as those of `openssl rand -hex 24`"
             )
         elif secret in secrets:
             yield f"{where}.key: is that of {secrets[secret]}, too; give each name a key of its own"

@@ -19,6 +19,7 @@ PORT = 8080
 SERVED = {
     "vllm_extra_args": {**EAGER, "max_num_seqs": 32},
     "vllm_publish_address": "0.0.0.0",
+    "vllm_image_allow": ["advisory"],  # of what the sandbox has under this tag, none is true
     "vllm_api_key": KEY,
     "gateway_keys": [{"name": "load", "key": CLIENT, "requests_per_minute": 100000, "concurrent": 10000}],
 }

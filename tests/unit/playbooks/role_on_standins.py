@@ -22,7 +22,7 @@ R1, R2, R3 = "1" * 12, "2" * 12, "3" * 12
 # Their modules give what the test has written for them: one answer after the other, the last one again and again.
 STANDINS = (
     "deploy_lock",
-    "gateway_unit",
+    "gateway_server",
     "spark_info",
     "systemd",
     "vllm_conflicts_info",

@@ -14,7 +14,7 @@ from support.playbook import THIS_MACHINE, AnsiblePlaybook
 
 BROKEN = {"failed": True, "msg": "it is broken", "cause": {"id": "x", "change": {}}}
 OBEYS = {"found": True, "reached": True, "sessions": 0, "alone": False, "changed": True}
-SERVES = {"spark_info": [host_info(R1)], "gateway_unit": [OBEYS]}
+SERVES = {"spark_info": [host_info(R1)], "gateway_server": [OBEYS]}
 HOSTS: dict[str, dict[str, t.Any]] = {
     "switched": {
         "good": [R1],
@@ -36,7 +36,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         "current": R1,
         "answers": {
             **SERVES,
-            "gateway_unit": [{"failed": True, "msg": "no such socket"}],
+            "gateway_server": [{"failed": True, "msg": "no such socket"}],
             "vllm_health": [health("ready", R1), health("ready", R2)],
         },
     },
@@ -45,7 +45,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         "current": R1,
         "answers": {
             **SERVES,
-            "gateway_unit": [{**OBEYS, "alone": True}],
+            "gateway_server": [{**OBEYS, "alone": True}],
             "vllm_health": [health("ready", R1), health("ready", R2)],
         },
     },
@@ -54,7 +54,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         "current": R1,
         "answers": {
             **SERVES,
-            "gateway_unit": [{**OBEYS, "reached": False, "sessions": 3}, OBEYS],
+            "gateway_server": [{**OBEYS, "reached": False, "sessions": 3}, OBEYS],
             "vllm_health": [health("ready", R1), health("ready", R2)],
         },
     },
@@ -71,15 +71,15 @@ def run(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlayb
 
 
 def order(fleet: Fleet, host: str) -> list[str]:
-    calls = fleet.calls(host, "gateway_unit", "systemd", "vllm_health")
-    return [str(asked["state"]) if name in ("gateway_unit", "systemd") else "health" for name, asked in calls]
+    calls = fleet.calls(host, "gateway_server", "systemd", "vllm_health")
+    return [str(asked["state"]) if name in ("gateway_server", "systemd") else "health" for name, asked in calls]
 
 
 def test_it_leaves_before_the_switch_and_comes_back_after_the_proof(run: tuple[Fleet, str]) -> None:
     fleet, output = run
     assert order(fleet, "switched") == ["health", "drained", "restarted", "health", "ready"], output
-    asked = [asked for _name, asked in fleet.calls("switched", "gateway_unit")]
-    assert [(each["unit"], each["timeout"]) for each in asked] == [("switched", 300), ("switched", 60)]
+    asked = [asked for _name, asked in fleet.calls("switched", "gateway_server")]
+    assert [(each["server"], each["timeout"]) for each in asked] == [("switched", 300), ("switched", 60)]
 
 
 def test_it_comes_back_after_a_recovery(run: tuple[Fleet, str]) -> None:

@@ -83,7 +83,7 @@ PROBLEMS: dict[str, tuple[dict[str, dict[str, t.Any]], str]] = {
     ),
     "a name": (
         {"spark01": {**OPEN, "ansible_host": "spark01.lan"}},
-        "gateway_unit_address: 'spark01.lan' is not an IPv4 address at which gw can reach spark01; set it to one, such"
+        "gateway_server_address: 'spark01.lan' is not an IPv4 address at which gw can reach spark01; set it to one, such"
         " as 192.168.1.41",
     ),
     "two keys": (
@@ -116,7 +116,7 @@ def test_a_gateway_without_keys_is_of_no_use() -> None:
 
 
 def test_an_address_of_its_own_is_used() -> None:
-    found = look({"spark01": {**OPEN, "ansible_host": "spark01.lan", "gateway_unit_address": "10.0.0.1"}})
+    found = look({"spark01": {**OPEN, "ansible_host": "spark01.lan", "gateway_server_address": "10.0.0.1"}})
     assert found["models"][0]["servers"] == [{"name": "spark01", "address": "10.0.0.1:8000"}]
 
 

@@ -1,29 +1,29 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes a unit out of a gateway, or puts it back."""
+"""Takes a server out of a gateway, or puts it back."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: gateway_unit
-short_description: Takes a unit out of a gateway, or puts it back
+module: gateway_server
+short_description: Takes a server out of a gateway, or puts it back
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
   - Runs on a host on which the role P(dgxspark.vllm.gateway#role) has set up HAProxy, and speaks with it over its
     administration socket. Nothing is restarted, and a reload of HAProxy forgets the state.
-  - A drained unit gets no new requests. Those that it has go on to their end.
-  - Where no gateway runs, or the gateway does not know the unit, nothing is done and nothing fails.
+  - A drained server gets no new requests. Those that it has go on to their end.
+  - Where no gateway runs, or the gateway does not know the server, nothing is done and nothing fails.
 options:
-  unit:
-    description: Name of the unit, which is that of its host in the inventory.
+  server:
+    description: Name of the server, which is that of its host in the inventory.
     type: str
     required: true
   state:
     description:
-      - V(drained) takes the unit out, and waits until it has no request in progress.
+      - V(drained) takes the server out, and waits until it has no request in progress.
       - V(ready) puts it back, and waits until its health checks pass.
     type: str
     choices: [drained, ready]
@@ -51,9 +51,9 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Take the unit out of the gateway, before it is restarted
-  dgxspark.vllm.gateway_unit:
-    unit: "{{ inventory_hostname }}"
+- name: Take the server out of the gateway, before it is restarted
+  dgxspark.vllm.gateway_server:
+    server: "{{ inventory_hostname }}"
     state: drained
   become: true
   delegate_to: gateway01
@@ -61,24 +61,24 @@ EXAMPLES = r"""
 
 RETURN = r"""
 found:
-  description: Whether a gateway runs here that knows the unit.
+  description: Whether a gateway runs here that knows the server.
   returned: always
   type: bool
   sample: true
 reached:
   description:
-    - With O(state=drained), whether the unit has no request in progress.
+    - With O(state=drained), whether the server has no request in progress.
     - With O(state=ready), whether its health checks pass.
   returned: always
   type: bool
   sample: true
 sessions:
-  description: Requests of the unit that are in progress.
+  description: Requests of the server that are in progress.
   returned: always
   type: int
   sample: 0
 alone:
-  description: Whether the unit is the only one of its model that is up. Without it the gateway answers with status 503.
+  description: Whether the server is the only one of its model that is up. Without it the gateway answers with status 503.
   returned: always
   type: bool
   sample: false
@@ -120,24 +120,24 @@ def is_reached(state: str, mine: list[haproxy.Server]) -> bool:
 
 
 def run(module: AnsibleModule) -> dict[str, object]:
-    unit, state, timeout = (module.params[name] for name in ("unit", "state", "timeout"))
+    name, state, timeout = (module.params[option] for option in ("server", "state", "timeout"))
     try:
         servers = look()
     except (FileNotFoundError, ConnectionRefusedError):
         return {"changed": False, "found": False, "reached": True, "sessions": 0, "alone": False}
-    alone = haproxy.is_alone(unit, servers)
-    mine = [server for server in servers if server.name == unit]
+    alone = haproxy.is_alone(name, servers)
+    mine = [server for server in servers if server.name == name]
     wrong = [server for server in mine if (server.is_drained if state == "ready" else not server.is_drained)]
     if not module.check_mode:
         for server in wrong:
             answer = ask(f"set server {server.backend}/{server.name} state {WORDS[state]}")
             if answer.strip():
-                module.fail_json(msg=f"HAProxy refuses {state} of {unit}: {answer.strip()}")
+                module.fail_json(msg=f"HAProxy refuses {state} of {name}: {answer.strip()}")
         end = time.monotonic() + timeout
-        mine = [server for server in look() if server.name == unit]
+        mine = [server for server in look() if server.name == name]
         while not is_reached(state, mine) and time.monotonic() < end:
             time.sleep(PAUSE)
-            mine = [server for server in look() if server.name == unit]
+            mine = [server for server in look() if server.name == name]
     return {
         "changed": bool(wrong),
         "found": bool(mine),
@@ -150,7 +150,7 @@ def run(module: AnsibleModule) -> dict[str, object]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "unit": {"type": "str", "required": True},
+            "server": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["drained", "ready"], "required": True},
             "timeout": {"type": "int", "default": 300},
         },
