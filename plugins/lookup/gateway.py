@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: gateway
-short_description: Determine which units a gateway forwards to
+short_description: Determine which servers a gateway forwards to
 version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
@@ -39,8 +39,8 @@ _value:
     models:
       description:
         - Models in the order of the inventory, each with C(name), which clients ask for, C(backend), its name in the
-          configuration of HAProxy, C(key_of), a host with the C(vllm_api_key) of its units, empty if they have none,
-          and C(servers), its units with C(name) and C(address).
+          configuration of HAProxy, C(key_of), a host with the C(vllm_api_key) of its servers, empty if they have none,
+          and C(servers), each with C(name) and C(address).
       type: list
       elements: dict
       sample:
@@ -62,7 +62,7 @@ _value:
       elements: str
       sample: [/health]
     problems:
-      description: One line for each unit that a gateway on this host cannot forward to.
+      description: One line for each server that a gateway on this host cannot forward to.
       type: list
       elements: str
       sample: []

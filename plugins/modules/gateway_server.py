@@ -78,7 +78,8 @@ sessions:
   type: int
   sample: 0
 alone:
-  description: Whether the server is the only one of its model that is up. Without it the gateway answers with status 503.
+  description:
+    - Whether the server is the only one of its model that is up. Without it the gateway answers with status 503.
   returned: always
   type: bool
   sample: false

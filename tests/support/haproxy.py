@@ -140,7 +140,7 @@ class Gateway:
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
 
     def write(self, keys: list[dict[str, t.Any]]) -> None:
-        """The files of the role, with what is different without root."""
+        """The files of the role, with what is different without root, and for those who do not like to wait."""
         values: dict[str, t.Any] = {
             **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
             **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
@@ -163,6 +163,7 @@ class Gateway:
             text = TEMPLATES.get_template(entry["template"]).render({**values, **limit})
             (self.folder / entry["name"]).write_text(text)
         text = TEMPLATES.get_template("haproxy.cfg.j2").render(values)
+        text = text.replace("wait-for-body time 30s", "wait-for-body time 1s")
         (self.folder / "haproxy.cfg").write_text(re.sub(r"^ +(user|group|chroot) .*\n", "", text, flags=re.MULTILINE))
 
     def __enter__(self) -> Gateway:

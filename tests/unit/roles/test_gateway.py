@@ -185,6 +185,15 @@ def test_a_chunked_body_is_limited_too(gateway: Gateway, engines: list[Engine]) 
             assert read_answer(connection).status == status
 
 
+def test_a_body_that_does_not_arrive_is_not_waited_for(gateway: Gateway, engines: list[Engine]) -> None:
+    before = [len(engine.asked) for engine in engines]
+    with gateway.open() as connection:
+        connection.sendall(head("/v1/completions", KEY, 100) + b'{"model":')
+        answer = read_answer(connection)
+    assert (answer.status, answer.json["error"]["type"]) == (408, "timeout_error")
+    assert [len(engine.asked) for engine in engines] == before
+
+
 def test_requests_in_progress_are_limited(gateway: Gateway, engines: list[Engine]) -> None:
     key = KEYS[2]["key"]
     engines[2].go.clear()

@@ -83,8 +83,8 @@ PROBLEMS: dict[str, tuple[dict[str, dict[str, t.Any]], str]] = {
     ),
     "a name": (
         {"spark01": {**OPEN, "ansible_host": "spark01.lan"}},
-        "gateway_server_address: 'spark01.lan' is not an IPv4 address at which gw can reach spark01; set it to one, such"
-        " as 192.168.1.41",
+        "gateway_server_address: 'spark01.lan' is not an IPv4 address at which gw can reach spark01; set it to one,"
+        " such as 192.168.1.41",
     ),
     "two keys": (
         {"spark01": SPARK01, "spark02": {**SPARK02, "vllm_api_key": KEY[::-1]}},
