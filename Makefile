@@ -40,6 +40,7 @@ lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 
 unit: setup ## unit tests
 	@tools/promtool.sh
+	@tools/haproxy.sh
 	@$(in_venv) pytest -n 2 --dist loadfile $(UNIT_ARGUMENTS) tests/unit
 
 hub: setup ## the model cache against real huggingface_hub of two generations (two minutes)

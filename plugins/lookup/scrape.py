@@ -72,10 +72,9 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import Options, options_of
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.variables import read_variables, with_defaults
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan import names
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError, choose_model
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.scrape import Server, Unit, scrape
 
 _READS = (
@@ -89,42 +88,33 @@ class LookupModule(LookupBase):
         self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any
     ) -> list[dict[str, t.Any]]:
         known = variables or {}
-        groups = known.get("groups") or {}
+        hosts = Inventory(known, self._templar)
         options = {**options_of("vllm"), **options_of("monitoring")}
         catalog = Catalog()
-        units = [self._unit(name, known, options, catalog) for name in groups.get("spark") or []]
-        named = [Server(name, self._machine(name, known)[0]) for name in groups.get("monitoring") or []]
+        units = [_unit(name, hosts, options, catalog) for name in hosts.group("spark")]
+        named = [Server(name, hosts.machine(name)[0]) for name in hosts.group("monitoring")]
         return [scrape(known["inventory_hostname"], units, named)._asdict()]
 
-    def _machine(self, host: str, known: dict[str, t.Any]) -> tuple[str, str]:
-        """Where Ansible connects to, with the port and without."""
-        available = {"ansible_host": host, "ansible_port": "", **known["hostvars"].raw_get(host)}
-        values, _errors = read_variables(["ansible_host", "ansible_port"], available, self._templar)
-        address, port = str(values.get("ansible_host", host)), values.get("ansible_port", "")
-        return (f"{address} port {port}" if port else address), address
 
-    def _unit(self, host: str, known: dict[str, t.Any], options: Options, catalog: Catalog) -> Unit:
-        available = with_defaults(options, known["hostvars"].raw_get(host))
-        values, errors = read_variables([name for name in _READS if name in available], available, self._templar)
-        for name, error in errors.items():
-            raise AnsibleLookupError(f"scrape: {name} of {host}: cannot be read") from error
-        typed, lines = TypedValues.of(options, values)
-        if lines:
-            raise AnsibleLookupError(f"scrape: {host}: {lines[0]}")
-        try:
-            model = choose_model(typed, catalog)
-        except ChoiceError as error:
-            raise AnsibleLookupError(f"scrape: {host}: {error}") from error
-        machine, reached = self._machine(host, known)
-        return Unit(
-            name=host,
-            machine=machine,
-            service=typed["vllm_service_name"],
-            model=model["name"],
-            port=typed["vllm_port"],
-            published=names.address(typed),
-            has_key=bool(typed["vllm_api_key"]),
-            reached=reached,
-            address=typed["monitoring_address"],
-            node_port=typed["monitoring_node_exporter_port"],
-        )
+def _unit(host: str, hosts: Inventory, options: Options, catalog: Catalog) -> Unit:
+    try:
+        typed = hosts.values(host, options, _READS)
+    except InventoryError as error:
+        raise AnsibleLookupError(f"scrape: {error}") from error
+    try:
+        model = choose_model(typed, catalog)
+    except ChoiceError as error:
+        raise AnsibleLookupError(f"scrape: {host}: {error}") from error
+    machine, reached = hosts.machine(host)
+    return Unit(
+        name=host,
+        machine=machine,
+        service=typed["vllm_service_name"],
+        model=model["name"],
+        port=typed["vllm_port"],
+        published=names.address(typed),
+        has_key=bool(typed["vllm_api_key"]),
+        reached=reached,
+        address=typed["monitoring_address"],
+        node_port=typed["monitoring_node_exporter_port"],
+    )

@@ -29,6 +29,10 @@ def own_model(**fields: t.Any) -> Values:
     return {"vllm_model": "mine", "vllm_models": {"mine": {**OWN_MODEL, **fields}}}
 
 
+def keys(*items: t.Any) -> Values:
+    return {"gateway_keys": list(items)}
+
+
 def files(*items: t.Any) -> Values:
     return {"vllm_files": list(items)}
 
@@ -1016,6 +1020,58 @@ BAD_HOST: list[tuple[str, Values, str]] = [
         one("monitoring_ttft_seconds", 3),
         "monitoring_ttft_seconds: 3 is not allowed; use a bound of vLLM's buckets: 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0,"
         " 7.5, 10.0, 20.0, 40.0, 80.0, 160.0",
+    ),
+    (
+        "gateway",
+        one("gateway_keys", ["ada"]),
+        'gateway_keys[0]: is not a mapping; use {name: ada, key: "{{ vault_gateway_ada }}"}',
+    ),
+    (
+        "gateway",
+        keys({"name": "a b", "key": KEY}),
+        'gateway_keys[0].name: "a b" is not allowed; use up to 63 letters, digits and . _ -',
+    ),
+    (
+        "gateway",
+        keys({"name": "ada", "key": "short"}),
+        "gateway_keys[0].key: its value is not allowed; use 16 to 256 characters of printable ASCII without blanks,"
+        " such as those of `openssl rand -hex 24`",
+    ),
+    (
+        "gateway",
+        keys({"name": "ada", "key": KEY}, {"name": "bob", "key": KEY}),
+        "gateway_keys[1].key: is that of ada, too; give each name a key of its own",
+    ),
+    (
+        "gateway",
+        keys({"name": "ada", "key": KEY}, {"name": "ada", "key": KEY[::-1]}),
+        "gateway_keys[1].name: ada is there twice; give each key a name of its own",
+    ),
+    (
+        "gateway",
+        keys({"name": "ada", "key": KEY, "concurrency": 3}),
+        "gateway_keys[0].concurrency: unknown; use name, key, requests_per_minute, concurrent, body_bytes",
+    ),
+    (
+        "gateway",
+        keys({"name": "ada", "key": KEY, "body_bytes": 8388608}),
+        "gateway_keys[0].body_bytes: 8388608 is not allowed; use bytes from 4096 to 4194304",
+    ),
+    (
+        "gateway",
+        {**keys({"name": "ada", "key": KEY}), "gateway_address": "gateway.lan"},
+        'gateway_address: "gateway.lan" is not allowed; use an IPv4 address such as 192.168.1.40',
+    ),
+    (
+        "gateway",
+        {**keys({"name": "ada", "key": KEY}), "gateway_certificate": "gateway.pem"},
+        'gateway_certificate: "gateway.pem" is not allowed; use the whole path of a PEM file on the gateway, such as'
+        " /etc/ssl/private/gateway.pem",
+    ),
+    (
+        "gateway",
+        {**keys({"name": "ada", "key": KEY}), "gateway_timeout": 5},
+        "gateway_timeout: 5 is not allowed; use seconds from 60 to 86400",
     ),
     (
         "spark_host",

@@ -108,19 +108,19 @@ def _problems(unit: Unit, units: t.Sequence[Unit], everybody: t.Sequence[Server]
     if not _is_remote(unit, everybody):
         return
     others = ", ".join(server.name for server in everybody if server.machine != unit.machine)
-    if _is_loopback(unit.published):
+    if is_loopback(unit.published):
         yield (
             f"vllm_publish_address: {unit.published} of {unit.name} cannot be reached from {others} of the group"
             " monitoring; publish it with vllm_api_key, or remove that group: each Spark watches itself then"
         )
-    if not _is_address(_address(_lead(unit, units))):
+    if not is_address(_address(_lead(unit, units))):
         yield (
             f"monitoring_address: {_address(_lead(unit, units))!r} is not an IPv4 address at which {others} can reach"
             f" {_lead(unit, units).name}; set it to one, such as 192.168.1.41"
         )
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
     try:
         found = ipaddress.IPv4Address(text)
     except ValueError:
@@ -128,7 +128,7 @@ def _is_address(text: str) -> bool:
     return not (found.is_loopback or found.is_unspecified)
 
 
-def _is_loopback(text: str) -> bool:
+def is_loopback(text: str) -> bool:
     try:
         return ipaddress.IPv4Address(text).is_loopback
     except ValueError:

@@ -44,8 +44,13 @@ ON_THE_HOST = {
     "sudo systemctl start vllm": "systemctl start vllm",
 }
 
-VAULT = {"vault_hf_token": "hf_0123456789abcdef", "vault_vllm_api_key": "0123456789abcdef0123456789abcdef"}
-ROLES = ["spark_host", "container_runtime", "hf_cache", "vllm", "monitoring", "benchmark"]
+VAULT = {
+    "vault_hf_token": "hf_0123456789abcdef",
+    "vault_vllm_api_key": "0123456789abcdef0123456789abcdef",
+    "vault_gateway_ada": "1123456789abcdef0123456789abcdef",
+    "vault_gateway_batch": "2123456789abcdef0123456789abcdef",
+}
+ROLES = ["spark_host", "container_runtime", "hf_cache", "vllm", "monitoring", "gateway", "benchmark"]
 
 
 def run(*words: object, cwd: Path = ROOT, **environment: str) -> str:

@@ -1,0 +1,124 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: gateway
+short_description: Determine which servers a gateway forwards to
+version_added: "0.1.0"
+author:
+  - The dgxspark.vllm authors (@dgxspark)
+description:
+  - Reads the variables of all hosts of the inventory group C(spark), also of hosts that are not in the play, and
+    returns what a gateway on the current host forwards to, by model.
+notes:
+  - The result contains no secrets. Each C(vllm_api_key) is only compared.
+options:
+  _terms:
+    description: Not used.
+    type: list
+    elements: str
+seealso:
+  - plugin: dgxspark.vllm.scrape
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: Show the models of the fleet
+  ansible.builtin.debug:
+    msg: "{{ lookup('dgxspark.vllm.gateway').models | map(attribute='name') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: One entry.
+  type: list
+  elements: dict
+  contains:
+    models:
+      description:
+        - Models in the order of the inventory, each with C(name), which clients ask for, C(backend), its name in the
+          configuration of HAProxy, C(key_of), a host with the C(vllm_api_key) of its servers, empty if they have none,
+          and C(servers), each with C(name) and C(address).
+      type: list
+      elements: dict
+      sample:
+        - {name: Qwen/Qwen3-8B-FP8, backend: 1-Qwen_Qwen3-8B-FP8, key_of: spark01,
+           servers: [{name: spark01, address: "192.168.1.41:8000"}]}
+    clients:
+      description: The keys, each with its C(name) and its limits, without the keys themselves.
+      type: list
+      elements: dict
+      sample: [{name: ada, requests_per_minute: 600, concurrent: 32, body_bytes: 4194304}]
+    forwarded:
+      description: Paths that clients with a key may ask for, besides C(/v1/models).
+      type: list
+      elements: str
+      sample: [/v1/chat/completions]
+    open_paths:
+      description: Paths that the gateway answers without a key.
+      type: list
+      elements: str
+      sample: [/health]
+    problems:
+      description: One line for each server that a gateway on this host cannot forward to.
+      type: list
+      elements: str
+      sample: []
+"""
+
+import hashlib
+import typing as t
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import Options, options_of
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan import names
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.gateway import LIMITS, Server, Unit, gateway
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import READS, ResolveError, resolve
+
+
+class LookupModule(LookupBase):
+    def run(
+        self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any
+    ) -> list[dict[str, t.Any]]:
+        known = variables or {}
+        hosts = Inventory(known, self._templar)
+        options = {**options_of("vllm"), **options_of("gateway")}
+        catalog = Catalog()
+        units = [_unit(name, hosts, options, catalog) for name in hosts.group("spark")]
+        here = known["inventory_hostname"]
+        try:
+            own = hosts.values(here, options, ["gateway_keys", *(f"gateway_{name}" for name in LIMITS)])
+        except InventoryError as error:
+            raise AnsibleLookupError(f"gateway: {error}") from error
+        limits = {name: own[f"gateway_{name}"] for name in LIMITS}
+        server = Server(here, hosts.machine(here)[0])
+        return [gateway(server, units, own["gateway_keys"], limits)._asdict()]
+
+
+def _unit(host: str, hosts: Inventory, options: Options, catalog: Catalog) -> Unit:
+    try:
+        typed = hosts.values(host, options, [*READS, "gateway_server_address"])
+    except InventoryError as error:
+        raise AnsibleLookupError(f"gateway: {error}") from error
+    try:
+        service = resolve(typed, catalog)
+    except (ChoiceError, ResolveError) as error:
+        raise AnsibleLookupError(f"gateway: {host}: {error}") from error
+    machine, reached = hosts.machine(host)
+    key = typed["vllm_api_key"]
+    return Unit(
+        name=host,
+        machine=machine,
+        model=service.served_name,
+        port=typed["vllm_port"],
+        published=names.address(typed),
+        key=hashlib.sha256(key.encode()).hexdigest() if key else "",
+        reached=reached,
+        address=typed["gateway_server_address"],
+    )

@@ -1,0 +1,66 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Servers of a HAProxy, as its administration socket tells of them. Pure.
+
+Source: "show servers state" (version 1) and "show stat" in HAProxy's management guide, the same in 2.6 and 2.8.
+"""
+
+from __future__ import annotations
+
+import csv
+import typing as t
+
+STATES = "show servers state"
+STATISTICS = "show stat -1 4 -1"  # of servers only
+
+RUNNING = 2  # srv_op_state
+# Bits of srv_admin_state: taken out over the socket, for maintenance or to drain.
+FORCED_OUT = 0x01 | 0x08
+DRAINED = 0x08
+
+
+class Server(t.NamedTuple):
+    backend: str
+    name: str
+    is_up: bool  # its health checks pass
+    is_drained: bool  # it gets no new requests, because somebody said so
+    is_out: bool  # drained, or in maintenance
+    sessions: int  # requests in progress
+
+
+def parse(states: str, statistics: str) -> list[Server]:
+    """Raises ValueError for what is not of this form."""
+    version, _newline, table = states.partition("\n")
+    if version.strip() != "1":
+        raise ValueError(f"unknown version of the servers' state: {version[:40]!r}")
+    lines = [line for line in table.splitlines() if line.strip()]
+    if not lines:
+        return []
+    names = lines[0].lstrip("# ").split()
+    rows = [dict(zip(names, line.split())) for line in lines[1:]]
+    sessions = {
+        (row["# pxname"], row["svname"]): int(row["scur"] or 0) for row in csv.DictReader(statistics.splitlines())
+    }
+    try:
+        return [_server(row, sessions) for row in rows]
+    except KeyError as error:
+        raise ValueError(f"the servers' state lacks {error}") from None
+
+
+def _server(row: t.Mapping[str, str], sessions: t.Mapping[tuple[str, str], int]) -> Server:
+    admin = int(row["srv_admin_state"])
+    return Server(
+        backend=row["be_name"],
+        name=row["srv_name"],
+        is_up=int(row["srv_op_state"]) == RUNNING,
+        is_drained=bool(admin & DRAINED),
+        is_out=bool(admin & FORCED_OUT),
+        sessions=sessions.get((row["be_name"], row["srv_name"]), 0),
+    )
+
+
+def is_alone(name: str, servers: t.Sequence[Server]) -> bool:
+    """Whether without this server a model of it has no other one."""
+    mine = {server.backend for server in servers if server.name == name}
+    others = {server.backend for server in servers if server.name != name and server.is_up and not server.is_out}
+    return bool(mine - others)

@@ -1,0 +1,169 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes a server out of a gateway, or puts it back."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gateway_server
+short_description: Takes a server out of a gateway, or puts it back
+version_added: "0.1.0"
+author:
+  - The dgxspark.vllm authors (@dgxspark)
+description:
+  - Runs on a host on which the role P(dgxspark.vllm.gateway#role) has set up HAProxy, and speaks with it over its
+    administration socket. Nothing is restarted, and a reload of HAProxy forgets the state.
+  - A drained server gets no new requests. Those that it has go on to their end.
+  - Where no gateway runs, or the gateway does not know the server, nothing is done and nothing fails.
+options:
+  server:
+    description: Name of the server, which is that of its host in the inventory.
+    type: str
+    required: true
+  state:
+    description:
+      - V(drained) takes the server out, and waits until it has no request in progress.
+      - V(ready) puts it back, and waits until its health checks pass.
+    type: str
+    choices: [drained, ready]
+    required: true
+  timeout:
+    description: Longest wait in seconds. With V(0) the module does not wait. What is not reached by then is no failure.
+    type: int
+    default: 300
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode.
+    details: Does not wait.
+  diff_mode:
+    support: none
+    description: There is nothing to compare.
+  idempotent:
+    support: full
+    description: A second run changes nothing.
+notes:
+  - Requires root.
+seealso:
+  - plugin: dgxspark.vllm.gateway
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: Take the server out of the gateway, before it is restarted
+  dgxspark.vllm.gateway_server:
+    server: "{{ inventory_hostname }}"
+    state: drained
+  become: true
+  delegate_to: gateway01
+"""
+
+RETURN = r"""
+found:
+  description: Whether a gateway runs here that knows the server.
+  returned: always
+  type: bool
+  sample: true
+reached:
+  description:
+    - With O(state=drained), whether the server has no request in progress.
+    - With O(state=ready), whether its health checks pass.
+  returned: always
+  type: bool
+  sample: true
+sessions:
+  description: Requests of the server that are in progress.
+  returned: always
+  type: int
+  sample: 0
+alone:
+  description:
+    - Whether the server is the only one of its model that is up. Without it the gateway answers with status 503.
+  returned: always
+  type: bool
+  sample: false
+"""
+
+import socket
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import haproxy
+
+SOCKET = "/run/dgxspark-gateway.sock"
+PAUSE = 0.5  # seconds between two looks
+WORDS = {"drained": "drain", "ready": "ready"}
+
+
+def ask(command: str) -> str:
+    """What HAProxy answers to one command. Raises OSError."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(SOCKET)
+        connection.sendall(f"{command}\n".encode())
+        answer = b""
+        while True:
+            part = connection.recv(65536)
+            if not part:
+                return answer.decode(errors="replace")
+            answer += part
+
+
+def look() -> list[haproxy.Server]:
+    return haproxy.parse(ask(haproxy.STATES), ask(haproxy.STATISTICS))
+
+
+def is_reached(state: str, mine: list[haproxy.Server]) -> bool:
+    if state == "drained":
+        return not any(server.sessions for server in mine)
+    return all(server.is_up for server in mine)
+
+
+def run(module: AnsibleModule) -> dict[str, object]:
+    name, state, timeout = (module.params[option] for option in ("server", "state", "timeout"))
+    try:
+        servers = look()
+    except (FileNotFoundError, ConnectionRefusedError):
+        return {"changed": False, "found": False, "reached": True, "sessions": 0, "alone": False}
+    alone = haproxy.is_alone(name, servers)
+    mine = [server for server in servers if server.name == name]
+    wrong = [server for server in mine if (server.is_drained if state == "ready" else not server.is_drained)]
+    if not module.check_mode:
+        for server in wrong:
+            answer = ask(f"set server {server.backend}/{server.name} state {WORDS[state]}")
+            if answer.strip():
+                module.fail_json(msg=f"HAProxy refuses {state} of {name}: {answer.strip()}")
+        end = time.monotonic() + timeout
+        mine = [server for server in look() if server.name == name]
+        while not is_reached(state, mine) and time.monotonic() < end:
+            time.sleep(PAUSE)
+            mine = [server for server in look() if server.name == name]
+    return {
+        "changed": bool(wrong),
+        "found": bool(mine),
+        "reached": is_reached(state, mine),
+        "sessions": sum(server.sessions for server in mine),
+        "alone": alone,
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "server": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["drained", "ready"], "required": True},
+            "timeout": {"type": "int", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**run(module))
+    except PermissionError as error:
+        module.fail_json(msg=f"{SOCKET}: {error.strerror}. It needs root: become: true")
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=f"{SOCKET}: {error}")
+
+
+if __name__ == "__main__":
+    main()

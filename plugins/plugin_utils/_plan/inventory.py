@@ -1,0 +1,45 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Variables of other hosts of the inventory, also of those that are not in the play."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._catalog.specs import Options
+from .._catalog.variables import read_variables, with_defaults
+from .._common.types import TypedValues
+
+
+class InventoryError(ValueError):
+    """A variable of a host cannot be used: which one, of which host, and why."""
+
+
+class Inventory:
+    """The hosts as a lookup sees them. KNOWN are the variables of the current host, TEMPLAR is the lookup's."""
+
+    def __init__(self, known: t.Mapping[str, t.Any], templar: t.Any) -> None:
+        self._hosts = known["hostvars"]
+        self._groups = known.get("groups") or {}
+        self._templar = templar
+
+    def group(self, name: str) -> list[str]:
+        return list(self._groups.get(name) or [])
+
+    def machine(self, host: str) -> tuple[str, str]:
+        """Where Ansible connects to, with the port and without."""
+        available = {"ansible_host": host, "ansible_port": "", **self._hosts.raw_get(host)}
+        values, _errors = read_variables(["ansible_host", "ansible_port"], available, self._templar)
+        address, port = str(values.get("ansible_host", host)), values.get("ansible_port", "")
+        return (f"{address} port {port}" if port else address), address
+
+    def values(self, host: str, options: Options, names: t.Iterable[str]) -> TypedValues:
+        """The variables with these NAMES, with the defaults of the OPTIONS. Raises InventoryError."""
+        available = with_defaults(options, self._hosts.raw_get(host))
+        values, errors = read_variables([name for name in names if name in available], available, self._templar)
+        for name, error in errors.items():
+            raise InventoryError(f"{name} of {host}: cannot be read") from error
+        typed, lines = TypedValues.of(options, values)
+        if lines:
+            raise InventoryError(f"{host}: {lines[0]}")
+        return typed

@@ -1,0 +1,46 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two hosts that serve one model with a key, and a gateway on the first of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.deployments import EAGER, deployed
+from support.playbook import AnsiblePlaybook, Run
+from support.sandbox import Spark
+
+KEY = "6b1fd1d9c1d44a2c8f0e9f3f6d2b7a55"
+CLIENT = "c0ffee1d9c1d44a2c8f0e9f3f6d2b7a5"
+GATEWAY = "spark01"
+PORT = 8080
+SERVED = {
+    "vllm_extra_args": {**EAGER, "max_num_seqs": 32},
+    "vllm_publish_address": "0.0.0.0",
+    "vllm_image_allow": ["advisory"],  # of what the sandbox has under this tag, none is true
+    "vllm_api_key": KEY,
+    "gateway_keys": [{"name": "load", "key": CLIENT, "requests_per_minute": 100000, "concurrent": 10000}],
+}
+
+
+@pytest.fixture(scope="module")
+def inventory(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What makes one of the hosts the gateway, beside the inventory of the sandbox."""
+    path: Path = tmp_path_factory.mktemp("gateway") / "gateway.yml"
+    path.write_text(f"gateway:\n  hosts:\n    {GATEWAY}:\n")
+    return f"--inventory={path}"
+
+
+@pytest.fixture(scope="module")
+def serving(two_hosts: dict[str, Spark], ansible_playbook: AnsiblePlaybook, inventory: str) -> dict[str, Spark]:
+    deployed(ansible_playbook, SERVED, inventory)
+    return two_hosts
+
+
+@pytest.fixture(scope="module")
+def set_up(serving: dict[str, Spark], ansible_playbook: AnsiblePlaybook, inventory: str) -> Run:
+    run = ansible_playbook("playbooks/gateway.yml", inventory, "--diff", **SERVED)
+    assert run.code == 0, run.output
+    return run

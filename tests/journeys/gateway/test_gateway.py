@@ -1,0 +1,105 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Set-up, a rolling deployment under load, a killed server under load, removal. In this order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from support.deployments import EAGER, deployed, running
+from support.load import Load
+from support.playbook import AnsiblePlaybook, Run
+from support.sandbox import ADDRESSES, CONTAINER, MODEL, Spark
+from support.waiting import wait_until
+
+from .conftest import CLIENT, GATEWAY, KEY, PORT, SERVED
+
+PER_SECOND = 20
+
+
+def up(spark: Spark) -> list[str]:
+    """Units that the gateway gives requests to."""
+    page = spark.root("curl --silent http://127.0.0.1:8404/stats;csv")
+    rows = [line.split(",") for line in page.splitlines()]
+    return sorted(row[1] for row in rows[1:] if row[1].startswith("spark") and row[17] == "UP")
+
+
+@pytest.fixture
+def load(set_up: Run, serving: dict[str, Spark]) -> Iterator[Load]:
+    wait_until(lambda: up(serving[GATEWAY]) == sorted(serving), "both units are up", timeout=60)
+    with Load(ADDRESSES[GATEWAY], PORT, CLIENT, MODEL, PER_SECOND) as load:
+        wait_until(lambda: len(load.requests) > PER_SECOND, "requests are answered", timeout=60)
+        yield load
+
+
+def test_it_is_set_up_beside_a_server_that_runs_and_a_second_run_changes_nothing(
+    set_up: Run, serving: dict[str, Spark], ansible_playbook: AnsiblePlaybook, inventory: str
+) -> None:
+    gateway = serving[GATEWAY]
+    before = running(gateway)
+    second = ansible_playbook("playbooks/gateway.yml", inventory, "--diff", **SERVED)
+    assert second.code == 0, second.output
+    assert second.count(GATEWAY, "changed") == 0, second.output
+    assert running(gateway) == before
+    folder = "/etc/haproxy/dgxspark"
+    modes = gateway.root(f"stat --format '%U %a' {folder} {folder}/*")
+    assert set(modes.splitlines()) == {"root 700", "root 600"}
+    # no secret anywhere but in the file that needs it
+    assert (
+        gateway.root(f"grep --recursive --files-with-matches -e {KEY} -e {CLIENT} {folder}")
+        == f"{folder}/engine_keys.map"
+    )
+    assert CLIENT not in set_up.output + second.output
+    assert KEY not in set_up.output + second.output
+
+
+def test_a_rolling_deployment_under_load_fails_no_request(
+    load: Load,
+    serving: dict[str, Spark],
+    ansible_playbook: AnsiblePlaybook,
+    inventory: str,
+    figure: Callable[[str], None],
+) -> None:
+    before = {name: running(spark)[0] for name, spark in serving.items()}
+    run = deployed(ansible_playbook, {**SERVED, "vllm_extra_args": {**EAGER, "max_num_seqs": 16}}, inventory)
+    with load:  # until all have ended
+        pass
+    figure(
+        f"rolling deployment of two units: {len(load.requests)} requests, {load.per_second:.1f} a second, half"
+        f" streamed: {len(load.failed)} failed; the slowest took"
+        f" {max(each.end - each.begin for each in load.requests):.1f} s"
+    )
+    for name, spark in serving.items():
+        assert running(spark)[0] != before[name], run.output
+    assert {each.kind for each in load.requests} == {"streamed", "whole"}
+    assert load.failed == []
+    assert up(serving[GATEWAY]) == sorted(serving)
+
+
+def test_of_a_killed_server_only_requests_in_progress_fail(
+    load: Load, serving: dict[str, Spark], figure: Callable[[str], None]
+) -> None:
+    (other,) = (spark for name, spark in serving.items() if name != GATEWAY)
+    other.root(f"docker kill {CONTAINER}")
+    killed = time.time()
+    count = len(load.requests)
+    wait_until(lambda: len(load.requests) > count + 5 * PER_SECOND, "requests are answered without it", timeout=60)
+    with load:
+        pass
+    figure(f"killed server: {len(load.requests)} requests, {len(load.failed)} failed, all in progress at that time")
+    assert [each for each in load.failed if each.begin > killed] == []
+    wait_until(lambda: up(serving[GATEWAY]) == sorted(serving), "the unit is back by itself", timeout=120)
+
+
+def test_a_removal_leaves_the_package_and_nothing_else(
+    serving: dict[str, Spark], ansible_playbook: AnsiblePlaybook, inventory: str
+) -> None:
+    removed = ansible_playbook("playbooks/gateway.yml", inventory, gateway_state="absent")
+    assert removed.code == 0, removed.output
+    gateway = serving[GATEWAY]
+    left = gateway.root("ls -d /etc/haproxy/dgxspark /etc/systemd/system/haproxy.service.d 2>/dev/null || true")
+    assert left == ""
+    assert gateway.root(f"ss --listening --tcp --no-header '( sport = {PORT} or sport = 8404 )'") == ""

@@ -1,0 +1,252 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real HAProxy with the configuration of the role gateway, in front of small engines on this machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import typing as t
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import jinja2
+import yaml
+from ansible.plugins.filter.core import get_hash, to_json
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.gateway import LIMITS, Server, Unit, gateway
+
+from support.paths import ROOT
+from support.waiting import wait_until
+
+ROLE = ROOT / "roles" / "gateway"
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(ROLE / "templates"),
+    undefined=jinja2.StrictUndefined,
+    keep_trailing_newline=True,
+    trim_blocks=True,
+)
+TEMPLATES.filters.update(hash=get_hash, to_json=to_json)
+ENGINE_KEY = "engine-0123456789abcdef"
+
+
+def haproxy() -> str:
+    found = shutil.which("haproxy", path=f"{ROOT}/.cache/haproxy:/usr/sbin") or shutil.which("haproxy")
+    assert found, "haproxy is missing; run: tools/haproxy.sh, or install the package haproxy"
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+class Engine:
+    """A unit. It answers like vLLM, notes what it was asked, and holds each generation until GO is set."""
+
+    def __init__(self, model: str, name: str) -> None:
+        self.model, self.name = model, name
+        self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        self.go = threading.Event()
+        self.go.set()
+        self.in_progress = 0
+        engine = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: t.Any) -> None:
+                pass
+
+            def answer(self, status: int, content: t.Any) -> None:
+                body = json.dumps(content, separators=(",", ":")).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_GET(self) -> None:
+                if self.path == "/health":
+                    self.answer(200, None)
+                elif self.headers.get("Authorization") != f"Bearer {ENGINE_KEY}":
+                    self.answer(401, {"error": "Unauthorized"})
+                else:
+                    self.answer(200, {"object": "list", "data": [{"id": engine.model, "object": "model"}]})
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if self.headers.get("Transfer-Encoding") == "chunked":
+                    while size := int(self.rfile.readline(), 16):
+                        body += self.rfile.read(size)
+                        self.rfile.readline()
+                    self.rfile.readline()
+                engine.asked.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+                engine.in_progress += 1
+                try:
+                    if b'"stream":true' in body.replace(b" ", b""):
+                        self.stream()
+                    else:
+                        engine.go.wait(30)
+                        self.answer(200, {"unit": engine.name, "model": engine.model})
+                finally:
+                    engine.in_progress -= 1
+
+            def stream(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                for number in range(3):
+                    if number:
+                        engine.go.wait(30)
+                    event = f'data: {{"unit":"{engine.name}","number":{number}}}\n\n'.encode()
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+                self.wfile.write(b"0\r\n\r\n")
+
+        class Quiet(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+            def handle_error(self, request: t.Any, client_address: t.Any) -> None:
+                pass  # a client or a test that hung up
+
+        self.server = Quiet(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self.go.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Gateway:
+    """HAProxy as the role sets it up. KEYS are gateway_keys, VARIABLES other variables of the role."""
+
+    def __init__(
+        self, folder: Path, engines: t.Sequence[Engine], keys: list[dict[str, t.Any]], **variables: t.Any
+    ) -> None:
+        self.folder, self.engines = folder, engines
+        self.socket, self.port = str(folder / "socket"), free_port()
+        self.variables = {"gateway_port": self.port, "gateway_stats_port": free_port(), **variables}
+        self.write(keys)
+        self._log = (folder / "log").open("w+")
+        command = [haproxy(), "-W", "-f", str(folder / "haproxy.cfg"), "-p", str(folder / "pid")]
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
+
+    def write(self, keys: list[dict[str, t.Any]]) -> None:
+        """The files of the role, with what is different without root, and for those who do not like to wait."""
+        values: dict[str, t.Any] = {
+            **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
+            **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
+            **self.variables,
+        }
+        units = [Unit(each.name, "here", each.model, each.port, "127.0.0.1", "digest", "", "") for each in self.engines]
+        limits = {name: values[f"gateway_{name}"] for name in LIMITS}
+        found = gateway(Server("gw", "here"), units, keys, limits)
+        assert found.problems == []
+        values.update(
+            gateway_address="127.0.0.1",
+            gateway_keys=keys,
+            hostvars={each.name: {"vllm_api_key": ENGINE_KEY} for each in self.engines},
+            __gateway_folder=str(self.folder),
+            __gateway_socket=self.socket,
+            __gateway_found=found._asdict(),
+        )
+        for entry in values["__gateway_maps"]:
+            limit = {"__gateway_limit": Path(entry["name"]).stem}
+            text = TEMPLATES.get_template(entry["template"]).render({**values, **limit})
+            (self.folder / entry["name"]).write_text(text)
+        text = TEMPLATES.get_template("haproxy.cfg.j2").render(values)
+        text = text.replace("wait-for-body time 30s", "wait-for-body time 1s")
+        (self.folder / "haproxy.cfg").write_text(re.sub(r"^ +(user|group|chroot) .*\n", "", text, flags=re.MULTILINE))
+
+    def __enter__(self) -> Gateway:
+        wait_until(self._is_up, "HAProxy has looked at every engine", timeout=30, pause=0.05)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+        self._log.close()
+
+    def _is_up(self) -> bool:
+        assert self._process.poll() is None, (self.folder / "log").read_text()
+        try:
+            states = self.servers()
+        except OSError:
+            return False
+        return set(states) == {each.name for each in self.engines} and all(state == "UP" for state in states.values())
+
+    def reload(self) -> None:
+        """As systemd does."""
+        before = self.ask("show info")
+        self._process.send_signal(12)  # SIGUSR2
+        pid = re.search(r"^Pid: (\d+)", before, re.MULTILINE)
+        assert pid
+        wait_until(lambda: pid[0] not in self._info(), "another process has taken over", timeout=20, pause=0.05)
+
+    def _info(self) -> str:
+        try:
+            return self.ask("show info")
+        except OSError:
+            return str(self._process.pid)
+
+    def ask(self, command: str) -> str:
+        """Over the socket of the administrator."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(self.socket)
+            connection.sendall(f"{command}\n".encode())
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+        return answer.decode()
+
+    def servers(self) -> dict[str, str]:
+        """State of each server by name, and UP only after a look."""
+        rows = [line.split(",") for line in self.ask("show stat -1 4 -1").splitlines() if line]
+        at = {name: rows[0].index(name) for name in ("svname", "status", "check_status")}
+        return {row[at["svname"]]: row[at["status"]] if row[at["check_status"]] else "" for row in rows[1:]}
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def open(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+
+class Answer(t.NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> t.Any:
+        return json.loads(self.body)
+
+
+def read_answer(connection: socket.socket) -> Answer:
+    """One whole answer; status 0 if the other side hangs up without one."""
+    with connection.makefile("rb") as file:
+        line = file.readline()
+        if not line:
+            return Answer(0, {}, b"")
+        headers = {}
+        while (header := file.readline()) not in (b"\r\n", b""):
+            name, _colon, value = header.decode("latin-1").partition(":")
+            headers[name.lower()] = value.strip()
+        body = b""
+        if headers.get("transfer-encoding") == "chunked":
+            while size := int(file.readline() or b"0", 16):
+                body += file.read(size)
+                file.readline()
+            file.readline()
+        else:
+            body = file.read(int(headers.get("content-length", 0)))
+        return Answer(int(line.split()[1]), headers, body)

@@ -1,0 +1,108 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A unit leaves the gateways before it is stopped, and comes back whatever becomes of its release."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+import yaml
+from role_on_standins import R1, R2, Fleet, health, host_info
+
+from support.playbook import THIS_MACHINE, AnsiblePlaybook
+
+BROKEN = {"failed": True, "msg": "it is broken", "cause": {"id": "x", "change": {}}}
+OBEYS = {"found": True, "reached": True, "sessions": 0, "alone": False, "changed": True}
+SERVES = {"spark_info": [host_info(R1)], "gateway_server": [OBEYS]}
+HOSTS: dict[str, dict[str, t.Any]] = {
+    "switched": {
+        "good": [R1],
+        "current": R1,
+        "answers": {**SERVES, "vllm_health": [health("ready", R1), health("ready", R2)]},
+    },
+    "rolled-back": {
+        "good": [R1],
+        "current": R1,
+        "answers": {**SERVES, "vllm_health": [health("ready", R1), BROKEN, health("ready", R1)]},
+    },
+    "nothing-to-do": {
+        "good": [R1, R2],
+        "current": R2,
+        "answers": {**SERVES, "spark_info": [host_info(R2)], "vllm_health": [health("ready", R2)]},
+    },
+    "disobeyed": {
+        "good": [R1],
+        "current": R1,
+        "answers": {
+            **SERVES,
+            "gateway_server": [{"failed": True, "msg": "no such socket"}],
+            "vllm_health": [health("ready", R1), health("ready", R2)],
+        },
+    },
+    "alone": {
+        "good": [R1],
+        "current": R1,
+        "answers": {
+            **SERVES,
+            "gateway_server": [{**OBEYS, "alone": True}],
+            "vllm_health": [health("ready", R1), health("ready", R2)],
+        },
+    },
+    "busy": {
+        "good": [R1],
+        "current": R1,
+        "answers": {
+            **SERVES,
+            "gateway_server": [{**OBEYS, "reached": False, "sessions": 3}, OBEYS],
+            "vllm_health": [health("ready", R1), health("ready", R2)],
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlaybook) -> tuple[Fleet, str]:
+    fleet = Fleet(ansible_playbook, tmp_path_factory.mktemp("fleet"), HOSTS)
+    path = fleet.folder / "hosts.yml"
+    inventory = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**inventory, "gateway": {"hosts": {"gw": THIS_MACHINE}}}))
+    return fleet, " ".join(fleet.run(one_batch=True)[1].split())
+
+
+def order(fleet: Fleet, host: str) -> list[str]:
+    calls = fleet.calls(host, "gateway_server", "systemd", "vllm_health")
+    return [str(asked["state"]) if name in ("gateway_server", "systemd") else "health" for name, asked in calls]
+
+
+def test_it_leaves_before_the_switch_and_comes_back_after_the_proof(run: tuple[Fleet, str]) -> None:
+    fleet, output = run
+    assert order(fleet, "switched") == ["health", "drained", "restarted", "health", "ready"], output
+    asked = [asked for _name, asked in fleet.calls("switched", "gateway_server")]
+    assert [(each["server"], each["timeout"]) for each in asked] == [("switched", 300), ("switched", 60)]
+
+
+def test_it_comes_back_after_a_recovery(run: tuple[Fleet, str]) -> None:
+    fleet, output = run
+    expected = ["health", "drained", "restarted", "health", "drained", "restarted", "health", "ready"]
+    assert order(fleet, "rolled-back") == expected, output
+
+
+def test_an_earlier_run_may_have_left_it_outside(run: tuple[Fleet, str]) -> None:
+    fleet, output = run
+    assert order(fleet, "nothing-to-do") == ["health", "ready"], output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "gw: the gateway was not told that disobeyed is drained (no such socket)",
+        "gw: alone is the only ready server of its model: requests get status 503 until it is back",
+        "gw: 3 requests to busy did not end within 300 s and are broken off",
+    ],
+)
+def test_what_follows_is_said_and_the_deployment_goes_on(run: tuple[Fleet, str], words: str) -> None:
+    fleet, output = run
+    assert f"WARNING: {words}" in output
+    for host in ("disobeyed", "alone", "busy"):
+        assert fleet.link(host, "good") == R2, output

@@ -1,0 +1,126 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a gateway forwards to, and which inventories cannot work."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+import yaml
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.dgxspark.vllm.plugins.lookup import gateway
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.gateway import Gateway
+
+KEY = "0123456789abcdef0123456789abcdef"
+OPEN = {"vllm_publish_address": "0.0.0.0", "vllm_api_key": KEY}
+SPARK01 = {"ansible_host": "192.168.1.41", **OPEN}
+SPARK02 = {"ansible_host": "192.168.1.42", **OPEN}
+
+
+class HostVars(dict[str, dict[str, t.Any]]):
+    def raw_get(self, host: str) -> dict[str, t.Any]:
+        return self[host]
+
+
+def look(hosts: dict[str, dict[str, t.Any]], here: str = "gw", **variables: t.Any) -> dict[str, t.Any]:
+    """All HOSTS are Sparks; the gateway is HERE, another host unless it is one of them."""
+    variables = {"gateway_keys": [{"name": "ada", "key": KEY}], **variables}
+    known = {**hosts, here: {**hosts.get(here, {}), **variables}}
+    groups = {"spark": list(hosts), "gateway": [here]}
+    values = {"inventory_hostname": here, "groups": groups, "hostvars": HostVars(known)}
+    plugin = gateway.LookupModule(loader=DataLoader(), templar=Templar(loader=DataLoader(), variables=values))
+    found: dict[str, t.Any] = plugin.run([], variables=values)[0]
+    return found
+
+
+def test_it_returns_what_it_documents() -> None:
+    documented = yaml.safe_load(gateway.RETURN)["_value"]["contains"]
+    found = look({"spark01": SPARK01})
+    assert list(found) == list(documented) == list(Gateway._fields)
+    assert found["models"] == documented["models"]["sample"]
+    assert found["clients"] == documented["clients"]["sample"]
+
+
+def test_units_are_grouped_by_the_name_that_clients_ask_for_and_no_secret_is_returned() -> None:
+    found = look(
+        {
+            "spark01": SPARK01,
+            "spark02": {**SPARK02, "vllm_port": trust_as_template("{{ 8000 + 1 }}")},
+            "spark03": {**SPARK02, "vllm_extra_args": {"served_model_name": ["small", "other"]}},
+        },
+        gateway_keys=[{"name": "ada", "key": KEY, "concurrent": 3}, {"name": "bob", "key": KEY[::-1]}],
+        gateway_concurrent=7,
+    )
+    assert [(model["name"], model["backend"], model["servers"]) for model in found["models"]] == [
+        (
+            "Qwen/Qwen3-8B-FP8",
+            "1-Qwen_Qwen3-8B-FP8",
+            [
+                {"name": "spark01", "address": "192.168.1.41:8000"},
+                {"name": "spark02", "address": "192.168.1.42:8001"},
+            ],
+        ),
+        ("small", "2-small", [{"name": "spark03", "address": "192.168.1.42:8000"}]),
+    ]
+    assert [client["concurrent"] for client in found["clients"]] == [3, 7]
+    assert found["problems"] == []
+    assert KEY not in str(found)
+
+
+def test_a_spark_that_is_the_gateway_reaches_itself_on_loopback_without_a_key() -> None:
+    (model,) = look({"spark01": {"ansible_host": "192.168.1.41"}}, here="spark01")["models"]
+    assert (model["key_of"], model["servers"]) == ("", [{"name": "spark01", "address": "127.0.0.1:8000"}])
+
+
+PROBLEMS: dict[str, tuple[dict[str, dict[str, t.Any]], str]] = {
+    "loopback": (
+        {"spark01": {"ansible_host": "192.168.1.41"}},
+        "vllm_publish_address: 127.0.0.1 of spark01 cannot be reached from gw of the group gateway; publish it with"
+        " vllm_api_key: docs/guides/one-address.md",
+    ),
+    "a name": (
+        {"spark01": {**OPEN, "ansible_host": "spark01.lan"}},
+        "gateway_server_address: 'spark01.lan' is not an IPv4 address at which gw can reach spark01; set it to one,"
+        " such as 192.168.1.41",
+    ),
+    "two keys": (
+        {"spark01": SPARK01, "spark02": {**SPARK02, "vllm_api_key": KEY[::-1]}},
+        "vllm_api_key of spark02 differs from that of spark01, and both serve Qwen/Qwen3-8B-FP8; the gateway has one"
+        " key for each model: set the same",
+    ),
+    "a blank in a name": (
+        {"spark01": {**SPARK01, "vllm_extra_args": {"served_model_name": "my model"}}},
+        "spark01 serves 'my model'; with a gateway, the name of a model has letters, digits and . _ / : @ + - only: set"
+        " served_model_name in vllm_extra_args",
+    ),
+    "a host's name": (
+        {"spark/1": SPARK01},
+        "'spark/1' cannot be the name of a server in HAProxy; use letters, digits and . _ : - only",
+    ),
+    "nothing": ({}, "the group spark has no hosts, so the gateway has nothing to forward to"),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_what_cannot_work_is_named(name: str) -> None:
+    hosts, line = PROBLEMS[name]
+    assert look(hosts)["problems"] == [line]
+
+
+def test_a_gateway_without_keys_is_of_no_use() -> None:
+    (line,) = look({"spark01": SPARK01}, gateway_keys=[])["problems"]
+    assert line.startswith("gateway_keys: is empty, so nobody could use the gateway; add a key such as {name: ada")
+
+
+def test_an_address_of_its_own_is_used() -> None:
+    found = look({"spark01": {**OPEN, "ansible_host": "spark01.lan", "gateway_server_address": "10.0.0.1"}})
+    assert found["models"][0]["servers"] == [{"name": "spark01", "address": "10.0.0.1:8000"}]
+
+
+@pytest.mark.parametrize("bad", [{"vllm_port": "many"}, {"vllm_model": "no-such-model"}])
+def test_a_bad_variable_of_another_host_names_that_host(bad: dict[str, t.Any]) -> None:
+    with pytest.raises(AnsibleError, match="gateway: .*spark02: vllm_|gateway: spark02"):
+        look({"spark01": SPARK01, "spark02": {**SPARK02, **bad}})

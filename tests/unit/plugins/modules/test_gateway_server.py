@@ -1,0 +1,117 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A server is taken out of a real HAProxy and put back, while a request is in progress."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import haproxy
+from ansible_collections.dgxspark.vllm.plugins.modules import gateway_server
+
+from support.haproxy import Answer, Engine, Gateway, read_answer
+from support.waiting import wait_until
+
+MODEL, KEY = "Qwen/Qwen3-8B-FP8", "ada-0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def engines() -> t.Iterator[list[Engine]]:
+    found = [Engine(MODEL, "spark01"), Engine(MODEL, "spark02")]
+    yield found
+    for engine in found:
+        engine.stop()
+
+
+@pytest.fixture(scope="module")
+def gateway(engines: list[Engine], tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Gateway]:
+    with Gateway(tmp_path_factory.mktemp("gateway"), engines, [{"name": "ada", "key": KEY}]) as found:
+        yield found
+
+
+class Module:
+    """Stands in for AnsibleModule: parameters, and a failure."""
+
+    def __init__(self, check_mode: bool = False, **params: t.Any) -> None:
+        self.params = {"timeout": 0, **params}
+        self.check_mode = check_mode
+
+    def fail_json(self, msg: str) -> t.NoReturn:
+        raise AssertionError(msg)
+
+
+@pytest.fixture
+def run(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, t.Any]]:
+    monkeypatch.setattr(gateway_server, "SOCKET", gateway.socket)
+    monkeypatch.setattr(gateway_server, "PAUSE", 0.02)
+    return lambda **params: gateway_server.run(t.cast(t.Any, Module(**params)))
+
+
+def chat(gateway: Gateway, text: str) -> Answer:
+    body = json.dumps({"messages": [{"role": "user", "content": text}], "model": MODEL}).encode()
+    with gateway.open() as connection:
+        connection.sendall(
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer {KEY}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+        return read_answer(connection)
+
+
+def test_a_drained_server_ends_its_requests_and_gets_no_new_ones(
+    run: t.Callable[..., dict[str, t.Any]], gateway: Gateway, engines: list[Engine]
+) -> None:
+    for engine in engines:
+        engine.go.clear()
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        held = [pool.submit(chat, gateway, f"number {number}") for number in range(10)]
+        wait_until(lambda: sum(engine.in_progress for engine in engines) == 10, "all are in progress", 20, 0.02)
+        mine = engines[0].in_progress
+        assert mine > 0
+        check = run(server="spark01", state="drained", check_mode=True)
+        assert (check["changed"], gateway.servers()["spark01"]) == (True, "UP")
+        late = run(server="spark01", state="drained")
+        expected = {"changed": True, "found": True, "reached": False, "sessions": mine, "alone": False}
+        assert late == expected
+        waiting = pool.submit(run, server="spark01", state="drained", timeout=30)
+        engines[0].go.set()
+        assert waiting.result() == {**expected, "changed": False, "reached": True, "sessions": 0}
+        engines[1].go.set()
+        assert {each.result().status for each in held} == {200}
+    assert {chat(gateway, f"later {number}").json["unit"] for number in range(10)} == {"spark02"}
+    assert run(server="spark02", state="drained")["alone"]
+    assert chat(gateway, "nobody").status == 503
+    for name in ("spark01", "spark02"):
+        assert run(server=name, state="ready", timeout=30)["reached"]
+    assert not run(server="spark01", state="ready")["changed"]
+    assert {chat(gateway, f"again {number}").json["unit"] for number in range(20)} == {"spark01", "spark02"}
+
+
+def test_ready_waits_for_the_health_checks(
+    run: t.Callable[..., dict[str, t.Any]], gateway: Gateway, engines: list[Engine]
+) -> None:
+    run(server="spark01", state="drained")
+    engines[0].model = "another"
+    wait_until(lambda: not next(s for s in gateway_server.look() if s.name == "spark01").is_up, "it is down", 20, 0.05)
+    assert not run(server="spark01", state="ready")["reached"]
+    engines[0].model = MODEL
+    assert run(server="spark01", state="ready", timeout=30)["reached"]
+
+
+def test_without_a_gateway_or_of_an_unknown_server_nothing_is_done(
+    run: t.Callable[..., dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert not run(server="spark09", state="drained")["found"]
+    monkeypatch.setattr(gateway_server, "SOCKET", str(tmp_path / "none"))
+    nothing = {"changed": False, "found": False, "reached": True, "sessions": 0, "alone": False}
+    assert run(server="spark01", state="drained") == nothing
+
+
+@pytest.mark.parametrize("text", ["2\n# be_name\n", "", "1\n# be_name srv_name\nx y\n"])
+def test_another_form_of_the_state_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="state"):
+        haproxy.parse(text, "")
