@@ -61,12 +61,18 @@ id:
   sample: sha256:5a3c0f1e9b7d5a3c0f1e9b7d5a3c0f1e9b7d5a3c0f1e9b7d5a3c0f1e9b7d5a3c
 image:
   description:
-    - What Docker says of the image, C(name), which is O(image), C(id), C(digests), C(entrypoint), C(cmd), C(architecture) and C(bytes), its size on
-      the host. V(null) if it is not on the host.
+    - What Docker says of the image. C(name) is O(image), and C(bytes) its size on the host.
+    - V(null) if it is not on the host.
   returned: success
   type: dict
-  sample: {name: "nvcr.io/nvidia/vllm:26.10-py3", id: "sha256:5a3c...", digests: [], entrypoint: [/opt/nvidia/nvidia_entrypoint.sh], cmd: [], architecture: arm64,
-    bytes: 37800000000}
+  sample:
+    name: nvcr.io/nvidia/vllm:26.10-py3
+    id: sha256:5a3c0f1e9b7d5a3c0f1e9b7d5a3c0f1e9b7d5a3c0f1e9b7d5a3c0f1e9b7d5a3c
+    digests: []
+    entrypoint: [/opt/nvidia/nvidia_entrypoint.sh]
+    cmd: []
+    architecture: arm64
+    bytes: 37800000000
 probe:
   description: Answer of the image. V(null) if there is none.
   returned: success

@@ -124,7 +124,7 @@ def _prefix(image: Entry, probed: Probed) -> list[str]:
     if not inspected:
         return []
     entrypoint, prefix = list(inspected["entrypoint"]), list(image["command_prefix"])
-    at = f'vllm_images["{image["key"]}"].command_prefix'
+    at = f"vllm_images[{image['key']}].command_prefix"
     if entrypoint[-2:] == ["vllm", "serve"] and prefix[-2:] == ["vllm", "serve"]:
         return [
             f"{at}: [vllm, serve] is not allowed; the entry point of the image is `vllm serve` already: set it to []"
