@@ -206,28 +206,32 @@ def main() -> None:
         supports_check_mode=True,
     )
     image, reason = look(module, module.params["image"])
-    result: Facts = {"id": None, "image": image, "probe": None, "entry": None, "cached": False}
-    if image is None:
-        module.exit_json(changed=False, reason=reason, **result)
-    result["id"] = image["id"]
-    path = os.path.join(image_probe.FOLDER, str(image_probe.file_name(image["id"])))
-    try:
-        answer = kept(path)
-        result["cached"] = answer is not None
-        if answer is None and module.check_mode:
-            reason = "it was not asked yet, and is not in check mode"
-        elif answer is None:
-            answer, said = ask(module, image["id"])
-            reason = "" if answer else f"it did not answer: {said}"
-            if answer:
-                keep(path, answer)
-    except PermissionError as error:
-        module.fail_json(msg=f"{error.filename or path}: {error.strerror}. It needs root: become: true")
-    except OSError as error:
-        module.fail_json(msg=f"{error.filename or path}: {error.strerror}")
-    if answer:
-        result.update(probe=answer, entry=image_probe.entry(image, answer))
-    module.exit_json(changed=False, reason=reason or None, **result)
+    answer, cached = None, False
+    if image:
+        path = os.path.join(image_probe.FOLDER, str(image_probe.file_name(image["id"])))
+        try:
+            answer = kept(path)
+            cached = answer is not None
+            if answer is None and module.check_mode:
+                reason = "it was not asked yet, and is not in check mode"
+            elif answer is None:
+                answer, said = ask(module, image["id"])
+                reason = "" if answer else f"it did not answer: {said}"
+                if answer:
+                    keep(path, answer)
+        except PermissionError as error:
+            module.fail_json(msg=f"{error.filename or path}: {error.strerror}. It needs root: become: true")
+        except OSError as error:
+            module.fail_json(msg=f"{error.filename or path}: {error.strerror}")
+    module.exit_json(
+        changed=False,
+        id=image["id"] if image else None,
+        image=image,
+        probe=answer,
+        entry=image_probe.entry(image, answer) if image and answer else None,
+        cached=cached,
+        reason=reason or None,
+    )
 
 
 if __name__ == "__main__":

@@ -56,8 +56,16 @@ def ray_version() -> str | None:
     return None
 
 
+def choose_platform() -> None:
+    """Where vLLM finds no GPU, that of the CPU: old versions would refuse to make a parser."""
+    platforms: t.Any = importlib.import_module("vllm.platforms")
+    if not platforms.current_platform.device_type:
+        platforms.current_platform = importlib.import_module("vllm.platforms.cpu").CpuPlatform()
+
+
 def architectures() -> list[str]:
     """Those of vLLM, and of the plugins in the image."""
+    choose_platform()
     with contextlib.suppress(Exception):  # a plugin that cannot be loaded here, such as one that asks for a GPU
         importlib.import_module("vllm.plugins").load_general_plugins()
     registry = importlib.import_module("vllm.model_executor.models.registry").ModelRegistry
@@ -71,9 +79,7 @@ def transformers_architectures() -> list[str]:
 
 def options() -> list[dict[str, t.Any]]:
     """What `vllm serve` takes, by its own parser."""
-    platforms = importlib.import_module("vllm.platforms")
-    if not platforms.current_platform.device_type:  # no GPU: old versions would refuse to make a parser
-        platforms.current_platform = importlib.import_module("vllm.platforms.cpu").CpuPlatform()
+    choose_platform()
     (command,) = importlib.import_module("vllm.entrypoints.cli.serve").cmd_init()
     try:
         parsers = importlib.import_module("vllm.utils.argparse_utils")

@@ -51,12 +51,13 @@ COMMON = {
     "vllm/entrypoints/cli/serve.py": SERVE,
     "vllm/plugins.py": "def load_general_plugins():\n    raise RuntimeError('no GPU')\n",
     "vllm/model_executor/models/registry.py": (
-        "class ModelRegistry:\n    @staticmethod\n    def get_supported_archs():\n        return {'B': 1, 'A': 2}.keys()\n"
+        "class ModelRegistry:\n    @staticmethod\n"
+        "    def get_supported_archs():\n        return {'B': 1, 'A': 2}.keys()\n"
     ),
     "torch/__init__.py": "from torch import version\n__version__ = '2.8.0'\n",
     "torch/version.py": "cuda = '13.0'\n",
     "torch/cuda/nccl.py": "def version():\n    return (2, 27, 7)\n",
-    "transformers.py": "class LlamaForCausalLM: pass\nclass BertModel: pass\nclass Trainer: pass\ndef pipeline(): pass\n",
+    "transformers.py": "class LlamaForCausalLM: pass\nclass BertModel: pass\nclass Trainer: pass\n",
     "ray-2.49.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: ray\nVersion: 2.49.0\n",
 }
 GENERATIONS: dict[str, dict[str, str]] = {

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""vllm_image_probe with a stand-in for the docker command: which containers it starts, what it keeps and what it says."""
+"""vllm_image_probe with a stand-in for the docker command: what it starts, keeps and says."""
 
 from __future__ import annotations
 
