@@ -14,7 +14,7 @@ author:
 description:
   - Starts one short container of an image that is on the host, and reads the versions in it, the model architectures,
     the options of C(vllm serve) and the parsers. The container has no network, no GPU, no secret and no capability, its
-    file system is read-only, its memory is limited to 6 GiB, and it is removed after at most 300 seconds.
+    file system is read-only, its memory is limited to 3 GiB, and it is removed after at most 300 seconds.
   - The answer is kept on the host in C(/var/lib/dgxspark/images), in a file named after the ID of the image. The next
     call reads it there, and starts no container. An image with another ID is asked again.
   - Does not pull the image. If it is not on the host, RV(id) is V(null).

@@ -19,7 +19,7 @@ from . import image_script
 # Where answers are kept: one file for each image, named after its ID. Root's, like all that root decides by.
 FOLDER = "/var/lib/dgxspark/images"
 SECONDS = 300  # an image of 25 GB is read from the disk for the first time
-MEMORY = "6g"  # importing vLLM 0.32 takes about 1 GiB
+MEMORY = "3g"  # a server may run beside it, and leave 4 GiB
 MOST_BYTES = 2**20  # of the answer; that of vLLM 0.32 has 84 KiB
 _MOST_ERROR_BYTES = 4000
 _MOST_NAMES = 10000
@@ -61,7 +61,9 @@ def command(docker: str, ident: str, name: str) -> list[str]:
         *("/bin/sh", "-c", _BOUNDED, "probe", "timeout", "--signal=KILL", str(SECONDS)),
         *(docker, "run", "--rm", "--interactive", f"--name={name}", "--pull=never", "--network=none", "--read-only"),
         *("--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", f"--memory={MEMORY}"),
-        *("--pids-limit=1024", "--log-driver=none", "--env=HOME=/tmp", "--entrypoint=python3", ident, "-"),
+        # where memory is short it goes, and not a server that runs; void: Docker's default runtime may add the GPU
+        *("--oom-score-adj=1000", "--pids-limit=1024", "--log-driver=none", "--env=NVIDIA_VISIBLE_DEVICES=void"),
+        *("--env=HOME=/tmp", "--entrypoint=python3", ident, "-"),
     ]
 
 

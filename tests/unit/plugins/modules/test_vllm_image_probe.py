@@ -69,7 +69,7 @@ def test_an_image_is_asked_once(host: Host) -> None:
     first = host.probe()
     assert (first["cached"], first["id"], first["probe"]["vllm"]) == (False, ID, "0.32.0")
     (call,) = host.calls("run")
-    for word in ("--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--memory=6g", "--pull=never"):
+    for word in ("--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--memory=3g", "--pull=never"):
         assert word in call.split()
     assert call.endswith(f"--entrypoint=python3 {ID} -")
     assert (host.folder / "stdin").read_text().strip() == image_probe.script().strip()
