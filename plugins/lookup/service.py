@@ -45,6 +45,12 @@ options:
         model with that ID that has no entry in the catalog.
     type: dict
     default: {}
+  image_probe:
+    description:
+      - What M(dgxspark.vllm.vllm_image_probe) has returned for the image. It decides RV(_value[].image_refusal) and
+        RV(_value[].probe_problems), and changes nothing else.
+    type: dict
+    default: {}
 seealso:
   - module: dgxspark.vllm.spark_info
   - module: dgxspark.vllm.model_info
@@ -165,7 +171,15 @@ _value:
       description:
         - Why the image cannot run the model, with an image that can. Empty if it can, or if C(vllm_image_allow) has
           V(cannot_run).
+        - The answer of the image in O(image_probe) counts more than the catalog.
       type: str
+    probe_problems:
+      description:
+        - Options and parsers that the image does not have by its answer in O(image_probe), and a C(command_prefix) that
+          does not fit its entry point, one line each. Empty without an answer.
+      type: list
+      elements: str
+      sample: []
     profile:
       description: Name of the profile.
       type: str
@@ -301,11 +315,14 @@ class LookupModule(LookupBase):
         host: t.Any = None,
         remedy: t.Any = None,
         model_info: t.Any = None,
+        image_probe: t.Any = None,
         **kwargs: t.Any,
     ) -> list[dict[str, t.Any]]:
         if kwargs:
-            raise AnsibleLookupError(f"service: {', '.join(kwargs)} is not an option; use host, remedy or model_info")
-        for name, value in (("host", host), ("remedy", remedy), ("model_info", model_info)):
+            options = "host, remedy, model_info or image_probe"
+            raise AnsibleLookupError(f"service: {', '.join(kwargs)} is not an option; use {options}")
+        given = (("host", host), ("remedy", remedy), ("model_info", model_info), ("image_probe", image_probe))
+        for name, value in given:
             if not isinstance(value or {}, t.Mapping):
                 raise AnsibleLookupError(f"service: {name} must be a mapping")
         known = options_of("vllm")
@@ -316,12 +333,12 @@ class LookupModule(LookupBase):
         except OwnerFileError as error:
             raise AnsibleLookupError(f"service: {error}") from error
         models = [name for term in terms for name in (catalog.models(values["vllm_models"]) if term == "*" else [term])]
-        state, remedied, info = plain(host or {}), plain(remedy or {}), plain(model_info or {})
+        state, remedied, info, probe = (plain(value or {}) for _name, value in given)
         found = []
         for wanted in [{"vllm_model": model} for model in models] or [{}]:
             typed, _lines = TypedValues.of(known, {**values, **wanted})
             try:
-                service = resolve(typed, catalog, state, remedied, info, files)
+                service = resolve(typed, catalog, state, remedied, info, files, probe)
             except (ChoiceError, ResolveError) as error:
                 raise AnsibleLookupError(f"service: {error}") from error
             found.append(service.as_dict())

@@ -36,7 +36,8 @@ def resolved(
     host: t.Mapping[str, t.Any] | None = None,
     remedy: t.Mapping[str, t.Any] | None = None,
     model_info: t.Mapping[str, t.Any] | None = None,
+    image_probe: t.Mapping[str, t.Any] | None = None,
     **variables: t.Any,
 ) -> Resolved:
     typed = values(**variables)
-    return resolve(typed, CATALOG, host, remedy, model_info, read_owner_files(typed["vllm_files"]))
+    return resolve(typed, CATALOG, host, remedy, model_info, read_owner_files(typed["vllm_files"]), image_probe)

@@ -16,7 +16,7 @@ from .._catalog.fields import Entry
 from .._catalog.hosts import host_faults
 from .._catalog.vllm_options import to_argv
 from .._common.owner_files import OwnerFile
-from . import names, share
+from . import names, probed, share
 from .choice import Choice, Values, choose, image_refusal
 from .layers import CONTAINER_CACHE, CONTAINER_CODE, REQUIRE_KEY, layers
 from .memory import UTILIZATION, Host, PlanError
@@ -61,6 +61,7 @@ class Resolved:
     image: Entry
     image_ref: str
     image_refusal: str
+    probe_problems: list[str]
     profile: str
     args: dict[str, t.Any]
     environment: dict[str, t.Any]
@@ -97,11 +98,13 @@ def resolve(
     remedy: t.Mapping[str, t.Any] | None = None,
     model_info: t.Mapping[str, t.Any] | None = None,
     files: t.Sequence[OwnerFile] = (),
+    image_probe: t.Mapping[str, t.Any] | None = None,
 ) -> Resolved:
     """HOST is what spark_info returns in spark; without it nothing is capped and nothing planned.
 
     REMEDY is what vllm_auto_remedy has found, variables by name. MODEL_INFO is an entry of the module model_info. FILES
-    are those of vllm_files.
+    are those of vllm_files. IMAGE_PROBE is what the module vllm_image_probe returns; it changes nothing of the service,
+    whose release has its name by then, and only says what the image would refuse.
     """
     host = host or {}
     choice = choose(values, catalog, model_info)
@@ -121,6 +124,8 @@ def resolve(
     needed = plan["needed_bytes"] if plan and gpu != "none" else 0
     served_name = _served_name(settings.args, model_path(values, model))
     container, url, image_ref = names.container(values, model), names.url(values), names.image_ref(values, image)
+    answer = probed.answer_for(image_ref, image_probe or {})
+    refusal = probed.image_refusal(values, catalog, choice, settings, answer)
     return Resolved(
         unit=names.unit(values),
         watchdog=names.watchdog(values),
@@ -139,7 +144,8 @@ def resolve(
         repositories=repositories(model, settings.args),
         image=image,
         image_ref=image_ref,
-        image_refusal=image_refusal(values, catalog, choice),
+        image_refusal=image_refusal(values, catalog, choice) if refusal is None else refusal,
+        probe_problems=probed.problems(settings, image, answer),
         profile=values["vllm_profile"],
         args=settings.args,
         environment=settings.environment,

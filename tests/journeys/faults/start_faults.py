@@ -145,7 +145,7 @@ FAULTS = [
         # known to the vLLM of the catalog's image, gone from the one that the sandbox really runs
         "unknown flag",
         cause="",
-        remedy="Correct vllm_extra_args, or take another image",
+        remedy="unknown option of vLLM 0.32.0",
         verdict="refused",
         variables={"vllm_extra_args": {"swap_space": 4}},
         in_turn=True,
@@ -153,7 +153,7 @@ FAULTS = [
     Fault(
         "chat template that is not there",
         cause="",
-        remedy="Correct vllm_extra_args, or take another image",
+        remedy="vllm_extra_args.swap_space: unknown option of vLLM 0.32.0",
         verdict="refused",
         variables={"vllm_extra_args": {"chat_template": "/root/.cache/missing.jinja"}},
         in_turn=True,

@@ -86,7 +86,7 @@ def test_a_variable_that_it_does_not_read_may_be_broken() -> None:
         ({"vllm_model": "nothing"}, {}, 'service: vllm_model: "nothing" is not in the catalog; known: '),
         ({"vllm_port": "x"}, {}, 'service: vllm_port: "x" is not allowed; use a whole number'),
         ({"vllm_port": trust_as_template("{{ no_such }}")}, {}, "service: vllm_port: cannot be read"),
-        ({}, {"hosts": {}}, "service: hosts is not an option; use host, remedy or model_info"),
+        ({}, {"hosts": {}}, "service: hosts is not an option; use host, remedy, model_info or image_probe"),
         ({}, {"host": ["x"]}, "service: host must be a mapping"),
         ({"vllm_extra_args": {"max-num-seqs": 1}}, {}, "service: max-num-seqs: is not the name of an option"),
     ],
