@@ -68,6 +68,10 @@ def test_it_serves_again_when_the_new_release_fails(
 def test_it_is_taken_over_and_stays(spark: Spark, ansible_playbook: AnsiblePlaybook, guide: str) -> None:
     run = ansible_playbook("playbooks/deploy.yml", spark.limit, **A)
     assert run.code == 0, run.output
+    lost = "clients of other machines lose access: the address was 0.0.0.0, and is 127.0.0.1 now"
+    assert f"WARNING: {lost}" in run.words
+    assert f"Access: {lost}" in run.words
+    assert f"Stopped: the container {NAME} of the Compose project vllm; it stays on the host" in run.words
     its = container(spark, guide)
     assert not its["State"]["Running"]
     assert its["Name"] == f"/{NAME}-before-1"
@@ -76,3 +80,11 @@ def test_it_is_taken_over_and_stays(spark: Spark, ansible_playbook: AnsiblePlayb
     again = ansible_playbook("playbooks/deploy.yml", spark.limit, **A)
     assert again.code == 0, again.output
     assert again.count(spark.name, "changed") == 0, again.output
+
+
+def test_what_a_switch_would_change_is_shown(spark: Spark, ansible_playbook: AnsiblePlaybook, guide: str) -> None:
+    look = ansible_playbook("playbooks/deploy.yml", spark.limit, "--check", "--diff", **A, vllm_profile="latency")
+    assert look.code == 0, look.output
+    assert "- --max-model-len 32768 + --max-model-len 16384" in look.words
+    assert "- profile: throughput + profile: latency" in look.words
+    assert "+services:" not in look.output  # the new file as a whole

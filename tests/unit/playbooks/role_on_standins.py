@@ -22,7 +22,7 @@ R1, R2, R3 = "1" * 12, "2" * 12, "3" * 12
 # They give what the test has written for them: one answer after the other, the last one again and again. As actions
 # they need no process of their own.
 STANDINS = ("deploy_lock", "spark_info", "systemd", "vllm_conflicts_info", "vllm_health", "vllm_takeover")
-REPLACED = ("validate", "deploy/memory_plan", "deploy/stage_release", "deploy/install_units")
+REPLACED = ("validate", "deploy/memory_plan", "deploy/show_changes", "deploy/stage_release", "deploy/install_units")
 STANDIN = """
 import json, os
 from ansible.plugins.action import ActionBase
