@@ -88,3 +88,24 @@ def test_what_a_switch_would_change_is_shown(spark: Spark, ansible_playbook: Ans
     assert "- --max-model-len 32768 + --max-model-len 16384" in look.words
     assert "- profile: throughput + profile: latency" in look.words
     assert "+services:" not in look.output  # the new file as a whole
+
+
+def test_it_serves_again_when_the_service_is_removed(
+    spark: Spark, ansible_playbook: AnsiblePlaybook, guide: str
+) -> None:
+    look = ansible_playbook("playbooks/uninstall.yml", spark.limit, "--check")
+    assert look.code == 0, look.output
+    command = f"sudo docker rename {NAME}-before-1 {NAME} && sudo docker start {NAME}"
+    assert f"stays stopped. To start it again under its old name, on the host: `{command}`" in look.words
+    run = ansible_playbook("playbooks/uninstall.yml", spark.limit, vllm_restore_replaced=True)
+    assert run.code == 0, run.output
+    assert f"the container {NAME} of the Compose project vllm, is started again under its old name." in run.words
+    its = container(spark, guide)
+    assert its["Name"] == f"/{NAME}"
+    assert its["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    with Client(spark) as client:
+        wait_until(lambda: client.answered, "it answers")
+    again = ansible_playbook("playbooks/uninstall.yml", spark.limit, vllm_restore_replaced=True)
+    assert again.code == 0, again.output
+    assert again.count(spark.name, "changed") == 0, again.output
+    assert container(spark, guide)["State"]["Running"]
