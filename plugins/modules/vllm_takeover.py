@@ -266,7 +266,7 @@ class Takeover:
         return found
 
     def has_unit(self, holder: Holder) -> bool:
-        return written(unit_files(holder["service"])[0])
+        return bool(written(unit_files(holder["service"])[0]))
 
     def start(self) -> None:
         """All of them, also after one has failed; the note stays until all run."""
