@@ -90,6 +90,25 @@ def test_what_a_switch_would_change_is_shown(spark: Spark, ansible_playbook: Ans
     assert "+services:" not in look.output  # the new file as a whole
 
 
+def test_it_stays_stopped_while_the_service_is_stopped_and_restarted(
+    spark: Spark, ansible_playbook: AnsiblePlaybook, guide: str
+) -> None:
+    state = "systemctl is-active vllm; systemctl is-enabled vllm; true"
+    look = ansible_playbook("playbooks/stop.yml", spark.limit, "--check")
+    assert (look.code, spark.root(state).split()) == (0, ["active", "enabled"]), look.output
+    stopped = ansible_playbook("playbooks/stop.yml", spark.limit)
+    assert (stopped.code, spark.root(state).split()) == (0, ["inactive", "disabled"]), stopped.output
+    assert "vllm.service is stopped, also after a reboot" in stopped.words
+    again = ansible_playbook("playbooks/stop.yml", spark.limit)
+    assert (again.code, again.count(spark.name, "changed")) == (0, 0), again.output
+    release = spark.root("readlink /opt/vllm/current").strip().rpartition("/")[2]
+    started = ansible_playbook("playbooks/restart.yml", spark.limit)
+    assert (started.code, spark.root(state).split()) == (0, ["active", "enabled"]), started.output
+    assert f"again (release {release}" in started.words
+    assert running(spark)
+    assert not container(spark, guide)["State"]["Running"]
+
+
 def test_it_serves_again_when_the_service_is_removed(
     spark: Spark, ansible_playbook: AnsiblePlaybook, guide: str
 ) -> None:

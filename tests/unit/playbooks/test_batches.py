@@ -48,7 +48,7 @@ def touched(output: str) -> list[str]:
     return sorted(re.findall(r"touched (h\d+)", output))
 
 
-@pytest.mark.parametrize("playbook", ["deploy.yml", "rollback.yml"])
+@pytest.mark.parametrize("playbook", ["deploy.yml", "rollback.yml", "restart.yml", "stop.yml"])
 def test_one_failure_ends_the_rollout(playbook: str, tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     hosts = "[spark]\n" + "".join(f"{host} {LOCAL}\n" for host in HOSTS)
     code, output = run(ansible_playbook, tmp_path, playbook, [FAILS], hosts)
