@@ -48,12 +48,19 @@ def touched(output: str) -> list[str]:
     return sorted(re.findall(r"touched (h\d+)", output))
 
 
-@pytest.mark.parametrize("playbook", ["deploy.yml", "rollback.yml", "restart.yml", "stop.yml"])
+@pytest.mark.parametrize("playbook", ["deploy.yml", "rollback.yml"])
 def test_one_failure_ends_the_rollout(playbook: str, tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     hosts = "[spark]\n" + "".join(f"{host} {LOCAL}\n" for host in HOSTS)
     code, output = run(ansible_playbook, tmp_path, playbook, [FAILS], hosts)
     assert code != 0
     assert touched(output) == ["h1", "h3", "h4"], output
+
+
+@pytest.mark.parametrize("playbook", ["rollback.yml", "restart.yml", "stop.yml"])
+def test_the_batches_are_those_of_a_deployment(playbook: str) -> None:
+    (deploy,), (play,) = (yaml.safe_load((ROOT / "playbooks" / name).read_text()) for name in ("deploy.yml", playbook))
+    for keyword in ("hosts", "become", "serial", "max_fail_percentage", "pre_tasks"):
+        assert play[keyword] == deploy[keyword]
 
 
 @pytest.mark.parametrize("playbook", ["prepare.yml", "deploy.yml"])
