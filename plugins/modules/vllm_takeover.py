@@ -263,7 +263,7 @@ class Takeover:
             is_there = self.has_unit(holder) if holder["kind"] == "service" else there is not None
             if is_there and not (there and there["running"]):
                 found.append({**holder, "command": command(holder, there["name"] if there else holder["name"])})
-        return found
+        return [holder for holder in found if holder["command"]]
 
     def has_unit(self, holder: Holder) -> bool:
         return bool(written(unit_files(holder["service"])[0]))
