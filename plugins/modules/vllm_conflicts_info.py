@@ -156,6 +156,11 @@ holders:
       type: str
       returned: always
       sample: 127.0.0.1:8000
+    listens:
+      description: Address and port on which Docker listens for clients. V(null) if no port is published.
+      type: str
+      returned: always
+      sample: 0.0.0.0:8000
     auto_remove:
       description: Whether Docker removes the container when it stops (C(--rm)).
       type: bool

@@ -13,8 +13,8 @@ author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
   - A release is a folder that the role P(dgxspark.vllm.vllm#role) rendered for one deployment. It is never edited.
-  - Marks O(release) as good, points the link C(good) in O(home) to it, and removes the note about servers that were
-    stopped for it.
+  - Marks O(release) as good, points the link C(good) in O(home) to it, and notes the servers that were stopped for it
+    as replaced. M(dgxspark.vllm.vllm_takeover) can start these again when the service is removed.
   - Removes releases that are no longer needed, and their images.
   - Removes secrets that are no longer needed from the releases that stay.
   - To read the releases, see M(dgxspark.vllm.vllm_releases_info).
@@ -111,6 +111,7 @@ changed_secrets:
 
 import contextlib
 import dataclasses
+import json
 import os
 import shutil
 import time
@@ -120,6 +121,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import forget_image, is_pulled
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import (
     NAME,
+    REPLACED,
     TAKEN_OVER,
     Moment,
     Release,
@@ -130,11 +132,13 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases imp
     other_homes,
     outdated,
     read,
+    read_json,
     replace,
     unused_images,
     write,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.secrets import env_file, settled, values_of
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.port_holder import merged, noted
 
 UNITS = "/etc/systemd/system"
 
@@ -164,10 +168,17 @@ class Releases:
         if self.module.check_mode:
             return
         write(os.path.join(folder, "good"), mark_of(self.moment))
+        self.remember_replaced()
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self.home, TAKEN_OVER))  # there is no way back to it any more
+            os.unlink(os.path.join(self.home, TAKEN_OVER))  # a recovery does not start them again any more
         if is_new:  # the last step: a run that was interrupted before it begins anew
             replace(os.path.join(self.home, "good"), lambda new: os.symlink(f"releases/{release}", new))
+
+    def remember_replaced(self) -> None:
+        path = os.path.join(self.home, REPLACED)
+        stopped = noted(read_json(os.path.join(self.home, TAKEN_OVER)))
+        if stopped:
+            write(path, json.dumps({"holders": merged(noted(read_json(path)), stopped)}))
 
     def prune(self, keep: int, images: bool) -> tuple[list[str], list[str]]:
         releases = in_order(

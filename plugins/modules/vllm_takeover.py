@@ -44,6 +44,13 @@ options:
       - With O(state=stopped), the good release of the service in O(home) that is in service at the same time as the
         containers, for example on another port. It is recorded, so that a rollback restores it together with them.
     type: str
+  replaced:
+    description:
+      - With O(state=started), start the servers that were stopped for a release that was then verified, for example
+        because the service in O(home) is removed. Those that exist no longer, or run, are left out.
+      - Otherwise those that were stopped for a release that was never verified.
+    type: bool
+    default: false
   stop_timeout:
     description: Seconds after which a server that does not stop is killed.
     type: int
@@ -81,7 +88,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 holders:
-  description: The containers, as they were before. Containers that do not exist are left out.
+  description:
+    - The containers, as they were before. Containers that do not exist are left out.
+    - With O(replaced=true), each also has C(command), which starts it on the host as it was.
   returned: success
   type: list
   elements: dict
@@ -141,6 +150,11 @@ holders:
       type: str
       returned: always
       sample: 127.0.0.1:8000
+    listens:
+      description: Address and port on which Docker listens for clients. V(null) if no port is published.
+      type: str
+      returned: always
+      sample: 0.0.0.0:8000
     auto_remove:
       description: Whether Docker removes the container when it stops (C(--rm)).
       type: bool
@@ -163,7 +177,12 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import TAKEN_OVER, read_json, write
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import (
+    REPLACED,
+    TAKEN_OVER,
+    read_json,
+    write,
+)
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import containers
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.containers import Failed
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.port_holder import (
@@ -173,13 +192,14 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host.port_holder im
     noted,
     served_beside,
 )
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import unit_files, written
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 
 
 class Takeover:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
-        self.note = os.path.join(module.params["home"], TAKEN_OVER)
+        self.note = os.path.join(module.params["home"], REPLACED if module.params["replaced"] else TAKEN_OVER)
         note = read_json(self.note)
         self.noted, self.beside = noted(note), served_beside(note)
 
@@ -235,6 +255,19 @@ class Takeover:
         if services and not any(service and service["running"] for service in services):
             self.run("systemctl", "daemon-reload")
 
+    def replaced(self) -> list[Holder]:
+        """Those that can be started again, each with the command that does it."""
+        found = []
+        for holder in self.noted:
+            there = self.find(holder["id"])
+            is_there = self.has_unit(holder) if holder["kind"] == "service" else there is not None
+            if is_there and not (there and there["running"]):
+                found.append({**holder, "command": command(holder, there["name"] if there else holder["name"])})
+        return [holder for holder in found if holder["command"]]
+
+    def has_unit(self, holder: Holder) -> bool:
+        return bool(written(unit_files(holder["service"])[0]))
+
     def start(self) -> None:
         """All of them, also after one has failed; the note stays until all run."""
         failures = self.each(self.restore)
@@ -287,6 +320,16 @@ class Takeover:
         self.run("docker", "rename", there["id"], name)
 
 
+def command(holder: Holder, name: str) -> str:
+    """Starts it as it was; NAME is what it is called now."""
+    if holder["kind"] == "service":
+        return f"sudo systemctl {'enable --now' if holder['enabled'] else 'start'} {holder['service']}.service"
+    steps = [f"sudo docker rename {name} {holder['name']}"] if name != holder["name"] else []
+    steps += [f"sudo docker update --restart always {holder['name']}"] if holder["restart"] == "always" else []
+    steps += [f"sudo docker start {holder['name']}"] if holder["running"] else []
+    return " && ".join(steps)
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -295,6 +338,7 @@ def main() -> None:
             "vacate": {"type": "str"},
             "home": {"type": "path", "required": True},
             "beside": {"type": "str"},
+            "replaced": {"type": "bool", "default": False},
             "stop_timeout": {"type": "int", "default": 60},
         },
         required_if=[("state", "stopped", ["containers"])],
@@ -308,6 +352,8 @@ def main() -> None:
     takeover = Takeover(module)
     try:
         if state == "started":
+            if module.params["replaced"]:
+                takeover.noted = takeover.replaced()
             holders = takeover.noted
             changed = bool(holders)
             if changed and not module.check_mode:

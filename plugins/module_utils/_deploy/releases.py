@@ -27,6 +27,8 @@ from .secrets import is_replaced, other_secrets
 
 # In HOME: which other server was stopped to make room for a release that is not proven yet.
 TAKEN_OVER = "taken_over.json"
+# In HOME: those that were stopped for a release that was then proven. The end of the service can start them again.
+REPLACED = "replaced.json"
 
 
 class Moment(t.NamedTuple):

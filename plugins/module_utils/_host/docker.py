@@ -76,11 +76,22 @@ def parse_inspect(inspected: str) -> Container | None:
 
 def published_address(bindings: t.Any) -> str | None:
     """host:port where the host finds the server, from PortBindings; None if no port is published."""
+    found = _binding(bindings)
+    return f"{'127.0.0.1' if found[0] == '0.0.0.0' else found[0]}:{found[1]}" if found else None
+
+
+def listening_address(bindings: t.Any) -> str | None:
+    """host:port on which Docker listens for clients, 0.0.0.0 for all addresses; None if no port is published."""
+    found = _binding(bindings)
+    return f"{found[0]}:{found[1]}" if found else None
+
+
+def _binding(bindings: t.Any) -> tuple[str, int] | None:
     for entries in mapping(bindings).values():
         for entry in map(mapping, sequence(entries)):
             host, port = plain(text(entry.get("HostIp"))), whole(entry.get("HostPort"))
             if port:
-                return f"{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{port}"
+                return host or "0.0.0.0", port
     return None
 
 

@@ -9,7 +9,7 @@ import typing as t
 
 from .._outside.text import plain
 from .._outside.values import mapping, sequence, text
-from .docker import first_inspected, published_address
+from .docker import first_inspected, listening_address, published_address
 from .services import SERVICE_LABEL, is_ours
 
 PROJECT = "com.docker.compose.project"
@@ -59,6 +59,7 @@ def holder_of(inspected: str) -> Holder | None:
         "image": plain(text(config.get("Image"))),
         "restart": plain(text(mapping(host.get("RestartPolicy")).get("Name"))) or "no",
         "published": published_address(host.get("PortBindings")),
+        "listens": listening_address(host.get("PortBindings")),
         "auto_remove": bool(host.get("AutoRemove")),
         "is_vllm": bool(service) or _SERVES.search(command) is not None,
     }

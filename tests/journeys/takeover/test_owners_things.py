@@ -52,7 +52,8 @@ def gone(spark: Spark, ansible_playbook: AnsiblePlaybook) -> Iterator[None]:
 def test_a_folder_of_the_owner_stays_byte_by_byte(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     spark.root(THINGS)
     before = spark.root(LOOK)
-    for playbook, arguments in (("deploy", ["--check"]), ("deploy", []), ("stage", []), ("rollback", [])):
+    runs = (("deploy", ["--check"]), ("deploy", []), ("stage", []), ("rollback", []), ("restart", []), ("stop", []))
+    for playbook, arguments in runs:
         run = ansible_playbook(f"playbooks/{playbook}.yml", spark.limit, *arguments, **OURS)
         assert run.code != 0
         assert f"vllm_home: {HOME} holds .env, cache, current, docker-compose.yml and 2 more" in run.words

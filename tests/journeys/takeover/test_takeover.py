@@ -68,6 +68,10 @@ def test_it_serves_again_when_the_new_release_fails(
 def test_it_is_taken_over_and_stays(spark: Spark, ansible_playbook: AnsiblePlaybook, guide: str) -> None:
     run = ansible_playbook("playbooks/deploy.yml", spark.limit, **A)
     assert run.code == 0, run.output
+    lost = "clients of other machines lose access: the address was 0.0.0.0, and is 127.0.0.1 now"
+    assert f"WARNING: {lost}" in run.words
+    assert f"Access: {lost}" in run.words
+    assert f"Stopped: the container {NAME} of the Compose project vllm; it stays on the host" in run.words
     its = container(spark, guide)
     assert not its["State"]["Running"]
     assert its["Name"] == f"/{NAME}-before-1"
@@ -76,3 +80,51 @@ def test_it_is_taken_over_and_stays(spark: Spark, ansible_playbook: AnsiblePlayb
     again = ansible_playbook("playbooks/deploy.yml", spark.limit, **A)
     assert again.code == 0, again.output
     assert again.count(spark.name, "changed") == 0, again.output
+
+
+def test_what_a_switch_would_change_is_shown(spark: Spark, ansible_playbook: AnsiblePlaybook, guide: str) -> None:
+    look = ansible_playbook("playbooks/deploy.yml", spark.limit, "--check", "--diff", **A, vllm_profile="latency")
+    assert look.code == 0, look.output
+    assert "- --max-model-len 32768 + --max-model-len 16384" in look.words
+    assert "- profile: throughput + profile: latency" in look.words
+    assert "+services:" not in look.output  # the new file as a whole
+
+
+def test_it_stays_stopped_while_the_service_is_stopped_and_restarted(
+    spark: Spark, ansible_playbook: AnsiblePlaybook, guide: str
+) -> None:
+    state = "systemctl is-active vllm; systemctl is-enabled vllm; true"
+    look = ansible_playbook("playbooks/stop.yml", spark.limit, "--check")
+    assert (look.code, spark.root(state).split()) == (0, ["active", "enabled"]), look.output
+    stopped = ansible_playbook("playbooks/stop.yml", spark.limit)
+    assert (stopped.code, spark.root(state).split()) == (0, ["inactive", "disabled"]), stopped.output
+    assert "vllm.service is stopped, also after a reboot" in stopped.words
+    again = ansible_playbook("playbooks/stop.yml", spark.limit)
+    assert (again.code, again.count(spark.name, "changed")) == (0, 0), again.output
+    release = spark.root("readlink /opt/vllm/current").strip().rpartition("/")[2]
+    started = ansible_playbook("playbooks/restart.yml", spark.limit)
+    assert (started.code, spark.root(state).split()) == (0, ["active", "enabled"]), started.output
+    assert f"again (release {release}" in started.words
+    assert running(spark)
+    assert not container(spark, guide)["State"]["Running"]
+
+
+def test_it_serves_again_when_the_service_is_removed(
+    spark: Spark, ansible_playbook: AnsiblePlaybook, guide: str
+) -> None:
+    look = ansible_playbook("playbooks/uninstall.yml", spark.limit, "--check")
+    assert look.code == 0, look.output
+    command = f"sudo docker rename {NAME}-before-1 {NAME} && sudo docker start {NAME}"
+    assert f"stays stopped. To start it again under its old name, on the host: `{command}`" in look.words
+    run = ansible_playbook("playbooks/uninstall.yml", spark.limit, vllm_restore_replaced=True)
+    assert run.code == 0, run.output
+    assert f"the container {NAME} of the Compose project vllm, is started again under its old name." in run.words
+    its = container(spark, guide)
+    assert its["Name"] == f"/{NAME}"
+    assert its["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    with Client(spark) as client:
+        wait_until(lambda: client.answered, "it answers")
+    again = ansible_playbook("playbooks/uninstall.yml", spark.limit, vllm_restore_replaced=True)
+    assert again.code == 0, again.output
+    assert again.count(spark.name, "changed") == 0, again.output
+    assert container(spark, guide)["State"]["Running"]

@@ -30,7 +30,14 @@ STANDINS = (
     "vllm_health",
     "vllm_takeover",
 )
-REPLACED = ("validate", "deploy/probe_image", "deploy/memory_plan", "deploy/stage_release", "deploy/install_units")
+REPLACED = (
+    "validate",
+    "deploy/probe_image",
+    "deploy/memory_plan",
+    "deploy/show_changes",
+    "deploy/stage_release",
+    "deploy/install_units",
+)
 STANDIN = """
 import json, os
 from ansible.plugins.action import ActionBase

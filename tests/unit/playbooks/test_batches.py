@@ -56,6 +56,13 @@ def test_one_failure_ends_the_rollout(playbook: str, tmp_path: Path, ansible_pla
     assert touched(output) == ["h1", "h3", "h4"], output
 
 
+@pytest.mark.parametrize("playbook", ["rollback.yml", "restart.yml", "stop.yml"])
+def test_the_batches_are_those_of_a_deployment(playbook: str) -> None:
+    (deploy,), (play,) = (yaml.safe_load((ROOT / "playbooks" / name).read_text()) for name in ("deploy.yml", playbook))
+    for keyword in ("hosts", "become", "serial", "max_fail_percentage", "pre_tasks"):
+        assert play[keyword] == deploy[keyword]
+
+
 @pytest.mark.parametrize("playbook", ["prepare.yml", "deploy.yml"])
 def test_a_lost_host_ends_the_rollout(playbook: str, tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     lost = "ansible_connection=ssh ansible_host=127.0.0.1 ansible_port=1"

@@ -138,6 +138,8 @@ def test_an_entry_with_gaps() -> None:
 
 def test_where_it_answers() -> None:
     assert holder(ports={"8000/tcp": [{"HostIp": "", "HostPort": "8001"}]})["published"] == "127.0.0.1:8001"
+    assert holder(ports={"8000/tcp": [{"HostIp": "", "HostPort": "8001"}]})["listens"] == "0.0.0.0:8001"
+    assert holder(ports=None)["listens"] is None
     assert holder(ports=None)["published"] is None  # as in the network of the host
 
 

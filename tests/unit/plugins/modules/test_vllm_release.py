@@ -136,7 +136,8 @@ def test_kept(host: Host) -> None:
     assert os.readlink(host.home / "good") == f"releases/{first}"
     after = host.run()
     assert (after["releases"][0]["good"], after["taken_over"]) == (NOW, {})
-    assert sorted(os.listdir(host.home)) == [".dgxspark-vllm", "good", "releases"]
+    assert sorted(os.listdir(host.home)) == [".dgxspark-vllm", "good", "releases", "replaced.json"]
+    assert json.loads((host.home / "replaced.json").read_text()) == {"holders": holders}
     assert host.good(first)["changed"] is False
 
 

@@ -318,3 +318,43 @@ def test_interrupted_by_the_end_of_the_disk(host: Host, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "fsync", full)
     assert host.run("stopped", *ALL)["msg"] == f"{host.note}: No space left on device"
     assert (host.look(), host.calls) == (before, [])
+
+
+@pytest.mark.parametrize("restart", ["no", "always"])
+def test_what_was_replaced_is_started_when_the_service_is_removed(host: Host, restart: str) -> None:
+    """The deployment is proven: the note has moved."""
+    host.container(NAME, restart=restart, labels=GUIDE)
+    before = host.look()
+    host.run("stopped", NAME, vacate=NAME)
+    host.note.rename(host.home / "replaced.json")
+    assert host.run("started")["changed"] is False
+    stopped = host.look()
+    asked = host.run("started", replaced=True, _ansible_check_mode=True)
+    update = f"sudo docker update --restart always {NAME} && " if restart == "always" else ""
+    rename = f"sudo docker rename {NAME}-before-1 {NAME} && "
+    assert asked["holders"][0]["command"] == f"{rename}{update}sudo docker start {NAME}"
+    assert (asked["changed"], host.look()) == (True, stopped)
+    assert host.run("started", replaced=True)["changed"]
+    assert (host.look(), host.warnings) == (before, [])
+    assert host.run("started", replaced=True)["changed"] is False
+
+
+def test_a_service_that_was_replaced_is_started_by_systemd(host: Host) -> None:
+    host.service("vllm-b", "vllm-b-x", "active", "enabled")
+    host.run("stopped", "vllm-b-x")
+    host.note.rename(host.home / "replaced.json")
+    (asked,) = host.run("started", replaced=True, _ansible_check_mode=True)["holders"]
+    assert asked["command"] == "sudo systemctl enable --now vllm-b.service"
+    host.run("started", replaced=True)
+    assert host.units["vllm-b.service"]["active"] == "active"
+
+
+def test_what_was_replaced_and_is_gone_or_runs_is_left_out(host: Host) -> None:
+    host.container("gone")
+    host.container("runs")
+    host.run("stopped", "gone", "runs")
+    host.note.rename(host.home / "replaced.json")
+    del host.containers[host.find("gone") or ""]
+    host.containers[host.find("runs") or ""]["running"] = True
+    found = host.run("started", replaced=True)
+    assert (found["changed"], found["holders"]) == (False, [])

@@ -1,0 +1,63 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""restart.yml and stop.yml on hosts of stand-ins: what is asked of systemd, and what is refused."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+from role_on_standins import R1, R2, Fleet, failure, health
+
+from support.playbook import AnsiblePlaybook
+
+SERVES: dict[str, t.Any] = {"good": [R2, R1], "current": R1, "answers": {"vllm_health": [health("ready", R1)]}}
+SILENT = {"failed": True, "msg": "it is silent", "cause": {"id": "x", "change": {}}}
+
+
+def fleet_of(ansible_playbook: AnsiblePlaybook, folder: Path, hosts: dict[str, dict[str, t.Any]]) -> Fleet:
+    """All of them have the unit of the service."""
+    fleet = Fleet(ansible_playbook, folder, hosts)
+    units = folder / "units"
+    units.mkdir()
+    (units / "vllm.service").write_text("# Written by dgxspark.vllm.\n")
+    mine = folder / "collections" / "ansible_collections" / "dgxspark" / "vllm"
+    for path in ("plugins/module_utils/_host/services.py", "roles/vllm/tasks/deploy/read_installed.yml"):
+        text = (mine / path).read_text()
+        assert "/etc/systemd/system" in text
+        (mine / path).write_text(text.replace("/etc/systemd/system", str(units)))
+    return fleet
+
+
+def test_restart(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    hosts = {
+        "serves": SERVES,
+        "silent": {**SERVES, "answers": {"vllm_health": [SILENT]}},
+        "bare": {},
+    }
+    fleet = fleet_of(ansible_playbook, tmp_path, hosts)
+    code, output = fleet.run("restart.yml", one_batch=True)
+    assert code == 2, output
+    asked = [(its["state"], its["enabled"]) for _name, its in fleet.calls("serves", "systemd")]
+    assert (asked, fleet.link("serves", "current")) == ([("restarted", True)], R1)
+    (proof,) = (its for _name, its in fleet.calls("serves", "vllm_health"))
+    assert proof["wait"]
+    assert f"serves serves m again (release {R1}" in " ".join(output.split())
+    # nothing else is started in its place
+    assert len(fleet.calls("silent", "systemd")) == 1
+    assert "silent does not serve after the restart: it is silent" in failure(output, "silent")
+    assert fleet.link("silent", "current") == R1
+    assert fleet.calls("bare", "systemd") == []
+    assert "bare has no service vllm of this collection" in failure(output, "bare")
+    for host in hosts:
+        assert fleet.calls(host, "deploy_lock")[-1][1]["state"] == "absent"
+
+
+def test_stop(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = fleet_of(ansible_playbook, tmp_path, {"serves": SERVES, "bare": {}})
+    code, output = fleet.run("stop.yml", one_batch=True)
+    assert code == 2, output
+    assert [(its["state"], its["enabled"]) for _name, its in fleet.calls("serves", "systemd")] == [("stopped", False)]
+    assert "serves: vllm.service is stopped, also after a reboot" in " ".join(output.split())
+    assert fleet.calls("bare", "systemd") == []
+    assert "bare has no service vllm of this collection" in failure(output, "bare")
