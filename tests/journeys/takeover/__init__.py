@@ -1,3 +1,3 @@
 """What is somebody else's on a host: a server is refused, given back or taken over, files and units are left alone."""
 
-SECONDS = 250
+SECONDS = 330
