@@ -22,7 +22,7 @@ PER_SECOND = 20
 
 def up(spark: Spark) -> list[str]:
     """Units that the gateway gives requests to."""
-    page = spark.root("curl --silent http://127.0.0.1:8404/stats;csv")
+    page = spark.root("curl --silent 'http://127.0.0.1:8404/stats;csv'")
     rows = [line.split(",") for line in page.splitlines()]
     return sorted(row[1] for row in rows[1:] if row[1].startswith("spark") and row[17] == "UP")
 
