@@ -93,7 +93,7 @@ def test_what_a_switch_would_change_is_shown(spark: Spark, ansible_playbook: Ans
 def test_it_stays_stopped_while_the_service_is_stopped_and_restarted(
     spark: Spark, ansible_playbook: AnsiblePlaybook, guide: str
 ) -> None:
-    state = "systemctl is-active vllm; systemctl is-enabled vllm; true"
+    state = "systemctl is-active vllm || true; systemctl is-enabled vllm || true"
     look = ansible_playbook("playbooks/stop.yml", spark.limit, "--check")
     assert (look.code, spark.root(state).split()) == (0, ["active", "enabled"]), look.output
     stopped = ansible_playbook("playbooks/stop.yml", spark.limit)
