@@ -7,17 +7,22 @@ from __future__ import annotations
 import typing as t
 from pathlib import Path
 
+import yaml
 from role_on_standins import R1, R2, Fleet, failure, health
 
-from support.playbook import AnsiblePlaybook
+from support.playbook import THIS_MACHINE, AnsiblePlaybook
 
-SERVES: dict[str, t.Any] = {"good": [R2, R1], "current": R1, "answers": {"vllm_health": [health("ready", R1)]}}
+OBEYS = {"found": True, "reached": True, "sessions": 0, "alone": False, "changed": True}
+ANSWERS = {"vllm_health": [health("ready", R1)], "gateway_server": [OBEYS]}
+SERVES: dict[str, t.Any] = {"good": [R2, R1], "current": R1, "answers": ANSWERS}
 SILENT = {"failed": True, "msg": "it is silent", "cause": {"id": "x", "change": {}}}
 
 
 def fleet_of(ansible_playbook: AnsiblePlaybook, folder: Path, hosts: dict[str, dict[str, t.Any]]) -> Fleet:
-    """All of them have the unit of the service."""
+    """All of them have the unit of the service, and one gateway before them."""
     fleet = Fleet(ansible_playbook, folder, hosts)
+    inventory = yaml.safe_load((folder / "hosts.yml").read_text())
+    (folder / "hosts.yml").write_text(yaml.safe_dump({**inventory, "gateway": {"hosts": {"gw": THIS_MACHINE}}}))
     units = folder / "units"
     units.mkdir()
     (units / "vllm.service").write_text("# Written by dgxspark.vllm.\n")
@@ -29,10 +34,14 @@ def fleet_of(ansible_playbook: AnsiblePlaybook, folder: Path, hosts: dict[str, d
     return fleet
 
 
+def order(fleet: Fleet, host: str) -> list[str]:
+    return [its["state"] for _name, its in fleet.calls(host, "gateway_server", "systemd")]
+
+
 def test_restart(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     hosts = {
         "serves": SERVES,
-        "silent": {**SERVES, "answers": {"vllm_health": [SILENT]}},
+        "silent": {**SERVES, "answers": {**ANSWERS, "vllm_health": [SILENT]}},
         "bare": {},
     }
     fleet = fleet_of(ansible_playbook, tmp_path, hosts)
@@ -40,6 +49,7 @@ def test_restart(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     assert code == 2, output
     asked = [(its["state"], its["enabled"]) for _name, its in fleet.calls("serves", "systemd")]
     assert (asked, fleet.link("serves", "current")) == ([("restarted", True)], R1)
+    assert order(fleet, "serves") == ["drained", "restarted", "ready"]
     (proof,) = (its for _name, its in fleet.calls("serves", "vllm_health"))
     assert proof["wait"]
     assert f"serves serves m again (release {R1}" in " ".join(output.split())
@@ -58,6 +68,7 @@ def test_stop(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     code, output = fleet.run("stop.yml", one_batch=True)
     assert code == 2, output
     assert [(its["state"], its["enabled"]) for _name, its in fleet.calls("serves", "systemd")] == [("stopped", False)]
+    assert order(fleet, "serves") == ["drained", "stopped", "ready"]
     assert "serves: vllm.service is stopped, also after a reboot" in " ".join(output.split())
     assert fleet.calls("bare", "systemd") == []
     assert "bare has no service vllm of this collection" in failure(output, "bare")
