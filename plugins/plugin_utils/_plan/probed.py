@@ -105,7 +105,7 @@ def _parsers(settings: Settings, answer: Probed) -> t.Iterator[str]:
         names, value = answer.get(field), args.get(option)
         if not (names and value and is_used) or args.get(plugin) or value in names:
             continue
-        at = next(item["at"] for item in _given(settings) if item["name"] == option)
+        (at,) = (item["at"] for item in _given(settings) if item["name"] == option)
         near = nearest(str(value), names)
         fix = f"did you mean {near}? " if near else ""
         yield (
