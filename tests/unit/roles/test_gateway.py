@@ -249,6 +249,24 @@ def test_a_revoked_key_is_out_after_a_reload_that_ends_no_request(engines: list[
         assert read_answer(idle).status == 0  # the connection is closed
 
 
+def test_a_unit_that_dies_costs_nobody_else_a_request(tmp_path: Path) -> None:
+    """Nothing is in progress there, so the other one has more than its share: what it has refused is sent on."""
+    busy, dead = Engine(A, "busy"), Engine(A, "dead")
+    with Gateway(tmp_path, [busy, dead], KEYS) as gateway, concurrent.futures.ThreadPoolExecutor(40) as pool:
+        busy.go.clear()
+        held = [pool.submit(post, gateway, chat(A, f"held {number}")) for number in range(16)]
+        wait_until(lambda: busy.in_progress >= 4, "it is busy", 20, 0.02)
+        dead.stop()
+        wait_until(
+            lambda: sum(each.done() for each in held) == 16 - busy.in_progress, "the dead one has none", 20, 0.02
+        )
+        more = [pool.submit(post, gateway, chat(A, f"more {number}")) for number in range(20)]
+        wait_until(lambda: busy.in_progress + sum(each.done() for each in held + more) == 36, "all arrived", 20, 0.02)
+        busy.go.set()
+        assert {each.result().status for each in more} == {200}
+    busy.stop()
+
+
 def test_a_unit_that_is_gone_gets_nothing_and_a_model_without_units_is_said(
     engines: list[Engine], tmp_path: Path
 ) -> None:
