@@ -2,4 +2,4 @@
 is killed only requests in progress on it fail."""
 
 HOSTS = ("spark01", "spark02")
-SECONDS = 400
+SECONDS = 500

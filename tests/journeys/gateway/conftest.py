@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.deployments import EAGER, deployed
+from support.deployments import EAGER, B, deployed
 from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import Spark
 
@@ -16,7 +16,9 @@ KEY = "6b1fd1d9c1d44a2c8f0e9f3f6d2b7a55"
 CLIENT = "c0ffee1d9c1d44a2c8f0e9f3f6d2b7a5"
 GATEWAY = "spark01"
 PORT = 8080
+MODEL = "sandbox/tiny"  # two engines and their clients have two cores here
 SERVED = {
+    **B,
     "vllm_extra_args": {**EAGER, "max_num_seqs": 32},
     "vllm_publish_address": "0.0.0.0",
     "vllm_image_allow": ["advisory"],  # of what the sandbox has under this tag, none is true

@@ -12,10 +12,10 @@ import pytest
 from support.deployments import EAGER, deployed, running
 from support.load import Load
 from support.playbook import AnsiblePlaybook, Run
-from support.sandbox import ADDRESSES, CONTAINER, MODEL, Spark
+from support.sandbox import ADDRESSES, Spark
 from support.waiting import wait_until
 
-from .conftest import CLIENT, GATEWAY, KEY, PORT, SERVED
+from .conftest import CLIENT, GATEWAY, KEY, MODEL, PORT, SERVED
 
 PER_SECOND = 20
 
@@ -83,7 +83,7 @@ def test_of_a_killed_server_only_requests_in_progress_fail(
     load: Load, serving: dict[str, Spark], figure: Callable[[str], None]
 ) -> None:
     (other,) = (spark for name, spark in serving.items() if name != GATEWAY)
-    other.root(f"docker kill {CONTAINER}")
+    other.root("docker kill $(docker ps --quiet --filter label=dgxspark.vllm.service=vllm)")
     killed = time.time()
     count = len(load.requests)
     wait_until(lambda: len(load.requests) > count + 5 * PER_SECOND, "requests are answered without it", timeout=60)
