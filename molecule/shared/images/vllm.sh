@@ -6,6 +6,7 @@ set -euo pipefail
 
 registry=${1:?registry} image=${2:?image} state=${3:?state directory} python=${4:?python} torch_index=${5:-}
 images=$(cd "$(dirname "$0")" && pwd)
+models=$images/../hub/make_models.py
 base=dgxspark-sandbox/debian:vllm
 # g++, libpython3-dev: torch.compile builds C++.
 packages=(g++ libgomp1 libnuma1 libpython3-dev python3)
@@ -23,7 +24,7 @@ if [[ $(uname -m) == x86_64 ]] && ! grep -qw avx512_bf16 /proc/cpuinfo; then
 fi
 
 # A second tag names what the image was made from: if it is there, there is nothing to do.
-inputs=$({ cat "$images"/{vllm.sh,base.sh,push.py} "$images"/vllm/*; echo "$kernels"; } | sha256sum | cut -c1-16)
+inputs=$({ cat "$images"/{vllm.sh,base.sh,push.py} "$images"/vllm/*; cat "$models"; echo "$kernels"; } | sha256sum | cut -c1-16)
 if "$python" "$images/push.py" --registry "$registry" --known "${image%:*}:$inputs"; then
   echo kept
   exit
@@ -62,16 +63,26 @@ sed -i 's|Path(envs.VLLM_CACHE_ROOT) / "modelinfos"|Path("/usr/local/share/vllm/
   "$site/vllm/model_executor/models/registry.py"
 grep -q /usr/local/share/vllm/modelinfos "$site/vllm/model_executor/models/registry.py"
 install -m 0755 "$images/vllm/vllm" "$root/usr/local/bin/vllm"
+install -D -m 0755 "$images/vllm/g++" "$root/usr/local/share/vllm/g++"
+mkdir "$root/usr/local/share/vllm/compiled"
+python3 "$models" "$state/vllm/models"
 ln -s /usr/bin/python3 "$root/usr/local/bin/python"
 
-# Does it run? Python compiles now what every start would compile again: what this imports, and the parts named there.
-docker run --rm --volume "$root/usr/local:/usr/local" --env VLLM_TARGET_DEVICE=cpu "$base" bash -c '
+# Does it run? Compiled now is what every start would compile again: by Python what this imports, and the parts named
+# there, and by torch.compile the hub's model.
+mapfile -t environment < <("$python" -c 'import json, sys; print(*json.load(sys.stdin)["Env"], sep="\n")' \
+  <"$images/vllm/config.json")
+docker run --rm --label dgxspark.sandbox=1 --shm-size 1g --volume "$root/usr/local:/usr/local" \
+  --volume "$state/vllm/models:/models:ro" "${environment[@]/#/--env=}" --env KEEP_COMPILED=1 --env HF_HUB_OFFLINE=1 \
+  "$base" bash -c '
   vllm serve --help=all >/dev/null &&
   cd "$0" && python -m compileall -q -j 0 compressed_tensors fastapi httptools jmespath loguru \
     model_hosting_container_standards prometheus_fastapi_instrumentator pydantic setproctitle starlette torch/_inductor \
     transformers/models/{auto,llama,qwen2,qwen3} uvicorn vllm websockets &&
   python -c "from vllm.model_executor.models import ModelRegistry as known
-known.models[\"Qwen3ForCausalLM\"].inspect_model_cls()" && ls /usr/local/share/vllm/modelinfos/*' \
+known.models[\"Qwen3ForCausalLM\"].inspect_model_cls()" && ls /usr/local/share/vllm/modelinfos/* &&
+  python -c "from vllm import LLM
+LLM(\"/models/Qwen/Qwen3-8B-FP8\", max_model_len=2048)" && ls /usr/local/share/vllm/compiled/*.main.so' \
   "${site#"$root"}" >"$state/vllm/log" 2>&1 || { tail -n 20 "$state/vllm/log" >&2; exit 1; }
 
 container=$(docker create --label dgxspark.sandbox=1 "$base")

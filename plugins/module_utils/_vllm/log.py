@@ -165,7 +165,8 @@ def parse(text: str) -> LogState:
         message, level = entry.message, entry.level
         version = _version(message) if "version " in message and (level == "INFO" or level is None) else None
         if version:
-            if state.version is not None:  # a second banner: another attempt begins
+            # Another attempt begins: a second banner, or one after the last lines of a server that was told to stop.
+            if state.version is not None or state.shutdown:
                 state, traces = LogState(lines=state.lines), Tracebacks()
             state.version = version
         state.lines += 1

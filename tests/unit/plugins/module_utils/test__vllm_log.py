@@ -307,6 +307,13 @@ def test_only_the_last_attempt_counts() -> None:
     assert (state.failed, state.cause, state.shards_total, state.version) == (False, None, None, "0.32.0")
 
 
+def test_the_orderly_end_before_is_not_of_this_attempt() -> None:
+    """A killed container says only when it ended: its log is read from a little before its start."""
+    stopped = "(APIServer pid=1) INFO 11-29 03:10:02 [launcher.py:110] Shutting down FastAPI HTTP server.\n"
+    assert parse(stopped).shutdown
+    assert not parse(stopped + read("startup_ok.log")[:3000]).shutdown
+
+
 def test_banner_of_the_image_belongs_to_the_attempt() -> None:
     banner = "       version 550.54 was detected and compatibility mode is UNAVAILABLE.\n"
     cause = parse(banner + read("startup_ok.log")[:3000]).cause
