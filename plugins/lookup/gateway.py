@@ -77,8 +77,8 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog imp
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import Options, options_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan import names
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.gateway import LIMITS, Server, Unit, gateway
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.gateway import LIMITS, Unit, gateway
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError, Server
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import READS, ResolveError, resolve
 
 

@@ -74,8 +74,8 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog imp
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import Options, options_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan import names
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError, choose_model
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.scrape import Server, Unit, scrape
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError, Server
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.scrape import Unit, scrape
 
 _READS = (
     *("vllm_service_name", "vllm_port", "vllm_publish_address", "vllm_api_key", "vllm_model", "vllm_models"),

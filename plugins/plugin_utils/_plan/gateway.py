@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .scrape import LOOPBACK, is_address, is_loopback
+from .._common.addresses import LOOPBACK, is_loopback, is_reachable
+from .inventory import Server
 
 # What answers without a key: whether there is a unit. The same as the middleware of the units has open.
 OPEN = ("/health",)
@@ -34,13 +35,6 @@ class Unit(t.NamedTuple):
     key: str  # a digest of vllm_api_key, to compare keys; empty without one
     reached: str  # ansible_host
     address: str  # gateway_server_address
-
-
-class Server(t.NamedTuple):
-    """A host with a gateway."""
-
-    name: str
-    machine: str
 
 
 class Model(t.NamedTuple):
@@ -125,7 +119,7 @@ def _problems(server: Server, units: t.Sequence[Unit]) -> t.Iterator[str]:
                 f"vllm_publish_address: {unit.published} of {unit.name} cannot be reached from {server.name} of the"
                 " group gateway; publish it with vllm_api_key: docs/guides/one-address.md"
             )
-        elif not is_address(_address(unit, server)):
+        elif not is_reachable(_address(unit, server)):
             yield (
                 f"gateway_server_address: {_address(unit, server)!r} is not an IPv4 address at which {server.name} can"
                 f" reach {unit.name}; set it to one, such as 192.168.1.41"

@@ -15,6 +15,13 @@ class InventoryError(ValueError):
     """A variable of a host cannot be used: which one, of which host, and why."""
 
 
+class Server(t.NamedTuple):
+    """A host with a program that asks units: Prometheus, or a gateway."""
+
+    name: str
+    machine: str  # where Ansible connects to
+
+
 class Inventory:
     """The hosts as a lookup sees them. KNOWN are the variables of the current host, TEMPLAR is the lookup's."""
 

@@ -7,10 +7,10 @@ A unit is a host of the group spark. Two units can be one machine: it has one no
 
 from __future__ import annotations
 
-import ipaddress
 import typing as t
 
-LOOPBACK = "127.0.0.1"
+from .._common.addresses import LOOPBACK, is_loopback, is_reachable
+from .inventory import Server
 
 
 class Unit(t.NamedTuple):
@@ -24,13 +24,6 @@ class Unit(t.NamedTuple):
     reached: str  # ansible_host
     address: str  # monitoring_address
     node_port: int
-
-
-class Server(t.NamedTuple):
-    """A host with Prometheus."""
-
-    name: str
-    machine: str
 
 
 Target = dict[str, t.Any]
@@ -113,23 +106,8 @@ def _problems(unit: Unit, units: t.Sequence[Unit], everybody: t.Sequence[Server]
             f"vllm_publish_address: {unit.published} of {unit.name} cannot be reached from {others} of the group"
             " monitoring; publish it with vllm_api_key, or remove that group: each Spark watches itself then"
         )
-    if not is_address(_address(_lead(unit, units))):
+    if not is_reachable(_address(_lead(unit, units))):
         yield (
             f"monitoring_address: {_address(_lead(unit, units))!r} is not an IPv4 address at which {others} can reach"
             f" {_lead(unit, units).name}; set it to one, such as 192.168.1.41"
         )
-
-
-def is_address(text: str) -> bool:
-    try:
-        found = ipaddress.IPv4Address(text)
-    except ValueError:
-        return False
-    return not (found.is_loopback or found.is_unspecified)
-
-
-def is_loopback(text: str) -> bool:
-    try:
-        return ipaddress.IPv4Address(text).is_loopback
-    except ValueError:
-        return False

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import typing as t
 
@@ -34,14 +33,6 @@ def url(checked: TypedValues, name: str, example: str, empty: bool = False) -> L
         yield f"{name}: must not hold a user or password; use an address such as {example}"
     elif not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~%()$/-]*)?", value):
         yield f"{name}: {show(value)} is not allowed; use an address such as {example}"
-
-
-def reaches_others(address: str) -> bool:
-    """Whether a port that is published there can be reached from other hosts. Not for what is no address."""
-    try:
-        return not ipaddress.IPv4Address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def at_least(checked: TypedValues, name: str, low: int, unit: str) -> Lines:

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import typing as t
 
 from .._catalog.catalog import Catalog
+from .._common.addresses import is_ipv4
 from .._common.text import show
 from .._common.types import TypedValues, integer
 from .._plan.gateway import KEY_FORM, LIMITS
@@ -32,7 +32,7 @@ def gateway(checked: TypedValues, catalog: Catalog) -> Lines:
             yield f"{name}: {show(checked[name])} is not allowed; use {unit} from {low} to {high}"
     for name in ("gateway_address", "gateway_server_address"):
         is_empty = name == "gateway_server_address" and checked[name] == ""
-        if checked.valid(name) and not is_empty and not _is_address(checked[name]):
+        if checked.valid(name) and not is_empty and not is_ipv4(checked[name]):
             yield f"{name}: {show(checked[name])} is not allowed; use an IPv4 address such as 192.168.1.40"
     certificate = checked["gateway_certificate"]
     if checked.valid("gateway_certificate") and not re.fullmatch(r"|/[A-Za-z0-9._/@+-]+", certificate):
@@ -84,11 +84,3 @@ def _limits(checked: TypedValues, where: str, entry: t.Mapping[str, t.Any]) -> L
             fits = False
         if not fits:
             yield f"{where}.{name}: {show(entry[name])} is not allowed; use {unit} from {low} to {high}"
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.IPv4Address(text)
-    except ValueError:
-        return False
-    return True

@@ -11,10 +11,10 @@ from .._catalog.advisories import told
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry
 from .._catalog.images import GUIDES, faults, find, met, moves, nearest_good, split_reference
+from .._common.addresses import reaches_others
 from .._common.text import show
 from .._common.types import TypedValues
 from .._plan.choice import Choice, ChoiceError, choose_image, image_name, image_refusal
-from .common import reaches_others
 
 _PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 # As Docker reads it. Whatever it says reaches Compose and command lines.

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 from .._catalog.catalog import Catalog
+from .._common.addresses import is_ipv4
 from .._common.text import show
 from .._common.types import TypedValues
 from .common import Lines, matches
@@ -27,7 +27,7 @@ def monitoring(checked: TypedValues, catalog: Catalog) -> Lines:
             yield f"{name}: {show(checked[name])} is not allowed; use a port from 1024 to 65535"
     for name, example in (("monitoring_address", "192.168.1.41"), ("monitoring_prometheus_address", "127.0.0.1")):
         is_empty = name == "monitoring_address" and checked[name] == ""  # ansible_host
-        if checked.valid(name) and not is_empty and not _is_address(checked[name]):
+        if checked.valid(name) and not is_empty and not is_ipv4(checked[name]):
             yield f"{name}: {show(checked[name])} is not allowed; use an IPv4 address such as {example}"
     yield from matches(
         checked, "monitoring_retention", r"[1-9]\d{0,4}[hdwy]", "a number with h, d, w or y, such as 30d"
@@ -43,11 +43,3 @@ def _bound(checked: TypedValues, name: str, bounds: tuple[float, ...]) -> Lines:
     if checked.valid(name) and checked[name] not in bounds:
         allowed = ", ".join(map(str, bounds))
         yield f"{name}: {show(checked[name])} is not allowed; use a bound of vLLM's buckets: {allowed}"
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.IPv4Address(text)
-    except ValueError:
-        return False
-    return True

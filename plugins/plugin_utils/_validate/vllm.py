@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import typing as t
 
@@ -12,10 +11,11 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import PHASE_TIMEOUTS
 
 from .._catalog.catalog import Catalog
+from .._common.addresses import is_ipv4, reaches_others
 from .._common.text import hint, show
 from .._common.types import TypedValues, integer
 from .._plan.names import home
-from .common import Lines, at_least, control_character, folder, matches, reaches_others, url
+from .common import Lines, at_least, control_character, folder, matches, url
 from .environment import environment
 from .model import choice
 from .mounts import own_mounts
@@ -58,24 +58,21 @@ def _network(checked: TypedValues) -> Lines:
         yield f"vllm_port: {show(checked['vllm_port'])} is not allowed; use a TCP port from 1 to 65535"
     if checked.valid("vllm_publish_address"):
         value = checked["vllm_publish_address"]
-        try:
-            ipaddress.IPv4Address(value)
-        except ValueError:
+        if not is_ipv4(value):
             yield (
                 f"vllm_publish_address: {show(value)} is not allowed; use an IPv4 address of the host,"
                 " 127.0.0.1 or 0.0.0.0"
             )
-        else:
-            if (
-                reaches_others(value)
-                and checked.valid("vllm_api_key", "vllm_publish_without_api_key")
-                and not checked["vllm_api_key"]
-                and not checked["vllm_publish_without_api_key"]
-            ):
-                yield (
-                    f"vllm_publish_address: {show(value)} would publish the server to everybody without a key;"
-                    " set vllm_api_key, or vllm_publish_without_api_key: true"
-                )
+        elif (
+            reaches_others(value)
+            and checked.valid("vllm_api_key", "vllm_publish_without_api_key")
+            and not checked["vllm_api_key"]
+            and not checked["vllm_publish_without_api_key"]
+        ):
+            yield (
+                f"vllm_publish_address: {show(value)} would publish the server to everybody without a key;"
+                " set vllm_api_key, or vllm_publish_without_api_key: true"
+            )
     yield from matches(
         checked,
         "vllm_image_registry",

@@ -31,6 +31,11 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         "current": R2,
         "answers": {**SERVES, "spark_info": [host_info(R2)], "vllm_health": [health("ready", R2)]},
     },
+    "locked": {
+        "good": [R1],
+        "current": R1,
+        "answers": {**SERVES, "deploy_lock": [{"failed": True, "msg": "another run deploys it"}]},
+    },
     "disobeyed": {
         "good": [R1],
         "current": R1,
@@ -91,6 +96,12 @@ def test_it_comes_back_after_a_recovery(run: tuple[Fleet, str]) -> None:
 def test_an_earlier_run_may_have_left_it_outside(run: tuple[Fleet, str]) -> None:
     fleet, output = run
     assert order(fleet, "nothing-to-do") == ["health", "ready"], output
+
+
+def test_it_stays_where_the_run_that_has_the_lock_wants_it(run: tuple[Fleet, str]) -> None:
+    fleet, output = run
+    assert "another run deploys it" in output
+    assert order(fleet, "locked") == [], output
 
 
 @pytest.mark.parametrize(
