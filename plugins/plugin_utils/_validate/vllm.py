@@ -9,6 +9,7 @@ import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import PHASE_TIMEOUTS
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log_lines import SINCE
 
 from .._catalog.catalog import Catalog
 from .._common.addresses import is_ipv4, reaches_others
@@ -35,6 +36,7 @@ _REGISTRY = (
 def vllm(checked: TypedValues, catalog: Catalog) -> Lines:
     yield from choice(checked, catalog)
     yield from _network(checked)
+    yield from _logs(checked)
     yield from _names(checked)
     yield from own_mounts(checked, catalog)
     yield from _secrets(checked)
@@ -51,6 +53,17 @@ def _frontend(checked: TypedValues) -> Lines:
             f"vllm_extra_env.{name}: is not allowed with vllm_api_key; that server loads no middleware, and would"
             " answer most paths without the key: remove it"
         )
+
+
+def _logs(checked: TypedValues) -> Lines:
+    since = "a span such as 2h or 1h30m, or a time in UTC such as 2026-11-29T05:00"
+    yield from matches(checked, "vllm_logs_since", SINCE.pattern, since)
+    yield from at_least(checked, "vllm_logs_lines", 1, "line")
+    if checked.valid("vllm_logs_pattern"):
+        try:
+            re.compile(checked["vllm_logs_pattern"])
+        except re.error as error:
+            yield f"vllm_logs_pattern: {show(checked['vllm_logs_pattern'])} is no regular expression: {error}"
 
 
 def _network(checked: TypedValues) -> Lines:

@@ -1,11 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""playbooks/releases.yml on hosts that cannot be read: they are in the table, and say why."""
+"""playbooks/releases.yml and logs.yml on hosts that cannot be read: these are shown, and say why."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from support.playbook import THIS_MACHINE, AnsiblePlaybook
@@ -22,10 +23,15 @@ HOSTS = {
 }
 
 
-def test_every_host_is_in_the_table(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
-    inventory = tmp_path / "hosts.yml"
-    common = {**THIS_MACHINE, "ansible_become": False}
-    inventory.write_text(yaml.safe_dump({"spark": {"hosts": HOSTS, "vars": common}}), encoding="utf-8")
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    path = tmp_path / "hosts.yml"
+    common = {**THIS_MACHINE, "ansible_become": False, "vllm_service_name": "vllm-not-on-this-machine"}
+    path.write_text(yaml.safe_dump({"spark": {"hosts": HOSTS, "vars": common}}), encoding="utf-8")
+    return path
+
+
+def test_every_host_is_in_the_table(inventory: Path, ansible_playbook: AnsiblePlaybook) -> None:
     run = ansible_playbook("playbooks/releases.yml", inventory=inventory)
     lines = run.output.splitlines()
     begin = next(number for number, line in enumerate(lines) if line.split()[:3] == ["host", "release", "verdict"])
@@ -33,3 +39,10 @@ def test_every_host_is_in_the_table(tmp_path: Path, ansible_playbook: AnsiblePla
     assert dead.startswith("dead ") and "not read: " in dead and "127.0.0.1" in dead, run.output
     assert empty.split()[:3] == ["empty", "-", "none"]
     assert mistyped.startswith("mistyped ") and 'not read: vllm_model: "qwen3-9b" is not in the catalog' in mistyped
+
+
+def test_every_host_is_below_the_log(inventory: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = ansible_playbook("playbooks/logs.yml", inventory=inventory, vllm_logs_since="2h")
+    assert "dead      not read: " in run.output
+    assert 'mistyped  not read: vllm_model: "qwen3-9b" is not in the catalog' in run.output
+    assert "empty     " in run.output
