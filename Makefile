@@ -29,7 +29,7 @@ sandbox-down: setup ## stop them and keep the caches: the next start takes secon
 sandbox-purge: setup ## remove all of the sandbox, caches and images too
 	@$(play) -i localhost, molecule/default/destroy.yml -e sandbox_purge=true
 
-test: ## everything: lint, unit, hub, sanity, journeys; what does one thing at many places does it at some of them
+test: ## lint, unit, hub, sanity, and the journeys of this commit: two commits in a row have all of them
 	@tools/stages.sh setup lint journeys+unit+hub+sanity
 
 test-all: ## the same with every case, and fifty deployments in a row
@@ -57,7 +57,7 @@ sanity: setup ## ansible-test sanity
 other-python: setup ## unit tests and sanity with the other ansible-core, if this machine has a Python for it
 	@tools/other_python.sh
 
-journeys: setup ## journeys on a new sandbox, which is removed at the end: all of them, or JOURNEYS="secrets guide"
+journeys: setup ## journeys on a new sandbox, which is removed at the end: this commit's, or JOURNEYS="secrets guide", or --all
 	@$(in_venv) python tools/journeys.py $(JOURNEYS)
 
 soak: setup ## fifty deployments in a row on the sandbox that is up, with a stand-in for the engine

@@ -7,7 +7,8 @@
 
 A journey that needs one host runs beside one on the other host. One that fails does not stop the others: at the end
 stands what failed, with the path of its log. --keep uses the sandbox that is up and leaves it up.
-Tests that do one thing at many places (marked in_turn) do it at some of them, with each commit at others; --all is all.
+Without NAME and --all, a part is done with each commit: journeys that say TURN with every second one, and of the tests
+that do one thing at many places (marked in_turn) some. Two commits in a row have every journey.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Journey:
     proves: str
     hosts: tuple[str, ...]  # empty: any one
     seconds: int  # about, on two cores: the long ones begin first
+    turn: int | None  # 0: with every even number of commits, 1: with every odd one; None: with each
 
     @classmethod
     def read(cls, folder: Path) -> Journey:
@@ -52,7 +54,7 @@ class Journey:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
         }
         text = " ".join((ast.get_docstring(module) or "").split())
-        return cls(folder.name, text, tuple(said.get("HOSTS", ())), said.get("SECONDS", 60))
+        return cls(folder.name, text, tuple(said.get("HOSTS", ())), said.get("SECONDS", 60), said.get("TURN"))
 
     @property
     def is_scenario(self) -> bool:
@@ -217,7 +219,7 @@ def commits() -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", action="store_true", help="use the sandbox that is up, and leave it up")
-    parser.add_argument("--all", action="store_true", help="every case of the tests that are done in turn")
+    parser.add_argument("--all", action="store_true", help="every journey, and every case of the tests done in turn")
     parser.add_argument("--list", action="store_true", help="say what each journey proves, and end")
     parser.add_argument("names", nargs="*", metavar="NAME", help="journeys; without a name: all")
     options = parser.parse_args()
@@ -230,7 +232,11 @@ def main() -> int:
         parser.error(f"no such journey: {', '.join(unknown)}; there are {', '.join(known)}")
 
     LOGS.mkdir(parents=True, exist_ok=True)
-    runner = Runner([known[name] for name in options.names or known], [] if options.all else [f"--turn={commits()}"])
+    turn = commits()
+    wanted = [known[name] for name in options.names] or [
+        journey for journey in known.values() if options.all or journey.turn in (None, turn % 2)
+    ]
+    runner = Runner(wanted, [] if options.all else [f"--turn={turn}"])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with sandbox(options.keep):
         try:
@@ -240,6 +246,8 @@ def main() -> int:
     print("\n===== journeys")
     for result in sorted(runner.results, key=lambda result: result.code != 0):
         print(f"{result.line}{f'; log: {result.journey.log.relative_to(ROOT)}' if result.code else ''}")
+    if left := [name for name, journey in known.items() if not options.names and journey not in wanted]:
+        print(f"left to the next commit: {', '.join(left)}")
     return int(any(result.code for result in runner.results))
 
 

@@ -33,7 +33,6 @@ class Fault:
     loading: str = ""  # as soon as vLLM has begun to load
     retried: bool = False  # the line comes with every try, and only the last one is fatal
     hub: list[dict[str, Any]] = field(default_factory=list)  # rules of the hub's /control
-    in_turn: bool = False  # each run of the journey makes one in three of these
 
 
 def model(name: str) -> dict[str, Any]:
@@ -138,7 +137,6 @@ FAULTS = [
         cause="python_module",
         remedy="use another vllm_image",
         variables={"vllm_extra_env": {"PYTHONPATH": "/root/.cache/fault"}},
-        in_turn=True,
         **own_file("sitecustomize.py", WITHOUT_UVLOOP),
     ),
     Fault(
@@ -148,7 +146,6 @@ FAULTS = [
         remedy="unknown option of vLLM 0.32.0",
         verdict="refused",
         variables={"vllm_extra_args": {"swap_space": 4}},
-        in_turn=True,
     ),
     Fault(
         "chat template that is not there",
@@ -156,7 +153,6 @@ FAULTS = [
         remedy="vllm_extra_args.swap_space: unknown option of vLLM 0.32.0",
         verdict="refused",
         variables={"vllm_extra_args": {"chat_template": "/root/.cache/missing.jinja"}},
-        in_turn=True,
     ),
     Fault(
         "unknown quantization",
@@ -173,13 +169,11 @@ FAULTS = [
             "vllm_max_model_len": 65536,
             "vllm_models": {"qwen3-8b-fp8": {**KNOWN_MODEL["qwen3-8b-fp8"], "config_context": 131072}},
         },
-        in_turn=True,
     ),
     Fault(
         "empty config.json",
         "config_corrupt",
         "remove that file of the model",
-        in_turn=True,
         **broken_copy(": > config.json"),
     ),
     Fault(
@@ -195,7 +189,6 @@ FAULTS = [
         cause="hf_repo_not_found",
         remedy="correct the id of the model",
         variables=model("sandbox/missing"),
-        in_turn=True,
         make=EMPTY,
         undo=GONE,
     ),
@@ -212,7 +205,6 @@ FAULTS = [
         cause="hf_gated_denied",
         remedy="accept the license on the model's page with the account of vllm_hf_token",
         variables={**model("sandbox/gated"), "vllm_hf_token": "hf_sandboxnogrant"},
-        in_turn=True,
         make=EMPTY,
         undo=GONE,
     ),
@@ -221,7 +213,6 @@ FAULTS = [
         cause="hf_bad_token",
         remedy="replace vllm_hf_token",
         variables={**model("sandbox/gated"), "vllm_hf_token": "hf_sandboxrevoked"},
-        in_turn=True,
         make=EMPTY,
         undo=GONE,
     ),
@@ -232,7 +223,6 @@ FAULTS = [
         variables=model("sandbox/tiny"),
         make=f"{EMPTY} && ip route add unreachable {HUB}/32",
         undo=f"ip route del unreachable {HUB}/32; {GONE}",
-        in_turn=True,
     ),
     Fault(
         "disk full during the download",
@@ -248,21 +238,18 @@ FAULTS = [
         "dangling link",
         "dangling_symlink",
         "remove that link",
-        in_turn=True,
         **broken_copy(f"rm $(readlink -f {LAST})"),
     ),
     Fault(
         "truncated safetensors",
         "weights_truncated",
         "remove that file of the model",
-        in_turn=True,
         **broken_copy(f"truncate --size=-1000 $(readlink -f {LAST})"),
     ),
     Fault(
         "missing shard, with debug logging",
         "weights_missing_shard",
         "deploy again",
-        in_turn=True,
         **broken_copy(f"rm $(readlink -f {LAST}) {LAST}", vllm_extra_env={"VLLM_LOGGING_LEVEL": "DEBUG"}),
     ),
     Fault(
@@ -272,7 +259,6 @@ FAULTS = [
         variables=adapter("/root/.cache/fault/none"),
         make=EMPTY,
         undo=GONE,
-        in_turn=True,
     ),
     Fault(
         "LoRA adapter with a rank above max_lora_rank",
@@ -281,7 +267,6 @@ FAULTS = [
         variables=adapter("/root/.cache/fault"),
         make=f"{EMPTY}\n{own_file('adapter_config.json', ADAPTER)['make']}",
         undo=f"{GONE}; {OWN_GONE}",
-        in_turn=True,
     ),
     Fault(
         "/dev/shm too small",
@@ -330,7 +315,6 @@ FAULTS = [
             "vllm_stall_timeout": 30,
             "vllm_extra_env": {"HF_HUB_DOWNLOAD_TIMEOUT": "600"},
         },
-        in_turn=True,
         make=EMPTY,
         undo=GONE,
         hub=[{"match": LAST, "hang": True}],

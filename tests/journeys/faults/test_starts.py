@@ -103,10 +103,7 @@ def text_of(message: str | list[int]) -> str:
 
 
 def these(faults: Iterable[Fault]) -> pytest.MarkDecorator:
-    def case(fault: Fault) -> Any:
-        return pytest.param(fault, id=fault.name, marks=[pytest.mark.in_turn(3)] if fault.in_turn else [])
-
-    return pytest.mark.parametrize("fault", [case(fault) for fault in faults], indirect=True)
+    return pytest.mark.parametrize("fault", list(faults), ids=lambda fault: fault.name, indirect=True)
 
 
 @these(fault for fault in FAULTS if not fault.cause)
@@ -126,6 +123,7 @@ def test_refused_before_anything_is_started(
     record(kind="start", fault=fault.name, verdict="refused", cause="", remedy=message, seconds=None)
 
 
+@pytest.mark.in_turn(3)
 @these(fault for fault in FAULTS if fault.cause)
 def test_a_start_that_fails_says_why_and_what_to_do(
     spark: Spark, record: Callable[..., None], deploy: Callable[[Fault], Any], fault: Fault

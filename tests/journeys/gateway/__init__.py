@@ -3,3 +3,4 @@ is killed only requests in progress on it fail."""
 
 HOSTS = ("spark01", "spark02")
 SECONDS = 500
+TURN = 0

@@ -2,3 +2,4 @@
 fit is refused before the download."""
 
 SECONDS = 110
+TURN = 0

@@ -3,3 +3,4 @@
 """A real vLLM server that generates no text: proven by an embedding, watched, and told so."""
 
 SECONDS = 60
+TURN = 0
