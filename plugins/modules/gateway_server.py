@@ -12,9 +12,10 @@ version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Runs on a host on which the role P(dgxspark.vllm.gateway#role) has set up HAProxy, and speaks with it over its
-    administration socket. Nothing is restarted, and a reload of HAProxy forgets the state.
+  - Runs on a host on which the role P(dgxspark.vllm.gateway#role) has set up HAProxy, and uses its administration
+    socket. Nothing is restarted. A reload of HAProxy forgets the state; while the module waits, it sets it again.
   - A drained server gets no new requests. Those that it has go on to their end.
+  - A server that an operator has set to maintenance is left as it is.
   - Where no gateway runs, or the gateway does not know the server, nothing is done and nothing fails.
 options:
   server:
@@ -79,7 +80,7 @@ sessions:
   sample: 0
 alone:
   description:
-    - Whether the server is the only one of its model that is up. Without it the gateway answers with status 503.
+    - Whether the gateway has no other server of its model that is up. Without it the gateway answers with status 503.
   returned: always
   type: bool
   sample: false
@@ -120,31 +121,42 @@ def is_reached(state: str, mine: list[haproxy.Server]) -> bool:
     return all(server.is_up for server in mine)
 
 
+def is_wrong(state: str, server: haproxy.Server) -> bool:
+    """An operator's maintenance is left as it is: no requests go there, and only its operator ends it."""
+    return server.is_drained if state == "ready" else not server.is_out
+
+
+def tell(module: AnsibleModule, name: str, state: str) -> tuple[bool, list[haproxy.Server]]:
+    """Whether a server of NAME was not in STATE, and all servers as they are then."""
+    servers = look()
+    wrong = [server for server in servers if server.name == name and is_wrong(state, server)]
+    if not wrong or module.check_mode:
+        return bool(wrong), servers
+    for server in wrong:
+        answer = ask(f"set server {server.backend}/{server.name} state {WORDS[state]}")
+        if answer.strip():
+            module.fail_json(msg=f"HAProxy refuses {state} of {name}: {answer.strip()}")
+    return True, look()
+
+
 def run(module: AnsibleModule) -> dict[str, object]:
     name, state, timeout = (module.params[option] for option in ("server", "state", "timeout"))
     try:
-        servers = look()
+        changed, servers = tell(module, name, state)
     except (FileNotFoundError, ConnectionRefusedError):
         return {"changed": False, "found": False, "reached": True, "sessions": 0, "alone": False}
-    alone = haproxy.is_alone(name, servers)
+    end = time.monotonic() + timeout
     mine = [server for server in servers if server.name == name]
-    wrong = [server for server in mine if (server.is_drained if state == "ready" else not server.is_drained)]
-    if not module.check_mode:
-        for server in wrong:
-            answer = ask(f"set server {server.backend}/{server.name} state {WORDS[state]}")
-            if answer.strip():
-                module.fail_json(msg=f"HAProxy refuses {state} of {name}: {answer.strip()}")
-        end = time.monotonic() + timeout
-        mine = [server for server in look() if server.name == name]
-        while not is_reached(state, mine) and time.monotonic() < end:
-            time.sleep(PAUSE)
-            mine = [server for server in look() if server.name == name]
+    while not is_reached(state, mine) and time.monotonic() < end and not module.check_mode:
+        time.sleep(PAUSE)
+        servers = tell(module, name, state)[1]  # again: a reload of HAProxy forgets it
+        mine = [server for server in servers if server.name == name]
     return {
-        "changed": bool(wrong),
+        "changed": changed,
         "found": bool(mine),
         "reached": is_reached(state, mine),
         "sessions": sum(server.sessions for server in mine),
-        "alone": alone,
+        "alone": haproxy.is_alone(name, servers),
     }
 
 

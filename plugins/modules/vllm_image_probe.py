@@ -143,6 +143,7 @@ reason:
   sample: null
 """
 
+import contextlib
 import json
 import os
 import typing as t
@@ -155,6 +156,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values impo
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import image_probe
 
 Facts = dict[str, t.Any]
+BOUND = ("timeout", "60")  # seconds of a command that Docker answers at once
 
 
 def look(module: AnsibleModule, name: str) -> tuple[Facts | None, str]:
@@ -162,7 +164,7 @@ def look(module: AnsibleModule, name: str) -> tuple[Facts | None, str]:
     docker = module.get_bin_path("docker")
     if docker is None:
         return None, "docker is not installed"
-    rc, out, err = module.run_command([docker, "image", "inspect", "--format={{json .}}", "--", name])
+    rc, out, err = module.run_command([*BOUND, docker, "image", "inspect", "--format={{json .}}", "--", name])
     if rc and "no such image" in err.lower():
         return None, f"{plain(name)} is not on the host"
     facts = None if rc else image_probe.read_image(out)
@@ -185,7 +187,8 @@ def kept(path: str) -> Facts | None:
 
 def keep(path: str, answer: Facts) -> None:
     make_folder(os.path.dirname(path))
-    write(path, json.dumps({"question": image_probe.question(), "answer": answer}) + "\n")
+    with contextlib.suppress(FileExistsError, FileNotFoundError):  # another service of this host keeps the same
+        write(path, json.dumps({"question": image_probe.question(), "answer": answer}) + "\n")
 
 
 def ask(module: AnsibleModule, ident: str) -> tuple[Facts | None, str]:
@@ -196,7 +199,7 @@ def ask(module: AnsibleModule, ident: str) -> tuple[Facts | None, str]:
     answer = image_probe.read_answer(out)
     if answer is None:
         # killed by its time limit, `docker run` leaves the container running
-        module.run_command([docker, "rm", "--force", name])
+        module.run_command([*BOUND, docker, "rm", "--force", name])
     return answer, "" if answer else image_probe.last_line(err)
 
 

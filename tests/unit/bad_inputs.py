@@ -675,6 +675,18 @@ BAD: list[tuple[Values, str]] = [
         one("vllm_extra_args", {"max_num_seqs": "many"}),
         'vllm_extra_args.max_num_seqs: "many" is not allowed; use a whole number above 0',
     ),
+    (one("vllm_drain_timeout", 7200), "vllm_drain_timeout: 7200 is not allowed; use 0 to 3600 seconds"),
+    (one("vllm_logs_lines", 0), "vllm_logs_lines: 0 is not allowed; use at least 1 line"),
+    (
+        one("vllm_logs_since", "yesterday"),
+        'vllm_logs_since: "yesterday" is not allowed; use a span such as 2h or 1h30m, or a time in UTC such as'
+        " 2026-11-29T05:00",
+    ),
+    (
+        one("vllm_logs_pattern", "("),
+        'vllm_logs_pattern: "(" is no regular expression of Python; correct it: missing ), unterminated subpattern at'
+        " position 0",
+    ),
     (one("vllm_memory_reserve_gib", -1), "vllm_memory_reserve_gib: -1 is not allowed; use 0 to 100 GiB"),
     (one("vllm_memory_reserve_gib", 128), "vllm_memory_reserve_gib: 128 is not allowed; use 0 to 100 GiB"),
     # network

@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass
 
 import yaml
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host.daemon_json import MASK, mask_text
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.daemon_json import MASK, mask, mask_text
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, sequence, text
 
 ADDRESS, COMMAND, ENVIRONMENT, IMAGE, MOUNTS = "address", "command line", "environment", "image", "mounts"
@@ -20,7 +20,10 @@ KINDS = (ADDRESS, IMAGE, COMMAND, ENVIRONMENT, MOUNTS, PROFILE, SECRETS, OTHER)
 KEY = "VLLM_API_KEY"
 
 # VLLM_MAX_TOKENS and a tokenizer name no secret
-_SECRET_NAME = re.compile(r"(?i)(token|secret|password|passwd|credentials?|(api|access|private)_?key|_key)$")
+_SECRET_NAME = re.compile(
+    r"(?i)(token|secret|pass(word|wd|phrase)?|credentials?|authorization|headers?|(api|access|private)_?key|_key|key_id)$"
+)
+_AUTHORIZATION = re.compile(r"(?i)\b(bearer|basic)(\s+|%20)\S+")
 _SECRET = re.compile(r"^(\w+)=(.+)$", re.ASCII | re.MULTILINE)
 _RELEASE = re.compile(r"/releases/[0-9a-f]*/")
 _READ = {"image", "ports", "environment", "command", "volumes", "labels", "container_name"}
@@ -223,7 +226,17 @@ def _masked(kind: str, name: str, value: str | None) -> str | None:
     if value is None:
         return None
     is_secret = kind == SECRETS or (value and _SECRET_NAME.search(name.replace("-", "_")))
-    return MASK if is_secret else mask_text(value)
+    return MASK if is_secret else _masked_text(value)
+
+
+def _masked_text(value: str) -> str:
+    """An option may hold JSON with keys of its own."""
+    if value[:1] in ("{", "["):
+        try:
+            return json.dumps(mask(json.loads(value)))
+        except (ValueError, RecursionError):
+            pass
+    return _AUTHORIZATION.sub(rf"\1 {MASK}", mask_text(value))
 
 
 def _word(name: str, value: str | None) -> str:

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The one statement of what wins over what. Pure.
 
-profile < model < image < variables with a name of their own, and the host < vllm_extra_args and vllm_extra_env
-< what vllm_auto_remedy has found. A later layer wins, option by option.
+profile < model < image < variables with a name of their own, and the host < what an offline start needs
+< vllm_extra_args and vllm_extra_env < what vllm_auto_remedy has found < what vllm_api_key needs. A later layer wins,
+option by option.
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ def gateway(checked: TypedValues, catalog: Catalog) -> Lines:
     for name, (low, high, unit) in BOUNDS.items():
         if checked.valid(name) and not low <= checked[name] <= high:
             yield f"{name}: {show(checked[name])} is not allowed; use {unit} from {low} to {high}"
+    if checked.valid("gateway_port", "gateway_stats_port") and checked["gateway_port"] == checked["gateway_stats_port"]:
+        yield f"gateway_stats_port: {checked['gateway_stats_port']} is gateway_port, too; use another port"
     for name in ("gateway_address", "gateway_server_address"):
         is_empty = name == "gateway_server_address" and checked[name] == ""
         if checked.valid(name) and not is_empty and not is_ipv4(checked[name]):

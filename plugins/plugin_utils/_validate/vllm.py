@@ -63,7 +63,8 @@ def _logs(checked: TypedValues) -> Lines:
         try:
             re.compile(checked["vllm_logs_pattern"])
         except re.error as error:
-            yield f"vllm_logs_pattern: {show(checked['vllm_logs_pattern'])} is no regular expression: {error}"
+            wrong = show(checked["vllm_logs_pattern"])
+            yield f"vllm_logs_pattern: {wrong} is no regular expression of Python; correct it: {error}"
 
 
 def _network(checked: TypedValues) -> Lines:
@@ -179,6 +180,8 @@ def _limits(checked: TypedValues) -> Lines:
     )
     if checked.valid("vllm_memory_reserve_gib") and not 0 <= checked["vllm_memory_reserve_gib"] <= 100:
         yield f"vllm_memory_reserve_gib: {show(checked['vllm_memory_reserve_gib'])} is not allowed; use 0 to 100 GiB"
+    if checked.valid("vllm_drain_timeout") and not 0 <= checked["vllm_drain_timeout"] <= 3600:
+        yield f"vllm_drain_timeout: {show(checked['vllm_drain_timeout'])} is not allowed; use 0 to 3600 seconds"
     yield from at_least(checked, "vllm_start_timeout", 60, "seconds")
     yield from at_least(checked, "vllm_stall_timeout", 30, "seconds")
     for phase, seconds in (checked["vllm_phase_timeouts"] if checked.valid("vllm_phase_timeouts") else {}).items():

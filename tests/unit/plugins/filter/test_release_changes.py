@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
@@ -97,6 +98,26 @@ def test_secrets_are_not_shown(name: str) -> None:
     assert "+ https_proxy: http://********@proxy:3128" in found["long"]
     assert f"+ {name}: ********" in found["long"]
     assert found["clients"] == ["clients that send the API key of before are refused"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer {KEY}"),
+        ("TRACES", f"authorization=Bearer {KEY}"),
+        ("AWS_ACCESS_KEY_ID", KEY),
+        ("DB_PASS", KEY),
+    ],
+)
+def test_other_names_and_values_of_secrets(name: str, value: str) -> None:
+    assert KEY not in str(changes(release(), release(environment={**OLD["environment"], name: value})))
+
+
+def test_secrets_in_json() -> None:
+    option = json.dumps({"kv_connector": "x", "extra": {"password": KEY}})
+    found = changes(release(), release(command=[*OLD["command"], "--kv-transfer-config", option]))
+    assert KEY not in str(found)
+    assert "kv_connector" in str(found)
 
 
 def test_who_needs_a_key_now() -> None:

@@ -91,6 +91,37 @@ def test_a_drained_server_ends_its_requests_and_gets_no_new_ones(
     assert {chat(gateway, f"again {number}").json["unit"] for number in range(20)} == {"spark01", "spark02"}
 
 
+def test_a_reload_that_forgets_the_drain_is_told_again(
+    run: t.Callable[..., dict[str, t.Any]], gateway: Gateway, engines: list[Engine]
+) -> None:
+    for engine in engines:
+        engine.go.clear()
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        held = [pool.submit(chat, gateway, f"number {number}") for number in range(10)]
+        wait_until(lambda: sum(engine.in_progress for engine in engines) == 10, "all are in progress", 20, 0.02)
+        waiting = pool.submit(run, server="spark01", state="drained", timeout=30)
+        wait_until(lambda: gateway.servers()["spark01"] != "UP", "it is drained", 20, 0.02)
+        backend = next(server.backend for server in gateway_server.look() if server.name == "spark01")
+        gateway_server.ask(f"set server {backend}/spark01 state ready")
+        wait_until(lambda: gateway.servers()["spark01"] != "UP", "it is drained again", 20, 0.02)
+        for engine in engines:
+            engine.go.set()
+        assert waiting.result()["reached"]
+        assert {each.result().status for each in held} == {200}
+    assert run(server="spark01", state="ready", timeout=30)["reached"]
+
+
+def test_maintenance_by_an_operator_stays(run: t.Callable[..., dict[str, t.Any]], gateway: Gateway) -> None:
+    backend = next(server.backend for server in gateway_server.look() if server.name == "spark01")
+    gateway_server.ask(f"set server {backend}/spark01 state maint")
+    for state in ("drained", "ready"):
+        assert not run(server="spark01", state=state)["changed"]
+        (server,) = (server for server in gateway_server.look() if server.name == "spark01")
+        assert (server.is_out, server.is_drained) == (True, False)
+    gateway_server.ask(f"set server {backend}/spark01 state ready")
+    assert run(server="spark01", state="ready", timeout=30)["reached"]
+
+
 def test_ready_waits_for_the_health_checks(
     run: t.Callable[..., dict[str, t.Any]], gateway: Gateway, engines: list[Engine]
 ) -> None:
