@@ -150,7 +150,7 @@ FAULTS = [
     Fault(
         "chat template that is not there",
         cause="",
-        remedy="vllm_extra_args.swap_space: unknown option of vLLM 0.32.0",
+        remedy="Correct vllm_extra_args, or take another image",
         verdict="refused",
         variables={"vllm_extra_args": {"chat_template": "/root/.cache/missing.jinja"}},
     ),
