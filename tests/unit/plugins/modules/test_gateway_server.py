@@ -62,14 +62,22 @@ def chat(gateway: Gateway, text: str) -> Answer:
         return read_answer(connection)
 
 
+def ten_in_progress(
+    pool: concurrent.futures.Executor, gateway: Gateway, engines: list[Engine]
+) -> list[concurrent.futures.Future[Answer]]:
+    """Requests that end when their engine's GO is set."""
+    for engine in engines:
+        engine.go.clear()
+    held = [pool.submit(chat, gateway, f"number {number}") for number in range(10)]
+    wait_until(lambda: sum(engine.in_progress for engine in engines) == 10, "all are in progress", 20, 0.02)
+    return held
+
+
 def test_a_drained_server_ends_its_requests_and_gets_no_new_ones(
     run: t.Callable[..., dict[str, t.Any]], gateway: Gateway, engines: list[Engine]
 ) -> None:
-    for engine in engines:
-        engine.go.clear()
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        held = [pool.submit(chat, gateway, f"number {number}") for number in range(10)]
-        wait_until(lambda: sum(engine.in_progress for engine in engines) == 10, "all are in progress", 20, 0.02)
+        held = ten_in_progress(pool, gateway, engines)
         mine = engines[0].in_progress
         assert mine > 0
         check = run(server="spark01", state="drained", check_mode=True)
@@ -94,11 +102,8 @@ def test_a_drained_server_ends_its_requests_and_gets_no_new_ones(
 def test_a_reload_that_forgets_the_drain_is_told_again(
     run: t.Callable[..., dict[str, t.Any]], gateway: Gateway, engines: list[Engine]
 ) -> None:
-    for engine in engines:
-        engine.go.clear()
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        held = [pool.submit(chat, gateway, f"number {number}") for number in range(10)]
-        wait_until(lambda: sum(engine.in_progress for engine in engines) == 10, "all are in progress", 20, 0.02)
+        held = ten_in_progress(pool, gateway, engines)
         waiting = pool.submit(run, server="spark01", state="drained", timeout=30)
         wait_until(lambda: gateway.servers()["spark01"] != "UP", "it is drained", 20, 0.02)
         backend = next(server.backend for server in gateway_server.look() if server.name == "spark01")
