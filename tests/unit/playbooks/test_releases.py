@@ -44,5 +44,7 @@ def test_every_host_is_in_the_table(inventory: Path, ansible_playbook: AnsiblePl
 def test_every_host_is_below_the_log(inventory: Path, ansible_playbook: AnsiblePlaybook) -> None:
     run = ansible_playbook("playbooks/logs.yml", inventory=inventory, vllm_logs_since="2h")
     assert "dead      not read: " in run.output
-    assert 'mistyped  not read: vllm_model: "qwen3-9b" is not in the catalog' in run.output
+    assert "mistyped  not read: see the error above" in run.output
+    assert 'vllm_model: "qwen3-9b" is not in the catalog' in run.words
+    assert run.code == 2
     assert "empty     " in run.output
