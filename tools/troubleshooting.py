@@ -137,7 +137,7 @@ SYMPTOMS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "It runs, and does not answer as it should",
         "`playbooks/health.yml`",
-        ("no_answer", "canary_timeout", "key_refused", "wrong_model", "wrong_max_model_len"),
+        ("no_answer", "canary_timeout", "tool_parser", "reasoning_parser", "key_refused", "wrong_model"),
     ),
     (
         "The whole host freezes or turns off",
