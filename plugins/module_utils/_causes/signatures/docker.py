@@ -145,8 +145,11 @@ DOCKER: tuple[Signature, ...] = (
             "dial tcp",
             "tls handshake timeout",
             "client.timeout exceeded",
-            "net/http: request canceled",
+            "request canceled",
             "unexpected eof",
+            "i/o timeout",
+            "connection reset",
+            "eof",
         ),
         r"(?:Get|Head) \"?https?://[^\s\"]{1,300}\"?: .{0,200}?(?:dial tcp|TLS handshake timeout|i/o timeout"
         r"|Client\.Timeout exceeded|request canceled|EOF|connection reset)"
@@ -181,7 +184,7 @@ DOCKER: tuple[Signature, ...] = (
         "docker_transient",
         "fatal",
         "docker",
-        ("connection reset by peer", "oci runtime create failed", "ttrpc", "context deadline exceeded", "shim"),
+        ("connection reset by peer", "oci runtime create failed", "oci runtime start failed", "ttrpc", "shim"),
         r"OCI runtime (?:create|start) failed.{0,400}?(?:read init-p: (?:connection reset by peer|EOF)"
         r"|write init-p: broken pipe|resource temporarily unavailable)"
         r"|(?:ttrpc: closed|shim.{0,80}?(?:context deadline exceeded|connection refused|exited unexpectedly))",
@@ -254,7 +257,7 @@ DOCKER: tuple[Signature, ...] = (
         "docker_cgroup",
         "fatal",
         "docker",
-        ("cgroup", "failed to activate service", "dbus"),
+        ("cgroup", "oci runtime create failed", "oci runtime start failed"),
         r"OCI runtime (?:create|start) failed.{0,400}?(?:unable to apply cgroup|failed to (?:create"
         r"|write).{0,80}?cgroup"
         r"|unable to start unit)",
@@ -298,7 +301,7 @@ DOCKER: tuple[Signature, ...] = (
             "nvidia-container-cli",
             "driver not loaded",
             "no nvidia device",
-            "nvml: driver not loaded",
+            "failed to initialize nvml",
         ),
         r"nvidia-container-cli: .{0,120}?(?:load library failed: (?P<library>\S+?):|driver not loaded|driver rpc error"
         r"|nvml error: (?!driver/library)[^\n]{1,80}|detection error|device error|cuda error: [^\n]{1,80})"

@@ -330,7 +330,7 @@ FILES: tuple[Signature, ...] = (
         "weights_missing",
         "fatal",
         "files",
-        ("cannot find any model weights with", "no file named model.safetensors", "no safetensors weights found"),
+        ("cannot find any model weights with", "no file named ", "no safetensors weights found"),
         r"Cannot find any model weights with `(?P<model>[^`]{1,200})`|No safetensors weights found"
         r"|Error no file named (?P<file>model\.safetensors|pytorch_model\.bin)",
         "the model's folder holds no weights that vLLM can load",

@@ -114,7 +114,7 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "shm_too_small",
         "fatal",
         "memory",
-        ("/dev/shm", "shared memory segment", "sigbus", "bus error"),
+        ("/dev/shm", "shared memory", "are out of shared"),
         r"Insufficient space in /dev/shm|No space left on device: '/dev/shm|Error while creating shared memory segment"
         r"|unable to (?:allocate|open|write to) shared memory"
         r"|It is possible that dataloader's workers are out of shared",
@@ -235,7 +235,7 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "memory_taken",
         "fatal",
         "memory",
-        ("out of memory", "cudaerrormemoryallocation"),
+        ("out of memory", "cudaerrormemoryallocation", "cuda_error_out_of_memory"),
         r"CUDA (?:driver )?error: out of memory|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY",
         "no memory at the very first call to CUDA: the page cache or another process holds the unified memory",
         "stop what holds the memory (`nvidia-smi` and `free -g` on the host show it), leave vllm_drop_page_cache on,"
@@ -254,7 +254,14 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "cuda_oom",
         "fatal",
         "memory",
-        ("outofmemoryerror", "out of memory", "cudaerrormemoryallocation", "status_alloc_failed", "nvml_success"),
+        (
+            "outofmemoryerror",
+            "out of memory",
+            "cudaerrormemoryallocation",
+            "cuda_error_out_of_memory",
+            "status_alloc_failed",
+            "nvml_success",
+        ),
         r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory|CUDA (?:driver )?error: out of memory"
         r"|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED"
         r"|NVML_SUCCESS == [^\n]{0,80}INTERNAL ASSERT FAILED",
@@ -270,7 +277,7 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "host_oom",
         "fatal",
         "memory",
-        ("cannot allocate memory", "std::bad_alloc", "defaultcpuallocator"),
+        ("cannot allocate memory", "unable to allocate", "std::bad_alloc", "defaultcpuallocator"),
         r"\[Errno 12\] Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: can't allocate memory"
         r"|Unable to allocate [\d.]+ [KMGT]iB for an array",
         "the host ran out of memory; GPU and processor share it",

@@ -25,7 +25,7 @@ MODELS: tuple[Signature, ...] = (
         "draft_unsupported",
         "fatal",
         "model",
-        ("is not a registered model", "model architecture", "cannot find model module"),
+        ("is not a registered model", "are not supported", "is not supported"),
         r"(?:'|\[')(?P<architecture>\w*(?:Draft|Eagle|Medusa|MTP|DFlash|DSpark|Speculator|NextN"
         r"|MLPSpeculator)\w*)'[\])]?"
         r".{0,60}?(?:is not a registered model|are not supported|is not supported)",
@@ -98,11 +98,12 @@ MODELS: tuple[Signature, ...] = (
             "rope_scaling",
             "rope_parameters",
             "rope_type",
+            "rope_theta",
         ),
         r"'?(?P<name>\w*Config)'? object has no attribute '(?P<attribute>\w+)'"
         r"|(?:rope_scaling|rope_parameters|rope_type)[^\n]{0,160}?(?:must|missing|invalid|unknown|unrecognized"
         r"|KeyError)"
-        r"|KeyError: '(?:rope_type|rope_theta|type|rope_scaling)'",
+        r"|KeyError: '(?:rope_type|rope_theta|rope_scaling)'",
         "the model's config.json is of another age than the image's transformers or vLLM ({name} has no {attribute})",
         "use a newer vllm_image, or another checkpoint of the model (vllm_model); hf_overrides in vllm_extra_args"
         " can set"
@@ -150,7 +151,7 @@ MODELS: tuple[Signature, ...] = (
         "weights_unmatched",
         "fatal",
         "weights",
-        ("were not initialized from checkpoint", "there is no module or parameter named", "size mismatch", "shape"),
+        ("were not initialized from checkpoint", "there is no module or parameter named", "of size", "shape"),
         r"Following weights were not initialized from checkpoint: ?(?P<names>.{0,160})"
         r"|There is no module or parameter named '(?P<names_2>[^']{1,160})'"
         r"|(?:Tried to load weights of size|loaded weight|param(?:_data|eter)?).{0,80}?(?:to a parameter of size"

@@ -81,7 +81,10 @@ NETWORK: tuple[Signature, ...] = (
         (
             "client socket has timed out",
             "tcpstore",
-            "the server socket has failed",
+            "client socket has failed",
+            "server socket has failed",
+            "timed out waiting for clients",
+            "wait timeout after",
             "rendezvous",
             "distnetworkerror",
             "diststoreerror",
@@ -118,7 +121,7 @@ NETWORK: tuple[Signature, ...] = (
         "ray_placement",
         "hint",
         "network",
-        ("placement group", "exceeds available gpus"),
+        ("placement group", "exceeds available gpus", "no available node types"),
         r"[Ww]aiting for creating a placement group of specs for (?P<seconds>\d+) seconds"
         r"|(?:Tensor|Pipeline) parallel size \((?P<wanted>\d+)\) exceeds available GPUs \((?P<have>\d+)\)"
         r"|No available node types can fulfill",
@@ -138,7 +141,7 @@ NETWORK: tuple[Signature, ...] = (
             "cannot provide a placement group",
             "placement group",
             "current node has no gpu",
-            "ray cluster",
+            "unique ip address",
         ),
         r"Cannot provide a placement group[^\n]{0,200}|Ray does not allocate any GPUs[^\n]{0,120}"
         r"|[Cc]urrent node has no GPU available[^\n]{0,120}"
@@ -157,14 +160,12 @@ NETWORK: tuple[Signature, ...] = (
         "fatal",
         "network",
         (
-            "actor died",
-            "node has died",
+            "the actor ",
+            "the node ",
             "gcs",
-            "ray.init",
             "could not find any running ray instance",
             "raylet",
-            "ray.exceptions.raysystemerror",
-            "node_ip_address",
+            "ray.exceptions.",
         ),
         r"[Cc]ould not find any running Ray instance[^\n]{0,120}|(?:[Ff]ailed|[Uu]nable) to connect to GCS[^\n]{0,160}"
         r"|The (?:node|actor) .{0,120}?(?:unexpectedly|died)[^\n]{0,120}|raylet[^\n]{0,160}?(?:died|crash|fail"

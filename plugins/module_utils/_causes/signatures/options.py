@@ -99,12 +99,12 @@ OPTIONS: tuple[Signature, ...] = (
         "lora_path",
         "fatal",
         "option",
-        ("adapter_config.json", "no adapter found", "loading lora", "lora adapter", "lora_modules", "lora-modules"),
+        ("adapter_config.json", "no adapter found", "loading lora", "lora adapter", "load lora", "add_lora"),
         r"(?:Call to add_lora method failed: )?(?:Loading lora \S{1,200} failed: )?"
         r"No adapter found for (?P<path>\S{1,300})"
         r"|No such file or directory: '(?P<path_2>[^']{0,300}adapter_config\.json)'"
-        r"|Loading lora (?P<path_3>\S{1,200}) failed|(?:LoRA|lora) (?:adapter )?.{0,200}?(?:does not exist|not found)"
-        r"|(?:Failed to load|Unable to load|Call to add_lora).{0,100}?(?:LoRA|lora)",
+        r"|Loading lora (?P<path_3>\S{1,200}) failed|LoRA adapter .{0,200}?(?:does not exist|not found)"
+        r"|(?:Failed|Unable) to load LoRA|Call to add_lora",
         "the LoRA adapter cannot be loaded: {path}",
         "correct its path in lora_modules (vllm_extra_args): the container sees hf_cache_path as"
         " /root/.cache/huggingface and the cache folder of vllm_home as /root/.cache; the folder must hold"
@@ -117,7 +117,7 @@ OPTIONS: tuple[Signature, ...] = (
         "lora_unsupported",
         "fatal",
         "option",
-        ("lora", "target modules"),
+        ("lora", "dora", "target modules", "unexpected modules"),
         r"(?P<model>\w+) does not support LoRA|unexpected modules: .{0,200}|(?:expected"
         r"|unsupported) target modules.{0,200}"
         r"|unsupported LoRA weight|When using LoRA, vocab(?:ulary)? size must be .{0,60}"
@@ -153,6 +153,7 @@ OPTIONS: tuple[Signature, ...] = (
             "tensor parallel size",
             "tensor_parallel_size",
             "world size",
+            "number of required gpus",
             "invalid device ordinal",
             "attention heads",
             "nnodes",
@@ -229,8 +230,8 @@ OPTIONS: tuple[Signature, ...] = (
         "kv_dtype",
         "fatal",
         "option",
-        ("kv_cache_dtype", "kv cache dtype", "fp8 kv cache", "kv-cache-dtype"),
-        r"kv[_-]?cache[_-]?dtype.{0,120}?(?:not supported|invalid|must be|is not)|fp8(?:_e\dm\d)? KV cache.{0,80}?not"
+        ("kv_cache_dtype", "kv cache", "kv-cache-dtype", "fp8e4nv"),
+        r"(?:kv_cache_dtype|kv-cache-dtype|KV cache dtype).{0,120}?(?:not supported|invalid|must be|is not)|fp8(?:_e\dm\d)? KV cache.{0,80}?not"
         r" supported|type fp8e4nv not supported",
         "the type of the KV cache does not run with this model or attention backend",
         "remove kv_cache_dtype from vllm_extra_args (the cache then needs twice the memory of fp8), or set"
@@ -257,7 +258,7 @@ OPTIONS: tuple[Signature, ...] = (
         "structured_output_backend",
         "fatal",
         "option",
-        ("structured output", "guided_decoding", "structured_outputs"),
+        ("structured output", "structured_output", "guided_decoding"),
         r"(?:structured[ _]outputs?|guided_decoding)[ _](?:backend|config).{0,120}?(?:not supported|invalid|must"
         r"|unknown|requires)",
         "the backend for structured output does not run with these options",
