@@ -314,6 +314,19 @@ DOCKER: tuple[Signature, ...] = (
         known="report",
         source="NVIDIA/nvidia-container-toolkit#230",
     ),
+    Signature(
+        "gpu_mount",
+        "fatal",
+        "driver",
+        ("nvidia-container-cli: mount error",),
+        r"nvidia-container-cli: mount error: (?P<detail>.{1,300}?)(?:: unknown|$)",
+        "the driver's files could not be mounted into the container: {detail}",
+        "reboot the host after a driver update; set vllm_gpu: cdi, which mounts them another way; if a file of the"
+        " driver exists in the image already (file exists), use another vllm_image",
+        versions="NVIDIA container toolkit, legacy mode",
+        known="report",
+        source="NVIDIA/nvidia-docker#1068, #825; NVIDIA/nvidia-container-toolkit#678",
+    ),
     # --- the unit: its guard prevents the start ------------------------------------------------------------------
     Signature(
         "start_memory",

@@ -130,6 +130,20 @@ ENGINE: tuple[Signature, ...] = (
         source="sandbox, journey faults; H200 run of vLLM 0.24",
     ),
     Signature(
+        "inspect_failed",
+        "wrapper",
+        "model",
+        ("failed to be inspected",),
+        r"Model architectures? (?P<architecture>\[.{0,200}?\]) failed to be inspected",
+        "vLLM could not import its code for the architecture {architecture}, and the log has no exception that tells"
+        " why",
+        "set VLLM_LOGGING_LEVEL: DEBUG in vllm_extra_env and deploy again, which shows that exception; then another"
+        " vllm_image: a package or compiler that this code needs is missing in this one",
+        versions="vLLM 0.8 to 0.33",
+        known="report",
+        source="vllm/model_executor/models/registry.py",
+    ),
+    Signature(
         "engine_init_generic",
         "wrapper",
         "unknown",

@@ -52,7 +52,7 @@ HUB: tuple[Signature, ...] = (
         known="report",
         source="public log; huggingface/xet-core",
         guide=DOWNLOAD,
-        unless=r"os error 28|No space left",
+        unless=r"os error (?:5|13|28|30|122)\b|No space left|Permission denied|quota",
         sets=(("vllm_extra_env", "HF_HUB_DISABLE_XET", "1"),),
     ),
     Signature(
@@ -273,9 +273,9 @@ FILES: tuple[Signature, ...] = (
         "disk_full",
         "fatal",
         "files",
-        ("[errno 28]", "os error 28", "no space left on device", "enospc"),
-        r"\[Errno 28\] No space left on device|os error 28\b|No space left on device|ENOSPC",
-        "the disk of the host is full",
+        ("[errno 28]", "os error 28", "no space left on device", "enospc", "disk quota exceeded"),
+        r"\[Errno 28\] No space left on device|os error 28\b|No space left on device|ENOSPC|Disk quota exceeded",
+        "the disk of the host is full, or a quota is used up",
         "free space under hf_cache_path or vllm_home; playbooks/clean_cache.yml removes dead partial downloads",
         versions="any",
         known="seen",
@@ -290,7 +290,7 @@ FILES: tuple[Signature, ...] = (
         ("[errno 13]", "[errno 30]", "read-only file system", "os error 13"),
         r"(?:PermissionError: )?\[Errno 13\] Permission denied: '(?P<path>[^']{1,400})'"
         r"|\[Errno 30\] Read-only file system: '(?P<path_2>[^']{1,400})'|Permission denied \(os error 13\)",
-        "the container may not write to {path}",
+        "the container may not write to a file or folder: {path}",
         "give the folder to the user of the container: hf_cache_owner, hf_cache_group and hf_cache_mode set it for"
         " hf_cache_path; everything else is in the cache folder of vllm_home",
         versions="any",

@@ -308,6 +308,20 @@ COMPILERS: tuple[Signature, ...] = (
         source="triton/runtime/build.py",
     ),
     Signature(
+        "compiler_killed",
+        "fatal",
+        "memory",
+        ("died due to signal 9", "killed signal terminated program"),
+        r"(?:'(?P<program>\w+)' )?died due to signal 9|Killed signal terminated program (?P<program_2>\w+)",
+        "a compiler was killed for lack of memory while it built a kernel ({program}): it runs once for each processor",
+        "set MAX_JOBS: 2 in vllm_extra_env, stop what else uses the memory, and deploy again: what was compiled is kept"
+        " in the cache folder of vllm_home",
+        versions="FlashInfer 0.5 to 0.6 on 20 processors",
+        known="report",
+        source="FlashInfer's JIT with ninja; CUDA's nvcc",
+        sets=((ENV, "MAX_JOBS", "2"),),
+    ),
+    Signature(
         "helper_not_compiled",
         "exit",
         "compiler",

@@ -126,6 +126,22 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         refines=("network", "nccl"),
     ),
     Signature(
+        "bus_error",
+        "fatal",
+        "memory",
+        ("bus error", "sigbus"),
+        r"Fatal Python error: Bus error|\bSIGBUS received\b|\(core dumped\)[^\n]{0,40}Bus error|signal 7: Bus error",
+        "a process touched memory that has nothing behind it: the shared memory (/dev/shm) is full, or a weight file"
+        " that is mapped cannot be read",
+        "keep vllm_ipc: host, give the host's /dev/shm at least 1 GiB, and check `dmesg` for errors of the disk with"
+        " hf_cache_path",
+        versions="Python, PyTorch, Ray, NCCL",
+        known="report",
+        source="vllm-project/vllm#1091, #1771",
+        guide=MEMORY,
+        refines=("network", "unknown"),
+    ),
+    Signature(
         "ray_memory",
         "fatal",
         "memory",
@@ -152,7 +168,7 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         r" GPU memory utilization \((?P<util>[\d.]+), (?P<wanted>[\d.]+) GiB\)",
         "{free} of {total} GiB were free at the start, vllm_gpu_memory_utilization {util} asks for {wanted} GiB",
         "set vllm_gpu_memory_utilization to {suggested}: {free} of {total} GiB were free; or stop what else uses the"
-        " memory, and leave vllm_drop_page_cache on: vLLM 0.10 counts the page cache as used",
+        " memory, and leave vllm_drop_page_cache on: on unified memory vLLM counts the page cache as used",
         versions="vLLM 0.10.1.1 to 0.32",
         known="seen",
         source="H200 run of vLLM 0.24",
@@ -216,6 +232,20 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         versions="vLLM 0.6 to 0.10",
         known="source",
         source="vllm/v1/core/kv_cache_utils.py and its predecessors",
+        guide=MEMORY,
+    ),
+    Signature(
+        "mamba_blocks",
+        "fatal",
+        "memory",
+        ("mamba cache blocks",),
+        r"max_num_seqs \((?P<asked>\d+)\) exceeds available Mamba cache blocks \((?P<have>\d+)\)",
+        "each request of a hybrid model needs a block of state, {have} fit, and max_num_seqs allows {asked} requests",
+        "set max_num_seqs in vllm_extra_args well below {have}, which differs a little between starts; or raise"
+        " vllm_gpu_memory_utilization",
+        versions="vLLM 0.23 to 0.33, hybrid models (Mamba, gated delta net)",
+        known="report",
+        source="vllm-project/vllm#49064",
         guide=MEMORY,
     ),
     Signature(

@@ -45,13 +45,10 @@ MODELS: tuple[Signature, ...] = (
             "transformers does not recognize",
             "is not a registered model",
             "has no vllm implementation",
-            "failed to be inspected",
             "unrecognized model in",
             "unrecognized configuration class",
         ),
         r"Model architectures? (?P<architecture>\[.{0,200}?\]) (?:are|is) not supported"
-        r"|Model architectures .{0,200}?failed to"
-        r" be inspected"
         r"|has model type `(?P<architecture_2>[^`]{1,80})` but Transformers does not recognize"
         r"|'(?P<architecture_3>\w+)' is not a registered model in the Transformers library"
         r"|(?P<architecture_4>\w+) has no vLLM implementation|Unrecognized (?:model in|configuration class)",
@@ -60,6 +57,48 @@ MODELS: tuple[Signature, ...] = (
         versions="vLLM 0.10.1.1 to 0.32, transformers 4 and 5; nvcr.io/nvidia/vllm:25.11-py3 with Gemma 4",
         known="seen",
         source="sandbox; NVIDIA/dgx-spark-playbooks#75",
+    ),
+    Signature(
+        "no_architecture",
+        "fatal",
+        "model",
+        ("no model architectures are specified",),
+        r"No model architectures are specified",
+        "the model's config.json names no architecture: it is an adapter, a part of a pipeline, or no language model",
+        "use the repository of the complete model (vllm_model); an adapter belongs into lora_modules of"
+        " vllm_extra_args",
+        versions="vLLM 0.8 to 0.33",
+        known="report",
+        source="vllm-project/vllm-omni#2170",
+    ),
+    Signature(
+        "mistral_format",
+        "fatal",
+        "model",
+        ("params.json", "tekken", "mistral tokenizer"),
+        r"Failed to load mistral 'params\.json'|Found 0 files matching the pattern: [^\n]{0,120}tekken"
+        r"|Make sure that a Mistral tokenizer is present",
+        "the checkpoint is not in Mistral's own format, and the options ask for it",
+        "remove tokenizer_mode: mistral, config_format: mistral and load_format: mistral from vllm_extra_args, or use"
+        " the checkpoint that Mistral published (vllm_model)",
+        versions="vLLM 0.8 to 0.33",
+        known="report",
+        source="vllm-project/vllm#17132, #17210",
+    ),
+    Signature(
+        "remote_code_age",
+        "fatal",
+        "model",
+        ("cannot import name", "has no attribute", "unexpected keyword argument", "no module named"),
+        r"cannot import name '(?P<name>\w+)'|has no attribute '(?P<name_2>\w+)'"
+        r"|unexpected keyword argument '(?P<name_3>\w+)'|No module named '(?P<name_4>[\w.]+)'",
+        "the Python code of the model's repository needs another transformers or package than the image has ({name})",
+        "remove trust_remote_code from vllm_extra_args if this vLLM knows the model; else use a vllm_image of the age"
+        " of that code, another revision, or another vllm_model",
+        versions="transformers 4 and 5",
+        known="report",
+        source="vllm-project/vllm with trust_remote_code; open-compass/VLMEvalKit#1418",
+        frames=r"transformers_modules/",
     ),
     Signature(
         "tokenizer_class",

@@ -156,6 +156,19 @@ NETWORK: tuple[Signature, ...] = (
         source="vllm/v1/executor/ray_utils.py",
     ),
     Signature(
+        "ray_version",
+        "fatal",
+        "image",
+        ("the cluster was started with",),
+        r"(?<!patch )Version mismatch: The cluster was started with:?\s+Ray: (?P<head>[\w.]+)(?:[\s\S]{1,160}?"
+        r"was started with:?\s+Ray: (?P<own>[\w.]+))?",
+        "the hosts run different versions of Ray or Python (head: Ray {head}, this host: {own})",
+        "start every host with the same vllm_image, pinned by its digest, and restart Ray on all of them",
+        versions="Ray 2",
+        known="report",
+        source="ray/_private/utils.py, check_version_info",
+    ),
+    Signature(
         "ray_connect",
         "fatal",
         "network",
