@@ -48,8 +48,10 @@ _WRAPPER = re.compile(
 _CONSEQUENCE = re.compile(
     r"^(?:(?:\w+\.)*CancelledError|KeyboardInterrupt|SystemExit|GeneratorExit|BrokenPipeError|ConnectionResetError"
     r"|EOFError"
-    r"|zmq\.|(?:ray\.exceptions\.)?(?:RayActorError|ActorDiedError|ActorUnavailableError)"
-    r"|asyncio\.exceptions\.IncompleteReadError)|Connection (?:was likely )?closed by peer|Broken pipe"
+    r"|zmq\.(?:error\.)?(?:Again|ContextTerminated|ZMQError: (?!Address|Cannot assign|No such))"
+    r"|(?:ray\.exceptions\.)?(?:RayActorError|ActorDiedError|ActorUnavailableError)"
+    r"|asyncio\.exceptions\.IncompleteReadError)"
+    r"|Connection (?:was likely )?closed by peer|Broken pipe|^RuntimeError: cancelled$"
 )
 _ENGINE = re.compile(r"^(?:EngineCore|\w*Worker|DPCoordinator|RayWorker|VllmWorker|rank\d)", re.IGNORECASE)
 _ENGINE_FRAMES = re.compile(
@@ -73,6 +75,7 @@ _TELLING = (
     "inspect_failed",
     "engine_init_generic",
 )
+_KILLED = _TELLING[:4]  # a process is gone: what the others raise only follows from it
 
 
 # How sure it is that an exception ended the attempt: a process continued after it; it follows from the end of another
@@ -189,6 +192,9 @@ def _while_serving(state: LogState) -> Choice:
         return Choice(causes.explain(best) if best else None, False)
     own = [problem for problem in mine if not _QUOTES.search(problem.text)] or mine
     root = next((problem for problem in own if _DEATH.search(problem.header)), own[-1] if own else None)
+    told = _told(wrapped) if wrapped and wrapped.signature.id in _KILLED else None
+    if told and all(_strength(problem) <= CONSEQUENCE for problem in own):
+        return Choice(told, True)
     if root is not None:
         match = _refine(state.found, root)
         if match is not None and match.signature.kind != "wrapper":

@@ -167,6 +167,7 @@ RULES: tuple[Rule, ...] = (
         text=r"\bNCCL\b|\bnccl[A-Z]|\bgloo\b|TCPStore|ProcessGroup|all_?reduce|all_?gather|RDMA|ibv_|InfiniBand"
         r"|\bRay (?:cluster|node|actor)|master_addr|rendezvous|process group|placement group",
     ),
+    Rule("network_failed", name=r"^zmq\."),
     Rule("network_failed", inner=r"torch/distributed/|pynccl|/ray/|distributed/parallel_state"),
     Rule("driver_failed", name=r"NVMLError\w*$|CudaDriverError$"),
     Rule(
@@ -247,6 +248,13 @@ RULES: tuple[Rule, ...] = (
         r"|FlashAttention|FlashMLA"
         r"|nvfp4|mxfp[48]|\bfp4\b|scaled_mm|w8a8|w4a16|fused_moe|MoE (?:kernel|backend)|invalid device function",
     ),
+    # a layer that is built or filled, not computed
+    Rule(
+        "weights_unfit",
+        name=r"^(?:Value|NotImplemented|Assertion|Key)Error$",
+        frames=r"initialize_model|create_weights|load_weights",
+        inner=r"layers/quantization/",
+    ),
     Rule(
         "kernel_failed",
         inner=r"(?:^|/)(?:flashinfer|deep_gemm|cutlass|triton|flash_attn|vllm_flash_attn|flash_mla|triton_kernels)/"
@@ -271,6 +279,7 @@ RULES: tuple[Rule, ...] = (
     Rule("hub_failed", inner=r"huggingface_hub/|hf_xet|/requests/|/httpx/|/httpcore/|/urllib3/|urllib/request"),
     # --- weights, model, files -----------------------------------------------------------------------------------
     Rule("option_rejected", inner=r"vllm/lora/"),
+    Rule("model_unfit", inner=r"vllm/multimodal/(?:process|profil|registry|budget)"),
     Rule("model_unfit", inner=r"vllm/tokenizers|vllm/transformers_utils/(?:tokenizer|processor)|(?:^|/)jinja2/"),
     Rule("weights_unfit", name=r"SafetensorError$|UnpicklingError$|^safetensors"),
     Rule(

@@ -299,6 +299,18 @@ FILES: tuple[Signature, ...] = (
         guide=DOWNLOAD,
     ),
     Signature(
+        "open_files",
+        "fatal",
+        "files",
+        ("[errno 24]", "too many open files"),
+        r"\[Errno 24\]|Too many open files",
+        "the container may open no more files and connections",
+        "set nofile: 65536 in vllm_ulimits, and deploy again",
+        versions="any",
+        known="report",
+        source="errno 24",
+    ),
+    Signature(
         "weights_truncated",
         "fatal",
         "files",

@@ -81,7 +81,8 @@ IMAGE: tuple[Signature, ...] = (
         "fatal",
         "image",
         ("no module named", "cannot import name", "failed to import"),
-        r"(?:ModuleNotFoundError: |ImportError: )(?:No module named '(?P<module>(?!huggingface_hub|_hf_)[\w.]+)'"
+        r"(?:ModuleNotFoundError: |ImportError: )"
+        r"(?:No module named '(?P<module>(?!huggingface_hub|_hf_|transformers_modules)[\w.]+)'"
         r"|cannot import name '(?P<module_2>\w+)' from '(?P<origin>[\w.]+)')",
         "a Python module of this image is missing or has another version than vLLM needs ({module})",
         f"{OTHER_IMAGE}; remove the plugin or option that needs the module, if you set one in vllm_extra_args or"

@@ -108,6 +108,7 @@ KERNELS: tuple[Signature, ...] = (
         versions="vLLM 0.20 to 0.32",
         known="report",
         source="flashinfer-ai/flashinfer#3486, vllm-project/vllm#41477",
+        unless=r"attention ?backend",
     ),
     Signature(
         "attention_backend",

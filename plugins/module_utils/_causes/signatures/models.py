@@ -86,6 +86,19 @@ MODELS: tuple[Signature, ...] = (
         source="vllm-project/vllm#17132, #17210",
     ),
     Signature(
+        "remote_code_missing",
+        "fatal",
+        "model",
+        ("named 'transformers_modules",),
+        r"No module named 'transformers_modules[\w.-]*'",
+        "a worker does not have the Python code of the model's repository that another process uses",
+        "set trust_remote_code: true in vllm_extra_args of every host, and give each of them the same revision of the"
+        " model (playbooks/stage.yml); or use a vllm_image that knows the model without that code",
+        versions="vLLM with several workers or hosts, transformers 4 and 5",
+        known="report",
+        source="vllm-project/vllm, trust_remote_code with several workers",
+    ),
+    Signature(
         "remote_code_age",
         "fatal",
         "model",

@@ -18,13 +18,29 @@ NETWORK: tuple[Signature, ...] = (
         "addr_in_use",
         "fatal",
         "network",
-        ("[errno 98]", "eaddrinuse"),
-        r"\[Errno 98\] (?:error while attempting to bind on address .{0,80}: )?address already in use|EADDRINUSE",
+        ("address already in use", "eaddrinuse"),
+        r"(?:\[Errno 98\] (?:error while attempting to bind on address .{0,80}: )?|ZMQError: |^)Address already in use"
+        r"(?! and)|EADDRINUSE",
         "another process of the same network namespace holds the port",
-        "see who holds it with `ss -ltnp`; stop that service or set another vllm_port",
+        "see who holds it with `ss -ltnp`; stop that service or set another vllm_port; for a port between processes or"
+        " hosts (tcp://...), set VLLM_PORT in vllm_extra_env or master_port in vllm_extra_args",
         versions="vLLM 0.10.1.1 to 0.32",
         known="seen",
         source="sandbox",
+    ),
+    Signature(
+        "addr_unusable",
+        "fatal",
+        "network",
+        ("assign requested address", "zmqerror: no such device"),
+        r"(?:\[Errno 99\] (?:error while attempting to bind on address (?P<bind>.{0,80}): )?|ZMQError: )"
+        r"[Cc]annot assign requested address(?: \(addr='(?P<bind_2>[^']{1,80})'\))?|ZMQError: No such device",
+        "vLLM is to listen on an address that this host or container does not have ({bind})",
+        "correct host, master_addr or data_parallel_address in vllm_extra_args and VLLM_HOST_IP in vllm_extra_env: each"
+        " names an address of the host that it is set on; vllm_publish_address is the one for clients",
+        versions="vLLM 0.8 to 0.33",
+        known="report",
+        source="llm-d-incubation/llm-d-modelservice#7; errno 99",
     ),
     Signature(
         "nccl_unreachable",
@@ -57,6 +73,19 @@ NETWORK: tuple[Signature, ...] = (
         known="seen",
         source="two H200 processes of vLLM 0.24, one killed",
         refines=("network", "nccl"),
+    ),
+    Signature(
+        "group_gone",
+        "retry",
+        "network",
+        ("flag on tcpstore", "failed on socketimpl"),
+        r"Failed to check the \"should dump\" flag on TCPStore|(?:sendBytes|recvValue|recvVector) failed on SocketImpl",
+        "the head of the group ended, or the connection to it was lost",
+        "diagnose the other host first, the one with rank 0 (master_addr): its log has the cause; then start all hosts"
+        " of the group again. Check NCCL_SOCKET_IFNAME in vllm_extra_env and the cable if none of them ended",
+        versions="PyTorch 2.9 to 2.13",
+        known="report",
+        source="gpustack/gpustack#6019",
     ),
     Signature(
         "nccl_timeout",

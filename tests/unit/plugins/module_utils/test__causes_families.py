@@ -57,6 +57,12 @@ CASES = [
     ("model", "TypeError: argument of type NoneType is not iterable", "transformers/modeling_rope_utils.py:validate"),
     ("model", "ValueError: model_type foo has no text_config", "vllm/config/model.py:x"),
     ("model", "OSError: no tokenizer in ['model.safetensors']", "vllm/tokenizers/mistral.py:find"),
+    ("model", "RuntimeError: no replacement for items", "vllm/multimodal/processing.py:apply"),
+    (
+        "weights",
+        "ValueError: some but not all parts are so",
+        "vllm/model_executor/layers/quantization/x.py:create_weights",
+    ),
     ("weights", "ValueError: Tried to load 3 shards into 2", WORKER),
     (
         "weights",
@@ -83,6 +89,7 @@ CASES = [
     ("memory", "MemoryError: ", "vllm/x.py:y"),
     ("memory", "foo.OutOfMemoryError: pool", "foo/pool.py:get"),
     ("memory", "ValueError: the KV cache memory is used up", "vllm/v1/core/kv_cache_utils.py:check"),
+    ("network", "zmq.error.ZMQError: Protocol not supported", "zmq/sugar/socket.py:bind"),
     ("network", "torch.distributed.DistError: peer gone", "torch/distributed/distributed_c10d.py:all_gather"),
     ("network", "FooBarError: rank 1", "vllm/distributed/device_communicators/pynccl.py:broadcast"),
     ("network", "ray.exceptions.FooRayError: x", "ray/_private/worker.py:get"),
