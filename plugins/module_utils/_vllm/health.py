@@ -204,7 +204,7 @@ def _death(seen: Observation, container: Container) -> Cause:
         return condition("crashed", evidence)
     if container.exit_code == 0 and not log.ready:  # a start that fails ends with another one
         return condition("stopped", evidence)
-    return condition("exited_after_ready" if log.ready else "exited", evidence)
+    return _last_hint(log) or condition("exited_after_ready" if log.ready else "exited", evidence)
 
 
 def _end(log: LogState) -> Cause:
@@ -214,7 +214,14 @@ def _end(log: LogState) -> Cause:
     cause = log.cause
     if cause is not None:
         return cause
-    return condition("exited_after_ready" if log.ready else "exited", log.last_line)
+    return _last_hint(log) or condition("exited_after_ready" if log.ready else "exited", log.last_line)
+
+
+def _last_hint(log: LogState) -> Cause | None:
+    """What the last phase was about to try again, where the log says nothing else of the end."""
+    if log.hint is None or log.hint.signature.kind != "retry":
+        return None
+    return explain(log.hint)._replace(certain=False)
 
 
 def _running(seen: Observation) -> Verdict:

@@ -47,6 +47,9 @@ def said(name: str, prefix: str = "") -> dict[str, t.Any]:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_case(name: str, prefix: str) -> None:
     want, found = EXPECTED[name], said(name, PREFIXES[prefix])
+    if "verdict" in want:  # a server that has survived all of it
+        assert (found["verdict"], found["cause"], found["hint"]) == (want["verdict"], None, None)
+        return
     if "hint" in want:
         assert (found["verdict"], found["cause"], found["hint"]["id"]) == ("loading", None, want["hint"])
         cause = found["hint"]
