@@ -97,6 +97,12 @@ FEATURES: tuple[Feature, ...] = (
         when="serve",
     ),
     Feature(
+        "the second model runner",
+        r"vllm/v1/worker/gpu/",
+        "set VLLM_USE_V2_MODEL_RUNNER: 0 in vllm_extra_env",
+        inner=True,
+    ),
+    Feature(
         "images, video or audio",
         r"vllm/multimodal/",
         "set limit_mm_per_prompt in vllm_extra_args to zero for text only",

@@ -186,6 +186,7 @@ PARTS = [
     ("vllm/model_executor/model_loader/runai_streamer_loader.py:load", False, "remove load_format"),
     ("vllm/v1/sample/ops/topk_topp_sampler.py:flashinfer_sample", False, "VLLM_USE_FLASHINFER_SAMPLER: 0"),
     ("deep_gemm/jit.py:compile", False, "VLLM_USE_DEEP_GEMM: 0"),
+    ("vllm/v1/worker/gpu/pool/pooling_runner.py:select", False, "VLLM_USE_V2_MODEL_RUNNER: 0"),
     ("vllm/multimodal/profiling.py:get", False, "limit_mm_per_prompt"),
     ("vllm/v1/worker/gpu_model_runner.py:capture_model", False, "enforce_eager: true"),
     ("vllm/v1/structured_output/foo.py:compile", True, "structured_outputs_config"),
