@@ -1,0 +1,94 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts that serve one model together, with vLLM's own distributed executor: one process a host, a rank each. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._catalog.vllm_options import tokens_of
+from .choice import Values
+from .settings import Layer
+
+# How vLLM divides a model among the hosts. Together they must be as many as the hosts: a Spark has one GPU.
+PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size")
+# What names the interface to NCCL, Gloo and the tensor pipe. NCCL_IB_GID_INDEX is not among them: NCCL finds it by
+# itself since 2.21, and a number that was right once does not stay so.
+INTERFACES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
+
+HostState = t.Mapping[str, t.Any]  # what the module spark_info returns in spark; empty if the host was not read
+
+
+class Node(t.NamedTuple):
+    host: str  # its name in the inventory
+    address: str  # vllm_node_address; empty if nobody asked the inventory
+
+
+class Nodes(t.NamedTuple):
+    """The hosts in the order of their ranks; none where a host serves alone."""
+
+    members: tuple[Node, ...] = ()
+    rank: int = 0
+
+    @property
+    def number(self) -> int:
+        return max(1, len(self.members))
+
+    @property
+    def address(self) -> str:
+        return self.members[self.rank].address if self.members else ""
+
+
+def by_name(values: Values) -> Nodes:
+    """Without the inventory: how many there are, and as the head sees it."""
+    return Nodes(tuple(Node(str(name), "") for name in values["vllm_nodes"]))
+
+
+def interface(nodes: Nodes, host: HostState) -> str:
+    """The interface with the address of this host; empty if the host was not read, or has no such address."""
+    found = (each["name"] for each in host.get("interfaces") or [] if nodes.address in each["addresses"])
+    return next(found, "")
+
+
+def is_missing(nodes: Nodes, host: HostState) -> bool:
+    """Whether no interface of the host, which was read, has the address."""
+    return bool(nodes.address and host.get("interfaces") and not interface(nodes, host))
+
+
+def devices(nodes: Nodes, host: HostState) -> list[str]:
+    """What the container gets of the host for RDMA. Without it NCCL uses sockets."""
+    return ["/dev/infiniband"] if nodes.members and host.get("infiniband") else []
+
+
+def parallel(args: t.Mapping[str, t.Any]) -> int:
+    """Among how many hosts the options divide the model."""
+    product = 1
+    for name in PARALLEL:
+        product *= tokens_of(args.get(name)) or 1
+    return product
+
+
+def environment(nodes: Nodes, host: HostState) -> Layer:
+    """Below vllm_extra_env: somebody may know a better interface."""
+    own = {"VLLM_HOST_IP": nodes.address} if nodes.address else {}
+    name = interface(nodes, host)
+    return Layer("vllm_node_address", environment={**own, **(dict.fromkeys(INTERFACES, name) if name else {})})
+
+
+def options(values: Values, nodes: Nodes, args: t.Mapping[str, t.Any]) -> t.Iterator[Layer]:
+    """Above all other layers. The network is that of the host: of a worker nothing but the ranks listens on it."""
+    if not nodes.members:
+        return
+    size = {} if parallel(args) > 1 else {"tensor_parallel_size": nodes.number}
+    ranks = {"nnodes": nodes.number, "node_rank": nodes.rank}
+    master = {"master_addr": nodes.members[0].address, "master_port": values["vllm_master_port"]}
+    backend = {"distributed_executor_backend": "mp"}
+    api = {"headless": True} if nodes.rank else {"host": values["vllm_publish_address"], "port": values["vllm_port"]}
+    yield Layer("vllm_nodes", args={**size, **ranks, **master, **backend, **api})
+
+
+def facts(values: Values, nodes: Nodes) -> dict[str, t.Any]:
+    """What programs on the host have to know of it; nothing of one that serves alone."""
+    port = values["vllm_master_port"]
+    addresses = [node.address for node in nodes.members]
+    return {"nodes": addresses, "rank": nodes.rank, "master_port": port} if addresses else {}
