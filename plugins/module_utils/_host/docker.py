@@ -15,6 +15,8 @@ from .clock import TOLERANCE, Clock
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d{1,12})?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII)
 
+_SERVE = ("--host", "--port")
+
 
 @dataclass
 class Container:
@@ -31,6 +33,7 @@ class Container:
     labels: dict[str, str] = field(default_factory=dict)
     published: str | None = None  # host:port where the host finds the server's port
     pid: int | None = None  # of its main process while it runs
+    is_in_host_network: bool = False  # published is what its command says then, and anybody may listen there
 
 
 @dataclass
@@ -56,7 +59,8 @@ def parse_inspect(inspected: str) -> Container | None:
     entry = first_inspected(inspected)
     if not entry:
         return None
-    state, config = mapping(entry.get("State")), mapping(entry.get("Config"))
+    state, config, host = (mapping(entry.get(name)) for name in ("State", "Config", "HostConfig"))
+    in_host_network = host.get("NetworkMode") == "host"
     return Container(
         name=plain(text(entry.get("Name"))).lstrip("/"),
         id=plain(text(entry.get("Id")))[:12],
@@ -69,9 +73,17 @@ def parse_inspect(inspected: str) -> Container | None:
         image=plain(text(config.get("Image"))),
         restarts=whole(entry.get("RestartCount")) or 0,
         labels={plain(key): plain(text(value)) for key, value in mapping(config.get("Labels")).items()},
-        published=published_address(mapping(entry.get("HostConfig")).get("PortBindings")),
+        published=_served_address(entry) if in_host_network else published_address(host.get("PortBindings")),
         pid=whole(state.get("Pid")) or None,
+        is_in_host_network=in_host_network,
     )
+
+
+def _served_address(entry: t.Mapping[str, t.Any]) -> str | None:
+    """host:port from the options --host and --port of its command; None if it has none."""
+    words = [plain(text(word)) for word in sequence(entry.get("Args"))]
+    host, port = (next((value for name, value in zip(words, words[1:]) if name == option), "") for option in _SERVE)
+    return f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}" if host and port else None
 
 
 def published_address(bindings: t.Any) -> str | None:

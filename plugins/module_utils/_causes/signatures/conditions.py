@@ -167,6 +167,21 @@ CONDITIONS: tuple[Condition, ...] = (
         family="engine",
     ),
     Condition(
+        "peer_lost",
+        "a host has lost the others that serve this model together with it",
+        "wait two minutes, in which the watchdogs restart all of them; if that does not help, look on each of them at"
+        " the log of the container, vllm_node_address, the cable and the firewall, then run playbooks/restart.yml",
+        family="network",
+    ),
+    Condition(
+        "peer_frozen",
+        "/health answers, but no token comes: one of the hosts that serve this model together is frozen, or all of them"
+        " are overloaded",
+        "wait five minutes, in which the watchdogs restart what is frozen; if that does not help, run"
+        " playbooks/restart.yml with all of these hosts",
+        family="network",
+    ),
+    Condition(
         "canary_failed",
         "/health answers, but a completion fails",
         "the answer (below) names the reason; deploy again after fixing it, or restart the unit",
