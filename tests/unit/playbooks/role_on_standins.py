@@ -171,12 +171,13 @@ class Fleet:
 
     def run(self, playbook: str = "deploy.yml", path: str | None = None, one_batch: bool = False) -> tuple[int, str]:
         """PATH is that of the tasks. ONE_BATCH: no host's failure keeps another one from its story."""
-        (play,) = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
+        plays = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
         environment = {"STANDIN": "{{ vllm_home }}", **({"PATH": path} if path else {})}
-        play.update(become=False, environment=environment)
-        for keyword in ("serial", "max_fail_percentage") if one_batch else ():
-            play.pop(keyword)
-        (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
+        for play in plays:
+            play.update(become=False, environment=environment)
+            for keyword in ("serial", "max_fail_percentage") if one_batch else ():
+                play.pop(keyword, None)
+        (self.folder / "play.yml").write_text(yaml.safe_dump(plays))
         done = self.ansible_playbook("play.yml", "-e", json.dumps(EXTRA), inventory="hosts.yml", folder=self.folder)
         return done.code, done.output
 
