@@ -209,6 +209,12 @@ _value:
       description: Name of the model in requests.
       type: str
       sample: Qwen/Qwen3-8B-FP8
+    gpu:
+      description:
+        - Method to pass the GPU to the container, V(cdi), V(nvidia) or V(none). With C(vllm_gpu) V(auto) it is V(cdi)
+          on a host with a CDI specification of the GPU, and V(nvidia) otherwise.
+      type: str
+      sample: cdi
     nodes:
       description:
         - Hosts that serve the model together, in the order of their ranks, each with C(host), its name in the
@@ -225,12 +231,6 @@ _value:
       type: list
       elements: str
       sample: [/dev/infiniband]
-    gpu:
-      description:
-        - Method to pass the GPU to the container, V(cdi), V(nvidia) or V(none). With C(vllm_gpu) V(auto) it is V(cdi)
-          on a host with a CDI specification of the GPU, and V(nvidia) otherwise.
-      type: str
-      sample: cdi
     memory_bytes:
       description: Memory of the host. V(0) if the host was not read.
       type: int
@@ -302,6 +302,7 @@ _value:
       description:
         - Kernel and driver of the host, if they are known to be bad for this service, each with C(what) and C(remedy).
           The catalog lists them in the file C(catalog/hosts.yml).
+        - For hosts that serve together also missing devices for RDMA.
       type: list
       elements: dict
       sample: []

@@ -50,9 +50,24 @@ def interface(nodes: Nodes, host: HostState) -> str:
     return next(found, "")
 
 
-def is_missing(nodes: Nodes, host: HostState) -> bool:
-    """Whether no interface of the host, which was read, has the address."""
-    return bool(nodes.address and host.get("interfaces") and not interface(nodes, host))
+def problem(nodes: Nodes, host: HostState) -> str:
+    """One line, if no interface of the host has the address. Nothing of a host that was not read."""
+    known = host.get("interfaces") or []
+    if not (nodes.address and known) or interface(nodes, host):
+        return ""
+    listed = ", ".join(f"{address} ({each['name']})" for each in known for address in each["addresses"])
+    return (
+        f"vllm_node_address: {nodes.address} is on no interface of {nodes.members[nodes.rank].host}; set it to one of"
+        f" its addresses, which are {listed}"
+    )
+
+
+def faults(nodes: Nodes, host: HostState) -> list[dict[str, str]]:
+    """What makes them slow, with the remedy, as host_faults() has it."""
+    if not nodes.members or host.get("infiniband") or not host.get("is_spark"):
+        return []
+    what = "no device for RDMA in /dev/infiniband, so the traffic between the hosts of vllm_nodes goes over sockets"
+    return [{"what": what, "remedy": "Load the kernel modules mlx5_ib and ib_uverbs, and deploy again"}]
 
 
 def devices(nodes: Nodes, host: HostState) -> list[str]:

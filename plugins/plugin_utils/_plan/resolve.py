@@ -114,6 +114,8 @@ def resolve(
     """
     host = host or {}
     together = nodes.by_name(values) if members is None else members
+    if wrong := nodes.problem(together, host):
+        raise ResolveError(wrong)
     choice = choose(values, catalog, model_info)
     model, image, profile = choice
     if not (model and image and profile):
@@ -178,7 +180,10 @@ def resolve(
         comes_free_bytes=share.comes_free_bytes(host, service),
         memory_is_taken=share.is_taken(host, service, needed),
         container_release=_container_release(host, service),
-        host_faults=host_faults(catalog.hosts(), host, {**settings.args, **settings.environment}),
+        host_faults=[
+            *host_faults(catalog.hosts(), host, {**settings.args, **settings.environment}),
+            *nodes.faults(together, host),
+        ],
         # What programs on the host have to know of a release: its file release.json, with the name of the release.
         facts={
             "container": container,
