@@ -46,6 +46,8 @@ class ActionModule(ActionBase):
     _requires_connection = False
     def run(self, tmp=None, task_vars=None):
         name, asked, folder = {name!r}, self._task.args, self._templar.template(task_vars["vllm_home"])
+        if self._task.delegate_to:
+            asked = {{**asked, "delegate_to": self._task.delegate_to}}
         with open(folder + "/calls", "a") as file:
             file.write(json.dumps([name, asked]) + "\\n")
         note = os.path.join(asked.get("home") or "", "taken_over.json")
