@@ -44,6 +44,11 @@ def by_name(values: Values) -> Nodes:
     return Nodes(tuple(Node(str(name), "") for name in values["vllm_nodes"]))
 
 
+def is_worker(host: str, values: Values) -> bool:
+    """Whether the API that the host belongs to is that of another one."""
+    return values["vllm_nodes"][:1] not in ([], [host])
+
+
 def interface(nodes: Nodes, host: HostState) -> str:
     """The interface with the address of this host; empty if the host was not read, or has no such address."""
     found = (each["name"] for each in host.get("interfaces") or [] if nodes.address in each["addresses"])
