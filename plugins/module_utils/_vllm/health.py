@@ -315,6 +315,7 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
         "max_concurrency": (metrics.max_concurrency if metrics else None) or log.max_concurrency,
         "idle_seconds": idle_seconds(seen) if verdict.verdict in ("loading", "stuck") else None,
         "weights_gib": log.weights_gib,
+        "nccl_network": log.nccl_network,
         "completion": asdict(api.completion) if api.completion else None,
         "metrics": metrics.values if metrics else None,
         "container": dict(asdict(container), error=mask(container.error, key)) if container else None,

@@ -90,9 +90,12 @@ def parallel(args: t.Mapping[str, t.Any]) -> int:
 
 def environment(nodes: Nodes, host: HostState) -> Layer:
     """Below vllm_extra_env: somebody may know a better interface."""
-    own = {"VLLM_HOST_IP": nodes.address} if nodes.address else {}
-    name = interface(nodes, host)
-    return Layer("vllm_node_address", environment={**own, **(dict.fromkeys(INTERFACES, name) if name else {})})
+    if not nodes.members:
+        return Layer("vllm_node_address")
+    own, name = ({"VLLM_HOST_IP": nodes.address} if nodes.address else {}), interface(nodes, host)
+    # the log says at the start whether NCCL uses RDMA
+    found = {**own, **(dict.fromkeys(INTERFACES, name) if name else {}), "NCCL_DEBUG": "INFO"}
+    return Layer("vllm_node_address", environment=found)
 
 
 def options(values: Values, nodes: Nodes, args: t.Mapping[str, t.Any]) -> t.Iterator[Layer]:
