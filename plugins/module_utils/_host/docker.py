@@ -15,8 +15,6 @@ from .clock import TOLERANCE, Clock
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d{1,12})?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII)
 
-_SERVE = ("--host", "--port")
-
 
 @dataclass
 class Container:
@@ -59,8 +57,7 @@ def parse_inspect(inspected: str) -> Container | None:
     entry = first_inspected(inspected)
     if not entry:
         return None
-    state, config, host = (mapping(entry.get(name)) for name in ("State", "Config", "HostConfig"))
-    in_host_network = host.get("NetworkMode") == "host"
+    state, config = mapping(entry.get("State")), mapping(entry.get("Config"))
     return Container(
         name=plain(text(entry.get("Name"))).lstrip("/"),
         id=plain(text(entry.get("Id")))[:12],
@@ -73,38 +70,41 @@ def parse_inspect(inspected: str) -> Container | None:
         image=plain(text(config.get("Image"))),
         restarts=whole(entry.get("RestartCount")) or 0,
         labels={plain(key): plain(text(value)) for key, value in mapping(config.get("Labels")).items()},
-        published=_served_address(entry) if in_host_network else published_address(host.get("PortBindings")),
+        published=published_address(entry),
         pid=whole(state.get("Pid")) or None,
-        is_in_host_network=in_host_network,
+        is_in_host_network=mapping(entry.get("HostConfig")).get("NetworkMode") == "host",
     )
 
 
-def _served_address(entry: t.Mapping[str, t.Any]) -> str | None:
-    """host:port from the options --host and --port of its command; None if it has none."""
-    words = [plain(text(word)) for word in sequence(entry.get("Args"))]
-    host, port = (next((value for name, value in zip(words, words[1:]) if name == option), "") for option in _SERVE)
-    return f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}" if host and port else None
-
-
-def published_address(bindings: t.Any) -> str | None:
-    """host:port where the host finds the server, from PortBindings; None if no port is published."""
-    found = _binding(bindings)
+def published_address(entry: t.Any) -> str | None:
+    """host:port where the host finds the server of an inspected container; None if it has no port there."""
+    found = _port(entry)
     return f"{'127.0.0.1' if found[0] == '0.0.0.0' else found[0]}:{found[1]}" if found else None
 
 
-def listening_address(bindings: t.Any) -> str | None:
-    """host:port on which Docker listens for clients, 0.0.0.0 for all addresses; None if no port is published."""
-    found = _binding(bindings)
+def listening_address(entry: t.Any) -> str | None:
+    """host:port on which clients are listened for, 0.0.0.0 for all addresses; None if it has no port there."""
+    found = _port(entry)
     return f"{found[0]}:{found[1]}" if found else None
 
 
-def _binding(bindings: t.Any) -> tuple[str, int] | None:
-    for entries in mapping(bindings).values():
-        for entry in map(mapping, sequence(entries)):
-            host, port = plain(text(entry.get("HostIp"))), whole(entry.get("HostPort"))
+def _port(entry: t.Any) -> tuple[str, int] | None:
+    settings = mapping(mapping(entry).get("HostConfig"))
+    if settings.get("NetworkMode") == "host":
+        return _own_port(sequence(mapping(mapping(entry).get("Config")).get("Cmd")))
+    for bindings in mapping(settings.get("PortBindings")).values():
+        for binding in map(mapping, sequence(bindings)):
+            host, port = plain(text(binding.get("HostIp"))), whole(binding.get("HostPort"))
             if port:
                 return host or "0.0.0.0", port
     return None
+
+
+def _own_port(words: t.Sequence[t.Any]) -> tuple[str, int] | None:
+    """Of a server in the network of the host, from its command: the head of a unit has both options."""
+    options = {name: plain(text(value)) for name, value in zip(words, words[1:]) if name in ("--host", "--port")}
+    port = whole(options.get("--port"))
+    return (options["--host"], port) if port and options.get("--host") else None
 
 
 def parse_unit(shown: str) -> Unit | None:

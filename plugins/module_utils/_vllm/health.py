@@ -295,7 +295,7 @@ def _serving(seen: Observation, api: Api) -> Verdict:
         if seen.link.missing:
             return degraded("peer_lost", f"no connection from {', '.join(seen.link.missing)}; {said}")
         if api.completion_error == "timeout":
-            return degraded("peer_frozen", said)
+            return degraded("peer_lost", f"all are connected; {said}: one of them is frozen, or all are overloaded")
     if wanted.canary and api.completion is None:
         name = "canary_timeout" if api.completion_error == "timeout" else "canary_failed"
         return degraded(name, f"/v1/completions: {api.completion_error}")
@@ -347,6 +347,7 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
         "max_concurrency": (metrics.max_concurrency if metrics else None) or log.max_concurrency,
         "idle_seconds": idle_seconds(seen) if verdict.verdict in ("loading", "stuck") else None,
         "weights_gib": log.weights_gib,
+        "nccl_network": log.nccl_network,
         "completion": asdict(api.completion) if api.completion else None,
         "metrics": metrics.values if metrics else None,
         "container": dict(asdict(container), error=mask(container.error, key)) if container else None,

@@ -44,6 +44,11 @@ def by_name(values: Values) -> Nodes:
     return Nodes(tuple(Node(str(name), "") for name in values["vllm_nodes"]))
 
 
+def is_worker(host: str, values: Values) -> bool:
+    """Whether the API that the host belongs to is that of another one."""
+    return values["vllm_nodes"][:1] not in ([], [host])
+
+
 def interface(nodes: Nodes, host: HostState) -> str:
     """The interface with the address of this host; empty if the host was not read, or has no such address."""
     found = (each["name"] for each in host.get("interfaces") or [] if nodes.address in each["addresses"])
@@ -85,9 +90,12 @@ def parallel(args: t.Mapping[str, t.Any]) -> int:
 
 def environment(nodes: Nodes, host: HostState) -> Layer:
     """Below vllm_extra_env: somebody may know a better interface."""
-    own = {"VLLM_HOST_IP": nodes.address} if nodes.address else {}
-    name = interface(nodes, host)
-    return Layer("vllm_node_address", environment={**own, **(dict.fromkeys(INTERFACES, name) if name else {})})
+    if not nodes.members:
+        return Layer("vllm_node_address")
+    own, name = ({"VLLM_HOST_IP": nodes.address} if nodes.address else {}), interface(nodes, host)
+    # the log says at the start whether NCCL uses RDMA
+    found = {**own, **(dict.fromkeys(INTERFACES, name) if name else {}), "NCCL_DEBUG": "INFO"}
+    return Layer("vllm_node_address", environment=found)
 
 
 def options(values: Values, nodes: Nodes, args: t.Mapping[str, t.Any]) -> t.Iterator[Layer]:

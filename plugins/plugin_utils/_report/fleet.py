@@ -233,6 +233,8 @@ def _about_service(name: str, health: Facts, wanted: Facts) -> t.Iterator[Report
     expected = expected_tokens(labels)
     if expected and real and real < expected:
         yield note("kv_below_plan", [name], real=real, planned=planned_tokens(labels))
+    if health.get("nccl_network") == "Socket":
+        yield note("nccl_sockets", [name])
     if metrics.get("preemptions"):
         yield note("preemptions", [name], count=metrics["preemptions"])
     if usage is not None and usage >= KV_NEARLY_FULL and waiting:

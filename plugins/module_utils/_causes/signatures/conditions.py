@@ -127,6 +127,14 @@ CONDITIONS: tuple[Condition, ...] = (
         "check `dmesg` and `journalctl -u earlyoom` for a process that was killed, and the end of `docker logs`; set"
         " VLLM_LOGGING_LEVEL: DEBUG in vllm_extra_env and deploy again",
     ),
+    Condition(
+        "peer_lost",
+        "another host of vllm_nodes ended, hangs, or cannot be reached: none of them can serve without it",
+        "diagnose the other hosts first: run playbooks/health.yml for all of them. The watchdogs restart the unit; to"
+        " do so at once, run playbooks/restart.yml for all of them. If none of them ended, check vllm_node_address,"
+        " cable and link between them",
+        family="network",
+    ),
     Condition("paused", "the container is paused", "continue it with `docker unpause`"),
     Condition(
         "engine_unhealthy",
@@ -165,21 +173,6 @@ CONDITIONS: tuple[Condition, ...] = (
         "/health answers, but no token comes: the engine is frozen or overloaded",
         "restart the unit; if the load is high, raise the canary_timeout of this task",
         family="engine",
-    ),
-    Condition(
-        "peer_lost",
-        "a host has lost the others that serve this model together with it",
-        "wait two minutes, in which the watchdogs restart all of them; if that does not help, look on each of them at"
-        " the log of the container, vllm_node_address, the cable and the firewall, then run playbooks/restart.yml",
-        family="network",
-    ),
-    Condition(
-        "peer_frozen",
-        "/health answers, but no token comes: one of the hosts that serve this model together is frozen, or all of them"
-        " are overloaded",
-        "wait five minutes, in which the watchdogs restart what is frozen; if that does not help, run"
-        " playbooks/restart.yml with all of these hosts",
-        family="network",
     ),
     Condition(
         "canary_failed",
