@@ -21,7 +21,7 @@ HOME = "/opt/vllm"
 PAIR: dict[str, Any] = {
     "vllm_nodes": ["spark01", "spark02"],
     "vllm_node_address": "{{ ansible_host }}",
-    "vllm_images": {"nvcr.io/nvidia/vllm:25.09-py3": {"faults": [], "vllm": "0.32.0"}},
+    "vllm_images": {"nvcr.io/nvidia/vllm:25.09-py3": {"faults": [], "vllm": "0.32.0", "multi_node": True}},
     "vllm_extra_args": {"enforce_eager": True},
 }
 ASK = (
