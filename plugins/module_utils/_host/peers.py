@@ -9,6 +9,7 @@ has lost it does not get it back: only a start of both sides makes a new one.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import socket
 import typing as t
@@ -70,7 +71,11 @@ def connections(table: str) -> t.Iterator[Connection]:
 
 
 def _plain(address: str) -> str:
-    return address.removeprefix("::ffff:") if "." in address else address
+    """IPv4 in the place of the same address in IPv6: torch listens on both with one socket."""
+    if not address:
+        return ""
+    parsed = ipaddress.ip_address(address)
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
 def read_connections(proc: str = "/proc") -> list[Connection]:
