@@ -139,3 +139,18 @@ def test_restart_and_rollback(tmp_path: Path, ansible_playbook: AnsiblePlaybook)
     assert code == 0, output
     assert orders(fleet) == SWITCH
     assert [fleet.link(host, name) for host in ("h0", "h1") for name in ("current", "good")] == [R1] * 4
+
+
+def test_hosts_that_served_alone_do_so_again(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    said = {"verdict": "failed", "cause": None}
+    head = {"vllm_health": [health("ready", R1), BROKEN, said, health("ready", R1)]}
+    fleet = pair(ansible_playbook, tmp_path, head, RANK)
+    alone = fleet.folder / "h0" / "releases" / R1 / "release.json"
+    facts = json.loads(alone.read_text())
+    facts.pop("ranks")
+    alone.write_text(json.dumps(facts))
+    code, output = fleet.run()
+    assert code == 2, output
+    assert orders(fleet) == SWITCH * 2
+    assert (fleet.link("h0", "current"), fleet.link("h1", "current")) == (R1, R1)
+    assert f"The last good release ({R1}) serves again." in failure(output, "h0")
