@@ -31,7 +31,7 @@ class Inventory:
         self._groups = known.get("groups") or {}
         self._templar = templar
 
-    def __contains__(self, host: str) -> bool:
+    def __contains__(self, host: object) -> bool:
         return host in self._hosts
 
     def group(self, name: str) -> list[str]:

@@ -13,7 +13,9 @@ from .._catalog.vllm_options import tokens_of, version_key
 from .._common.addresses import is_reachable
 from .._common.text import show
 from .._common.types import TypedValues
+from .._plan.choice import Values
 from .._plan.nodes import PARALLEL, parallel
+from .._plan.settings import Settings
 from .common import Lines
 
 # Options that vllm_nodes sets. What spans one host only is refused for all.
@@ -32,7 +34,11 @@ _NCCL_NVLS = "2.30.4"
 
 
 def nodes(
-    checked: TypedValues, catalog: Catalog, model: Entry | None, image: Entry | None, settings: t.Any = None
+    checked: TypedValues,
+    catalog: Catalog,
+    model: Entry | None,
+    image: Entry | None,
+    settings: Settings | None,
 ) -> Lines:
     """For one host. SETTINGS are the merged ones; None if they cannot be known."""
     if not checked.valid("vllm_nodes") or not checked["vllm_nodes"]:
@@ -123,7 +129,7 @@ class Member(t.NamedTuple):
     """A host with its variables, typed."""
 
     host: str
-    values: t.Mapping[str, t.Any]  # by READS
+    values: Values  # by READS
 
     @property
     def nodes(self) -> tuple[str, ...]:
