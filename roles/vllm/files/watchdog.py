@@ -107,8 +107,10 @@ def link(service: Service, peers: Peers, container: str, now: float, boot: str) 
     Only who was seen with all of them can lose one: a rank that starts has yet to meet the others.
     """
     state = read_json(service.link)
-    if (state.get("boot"), state.get("container")) != (boot, container):
-        state = {"boot": boot, "container": container, "linked": False, "since": now}
+    # Compose starts the same container again
+    start = run("docker", "inspect", "--type", "container", "--format", "{{.State.StartedAt}}", "--", container)[1]
+    if (state.get("boot"), state.get("start")) != (boot, f"{container} {start.strip()}"):
+        state = {"boot": boot, "start": f"{container} {start.strip()}", "linked": False, "since": now}
     absent = missing(peers, read_connections())
     was_linked = state.get("linked") is True or "lost" in state
     if not absent:

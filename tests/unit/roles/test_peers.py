@@ -24,7 +24,7 @@ class Host:
     """A host of a pair whose container runs, and what it sees."""
 
     def __init__(self, folder: Path, rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.rank, self.is_linked, self.container, self.canary = rank, True, "aa", TOKEN
+        self.rank, self.is_linked, self.start, self.canary = rank, True, "10:00", TOKEN
         self.restarts, self.tokens = 0, 0
         self.service = Service(folder / "vllm", "vllm")
         release = self.service.home / "releases" / ONE
@@ -40,7 +40,7 @@ class Host:
 
     def run(self, *command: str) -> tuple[int, str, str]:
         self.restarts += "restart" in command
-        return 0, f"{self.container} {ONE}\n" if "ps" in command else "", ""
+        return 0, f"aa {ONE}\n" if "ps" in command else f"{self.start}\n", ""
 
     def connections(self) -> list[Connection]:
         ends = (HEAD, PORT, WORKER, 40000) if self.rank == 0 else (WORKER, 40000, HEAD, PORT)
@@ -89,9 +89,9 @@ def test_who_has_yet_to_meet_the_other_is_left_alone(host: Host) -> None:
     assert (host.restarts, host.verdict()) == (0, "loads")
 
 
-def test_a_new_container_has_yet_to_meet_the_other(worker: Host) -> None:
+def test_a_container_that_is_started_again_has_yet_to_meet_the_other(worker: Host) -> None:
     worker.watch(0)
-    worker.container, worker.is_linked = "bb", False
+    worker.start, worker.is_linked = "10:01", False
     worker.watch(15)
     assert (worker.restarts, worker.verdict()) == (0, "loads")
 
