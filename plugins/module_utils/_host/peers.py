@@ -99,6 +99,14 @@ def missing(peers: Peers, seen: t.Iterable[Connection]) -> list[str]:
     return absent if len(found) < len(peers.others) else []
 
 
+def ends(peers: Peers, seen: t.Iterable[Connection]) -> list[list[t.Any]]:
+    """What tells one connection at the master port from a later one: the other host, and the worker's port."""
+    linked = [one for one in seen if one.state == ESTABLISHED]
+    if peers.rank:
+        return sorted([one.peer, one.port] for one in linked if (one.peer, one.peer_port) == (peers.head, peers.port))
+    return sorted([one.peer, one.peer_port] for one in linked if one.port == peers.port and one.peer != one.address)
+
+
 def reach(address: str, port: int, timeout: float = 2.0) -> str:
     """Whether a host answers, and somebody listens there."""
     try:

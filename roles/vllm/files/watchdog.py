@@ -21,6 +21,7 @@ from pathlib import Path
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import parse_inspect
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import (
     Peers,
+    ends,
     missing,
     peers_of,
     read_connections,
@@ -111,16 +112,18 @@ def link(service: Service, peers: Peers, container: str, now: float, boot: str) 
     start = run("docker", "inspect", "--type", "container", "--format", "{{.State.StartedAt}}", "--", container)[1]
     if (state.get("boot"), state.get("start")) != (boot, f"{container} {start.strip()}"):
         state = {"boot": boot, "start": f"{container} {start.strip()}", "linked": False, "since": now}
-    absent = missing(peers, read_connections())
-    was_linked = state.get("linked") is True or "lost" in state
-    if not absent:
-        state = {**state, "linked": True, "since": state["since"] if state.get("linked") else now}
-        state.pop("lost", None)
-    elif was_linked:
-        state = {**state, "linked": False, "lost": absent}
+    seen = read_connections()
+    now_has, had = ends(peers, seen), state.get("ends") or []
+    if not had and not missing(peers, seen):
+        state = {**state, "linked": True, "since": now, "ends": now_has}
+    # a worker that was started again may have a new one; its head cannot use it
+    kept = {end[0] for end in had if end in now_has}
+    lost = sorted({end[0] for end in had} - kept)
+    if lost:
+        state = {**state, "linked": False}
     with contextlib.suppress(OSError):
         write_json(service.link, state)
-    return state, absent if was_linked else []
+    return state, lost
 
 
 def restart(service: Service, reason: str) -> None:

@@ -25,7 +25,7 @@ class Host:
 
     def __init__(self, folder: Path, rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rank, self.is_linked, self.start, self.canary = rank, True, "10:00", TOKEN
-        self.restarts, self.tokens = 0, 0
+        self.restarts, self.tokens, self.port = 0, 0, 40000
         self.service = Service(folder / "vllm", "vllm")
         release = self.service.home / "releases" / ONE
         release.mkdir(parents=True)
@@ -43,7 +43,7 @@ class Host:
         return 0, f"aa {ONE}\n" if "ps" in command else f"{self.start}\n", ""
 
     def connections(self) -> list[Connection]:
-        ends = (HEAD, PORT, WORKER, 40000) if self.rank == 0 else (WORKER, 40000, HEAD, PORT)
+        ends = (HEAD, PORT, WORKER, self.port) if self.rank == 0 else (WORKER, self.port, HEAD, PORT)
         return [Connection(*ends, "01", "1")] if self.is_linked else []
 
     def look(self, *_asked: Any) -> tuple[Canary, None]:
@@ -94,6 +94,13 @@ def test_a_container_that_is_started_again_has_yet_to_meet_the_other(worker: Hos
     worker.start, worker.is_linked = "10:01", False
     worker.watch(15)
     assert (worker.restarts, worker.verdict()) == (0, "loads")
+
+
+def test_a_head_cannot_use_the_connection_of_a_worker_that_was_started_again(head: Host) -> None:
+    head.watch(0)
+    head.port, head.canary = 50000, TIMEOUT
+    head.watch(15)
+    assert head.restarts == 1
 
 
 def test_a_token_proves_that_nothing_is_lost(head: Host) -> None:
