@@ -141,7 +141,7 @@ def units(members: t.Mapping[str, Member], play: t.Collection[str], inventory: t
     the play does to one host of a unit it must do to all."""
     for names in dict.fromkeys(member.nodes for member in members.values() if member.nodes):
         naming = [host for host, member in members.items() if member.nodes == names]
-        if set(play).isdisjoint([*names, *naming]):
+        if set(play).isdisjoint([*names, *naming]) or len(set(names)) < len(names):  # which the host itself says
             continue
         lines = list(_composition(names, naming, members, inventory))
         if not lines:
@@ -152,7 +152,7 @@ def units(members: t.Mapping[str, Member], play: t.Collection[str], inventory: t
                     f"vllm_nodes: {here} serves together with {', '.join(missing)}; run it on all of them:"
                     f" -l {','.join(names)}"
                 )
-            lines += _differences([members[name] for name in names if name in members])
+            lines += _differences([members[name] for name in names if name in members], play)
         yield from lines
 
 
@@ -174,7 +174,7 @@ def _composition(
             )
 
 
-def _differences(unit: t.Sequence[Member]) -> Lines:
+def _differences(unit: t.Sequence[Member], play: t.Collection[str]) -> Lines:
     head = unit[0]
     taken: dict[str, str] = {}
     for member in unit:
@@ -184,10 +184,10 @@ def _differences(unit: t.Sequence[Member]) -> Lines:
                 f"vllm_node_address: {show(address)} is that of {taken[address]} and of {member.host}; give each host"
                 " its own"
             )
-        elif not address:
+        elif not address and member.host not in play:  # the others say it themselves
             yield f"vllm_node_address: of {member.host} is empty; set it to its address between the hosts of vllm_nodes"
-            continue
-        taken[address] = member.host
+        elif address:
+            taken[address] = member.host
     for member in unit[1:]:
         for name in SAME:
             own, other = member.values[name], head.values[name]
