@@ -14,7 +14,7 @@ from .._common.addresses import is_reachable
 from .._common.text import show
 from .._common.types import TypedValues
 from .._plan.choice import Values
-from .._plan.nodes import PARALLEL, parallel
+from .._plan.nodes import NCCL_HOLDS, PARALLEL, nccl_problem, parallel
 from .._plan.settings import Settings
 from .common import Lines
 
@@ -27,10 +27,6 @@ SAME = (
     "vllm_extra_args",
 )
 READS = ("vllm_nodes", "vllm_node_address", *SAME)
-# S: NVIDIA/nccl issue 2353, bisected on pip's wheels for aarch64: 2.29.2 and older end in a rank that spins for ever.
-_NCCL_HOLDS = "2.29.3"
-# S: NVIDIA/nccl issue 2167: this one hangs while weights are loaded, unless NVLS is off.
-_NCCL_NVLS = "2.30.4"
 
 
 def nodes(
@@ -96,17 +92,9 @@ def _image(
             f" use {_instead(checked, catalog, model, image)}"
         )
         return
-    nccl, allowed = str(image.get("nccl") or ""), checked["vllm_image_allow"] or []
-    if nccl and version_key(nccl) < version_key(_NCCL_HOLDS) and "avoid" not in allowed:
-        yield (
-            f"vllm_image: {ref} has NCCL {nccl}, with which hosts that serve together hang after a while (before"
-            f" {_NCCL_HOLDS}); use {_instead(checked, catalog, model, image)}, or set vllm_image_allow: [avoid]"
-        )
-    if nccl == _NCCL_NVLS and str(environment.get("NCCL_NVLS_ENABLE")) != "0":
-        yield (
-            f"vllm_extra_env.NCCL_NVLS_ENABLE: is not 0, and with NCCL {nccl} of {ref} hosts that serve together hang"
-            ' at the start; set it to "0"'
-        )
+    instead = _instead(checked, catalog, model, image)
+    if wrong := nccl_problem(checked, image, image.get("nccl"), environment, instead):
+        yield wrong
 
 
 def _spans_hosts(image: Entry, catalog: Catalog) -> bool:
@@ -122,7 +110,7 @@ def _instead(checked: TypedValues, catalog: Catalog, model: Entry | None, image:
 
 def _is_known_to(image: Entry, catalog: Catalog) -> bool:
     nccl = image.get("nccl")
-    return _spans_hosts(image, catalog) and bool(nccl) and version_key(str(nccl)) >= version_key(_NCCL_HOLDS)
+    return _spans_hosts(image, catalog) and bool(nccl) and version_key(str(nccl)) >= version_key(NCCL_HOLDS)
 
 
 class Member(t.NamedTuple):
