@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
-from .._catalog.vllm_options import tokens_of
+from .._catalog.fields import Entry
+from .._catalog.images import NGC, split_reference
+from .._catalog.vllm_options import tokens_of, version_key
+from .._common.text import show
 from .choice import Values
 from .settings import Layer
 
@@ -15,6 +18,11 @@ PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size")
 # What names the interface to NCCL, Gloo and the tensor pipe. NCCL_IB_GID_INDEX is not among them: NCCL finds it by
 # itself since 2.21, and a number that was right once does not stay so.
 INTERFACES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
+# S: NVIDIA/nccl issue 2353, bisected on pip's wheels for aarch64: 2.29.2 and older end in a rank that spins for ever.
+# The release notes blame an old compiler (gcc before 10); NVIDIA's own images are not reported to have the fault.
+NCCL_HOLDS = "2.29.3"
+# S: NVIDIA/nccl issue 2167: this one hangs while weights are loaded, unless NVLS is off.
+NCCL_NVLS = "2.30.4"
 
 HostState = t.Mapping[str, t.Any]  # what the module spark_info returns in spark; empty if the host was not read
 
@@ -86,6 +94,27 @@ def parallel(args: t.Mapping[str, t.Any]) -> int:
     for name in PARALLEL:
         product *= tokens_of(args.get(name)) or 1
     return product
+
+
+def nccl_problem(
+    values: Values, image: Entry, nccl: str | None, environment: t.Mapping[str, t.Any], instead: str
+) -> str:
+    """One line, if hosts that serve together hang with this NCCL of the image."""
+    if not nccl:
+        return ""
+    ref = show(image["ref"])
+    is_accepted = split_reference(image["ref"])[1] == NGC or "avoid" in (values["vllm_image_allow"] or [])
+    if version_key(nccl) < version_key(NCCL_HOLDS) and not is_accepted:
+        return (
+            f"vllm_image: {ref} has NCCL {nccl}, with which hosts that serve together hang after a while (before"
+            f" {NCCL_HOLDS}); use {instead}, or set vllm_image_allow: [avoid]"
+        )
+    if nccl == NCCL_NVLS and str(environment.get("NCCL_NVLS_ENABLE")) != "0":
+        return (
+            f"vllm_extra_env.NCCL_NVLS_ENABLE: is not 0, and with NCCL {nccl} of {ref} hosts that serve together hang"
+            ' at the start; set it to "0"'
+        )
+    return ""
 
 
 def environment(nodes: Nodes, host: HostState) -> Layer:

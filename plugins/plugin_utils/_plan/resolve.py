@@ -154,7 +154,7 @@ def resolve(
         image=image,
         image_ref=image_ref,
         image_refusal=image_refusal(values, catalog, choice) if refusal is None else refusal,
-        probe_problems=probed.problems(settings, image, answer),
+        probe_problems=[*probed.problems(settings, image, answer), *_nccl(values, together, settings, image, answer)],
         profile=values["vllm_profile"],
         args=settings.args,
         environment=settings.environment,
@@ -199,6 +199,17 @@ def resolve(
             **nodes.facts(values, together),
         },
     )
+
+
+def _nccl(
+    values: Values, together: nodes.Nodes, settings: Settings, image: Entry, answer: probed.Probed
+) -> t.Iterator[str]:
+    """What the image says of its NCCL: the matrix may not have it."""
+    nccl = (answer.get("probe") or {}).get("nccl")
+    if together.members and (
+        wrong := nodes.nccl_problem(values, image, nccl, settings.environment, "an image with a newer one")
+    ):
+        yield wrong
 
 
 def _share(values: Values, host: share.HostState, profile: Entry) -> share.Share:

@@ -14,7 +14,7 @@ from .._common.addresses import is_reachable
 from .._common.text import show
 from .._common.types import TypedValues
 from .._plan.choice import Values
-from .._plan.nodes import PARALLEL, parallel
+from .._plan.nodes import NCCL_HOLDS, PARALLEL, nccl_problem, parallel
 from .._plan.settings import Settings
 from .common import Lines
 
@@ -27,10 +27,6 @@ SAME = (
     "vllm_extra_args",
 )
 READS = ("vllm_nodes", "vllm_node_address", *SAME)
-# S: NVIDIA/nccl issue 2353, bisected on pip's wheels for aarch64: 2.29.2 and older end in a rank that spins for ever.
-_NCCL_HOLDS = "2.29.3"
-# S: NVIDIA/nccl issue 2167: this one hangs while weights are loaded, unless NVLS is off.
-_NCCL_NVLS = "2.30.4"
 
 
 def nodes(
@@ -96,17 +92,9 @@ def _image(
             f" use {_instead(checked, catalog, model, image)}"
         )
         return
-    nccl, allowed = str(image.get("nccl") or ""), checked["vllm_image_allow"] or []
-    if nccl and version_key(nccl) < version_key(_NCCL_HOLDS) and "avoid" not in allowed:
-        yield (
-            f"vllm_image: {ref} has NCCL {nccl}, with which hosts that serve together hang after a while (before"
-            f" {_NCCL_HOLDS}); use {_instead(checked, catalog, model, image)}, or set vllm_image_allow: [avoid]"
-        )
-    if nccl == _NCCL_NVLS and str(environment.get("NCCL_NVLS_ENABLE")) != "0":
-        yield (
-            f"vllm_extra_env.NCCL_NVLS_ENABLE: is not 0, and with NCCL {nccl} of {ref} hosts that serve together hang"
-            ' at the start; set it to "0"'
-        )
+    instead = _instead(checked, catalog, model, image)
+    if wrong := nccl_problem(checked, image, image.get("nccl"), environment, instead):
+        yield wrong
 
 
 def _spans_hosts(image: Entry, catalog: Catalog) -> bool:
@@ -122,7 +110,7 @@ def _instead(checked: TypedValues, catalog: Catalog, model: Entry | None, image:
 
 def _is_known_to(image: Entry, catalog: Catalog) -> bool:
     nccl = image.get("nccl")
-    return _spans_hosts(image, catalog) and bool(nccl) and version_key(str(nccl)) >= version_key(_NCCL_HOLDS)
+    return _spans_hosts(image, catalog) and bool(nccl) and version_key(str(nccl)) >= version_key(NCCL_HOLDS)
 
 
 class Member(t.NamedTuple):
@@ -141,7 +129,7 @@ def units(members: t.Mapping[str, Member], play: t.Collection[str], inventory: t
     the play does to one host of a unit it must do to all."""
     for names in dict.fromkeys(member.nodes for member in members.values() if member.nodes):
         naming = [host for host, member in members.items() if member.nodes == names]
-        if set(play).isdisjoint([*names, *naming]):
+        if set(play).isdisjoint([*names, *naming]) or len(set(names)) < len(names):  # which the host itself says
             continue
         lines = list(_composition(names, naming, members, inventory))
         if not lines:
@@ -152,7 +140,7 @@ def units(members: t.Mapping[str, Member], play: t.Collection[str], inventory: t
                     f"vllm_nodes: {here} serves together with {', '.join(missing)}; run it on all of them:"
                     f" -l {','.join(names)}"
                 )
-            lines += _differences([members[name] for name in names if name in members])
+            lines += _differences([members[name] for name in names if name in members], play)
         yield from lines
 
 
@@ -174,7 +162,7 @@ def _composition(
             )
 
 
-def _differences(unit: t.Sequence[Member]) -> Lines:
+def _differences(unit: t.Sequence[Member], play: t.Collection[str]) -> Lines:
     head = unit[0]
     taken: dict[str, str] = {}
     for member in unit:
@@ -184,10 +172,10 @@ def _differences(unit: t.Sequence[Member]) -> Lines:
                 f"vllm_node_address: {show(address)} is that of {taken[address]} and of {member.host}; give each host"
                 " its own"
             )
-        elif not address:
+        elif not address and member.host not in play:  # the others say it themselves
             yield f"vllm_node_address: of {member.host} is empty; set it to its address between the hosts of vllm_nodes"
-            continue
-        taken[address] = member.host
+        elif address:
+            taken[address] = member.host
     for member in unit[1:]:
         for name in SAME:
             own, other = member.values[name], head.values[name]

@@ -299,7 +299,7 @@ def test_a_share_that_another_process_holds_is_not_computed_away() -> None:
     assert "what fits after stopping what uses the memory" in found.remedy
 
 
-def test_the_host_of_a_group_whose_other_host_was_lost_waits() -> None:
+def test_a_rank_that_was_killed_has_logged_no_cause() -> None:
     state = parse((LOGS / "0.24" / "pair_tp2_rank1_net-socket_peer-killed.log").read_text())
     assert (state.failed, state.cause) == (False, None)
 

@@ -100,3 +100,26 @@ def test_programs_on_the_host_know_the_ranks_and_those_of_one_host_nothing() -> 
     assert set(known).isdisjoint(alone.facts)
     assert (alone.nodes, alone.rank) == ([], 0)
     assert rank(1).nodes == [node._asdict() for node in MEMBERS]
+
+
+@pytest.mark.parametrize(
+    ("image", "nccl", "more", "line"),
+    [
+        ("vllm/vllm-openai:v0.28.0", "2.29.7", {}, None),
+        ("vllm/vllm-openai:v0.28.0", None, {}, None),
+        ("vllm/vllm-openai:v0.28.0", "2.29.2", {}, "vllm_image: "),
+        ("vllm/vllm-openai:v0.28.0", "2.29.2", {"vllm_image_allow": ["avoid"]}, None),
+        ("nvcr.io/nvidia/vllm:26.07-py3", "2.28.9", {}, None),  # not made with the compiler of the fault
+        ("nvcr.io/nvidia/vllm:26.07-py3", "2.30.4", {}, "vllm_extra_env.NCCL_NVLS_ENABLE: is not 0"),
+        ("nvcr.io/nvidia/vllm:26.07-py3", "2.30.4", {"vllm_extra_env": {"NCCL_NVLS_ENABLE": "0"}}, None),
+    ],
+)
+def test_the_nccl_that_the_image_says_it_has(
+    image: str, nccl: str | None, more: dict[str, t.Any], line: str | None
+) -> None:
+    said = {"image": {"name": image, "entrypoint": ["vllm", "serve"] if "openai" in image else ["x"]}}
+    typed = values(**{**TOGETHER, "vllm_image": image, **more})
+    answer = {**said, "probe": {"nccl": nccl}}
+    found = resolve(typed, CATALOG, host(0), image_probe=answer, members=Nodes(MEMBERS, 0)).probe_problems
+    assert [each[: len(line or "")] for each in found] == ([line] if line else [])
+    assert resolved(spark(), image_probe=answer, vllm_image=image).probe_problems == []

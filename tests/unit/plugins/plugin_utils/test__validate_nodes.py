@@ -55,10 +55,6 @@ def test_a_fleet_of_pairs_and_single_hosts_is_fine() -> None:
             [member("a", PAIR), member("b", PAIR, vllm_node_address=f"192.0.2.{ord('a')}")],
             'vllm_node_address: "192.0.2.97" is that of a and of b; give each host its own',
         ),
-        (
-            [member("a", PAIR), member("b", PAIR, vllm_node_address="")],
-            "vllm_node_address: of b is empty; set it to its address between the hosts of vllm_nodes",
-        ),
         *(
             (
                 [member("a", PAIR), member("b", PAIR, **{name: value})],
@@ -89,6 +85,15 @@ def test_what_is_done_to_one_is_done_to_all() -> None:
         ]
         assert lines(*pair, play=here, whole=False) == []
     assert lines(*pair, play="c") == []
+
+
+def test_what_a_host_says_itself_is_not_said_twice() -> None:
+    pair = member("a", PAIR), member("b", PAIR, vllm_node_address="")
+    assert lines(*pair) == []
+    assert lines(*pair, play="a", whole=False) == [
+        "vllm_node_address: of b is empty; set it to its address between the hosts of vllm_nodes"
+    ]
+    assert lines(member("a", ["a", "a"])) == []
 
 
 def test_of_units_outside_of_the_play_nothing_is_said() -> None:
