@@ -16,11 +16,13 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.variables i
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import hint
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError, choose_model
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.names import container, home
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.conflicts import Service, clashes
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.hf_cache import unknown_source
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.mounts import unreadable_files
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.nodes import READS, Member, units
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems import names_of, problems, secrets_of
 
 display = Display()
@@ -38,17 +40,23 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _validation, args = self.validate_argument_spec({"role": {"type": "list", "elements": "str", "required": True}})
+        _validation, args = self.validate_argument_spec(
+            {
+                "role": {"type": "list", "elements": "str", "required": True},
+                "whole_units": {"type": "bool", "default": False},
+            }
+        )
         lines: list[str] = []
         for role in args["role"]:
             # two roles may read the same variable
-            lines += [line for line in self._check(role, task_vars or {}) if line not in lines]
+            found = self._check(role, task_vars or {}, args["whole_units"])
+            lines += [line for line in found if line not in lines]
         result.update(changed=False, problems=lines)
         if lines:
             result.update(failed=True, msg="\n".join(lines))
         return result
 
-    def _check(self, role: str, task_vars: dict[str, t.Any]) -> list[str]:
+    def _check(self, role: str, task_vars: dict[str, t.Any], whole_units: bool) -> list[str]:
         roles = role_names()
         if role not in roles:
             return [f"role: {role} is not a role of this collection; {hint(role, roles)}"]
@@ -64,6 +72,7 @@ class ActionModule(ActionBase):
         lines = [*unreadable.values(), *problems(role, values, known, catalog, unreadable, is_spark)]
         if role == "vllm":
             lines += self._clashes(task_vars, catalog)
+            lines += self._units(task_vars, whole_units)
             if not any(line.startswith("vllm_files") for line in lines):
                 lines += unreadable_files(values.get("vllm_files") or [])
         if role == "hf_cache":
@@ -90,6 +99,33 @@ class ActionModule(ActionBase):
             return []
         read = (self._service(host, task_vars["hostvars"].raw_get(host), catalog) for host in hosts)
         return clashes([service for service in read if service])
+
+    def _units(self, task_vars: dict[str, t.Any], whole: bool) -> list[str]:
+        """Of all hosts of the play, with those that they name or that may name them; the first one looks, as above."""
+        play = list(task_vars.get("ansible_play_hosts_all") or [])
+        if not play or task_vars["inventory_hostname"] != play[0]:
+            return []
+        inventory, options = Inventory(task_vars, self._templar), options_of("vllm")
+        named: dict[str, t.Any] = {}
+        for host in dict.fromkeys([*play, *inventory.group("spark")]):
+            named[host] = self._read(inventory, host, options, ["vllm_nodes"])
+        every = [*named, *(str(name) for values in named.values() if values for name in values["vllm_nodes"])]
+        if len(every) == len(named):
+            return []
+        reads = {
+            host: self._read(inventory, host, options, READS) for host in dict.fromkeys(every) if host in inventory
+        }
+        return list(
+            units({host: Member(host, values) for host, values in reads.items() if values}, play, inventory, whole)
+        )
+
+    def _read(
+        self, inventory: Inventory, host: str, options: dict[str, t.Any], names: t.Sequence[str]
+    ) -> TypedValues | None:
+        try:
+            return inventory.values(host, options, names)
+        except InventoryError:  # a host of the play says itself what is wrong
+            return None
 
     def _service(self, host: str, variables: dict[str, t.Any], catalog: Catalog) -> Service | None:
         """What a host of the play is going to serve where; None if it cannot be read, which the host says itself."""

@@ -34,7 +34,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         task_vars = task_vars or {}
-        host = str(task_vars.get("inventory_hostname", "the host"))
+        host = str(self._task.delegate_to or task_vars.get("inventory_hostname", "the host"))
         answer = self._ask(task_vars)
         if answer.get("refused") and is_over(answer["holder"]["run"]):
             answer = self._ask(task_vars, dead=answer["holder"]["run"])

@@ -79,6 +79,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan import names
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.gateway import LIMITS, Unit, gateway
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError, Server
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.nodes import is_worker
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import READS, ResolveError, resolve
 
 
@@ -90,7 +91,8 @@ class LookupModule(LookupBase):
         hosts = Inventory(known, self._templar)
         options = {**options_of("vllm"), **options_of("gateway")}
         catalog = Catalog()
-        units = [_unit(name, hosts, options, catalog) for name in hosts.group("spark")]
+        read = (_unit(name, hosts, options, catalog) for name in hosts.group("spark"))
+        units = [unit for unit in read if unit]
         here = known["inventory_hostname"]
         try:
             own = hosts.values(here, options, ["gateway_keys", *(f"gateway_{name}" for name in LIMITS)])
@@ -101,11 +103,14 @@ class LookupModule(LookupBase):
         return [gateway(server, units, own["gateway_keys"], limits)._asdict()]
 
 
-def _unit(host: str, hosts: Inventory, options: Options, catalog: Catalog) -> Unit:
+def _unit(host: str, hosts: Inventory, options: Options, catalog: Catalog) -> Unit | None:
+    """None for a host that has no API, because it serves together with another one that has it."""
     try:
         typed = hosts.values(host, options, [*READS, "gateway_server_address"])
     except InventoryError as error:
         raise AnsibleLookupError(f"gateway: {error}") from error
+    if is_worker(host, typed):
+        return None
     try:
         service = resolve(typed, catalog)
     except (ChoiceError, ResolveError) as error:

@@ -75,11 +75,12 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs impor
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan import names
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError, choose_model
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError, Server
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.nodes import is_worker
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.scrape import Unit, scrape
 
 _READS = (
     *("vllm_service_name", "vllm_port", "vllm_publish_address", "vllm_api_key", "vllm_model", "vllm_models"),
-    *("monitoring_address", "monitoring_node_exporter_port"),
+    *("vllm_nodes", "monitoring_address", "monitoring_node_exporter_port"),
 )
 
 
@@ -112,7 +113,7 @@ def _unit(host: str, hosts: Inventory, options: Options, catalog: Catalog) -> Un
         service=typed["vllm_service_name"],
         model=model["name"],
         port=typed["vllm_port"],
-        published=names.address(typed),
+        published="" if is_worker(host, typed) else names.address(typed),
         has_key=bool(typed["vllm_api_key"]),
         reached=reached,
         address=typed["monitoring_address"],

@@ -215,6 +215,22 @@ _value:
           on a host with a CDI specification of the GPU, and V(nvidia) otherwise.
       type: str
       sample: cdi
+    nodes:
+      description:
+        - Hosts that serve the model together, in the order of their ranks, each with C(host), its name in the
+          inventory, and C(address), its C(vllm_node_address). Empty for a host that serves alone.
+      type: list
+      elements: dict
+      sample: [{host: spark01, address: 192.168.100.1}, {host: spark02, address: 192.168.100.2}]
+    rank:
+      description: Number of this host among them. V(0) is the head, which has the API, or a host that serves alone.
+      type: int
+      sample: 0
+    devices:
+      description: Devices of the host for RDMA that the container gets. Empty for a host that serves alone.
+      type: list
+      elements: str
+      sample: [/dev/infiniband]
     memory_bytes:
       description: Memory of the host. V(0) if the host was not read.
       type: int
@@ -286,6 +302,7 @@ _value:
       description:
         - Kernel and driver of the host, if they are known to be bad for this service, each with C(what) and C(remedy).
           The catalog lists them in the file C(catalog/hosts.yml).
+        - For hosts that serve together also missing devices for RDMA.
       type: list
       elements: dict
       sample: []
@@ -305,6 +322,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.owner_files 
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import InventoryError, members
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import READS, ResolveError, resolve
 
 
@@ -336,10 +354,14 @@ class LookupModule(LookupBase):
         models = [name for term in terms for name in (catalog.models(values["vllm_models"]) if term == "*" else [term])]
         state, remedied, info, probe = (plain(value or {}) for _name, value in given)
         found = []
+        try:
+            nodes = members(values["vllm_nodes"], variables or {}, self._templar, known)
+        except InventoryError as error:
+            raise AnsibleLookupError(f"service: {error}") from error
         for wanted in [{"vllm_model": model} for model in models] or [{}]:
             typed, _lines = TypedValues.of(known, {**values, **wanted})
             try:
-                service = resolve(typed, catalog, state, remedied, info, files, probe)
+                service = resolve(typed, catalog, state, remedied, info, files, probe, nodes)
             except (ChoiceError, ResolveError) as error:
                 raise AnsibleLookupError(f"service: {error}") from error
             found.append(service.as_dict())

@@ -23,6 +23,12 @@ options:
     type: list
     elements: str
     required: true
+  whole_units:
+    description:
+      - Also refuse a play that has some hosts of a C(vllm_nodes) and not the others. For what must be done to all hosts
+        that serve a model together, such as a deployment or a stop.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - dgxspark.vllm.attributes
 notes:

@@ -38,6 +38,8 @@ options:
     description:
       - Model, image and release of the inventory by name of the host. Mappings with C(model), C(image) and C(release),
         or V(null).
+      - C(nodes) are the names of the hosts that serve the model together, the head first. A worker that is connected is
+        reported as its head is.
     type: dict
     default: {}
   faults:

@@ -134,11 +134,7 @@ spark:
       sample:
         {name: NVIDIA GB10, driver: 580.95.05, cuda: "13.0", utilization_percent: 0, temperature_c: 32, power_w: 4.23,
          sm_clock_mhz: 208, memory: null}
-    gpu_error:
-      description: First line of the error of C(nvidia-smi).
-      type: str
-      returned: always
-      sample: null
+    gpu_error: {description: First line of the error of C(nvidia-smi)., type: str, returned: always, sample: null}
     memory:
       description: Memory from C(/proc/meminfo). Dropping the page cache frees at most C(page_cache_bytes).
       type: dict
@@ -195,11 +191,7 @@ spark:
       type: dict
       returned: always
       sample: {runtimes: {nvidia: {args: [], path: nvidia-container-runtime}}}
-    daemon_json_error:
-      description: Error in C(/etc/docker/daemon.json), with its line.
-      type: str
-      returned: always
-      sample: null
+    daemon_json_error: {description: Error in that file with its line., type: str, returned: always, sample: null}
     daemon_json_pending:
       description:
         - Whether a run that was interrupted has left a change of C(/etc/docker/daemon.json) that Docker may not have
@@ -227,6 +219,12 @@ spark:
       elements: dict
       returned: always
       sample: [{name: enp1s0f0np0, driver: mlx5_core, state: up, speed_mbps: 200000, mtu: 9000}]
+    interfaces:
+      {description: Network interfaces with their IPv4 addresses. Empty without C(ip)., type: list, elements: dict,
+       returned: always, sample: [{name: enp1s0f0np0, addresses: [192.168.100.1]}]}
+    infiniband:
+      {description: Names of the devices for RDMA in C(/dev/infiniband)., type: list, elements: str, returned: always,
+       sample: [rdma_cm, uverbs0]}
     throttle:
       description:
         - C(throttled) is V(true) if the utilization of the GPU is above 80 % and its SM clock below 1500 MHz, V(false)
@@ -252,10 +250,8 @@ spark:
           {type: file, owner: root, group: root, uid: 0, gid: 0, mode: "0644", content: "vm.swappiness=10\n",
            sha256: 3bb06b9ff9a2bd2dd7a2aab4dc3f3a2bd6f5ff0e2de7f0ea12f2fd9ccb5a4b3f}
     sysctl:
-      description: Current value of each of O(sysctl). V(null) if it does not exist.
-      type: dict
-      returned: always
-      sample: {vm.swappiness: "10"}
+      {description: Current value of each of O(sysctl). V(null) if it does not exist., type: dict, returned: always,
+       sample: {vm.swappiness: "10"}}
     units:
       description:
         - State of each of O(units), from C(systemctl show). The C(load_state) of a unit that does not exist is
@@ -265,10 +261,8 @@ spark:
       sample:
         earlyoom.service: {load_state: loaded, active_state: active, unit_file_state: enabled, needs_reload: false}
     commands:
-      description: Path of each of O(commands). V(null) if not installed.
-      type: dict
-      returned: always
-      sample: {rsync: /usr/bin/rsync}
+      {description: Path of each of O(commands). V(null) if not installed., type: dict, returned: always,
+       sample: {rsync: /usr/bin/rsync}}
     cache_refusal:
       description: Why O(cache) is not the folder with the models (they are in its folder C(hub)), or V(null).
       type: str
@@ -355,6 +349,10 @@ class Host:
             "cdi_devices": None if "did not answer" in error else host_spark.parse_cdi_devices(devices),
         }
 
+    def interfaces(self) -> list[host_spark.Facts]:
+        command = self.module.get_bin_path("ip")
+        return host_spark.parse_interfaces(self.run(command, "-json", "-4", "address")[1]) if command else []
+
     def packages(self) -> dict[str, str | None]:
         command = self.module.get_bin_path("dpkg-query")
         form = r"${Package}\t${Version}\t${db:Status-Abbrev}\n"
@@ -415,6 +413,8 @@ def read_host(module: AnsibleModule) -> host_spark.Facts:
         "packages": host.packages(),
         "listener": host.listener(port, module.params["address"], docker) if port is not None else None,
         "nics": host_spark.read_nics(),
+        "interfaces": host.interfaces(),
+        "infiniband": host_spark.read_infiniband(),
         "throttle": host_spark.throttle_verdict(gpu),
         "filesystems": {path: host_spark.filesystem_space(path) for path in module.params["paths"]},
         "files": {path: configuration.read_file(path) for path in module.params["files"]},
@@ -432,9 +432,7 @@ def main() -> None:
             "port": {"type": "int"},
             "address": {"type": "str", "default": "0.0.0.0"},
             "files": {"type": "list", "elements": "path", "default": []},
-            "sysctl": {"type": "list", "elements": "str", "default": []},
-            "units": {"type": "list", "elements": "str", "default": []},
-            "commands": {"type": "list", "elements": "str", "default": []},
+            **{name: {"type": "list", "elements": "str", "default": []} for name in ("sysctl", "units", "commands")},
             "cache": {"type": "path"},
             "cache_model": {"type": "str"},
         },

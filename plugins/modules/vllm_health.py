@@ -267,6 +267,11 @@ weights_gib:
   returned: always
   type: float
   sample: 8.8
+nccl_network:
+  description: How NCCL connects hosts that serve together, V(IB) or V(Socket). V(null) for a host that serves alone.
+  returned: always
+  type: str
+  sample: IB
 completion:
   description:
     - The generated token. V(null) if none was generated.

@@ -16,6 +16,7 @@ OWN_MODEL = {"id": "a/b", "weights_bytes": 10**9, "layers": 2, "kv_heads": 2, "h
 BETWEEN = "vllm/vllm-openai:v0.20.0-cu130"  # its vLLM is none of those whose options are recorded
 NEWEST = "vllm/vllm-openai:v0.28.0"  # that somebody used on a Spark
 LATEST_RECORDED = {"vllm_image": "my/vllm:1", "vllm_images": {"my/vllm:1": {"vllm": "0.32.0"}}}
+SPANS = "nvcr.io/nvidia/vllm:26.07-py3"  # hosts, with an NCCL that does not hang
 MODELS = "known: " + ", ".join(Catalog().models())
 
 Values = dict[str, t.Any]
@@ -27,6 +28,15 @@ def one(name: str, value: t.Any) -> Values:
 
 def own_model(**fields: t.Any) -> Values:
     return {"vllm_model": "mine", "vllm_models": {"mine": {**OWN_MODEL, **fields}}}
+
+
+def pair(*more: str, **values: t.Any) -> Values:
+    return {
+        "vllm_nodes": ["spark01", "spark02", *more],
+        "vllm_node_address": "192.168.100.1",
+        "vllm_image": SPANS,
+        **values,
+    }
 
 
 def keys(*items: t.Any) -> Values:
@@ -62,7 +72,7 @@ HOST_HEADER = (
     " vLLM 0.22.0)"
 )
 READABLE = "secret that every user of the host could read; use vllm_hf_token or vllm_api_key"
-ONE_GPU = "a Spark has one GPU, and this collection serves a model on one host: remove it"
+ONE_GPU = "a Spark has one GPU: remove it, or name the hosts that serve the model together in vllm_nodes"
 NO_PASSWORD = "every user of the host could read; use an address without one, such as http://proxy.example:3128"
 YARN_FROM_0_12 = (
     " stretch it to 131072 with vllm_extra_args: {hf_overrides: {max_position_embeddings: 131072, rope_parameters: {"
@@ -493,6 +503,69 @@ BAD: list[tuple[Values, str]] = [
             *("nnodes", "data_parallel_size_local"),
             *("prefill_context_parallel_size", "decode_context_parallel_size"),
         )
+    ),
+    # hosts that serve together
+    *(
+        (
+            {"vllm_nodes": value},
+            "vllm_nodes: is not allowed; use the names of two or more hosts, each once, or [] for a host alone",
+        )
+        for value in (["spark01"], ["spark01", "spark01"], ["spark01", 2])
+    ),
+    *(
+        (
+            pair(vllm_node_address=address),
+            f'vllm_node_address: "{address}" is not allowed with vllm_nodes; use the IPv4 address of this host between'
+            " them, such as 192.168.100.1",
+        )
+        for address in ("", "127.0.0.1", "0.0.0.0", "spark01")
+    ),
+    (pair(vllm_master_port=80), "vllm_master_port: 80 is not allowed; use a TCP port from 1024 to 65535"),
+    (pair(vllm_master_port=8000), "vllm_master_port: 8000 is vllm_port, too; use another port"),
+    *(
+        (
+            pair(vllm_extra_args={name: value}),
+            f"vllm_extra_args.{name}: is not allowed with vllm_nodes, which sets it; remove it",
+        )
+        for name, value in (
+            ("nnodes", 2),
+            ("node_rank", 0),
+            ("master_addr", "a"),
+            ("distributed_executor_backend", "ray"),
+        )
+    ),
+    (
+        pair(vllm_extra_args={"data_parallel_size": 2}),
+        f"vllm_extra_args.data_parallel_size: 2 is not allowed; {ONE_GPU}",
+    ),
+    (
+        pair(vllm_extra_args={"tensor_parallel_size": 2, "pipeline_parallel_size": 2}),
+        "vllm_nodes: 2 hosts serve together, and tensor_parallel_size 2 times pipeline_parallel_size 2 is 4; make it 2,"
+        " or remove both options",
+    ),
+    (
+        pair("spark03", "spark04", **own_model(kv_heads=6)),
+        "vllm_nodes: 4 hosts cannot divide the 6 KV heads of mine; use another number of hosts, or"
+        " pipeline_parallel_size: 4 in vllm_extra_args",
+    ),
+    (
+        pair(vllm_image="nvcr.io/nvidia/vllm:25.09-py3"),
+        'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" cannot serve a model on several hosts (its vLLM has no option'
+        f" nnodes); use {SPANS}",
+    ),
+    (
+        pair(vllm_image=BETWEEN),
+        f'vllm_image: "{BETWEEN}" has NCCL 2.28.9, with which hosts that serve together hang after a while (before'
+        " 2.29.3); use vllm/vllm-openai:v0.28.0, or set vllm_image_allow: [avoid]",
+    ),
+    (
+        pair(
+            vllm_image="nvcr.io/nvidia/vllm:26.06-py3",
+            vllm_image_allow=["avoid"],
+            vllm_extra_env={"NCCL_NVLS_ENABLE": "1"},
+        ),
+        'vllm_extra_env.NCCL_NVLS_ENABLE: is not 0, and with NCCL 2.30.4 of "nvcr.io/nvidia/vllm:26.06-py3" hosts that'
+        ' serve together hang at the start; set it to "0"',
     ),
     (
         own_model(args={"tensor_parallel_size": 2}),

@@ -31,6 +31,7 @@ class Container:
     labels: dict[str, str] = field(default_factory=dict)
     published: str | None = None  # host:port where the host finds the server's port
     pid: int | None = None  # of its main process while it runs
+    is_in_host_network: bool = False  # published is what its command says then, and anybody may listen there
 
 
 @dataclass
@@ -69,30 +70,41 @@ def parse_inspect(inspected: str) -> Container | None:
         image=plain(text(config.get("Image"))),
         restarts=whole(entry.get("RestartCount")) or 0,
         labels={plain(key): plain(text(value)) for key, value in mapping(config.get("Labels")).items()},
-        published=published_address(mapping(entry.get("HostConfig")).get("PortBindings")),
+        published=published_address(entry),
         pid=whole(state.get("Pid")) or None,
+        is_in_host_network=mapping(entry.get("HostConfig")).get("NetworkMode") == "host",
     )
 
 
-def published_address(bindings: t.Any) -> str | None:
-    """host:port where the host finds the server, from PortBindings; None if no port is published."""
-    found = _binding(bindings)
+def published_address(entry: t.Any) -> str | None:
+    """host:port where the host finds the server of an inspected container; None if it has no port there."""
+    found = _port(entry)
     return f"{'127.0.0.1' if found[0] == '0.0.0.0' else found[0]}:{found[1]}" if found else None
 
 
-def listening_address(bindings: t.Any) -> str | None:
-    """host:port on which Docker listens for clients, 0.0.0.0 for all addresses; None if no port is published."""
-    found = _binding(bindings)
+def listening_address(entry: t.Any) -> str | None:
+    """host:port on which clients are listened for, 0.0.0.0 for all addresses; None if it has no port there."""
+    found = _port(entry)
     return f"{found[0]}:{found[1]}" if found else None
 
 
-def _binding(bindings: t.Any) -> tuple[str, int] | None:
-    for entries in mapping(bindings).values():
-        for entry in map(mapping, sequence(entries)):
-            host, port = plain(text(entry.get("HostIp"))), whole(entry.get("HostPort"))
+def _port(entry: t.Any) -> tuple[str, int] | None:
+    settings = mapping(mapping(entry).get("HostConfig"))
+    if settings.get("NetworkMode") == "host":
+        return _own_port(sequence(mapping(mapping(entry).get("Config")).get("Cmd")))
+    for bindings in mapping(settings.get("PortBindings")).values():
+        for binding in map(mapping, sequence(bindings)):
+            host, port = plain(text(binding.get("HostIp"))), whole(binding.get("HostPort"))
             if port:
                 return host or "0.0.0.0", port
     return None
+
+
+def _own_port(words: t.Sequence[t.Any]) -> tuple[str, int] | None:
+    """Of a server in the network of the host, from its command: the head of a unit has both options."""
+    options = {name: plain(text(value)) for name, value in zip(words, words[1:]) if name in ("--host", "--port")}
+    port = whole(options.get("--port"))
+    return (options["--host"], port) if port and options.get("--host") else None
 
 
 def parse_unit(shown: str) -> Unit | None:

@@ -58,8 +58,8 @@ def holder_of(inspected: str) -> Holder | None:
         "project": project,
         "image": plain(text(config.get("Image"))),
         "restart": plain(text(mapping(host.get("RestartPolicy")).get("Name"))) or "no",
-        "published": published_address(host.get("PortBindings")),
-        "listens": listening_address(host.get("PortBindings")),
+        "published": published_address(entry),
+        "listens": listening_address(entry),
         "auto_remove": bool(host.get("AutoRemove")),
         "is_vllm": bool(service) or _SERVES.search(command) is not None,
     }

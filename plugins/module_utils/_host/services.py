@@ -12,6 +12,8 @@ import re
 import stat
 import typing as t
 
+from .peers import is_listening
+
 if t.TYPE_CHECKING:
     from .docker import Container
 
@@ -40,6 +42,8 @@ def is_ours(labels: t.Mapping[str, t.Any]) -> bool:
 def holds(container: Container | None, address: str) -> bool:
     """Whether a container may get the key: it is one of a service, runs, and has the port at ADDRESS (host:port)."""
     if container is None or container.status != "running" or not is_ours(container.labels):
+        return False
+    if container.is_in_host_network and not is_listening(container.id, address):
         return False
     return container.published == address
 

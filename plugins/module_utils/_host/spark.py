@@ -296,6 +296,21 @@ def read_nics(sys_class_net: str = "/sys/class/net") -> list[Facts]:
     return nics
 
 
+def read_infiniband(folder: str = "/dev/infiniband") -> list[str]:
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+def parse_interfaces(text: str) -> list[Facts]:
+    """Output of `ip -json -4 address`: interfaces that have an IPv4 address, with their addresses."""
+    found = []
+    for item in map(mapping, sequence(parse_json(text))):
+        listed = [string(mapping(each).get("local")) for each in sequence(item.get("addr_info"))]
+        addresses = [address for address in listed if address]
+        if addresses and string(item.get("ifname")):
+            found.append({"name": string(item["ifname"]), "addresses": addresses})
+    return found
+
+
 def read_adapters(sys_class_infiniband: str = "/sys/class/infiniband") -> list[tuple[str, str]]:
     """(hca_type, fw_ver) of the RDMA devices."""
     adapters = []

@@ -89,6 +89,12 @@ class Served(t.NamedTuple):
                 return word.partition("=")[2]
         return None
 
+    @property
+    def url(self) -> str:
+        """Where the container itself finds its server. Only one in the network of the host has both options."""
+        host, port = self.option("--host"), self.option("--port")
+        return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}" if host and port else URL_INSIDE
+
 
 def cell_problem(cell: Cell) -> str | None:
     """What is wrong with the figures of a cell, in one line."""
@@ -121,7 +127,7 @@ def served(inspected: t.Mapping[str, t.Any]) -> Served | None:
 
 def command(cell: Cell, server: Served, served_name: str, seed: int) -> list[str]:
     """`vllm bench serve` for a cell, without the place of its result."""
-    words = ["vllm", "bench", "serve", "--backend", "openai", "--base-url", URL_INSIDE, "--endpoint", "/v1/completions"]
+    words = ["vllm", "bench", "serve", "--backend", "openai", "--base-url", server.url, "--endpoint", "/v1/completions"]
     words += ["--model", server.model, "--served-model-name", served_name]
     for name in _TOKENIZER_OPTIONS:
         value = server.option(name)

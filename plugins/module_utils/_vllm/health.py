@@ -51,6 +51,14 @@ class Wanted:
     stall_timeout: float = 900.0  # seconds
 
 
+class Link(t.NamedTuple):
+    """Of a host that serves together with others: its rank, the head, and whose connection is missing."""
+
+    rank: int
+    head: str
+    missing: t.Sequence[str]
+
+
 @dataclass
 class Observation:
     now: float
@@ -65,6 +73,7 @@ class Observation:
     previous: LogState | None = None  # log of the attempt before, when there was one
     unit_log: str = ""  # what the unit's last start wrote to the journal, when the container did not start
     gave_up: bool = False  # systemd's limit of tries is reached
+    link: Link | None = None  # None for a host that serves alone
     docker_missing: bool = False
     docker_error: str = ""  # what Docker said instead of an answer
     api: Api | None = None
@@ -118,6 +127,8 @@ def _judge(seen: Observation) -> Verdict:
     container = seen.container
     if container is None:
         return _without_container(seen)
+    if container.status == "running" and seen.link and seen.link.rank:
+        return _worker(seen, seen.link)
     if container.status == "running":
         return _for_the_wanted(seen, _running(seen))
     if container.status == "paused":
@@ -239,12 +250,27 @@ def _running(seen: Observation) -> Verdict:
         return Verdict("failed", _phase(seen), log.cause or condition("stopped", log.shutdown or log.last_line))
     if log.ready:
         return Verdict("degraded", "server", condition("no_answer", f"/health: {api.error}"))
-    still = idle_seconds(seen)
+    return _loading(seen)
+
+
+def _loading(seen: Observation) -> Verdict:
+    log, still = seen.log, idle_seconds(seen)
     if still is not None and still >= seen.wanted.stall_timeout:
         evidence = f"nothing for {still:.0f} s; last line: {log.last_line}"
         hint = log.hint or log.wait
         return Verdict("stuck", _phase(seen), explain(hint) if hint else condition("stuck", evidence))
     return Verdict("loading", _phase(seen))
+
+
+def _worker(seen: Observation, link: Link) -> Verdict:
+    """It has no API, and only its head can give a token: it is fine while it runs and is connected with the head."""
+    if seen.log.failed:
+        return Verdict("failed", _phase(seen), seen.log.cause)
+    if not link.missing:
+        return Verdict("ready", "ready")
+    if seen.log.phase != "container":  # they met before the model was loaded
+        return Verdict("degraded", "server", condition("peer_lost", f"no connection to the head {link.head}"))
+    return _loading(seen)
 
 
 def idle_seconds(seen: Observation) -> float | None:
@@ -273,6 +299,12 @@ def _serving(seen: Observation, api: Api) -> Verdict:
     model = served_model(seen)
     if wanted.max_model_len and model and model.max_model_len not in (None, wanted.max_model_len):
         return degraded("wrong_max_model_len", f"served: {model.max_model_len}; wanted: {wanted.max_model_len}")
+    if wanted.canary and api.completion is None and seen.link:
+        said = f"/v1/completions: {api.completion_error}"
+        if seen.link.missing:
+            return degraded("peer_lost", f"no connection from {', '.join(seen.link.missing)}; {said}")
+        if api.completion_error == "timeout":
+            return degraded("peer_lost", f"all are connected; {said}: one of them is frozen, or all are overloaded")
     if wanted.canary and api.completion is None:
         name = "canary_timeout" if api.completion_error == "timeout" else "canary_failed"
         return degraded(name, f"/v1/completions: {api.completion_error}")
@@ -326,6 +358,7 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
         "max_concurrency": (metrics.max_concurrency if metrics else None) or log.max_concurrency,
         "idle_seconds": idle_seconds(seen) if verdict.verdict in ("loading", "stuck") else None,
         "weights_gib": log.weights_gib,
+        "nccl_network": log.nccl_network,
         "completion": asdict(api.completion) if api.completion else None,
         "parsers": api.parsers,
         "metrics": metrics.values if metrics else None,

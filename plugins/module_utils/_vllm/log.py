@@ -39,6 +39,7 @@ class LogState:
     shards_done: int | None = None
     shards_total: int | None = None
     weights_gib: float | None = None
+    nccl_network: str | None = None  # how NCCL connects hosts: IB, Socket
     compile_seconds: float | None = None
     kv_cache_tokens: int | None = None
     max_concurrency: float | None = None
@@ -126,6 +127,10 @@ _BARS: tuple[_Fact, ...] = (
         re.compile(r"Capturing CUDA graphs[^:]{0,60}:\s{1,8}\d{1,3}%\|[^|]{0,80}\| ?(\d{1,6})/(\d{1,6})"),
         (("capture_done", int), ("capture_total", int)),
     ),
+)
+# NCCL writes without the form of vLLM's lines, and only with NCCL_DEBUG=INFO.
+_NCCL: tuple[_Fact, ...] = (
+    ("NCCL INFO Using", re.compile(r"NCCL INFO Using network (\w{1,20})"), (("nccl_network", str),)),
 )
 _VERSIONS = (
     re.compile(r"vLLM API server version (\S{1,80})"),
@@ -241,6 +246,7 @@ def _read_plain(state: LogState, line: Line) -> None:
     if not state.ready and ("% Completed" in message or "Capturing CUDA graphs" in message):
         _advance(state, message)
         _fill(state, message, _BARS)
+    _fill(state, message, _NCCL)
     if len(state.found) >= MAX_FOUND:
         _find_hint(state, message)
         return

@@ -17,8 +17,10 @@ from .._causes.text import mask
 from .._hf_cache.usage import cached_bytes
 from .._host.clock import Clock, age_of, clock
 from .._host.docker import Container, Unit, epoch, log_since, parse_inspect, parse_unit
-from .._host.services import SERVICE_LABEL, holds, is_ours
+from .._host.peers import missing, peers_of, read_connections
+from .._host.services import RELEASE_LABEL, SERVICE_LABEL, holds, home_of, is_ours
 from .._outside.text import plain_lines
+from .._outside.values import mapping, parse_json
 from .api import (
     Answer,
     Metrics,
@@ -30,7 +32,7 @@ from .api import (
     parse_version,
     request,
 )
-from .health import Api, Observation, Wanted, judge, unit_is_down
+from .health import Api, Link, Observation, Wanted, judge, unit_is_down
 from .lines import clean
 from .log import LogState, parse
 from .parsers import prove_parsers
@@ -42,6 +44,8 @@ PARSERS_TIMEOUT = 120  # for the tokens of a short answer
 LOG_HEAD = 3 * 1024 * 1024
 LOG_TAIL = 1024 * 1024
 KERNEL_LOG_SECONDS = 3600
+# Seconds for a token of several hosts together: that one of them is frozen is to be known within half a minute.
+UNIT_CANARY = 20
 
 
 class Probe:
@@ -107,8 +111,10 @@ class Probe:
             seen.clock_jump = clock(time.time(), started, age).jump
             seen.log = self.log(self.docker, seen.container, seen.clock)
             if seen.container.status == "running":
-                seen.api = self.ask(seen)
-                if seen.api.health is None:
+                seen.link = link_of(seen.container)
+                if not (seen.link and seen.link.rank):  # a worker has no API
+                    seen.api = self.ask(seen)
+                if seen.api is None or seen.api.health is None:
                     seen.last_log = self.last_log(self.docker, seen.container, seen.clock)
             restarts = seen.container.restarts + (seen.unit.restarts if seen.unit else 0)
             if restarts and judge(seen).verdict not in ("ready", "degraded"):
@@ -205,7 +211,8 @@ class Probe:
         api.version = parse_version(self.get("/version").body)
         names = [model.id for model in api.models if wanted in (None, model.id)]
         if self.options["canary"] and names:
-            canary = prove(self.url, names[0], self.options["canary_timeout"], self.sent_key)
+            timeout = self.options["canary_timeout"]
+            canary = prove(self.url, names[0], min(timeout, UNIT_CANARY) if seen.link else timeout, self.sent_key)
             api.completion, api.completion_error = canary.completion, canary.error
         if self.options["parsers"] and api.completion:
             parsed = prove_parsers(self.url, names[0], self.options["parsers"], PARSERS_TIMEOUT, self.sent_key)
@@ -242,6 +249,19 @@ class Probe:
 
     def get(self, path: str) -> Answer:
         return request(self.url + path, HTTP_TIMEOUT, self.sent_key)
+
+
+def link_of(container: Container) -> Link | None:
+    """How a container of ours is connected with those of other hosts; None if it serves alone."""
+    home = home_of(container.labels.get(SERVICE_LABEL, ""))
+    if home is None or not is_ours(container.labels):
+        return None
+    try:
+        with open(f"{home}/releases/{container.labels[RELEASE_LABEL]}/release.json", encoding="utf-8") as file:
+            peers = peers_of(mapping(parse_json(file.read())))
+    except (OSError, ValueError):
+        return None
+    return Link(peers.rank, peers.head, missing(peers, read_connections())) if peers else None
 
 
 def thermal_zones(root: str = "/sys/class/thermal") -> dict[str, float]:

@@ -9,6 +9,7 @@ import typing as t
 from .._catalog.specs import Options
 from .._catalog.variables import read_variables, with_defaults
 from .._common.types import TypedValues
+from .nodes import Node, Nodes
 
 
 class InventoryError(ValueError):
@@ -30,6 +31,9 @@ class Inventory:
         self._groups = known.get("groups") or {}
         self._templar = templar
 
+    def __contains__(self, host: object) -> bool:
+        return host in self._hosts
+
     def group(self, name: str) -> list[str]:
         return list(self._groups.get(name) or [])
 
@@ -50,3 +54,18 @@ class Inventory:
         if lines:
             raise InventoryError(f"{host}: {lines[0]}")
         return typed
+
+
+def members(names: t.Sequence[str], known: t.Mapping[str, t.Any], templar: t.Any, options: Options) -> Nodes:
+    """The hosts with these NAMES (vllm_nodes), and the rank of the current one. Raises InventoryError."""
+    if not names:
+        return Nodes()
+    own = str(known.get("inventory_hostname"))
+    if own not in names:
+        raise InventoryError(f"vllm_nodes: {', '.join(names)} are not {own}; add it, or empty vllm_nodes of {own}")
+    inventory = Inventory(known, templar)
+    for name in names:
+        if name not in inventory:
+            raise InventoryError(f"vllm_nodes: {name} is not in the inventory")
+    read = (inventory.values(name, options, ["vllm_node_address"])["vllm_node_address"] for name in names)
+    return Nodes(tuple(Node(*pair) for pair in zip(names, read, strict=True)), list(names).index(own))

@@ -3,8 +3,8 @@
 """The one statement of what wins over what. Pure.
 
 profile < model < image < variables with a name of their own, and the host < what an offline start needs
-< vllm_extra_args and vllm_extra_env < what vllm_auto_remedy has found < what vllm_api_key needs. A later layer wins,
-option by option.
+< vllm_extra_args and vllm_extra_env < what vllm_auto_remedy has found < what vllm_api_key and vllm_nodes need. A later
+layer wins, option by option.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import posixpath
 import typing as t
 
+from . import nodes as together
 from .choice import Choice, Values
 from .repositories import reads_more, repositories
 from .settings import Layer, Settings, merged
@@ -27,13 +28,20 @@ MODULES = "/root/.cache/huggingface-modules"
 
 
 def layers(
-    values: Values, choice: Choice, share: Share | None = None, remedy: t.Mapping[str, t.Any] | None = None
+    values: Values,
+    choice: Choice,
+    share: Share | None = None,
+    remedy: t.Mapping[str, t.Any] | None = None,
+    nodes: together.Nodes | None = None,
+    host: together.HostState | None = None,
 ) -> list[Layer]:
     """Where options and environment come from, the weakest first.
 
-    SHARE is None as long as nobody asks what the host can give. REMEDY holds variables of the role by name.
+    SHARE is None as long as nobody asks what the host can give. REMEDY holds variables of the role by name. NODES is
+    None as long as nobody has asked the inventory.
     """
-    below = [*_catalog(values, choice), *_named(values, share)]
+    nodes = together.by_name(values) if nodes is None else nodes
+    below = [*_catalog(values, choice), *_named(values, share), together.environment(nodes, host or {})]
     above = [
         Layer("vllm_extra_args", args=values["vllm_extra_args"], args_at="vllm_extra_args."),
         Layer("vllm_extra_env", environment=values["vllm_extra_env"], environment_at="vllm_extra_env."),
@@ -41,7 +49,8 @@ def layers(
     ]
     offline = _is_offline(values, choice, merged([*below, *above]).args)
     sources = [*below, *_offline(values, choice, offline), *above]
-    return [*sources, *_key(values, merged(sources))]
+    settings = merged(sources)
+    return [*sources, *_key(values, settings), *together.options(values, nodes, settings.args)]
 
 
 def _remedy(remedy: t.Mapping[str, t.Any]) -> Layer:

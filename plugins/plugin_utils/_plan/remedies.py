@@ -77,7 +77,7 @@ def _remedies(
             continue
         fitting = tried(where=host._replace(number=number))
         if fitting["fits"]:
-            together = f"{number} hosts that serve it together, which this collection does not deploy yet"
+            together = f"{number} hosts that serve it together (vllm_nodes)"
             yield f"{together}; KV cache of {holds(fitting)}"
             break
 

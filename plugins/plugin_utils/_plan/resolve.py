@@ -16,7 +16,7 @@ from .._catalog.fields import Entry
 from .._catalog.hosts import host_faults
 from .._catalog.vllm_options import to_argv
 from .._common.owner_files import OwnerFile
-from . import names, probed, share
+from . import names, nodes, probed, share
 from .choice import Choice, Values, choose, image_refusal
 from .layers import CONTAINER_CACHE, CONTAINER_CODE, REQUIRE_KEY, layers
 from .memory import UTILIZATION, Host, PlanError
@@ -33,6 +33,7 @@ READS = (
     *("vllm_api_key", "vllm_port", "vllm_publish_address", "vllm_service_name"),
     *("vllm_container_name", "vllm_home", "vllm_hf_endpoint", "vllm_hf_offline", "vllm_download", "vllm_gpu"),
     *("vllm_memory_reserve_gib", "vllm_drop_page_cache", "vllm_mounts", "hf_cache_path"),
+    *("vllm_nodes", "vllm_master_port"),
 )
 
 
@@ -69,6 +70,9 @@ class Resolved:
     argv: list[str]
     served_name: str
     gpu: str
+    nodes: list[dict[str, str]]
+    rank: int
+    devices: list[str]
     memory_bytes: int
     memory_gib: float
     other_services: list[dict[str, t.Any]]
@@ -99,14 +103,19 @@ def resolve(
     model_info: t.Mapping[str, t.Any] | None = None,
     files: t.Sequence[OwnerFile] = (),
     image_probe: t.Mapping[str, t.Any] | None = None,
+    members: nodes.Nodes | None = None,
 ) -> Resolved:
     """HOST is what spark_info returns in spark; without it nothing is capped and nothing planned.
 
     REMEDY is what vllm_auto_remedy has found, variables by name. MODEL_INFO is an entry of the module model_info. FILES
     are those of vllm_files. IMAGE_PROBE is what the module vllm_image_probe returns; it changes nothing of the service,
-    whose release has its name by then, and only says what the image would refuse.
+    whose release has its name by then, and only says what the image would refuse. MEMBERS are the hosts of vllm_nodes
+    with their addresses; without them only their number counts.
     """
     host = host or {}
+    together = nodes.by_name(values) if members is None else members
+    if wrong := nodes.problem(together, host):
+        raise ResolveError(wrong)
     choice = choose(values, catalog, model_info)
     model, image, profile = choice
     if not (model and image and profile):
@@ -114,13 +123,13 @@ def resolve(
     service = values["vllm_service_name"]
     may_take = _share(values, host, profile)
     try:
-        settings = merged(layers(values, choice, may_take, remedy))
+        settings = merged(layers(values, choice, may_take, remedy, together, host))
         argv = [*image["command_prefix"], model_path(values, model), *to_argv(settings.args)]
         lines = settings.lines
     except ValueError as error:
         raise ResolveError(str(error)) from error
     gpu = _gpu(values["vllm_gpu"], host)
-    plan = _plan(values, catalog, choice, settings, may_take)
+    plan = _plan(values, catalog, choice, settings, may_take, together.number)
     needed = plan["needed_bytes"] if plan and gpu != "none" else 0
     served_name = _served_name(settings.args, model_path(values, model))
     container, url, image_ref = names.container(values, model), names.url(values), names.image_ref(values, image)
@@ -145,7 +154,7 @@ def resolve(
         image=image,
         image_ref=image_ref,
         image_refusal=image_refusal(values, catalog, choice) if refusal is None else refusal,
-        probe_problems=probed.problems(settings, image, answer),
+        probe_problems=[*probed.problems(settings, image, answer), *_nccl(values, together, settings, image, answer)],
         profile=values["vllm_profile"],
         args=settings.args,
         environment=settings.environment,
@@ -153,6 +162,9 @@ def resolve(
         argv=argv,
         served_name=served_name,
         gpu=gpu,
+        nodes=[node._asdict() for node in together.members],
+        rank=together.rank,
+        devices=nodes.devices(together, host),
         memory_bytes=may_take.memory_bytes,
         memory_gib=may_take.memory_gib,
         other_services=may_take.other_services,
@@ -168,7 +180,10 @@ def resolve(
         comes_free_bytes=share.comes_free_bytes(host, service),
         memory_is_taken=share.is_taken(host, service, needed),
         container_release=_container_release(host, service),
-        host_faults=host_faults(catalog.hosts(), host, {**settings.args, **settings.environment}),
+        host_faults=[
+            *host_faults(catalog.hosts(), host, {**settings.args, **settings.environment}),
+            *nodes.faults(together, host),
+        ],
         # What programs on the host have to know of a release: its file release.json, with the name of the release.
         facts={
             "container": container,
@@ -181,8 +196,20 @@ def resolve(
             "needed_bytes": needed,
             # the memory of a GB10 is the host's; without a GPU nothing counts the page cache as used
             "drop_page_cache": bool(values["vllm_drop_page_cache"]) and gpu != "none",
+            **nodes.facts(values, together),
         },
     )
+
+
+def _nccl(
+    values: Values, together: nodes.Nodes, settings: Settings, image: Entry, answer: probed.Probed
+) -> t.Iterator[str]:
+    """What the image says of its NCCL: the matrix may not have it."""
+    nccl = (answer.get("probe") or {}).get("nccl")
+    if together.members and (
+        wrong := nodes.nccl_problem(values, image, nccl, settings.environment, "an image with a newer one")
+    ):
+        yield wrong
 
 
 def _share(values: Values, host: share.HostState, profile: Entry) -> share.Share:
@@ -202,7 +229,9 @@ def _gpu(wanted: str, host: share.HostState) -> str:
     return "cdi" if "nvidia.com/gpu=all" in devices and folders else "nvidia"
 
 
-def _plan(values: Values, catalog: Catalog, choice: Choice, settings: Settings, may_take: share.Share) -> Plan:
+def _plan(
+    values: Values, catalog: Catalog, choice: Choice, settings: Settings, may_take: share.Share, number: int
+) -> Plan:
     """Empty as long as nobody knows what the model is, or how long a context is meant."""
     model, image, _profile = choice
     if not (model and image):
@@ -211,7 +240,7 @@ def _plan(values: Values, catalog: Catalog, choice: Choice, settings: Settings, 
     is_known = model.get("native_context") or (length and str(length) not in ("auto", "-1"))
     if not (model.get("weights_bytes") and may_take.memory_bytes and is_known):
         return {}
-    host = Host(may_take.memory_bytes, may_take.cap)
+    host = Host(may_take.memory_bytes, may_take.cap, number)
     models = catalog.models(values["vllm_models"])
     try:
         return plan_with_remedies(model, host, settings.args, settings.environment, models, image["vllm"])

@@ -19,7 +19,7 @@ class Unit(t.NamedTuple):
     service: str  # vllm_service_name
     model: str  # name in the catalog
     port: int
-    published: str  # vllm_publish_address
+    published: str  # vllm_publish_address; empty where another host has the API
     has_key: bool
     reached: str  # ansible_host
     address: str  # monitoring_address
@@ -86,9 +86,10 @@ def _targets(unit: Unit, units: t.Sequence[Unit], server: Server | None, everybo
     if published == "0.0.0.0":
         published = LOOPBACK if is_here else _address(unit)
     labels = {"host": lead.name, "service": unit.service, "model": unit.model}
-    found: list[Target] = [
-        {"job": "vllm", "unit": unit.name, "address": f"{published}:{unit.port}", "key": unit.has_key, "labels": labels}
-    ]
+    found: list[Target] = []
+    if published:
+        address = f"{published}:{unit.port}"
+        found.append({"job": "vllm", "unit": unit.name, "address": address, "key": unit.has_key, "labels": labels})
     if unit == lead:
         address = f"{_listen(unit, everybody)}:{unit.node_port}"
         found.append(

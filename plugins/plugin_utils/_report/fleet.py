@@ -49,6 +49,7 @@ def build(
     faults: t.Mapping[str, t.Sequence[Facts] | None] | None = None,
 ) -> Report:
     """The whole report, in the order of HOSTS. FAULTS are what resolve() returns in host_faults."""
+    health = with_heads(health, wanted)
     entries = [entry(name, health.get(name), spark.get(name), wanted.get(name), now) for name in hosts]
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
@@ -67,6 +68,17 @@ def build(
             *drifts({name: spark.get(name) for name in hosts}),
         ],
     }
+
+
+def with_heads(health: t.Mapping[str, Facts | None], wanted: t.Mapping[str, Facts | None]) -> dict[str, Facts | None]:
+    """A worker only says whether it is connected with its head; whether both serve, the head says (WANTED: nodes)."""
+    found = dict(health)
+    for name, its in wanted.items():
+        head, *workers = (its or {}).get("nodes") or [""]
+        own, other = health.get(name) or {}, health.get(head) or {}
+        if name in workers and own.get("verdict") == "ready" and other.get("verdict", "ready") != "ready":
+            found[name] = {**own, **{key: other.get(key) for key in ("verdict", "phase", "cause")}}
+    return found
 
 
 def entry(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | None, now: float) -> Report:
@@ -233,6 +245,8 @@ def _about_service(name: str, health: Facts, wanted: Facts) -> t.Iterator[Report
     expected = expected_tokens(labels)
     if expected and real and real < expected:
         yield note("kv_below_plan", [name], real=real, planned=planned_tokens(labels))
+    if health.get("nccl_network") == "Socket":
+        yield note("nccl_sockets", [name])
     if metrics.get("preemptions"):
         yield note("preemptions", [name], count=metrics["preemptions"])
     if usage is not None and usage >= KV_NEARLY_FULL and waiting:

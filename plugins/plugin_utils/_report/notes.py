@@ -80,6 +80,13 @@ NOTES: tuple[Note, ...] = (
         " to 26.01 also counts the page cache that reading the weights leaves (restart it once the model was read)",
     ),
     Note(
+        "nccl_sockets",
+        "NCCL connects the hosts that serve together over sockets, not by RDMA, which is slower",
+        "check on each of them that /dev/infiniband has devices (kernel modules mlx5_ib and ib_uverbs) and that"
+        " vllm_node_address belongs to the ConnectX-7, and deploy again",
+        THROUGHPUT,
+    ),
+    Note(
         "preemptions",
         "the KV cache ran full and requests had to give theirs up: {count} preemptions since the server started",
         "let vLLM take fewer requests at once (max_num_seqs in vllm_extra_args), lower vllm_max_model_len, or enlarge"

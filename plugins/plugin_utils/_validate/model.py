@@ -16,6 +16,7 @@ from .._common.text import nearest, show
 from .._common.types import TypedValues, number
 from .._plan.choice import Choice, ChoiceError, choose_model, choose_profile
 from .._plan.layers import layers
+from .._plan.nodes import PARALLEL
 from .._plan.resolve import resolve
 from .._plan.settings import Layer
 from .._plan.settings import merged as merge_layers
@@ -23,6 +24,7 @@ from .common import Lines, at_least, control_character, holds_secret
 from .environment import environment
 from .image import image as check_image
 from .image import notices as image_notices
+from .nodes import OWNED, nodes
 from .token import notices as token_notices
 
 MAX_UTILIZATION = 0.95
@@ -107,12 +109,15 @@ def choice(checked: TypedValues, catalog: Catalog) -> Lines:
                 yield from environment(where, source.environment, checked.secrets())
     yield from _options(checked, catalog, sources, image)
     yield from _sizes(checked, chosen, sources)
+    can_merge = checked.valid("vllm_extra_args", "vllm_extra_env")
+    yield from nodes(checked, catalog, model, image, merge_layers(sources) if can_merge else None)
 
 
 def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer], image: Entry | None) -> Lines:
     """Every option is known to the image's vLLM, spelled right, and has no variable of its own."""
     known = catalog.options(image["vllm"] if image else None)
     secrets = checked.secrets()
+    together = checked.valid("vllm_nodes") and bool(checked["vllm_nodes"])
     for source in sources:
         if not source.args_at or (source.source == "vllm_extra_args" and not checked.valid("vllm_extra_args")):
             continue
@@ -127,10 +132,12 @@ def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer],
                 yield f"{at}: is not the name of an option; {spelling}"
             elif name in _UNUSABLE and value not in (None, False):
                 yield f"{at}: is not allowed; it {_UNUSABLE[name]}"
-            elif name in _PARALLEL and (tokens_of(value) or 1) > 1:
+            elif together and name in OWNED and value is not None:
+                yield f"{at}: is not allowed with vllm_nodes, which sets it; remove it"
+            elif name in _PARALLEL and (tokens_of(value) or 1) > 1 and not (together and name in PARALLEL):
                 yield (
-                    f"{at}: {show(value)} is not allowed; a Spark has one GPU, and this collection serves a model on"
-                    " one host: remove it"
+                    f"{at}: {show(value)} is not allowed; a Spark has one GPU: remove it, or name the hosts that serve"
+                    " the model together in vllm_nodes"
                 )
             elif holds_secret(value, secrets):
                 yield f"{at}: holds a secret that every user of the host could read; use vllm_hf_token or vllm_api_key"

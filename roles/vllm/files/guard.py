@@ -5,7 +5,8 @@
 python3 -B /usr/local/lib/dgxspark/SERVICE guard VERB SERVICE HOME
 
 allow    ExecCondition: not if the same release was started too often without an answer
-prepare  ExecStartPre: waits for the memory that the release needs, then counts the start
+prepare  ExecStartPre: waits for the hosts that serve the model together with this one, and for the memory that the
+         release needs, then counts the start
 stop     ExecStop: stops the containers of the service, whatever `current` points to by now
 forget   by hand and by a deployment: the starts so far do not count any more
 
@@ -25,6 +26,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import OPEN, SILENT, Peers, peers_of, reach
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, parse_json
 
@@ -34,6 +36,10 @@ CODE = "/usr/local/lib/dgxspark"
 MOST_TRIES = 4
 # Seconds that memory of a stopped server may take to come back; the key wait_seconds of release.json.
 MEMORY_WAIT = 120
+# Seconds that the other hosts of a unit may take to answer, after a power cut of all; the key peer_seconds.
+PEER_WAIT = 600
+# Seconds that a head which has lost this rank may take to end: its watchdog looks four times a minute.
+STALE_HEAD_WAIT = 60
 # Seconds that a server may take to end by itself; it needs few, and one that loads does not listen.
 STOP_TIMEOUT = 15
 # Seconds that Compose may take to end after its container.
@@ -93,6 +99,7 @@ class Service:
         self.tries = home / "state" / "tries.json"
         self.watchdog = home / "state" / "watchdog.json"
         self.look = home / "state" / "look.json"  # the last one of the watchdog: verdict, time since the boot, releases
+        self.link = home / "state" / "link.json"  # whether the container was seen with a connection to its peers
 
     @property
     def parameters(self) -> State:
@@ -141,6 +148,7 @@ class Service:
     def forget(self) -> None:
         self.answered()
         remove(self.watchdog)
+        remove(self.link)
 
 
 def refusal(service: Service, starts: t.Sequence[State]) -> str:
@@ -212,6 +220,40 @@ def wait_for_memory(needed: int, longest: float, look: t.Callable[[], Memory]) -
     return now
 
 
+# --- the other hosts of a unit ------------------------------------------------------------------------------------
+
+
+def wait_for_peers(
+    peers: Peers, longest: float, is_stale: bool, look: t.Callable[[str, int], str] = reach, pause: float = 1.0
+) -> str:
+    """Why this rank is not started yet; empty if every other host answers.
+
+    A worker that ended while its head lives on finds a head that waits for nobody any more. IS_STALE says that it may
+    be so: then that head has some time to end.
+    """
+    begin = time.monotonic()
+    told = False
+    while silent := [address for address in peers.others if look(address, peers.port) == SILENT]:
+        if time.monotonic() - begin >= longest:
+            return (
+                f"{', '.join(silent)} did not answer for {longest:.0f} s, and serves the model together with this host"
+            )
+        if not told:
+            say(NOTICE, f"waiting for {', '.join(silent)}, which does not answer")
+            told = True
+        time.sleep(pause)
+    begin = time.monotonic()
+    while is_stale and look(peers.head, peers.port) == OPEN and time.monotonic() - begin < STALE_HEAD_WAIT:
+        time.sleep(pause)
+    return ""
+
+
+def had_link(service: Service, boot: str) -> bool:
+    """Whether this rank ended with its connection to the head: as far as anybody knows, the head still lives then."""
+    state = read_json(service.link)
+    return state.get("boot") != boot or state.get("linked") is True
+
+
 # --- the verbs --------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +267,13 @@ def allow(service: Service) -> int:
 
 def prepare(service: Service, proc: Path = Path("/proc")) -> int:
     parameters = service.parameters
+    peers = peers_of(parameters)
+    if peers:
+        is_stale = peers.rank > 0 and had_link(service, boot_of(proc))
+        problem = wait_for_peers(peers, float(parameters.get("peer_seconds", PEER_WAIT)), is_stale)
+        if problem:
+            say(ERROR, f"not started: {problem}")
+            return 1
     needed = int(parameters.get("needed_bytes") or 0)
     longest = float(parameters.get("wait_seconds", MEMORY_WAIT))
     now = wait_for_memory(needed, longest, lambda: memory((proc / "meminfo").read_text()))

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One look at a vLLM service that runs: a frozen engine is restarted, a busy one never. Runs on the host by a timer.
 
+Of hosts that serve one model together, each also looks at its connections to the others. One that has lost them cannot
+go on: it is restarted, and meets the others again.
+
 python3 -B /usr/local/lib/dgxspark/SERVICE watchdog SERVICE HOME [--off]
 
 The look is the one of the module vllm_health: one generated token. It also tells guard.py that a start was answered.
@@ -16,6 +19,13 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import parse_inspect
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import (
+    Peers,
+    ends,
+    missing,
+    peers_of,
+    read_connections,
+)
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import holds
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import (
     Canary,
@@ -44,6 +54,11 @@ MOST_RESTARTS = 3
 RESTARTS_WITHIN = 2 * 3600
 # Looks from one report to the next.
 REPORT_EVERY = 60
+# A unit of several hosts is looked at more often. Seconds from one token to the next, as of a single host; the key
+# canary_every of release.json.
+CANARY_EVERY = 55
+# Seconds that a worker is connected until its start counts as answered: the model is loaded after that.
+LINKED_FOR = 600
 
 
 def look(url: str, model: str, key: str | None, timeout: float) -> tuple[Canary, State | None]:
@@ -87,15 +102,72 @@ def in_this_boot(state: State, boot: str) -> State:
     return {**state, "boot": boot, "restarts": [0.0 for _when in state.get("restarts", [])]}
 
 
+def link(service: Service, peers: Peers, container: str, now: float, boot: str) -> tuple[State, list[str]]:
+    """What is known of the connections of this container, and the addresses that it was connected with and lost.
+
+    Only who was seen with all of them can lose one: a rank that starts has yet to meet the others.
+    """
+    state = read_json(service.link)
+    # Compose starts the same container again
+    start = run("docker", "inspect", "--type", "container", "--format", "{{.State.StartedAt}}", "--", container)[1]
+    if (state.get("boot"), state.get("start")) != (boot, f"{container} {start.strip()}"):
+        state = {"boot": boot, "start": f"{container} {start.strip()}", "linked": False, "since": now}
+    seen = read_connections()
+    now_has, had = ends(peers, seen), state.get("ends") or []
+    if not had and not missing(peers, seen):
+        state = {**state, "linked": True, "since": now, "ends": now_has}
+    # a worker that was started again may have a new one; its head cannot use it
+    kept = {end[0] for end in had if end in now_has}
+    lost = sorted({end[0] for end in had} - kept)
+    if lost:
+        state = {**state, "linked": False}
+    with contextlib.suppress(OSError):
+        write_json(service.link, state)
+    return state, lost
+
+
+def restart(service: Service, reason: str) -> None:
+    say(ERROR, f"{reason}; restarting")
+    run("systemctl", "--no-block", "restart", f"{service.name}.service")
+
+
+def watch_worker(service: Service, peers: Peers, now: float, boot: str, is_on: bool) -> None:
+    """It has no API: what counts is its connection to the head, whose own watchdog asks for tokens."""
+    containers = service.containers()
+    if not containers:
+        return
+    state, lost = link(service, peers, min(containers), now, boot)
+    verdict = "silent" if lost else "answers" if state["linked"] else "loads"
+    with contextlib.suppress(OSError):
+        running = sorted(set(containers.values()))
+        write_json(service.look, {"verdict": verdict, "time": now, "boot": boot, "running": running})
+    if state["linked"] and now - state["since"] >= LINKED_FOR:
+        service.answered()
+    if lost and is_on:
+        restart(service, f"peer lost: no connection to the head {peers.head} any more")
+
+
 def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> None:
     """NOW is in seconds since BOOT: no clock that is set meanwhile makes it forget a restart, or keep one."""
     parameters = service.parameters
     was_ready = not service.is_unanswered()
-    if "url" not in parameters or (was_ready and not is_on) or not is_active(service):
+    peers = peers_of(parameters)
+    is_worker = peers is not None and peers.rank > 0
+    if "url" not in parameters or (was_ready and not is_on and not is_worker) or not is_active(service):
         return
+    if peers and is_worker:
+        watch_worker(service, peers, now, boot, is_on)
+        return
+    lost: list[str] = []
+    if peers:
+        containers = service.containers()
+        lost = link(service, peers, min(containers), now, boot)[1] if containers else []
     if not holds_port(service, parameters["url"]):
         return  # it loads, or is between two starts; and who else listens there is not asked, and gets no key
     state = in_this_boot(read_json(service.watchdog), boot)
+    every = float(parameters.get("canary_every", CANARY_EVERY))
+    if peers and not lost and 0 <= now - state.get("looked", now - every) < every:
+        return
     env_file = service.current / str(parameters.get("api_key_file", ".env"))
     key = dotenv_value(env_file.read_text(encoding="utf-8"), "VLLM_API_KEY") if env_file.is_file() else None
     timeout = float(parameters.get("canary_timeout", CANARY_TIMEOUT))
@@ -112,16 +184,20 @@ def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> N
         service.answered()
     if not is_on:
         return
+    if lost and canary.completion is None:  # a token would prove that nothing is lost
+        restart(service, f"peer lost: no connection from {', '.join(lost)} any more, and no token")
+        return
     frozen_after = int(parameters.get("frozen_after", FROZEN_AFTER))
     new, action = follow(state, verdict, metrics, now, frozen_after)
+    if peers:
+        new = {**new, "looked": now}
     if new != state:
         with contextlib.suppress(OSError):  # a full disk is no reason to let it hang
             write_json(service.watchdog, new)
     if verdict in ("silent", "refuses"):
         say(NOTICE, f"no token: {canary.error}")
     if action == "restart":
-        say(ERROR, f"frozen: {frozen_after} looks without a token or any other move of the engine; restarting")
-        run("systemctl", "--no-block", "restart", f"{service.name}.service")
+        restart(service, f"frozen: {frozen_after} looks without a token or any other move of the engine")
     elif action == "report":
         say(
             ERROR,

@@ -46,6 +46,8 @@ class ActionModule(ActionBase):
     _requires_connection = False
     def run(self, tmp=None, task_vars=None):
         name, asked, folder = {name!r}, self._task.args, self._templar.template(task_vars["vllm_home"])
+        if self._task.delegate_to:
+            asked = {{**asked, "delegate_to": self._task.delegate_to}}
         with open(folder + "/calls", "a") as file:
             file.write(json.dumps([name, asked]) + "\\n")
         note = os.path.join(asked.get("home") or "", "taken_over.json")
@@ -171,12 +173,13 @@ class Fleet:
 
     def run(self, playbook: str = "deploy.yml", path: str | None = None, one_batch: bool = False) -> tuple[int, str]:
         """PATH is that of the tasks. ONE_BATCH: no host's failure keeps another one from its story."""
-        (play,) = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
+        plays = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
         environment = {"STANDIN": "{{ vllm_home }}", **({"PATH": path} if path else {})}
-        play.update(become=False, environment=environment)
-        for keyword in ("serial", "max_fail_percentage") if one_batch else ():
-            play.pop(keyword)
-        (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
+        for play in plays:
+            play.update(become=False, environment=environment)
+            for keyword in ("serial", "max_fail_percentage") if one_batch else ():
+                play.pop(keyword, None)
+        (self.folder / "play.yml").write_text(yaml.safe_dump(plays))
         done = self.ansible_playbook("play.yml", "-e", json.dumps(EXTRA), inventory="hosts.yml", folder=self.folder)
         return done.code, done.output
 

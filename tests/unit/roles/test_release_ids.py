@@ -18,8 +18,10 @@ import pytest
 import yaml
 from ansible.plugins.filter.core import to_json
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.nodes import Node, Nodes
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import resolve
 
-from support.services import GIB, KNOWN, resolved, service, spark, values
+from support.services import CATALOG, GIB, KNOWN, resolved, service, spark, values
 
 ROLE = Path(__file__).resolve().parents[3] / "roles/vllm"
 PROGRAM = Path(__file__).with_name("release_ids.py")
@@ -159,6 +161,30 @@ def test_what_changes_the_service_changes_the_name(host: dict[str, t.Any], varia
 )
 def test_what_does_not_change_the_service_keeps_the_name(variables: dict[str, t.Any]) -> None:
     assert by_hand(spark(**CDI), **{**MINE, **variables}) == by_hand(spark(**CDI), **MINE)
+
+
+def test_hosts_that_serve_together_have_the_network_of_the_host_and_a_name_each() -> None:
+    pair = {"vllm_nodes": ["spark01", "spark02"], "vllm_image": "nvcr.io/nvidia/vllm:26.07-py3"}
+    found = {}
+    for rank, address in enumerate(("192.168.100.1", "192.168.100.2")):
+        read = spark(**CDI, interfaces=[{"name": "eth1", "addresses": [address]}], infiniband=["uverbs0"])
+        together = Nodes((Node("spark01", "192.168.100.1"), Node("spark02", "192.168.100.2")), rank)
+        found_service = resolve(values(**pair), CATALOG, read, members=together).as_dict()
+        names = {name: values(**pair)[name] for name in KNOWN}
+        text = ENVIRONMENT.get_template("compose.yaml.j2").render(
+            {**names, "__vllm_resolved": found_service, "__vllm_release": ""}
+        )
+        (found[text],) = yaml.safe_load(text)["services"].values()
+    assert len(found) == 2
+    for one in found.values():
+        assert "ports" not in one
+        assert (one["network_mode"], one["devices"]) == ("host", ["/dev/infiniband"])
+        assert "IPC_LOCK" in one["cap_add"]
+        assert one["environment"]["NCCL_SOCKET_IFNAME"] == "eth1"
+    alone = yaml.safe_load(rendered("compose.yaml.j2", spark(**CDI, infiniband=["uverbs0"])))
+    (one,) = alone["services"].values()
+    assert {"network_mode", "devices"}.isdisjoint(one)
+    assert "IPC_LOCK" not in one["cap_add"]
 
 
 def test_the_name_follows_from_the_content_of_the_files(tmp_path: Path) -> None:

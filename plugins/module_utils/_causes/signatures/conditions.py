@@ -127,6 +127,14 @@ CONDITIONS: tuple[Condition, ...] = (
         "check `dmesg` and `journalctl -u earlyoom` for a process that was killed, and the end of `docker logs`; set"
         " VLLM_LOGGING_LEVEL: DEBUG in vllm_extra_env and deploy again",
     ),
+    Condition(
+        "peer_lost",
+        "another host of vllm_nodes ended, hangs, or cannot be reached: none of them can serve without it",
+        "diagnose the other hosts first: run playbooks/health.yml for all of them. The watchdogs restart the unit; to"
+        " do so at once, run playbooks/restart.yml for all of them. If none of them ended, check vllm_node_address,"
+        " cable and link between them",
+        family="network",
+    ),
     Condition("paused", "the container is paused", "continue it with `docker unpause`"),
     Condition(
         "engine_unhealthy",

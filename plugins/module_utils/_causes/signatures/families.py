@@ -39,10 +39,9 @@ FAMILIES: tuple[Family, ...] = (
         "network",
         "the hosts of the group could not exchange data: {exception}",
         f"{UNSURE}it looks like the network between the hosts. Check the log of the other host first; then"
-        " NCCL_SOCKET_IFNAME,"
-        " GLOO_SOCKET_IFNAME and VLLM_HOST_IP in vllm_extra_env, master_addr in vllm_extra_args, cable and firewall."
-        " On one"
-        " host, remove tensor_parallel_size and pipeline_parallel_size from vllm_extra_args",
+        " NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME and VLLM_HOST_IP in vllm_extra_env, vllm_node_address,"
+        " vllm_master_port, cable and firewall. On one host, remove tensor_parallel_size and pipeline_parallel_size"
+        " from vllm_extra_args",
     ),
     Family(
         "hub_failed",

@@ -66,9 +66,9 @@ NETWORK: tuple[Signature, ...] = (
         r"remote process exited or there was a network error|ncclRemoteError"
         r"|NCCL WARN .{0,120}?Connection closed by remote peer (?P<peer>\S{0,60})",
         "the other host of the group ended, or the connection to it was lost",
-        "diagnose the other host first: its log has the cause; then start all hosts of the group again. Check"
-        " NCCL_SOCKET_IFNAME in vllm_extra_env, cable and address of the interface between the hosts if none of them"
-        " ended",
+        "diagnose the other host first: its log has the cause; then restart all hosts of vllm_nodes"
+        " (playbooks/restart.yml). If none of them ended, check vllm_node_address, NCCL_SOCKET_IFNAME, cable and link"
+        " of the interface between them",
         versions="NCCL 2.28.9, vLLM 0.24",
         known="seen",
         source="two H200 processes of vLLM 0.24, one killed",
@@ -123,9 +123,9 @@ NETWORK: tuple[Signature, ...] = (
         r"|TCPStore[^\n]{0,200}|server socket has failed to (?:listen|bind)[^\n]{0,120}|Timed out waiting for clients"
         r"|Dist(?:Network|Store)Error[^\n]{0,200}|wait timeout after \d+ ?ms",
         "the head of the group cannot be reached ({head})",
-        "check master_addr and master_port in vllm_extra_args, VLLM_HOST_IP in vllm_extra_env of every host, the"
-        " firewall,"
-        " and the interface between the hosts (NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME); start the head first",
+        "check that the first host of vllm_nodes runs and logs no error of its own; then vllm_node_address of all of"
+        " them, vllm_master_port, the firewall, and the interface between them (NCCL_SOCKET_IFNAME,"
+        " GLOO_SOCKET_IFNAME)",
         versions="PyTorch 2, vLLM 0.10 to 0.32",
         known="report",
         source="public log; torch/csrc/distributed/c10d/socket.cpp",
@@ -139,9 +139,8 @@ NETWORK: tuple[Signature, ...] = (
         r"|connect)"
         r"[^\n]{0,120}|Gloo connectFullMesh failed",
         "Gloo, which the hosts use for control messages, cannot connect them",
-        "set GLOO_SOCKET_IFNAME and VLLM_HOST_IP in vllm_extra_env to the interface that connects the hosts, and"
-        " check the"
-        " log of the other host",
+        "check the log of the other host first; then set vllm_node_address on each host of vllm_nodes, which names the"
+        " interface between them to vLLM (GLOO_SOCKET_IFNAME, VLLM_HOST_IP)",
         versions="PyTorch 2",
         known="report",
         source="gloo/transport/tcp",

@@ -220,8 +220,7 @@ OPTIONS: tuple[Signature, ...] = (
         ("ray is not installed", "no module named 'ray'", "failed to import ray"),
         r"[Rr]ay is not installed|No module named 'ray'|Failed to import Ray",
         "distributed_executor_backend: ray is set, and the image has no Ray",
-        "remove distributed_executor_backend from vllm_extra_args on one host; on several, use nnodes and master_addr"
-        " instead, or an image with Ray (NGC up to 26.04, vllm_image)",
+        "remove distributed_executor_backend from vllm_extra_args: hosts that serve together (vllm_nodes) need no Ray",
         versions="nvcr.io/nvidia/vllm 26.05 and later, vllm/vllm-openai v0.18 and later",
         known="report",
         source="NVIDIA/dgx-spark-playbooks#109",

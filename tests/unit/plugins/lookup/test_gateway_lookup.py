@@ -44,6 +44,14 @@ def test_it_returns_what_it_documents() -> None:
     assert found["clients"] == documented["clients"]["sample"]
 
 
+def test_of_hosts_that_serve_together_only_the_first_is_a_server() -> None:
+    pair = {"vllm_nodes": ["spark01", "spark02"], "vllm_image": "nvcr.io/nvidia/vllm:26.07-py3"}
+    found = look({"spark01": {**SPARK01, **pair}, "spark02": {**SPARK02, **pair}})
+    (model,) = found["models"]
+    assert [server["name"] for server in model["servers"]] == ["spark01"]
+    assert found["problems"] == []
+
+
 def test_units_are_grouped_by_the_name_that_clients_ask_for_and_no_secret_is_returned() -> None:
     found = look(
         {

@@ -51,6 +51,15 @@ def test_one_spark_watches_itself_on_loopback() -> None:
     assert not found["targets"][0]["key"]
 
 
+def test_of_hosts_that_serve_together_only_the_first_has_metrics_of_vllm() -> None:
+    pair = {"vllm_nodes": ["spark01", "spark02"]}
+    hosts: dict[str, dict[str, t.Any]] = {"spark01": pair, "spark02": pair}
+    assert addresses(look("spark01", hosts))[0] == ("vllm", "spark01", "127.0.0.1:8000")
+    found = look("spark02", hosts)
+    assert addresses(found) == [("node", "spark02", "127.0.0.1:9100")]
+    assert found["problems"] == []
+
+
 def test_without_a_monitoring_host_each_spark_watches_itself_alone() -> None:
     hosts: dict[str, dict[str, t.Any]] = {"spark01": {}, "spark02": {"vllm_port": trust_as_template("{{ 8000 + 1 }}")}}
     assert addresses(look("spark02", hosts))[0] == ("vllm", "spark02", "127.0.0.1:8001")

@@ -96,3 +96,40 @@ def test_refused_with_one_line(variables: dict[str, t.Any], options: dict[str, t
         look(variables=variables, **options)
     assert line in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+class HostVars(dict[str, dict[str, t.Any]]):
+    def raw_get(self, host: str) -> dict[str, t.Any]:
+        return self[host]
+
+
+def pair(here: str, nodes: t.Any, **other: t.Any) -> dict[str, t.Any]:
+    """The variables of HERE in an inventory of two hosts."""
+    address = trust_as_template("192.168.100.{{ number }}")
+    hosts = {
+        name: {"vllm_nodes": nodes, "vllm_node_address": address, "number": number, **other}
+        for number, name in enumerate(("spark01", "spark02"), 1)
+    }
+    return {**hosts[here], "inventory_hostname": here, "hostvars": HostVars(hosts)}
+
+
+def test_hosts_that_serve_together_find_one_another_in_the_inventory() -> None:
+    for rank, here in enumerate(("spark01", "spark02")):
+        (found,) = look(variables=pair(here, ["spark01", "spark02"], vllm_image="nvcr.io/nvidia/vllm:26.07-py3"))
+        assert found["nodes"] == yaml.safe_load(service.RETURN)["_value"]["contains"]["nodes"]["sample"]
+        assert (found["rank"], found["args"]["node_rank"]) == (rank, rank)
+        assert found["environment"]["VLLM_HOST_IP"] == f"192.168.100.{rank + 1}"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "other", "line"),
+    [
+        (["spark02", "spark03"], {}, "service: vllm_nodes: spark02, spark03 are not spark01; add it, or empty"),
+        (["spark01", "spark03"], {}, "service: vllm_nodes: spark03 is not in the inventory"),
+        (["spark01", "spark02"], {"vllm_node_address": ["x"]}, "service: spark01: vllm_node_address: a list is not"),
+    ],
+)
+def test_hosts_that_cannot_serve_together(nodes: list[str], other: dict[str, t.Any], line: str) -> None:
+    with pytest.raises(AnsibleError) as refused:
+        look(variables=pair("spark01", nodes, **other))
+    assert line in str(refused.value)

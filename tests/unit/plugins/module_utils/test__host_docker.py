@@ -11,9 +11,11 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import 
     Container,
     Unit,
     epoch,
+    listening_address,
     log_since,
     parse_inspect,
     parse_unit,
+    published_address,
 )
 
 NEVER = "0001-01-01T00:00:00Z"
@@ -59,6 +61,26 @@ def test_inspect() -> None:
         restarts=2,
         labels={"dgxspark.vllm.release": "abc"},
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "published", "listens"),
+    [
+        (["vllm", "serve", "m", "--host", "0.0.0.0", "--port", "8001"], "127.0.0.1:8001", "0.0.0.0:8001"),
+        (["--host", "192.0.2.1", "--port", "8000", "--seed", "1"], "192.0.2.1:8000", "192.0.2.1:8000"),
+        (["vllm", "serve", "m", "--headless"], None, None),
+        (["--host", "192.0.2.1", "--port", "x"], None, None),
+        (["--host"], None, None),
+        (None, None, None),
+        ({"--host": "--port"}, None, None),
+    ],
+)
+def test_a_server_in_the_network_of_the_host(command: t.Any, published: str | None, listens: str | None) -> None:
+    bindings = {"8000/tcp": [{"HostIp": "", "HostPort": "8000"}]}
+    entry = {"Config": {"Cmd": command}, "HostConfig": {"NetworkMode": "host", "PortBindings": bindings}}
+    assert (published_address(entry), listening_address(entry)) == (published, listens)
+    entry["HostConfig"] = {"NetworkMode": "vllm_default", "PortBindings": bindings}
+    assert (published_address(entry), listening_address(entry)) == ("127.0.0.1:8000", "0.0.0.0:8000")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "no json", "[1]"])

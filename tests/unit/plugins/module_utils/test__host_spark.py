@@ -281,6 +281,21 @@ def test_socket_owner_finds_this_process() -> None:
     assert spark.socket_owner({"0"}) is None
 
 
+def test_interfaces_with_their_addresses(tmp_path: Path) -> None:
+    text = (
+        '[{"ifname":"lo","addr_info":[{"family":"inet","local":"127.0.0.1"}]},{"ifname":"enp1s0f0np0","addr_info":'
+        '[{"local":"192.168.100.1"},{"local":"192.168.101.1"}]},{"ifname":"enp1s0f1np1","addr_info":[]},{},3]'
+    )
+    assert spark.parse_interfaces(text) == [
+        {"name": "lo", "addresses": ["127.0.0.1"]},
+        {"name": "enp1s0f0np0", "addresses": ["192.168.100.1", "192.168.101.1"]},
+    ]
+    for nonsense in ("", "{", '{"a": 1}', '[{"ifname": 3, "addr_info": [{"local": "x"}]}]', "[null]"):
+        assert spark.parse_interfaces(nonsense) == []
+    (tmp_path / "uverbs0").touch()
+    assert (spark.read_infiniband(str(tmp_path)), spark.read_infiniband(str(tmp_path / "no"))) == (["uverbs0"], [])
+
+
 def test_nics_only_physical_ones(tmp_path: Path) -> None:
     port = tmp_path / "net" / "enp1s0f0np0"
     driver = tmp_path / "drivers" / "mlx5_core"

@@ -299,9 +299,18 @@ def test_a_share_that_another_process_holds_is_not_computed_away() -> None:
     assert "what fits after stopping what uses the memory" in found.remedy
 
 
-def test_the_host_of_a_group_whose_other_host_was_lost_waits() -> None:
+def test_a_rank_that_was_killed_has_logged_no_cause() -> None:
     state = parse((LOGS / "0.24" / "pair_tp2_rank1_net-socket_peer-killed.log").read_text())
     assert (state.failed, state.cause) == (False, None)
+
+
+def test_the_head_of_a_group_says_that_the_other_host_was_lost() -> None:
+    """At the first request after it: until then nothing is logged, and /health is fine."""
+    state = parse((LOGS / "0.24" / "pair_tp2_rank0_net-socket_peer-killed.log").read_text())
+    assert (state.ready, state.died, state.nccl_network) == (True, True, "Socket")
+    assert state.cause is not None
+    assert state.cause.id == "nccl_peer_lost"
+    assert "vllm_nodes" in state.cause.remedy
 
 
 def test_a_journal_names_a_cause_only_if_it_is_known() -> None:

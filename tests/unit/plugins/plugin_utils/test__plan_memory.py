@@ -30,7 +30,7 @@ ANY = {"id": "a/b", "weights_bytes": 10 * GIB, "layers": 32, "kv_heads": 8, "hea
 # of DeepSeek V2 Lite, and of Qwen3-Next
 LATENT = {**ANY, "layers": 27, "kv_heads": 16, "latent_dim": 576}
 STATEFUL = {**ANY, "layers": 12, "kv_heads": 2, "head_dim": 256, "state_layers": 36, "state_bytes": 2146304}
-TOGETHER = "2 hosts that serve it together, which this collection does not deploy yet"
+TOGETHER = "2 hosts that serve it together (vllm_nodes)"
 
 Values = dict[str, t.Any]
 

@@ -541,7 +541,7 @@ def test_every_note_is_said_by_somebody() -> None:
         preemptions=1, kv_cache_usage=1.0, waiting=1, prefix_cache_hits=0, generation_tokens_per_second=1.0, running=1
     )
     worst["container"]["image"] = "another:1"
-    worst["kv_cache_tokens"] = 400_000
+    worst["kv_cache_tokens"], worst["nccl_network"] = 400_000, "Socket"
     single = health(running=1)
     sparks = {"a": spark("1.0", clock=611, gib=1, vbios="x", dgx_os="1"), "b": spark("2.0")}
     faults = {"a": [{"what": "kernel 1.2: it panics", "remedy": "Take kernel 1.3"}]}

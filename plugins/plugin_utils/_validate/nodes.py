@@ -1,0 +1,184 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for hosts that serve one model together: those of one host, and what must be the same on all of them. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._catalog.catalog import Catalog
+from .._catalog.fields import Entry
+from .._catalog.images import nearest_good
+from .._catalog.vllm_options import tokens_of, version_key
+from .._common.addresses import is_reachable
+from .._common.text import show
+from .._common.types import TypedValues
+from .._plan.choice import Values
+from .._plan.nodes import NCCL_HOLDS, PARALLEL, nccl_problem, parallel
+from .._plan.settings import Settings
+from .common import Lines
+
+# Options that vllm_nodes sets. What spans one host only is refused for all.
+OWNED = ("nnodes", "node_rank", "master_addr", "master_port", "distributed_executor_backend")
+# One desired state for all ranks: vLLM hangs, or answers nonsense, where they differ.
+SAME = (
+    *("vllm_service_name", "vllm_model", "vllm_models", "vllm_profile", "vllm_profiles", "vllm_image", "vllm_images"),
+    *("vllm_image_registry", "vllm_port", "vllm_master_port", "vllm_max_model_len", "vllm_gpu_memory_utilization"),
+    "vllm_extra_args",
+)
+READS = ("vllm_nodes", "vllm_node_address", *SAME)
+
+
+def nodes(
+    checked: TypedValues,
+    catalog: Catalog,
+    model: Entry | None,
+    image: Entry | None,
+    settings: Settings | None,
+) -> Lines:
+    """For one host. SETTINGS are the merged ones; None if they cannot be known."""
+    if not checked.valid("vllm_nodes") or not checked["vllm_nodes"]:
+        return
+    names = checked["vllm_nodes"]
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names) or len(names) < 2:
+        yield "vllm_nodes: is not allowed; use the names of two or more hosts, each once, or [] for a host alone"
+        return
+    if checked.valid("vllm_node_address") and not is_reachable(checked["vllm_node_address"]):
+        yield (
+            f"vllm_node_address: {show(checked['vllm_node_address'])} is not allowed with vllm_nodes; use the IPv4"
+            " address of this host between them, such as 192.168.100.1"
+        )
+    if checked.valid("vllm_master_port"):
+        port = checked["vllm_master_port"]
+        if not 1024 <= port <= 65535:
+            yield f"vllm_master_port: {show(port)} is not allowed; use a TCP port from 1024 to 65535"
+        elif checked.valid("vllm_port") and port == checked["vllm_port"]:
+            yield f"vllm_master_port: {port} is vllm_port, too; use another port"
+    if settings is not None:
+        yield from _sizes(len(names), settings.args, model)
+    if image:
+        environment = settings.environment if settings is not None else {}
+        yield from _image(checked, catalog, model, image, environment)
+
+
+def _sizes(number: int, args: t.Mapping[str, t.Any], model: Entry | None) -> Lines:
+    product = parallel(args)
+    if product != number:
+        sizes = " times ".join(f"{name} {tokens_of(args.get(name)) or 1}" for name in PARALLEL)
+        yield (
+            f"vllm_nodes: {number} hosts serve together, and {sizes} is {product}; make it {number}, or remove both"
+            " options"
+        )
+        return
+    heads, ranks = (model or {}).get("kv_heads"), tokens_of(args.get(PARALLEL[0])) or 1
+    if model and heads and heads % ranks and ranks % heads:
+        yield (
+            f"vllm_nodes: {ranks} hosts cannot divide the {heads} KV heads of {model['name']}; use another number of"
+            f" hosts, or pipeline_parallel_size: {ranks} in vllm_extra_args"
+        )
+
+
+def _image(
+    checked: TypedValues,
+    catalog: Catalog,
+    model: Entry | None,
+    image: Entry,
+    environment: t.Mapping[str, t.Any],
+) -> Lines:
+    ref = show(image["ref"])
+    if not _spans_hosts(image, catalog):
+        yield (
+            f"vllm_image: {ref} cannot serve a model on several hosts (its vLLM has no option nnodes);"
+            f" use {_instead(checked, catalog, model, image)}"
+        )
+        return
+    instead = _instead(checked, catalog, model, image)
+    if wrong := nccl_problem(checked, image, image.get("nccl"), environment, instead):
+        yield wrong
+
+
+def _spans_hosts(image: Entry, catalog: Catalog) -> bool:
+    return image.get("multi_node") is not False and "nnodes" in catalog.options(image["vllm"]).by_name
+
+
+def _instead(checked: TypedValues, catalog: Catalog, model: Entry | None, image: Entry) -> str:
+    """The nearest image that is known to do it."""
+    images = catalog.images(checked["vllm_images"])
+    able = {ref: entry for ref, entry in images.items() if _is_known_to(catalog.image(ref, images), catalog)}
+    return nearest_good(image["ref"], able, model) or "an image with a newer vLLM"
+
+
+def _is_known_to(image: Entry, catalog: Catalog) -> bool:
+    nccl = image.get("nccl")
+    return _spans_hosts(image, catalog) and bool(nccl) and version_key(str(nccl)) >= version_key(NCCL_HOLDS)
+
+
+class Member(t.NamedTuple):
+    """A host with its variables, typed."""
+
+    host: str
+    values: Values  # by READS
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return tuple(map(str, self.values["vllm_nodes"]))
+
+
+def units(members: t.Mapping[str, Member], play: t.Collection[str], inventory: t.Container[str], whole: bool) -> Lines:
+    """For all of them. MEMBERS are those of the play, those that they name, and those that may name them. WHOLE: what
+    the play does to one host of a unit it must do to all."""
+    for names in dict.fromkeys(member.nodes for member in members.values() if member.nodes):
+        naming = [host for host, member in members.items() if member.nodes == names]
+        if set(play).isdisjoint([*names, *naming]) or len(set(names)) < len(names):  # which the host itself says
+            continue
+        lines = list(_composition(names, naming, members, inventory))
+        if not lines:
+            missing = [name for name in names if name not in play]
+            if whole and missing:
+                here = next(name for name in names if name in play)
+                lines.append(
+                    f"vllm_nodes: {here} serves together with {', '.join(missing)}; run it on all of them:"
+                    f" -l {','.join(names)}"
+                )
+            lines += _differences([members[name] for name in names if name in members], play)
+        yield from lines
+
+
+def _composition(
+    names: t.Sequence[str], naming: t.Sequence[str], members: t.Mapping[str, Member], inventory: t.Container[str]
+) -> Lines:
+    listed = ", ".join(names)
+    for name in naming:
+        if name not in names:
+            yield f"vllm_nodes: [{listed}] of {name} does not name {name}; add it, or set [] for it"
+    for name in names:
+        if name not in inventory:
+            yield f"vllm_nodes: {show(name)} of [{listed}] is not in the inventory; correct the name"
+        elif name in members and members[name].nodes != tuple(names):
+            others = ", ".join(members[name].nodes)
+            yield (
+                f"vllm_nodes: {name} serves in [{listed}] of {naming[0]}, and its own value is [{others}]; a host"
+                " serves in one unit: set the same list on all of its hosts"
+            )
+
+
+def _differences(unit: t.Sequence[Member], play: t.Collection[str]) -> Lines:
+    head = unit[0]
+    taken: dict[str, str] = {}
+    for member in unit:
+        address = str(member.values["vllm_node_address"])
+        if address in taken:
+            yield (
+                f"vllm_node_address: {show(address)} is that of {taken[address]} and of {member.host}; give each host"
+                " its own"
+            )
+        elif not address and member.host not in play:  # the others say it themselves
+            yield f"vllm_node_address: of {member.host} is empty; set it to its address between the hosts of vllm_nodes"
+        elif address:
+            taken[address] = member.host
+    for member in unit[1:]:
+        for name in SAME:
+            own, other = member.values[name], head.values[name]
+            if own != other:
+                shown = f"{show(own)} of {member.host} differs from {show(other)} of {head.host}"
+                yield f"{name}: {shown}, and both serve one model together; set the same on all hosts of vllm_nodes"

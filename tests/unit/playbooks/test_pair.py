@@ -1,0 +1,156 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two hosts that serve one model together, on stand-ins: both are switched, committed and restored, or none is."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+from role_on_standins import R1, R2, R3, Fleet, failure, health, host_info
+
+from support.playbook import AnsiblePlaybook
+
+BROKEN = {"failed": True, "msg": "it is broken", "cause": {"id": "x", "change": {}}}
+TOGETHER = {"vllm_nodes": ["h0", "h1"], "vllm_image": "nvcr.io/nvidia/vllm:26.07-py3"}
+
+
+def pair(
+    ansible_playbook: AnsiblePlaybook,
+    folder: Path,
+    head: dict[str, t.Any],
+    worker: dict[str, t.Any],
+    more: dict[str, t.Any] | None = None,
+) -> Fleet:
+    """Both serve R1. The head wants R2, to which R3 of the worker belongs."""
+    serves = {"good": [R1], "current": R1}
+    answers = {"spark_info": [host_info(R1)]}
+    hosts = {
+        "h0": {**TOGETHER, **serves, "vllm_node_address": "10.0.0.1", "wanted": R2, "answers": {**answers, **head}},
+        "h1": {**TOGETHER, **serves, "vllm_node_address": "10.0.0.2", "wanted": R3, "answers": {**answers, **worker}},
+    }
+    for host in hosts.values():
+        host.update(more or {})
+    fleet = Fleet(ansible_playbook, folder, hosts)
+    for release, its in ((R1, R1), (R2, R3)):
+        path = folder / "h0" / "releases" / release / "release.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "ranks": {"h1": its}}))
+    return fleet
+
+
+def orders(fleet: Fleet) -> list[tuple[str, str]]:
+    """What the head told systemd, and where."""
+    calls = fleet.calls("h0", "systemd")
+    return [(asked.get("delegate_to", "h0"), asked["state"]) for _name, asked in calls]
+
+
+def verdicts(output: str) -> dict[str, str]:
+    lines = output.splitlines()
+    (begin,) = (number for number, line in enumerate(lines) if "old release" in line)
+    rows = (line.split(maxsplit=3) for line in lines[begin + 1 : begin + 3])
+    return {row[0]: row[3].removeprefix("-").strip() for row in rows}
+
+
+SWITCH = [("h0", "stopped"), ("h1", "stopped"), ("h1", "restarted"), ("h0", "restarted")]
+READY = {"vllm_health": [health("ready", R1), health("ready", R2)]}
+RANK = {"vllm_health": [health("ready", R1, completion=None)]}
+
+
+def test_the_head_switches_both(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = pair(ansible_playbook, tmp_path, READY, RANK)
+    code, output = fleet.run()
+    assert code == 0, output
+    assert orders(fleet) == SWITCH
+    assert fleet.calls("h1", "systemd") == []
+    assert [fleet.link("h0", name) for name in ("current", "good")] == [R2, R2]
+    assert [fleet.link("h1", name) for name in ("current", "good")] == [R3, R3]
+    locks = [asked for _name, asked in fleet.calls("h0", "deploy_lock")]
+    assert [lock.get("delegate_to") for lock in locks if "state" not in lock] == [None, "h1"]
+    assert [lock.get("delegate_to") for lock in locks if "state" in lock] == ["h1", None]
+    assert verdicts(output)["h1"].endswith("ready, with h0")
+
+
+def test_what_serves_is_left_alone(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = pair(ansible_playbook, tmp_path, READY, RANK, {"wanted": R1})
+    code, output = fleet.run()
+    assert code == 0, output
+    assert orders(fleet) == []
+    assert "h1 serves with h0 (release 111111111111)" in output
+
+
+def test_a_worker_that_differs_is_a_switch_of_both(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    lost = {"vllm_health": [health("degraded", R1, completion=None)]}
+    fleet = pair(ansible_playbook, tmp_path, READY, {**lost, "vllm_health": [health("failed", R1)]}, {"wanted": R1})
+    code, output = fleet.run()
+    assert code == 0, output
+    assert orders(fleet) == SWITCH
+
+
+def test_what_fails_is_restored_on_both(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    cause = {"meaning": "it lacks memory", "evidence": "13 GiB"}
+    said = {"verdict": "failed", "cause": cause}
+    head = {"vllm_health": [health("ready", R1), BROKEN, said, health("ready", R1)]}
+    fleet = pair(ansible_playbook, tmp_path, head, RANK)
+    code, output = fleet.run()
+    assert code == 2, output
+    assert orders(fleet) == SWITCH * 2
+    assert (fleet.link("h0", "current"), fleet.link("h1", "current")) == (R1, R1)
+    assert (fleet.link("h0", "good"), fleet.link("h1", "good")) == (R1, R1)
+    told = failure(output, "h0")
+    assert "it is broken h1 is failed: it lacks memory (13 GiB)." in told
+    assert f"The last good release ({R1}) serves again." in told
+    assert verdicts(output)["h1"].endswith("rolled back, with h0")
+    assert "To go on without" not in output  # nobody would be left
+
+
+def test_without_a_release_to_restore_both_stay_down(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    said = {"verdict": "failed", "cause": None}
+    head = {"vllm_health": [health("absent"), BROKEN, said]}
+    fleet = pair(ansible_playbook, tmp_path, head, {"vllm_health": [health("absent")]}, {"good": [], "current": None})
+    code, output = fleet.run()
+    assert code == 2, output
+    assert orders(fleet) == [*SWITCH, ("h0", "stopped"), ("h1", "stopped")]
+    assert [asked["enabled"] for _name, asked in fleet.calls("h0", "systemd")[-2:]] == [False, False]
+
+
+def test_a_worker_that_cannot_be_staged_keeps_all_as_it_is(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = pair(ansible_playbook, tmp_path, READY, RANK)
+    inventory = fleet.folder / "hosts.yml"
+    inventory.write_text(
+        inventory.read_text().replace(
+            "      wanted: '333333333333'", "      wanted: '333333333333'\n      fails: stage_release"
+        )
+    )
+    code, output = fleet.run()
+    assert code == 2, output
+    assert "h1 fails in stage_release" in failure(output, "h1")
+    assert not (fleet.folder / "h0" / "calls").exists()
+    assert (fleet.link("h0", "current"), fleet.link("h1", "current")) == (R1, R1)
+
+
+def test_restart_and_rollback(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    back = {"vllm_health": [health("ready", R1)]}
+    fleet = pair(ansible_playbook, tmp_path, back, RANK, {"good": [R1, R2], "current": R2})
+    for name in ("current", "good"):
+        (fleet.folder / "h1" / name).unlink()
+        (fleet.folder / "h1" / name).symlink_to(f"releases/{R3}")
+    code, output = fleet.run("rollback.yml")
+    assert code == 0, output
+    assert orders(fleet) == SWITCH
+    assert [fleet.link(host, name) for host in ("h0", "h1") for name in ("current", "good")] == [R1] * 4
+
+
+def test_hosts_that_served_alone_do_so_again(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    said = {"verdict": "failed", "cause": None}
+    head = {"vllm_health": [health("ready", R1), BROKEN, said, health("ready", R1)]}
+    fleet = pair(ansible_playbook, tmp_path, head, RANK)
+    alone = fleet.folder / "h0" / "releases" / R1 / "release.json"
+    facts = json.loads(alone.read_text())
+    facts.pop("ranks")
+    alone.write_text(json.dumps(facts))
+    code, output = fleet.run()
+    assert code == 2, output
+    assert orders(fleet) == SWITCH * 2
+    assert (fleet.link("h0", "current"), fleet.link("h1", "current")) == (R1, R1)
+    assert f"The last good release ({R1}) serves again." in failure(output, "h0")
