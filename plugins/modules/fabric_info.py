@@ -129,10 +129,16 @@ def reached_address() -> str:
 
 def found_neighbors(module: AnsibleModule, ports: list[fabric.Facts]) -> list[dict[str, str]]:
     names = {port["name"]: socket.if_nametoindex(port["name"]) for port in ports if port["carrier"]}
-    own = {address.partition("/")[0] for port in ports for address in port["addresses"]}
+    own = {  # both rails of a port are on its cable
+        (port["name"], address.partition("/")[0])
+        for port in ports
+        for twin in ports
+        if twin["port"] == port["port"]
+        for address in twin["addresses"]
+    }
     empty = {"host": "", "mac": "", "interface": "", "address": ""}
     lldp = fabric.parse_lldp(output(module, "lldpctl", "-f", "json0"))
-    replies = [(name, address) for name, address in neighbors.answers(names) if address not in own] if names else []
+    replies = [reply for reply in neighbors.answers(names) if reply not in own] if names else []
     return [
         *({**empty, **entry} for entry in lldp if entry["port"] in {port["name"] for port in ports}),
         *({**empty, "port": name, "address": address} for name, address in replies),

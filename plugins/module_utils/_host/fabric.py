@@ -190,3 +190,44 @@ def own_addresses(content: str) -> dict[str, list[str]]:
         elif addresses and name:
             found[name] = addresses[1].split(", ")
     return found
+
+
+def own_mtus(content: str) -> dict[str, int]:
+    """MTU by interface in a file that this collection has written."""
+    found: dict[str, int] = {}
+    name = ""
+    for line in content.splitlines():
+        interface = re.fullmatch(r" {4}([\w.-]+):", line)
+        mtu = re.fullmatch(r" {6}mtu: (\d+)", line)
+        if interface:
+            name = interface[1]
+        elif mtu and name:
+            found[name] = int(mtu[1])
+    return found
+
+
+def leftovers(before: str, after: str, mtus: t.Mapping[str, int]) -> list[list[str]]:
+    """Arguments of `ip` that remove what BEFORE had and AFTER has not: netplan leaves it on the interface.
+
+    MTUS are those to go back to, by interface.
+    """
+    kept = own_addresses(after)
+    commands = [
+        ["address", "del", address, "dev", name]
+        for name, addresses in own_addresses(before).items()
+        for address in addresses
+        if address not in kept.get(name, [])
+    ]
+    changed = {name for name, mtu in own_mtus(before).items() if own_mtus(after).get(name) != mtu}
+    return commands + [["link", "set", name, "mtu", str(mtus.get(name, 1500))] for name in sorted(changed)]
+
+
+def missing(content: str, addresses: t.Mapping[str, Facts]) -> list[str]:
+    """Addresses of a file of ours that are not on their interface."""
+    nothing: Facts = {"addresses": []}
+    return [
+        f"{address} on {name}"
+        for name, wanted in own_addresses(content).items()
+        for address in wanted
+        if address not in addresses.get(name, nothing)["addresses"]
+    ]

@@ -74,6 +74,9 @@ def plan(hosts: t.Mapping[str, t.Mapping[str, t.Any]]) -> Plan:
     members = [member(name, host["info"]) for name, host in hosts.items()]
     links, lines, notices = cables(chosen.topology, members)
     places = [] if lines else _places(chosen, members, links)
+    lines += _room(chosen, places)
+    if lines:
+        return _refused(lines)
     lines += [line for each in members for line in _host_problems(each, [p for p in places if p.host == each.name])]
     if lines:
         return _refused(lines)
@@ -130,7 +133,11 @@ def cables(topology: str, members: t.Sequence[Member]) -> tuple[list[Link], list
         " fabric_topology: switch"
         for end, name in strangers(members)
     ]
-    lines += [f"{one} and {other} are cabled to each other" for one, other in links if one.host == other.host]
+    lines += [
+        f"{one} and port {other.port} see each other; connect other hosts, or for a switch set fabric_topology: switch"
+        for one, other in links
+        if one.host == other.host
+    ]
     if lines:
         return [], lines, []
     return _pair(members, links) if topology == "pair" else _ring(members, links)
@@ -198,7 +205,7 @@ def _apart(members: t.Sequence[Member], links: t.Sequence[Link], ends: t.Sequenc
     for each in members:
         if len(largest) > 1 and each.name not in largest and not each.is_silent:
             others = ", ".join(sorted(largest, key=natural))
-            yield f"{each.name} is not on the switch of {others}: they see one another, and not port {each.cabled[0]} of it"
+            yield f"{each.name} is not on the switch of {others}: they see one another, and nobody sees {each.name}"
 
 
 # ---- addresses ---------------------------------------------------------------------------------------------------
@@ -207,7 +214,7 @@ def _apart(members: t.Sequence[Member], links: t.Sequence[Link], ends: t.Sequenc
 def subnets(network: str, count: int) -> list[ipaddress.IPv4Network]:
     """/24 where the network has room for them, else equal parts."""
     whole = ipaddress.IPv4Network(network)
-    prefix = max(min(24, 32), whole.prefixlen + (count - 1).bit_length())
+    prefix = max(24, whole.prefixlen + (count - 1).bit_length())
     return list(itertools.islice(whole.subnets(new_prefix=prefix), count))
 
 
@@ -227,6 +234,13 @@ def _places(settings: Settings, members: t.Sequence[Member], links: t.Sequence[L
         for side, end in enumerate(ends)
         for port in hosts[end.host].rails(end.port)[:2]
     ]
+
+
+def _room(settings: Settings, places: t.Sequence[Place]) -> t.Iterator[str]:
+    last = max((place.number for place in places), default=0)
+    room = min((place.subnet.num_addresses - 2 for place in places), default=0)
+    if last > room:
+        yield f"fabric_network: {settings.network} has room for {room} hosts on a rail; use a larger one"
 
 
 def _numbers(members: t.Sequence[Member], parts: t.Sequence[ipaddress.IPv4Network]) -> dict[str, int]:
@@ -279,7 +293,7 @@ def _host_problems(host: Member, places: t.Sequence[Place]) -> t.Iterator[str]:
 
 
 def _overlaps(host: Member, places: t.Sequence[Place]) -> t.Iterator[str]:
-    names = {place.port.name for place in places}
+    names = {place.port.name for place in places} | set(own_addresses(host.file))  # the latter are replaced
     taken = [(text, name) for name, texts in host.addresses.items() for text in texts]
     taken += [(text, each.name) for each in host.ports if each.name not in names for text in each.addresses]
     taken += [(route["to"], route["interface"]) for route in host.routes if route["interface"] not in names]

@@ -138,7 +138,7 @@ def seen(members: t.Sequence[Member]) -> list[Link]:
 
 
 def strangers(members: t.Sequence[Member]) -> list[tuple[End, str]]:
-    """Ports whose neighbor is none of these hosts, and its name by LLDP: a switch, or a host that is not in the group."""
+    """Ports whose neighbor is none of these hosts, and its name by LLDP: a switch, or a host of another group."""
     found = {
         (End(each.name, port.port), neighbor["host"])
         for each in members
