@@ -69,8 +69,12 @@ _value:
           rail: 0
           method: rdma
           mtu: 1500
-          client: {host: spark01, address: 192.168.100.1, interface: enp1s0f0np0, device: rocep1s0f0, speed_mbps: 200000}
-          server: {host: spark02, address: 192.168.100.2, interface: enp1s0f0np0, device: rocep1s0f0, speed_mbps: 200000}
+          client:
+            {host: spark01, address: 192.168.100.1, interface: enp1s0f0np0, device: rocep1s0f0,
+             mac: "4c:bb:47:00:00:01", speed_mbps: 200000}
+          server:
+            {host: spark02, address: 192.168.100.2, interface: enp1s0f0np0, device: rocep1s0f0,
+             mac: "4c:bb:47:00:00:02", speed_mbps: 200000}
 """
 
 import typing as t

@@ -76,6 +76,7 @@ pending:
 """
 
 import contextlib
+import glob
 import os
 import shlex
 import shutil
@@ -97,16 +98,17 @@ class Netplan:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.content: str = module.params["content"]
-        self.netplan, self.ip, self.systemctl, self.systemd_run = (
-            module.get_bin_path(name, required=True, opt_dirs=["/usr/sbin", "/sbin"])
-            for name in ("netplan", "ip", "systemctl", "systemd-run")
-        )
         if self.content and not self.content.startswith(fabric.MARKER):
             raise Failed(f"content: must begin with {fabric.MARKER!r}, by which the file is known as ours")
         for path in (fabric.FILE, fabric.TRIAL):
             if os.path.lexists(path) and not fabric.is_ours(path):
                 raise Failed(f"{path} is not a file of this collection. Nothing was changed. Move it away")
         self.before = self.text(fabric.FILE)
+        self.is_nothing = not (self.content or self.before or os.path.exists(fabric.TRIAL))
+        self.netplan, self.ip, self.systemctl, self.systemd_run = (
+            module.get_bin_path(name, required=not self.is_nothing, opt_dirs=["/usr/sbin", "/sbin"])
+            for name in ("netplan", "ip", "systemctl", "systemd-run")
+        )
 
     @staticmethod
     def text(path: str) -> str:
@@ -128,6 +130,8 @@ class Netplan:
     # ---- trial
 
     def trial(self) -> fabric.Facts:
+        if self.is_nothing:  # also where there is no netplan
+            return {"changed": False, "pending": False}
         is_right = self.before == self.content and not fabric.missing(self.content, self.addresses())
         if is_right and self.content:
             is_right = os.stat(fabric.FILE).st_mode & 0o7777 == 0o600
@@ -147,10 +151,8 @@ class Netplan:
         try:
             for folder in fabric.FOLDERS:
                 os.makedirs(root + folder)
-                for path in (
-                    [os.path.join(folder, name) for name in os.listdir(folder)] if os.path.isdir(folder) else []
-                ):
-                    if path.endswith(".yaml") and path not in (fabric.FILE, fabric.TRIAL):
+                for path in glob.glob(f"{folder}/*.yaml"):
+                    if path not in (fabric.FILE, fabric.TRIAL):
                         shutil.copy(path, root + path)
             if self.content:
                 write(root + fabric.FILE, self.content)
@@ -168,10 +170,11 @@ class Netplan:
             *(self.systemd_run, f"--unit={UNIT}", "--collect", f"--on-active={self.module.params['timeout']}s"),
             *("--timer-property=AccuracySec=1s", "/bin/sh", "-c", self.way_back()),
         )
+        formers = (self.before, self.text(fabric.TRIAL))  # the latter of a run that was interrupted
         try:
             write(fabric.TRIAL, self.content or f"{fabric.MARKER}\nnetwork:\n  version: 2\n")
             self.run(self.netplan, "apply")
-            for arguments in fabric.leftovers(self.before, self.content, {}):
+            for arguments in [words for former in formers for words in fabric.leftovers(former, self.content, {})]:
                 with contextlib.suppress(Failed):  # netplan may have removed it
                     self.run(self.ip, *arguments)
         except (Failed, OSError) as error:
@@ -209,8 +212,9 @@ class Netplan:
                 self.go_back(f"netplan was applied, and {WAIT:.0f} s later there is no {absent}")
             time.sleep(0.5)
         try:
-            self.run(self.systemctl, "stop", f"{UNIT}.timer")
-        except Failed:
+            self.run(self.systemctl, "stop", f"{UNIT}.timer")  # of one that has elapsed it fails
+            os.stat(fabric.TRIAL)
+        except (Failed, FileNotFoundError):
             raise Failed("the trial was taken back before it was confirmed") from None
         if self.content:
             write(fabric.FILE, self.content)
