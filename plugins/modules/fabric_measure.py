@@ -66,8 +66,8 @@ RETURN = r"""
 results:
   description:
     - One for each check with O(state=measured), in their order.
-    - C(large) is the number of answers to pings that fill the MTU, C(small) to others, which are sent after a loss only,
-      C(sent) the number of pings, C(rtt_ms) the mean round trip.
+    - C(sent) is the number of pings, C(large) that of answers to pings that fill the MTU, C(small) to others, which are
+      sent after a loss only, C(rtt_ms) the mean round trip.
     - C(gbps) is the bandwidth, V(null) with an C(error).
     - C(answered_by) is the MAC address to which packets for the server go.
   returned: success

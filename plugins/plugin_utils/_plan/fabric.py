@@ -64,10 +64,16 @@ class Place(t.NamedTuple):
 def plan(hosts: t.Mapping[str, t.Mapping[str, t.Any]]) -> Plan:
     """HOSTS are the hosts of the fabric in the order of the inventory, each with the result of fabric_info as info, and
     its values of the settings."""
-    settings = [(name, Settings(host["topology"], host["network"], int(host["mtu"]))) for name, host in hosts.items()]
-    lines = [f"{name} was not read; run without -l: a plan needs all hosts of the fabric" for name in _unread(hosts)]
-    lines += _different(settings)
-    lines += _count(settings[0][1], list(hosts))
+    read = {name: host for name, host in hosts.items() if host.get("info")}
+    settings = [(name, Settings(host["topology"], host["network"], int(host["mtu"]))) for name, host in read.items()]
+    lines = [
+        f"{name} was not read: it cannot be reached, or -l leaves it out; a plan needs all hosts of the fabric"
+        for name in hosts
+        if name not in read
+    ]
+    if settings:
+        lines += _different(settings)
+        lines += _count(settings[0][1], list(hosts))
     if lines:
         return _refused(lines)
     chosen = settings[0][1]
@@ -92,10 +98,6 @@ def plan(hosts: t.Mapping[str, t.Mapping[str, t.Any]]) -> Plan:
 
 def _refused(lines: t.Iterable[str]) -> Plan:
     return Plan(list(dict.fromkeys(lines)), [], {}, {}, [])
-
-
-def _unread(hosts: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
-    return [name for name, host in hosts.items() if not host.get("info")]
 
 
 def _different(settings: t.Sequence[tuple[str, Settings]]) -> t.Iterator[str]:
@@ -369,5 +371,6 @@ def _end(place: Place) -> dict[str, t.Any]:
         "address": place.address,
         "interface": port.name,
         "device": port.device,
+        "mac": port.mac,
         "speed_mbps": port.speed,
     }
