@@ -38,7 +38,7 @@ def read(path: str) -> str:
 
 def read_ports(sys_class_net: str = "/sys/class/net") -> list[Facts]:
     """The functions of the ConnectX-7, by port and rail."""
-    found = []
+    found: list[Facts] = []
     for name in sorted(os.listdir(sys_class_net) if os.path.isdir(sys_class_net) else []):
         folder = os.path.join(sys_class_net, name)
         device = os.path.join(folder, "device")

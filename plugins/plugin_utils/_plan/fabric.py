@@ -167,9 +167,7 @@ def _pair(members: t.Sequence[Member], links: t.Sequence[Link]) -> tuple[list[Li
     for end in chosen:
         if next(each for each in members if each.name == end.host).is_management(end.port):
             return [], [f"{end} is what the host is reached by, and is not touched; use another port"], []
-    notices = (
-        [f"a second cable ({links[1][0]} to {links[1][1]}) is not used: one has the full speed"] if links[1:] else []
-    )
+    notices = [f"the cable from {first} to {second} is not used: one has the full speed" for first, second in links[1:]]
     if not links and (len(one.cabled) > 1 or len(other.cabled) > 1):
         notices = [f"cables could not be seen; assumed: {chosen[0]} to {chosen[1]}"]
     return [chosen], [], notices
