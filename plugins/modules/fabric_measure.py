@@ -43,6 +43,7 @@ attributes:
     support: full
     description: Changes nothing.
 notes:
+  - Requires root.
   - Check number 0 uses TCP port 18600, the others the following ports, on the addresses of the fabric only.
 seealso:
   - plugin: dgxspark.vllm.fabric_plan
@@ -67,7 +68,7 @@ results:
   description:
     - One for each check with O(state=measured), in their order.
     - C(sent) is the number of pings, C(large) that of answers to pings that fill the MTU, C(small) to others, which are
-      sent after a loss only, C(rtt_ms) the mean round trip.
+      sent after a loss only, C(rtt_ms) the median of the round trips.
     - C(gbps) is the bandwidth, V(null) with an C(error).
     - C(answered_by) is the MAC address to which packets for the server go.
   returned: success
@@ -91,7 +92,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values impo
 
 PORT = 18600
 PINGS = 5
-HEADERS = 28  # of IPv4 and ICMP
+SMALL = 84  # bytes of a ping that passes everywhere
 TRIES = 5  # ib_write_bw of the other side may need a second to start
 Facts = dict[str, t.Any]
 
@@ -129,13 +130,6 @@ def start_listening(module: AnsibleModule, check: Facts) -> None:
     server.close()
 
 
-def ping(module: AnsibleModule, check: Facts, size: int) -> link_speed.Ping:
-    command = module.get_bin_path("ping", required=True)
-    source, target = check["client"]["address"], check["server"]["address"]
-    argv = [command, "-n", "-c", str(PINGS), "-i", "0.2", "-W", "1", "-M", "do", "-s", str(size), "-I", source, target]
-    return link_speed.parse_ping(module.run_command(argv, environ_update={"LC_ALL": "C"})[1])
-
-
 def answered_by(module: AnsibleModule, check: Facts) -> str:
     command = module.get_bin_path("ip", required=True, opt_dirs=["/usr/sbin", "/sbin"])
     argv = [command, "-j", "neigh", "show", "to", check["server"]["address"], "dev", check["client"]["interface"]]
@@ -163,8 +157,9 @@ def bandwidth(module: AnsibleModule, check: Facts) -> tuple[float | None, str]:
 
 
 def measure(module: AnsibleModule, check: Facts) -> Facts:
-    large = ping(module, check, check["mtu"] - HEADERS)
-    small = large if large.received == PINGS else ping(module, check, 56)
+    ends = check["client"]["address"], check["server"]["address"]
+    large = link_speed.ping(*ends, check["mtu"], PINGS)
+    small = large if large.received == PINGS else link_speed.ping(*ends, SMALL, PINGS)
     speed, error = bandwidth(module, check) if small.received else (None, "no answer to pings")
     return {
         "number": check["number"],
@@ -194,8 +189,11 @@ def main() -> None:
                 start_listening(module, check)
             else:
                 results.append(measure(module, check))
+    except PermissionError as error:
+        module.fail_json(msg=f"{error.strerror}. It needs root: become: true")
     except OSError as error:
-        module.fail_json(msg=f"cannot listen on TCP port {PORT + check['number']}: {error.strerror}")
+        address = check["server" if module.params["state"] == "listening" else "client"]["address"]
+        module.fail_json(msg=f"check {check['number']} at {address}: {error.strerror}")
     module.exit_json(changed=False, results=results)
 
 

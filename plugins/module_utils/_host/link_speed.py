@@ -1,12 +1,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Speed and latency of a link: what ping and ib_write_bw print, and a sender and a receiver where there is no RDMA."""
+"""Speed and latency of a link: pings that are not fragmented, ib_write_bw, and TCP streams where there is no RDMA."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
+import statistics
 import struct
 import threading
 import time
@@ -15,19 +17,56 @@ import typing as t
 STREAMS = 4
 SECONDS = 2.0
 CHUNK = 2**20
+# of linux/in.h: set "don't fragment", and ask no memory of earlier paths
+IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 10, 3
 
 
 class Ping(t.NamedTuple):
     sent: int
     received: int
-    rtt_ms: float | None  # average
+    rtt_ms: float | None  # median: the first one waits for ARP
 
 
-def parse_ping(text: str) -> Ping:
-    counts = re.search(r"(\d+) packets transmitted, (\d+) (?:packets )?received", text)
-    times = re.search(r"(?:rtt|round-trip) min/avg/max\S* = [\d.]+/([\d.]+)/", text)
-    sent, received = (int(counts[1]), int(counts[2])) if counts else (0, 0)
-    return Ping(sent, received, float(times[1]) if times else None)
+def checksum(data: bytes) -> int:
+    """Of ICMP (RFC 1071)."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def echo_request(identifier: int, sequence: int, size: int) -> bytes:
+    """SIZE is that of the packet with the headers of IPv4 and ICMP."""
+    head = struct.pack("!BBHHH", 8, 0, 0, identifier, sequence)
+    data = bytes((size - 20 - len(head)) // 2 * 2)  # the checksum is over pairs
+    return struct.pack("!BBHHH", 8, 0, checksum(head + data), identifier, sequence) + data
+
+
+def is_answer(packet: bytes, identifier: int, sequence: int) -> bool:
+    """PACKET begins with the header of IPv4."""
+    icmp = packet[(packet[0] & 15) * 4 :] if packet else b""
+    return len(icmp) >= 8 and icmp[0] == 0 and struct.unpack("!HH", icmp[4:8]) == (identifier, sequence)
+
+
+def ping(source: str, target: str, size: int, count: int) -> Ping:
+    """Packets of SIZE bytes, which nobody on the way may fragment. Raises OSError without root."""
+    times = []
+    identifier = os.getpid() & 0xFFFF
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as channel:
+        channel.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK)
+        channel.bind((source, 0))
+        channel.connect((target, 0))
+        for sequence in range(1, count + 1):
+            begin = time.monotonic()
+            with contextlib.suppress(OSError):  # larger than the MTU, no answer
+                channel.send(echo_request(identifier, sequence, size))
+                while True:
+                    channel.settimeout(max(0.001, begin + 1 - time.monotonic()))
+                    if is_answer(channel.recv(65536), identifier, sequence):
+                        times.append((time.monotonic() - begin) * 1000)
+                        break
+    return Ping(count, len(times), round(statistics.median(times), 3) if times else None)
 
 
 def parse_ib_write_bw(text: str) -> float | None:
