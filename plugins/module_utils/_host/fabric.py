@@ -154,11 +154,11 @@ def named_in(netplan: str, port: t.Mapping[str, t.Any]) -> bool:
     text = "\n".join(line.partition("#")[0] for line in netplan.splitlines())
     if re.search(rf"(?<![\w.-]){re.escape(port['name'])}(?![\w.-])", text):
         return True
-    if port["mac"] and port["mac"] in text.lower():
+    if "mlx5" in text or (port["mac"] and port["mac"] in text.lower()):
         return True
     # a pattern, as in match: {name: "en*"}
-    patterns = re.findall(r"(?<![\w-])(?:name|driver)\s*:\s*\[?[\"']?([^\"',}\]\s]+)", text)
-    return any(fnmatch.fnmatchcase(value, each) for each in patterns for value in (port["name"], "mlx5_core"))
+    patterns = re.findall(r"(?<![\w-])name\s*:\s*[\"']?([^\"',}\s]+)", text)
+    return any(fnmatch.fnmatchcase(port["name"], pattern) for pattern in patterns)
 
 
 def other_files(folders: t.Iterable[str] = FOLDERS) -> dict[str, str]:
