@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two hosts that are namespaces of this machine, with a cable of two rails between them. Needs root.
 
-Real are the interfaces and what `ip` does with them. netplan and systemd are stand-ins, and /sys/class/net shows a
-ConnectX-7. The folders /etc/netplan and /run of a host lie in its HOME.
+Real are the interfaces and what `ip` does with them. netplan, systemd and ib_write_bw are stand-ins, and /sys/class/net
+shows a ConnectX-7. The folders /etc/netplan and /run of a host lie in its HOME.
 """
 
 from __future__ import annotations
@@ -73,7 +73,19 @@ try:
 except OSError:
     sys.exit(5)
 """
-STANDINS = {"netplan": STANDIN_NETPLAN, "systemd-run": STANDIN_SYSTEMD_RUN, "systemctl": STANDIN_SYSTEMCTL}
+# The client has the last word, an address.
+STANDIN_IB_WRITE_BW = r"""
+import sys
+assert sys.argv[1:3] in (["-d", "rocep1s0f0"], ["-d", "roceP2p1s0f0"]), sys.argv
+if sys.argv[-1].startswith("192.168.10"):
+    print(" 65536      353241           0.00               92.59  		   0.176603")
+"""
+STANDINS = {
+    "netplan": STANDIN_NETPLAN,
+    "systemd-run": STANDIN_SYSTEMD_RUN,
+    "systemctl": STANDIN_SYSTEMCTL,
+    "ib_write_bw": STANDIN_IB_WRITE_BW,
+}
 # Runs modules, each with its options. One process, because imports take time.
 RUN = r"""
 import json, sys
@@ -105,10 +117,8 @@ class Host:
         for name, text in STANDINS.items():
             self._program(name, f"#!{sys.executable} -IB\nHOME = {str(home)!r}\n{text}")
         # what Ansible runs as Python: inside, and with the stand-ins
-        path = f"{home}/bin:{os.environ['PATH']}"
-        self.python = self._program(
-            "python", f'#!/bin/sh\nPATH={path} exec {" ".join(self.enter)} {sys.executable} "$@"\n'
-        )
+        path, inside = f"{home}/bin:{os.environ['PATH']}", " ".join(self.enter)
+        self.python = self._program("python", f'#!/bin/sh\nPATH={path} exec {inside} {sys.executable} "$@"\n')
         self._modules: subprocess.Popen[str] | None = None
 
     def _program(self, name: str, text: str) -> Path:
@@ -178,8 +188,8 @@ class Host:
         """Two functions of a ConnectX-7 in /sys/class/net: the interfaces of the cable."""
         for name, pci in RAILS.items():
             device, folder = self.home / "pci" / pci, self.home / "net" / name
-            device.mkdir(parents=True)
             folder.mkdir()
+            (device / "infiniband" / name.replace("en", "roce", 1).partition("np")[0]).mkdir(parents=True)
             (folder / "device").symlink_to(device)
             link = self.links()[name]
             values = {"device/vendor": "0x15b3", "device/device": "0x1021", "flags": "0x1003", "carrier": "1"}

@@ -15,7 +15,7 @@ import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.fabric import MARKER, own_addresses
 
-from .fabric_cabling import End, Link, Member, Port, components, link, member, natural, seen, strangers
+from .fabric_cabling import End, Link, Member, Port, components, former, link, member, natural, seen, strangers
 
 COUNTS = {"pair": (2, 2), "ring": (3, 3), "switch": (2, 64)}
 SUBNETS = {"pair": 2, "ring": 6, "switch": 2}
@@ -163,12 +163,13 @@ def _unusable(host: Member, count: int) -> t.Iterator[str]:
 def _pair(members: t.Sequence[Member], links: t.Sequence[Link]) -> tuple[list[Link], list[str], list[str]]:
     one, other = members
     ends = (End(one.name, one.cabled[0]), End(other.name, other.cabled[0]))
-    chosen = links[0] if links else link(*ends)
+    known = links or former(members)
+    chosen = known[0] if known else link(*ends)
     for end in chosen:
         if next(each for each in members if each.name == end.host).is_management(end.port):
             return [], [f"{end} is what the host is reached by, and is not touched; use another port"], []
     notices = [f"the cable from {first} to {second} is not used: one has the full speed" for first, second in links[1:]]
-    if not links and (len(one.cabled) > 1 or len(other.cabled) > 1):
+    if not known and (len(one.cabled) > 1 or len(other.cabled) > 1):
         notices = [f"cables could not be seen; assumed: {chosen[0]} to {chosen[1]}"]
     return [chosen], [], notices
 
@@ -184,6 +185,9 @@ def _ring(members: t.Sequence[Member], links: t.Sequence[Link]) -> tuple[list[Li
     pairs = {frozenset((one.host, other.host)): (one, other) for one, other in links}
     if len(pairs) == len(links) == 3:
         return sorted(links, key=_order), [], []
+    known = former(members)
+    if len(known) == 3 and set(links) <= set(known):
+        return sorted(known, key=_order), [], []
     if set(links) <= set(assumed) and (not links or any(each.is_silent for each in members)):
         text = ", ".join(f"{one} to {other}" for one, other in sorted(assumed, key=_order))
         return sorted(assumed, key=_order), [], [f"not all cables could be seen; assumed: {text}"]

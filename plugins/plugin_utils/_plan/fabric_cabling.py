@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import typing as t
+
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.fabric import own_addresses
 
 Facts = t.Mapping[str, t.Any]
 
@@ -135,6 +138,18 @@ def seen(members: t.Sequence[Member]) -> list[Link]:
             if end is not None and own is not None and end != End(each.name, own):
                 found.add(link(End(each.name, own), end))
     return sorted(found, key=lambda ends: [(natural(end.host), end.port) for end in ends])
+
+
+def former(members: t.Sequence[Member]) -> list[Link]:
+    """Cables between hosts by the addresses that they have from an earlier run, where both ends still have carrier."""
+    ends: dict[t.Any, set[End]] = {}
+    for each in members:
+        for name, texts in own_addresses(each.file).items():
+            for port in each.ports:
+                if port.name == name and port.port in each.cabled:
+                    network = ipaddress.IPv4Interface(texts[0]).network
+                    ends.setdefault(network, set()).add(End(each.name, port.port))
+    return sorted({link(*pair) for pair in ends.values() if len(pair) == 2})
 
 
 def strangers(members: t.Sequence[Member]) -> list[tuple[End, str]]:

@@ -44,14 +44,9 @@ def _play(pair: Pair, ansible_playbook: AnsiblePlaybook, tmp_path: Path) -> t.Ca
 
 
 def test_a_pair_is_set_up_measured_and_removed(pair: Pair, play: t.Callable[..., t.Any]) -> None:
-    before = [host.files() for host in pair.hosts]
-    run = play("playbooks/fabric.yml", "--check", "--diff")
+    run = play("playbooks/fabric.yml", "--diff")
     assert run.code == 0, run.output
     assert "addresses: [192.168.100.1/24]" in run.output
-    assert [host.files() for host in pair.hosts] == before
-
-    run = play("playbooks/fabric.yml")
-    assert run.code == 0, run.output
     assert [host.addresses() for host in pair.hosts] == [
         {
             "enp1s0f0np0": [f"192.168.100.{number}/24"],
@@ -62,29 +57,24 @@ def test_a_pair_is_set_up_measured_and_removed(pair: Pair, play: t.Callable[...,
     ]
     assert all(set(host.files()) == {"etc/netplan/60-dgxspark-fabric.yaml"} for host in pair.hosts)
     rows = [line.split() for line in run.output.splitlines() if line.split()[:1] in (["0"], ["1"])]
-    assert [(row[0], row[1], row[2], row[3], row[5], row[8]) for row in rows] == [
-        (str(rail), "spark01", "spark02", name, "1500", "sockets") for rail, name in enumerate(RAILS)
+    assert [(*row[:4], row[5], *row[7:]) for row in rows] == [
+        (str(rail), "spark01", "spark02", name, "1500", "92.6", "rdma", "ok") for rail, name in enumerate(RAILS)
     ]
 
-    again = play("playbooks/fabric.yml")
+    again = play("playbooks/fabric.yml", "--check")
     assert (again.code, again.count("spark01", "changed")) == (0, 0), again.output
 
     run = play("playbooks/remove_fabric.yml")
     assert run.code == 0, run.output
-    assert [host.files() for host in pair.hosts] == before
+    assert [host.files() for host in pair.hosts] == [{}, {}]
     assert all(set(host.addresses()) == {MANAGEMENT} for host in pair.hosts)
 
 
-def test_a_file_of_others_and_a_missing_host_stop_all_hosts(pair: Pair, play: t.Callable[..., t.Any]) -> None:
+def test_a_file_of_others_on_one_host_stops_all(pair: Pair, play: t.Callable[..., t.Any]) -> None:
     path = pair.two.home / "etc" / "netplan" / "40-cx7.yaml"
     path.write_bytes(NVIDIA)
-    before = [host.files() for host in pair.hosts]
     run = play("playbooks/fabric.yml")
     path.unlink()
     assert run.code == 2
     assert "/etc/netplan/40-cx7.yaml of spark02 configures enp1s0f0np0; move it away" in run.words
-    run = play("playbooks/fabric.yml", "--limit", "spark01")
-    assert run.code == 2
-    assert "spark02 was not read: it cannot be reached, or -l leaves it out" in run.words
     assert all(set(host.addresses()) == {MANAGEMENT} for host in pair.hosts)
-    assert len(before[0]) == 0

@@ -136,6 +136,18 @@ def test_a_ring_that_cannot_be_seen_goes_from_port_0_to_port_1_of_the_next() -> 
     assert (check["client"]["interface"], check["server"]["interface"]) == ("enp1s0f0np0", "enp1s0f1np1")
 
 
+def test_cables_that_were_seen_once_need_not_be_seen_again() -> None:
+    """NetworkManager may take the link-local addresses from the interfaces that it has configured."""
+    hosts = ring(((1, 1), (2, 1)), ((2, 0), (3, 0)), ((1, 0), (3, 1)))
+    two = {"spark01": spark(1, (0, 1)), "spark02": spark(2, (0, 1))}
+    cable(two, (1, 1), (2, 0))
+    for topology, seen in (("ring", hosts), ("pair", two)):
+        first = plan(asked(seen, topology))
+        later = {name: {**host, "neighbors": [], "file": first.files[name]} for name, host in seen.items()}
+        again = plan(asked(later, topology))
+        assert (addresses(again), again.notices) == (first.addresses, [])
+
+
 def test_a_switch_has_two_shared_subnets() -> None:
     found = plan(asked(switch(), "switch"))
     assert {name: host["enp1s0f0np0"] for name, host in addresses(found).items()} == {
