@@ -70,7 +70,7 @@ def test_the_file_is_tried_kept_changed_and_removed_to_the_byte(pair: Pair) -> N
     assert (host.links()[RAIL]["mtu"], (host.home / "timer").exists()) == (9000, False)
 
     assert not trial(host, content(1, 9000))["changed"]
-    host.command("ip", "address", "flush", "dev", RAIL)
+    host.command("ip", "-4", "address", "flush", "dev", RAIL)
     assert trial(host, content(1, 9000), check=True)["changed"]
 
     trial(host, content(1, network="192.168.104"))
@@ -103,7 +103,7 @@ def test_what_does_not_work_is_taken_back_at_once(pair: Pair) -> None:
     trial(host, content(1).replace(RAIL, "enp9"), timeout=30)
     assert (host.files(), host.addresses()) == (before, addresses())
     trial(host, content(1), timeout=30)
-    host.command("ip", "address", "flush", "dev", RAIL)
+    host.command("ip", "-4", "address", "flush", "dev", RAIL)
     failed = confirmed(host, content(1), wait=0.2)["msg"]
     assert failed.endswith(f"there is no 192.168.100.1/24 on {RAIL}. What was there before is applied again")
     assert (host.files(), (host.home / "timer").exists()) == (before, False)
