@@ -8,7 +8,9 @@ import os
 import typing as t
 
 import pytest
+import yaml
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.fabric import MARKER
+from ansible_collections.dgxspark.vllm.plugins.modules import fabric_info
 
 from support.namespaces import MANAGEMENT, RAILS, Host, Pair
 from support.waiting import wait_until
@@ -159,6 +161,9 @@ def test_the_adapter_its_addresses_and_its_neighbors_are_read(pair: Pair) -> Non
     wait_until(lambda: all(len(host.addresses("inet6")) == 3 for host in pair.hosts), "IPv6 is there", 10, 0.1)
     (pair.one.home / "etc" / "netplan" / "40-cx7.yaml").write_text(f"network:\n  ethernets:\n    {RAIL}: {{}}\n")
     found = pair.one.module("fabric_info")["fabric"]
+    documented = yaml.safe_load(fabric_info.RETURN)["fabric"]["contains"]
+    assert list(found) == list(documented)
+    assert set(found["ports"][0]) == set(documented["ports"]["sample"][0])
     assert [(port["name"], port["port"], port["rail"], port["files"]) for port in found["ports"]] == [
         ("enp1s0f0np0", 0, 0, ["/etc/netplan/40-cx7.yaml"]),
         ("enP2p1s0f0np0", 0, 1, []),

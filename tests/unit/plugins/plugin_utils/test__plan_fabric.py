@@ -10,6 +10,8 @@ import typing as t
 
 import pytest
 import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.dgxspark.vllm.plugins.filter import fabric_plan
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.fabric import MARKER, own_addresses
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.fabric import Plan, plan, subnets
 from fabrics import Facts, asked, cable, change, spark
@@ -44,6 +46,19 @@ def switch(count: int = 4) -> Hosts:
 def addresses(found: Plan) -> dict[str, dict[str, str]]:
     assert found.problems == []
     return found.addresses
+
+
+def test_the_filter_returns_what_it_documents() -> None:
+    documented = yaml.safe_load(fabric_plan.RETURN)["_value"]["contains"]
+    found = fabric_plan.fabric_plan(asked(pair()))
+    assert list(found) == list(documented)
+    (sample,) = documented["checks"]["sample"]
+    assert {name: type(value) for name, value in found["checks"][0].items()} == {
+        name: type(value) for name, value in sample.items()
+    }
+    assert set(found["checks"][0]["client"]) == set(sample["client"])
+    with pytest.raises(AnsibleFilterError):
+        fabric_plan.fabric_plan([])
 
 
 # ---- what is planned ---------------------------------------------------------------------------------------------
