@@ -1159,6 +1159,28 @@ BAD_HOST: list[tuple[str, Values, str]] = [
         "gateway_timeout: 5 is not allowed; use seconds from 60 to 86400",
     ),
     (
+        "fabric",
+        one("fabric_topology", "mesh"),
+        'fabric_topology: "mesh" is not allowed; use pair, ring, switch',
+    ),
+    (
+        "fabric",
+        one("fabric_network", "192.168.100.1/22"),
+        'fabric_network: "192.168.100.1/22" is not allowed; use a private IPv4 network from /8 to /27, such as'
+        " 192.168.100.0/22",
+    ),
+    (
+        "fabric",
+        one("fabric_network", "8.8.8.0/24"),
+        'fabric_network: "8.8.8.0/24" is not allowed; use a private IPv4 network from /8 to /27, such as'
+        " 192.168.100.0/22",
+    ),
+    (
+        "fabric",
+        one("fabric_mtu", 65536),
+        "fabric_mtu: 65536 is not allowed; use bytes from 1280 to 9216, or null to leave it",
+    ),
+    (
         "spark_host",
         one("spark_host_sysctl", {"swappiness": 10}),
         "spark_host_sysctl.swappiness: is not the name of a kernel value; use one such as vm.swappiness",

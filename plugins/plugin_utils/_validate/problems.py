@@ -13,6 +13,7 @@ from .._common.types import TypedValues
 from .benchmark import benchmark
 from .common import mask
 from .container_runtime import container_runtime
+from .fabric import fabric
 from .gateway import gateway
 from .hf_cache import hf_cache
 from .memory import memory
@@ -24,6 +25,7 @@ from .vllm import vllm
 _RULES: dict[str, t.Callable[[TypedValues, Catalog], t.Iterator[str]]] = {
     "benchmark": benchmark,
     "container_runtime": container_runtime,
+    "fabric": fabric,
     "gateway": gateway,
     "hf_cache": hf_cache,
     "monitoring": monitoring,

@@ -50,7 +50,7 @@ VAULT = {
     "vault_gateway_ada": "1123456789abcdef0123456789abcdef",
     "vault_gateway_batch": "2123456789abcdef0123456789abcdef",
 }
-ROLES = ["spark_host", "container_runtime", "hf_cache", "vllm", "monitoring", "gateway", "benchmark"]
+ROLES = ["spark_host", "container_runtime", "hf_cache", "vllm", "monitoring", "gateway", "fabric", "benchmark"]
 
 
 def run(*words: object, cwd: Path = ROOT, **environment: str) -> str:

@@ -1,0 +1,115 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the measurements of a fabric mean: which link is slow, and which does not work. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._common.table import line
+
+Facts = t.Mapping[str, t.Any]
+
+# Published for the two rails of one cable: 92.6 and 97.3 Gb/s by ib_write_bw.
+RDMA_GBPS = 80.0
+# Of the fastest link that was measured in the same way. TCP depends on the processors, too.
+SHARE = {"rdma": 0.8, "sockets": 0.5}
+
+_TITLES = ("rail", "from", "to", "interface", "link", "MTU", "ms", "Gb/s", "by", "verdict")
+_WIDTHS = (4, 20, 20, 16, 6, 5, 6, 6, 7, 120)
+_RIGHT = (True, False, False, False, True, True, True, True, False, False)
+
+
+class Verdict(t.NamedTuple):
+    works: bool
+    is_slow: bool
+    text: str
+
+
+def verdict(check: Facts, result: Facts | None, best: float) -> Verdict:
+    """BEST is the speed of the fastest link that was measured in the same way."""
+    client, server = check["client"], check["server"]
+    if result is None:
+        return Verdict(False, False, f"not measured: {client['host']} did not get that far")
+    if not result["small"]:
+        return Verdict(False, False, f"no answer from {server['address']}: is it the cable, or the other port?")
+    if result["large"] < result["sent"]:
+        if not result["large"]:
+            why = f"packets of {check['mtu']} bytes do not pass; set fabric_mtu for both ends and the switch alike"
+        else:
+            why = f"{result['sent'] - result['large']} of {result['sent']} packets of {check['mtu']} bytes were lost"
+        return Verdict(False, False, why)
+    if result["answered_by"] and server["mac"] and result["answered_by"] != server["mac"]:
+        return Verdict(
+            False,
+            False,
+            f"packets go to {result['answered_by']}, which is not {server['interface']} of {server['host']}; set"
+            f" net.ipv4.conf.all.arp_ignore=1 and net.ipv4.conf.all.arp_announce=2 on {server['host']}",
+        )
+    if result["gbps"] is None:
+        return Verdict(False, False, f"not measured: {result['error']}")
+    return _speed(check, result["gbps"], best)
+
+
+def _speed(check: Facts, gbps: float, best: float) -> Verdict:
+    method = check["method"]
+    if method == "rdma" and gbps < RDMA_GBPS:
+        return Verdict(True, True, f"slow: {RDMA_GBPS:.0f} Gb/s and more are expected of a rail")
+    if gbps < SHARE[method] * best:
+        return Verdict(True, True, f"slow: the fastest link has {best:.1f} Gb/s")
+    return Verdict(True, False, "ok")
+
+
+def verdicts(checks: t.Sequence[Facts], results: t.Sequence[Facts]) -> list[Verdict]:
+    found = {result["number"]: result for result in results}
+
+    def best(method: str) -> float:
+        numbers = [check["number"] for check in checks if check["method"] == method]
+        return max((found[number]["gbps"] or 0.0 for number in numbers if number in found), default=0.0)
+
+    return [verdict(check, found.get(check["number"]), best(check["method"])) for check in checks]
+
+
+def problems(checks: t.Sequence[Facts], results: t.Sequence[Facts]) -> list[str]:
+    """One line for each rail of a link that does not work."""
+    return [f"{_name(check)}: {each.text}" for check, each in _pairs(checks, results) if not each.works]
+
+
+def slow(checks: t.Sequence[Facts], results: t.Sequence[Facts]) -> list[str]:
+    """One line for each rail of a link that is slow."""
+    return [f"{_name(check)}: {each.text}" for check, each in _pairs(checks, results) if each.is_slow]
+
+
+def _pairs(checks: t.Sequence[Facts], results: t.Sequence[Facts]) -> list[tuple[Facts, Verdict]]:
+    return list(zip(checks, verdicts(checks, results), strict=True))
+
+
+def _name(check: Facts) -> str:
+    return f"{check['client']['host']} to {check['server']['host']}, rail {check['rail']}"
+
+
+def table(checks: t.Sequence[Facts], results: t.Sequence[Facts]) -> str:
+    found = {result["number"]: result for result in results}
+    rows = [_TITLES]
+    for check, each in _pairs(checks, results):
+        result = found.get(check["number"], {})
+        rows.append(
+            (
+                str(check["rail"]),
+                check["client"]["host"],
+                check["server"]["host"],
+                check["client"]["interface"],
+                _number((check["client"]["speed_mbps"] or 0) / 1000 or None, 0),
+                str(check["mtu"]),
+                _number(result.get("rtt_ms"), 2),
+                _number(result.get("gbps"), 1),
+                check["method"],
+                each.text,
+            )
+        )
+    widths = [min(most, max(len(row[column]) for row in rows)) for column, most in enumerate(_WIDTHS)]
+    return "\n".join(line(row, widths, _RIGHT) for row in rows)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,225 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two hosts that are namespaces of this machine, with a cable of two rails between them. Needs root.
+
+Real are the interfaces and what `ip` does with them. netplan, systemd and ib_write_bw are stand-ins, and /sys/class/net
+shows a ConnectX-7. The folders /etc/netplan and /run of a host lie in its HOME.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+from support.waiting import wait_until
+
+RAILS = {"enp1s0f0np0": "0000:01:00.0", "enP2p1s0f0np0": "0002:01:00.0"}
+MANAGEMENT = "enP7s7"
+
+# A host sees its own files, and none of this machine's services.
+MOUNTS = """
+mount -t overlay overlay -o lowerdir=/etc,upperdir="$HOME/upper",workdir="$HOME/work" /etc
+mount --bind "$HOME/etc/netplan" /etc/netplan
+mount --bind "$HOME/net" /sys/class/net
+mount --bind "$HOME/run" /run
+exec sleep 900
+"""
+# The file of /run hides that of /etc.
+STANDIN_NETPLAN = r"""
+import pathlib, re, subprocess, sys
+root = pathlib.Path(sys.argv[3] if sys.argv[1] == "generate" else "/")
+found = {}
+for folder in ("lib", "etc", "run"):
+    for path in sorted((root / folder / "netplan").glob("*.yaml")):
+        found[path.name] = path.read_text()
+for name, text in found.items():
+    if "broken" in text:
+        sys.exit(f"{root}/etc/netplan/{name}:1:1: Error in network definition: broken")
+if sys.argv[1] == "apply":
+    open(HOME + "/applied", "a").write("x")
+    for text in found.values():
+        for name, address in re.findall(r"^    (\S+):\n      addresses: \[(.*)\]", text, re.M):
+            subprocess.run(["ip", "address", "replace", address, "dev", name], check=True)
+        for name, mtu in re.findall(r"^    (\S+):\n(?:      .*\n)*?      mtu: (\d+)", text, re.M):
+            subprocess.run(["ip", "link", "set", name, "mtu", mtu], check=True)
+"""
+# A timer is a process: `systemctl stop` ends it, or fails where it has ended.
+STANDIN_SYSTEMD_RUN = r"""
+import os, re, subprocess, sys, time
+seconds = float(next(re.search(r"--on-active=(\S+)s", word)[1] for word in sys.argv if "--on-active" in word))
+command = sys.argv[sys.argv.index("/bin/sh"):]
+process = os.fork()
+if process:
+    open(HOME + "/timer", "w").write(str(process))
+else:
+    os.setsid()
+    for descriptor in (0, 1, 2):
+        os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+    time.sleep(seconds)
+    os.unlink(HOME + "/timer")
+    subprocess.run(command)
+"""
+STANDIN_SYSTEMCTL = r"""
+import os, signal, sys
+assert sys.argv[1:] == ["stop", "dgxspark-fabric-fallback.timer"], sys.argv
+try:
+    os.kill(int(open(HOME + "/timer").read()), signal.SIGTERM)
+    os.unlink(HOME + "/timer")
+except OSError:
+    sys.exit(5)
+"""
+# The client has the last word, an address.
+STANDIN_IB_WRITE_BW = r"""
+import sys
+assert sys.argv[1:3] in (["-d", "rocep1s0f0"], ["-d", "roceP2p1s0f0"]), sys.argv
+if sys.argv[-1].startswith("192.168.10"):
+    print(" 65536      353241           0.00               92.59  		   0.176603")
+"""
+STANDINS = {
+    "netplan": STANDIN_NETPLAN,
+    "systemd-run": STANDIN_SYSTEMD_RUN,
+    "systemctl": STANDIN_SYSTEMCTL,
+    "ib_write_bw": STANDIN_IB_WRITE_BW,
+}
+# Runs modules, each with its options. One process, because imports take time.
+RUN = r"""
+import json, sys
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import link_speed
+from ansible_collections.dgxspark.vllm.plugins.modules import fabric_info, fabric_measure, fabric_netplan
+link_speed.send.__defaults__ = (0.3,)  # seconds
+modules = {"fabric_info": fabric_info, "fabric_measure": fabric_measure, "fabric_netplan": fabric_netplan}
+for line in sys.stdin:
+    name, options, fabric_netplan.WAIT = json.loads(line)
+    try:
+        with patch_module_args(options):
+            modules[name].main()
+    except SystemExit:
+        sys.stdout.flush()
+"""
+
+
+class Host:
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        for name in ("etc/netplan", "run/netplan", "upper/netplan", "work", "net", "bin"):
+            (home / name).mkdir(parents=True)
+        self.process = subprocess.Popen(
+            ["unshare", "--net", "--mount", "/bin/sh", "-ec", MOUNTS], env={**os.environ, "HOME": str(home)}
+        )
+        wait_until(lambda: Path(f"/proc/{self.process.pid}/comm").read_text() == "sleep\n", "it is there", 10, 0.01)
+        self.enter = ["nsenter", "--target", str(self.process.pid), "--net", "--mount"]
+        for name, text in STANDINS.items():
+            self._program(name, f"#!{sys.executable} -IB\nHOME = {str(home)!r}\n{text}")
+        # what Ansible runs as Python: inside, and with the stand-ins
+        path, inside = f"{home}/bin:{os.environ['PATH']}", " ".join(self.enter)
+        self.python = self._program("python", f'#!/bin/sh\nPATH={path} exec {inside} {sys.executable} "$@"\n')
+        self._modules: subprocess.Popen[str] | None = None
+
+    def _program(self, name: str, text: str) -> Path:
+        program = self.home / "bin" / name
+        program.write_text(text)
+        program.chmod(0o755)
+        return program
+
+    def stop(self) -> None:
+        timer = self.home / "timer"
+        if timer.exists():
+            os.kill(int(timer.read_text()), signal.SIGTERM)
+        for process in filter(None, (self._modules, self.process)):
+            process.kill()
+            process.wait()
+
+    def command(self, *words: str) -> str:
+        done = subprocess.run(
+            [*self.enter, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout}"
+        return done.stdout
+
+    def module(self, name: str, wait: float = 3.0, **options: t.Any) -> dict[str, t.Any]:
+        """The result of a module."""
+        if self._modules is None:
+            argv = [str(self.python), "-c", RUN]
+            self._modules = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        options.update(_ansible_check_mode=options.pop("check", False), _ansible_diff=True)
+        assert self._modules.stdin is not None
+        assert self._modules.stdout is not None
+        self._modules.stdin.write(json.dumps([name, options, wait]) + "\n")
+        self._modules.stdin.flush()
+        while True:
+            line = self._modules.stdout.readline()
+            assert line, "the process has ended"
+            if line.startswith("{"):
+                found: dict[str, t.Any] = json.loads(line)
+                return found
+
+    def links(self) -> dict[str, dict[str, t.Any]]:
+        """What `ip` says of each interface but loopback."""
+        found = json.loads(self.command("ip", "-j", "addr"))
+        return {entry["ifname"]: entry for entry in found if entry["ifname"] != "lo"}
+
+    def addresses(self, family: str = "inet") -> dict[str, list[str]]:
+        """Addresses by interface, of interfaces that have some."""
+        found = {
+            name: [
+                f"{each['local']}/{each['prefixlen']}"
+                for each in entry["addr_info"]
+                if each["family"] == family and not each.get("tentative")
+            ]
+            for name, entry in self.links().items()
+        }
+        return {name: texts for name, texts in found.items() if texts}
+
+    def files(self) -> dict[str, tuple[bytes, int]]:
+        """Content and mode of each file of netplan."""
+        return {
+            str(path.relative_to(self.home)): (path.read_bytes(), path.stat().st_mode & 0o7777)
+            for path in self.home.glob("*/netplan/*")
+            if path.is_file()
+        }
+
+    def show_adapter(self) -> None:
+        """Two functions of a ConnectX-7 in /sys/class/net: the interfaces of the cable."""
+        for name, pci in RAILS.items():
+            device, folder = self.home / "pci" / pci, self.home / "net" / name
+            folder.mkdir()
+            (device / "infiniband" / name.replace("en", "roce", 1).partition("np")[0]).mkdir(parents=True)
+            (folder / "device").symlink_to(device)
+            link = self.links()[name]
+            values = {"device/vendor": "0x15b3", "device/device": "0x1021", "flags": "0x1003", "carrier": "1"}
+            values |= {"speed": "200000", "mtu": "1500", "phys_port_name": "p0", "address": link["address"]}
+            for file, value in values.items():
+                (folder / file).write_text(f"{value}\n")
+
+    def reset(self) -> None:
+        for path in self.home.glob("*/netplan/*"):
+            path.unlink()
+        for name in RAILS:
+            self.command("ip", "-4", "address", "flush", "dev", name)
+            self.command("ip", "link", "set", name, "mtu", "1500", "up")
+
+
+class Pair:
+    """spark01 and spark02 with a cable, and a management network with a default route."""
+
+    def __init__(self, folder: Path) -> None:
+        self.one, self.two = self.hosts = (Host(folder / "spark01"), Host(folder / "spark02"))
+        for name in (*RAILS, MANAGEMENT):
+            peer = ["type", "veth", "peer", "name", name, "netns", str(self.two.process.pid)]
+            self.one.command("ip", "link", "add", name, *peer)
+        for number, host in enumerate(self.hosts, 1):
+            for name in (*RAILS, MANAGEMENT, "lo"):
+                host.command("ip", "link", "set", name, "up")
+            host.command("ip", "address", "add", f"192.168.1.{40 + number}/24", "dev", MANAGEMENT)
+            host.command("ip", "route", "add", "default", "via", "192.168.1.1")
+            host.show_adapter()
+
+    def stop(self) -> None:
+        for host in self.hosts:
+            host.stop()
