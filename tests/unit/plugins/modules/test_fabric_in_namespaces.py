@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import typing as t
 
 import pytest
@@ -175,3 +177,17 @@ def test_the_adapter_its_addresses_and_its_neighbors_are_read(pair: Pair) -> Non
     )
     far = {(name, texts[0].partition("/")[0]) for name, texts in pair.two.addresses("inet6").items() if name in RAILS}
     assert {(each["port"], each["address"]) for each in found["neighbors"]} == far
+
+
+REACHED = """
+import os, subprocess, sys
+program = "from ansible_collections.dgxspark.vllm.plugins.modules.fabric_info import *; print(reached_address())"
+print(subprocess.run([sys.executable, "-c", program], env={}, capture_output=True, text=True).stdout)
+"""
+
+
+def test_the_address_of_the_ssh_connection_is_found_below_sudo() -> None:
+    """sudo keeps the variable from the module, but has it in its own environment."""
+    environment = {**os.environ, "SSH_CONNECTION": "192.168.1.7 50022 192.168.1.41 22"}
+    found = subprocess.run([sys.executable, "-c", REACHED], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "192.168.1.41"
