@@ -33,7 +33,7 @@ from starts import READY, Hog, Server, log  # noqa: E402
 
 FOUND: dict[str, dict[str, t.Any]] = {}
 OUT = Path("out")
-VLLM = Path(os.environ.get("VLLM", "/root/vl/tree"))
+VLLM = Path(os.environ.get("VLLM", "/root/vl"))
 EAGER = ["--enforce-eager", "--max-model-len", "8192", "--max-num-seqs", "64"]
 PLAIN = ["small", *EAGER, "--gpu-memory-utilization", "0.5"]
 # CUDA graphs without compilation, which takes a minute and is another matter
@@ -266,6 +266,7 @@ class Own:
         self.name, self.begin = name, time.monotonic()
         tree = Path(f"/tmp/trees/{name}")
         if missing:
+            tree.parent.mkdir(parents=True, exist_ok=True)
             subprocess.run(["cp", "-as", str(VLLM), str(tree)], check=True)
             for pattern in missing:
                 for path in tree.glob(pattern):
@@ -323,6 +324,7 @@ def main(out: Path, names: list[str]) -> None:
     for fault in FAULTS:
         if not names or fault.__name__ in names:
             try:
+                starts.wait_for_free()
                 fault()
             except Exception as error:
                 log(fault.__name__, "failed:", type(error).__name__, error)

@@ -250,7 +250,7 @@ def main(out: Path, mode: str) -> None:
     starts.make_model(MODEL, shapes.SHAPES["qwen3-8b-fp8"])
     words = [MODEL, *starts.as_words(OPTIONS)]
     server = Server("qwen3-8b-fp8_graphs_ready", folder / "server.log", words)
-    log("server:", server.wait(READY, 240), round(time.monotonic() - server.begin), "s")
+    log("server:", server.wait(READY, 130), round(time.monotonic() - server.begin), "s")
     stand_ins(server, words)
     listener = socket.socket(socket.AF_UNIX)
     with contextlib.suppress(FileNotFoundError):
@@ -269,13 +269,14 @@ def main(out: Path, mode: str) -> None:
         "benchmark_settle_seconds": 3,
         "benchmark_folder": str(folder / "benchmarks"),
         "vllm_model": MODEL,
+        **({"benchmark_cells": json.loads(os.environ["CELLS"])} if os.environ.get("CELLS") else {}),
     }
     inventory = folder / "hosts.yml"
     inventory.write_text("spark: {hosts: {gpu01: {ansible_connection: local}}}\n")
     play = ansible("playbook", "-i", str(inventory), str(ROOT / "playbooks" / "benchmark.yml"))
     with open(folder / "benchmark.txt", "wb") as file:
         playing = subprocess.Popen([*play, "-e", json.dumps(variables)], stdout=file, stderr=file, cwd=ROOT)
-        serve_forks(listener, playing, 400)
+        serve_forks(listener, playing, 300)
     log("benchmark:", playing.poll())
     if playing.poll() is None:
         playing.send_signal(signal.SIGTERM)

@@ -12,6 +12,7 @@ anywhere. A name with a suffix is a shape with other options: NAME+graphs, NAME+
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -52,7 +53,7 @@ SUFFIXES: dict[str, dict[str, t.Any]] = {
     },
     "fp8": {"kv_cache_dtype": "fp8"},
 }
-LIMIT, AHEAD = 150, 2
+LIMIT, AHEAD = 150, int(os.environ.get("AHEAD", "1"))
 
 
 def options(name: str) -> dict[str, t.Any]:
