@@ -27,9 +27,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import shapes  # noqa: E402
-import starts  # noqa: E402
-from starts import READY, Hog, Server, log  # noqa: E402
+import shapes
+import starts
+from starts import READY, Hog, Server, log
 
 FOUND: dict[str, dict[str, t.Any]] = {}
 OUT = Path("out")

@@ -27,9 +27,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import shapes  # noqa: E402
-import starts  # noqa: E402
-from starts import READY, Server, log  # noqa: E402
+import shapes
+import starts
+from starts import READY, Server, log
 
 ROOT = Path(os.environ.get("COLLECTION", str(Path(__file__).resolve().parents[2])))
 COLLECTIONS = Path("/tmp/collections")
@@ -67,7 +67,8 @@ print(json.dumps({"copy_gb_per_s": timed(lambda: target.copy_(source), 2 * size)
 DOCKER = """#!/usr/bin/env python3
 import json, os, sys
 words = sys.argv[1:]
-labels = {"dgxspark.vllm.service": "vllm", "dgxspark.vllm.release": "%(release)s", "dgxspark.vllm.profile": "throughput"}
+labels = {"service": "vllm", "release": "%(release)s", "profile": "throughput"}
+labels = {"dgxspark.vllm." + name: value for name, value in labels.items()}
 container = {"Name": "/vllm", "Id": "0" * 64, "RestartCount": 0, "Image": "sha256:" + "0" * 64,
     "State": {"Status": "running", "ExitCode": 0, "StartedAt": "%(started)s", "Pid": %(pid)d},
     "Config": {"Image": "stand-in", "Labels": labels, "Entrypoint": ["vllm"], "Cmd": %(command)s},

@@ -21,9 +21,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import starts  # noqa: E402
-from shapes import SHAPES  # noqa: E402
-from starts import log  # noqa: E402
+import starts
+from shapes import SHAPES
+from starts import log
 
 THROUGHPUT = {
     "max_model_len": 32768,

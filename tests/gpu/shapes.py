@@ -23,7 +23,12 @@ _STATIC: Config = {"quant_method": "fp8", "activation_scheme": "static", "ignore
 _MODELOPT: Config = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"], "producer": {}}
 _MXFP4: Config = {
     "quant_method": "mxfp4",
-    "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"],
+    "modules_to_not_convert": [
+        "model.layers.*.self_attn",
+        "model.layers.*.mlp.router",
+        "model.embed_tokens",
+        "lm_head",
+    ],
 }
 _LINEAR: Config = {
     "full_attention_interval": 4,
@@ -301,7 +306,9 @@ def _nemotron(hidden: int, pattern: str, heads: int, experts: Config) -> Config:
         n_group=1,
         topk_group=1,
         norm_topk_prob=True,
-        quantization_config=_fp4("*in_proj*", "*out_proj*", "*conv1d*", "*q_proj*", "*k_proj*", "*v_proj*", "*o_proj*", "*qkv*"),
+        quantization_config=_fp4(
+            "*in_proj*", "*out_proj*", "*conv1d*", "*q_proj*", "*k_proj*", "*v_proj*", "*o_proj*", "*qkv*"
+        ),
     )
 
 
