@@ -104,8 +104,8 @@ def table(recorded: dict[str, t.Any]) -> list[str]:
         shape, *suffixes = name.split("+")
         shown = " ".join([shape, *(f"({suffix})" for suffix in suffixes)])
         lines.append(
-            f"| {shown} | {one.entry_gib:.2f} | {one.loaded_gib:.2f} | {one.kv_gib:.2f} | {one.planned_kv_gib:.2f} | {one.tokens:,} | {one.planned_tokens:,}"
-            f" | {one.error:+.2f} % |"
+            f"| {shown} | {one.entry_gib:.2f} | {one.loaded_gib:.2f} | {one.kv_gib:.2f} | {one.planned_kv_gib:.2f}"
+            f" | {one.tokens:,} | {one.planned_tokens:,} | {one.error:+.2f} % |"
         )
     return lines
 
