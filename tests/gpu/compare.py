@@ -4,7 +4,7 @@
 """What the memory plan says of the starts of plan.py, beside vLLM's own log. Needs no GPU.
 
     compare.py record FOLDER...        the lines that count, as JSON, of folders with starts.json and logs
-    compare.py table plan.json         the comparison, as a table for docs/gpu-proof.md
+    compare.py table plan.json         the comparison, as a table for docs/reference/gpu-proof.md
 
 The plan is made of the catalog's entry and of the weights that vLLM says it has loaded: which layers a published
 checkpoint leaves unquantized is not the plan's business.
