@@ -131,7 +131,7 @@ def throttle_verdict(gpu: Facts | None) -> Facts:
     """Whether the GPU is held below its clocks. Only a busy GPU can be judged."""
     if gpu is None or gpu["utilization_percent"] is None or gpu["sm_clock_mhz"] is None:
         return {"throttled": None, "reason": "utilization or SM clock of the GPU is not known"}
-    if CHIP not in (gpu.get("name") or CHIP):  # another chip has other clocks: an H200 at its power limit runs at 1455 MHz
+    if CHIP not in (gpu.get("name") or CHIP):  # an H200 at its power limit runs at 1455 MHz
         return {"throttled": None, "reason": f"cannot be judged: the clocks of {gpu['name']} are not known"}
     load, clock = gpu["utilization_percent"], gpu["sm_clock_mhz"]
     if load <= BUSY_PERCENT:
