@@ -46,6 +46,7 @@ SYMPTOMS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "docker_unknown_runtime",
             "docker_no_cdi_device",
             "nvml_mismatch",
+            "gpu_mount",
             "docker_port_in_use",
             "docker_image",
             "docker_disk_full",
@@ -137,7 +138,7 @@ SYMPTOMS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "It runs, and does not answer as it should",
         "`playbooks/health.yml`",
-        ("no_answer", "canary_timeout", "key_refused", "wrong_model", "wrong_max_model_len"),
+        ("no_answer", "canary_timeout", "tool_parser", "reasoning_parser", "key_refused", "wrong_model"),
     ),
     (
         "The whole host freezes or turns off",
@@ -234,6 +235,15 @@ def harmless(entries: Iterable[Any]) -> list[str]:
     return lines
 
 
+def parts() -> list[str]:
+    """What the remedy begins with where a trace leads through a part of vLLM that can be switched off."""
+    lines = ["## What can be switched off", ""]
+    text = "A trace that leads through one of these names the switch first, which keeps image and model."
+    lines += [text, "", "| the trace leads through | what to do |", "| --- | --- |"]
+    lines += [f"| {part.name} | {part.advice.rstrip(',')} |" for part in signatures.FEATURES]
+    return [*lines, ""]
+
+
 def page() -> str:
     every = [*signatures.SIGNATURES, *signatures.CONDITIONS, *signatures.HARMLESS, *notes.NOTES]
 
@@ -261,6 +271,7 @@ def page() -> str:
             "An exception that no signature knows is placed by its class, its text and where it was raised.",
             signatures.FAMILIES,
         ),
+        *parts(),
         *section(
             "What the host shows", "Recognized by what is around the server, not by its log.", signatures.CONDITIONS
         ),

@@ -63,6 +63,17 @@ options:
     description: Timeout for that token in seconds.
     type: int
     default: 30
+  parsers:
+    description:
+      - Parsers of the server to prove with one chat request that has a tool, if the model has generated a token. The
+        answer has at most 400 tokens.
+      - A parser of another model's format makes the server V(degraded), V(tool_call) if a call is left in the text or
+        has no name or no arguments, V(reasoning) if marks of the reasoning are left in the text. A model that calls no
+        tool, or does not think, proves nothing; see RV(parsers).
+    type: list
+    elements: str
+    choices: [tool_call, reasoning]
+    default: []
   sample_seconds:
     description: Read the metrics twice, at this interval, for the tokens per second in RV(metrics). V(0) disables them.
     type: float
@@ -269,6 +280,11 @@ completion:
     tokens: {description: Number of tokens., type: int}
     seconds: {description: Duration., type: float}
   sample: {"text": " I", "tokens": 1, "seconds": 0.31}
+parsers:
+  description: For each of O(parsers) V(proven), or V(not_seen) if the model gave it nothing to do.
+  returned: always
+  type: dict
+  sample: {"tool_call": "proven", "reasoning": "not_seen"}
 metrics:
   description:
     - Metrics of the server since its start. V(null) if the server does not answer.
@@ -342,6 +358,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import result
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.parsers import PARSERS
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.probe import Probe
 
 
@@ -359,6 +376,7 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
         "expected_bytes": {"type": "int"},
         "canary": {"type": "bool", "default": True},
         "canary_timeout": {"type": "int", "default": 30},
+        "parsers": {"type": "list", "elements": "str", "choices": list(PARSERS), "default": []},
         "sample_seconds": {"type": "float", "default": 0.0},
         "wait": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 3600},

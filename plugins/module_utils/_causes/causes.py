@@ -226,6 +226,9 @@ def explain(match: Match) -> Cause:
     """Put the numbers of the line into the words of its signature."""
     signature = match.signature
     words, change = _Words(match.groups), dict[str, t.Any]()
+    for name, value in match.groups.items():
+        if value.startswith("--"):  # an option as vllm_extra_args spells it
+            words[f"{name}_name"] = value.strip("-").replace("-", "_")
     if signature.id in _CHANGES:
         compute, otherwise = _CHANGES[signature.id]
         with contextlib.suppress(KeyError, ValueError):  # the line was torn before its numbers

@@ -75,6 +75,17 @@ class Family(NamedTuple):
     remedy: str
 
 
+class Feature(NamedTuple):
+    """A part of vLLM that can be switched off, known by the frames below which an exception was raised."""
+
+    name: str
+    frames: str
+    advice: str  # the switch; it keeps image and model
+    inner: bool = False  # only one of the last frames tells: this part is always on the way
+    optional: bool = False  # the model serves the same without it, so it is said for known causes too
+    when: str = ""  # "start" or "serve"; empty: both
+
+
 class Rule(NamedTuple):
     """One way to tell the family of an exception. Every pattern that is given must match; case matters not."""
 

@@ -8,10 +8,13 @@ import re
 import typing as t
 
 from .causes import Cause
-from .entries import Family, Rule
-from .signatures import FAMILIES, RULES
+from .entries import Family, Feature, Rule
+from .signatures import FAMILIES, FEATURES, RULES
 
 INNER = 3  # so many of the last frames tell where an exception was raised
+
+# what a switch may avoid; files, hub, hosts and stops are not among it
+SWITCHED = ("kernel", "compiler", "weights", "model", "option", "engine", "image", "network", "driver", "unknown")
 
 _FAMILIES = {entry.id: entry for entry in FAMILIES}
 _Pattern = t.Optional[t.Pattern[str]]
@@ -43,13 +46,32 @@ def family(name: str) -> Family:
     return _FAMILIES[name]
 
 
-def explain(entry: Family, exception: str, frames: t.Sequence[str], name: str | None = None) -> Cause:
+def feature(frames: t.Sequence[str], when: str) -> Feature | None:
+    """The part of vLLM that an exception was raised in, if it can be switched off."""
+    every, inner = "\n".join(frames), "\n".join(frames[-INNER:])
+    found = (
+        entry
+        for entry, pattern in _FEATURES
+        if entry.when in ("", when) and pattern.search(inner if entry.inner else every)
+    )
+    return next(found, None)
+
+
+def advise(entry: Feature | None, remedy: str) -> str:
+    """A remedy that begins with the switch."""
+    return f"{entry.advice} first, because the trace leads through {entry.name}. {remedy}" if entry else remedy
+
+
+def explain(
+    entry: Family, exception: str, frames: t.Sequence[str], name: str | None = None, when: str = "start"
+) -> Cause:
     """A family in words: the exception is quoted, and what is likely is not told as a fact."""
     words = {"exception": exception, "where": _where(frames)}
+    part = feature(frames, when) if entry.family in SWITCHED else None
     return Cause(
         name or entry.id,
         entry.meaning.format_map(words),
-        entry.remedy.format_map(words),
+        advise(part, entry.remedy.format_map(words)),
         exception,
         family=entry.family,
         certain=False,
@@ -65,3 +87,4 @@ def _where(frames: t.Sequence[str]) -> str:
 
 
 _RULES = tuple(_compile(rule) for rule in RULES)
+_FEATURES = tuple((entry, re.compile(entry.frames, re.IGNORECASE)) for entry in FEATURES)

@@ -37,6 +37,8 @@ class Api:
     completion: Completion | None = None
     completion_error: str | None = None
     open_paths: list[str] = field(default_factory=list)  # what is answered without the key that clients have to send
+    parsers: dict[str, str] = field(default_factory=dict)  # of those that were asked for: proven or not_seen
+    parser_problem: tuple[str, str] | None = None  # condition and evidence
     metrics: Metrics | None = None
 
 
@@ -202,7 +204,7 @@ def _death(seen: Observation, container: Container) -> Cause:
         return condition("crashed", evidence)
     if container.exit_code == 0 and not log.ready:  # a start that fails ends with another one
         return condition("stopped", evidence)
-    return condition("exited_after_ready" if log.ready else "exited", evidence)
+    return _last_hint(log) or condition("exited_after_ready" if log.ready else "exited", evidence)
 
 
 def _end(log: LogState) -> Cause:
@@ -212,7 +214,14 @@ def _end(log: LogState) -> Cause:
     cause = log.cause
     if cause is not None:
         return cause
-    return condition("exited_after_ready" if log.ready else "exited", log.last_line)
+    return _last_hint(log) or condition("exited_after_ready" if log.ready else "exited", log.last_line)
+
+
+def _last_hint(log: LogState) -> Cause | None:
+    """What the last phase was about to try again, where the log says nothing else of the end."""
+    if log.hint is None or log.hint.signature.kind != "retry":
+        return None
+    return explain(log.hint)._replace(certain=False)
 
 
 def _running(seen: Observation) -> Verdict:
@@ -269,6 +278,8 @@ def _serving(seen: Observation, api: Api) -> Verdict:
         return degraded(name, f"/v1/completions: {api.completion_error}")
     if api.open_paths:
         return degraded("key_not_asked", f"without a key {', '.join(api.open_paths)}")
+    if api.parser_problem:
+        return degraded(*api.parser_problem)
     return Verdict("ready", "ready")
 
 
@@ -316,6 +327,7 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
         "idle_seconds": idle_seconds(seen) if verdict.verdict in ("loading", "stuck") else None,
         "weights_gib": log.weights_gib,
         "completion": asdict(api.completion) if api.completion else None,
+        "parsers": api.parsers,
         "metrics": metrics.values if metrics else None,
         "container": dict(asdict(container), error=mask(container.error, key)) if container else None,
         "service": (

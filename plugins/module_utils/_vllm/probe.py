@@ -33,10 +33,12 @@ from .api import (
 from .health import Api, Observation, Wanted, judge, unit_is_down
 from .lines import clean
 from .log import LogState, parse
+from .parsers import prove_parsers
 from .proof import prove
 
 COMMAND_TIMEOUT = 20
 HTTP_TIMEOUT = 5
+PARSERS_TIMEOUT = 120  # for the tokens of a short answer
 LOG_HEAD = 3 * 1024 * 1024
 LOG_TAIL = 1024 * 1024
 KERNEL_LOG_SECONDS = 3600
@@ -205,6 +207,11 @@ class Probe:
         if self.options["canary"] and names:
             canary = prove(self.url, names[0], self.options["canary_timeout"], self.sent_key)
             api.completion, api.completion_error = canary.completion, canary.error
+        if self.options["parsers"] and api.completion:
+            parsed = prove_parsers(self.url, names[0], self.options["parsers"], PARSERS_TIMEOUT, self.sent_key)
+            proven = dict.fromkeys(parsed.proven, "proven")
+            api.parsers = {**dict.fromkeys(self.options["parsers"], "not_seen"), **proven}
+            api.parser_problem = parsed.problem
         if self.sent_key and api.models_status == 200 and not (self.options["wait"] and self.is_without_guard()):
             api.open_paths = open_paths(self.url, HTTP_TIMEOUT)
         api.metrics = self.metrics()

@@ -42,14 +42,16 @@ _WRAPPER = re.compile(
     r"|WorkerProc initialization failed|Worker failed with error|(?:stack ?trace|root cause)s? (?:above|for)"
     r"|See root cause"
     r"|Worker proc \S+ died|Executor failed|EngineGenerateError|AsyncEngineDeadError|MQEngineDeadError"
-    r"|^(?:ray\.exceptions\.)?RayTaskError"
+    r"|^(?:ray\.exceptions\.)?RayTaskError|failed to be inspected"
 )
 # What other processes raise when one of them has ended.
 _CONSEQUENCE = re.compile(
     r"^(?:(?:\w+\.)*CancelledError|KeyboardInterrupt|SystemExit|GeneratorExit|BrokenPipeError|ConnectionResetError"
     r"|EOFError"
-    r"|zmq\.|(?:ray\.exceptions\.)?(?:RayActorError|ActorDiedError|ActorUnavailableError)"
-    r"|asyncio\.exceptions\.IncompleteReadError)|Connection (?:was likely )?closed by peer|Broken pipe"
+    r"|zmq\.(?:error\.)?(?:Again|ContextTerminated|ZMQError: (?!Address|Cannot assign|No such))"
+    r"|(?:ray\.exceptions\.)?(?:RayActorError|ActorDiedError|ActorUnavailableError)"
+    r"|asyncio\.exceptions\.IncompleteReadError)"
+    r"|Connection (?:was likely )?closed by peer|Broken pipe|^RuntimeError: cancelled$"
 )
 _ENGINE = re.compile(r"^(?:EngineCore|\w*Worker|DPCoordinator|RayWorker|VllmWorker|rank\d)", re.IGNORECASE)
 _ENGINE_FRAMES = re.compile(
@@ -70,8 +72,10 @@ _TELLING = (
     "engine_crashed",
     "worker_killed",
     "engine_dead",
+    "inspect_failed",
     "engine_init_generic",
 )
+_KILLED = _TELLING[:4]  # a process is gone: what the others raise only follows from it
 
 
 # How sure it is that an exception ended the attempt: a process continued after it; it follows from the end of another
@@ -106,7 +110,7 @@ def _while_starting(state: LogState) -> Choice:
         match = _refine(lines, root)
     if root is not None and match is not None and not _is_weaker(match, lines, root):
         fatal = match.signature.kind == "fatal"
-        return Choice(causes.explain(match), over or (fatal and _is_proof(root)), fatal)
+        return Choice(_explain(match, root), over or (fatal and _is_proof(root)), fatal)
     line = _line(lines, root)
     if line is not None:
         fatal = line.signature.kind == "fatal"
@@ -117,11 +121,23 @@ def _while_starting(state: LogState) -> Choice:
     return Choice(_net(root, candidates, wrapped), over)
 
 
+def _explain(match: Match, root: Problem, when: str = "start") -> Cause:
+    """A known cause; where an optional part of vLLM raised it, its remedy begins with leaving that out."""
+    cause = causes.explain(match)
+    part = place.feature(_root_of(root).frames or root.frames, when)
+    if part is None or not part.optional or cause.family not in ("kernel", "compiler", "weights", "model", "engine"):
+        return cause
+    return cause._replace(remedy=place.advise(part, cause.remedy))
+
+
 def _is_weaker(match: Match, lines: list[Match], root: Problem) -> bool:
-    """A line that names a cause counts more than an exception that is only a general kind of failure."""
-    return match.signature.generic and any(
-        line.signature.family == match.signature.family and not line.signature.generic for line in lines
-    )
+    """A line that names a cause counts more than an exception that is only a general kind of failure, or that only
+    follows from the end of another process.
+    """
+    named = [line.signature for line in lines if not line.signature.generic]
+    if _strength(root) == CONSEQUENCE:
+        return any(signature.kind == "fatal" for signature in named)
+    return match.signature.generic and any(signature.family == match.signature.family for signature in named)
 
 
 def _line(lines: list[Match], root: Problem | None) -> Match | None:
@@ -176,10 +192,13 @@ def _while_serving(state: LogState) -> Choice:
         return Choice(causes.explain(best) if best else None, False)
     own = [problem for problem in mine if not _QUOTES.search(problem.text)] or mine
     root = next((problem for problem in own if _DEATH.search(problem.header)), own[-1] if own else None)
+    told = _told(wrapped) if wrapped and wrapped.signature.id in _KILLED else None
+    if told and all(_strength(problem) <= CONSEQUENCE for problem in own):
+        return Choice(told, True)
     if root is not None:
         match = _refine(state.found, root)
         if match is not None and match.signature.kind != "wrapper":
-            return Choice(causes.explain(match), True, match.signature.kind == "fatal")
+            return Choice(_explain(match, root, "serve"), True, match.signature.kind == "fatal")
         return Choice(_engine_fault(root), True)
     if fatal:
         return Choice(causes.explain(fatal[0]), True, True)
@@ -191,7 +210,7 @@ def _engine_fault(root: Problem) -> Cause:
     entry = _family(root)
     if entry.family in ("unknown", "option", "request", "model", "weights", "files", "hub", "image"):
         entry = place.family("vllm_fault")
-    cause = place.explain(entry, _evidence(root), _root_of(root).frames, "engine_dead")
+    cause = place.explain(entry, _evidence(root), _root_of(root).frames, "engine_dead", "serve")
     return cause._replace(meaning=f"the engine died while it served: {cause.meaning}")
 
 

@@ -1,4 +1,4 @@
-"""A model in a folder of the host, with a template, an adapter and a mount of the owner: checked, proven, in use."""
+"""A model in a folder of the host, with template, parser, adapter and mount of the owner: checked, proven, in use."""
 
-SECONDS = 90
+SECONDS = 140
 TURN = 0

@@ -23,6 +23,30 @@ CONTAINER = "vllm-own-tiny"
 NOTE = "a note of the owner"
 RANK, HIDDEN, QUERY = 8, 64, 128
 
+# Two parsers, real to vLLM. The model has random weights: the call that it would write stands here.
+PARSERS = """
+from vllm.entrypoints.generate.base.protocol import ExtractedToolCallInformation, FunctionCall, ToolCall
+from vllm.tool_parsers.abstract_tool_parser import ToolParser, ToolParserManager
+
+ARGUMENTS = '{"city": "Paris"}'
+
+
+class Right(ToolParser):
+    def extract_tool_calls(self, model_output, request):
+        call = ToolCall(function=FunctionCall(name="get_weather", arguments=ARGUMENTS))
+        return ExtractedToolCallInformation(tools_called=True, tool_calls=[call], content=None)
+
+
+class Wrong(ToolParser):
+    def extract_tool_calls(self, model_output, request):
+        text = '<tool_call>{"name": "get_weather", "arguments": ' + ARGUMENTS + "}</tool_call>"
+        return ExtractedToolCallInformation(tools_called=False, tool_calls=[], content=text)
+
+
+ToolParserManager.register_module("right", module=Right)
+ToolParserManager.register_module("wrong", module=Wrong)
+"""
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
@@ -49,11 +73,15 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             {"src": str(folder / "chat.jinja"), "target": "/opt/files/chat.jinja"},
             {"src": str(folder / "lora"), "target": "/opt/files/lora"},
             {"content": NOTE, "target": "/opt/files/note"},
+            {"content": PARSERS, "target": "/opt/files/parsers.py"},
         ],
         "vllm_mounts": [{"source": "/srv/own-data", "target": "/data"}],
         "vllm_extra_args": {
             **EAGER,
             "chat_template": "/opt/files/chat.jinja",
+            "tool_parser_plugin": "/opt/files/parsers.py",
+            "tool_call_parser": "right",
+            "enable_auto_tool_choice": True,
             "enable_lora": True,
             "lora_modules": ["own-lora=/opt/files/lora"],
         },
@@ -116,6 +144,10 @@ def test_the_chat_template_is_used(spark: Spark, run: Run) -> None:
     assert tokens.pop() < 20
 
 
+def test_the_tool_parser_is_proven(run: Run) -> None:
+    assert "Tool calls: recognized by its parser" in run.words
+
+
 def test_the_adapter_is_served(spark: Spark, run: Run) -> None:
     answer = ask(spark, "/v1/completions", model="own-lora", prompt="Hello", max_tokens=3)
     assert (answer["model"], answer["usage"]["completion_tokens"]) == ("own-lora", 3)
@@ -138,3 +170,15 @@ def test_a_second_run_changes_nothing(
     assert again.count(spark.name, "changed") == 0, again.output
     health = ansible_playbook("playbooks/health.yml", spark.limit, **variables)
     assert f"{spark.name}  ready" in health.output, health.output
+
+
+def test_a_parser_that_leaves_the_call_in_the_text_is_rolled_back(
+    spark: Spark, run: Run, variables: dict[str, Any], ansible_playbook: AnsiblePlaybook
+) -> None:
+    arguments = {**variables["vllm_extra_args"], "tool_call_parser": "wrong"}
+    bad = ansible_playbook("playbooks/deploy.yml", spark.limit, **{**variables, "vllm_extra_args": arguments})
+    assert bad.code != 0
+    assert "the model called a tool, and the server did not recognize it" in bad.words
+    assert "set tool_call_parser in vllm_extra_args" in bad.words
+    assert "serves again" in bad.words
+    assert ask(spark, "/v1/completions", model="own-tiny", prompt="Hello", max_tokens=1)["model"] == "own-tiny"

@@ -24,6 +24,7 @@ from .conditions import CONDITIONS, HARMLESS
 from .docker import DOCKER
 from .engine import ENGINE
 from .families import FAMILIES, RULES
+from .features import FEATURES
 from .hub import FILES, HUB
 from .image import COMPILERS, IMAGE
 from .kernels import KERNELS
@@ -53,6 +54,7 @@ __all__ = [
     "CONDITIONS",
     "DOWNLOAD",
     "FAMILIES",
+    "FEATURES",
     "FP8",
     "HARMLESS",
     "MEMORY",

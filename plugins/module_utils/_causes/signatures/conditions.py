@@ -173,6 +173,27 @@ CONDITIONS: tuple[Condition, ...] = (
         family="engine",
     ),
     Condition(
+        "chat_failed",
+        "the server generates text, and refuses a chat request",
+        "the answer (below) names the reason; tool calls need enable_auto_tool_choice and tool_call_parser in"
+        " vllm_extra_args and a chat template that knows tools (chat_template, with the file in vllm_files)",
+        family="option",
+    ),
+    Condition(
+        "tool_parser",
+        "the model called a tool, and the server did not recognize it: clients get text in the place of the call",
+        "set tool_call_parser in vllm_extra_args to the parser of this model's format; playbooks/probe_image.yml lists"
+        " those of the image, and the page of the model on the hub names one",
+        family="option",
+    ),
+    Condition(
+        "reasoning_parser",
+        "the model's reasoning is left in the text of the answer",
+        "set reasoning_parser in vllm_extra_args to the parser of this model's format; playbooks/probe_image.yml lists"
+        " those of the image, and the page of the model on the hub names one",
+        family="option",
+    ),
+    Condition(
         "absent",
         "there is no such container",
         "deploy it with playbooks/deploy.yml, or correct vllm_container_name",

@@ -145,8 +145,11 @@ DOCKER: tuple[Signature, ...] = (
             "dial tcp",
             "tls handshake timeout",
             "client.timeout exceeded",
-            "net/http: request canceled",
+            "request canceled",
             "unexpected eof",
+            "i/o timeout",
+            "connection reset",
+            "eof",
         ),
         r"(?:Get|Head) \"?https?://[^\s\"]{1,300}\"?: .{0,200}?(?:dial tcp|TLS handshake timeout|i/o timeout"
         r"|Client\.Timeout exceeded|request canceled|EOF|connection reset)"
@@ -181,7 +184,7 @@ DOCKER: tuple[Signature, ...] = (
         "docker_transient",
         "fatal",
         "docker",
-        ("connection reset by peer", "oci runtime create failed", "ttrpc", "context deadline exceeded", "shim"),
+        ("connection reset by peer", "oci runtime create failed", "oci runtime start failed", "ttrpc", "shim"),
         r"OCI runtime (?:create|start) failed.{0,400}?(?:read init-p: (?:connection reset by peer|EOF)"
         r"|write init-p: broken pipe|resource temporarily unavailable)"
         r"|(?:ttrpc: closed|shim.{0,80}?(?:context deadline exceeded|connection refused|exited unexpectedly))",
@@ -254,7 +257,7 @@ DOCKER: tuple[Signature, ...] = (
         "docker_cgroup",
         "fatal",
         "docker",
-        ("cgroup", "failed to activate service", "dbus"),
+        ("cgroup", "oci runtime create failed", "oci runtime start failed"),
         r"OCI runtime (?:create|start) failed.{0,400}?(?:unable to apply cgroup|failed to (?:create"
         r"|write).{0,80}?cgroup"
         r"|unable to start unit)",
@@ -298,7 +301,7 @@ DOCKER: tuple[Signature, ...] = (
             "nvidia-container-cli",
             "driver not loaded",
             "no nvidia device",
-            "nvml: driver not loaded",
+            "failed to initialize nvml",
         ),
         r"nvidia-container-cli: .{0,120}?(?:load library failed: (?P<library>\S+?):|driver not loaded|driver rpc error"
         r"|nvml error: (?!driver/library)[^\n]{1,80}|detection error|device error|cuda error: [^\n]{1,80})"
@@ -310,6 +313,19 @@ DOCKER: tuple[Signature, ...] = (
         versions="NVIDIA container toolkit",
         known="report",
         source="NVIDIA/nvidia-container-toolkit#230",
+    ),
+    Signature(
+        "gpu_mount",
+        "fatal",
+        "driver",
+        ("nvidia-container-cli: mount error",),
+        r"nvidia-container-cli: mount error: (?P<detail>.{1,300}?)(?:: unknown|$)",
+        "the driver's files could not be mounted into the container: {detail}",
+        "reboot the host after a driver update; set vllm_gpu: cdi, which mounts them another way; if a file of the"
+        " driver exists in the image already (file exists), use another vllm_image",
+        versions="NVIDIA container toolkit, legacy mode",
+        known="report",
+        source="NVIDIA/nvidia-docker#1068, #825; NVIDIA/nvidia-container-toolkit#678",
     ),
     # --- the unit: its guard prevents the start ------------------------------------------------------------------
     Signature(

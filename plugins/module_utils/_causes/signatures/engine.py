@@ -11,7 +11,7 @@ ENGINE: tuple[Signature, ...] = (
         "rpc_timeout",
         "fatal",
         "engine",
-        ("rpc call to", "execute_model timed out", "execute_model_timeout"),
+        ("rpc call to", "execute_model timed out", "sample_tokens timed out"),
         r"RPC call to (?P<call>\w+) timed out|(?P<call_2>execute_model|sample_tokens) timed out",
         "a worker did not answer {call} within VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS (300 s by default): a"
         " kernel or"
@@ -27,7 +27,7 @@ ENGINE: tuple[Signature, ...] = (
         "grammar",
         "fatal",
         "engine",
-        ("xgrammar", "grammar_parser", "grammar_compiler", "grammar_matcher", "ebnf", "llguidance", "outlines", "fsm"),
+        ("grammar", "ebnf", "json_schema_converter", "llguidance", "outlines", "fsm"),
         r"(?:grammar_(?:parser|compiler|matcher|functor)|ebnf_\w+|json_schema_converter)\S*: ?(?P<detail>[^\n]{1,200})"
         r"|EBNF (?:parser|lexer) error[^\n]{0,160}|(?:xgrammar|llguidance|outlines)[^\n]{0,200}?(?:[Ee]rror|[Ff]ailed)"
         r"|Failed to advance FSM[^\n]{0,120}",
@@ -44,7 +44,7 @@ ENGINE: tuple[Signature, ...] = (
         "engine_ready_timeout",
         "fatal",
         "engine",
-        ("timed out waiting for", "did not respond within", "failed to start in time"),
+        ("timed out waiting for", "did not respond", "did not start", "failed to start in", "failed to start within"),
         r"Timed out waiting for (?:new )?engines?(?: core processes)? to ?(?:send ?initial message|start)"
         r"|[Ee]ngine(?: core)?[^\n]{0,60}?(?:did not (?:start|respond)|failed to start) (?:in time|within)[^\n]{0,60}",
         "the engine took longer to start than vLLM waits for it",
@@ -59,8 +59,8 @@ ENGINE: tuple[Signature, ...] = (
         "engine_killed",
         "wrapper",
         "memory",
-        ("failed core proc", "exit code: -9", "exitcode -9", "sigkill", "signal 9", "exit code -9"),
-        r"Failed core proc\(s\): \{[^}\n]*: ?-9\b|(?:died|exited|terminated|killed)[^\n]{0,80}?(?:exit ?code:? ?-9\b"
+        ("failed core proc", "code: -9", "code -9", "sigkill", "signal 9"),
+        r"Failed core proc\(s\): \{[^}\n]*: ?-9\b|(?:died|exited|terminated|killed)[^\n]{0,80}?(?:exit ?code:? -9\b"
         r"|SIGKILL|signal"
         r" 9\b)|SIGKILL[^\n]{0,80}?(?:EngineCore|Worker|VLLM)",
         "the engine was killed while it started (-9 is SIGKILL): by the kernel for lack of memory, by earlyoom, or"
@@ -76,9 +76,9 @@ ENGINE: tuple[Signature, ...] = (
         "engine_terminated",
         "wrapper",
         "service",
-        ("failed core proc", "exit code: -15", "exit code -15", "signal 15"),
+        ("failed core proc", "code: -15", "code -15", "code: -2", "code -2", "signal 15"),
         r"Failed core proc\(s\): \{[^}\n]*: ?-(?:15|2)\b|(?:died|exited"
-        r"|terminated)[^\n]{0,80}?(?:exit ?code:? ?-(?:15|2)\b|signal 15)",
+        r"|terminated)[^\n]{0,80}?(?:exit ?code:? -(?:15|2)\b|signal 15)",
         "the server was told to stop while it started",
         "start it again with `systemctl start` of its unit, or deploy again",
         versions="vLLM 0.10 to 0.32",
@@ -89,9 +89,9 @@ ENGINE: tuple[Signature, ...] = (
         "engine_crashed",
         "wrapper",
         "kernel",
-        ("failed core proc", "exit code: -", "exit code -", "segmentation fault", "segfault", "sigsegv", "sigabrt"),
+        ("failed core proc", "code: -", "code -", "segmentation fault", "segfault", "sigsegv", "sigabrt"),
         r"Failed core proc\(s\): \{[^}\n]*: ?-(?P<signal>4|6|7|8|11)\b|!+ ?(?:Segfault|Segmentation fault)[^\n]{0,60}"
-        r"|Segmentation fault|(?:died|exited)[^\n]{0,80}?(?:exit ?code:? ?-(?P<signal_2>4|6|7|8|11)\b|SIGSEGV|SIGABRT)",
+        r"|Segmentation fault|(?:died|exited)[^\n]{0,80}?(?:exit ?code:? -(?P<signal_2>4|6|7|8|11)\b|SIGSEGV|SIGABRT)",
         "a process of the engine crashed (signal {signal}; 11 is a bad memory access, 6 an abort, 4 an illegal"
         " instruction)",
         "check `dmesg` for Xid lines; try enforce_eager: true, then linear_backend: marlin and moe_backend: marlin in"
@@ -128,6 +128,20 @@ ENGINE: tuple[Signature, ...] = (
         versions="vLLM 0.10.1.1 to 0.32",
         known="seen",
         source="sandbox, journey faults; H200 run of vLLM 0.24",
+    ),
+    Signature(
+        "inspect_failed",
+        "wrapper",
+        "model",
+        ("failed to be inspected",),
+        r"Model architectures? (?P<architecture>\[.{0,200}?\]) failed to be inspected",
+        "vLLM could not import its code for the architecture {architecture}, and the log has no exception that tells"
+        " why",
+        "set VLLM_LOGGING_LEVEL: DEBUG in vllm_extra_env and deploy again, which shows that exception; then another"
+        " vllm_image: a package or compiler that this code needs is missing in this one",
+        versions="vLLM 0.8 to 0.33",
+        known="report",
+        source="vllm/model_executor/models/registry.py",
     ),
     Signature(
         "engine_init_generic",

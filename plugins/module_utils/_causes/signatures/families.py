@@ -167,6 +167,7 @@ RULES: tuple[Rule, ...] = (
         text=r"\bNCCL\b|\bnccl[A-Z]|\bgloo\b|TCPStore|ProcessGroup|all_?reduce|all_?gather|RDMA|ibv_|InfiniBand"
         r"|\bRay (?:cluster|node|actor)|master_addr|rendezvous|process group|placement group",
     ),
+    Rule("network_failed", name=r"^zmq\."),
     Rule("network_failed", inner=r"torch/distributed/|pynccl|/ray/|distributed/parallel_state"),
     Rule("driver_failed", name=r"NVMLError\w*$|CudaDriverError$"),
     Rule(
@@ -176,6 +177,14 @@ RULES: tuple[Rule, ...] = (
         r"|cudaErrorInitialization|cudaErrorSystem|cudaErrorDevices|system not yet initialized|busy or unavailable",
     ),
     # --- a damaged part of the image -----------------------------------------------------------------------------
+    # raised while a module is imported: nothing of the model or the options is at work yet
+    Rule(
+        "image_broken",
+        inner=r"/(?:dist|site)-packages/(?![^\n]{0,200}(?:cli/main|api_server|transformers_modules))[^\n:]*:<module>: ",
+        name=r"^(?!torch\.|ModuleNotFoundError|KeyboardInterrupt)",
+    ),
+    # the code of a quantization that brings compiled libraries of its own
+    Rule("image_broken", inner=r"/(?:bitsandbytes|torchao|gptqmodel|auto_round|autoawq|awq_ext|exllamav2)/"),
     Rule(
         "image_broken",
         name=r"^(?:ModuleNotFoundError|ImportError|ZipImportError)$|PackageNotFoundError$|VersionConflict$",
@@ -199,6 +208,12 @@ RULES: tuple[Rule, ...] = (
         text=r"(?:partially initialized )?module '[\w.]+' has no attribute|_OpNamespace|torch\.ops",
     ),
     # --- compilers and kernels -----------------------------------------------------------------------------------
+    # compiled code that names what is not there; what its kernels raise is a kernel's fault
+    Rule(
+        "compile_failed",
+        name=r"^(?:Name|Attribute|Assertion|Type)Error$",
+        inner=r"inductor_cache/|torch_compile_cache/",
+    ),
     Rule(
         "compile_failed",
         name=r"InductorError$|BackendCompilerFailed$|PTXASError$|CompilationError$|CompileError$|CppCompileError$"
@@ -215,7 +230,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "compile_failed",
         inner=r"torch/utils/cpp_extension|flashinfer/jit|triton/(?:runtime/build|compiler|backends)"
-        r"|torch/_(?:inductor|dynamo)"
+        r"|torch/_(?:inductor|dynamo)/(?!standalone_compile\.py:__call__|output_code|utils\.py:run)"
         r"|vllm/compilation/|cutlass/(?:base_dsl|cute)|tilelang|tvm",
     ),
     Rule(
@@ -233,13 +248,22 @@ RULES: tuple[Rule, ...] = (
         r"|FlashAttention|FlashMLA"
         r"|nvfp4|mxfp[48]|\bfp4\b|scaled_mm|w8a8|w4a16|fused_moe|MoE (?:kernel|backend)|invalid device function",
     ),
+    # a layer that is built or filled, not computed
+    Rule(
+        "weights_unfit",
+        name=r"^(?:Value|NotImplemented|Assertion|Key)Error$",
+        frames=r"initialize_model|create_weights|load_weights",
+        inner=r"layers/quantization/",
+    ),
     Rule(
         "kernel_failed",
         inner=r"(?:^|/)(?:flashinfer|deep_gemm|cutlass|triton|flash_attn|vllm_flash_attn|flash_mla|triton_kernels)/"
         r"|vllm/_custom_ops|fused_moe|/kernels?/|scaled_mm|attention/(?:backends|ops)|quantization/utils"
-        r"|vllm/third_party"
+        r"|vllm/third_party|torch\.ops\._\w*C\b|torch\.ops\._moe_C"
         r"|layers/mamba/ops|layers/fla/",
     ),
+    # --- files: the operating system's numbers tell more than whoever met them --------------------------------------
+    Rule("files_failed", text=r"\[Errno (?:5|13|17|20|21|24|27|28|30|36|122)\]|\(os error (?:5|13|28|30|122)\)"),
     # --- the hub -------------------------------------------------------------------------------------------------
     Rule(
         "hub_failed",
@@ -254,6 +278,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("hub_failed", inner=r"huggingface_hub/|hf_xet|/requests/|/httpx/|/httpcore/|/urllib3/|urllib/request"),
     # --- weights, model, files -----------------------------------------------------------------------------------
+    Rule("option_rejected", inner=r"vllm/lora/"),
+    Rule("model_unfit", inner=r"vllm/multimodal/(?:process|profil|registry|budget)"),
+    Rule("model_unfit", inner=r"vllm/tokenizers|vllm/transformers_utils/(?:tokenizer|processor)|(?:^|/)jinja2/"),
     Rule("weights_unfit", name=r"SafetensorError$|UnpicklingError$|^safetensors"),
     Rule(
         "weights_unfit",

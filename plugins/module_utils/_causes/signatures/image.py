@@ -14,7 +14,7 @@ IMAGE: tuple[Signature, ...] = (
         "undefined_symbol",
         "fatal",
         "image",
-        ("undefined symbol", "symbol lookup error", "version `glibc", "glibcxx_"),
+        ("undefined symbol", "symbol lookup error", "version `"),
         r"(?P<file>[^\s:'\"]{1,200}\.so[\w.]*): (?:undefined symbol: (?P<symbol>\w+)|version `[^']{1,60}' not found)"
         r"|undefined symbol: (?P<name>\w+)|symbol lookup error|version `GLIBC\w*",
         "vLLM, PyTorch or another library of this image do not match each other (a symbol is missing)",
@@ -81,7 +81,8 @@ IMAGE: tuple[Signature, ...] = (
         "fatal",
         "image",
         ("no module named", "cannot import name", "failed to import"),
-        r"(?:ModuleNotFoundError: |ImportError: )(?:No module named '(?P<module>(?!huggingface_hub|_hf_)[\w.]+)'"
+        r"(?:ModuleNotFoundError: |ImportError: )"
+        r"(?:No module named '(?P<module>(?!huggingface_hub|_hf_|transformers_modules)[\w.]+)'"
         r"|cannot import name '(?P<module_2>\w+)' from '(?P<origin>[\w.]+)')",
         "a Python module of this image is missing or has another version than vLLM needs ({module})",
         f"{OTHER_IMAGE}; remove the plugin or option that needs the module, if you set one in vllm_extra_args or"
@@ -107,7 +108,7 @@ IMAGE: tuple[Signature, ...] = (
         "ops_missing",
         "fatal",
         "image",
-        ("_opnamespace", "torch.ops", "torch has no attribute", "vllm._c"),
+        ("_opnamespace", "named 'vllm._", "operator ", "could not run ", "could not find "),
         r"'_OpNamespace' '?(?P<space>\w+)'? object has no attribute '(?P<op>\w+)'|No module named 'vllm\._\w+'"
         r"|(?:operator|Could not (?:run|find)) '?(?P<op_2>\w+::\w+)'? (?:does not exist|schema)",
         "vLLM's compiled kernels are missing in this image, or were built for another version ({op})",
@@ -150,10 +151,12 @@ IMAGE: tuple[Signature, ...] = (
             "checksum does not match",
             "internaltorchdynamoerror",
             "compile_cache",
+            "torch_compile",
             "aot_compile",
             "inductor",
             "triton/cache",
             ".triton",
+            ".cache/vllm",
             "eoferror",
             "unpicklingerror",
             "flashinfer",
@@ -245,7 +248,7 @@ COMPILERS: tuple[Signature, ...] = (
         "ptxas_failed",
         "exit",
         "compiler",
-        ("ptxaserror", "ptxas"),
+        ("ptxaserror", "ptxas", "ptx codegen error"),
         r"PTXASError|Internal Triton PTX codegen error|ptxas(?:-blackwell)?'?,? .{0,80}?(?:returned non-zero|failed"
         r"|not found)"
         r"|No such file or directory: '[^']{0,200}ptxas[\w-]*'|Cannot find ptxas",
@@ -282,6 +285,15 @@ COMPILERS: tuple[Signature, ...] = (
             "'gcc'",
             "'cc'",
             "'g++'",
+            "c++'",
+            "clang",
+            "/gcc",
+            "/g++",
+            "/cc",
+            "gcc-",
+            "g++-",
+            "cc-",
+            "c++-",
             "invalidcxxcompiler",
             "invalidcxx",
             "no working c++ compiler",
@@ -295,6 +307,20 @@ COMPILERS: tuple[Signature, ...] = (
         versions="Triton 3, PyTorch Inductor",
         known="report",
         source="triton/runtime/build.py",
+    ),
+    Signature(
+        "compiler_killed",
+        "fatal",
+        "memory",
+        ("died due to signal 9", "killed signal terminated program"),
+        r"(?:'(?P<program>\w+)' )?died due to signal 9|Killed signal terminated program (?P<program_2>\w+)",
+        "a compiler was killed for lack of memory while it built a kernel ({program}): it runs once for each processor",
+        "set MAX_JOBS: 2 in vllm_extra_env, stop what else uses the memory, and deploy again: what was compiled is kept"
+        " in the cache folder of vllm_home",
+        versions="FlashInfer 0.5 to 0.6 on 20 processors",
+        known="report",
+        source="FlashInfer's JIT with ninja; CUDA's nvcc",
+        sets=((ENV, "MAX_JOBS", "2"),),
     ),
     Signature(
         "helper_not_compiled",

@@ -32,7 +32,15 @@ KERNELS: tuple[Signature, ...] = (
         "cutlass_fp4",
         "fatal",
         "kernel",
-        ("cutlass fp4 gemm", "fp4 gemm runner", "nvfp4", "cutlass_fp4", "cutlass_scaled_fp4"),
+        (
+            "cutlass fp4 gemm",
+            "fp4 gemm runner",
+            "nvfp4",
+            "cutlass_fp4",
+            "cutlass_scaled_fp4",
+            "unsupported sm",
+            "unsupported cuda arch",
+        ),
         r"\[FP4 gemm Runner\] Failed to run|Failed to run cutlass FP4 gemm|(?:cutlass_(?:scaled_)?fp4\w*|nvfp4_gemm\w*)"
         r".{0,300}?(?:Error Internal|not (?:implemented|supported)|No compiled|failed)"
         r"|No compiled nvfp4 mm kernel|Unsupported (?:SM|cuda arch).{0,60}?fp4",
@@ -50,7 +58,7 @@ KERNELS: tuple[Signature, ...] = (
         "no_moe_backend",
         "fatal",
         "kernel",
-        ("supports the deployment configuration", "no suitable", "no moe backend", "kernels unavailable for"),
+        ("supports the deployment configuration", " moe backend", " moe kernel", "kernels unavailable for"),
         r"No (?P<format>\w+) MoE backend supports the deployment configuration"
         r"|No (?:suitable )?(?P<format_2>\w+) MoE (?:backend|kernel)s? (?:is |are )?(?:available|found|supported)"
         r"|kernels unavailable for (?P<format_3>\w+) on current platform",
@@ -99,6 +107,7 @@ KERNELS: tuple[Signature, ...] = (
         versions="vLLM 0.20 to 0.32",
         known="report",
         source="flashinfer-ai/flashinfer#3486, vllm-project/vllm#41477",
+        unless=r"attention ?backend",
     ),
     Signature(
         "backend_unknown",
@@ -132,9 +141,17 @@ KERNELS: tuple[Signature, ...] = (
         "attention_backend",
         "fatal",
         "kernel",
-        ("attention backend", "attentionbackend", "flashattention", "flash_attn", "sinks", "flashinfer requires"),
+        (
+            "attention backend",
+            "attentionbackend",
+            "selected backend",
+            "flashattention",
+            "flash_attn",
+            "sinks",
+            "flashinfer requires",
+        ),
         r"No valid attention backend found|Selected backend \S+ is not valid for this configuration"
-        r"|Invalid (?:attention )?backend\b.{0,120}|(?:attention backend"
+        r"|Invalid attention backend\b.{0,120}|(?:attention backend"
         r"|AttentionBackend)\S* .{0,80}?(?:not supported|requires)"
         r"|FlashAttention(?: version)?-? ?\d? ?(?:only supports|is not supported|requires).{0,120}"
         r"|FlashInfer requires GPUs? with.{0,80}|Sinks are only supported",
@@ -179,7 +196,7 @@ KERNELS: tuple[Signature, ...] = (
         "cutlass_internal",
         "fatal",
         "kernel",
-        ("error internal", "kerrorinternal", "cutlass error"),
+        ("error internal", "kerrorinternal", "cutlass"),
         r"RuntimeError: Error Internal|cutlass(?: error:|_scaled_mm|_gemm_caller|_moe_mm|_blockwise|_check failed)"
         r".{0,400}?(?:Error Internal|kErrorInternal|Invalid|Error \w+)|CUTLASS error|kErrorInternal",
         "CUTLASS's FP8 kernel of this image was built for another Blackwell GPU and does not run on the GB10 (sm_121)",
@@ -240,7 +257,12 @@ KERNELS: tuple[Signature, ...] = (
         "no_kernel_image",
         "fatal",
         "kernel",
-        ("no kernel image is available", "unsupported toolchain", "cudaerrornokernelimagefordevice", "no kernel found"),
+        (
+            "no kernel image is available",
+            "unsupported toolchain",
+            "cudaerrornokernelimagefordevice",
+            "cudaerrorunsupportedptxversion",
+        ),
         r"no kernel image is available(?: for execution on the device)?|PTX was compiled with an unsupported toolchain"
         r"|cudaErrorNoKernelImageForDevice|cudaErrorUnsupportedPtxVersion",
         "this image, or one of its kernels, was not built for the GPU",
@@ -252,10 +274,45 @@ KERNELS: tuple[Signature, ...] = (
         guide=FP8,
     ),
     Signature(
+        "kernel_guard",
+        "exit",
+        "kernel",
+        ("only supports sm",),
+        r"This kernel only supports (?P<arch>sm\w+)",
+        "a kernel of this image was built for {arch} and stops on the GB10 (sm_121)",
+        f"{MARLIN}. A newer vllm_image is the second choice",
+        versions="vLLM 0.15 to 0.18 built for sm_121, FP8 models",
+        known="report",
+        source="eugr/spark-vllm-docker#143; vllm-project/vllm#35568",
+        guide=FP8,
+        refines=("illegal_access", "kernel"),
+        sets=SET_MARLIN,
+    ),
+    Signature(
+        "stream_capturing",
+        "fatal",
+        "kernel",
+        ("stream is capturing", "cudaerrorstreamcapture"),
+        r"operation not permitted when stream is capturing|cudaErrorStreamCapture\w+",
+        "a kernel cannot be recorded in a CUDA graph",
+        "set enforce_eager: true in vllm_extra_args, or cudagraph_mode: PIECEWISE in its compilation_config; it keeps"
+        " image and model. A newer vllm_image is the second choice",
+        versions="vLLM 0.17 to 0.20 with MTP",
+        known="report",
+        source="vllm-project/vllm#36843, #36634",
+        sets=((ARGS, "enforce_eager", "true"),),
+    ),
+    Signature(
         "illegal_access",
         "fatal",
         "kernel",
-        ("an illegal memory access", "unspecified launch failure", "misaligned address", "cudaerrorlaunchfailure"),
+        (
+            "an illegal memory access",
+            "unspecified launch failure",
+            "misaligned address",
+            "cudaerrorlaunchfailure",
+            "cudaerrorillegaladdress",
+        ),
         r"an illegal memory access was encountered|unspecified launch failure|misaligned address"
         r"|cudaErrorLaunchFailure|cudaErrorIllegalAddress",
         "a GPU kernel crashed",
@@ -264,12 +321,13 @@ KERNELS: tuple[Signature, ...] = (
         versions="driver, CUDA, PyTorch",
         known="report",
         source="vllm-project/vllm#36835",
+        generic=True,
     ),
     Signature(
         "cublas",
         "fatal",
         "kernel",
-        ("cublas_status", "cudnn_status", "cublaslt"),
+        ("cublas", "cudnn"),
         r"CU(?:BLAS|DNN)_STATUS_(?P<status>(?!ALLOC_FAILED)\w+)|(?:cublas(?:Lt)?|cudnn)\w* failed",
         "a library of CUDA in this image refused a matrix product ({status})",
         "try linear_backend: marlin or triton in vllm_extra_args; then another vllm_image: CUDA's libraries and the GPU"

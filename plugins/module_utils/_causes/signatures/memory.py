@@ -115,7 +115,7 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "shm_too_small",
         "fatal",
         "memory",
-        ("/dev/shm", "shared memory segment", "sigbus", "bus error"),
+        ("/dev/shm", "shared memory", "are out of shared"),
         r"Insufficient space in /dev/shm|No space left on device: '/dev/shm|Error while creating shared memory segment"
         r"|unable to (?:allocate|open|write to) shared memory"
         r"|It is possible that dataloader's workers are out of shared",
@@ -125,6 +125,22 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         known="seen",
         source="sandbox, journey faults",
         refines=("network", "nccl"),
+    ),
+    Signature(
+        "bus_error",
+        "fatal",
+        "memory",
+        ("bus error", "sigbus"),
+        r"Fatal Python error: Bus error|\bSIGBUS received\b|\(core dumped\)[^\n]{0,40}Bus error|signal 7: Bus error",
+        "a process touched memory that has nothing behind it: the shared memory (/dev/shm) is full, or a weight file"
+        " that is mapped cannot be read",
+        "keep vllm_ipc: host, give the host's /dev/shm at least 1 GiB, and check `dmesg` for errors of the disk with"
+        " hf_cache_path",
+        versions="Python, PyTorch, Ray, NCCL",
+        known="report",
+        source="vllm-project/vllm#1091, #1771",
+        guide=MEMORY,
+        refines=("network", "unknown"),
     ),
     Signature(
         "ray_memory",
@@ -153,7 +169,7 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         r" GPU memory utilization \((?P<util>[\d.]+), (?P<wanted>[\d.]+) GiB\)",
         "{free} of {total} GiB were free at the start, vllm_gpu_memory_utilization {util} asks for {wanted} GiB",
         "set vllm_gpu_memory_utilization to {suggested}: {free} of {total} GiB were free; or stop what else uses the"
-        " memory, and leave vllm_drop_page_cache on: vLLM 0.10 counts the page cache as used",
+        " memory, and leave vllm_drop_page_cache on: on unified memory vLLM counts the page cache as used",
         versions="vLLM 0.10.1.1 to 0.32",
         known="seen",
         source="H200 run of vLLM 0.24",
@@ -220,6 +236,20 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         guide=MEMORY,
     ),
     Signature(
+        "mamba_blocks",
+        "fatal",
+        "memory",
+        ("mamba cache blocks",),
+        r"max_num_seqs \((?P<asked>\d+)\) exceeds available Mamba cache blocks \((?P<have>\d+)\)",
+        "each request of a hybrid model needs a block of state, {have} fit, and max_num_seqs allows {asked} requests",
+        "set max_num_seqs in vllm_extra_args well below {have}, which differs a little between starts; or raise"
+        " vllm_gpu_memory_utilization",
+        versions="vLLM 0.23 to 0.33, hybrid models (Mamba, gated delta net)",
+        known="report",
+        source="vllm-project/vllm#49064",
+        guide=MEMORY,
+    ),
+    Signature(
         "sampler_oom",
         "fatal",
         "memory",
@@ -236,7 +266,7 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "memory_taken",
         "fatal",
         "memory",
-        ("out of memory", "cudaerrormemoryallocation"),
+        ("out of memory", "cudaerrormemoryallocation", "cuda_error_out_of_memory"),
         r"CUDA (?:driver )?error: out of memory|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY",
         "no memory at the very first call to CUDA: the page cache or another process holds the unified memory",
         "stop what holds the memory (`nvidia-smi` and `free -g` on the host show it), leave vllm_drop_page_cache on,"
@@ -269,7 +299,14 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "cuda_oom",
         "fatal",
         "memory",
-        ("outofmemoryerror", "out of memory", "cudaerrormemoryallocation", "status_alloc_failed", "nvml_success"),
+        (
+            "outofmemoryerror",
+            "out of memory",
+            "cudaerrormemoryallocation",
+            "cuda_error_out_of_memory",
+            "status_alloc_failed",
+            "nvml_success",
+        ),
         r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory|CUDA (?:driver )?error: out of memory"
         r"|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED"
         r"|NVML_SUCCESS == [^\n]{0,80}INTERNAL ASSERT FAILED",
@@ -285,7 +322,7 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "host_oom",
         "fatal",
         "memory",
-        ("cannot allocate memory", "std::bad_alloc", "defaultcpuallocator"),
+        ("cannot allocate memory", "unable to allocate", "std::bad_alloc", "defaultcpuallocator"),
         r"\[Errno 12\] Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: can't allocate memory"
         r"|Unable to allocate [\d.]+ [KMGT]iB for an array",
         "the host ran out of memory; GPU and processor share it",

@@ -25,7 +25,7 @@ MODELS: tuple[Signature, ...] = (
         "draft_unsupported",
         "fatal",
         "model",
-        ("is not a registered model", "model architecture", "cannot find model module"),
+        ("is not a registered model", "are not supported", "is not supported"),
         r"(?:'|\[')(?P<architecture>\w*(?:Draft|Eagle|Medusa|MTP|DFlash|DSpark|Speculator|NextN"
         r"|MLPSpeculator)\w*)'[\])]?"
         r".{0,60}?(?:is not a registered model|are not supported|is not supported)",
@@ -45,13 +45,10 @@ MODELS: tuple[Signature, ...] = (
             "transformers does not recognize",
             "is not a registered model",
             "has no vllm implementation",
-            "failed to be inspected",
             "unrecognized model in",
             "unrecognized configuration class",
         ),
         r"Model architectures? (?P<architecture>\[.{0,200}?\]) (?:are|is) not supported"
-        r"|Model architectures .{0,200}?failed to"
-        r" be inspected"
         r"|has model type `(?P<architecture_2>[^`]{1,80})` but Transformers does not recognize"
         r"|'(?P<architecture_3>\w+)' is not a registered model in the Transformers library"
         r"|(?P<architecture_4>\w+) has no vLLM implementation|Unrecognized (?:model in|configuration class)",
@@ -60,6 +57,61 @@ MODELS: tuple[Signature, ...] = (
         versions="vLLM 0.10.1.1 to 0.32, transformers 4 and 5; nvcr.io/nvidia/vllm:25.11-py3 with Gemma 4",
         known="seen",
         source="sandbox; NVIDIA/dgx-spark-playbooks#75",
+    ),
+    Signature(
+        "no_architecture",
+        "fatal",
+        "model",
+        ("no model architectures are specified",),
+        r"No model architectures are specified",
+        "the model's config.json names no architecture: it is an adapter, a part of a pipeline, or no language model",
+        "use the repository of the complete model (vllm_model); an adapter belongs into lora_modules of"
+        " vllm_extra_args",
+        versions="vLLM 0.8 to 0.33",
+        known="report",
+        source="vllm-project/vllm-omni#2170",
+    ),
+    Signature(
+        "mistral_format",
+        "fatal",
+        "model",
+        ("params.json", "tekken", "mistral tokenizer"),
+        r"Failed to load mistral 'params\.json'|Found 0 files matching the pattern: [^\n]{0,120}tekken"
+        r"|Make sure that a Mistral tokenizer is present",
+        "the checkpoint is not in Mistral's own format, and the options ask for it",
+        "remove tokenizer_mode: mistral, config_format: mistral and load_format: mistral from vllm_extra_args, or use"
+        " the checkpoint that Mistral published (vllm_model)",
+        versions="vLLM 0.8 to 0.33",
+        known="report",
+        source="vllm-project/vllm#17132, #17210",
+    ),
+    Signature(
+        "remote_code_missing",
+        "fatal",
+        "model",
+        ("named 'transformers_modules",),
+        r"No module named 'transformers_modules[\w.-]*'",
+        "a worker does not have the Python code of the model's repository that another process uses",
+        "set trust_remote_code: true in vllm_extra_args of every host, and give each of them the same revision of the"
+        " model (playbooks/stage.yml); or use a vllm_image that knows the model without that code",
+        versions="vLLM with several workers or hosts, transformers 4 and 5",
+        known="report",
+        source="vllm-project/vllm, trust_remote_code with several workers",
+    ),
+    Signature(
+        "remote_code_age",
+        "fatal",
+        "model",
+        ("cannot import name", "has no attribute", "unexpected keyword argument", "no module named"),
+        r"cannot import name '(?P<name>\w+)'|has no attribute '(?P<name_2>\w+)'"
+        r"|unexpected keyword argument '(?P<name_3>\w+)'|No module named '(?P<name_4>[\w.]+)'",
+        "the Python code of the model's repository needs another transformers or package than the image has ({name})",
+        "remove trust_remote_code from vllm_extra_args if this vLLM knows the model; else use a vllm_image of the age"
+        " of that code, another revision, or another vllm_model",
+        versions="transformers 4 and 5",
+        known="report",
+        source="vllm-project/vllm with trust_remote_code; open-compass/VLMEvalKit#1418",
+        frames=r"transformers_modules/",
     ),
     Signature(
         "tokenizer_class",
@@ -98,11 +150,12 @@ MODELS: tuple[Signature, ...] = (
             "rope_scaling",
             "rope_parameters",
             "rope_type",
+            "rope_theta",
         ),
         r"'?(?P<name>\w*Config)'? object has no attribute '(?P<attribute>\w+)'"
         r"|(?:rope_scaling|rope_parameters|rope_type)[^\n]{0,160}?(?:must|missing|invalid|unknown|unrecognized"
         r"|KeyError)"
-        r"|KeyError: '(?:rope_type|rope_theta|type|rope_scaling)'",
+        r"|KeyError: '(?:rope_type|rope_theta|rope_scaling)'",
         "the model's config.json is of another age than the image's transformers or vLLM ({name} has no {attribute})",
         "use a newer vllm_image, or another checkpoint of the model (vllm_model); hf_overrides in vllm_extra_args"
         " can set"
@@ -150,7 +203,7 @@ MODELS: tuple[Signature, ...] = (
         "weights_unmatched",
         "fatal",
         "weights",
-        ("were not initialized from checkpoint", "there is no module or parameter named", "size mismatch", "shape"),
+        ("were not initialized from checkpoint", "there is no module or parameter named", "of size", "shape"),
         r"Following weights were not initialized from checkpoint: ?(?P<names>.{0,160})"
         r"|There is no module or parameter named '(?P<names_2>[^']{1,160})'"
         r"|(?:Tried to load weights of size|loaded weight|param(?:_data|eter)?).{0,80}?(?:to a parameter of size"

@@ -18,13 +18,29 @@ NETWORK: tuple[Signature, ...] = (
         "addr_in_use",
         "fatal",
         "network",
-        ("[errno 98]", "eaddrinuse"),
-        r"\[Errno 98\] (?:error while attempting to bind on address .{0,80}: )?address already in use|EADDRINUSE",
+        ("address already in use", "eaddrinuse"),
+        r"(?:\[Errno 98\] (?:error while attempting to bind on address .{0,80}: )?|ZMQError: |^)Address already in use"
+        r"(?! and)|EADDRINUSE",
         "another process of the same network namespace holds the port",
-        "see who holds it with `ss -ltnp`; stop that service or set another vllm_port",
+        "see who holds it with `ss -ltnp`; stop that service or set another vllm_port; for a port between processes or"
+        " hosts (tcp://...), set VLLM_PORT in vllm_extra_env or master_port in vllm_extra_args",
         versions="vLLM 0.10.1.1 to 0.32",
         known="seen",
         source="sandbox",
+    ),
+    Signature(
+        "addr_unusable",
+        "fatal",
+        "network",
+        ("assign requested address", "zmqerror: no such device"),
+        r"(?:\[Errno 99\] (?:error while attempting to bind on address (?P<bind>.{0,80}): )?|ZMQError: )"
+        r"[Cc]annot assign requested address(?: \(addr='(?P<bind_2>[^']{1,80})'\))?|ZMQError: No such device",
+        "vLLM is to listen on an address that this host or container does not have ({bind})",
+        "correct host, master_addr or data_parallel_address in vllm_extra_args and VLLM_HOST_IP in vllm_extra_env: each"
+        " names an address of the host that it is set on; vllm_publish_address is the one for clients",
+        versions="vLLM 0.8 to 0.33",
+        known="report",
+        source="llm-d-incubation/llm-d-modelservice#7; errno 99",
     ),
     Signature(
         "nccl_unreachable",
@@ -59,6 +75,19 @@ NETWORK: tuple[Signature, ...] = (
         refines=("network", "nccl"),
     ),
     Signature(
+        "group_gone",
+        "retry",
+        "network",
+        ("flag on tcpstore", "failed on socketimpl"),
+        r"Failed to check the \"should dump\" flag on TCPStore|(?:sendBytes|recvValue|recvVector) failed on SocketImpl",
+        "the head of the group ended, or the connection to it was lost",
+        "diagnose the other host first, the one with rank 0 (master_addr): its log has the cause; then start all hosts"
+        " of the group again. Check NCCL_SOCKET_IFNAME in vllm_extra_env and the cable if none of them ended",
+        versions="PyTorch 2.9 to 2.13",
+        known="report",
+        source="gpustack/gpustack#6019",
+    ),
+    Signature(
         "nccl_timeout",
         "exit",
         "network",
@@ -81,7 +110,10 @@ NETWORK: tuple[Signature, ...] = (
         (
             "client socket has timed out",
             "tcpstore",
-            "the server socket has failed",
+            "client socket has failed",
+            "server socket has failed",
+            "timed out waiting for clients",
+            "wait timeout after",
             "rendezvous",
             "distnetworkerror",
             "diststoreerror",
@@ -118,7 +150,7 @@ NETWORK: tuple[Signature, ...] = (
         "ray_placement",
         "hint",
         "network",
-        ("placement group", "exceeds available gpus"),
+        ("placement group", "exceeds available gpus", "no available node types"),
         r"[Ww]aiting for creating a placement group of specs for (?P<seconds>\d+) seconds"
         r"|(?:Tensor|Pipeline) parallel size \((?P<wanted>\d+)\) exceeds available GPUs \((?P<have>\d+)\)"
         r"|No available node types can fulfill",
@@ -138,7 +170,7 @@ NETWORK: tuple[Signature, ...] = (
             "cannot provide a placement group",
             "placement group",
             "current node has no gpu",
-            "ray cluster",
+            "unique ip address",
         ),
         r"Cannot provide a placement group[^\n]{0,200}|Ray does not allocate any GPUs[^\n]{0,120}"
         r"|[Cc]urrent node has no GPU available[^\n]{0,120}"
@@ -153,18 +185,29 @@ NETWORK: tuple[Signature, ...] = (
         source="vllm/v1/executor/ray_utils.py",
     ),
     Signature(
+        "ray_version",
+        "fatal",
+        "image",
+        ("the cluster was started with",),
+        r"(?<!patch )Version mismatch: The cluster was started with:?\s+Ray: (?P<head>[\w.]+)(?:[\s\S]{1,160}?"
+        r"was started with:?\s+Ray: (?P<own>[\w.]+))?",
+        "the hosts run different versions of Ray or Python (head: Ray {head}, this host: {own})",
+        "start every host with the same vllm_image, pinned by its digest, and restart Ray on all of them",
+        versions="Ray 2",
+        known="report",
+        source="ray/_private/utils.py, check_version_info",
+    ),
+    Signature(
         "ray_connect",
         "fatal",
         "network",
         (
-            "actor died",
-            "node has died",
+            "the actor ",
+            "the node ",
             "gcs",
-            "ray.init",
             "could not find any running ray instance",
             "raylet",
-            "ray.exceptions.raysystemerror",
-            "node_ip_address",
+            "ray.exceptions.",
         ),
         r"[Cc]ould not find any running Ray instance[^\n]{0,120}|(?:[Ff]ailed|[Uu]nable) to connect to GCS[^\n]{0,160}"
         r"|The (?:node|actor) .{0,120}?(?:unexpectedly|died)[^\n]{0,120}|raylet[^\n]{0,160}?(?:died|crash|fail"

@@ -82,6 +82,34 @@ OPTIONS: tuple[Signature, ...] = (
         source="public log; vllm/entrypoints/openai/tool_parsers",
     ),
     Signature(
+        "parser_tokens",
+        "fatal",
+        "option",
+        ("could not locate",),
+        r"(?:(?P<name>\w+) )?(?P<kind>[Rr]easoning|[Tt]ool) parser could not locate (?P<tokens>[\w ]{1,40}?)"
+        r" ?(?:start/end )?tokens",
+        "the parser is not the one of this model: its tokenizer has no such tokens ({kind} parser)",
+        "set reasoning_parser or tool_call_parser in vllm_extra_args to the one of the model's card, or drop it with"
+        " `null`; the model serves without a parser",
+        versions="vLLM 0.8 to 0.33",
+        known="report",
+        source="vllm-project/recipes#515, vllm-project/vllm#38674",
+    ),
+    Signature(
+        "option_requires",
+        "fatal",
+        "option",
+        (" require", " needs --", "can only be", "cannot be used"),
+        r"(?P<option>--[a-z][\w-]+) (?:requires?|needs|can only be (?:used|set) with|cannot be used"
+        r" (?:with|together with)) (?P<other>--[a-z][\w-]+)",
+        "two options contradict or miss each other: {option} and {other}",
+        "set both or drop one of them in vllm_extra_args or the profile ({option_name}, {other_name}); `null` drops an"
+        " option of the profile",
+        versions="vLLM 0.8 to 0.33",
+        known="report",
+        source="vllm/entrypoints/openai/cli_args.py; vllm-project/vllm#27773",
+    ),
+    Signature(
         "lora_rank",
         "fatal",
         "option",
@@ -99,12 +127,12 @@ OPTIONS: tuple[Signature, ...] = (
         "lora_path",
         "fatal",
         "option",
-        ("adapter_config.json", "no adapter found", "loading lora", "lora adapter", "lora_modules", "lora-modules"),
+        ("adapter_config.json", "no adapter found", "loading lora", "lora adapter", "load lora", "add_lora"),
         r"(?:Call to add_lora method failed: )?(?:Loading lora \S{1,200} failed: )?"
         r"No adapter found for (?P<path>\S{1,300})"
         r"|No such file or directory: '(?P<path_2>[^']{0,300}adapter_config\.json)'"
-        r"|Loading lora (?P<path_3>\S{1,200}) failed|(?:LoRA|lora) (?:adapter )?.{0,200}?(?:does not exist|not found)"
-        r"|(?:Failed to load|Unable to load|Call to add_lora).{0,100}?(?:LoRA|lora)",
+        r"|Loading lora (?P<path_3>\S{1,200}) failed|LoRA adapter .{0,200}?(?:does not exist|not found)"
+        r"|(?:Failed|Unable) to load LoRA|Call to add_lora",
         "the LoRA adapter cannot be loaded: {path}",
         "correct its path in lora_modules (vllm_extra_args): the container sees hf_cache_path as"
         " /root/.cache/huggingface and the cache folder of vllm_home as /root/.cache; the folder must hold"
@@ -117,8 +145,8 @@ OPTIONS: tuple[Signature, ...] = (
         "lora_unsupported",
         "fatal",
         "option",
-        ("lora", "target modules"),
-        r"(?P<model>\w+) does not support LoRA|unexpected modules: .{0,200}|(?:expected"
+        ("lora", "dora", "target modules", "unexpected modules"),
+        r"(?P<model>\w+) does not support LoRA|To support LoRA for [^\n]{1,80}|unexpected modules: .{0,200}|(?:expected"
         r"|unsupported) target modules.{0,200}"
         r"|unsupported LoRA weight|When using LoRA, vocab(?:ulary)? size must be .{0,60}"
         r"|vLLM does not yet support .{0,40}(?:DoRA|LoRA)|does not support (?:LoRA"
@@ -146,6 +174,19 @@ OPTIONS: tuple[Signature, ...] = (
         source="vllm/entrypoints/chat_utils.py",
     ),
     Signature(
+        "chat_template_syntax",
+        "fatal",
+        "option",
+        ("jinja2.exceptions.template",),
+        r"jinja2\.exceptions\.Template(?:Syntax|Assertion|NotFound|sNotFound)?\w*(?:: (?P<detail>[^\n]{1,160}))?",
+        "the chat template is not valid Jinja: {detail}",
+        "correct the file that chat_template in vllm_extra_args names, or remove chat_template to use the model's own;"
+        " if that one is broken, use another checkpoint (vllm_model)",
+        versions="vLLM 0.10 to 0.33",
+        known="report",
+        source="runpod-workers/worker-vllm#129, vllm-project/vllm#17821",
+    ),
+    Signature(
         "world_size",
         "fatal",
         "option",
@@ -153,6 +194,7 @@ OPTIONS: tuple[Signature, ...] = (
             "tensor parallel size",
             "tensor_parallel_size",
             "world size",
+            "number of required gpus",
             "invalid device ordinal",
             "attention heads",
             "nnodes",
@@ -229,9 +271,9 @@ OPTIONS: tuple[Signature, ...] = (
         "kv_dtype",
         "fatal",
         "option",
-        ("kv_cache_dtype", "kv cache dtype", "fp8 kv cache", "kv-cache-dtype"),
-        r"kv[_-]?cache[_-]?dtype.{0,120}?(?:not supported|invalid|must be|is not)|fp8(?:_e\dm\d)? KV cache.{0,80}?not"
-        r" supported|type fp8e4nv not supported",
+        ("kv_cache_dtype", "kv cache", "kv-cache-dtype", "fp8e4nv"),
+        r"(?:kv_cache_dtype|kv-cache-dtype|KV cache dtype).{0,120}?(?:not supported|invalid|must be|is not)"
+        r"|fp8(?:_e\dm\d)? KV cache.{0,80}?not supported|type fp8e4nv not supported",
         "the type of the KV cache does not run with this model or attention backend",
         "remove kv_cache_dtype from vllm_extra_args (the cache then needs twice the memory of fp8), or set"
         " attention_backend: FLASHINFER there",
@@ -257,7 +299,7 @@ OPTIONS: tuple[Signature, ...] = (
         "structured_output_backend",
         "fatal",
         "option",
-        ("structured output", "guided_decoding", "structured_outputs"),
+        ("structured output", "structured_output", "guided_decoding"),
         r"(?:structured[ _]outputs?|guided_decoding)[ _](?:backend|config).{0,120}?(?:not supported|invalid|must"
         r"|unknown|requires)",
         "the backend for structured output does not run with these options",
@@ -272,7 +314,7 @@ OPTIONS: tuple[Signature, ...] = (
         "option",
         ("speculative", "draft model", "draft_model", "num_speculative_tokens"),
         r"(?:speculative(?:_config| decoding| method)?|num_speculative_tokens|draft[_ ]model)[^\n]{0,200}?"
-        r"(?:not supported|is required|must be|mismatch|invalid|unknown|unsupported|should (?:be|match)"
+        r"(?:not supported|is required|must be|mismatch|invalid|unknown|unsupported|should (?:be|match|have)"
         r"|not compatible)[^\n]{0,80}",
         "vLLM rejects the options of speculative decoding",
         "correct speculative_config in vllm_extra_args (method, model, num_speculative_tokens), or drop it: the model"
@@ -346,6 +388,7 @@ OPTIONS: tuple[Signature, ...] = (
         versions="vLLM 0.10 to 0.32",
         known="seen",
         source="sandbox",
+        unless=r"failed to be inspected",
         generic=True,
     ),
 )

@@ -8,7 +8,7 @@ import re
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes import causes, place
-from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.signatures import FAMILIES
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.signatures import FAMILIES, FEATURES
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +33,9 @@ CASES = [
     ("image", "ImportError: the foo backend needs a newer foo", "foo/backend.py:load"),
     ("image", "FooVersionError: foo requires bar>=2.0", "foo/check.py:check"),
     ("image", "RuntimeError: version mismatch between foo and its plugin", "foo/check.py:check"),
+    ("image", "RuntimeError: operator foo::nms is unknown", "torch/library.py:<module>"),
+    ("image", "AttributeError: 'NoneType' object has no attribute 'cfoo_nf4'", "bitsandbytes/functional.py:quantize"),
+    ("compiler", "NameError: name 's27' is not defined", "/x/inductor_cache/ab/cab.py:call"),
     ("compiler", "torch._inductor.exc.InductorError: LoweringException: bad stride", "torch/_inductor/graph.py:run"),
     ("compiler", "triton.compiler.errors.CompilationError: at 12:8: tl.foo", "triton/compiler/code_generator.py:visit"),
     ("compiler", "FooBarError: lowering ended", "torch/_dynamo/convert_frame.py:compile"),
@@ -44,6 +47,7 @@ CASES = [
     ("option", "NotImplementedError: --enable-foo is for AMD", "vllm/platforms/cuda.py:check_and_update_config"),
     ("option", "argparse.ArgumentTypeError: foo", "argparse.py:parse"),
     ("option", "FooBarError: not one of them", "vllm/config/cache.py:validate"),
+    ("option", "AttributeError: To serve an adapter, 'foo' must be implemented", "vllm/lora/utils.py:process"),
     ("option", "ValueError: Invalid tool parser: openai. Choose from ['hermes']", "vllm/x.py:y"),
     ("option", "TypeError: Invalid enforce_eager value", "vllm/entrypoints/cli/serve.py:cmd"),
     ("model", "KeyError: 'qwen3_next'", "vllm/entrypoints/cli/serve.py:cmd"),
@@ -52,6 +56,13 @@ CASES = [
     ("model", "FooBarError: no such template", "transformers/tokenization_utils_base.py:from_pretrained"),
     ("model", "TypeError: argument of type NoneType is not iterable", "transformers/modeling_rope_utils.py:validate"),
     ("model", "ValueError: model_type foo has no text_config", "vllm/config/model.py:x"),
+    ("model", "OSError: no tokenizer in ['model.safetensors']", "vllm/tokenizers/mistral.py:find"),
+    ("model", "RuntimeError: no replacement for items", "vllm/multimodal/processing.py:apply"),
+    (
+        "weights",
+        "ValueError: some but not all parts are so",
+        "vllm/model_executor/layers/quantization/x.py:create_weights",
+    ),
     ("weights", "ValueError: Tried to load 3 shards into 2", WORKER),
     (
         "weights",
@@ -64,6 +75,12 @@ CASES = [
     ("files", "OSError: [Errno 5] Input/output error: '/root/.cache/huggingface/x'", "vllm/x.py:read"),
     ("files", "NotADirectoryError: [Errno 20] Not a directory: '/root/.cache/x'", "vllm/x.py:read"),
     ("files", "json.decoder.JSONDecodeError: Expecting value: line 1 column 1", "json/decoder.py:raw_decode"),
+    ("files", "OSError: [Errno 122] Disk is over its limit", "huggingface_hub/file_download.py:http_get"),
+    (
+        "files",
+        "RuntimeError: Data processing error: I/O error (os error 5)",
+        "huggingface_hub/file_download.py:xet_get",
+    ),
     ("hub", "huggingface_hub.errors.FooHubError: something", "huggingface_hub/file_download.py:get"),
     ("hub", "httpx.ReadTimeout: The read operation timed out", "httpx/_transports/default.py:map"),
     ("hub", "OSError: 500 Server Error for https://huggingface.co/x", "vllm/x.py:y"),
@@ -72,6 +89,7 @@ CASES = [
     ("memory", "MemoryError: ", "vllm/x.py:y"),
     ("memory", "foo.OutOfMemoryError: pool", "foo/pool.py:get"),
     ("memory", "ValueError: the KV cache memory is used up", "vllm/v1/core/kv_cache_utils.py:check"),
+    ("network", "zmq.error.ZMQError: Protocol not supported", "zmq/sugar/socket.py:bind"),
     ("network", "torch.distributed.DistError: peer gone", "torch/distributed/distributed_c10d.py:all_gather"),
     ("network", "FooBarError: rank 1", "vllm/distributed/device_communicators/pynccl.py:broadcast"),
     ("network", "ray.exceptions.FooRayError: x", "ray/_private/worker.py:get"),
@@ -152,6 +170,65 @@ def test_no_family_has_the_remedy_of_another() -> None:
     for entry in FAMILIES:
         for family, advice in only.items():
             assert (advice in entry.remedy) == (entry.family == family), entry.id
+
+
+# part of vLLM, where it raised, whether it served by then, what is to be switched off
+PARTS = [
+    ("vllm/v1/spec_decode/eagle.py:load_model", False, "drop speculative_config"),
+    ("vllm/model_executor/models/foo_mtp.py:load_weights", False, "drop speculative_config"),
+    ("vllm/lora/worker_manager.py:create", False, "remove enable_lora and lora_modules"),
+    ("vllm/distributed/kv_transfer/kv_connector/foo.py:start", False, "remove kv_transfer_config"),
+    ("vllm/distributed/device_communicators/symm_mem.py:__init__", False, "VLLM_ALLREDUCE_USE_SYMM_MEM: 0"),
+    ("vllm/distributed/device_communicators/custom_all_reduce.py:x", False, "disable_custom_all_reduce: true"),
+    ("vllm/v1/worker/startup_plan.py:build", False, "VLLM_ENABLE_STARTUP_PLAN: 0"),
+    ("vllm/reasoning/foo.py:__init__", False, "set the reasoning_parser"),
+    ("vllm/tool_parsers/foo.py:__init__", False, "set the tool_call_parser"),
+    ("vllm/model_executor/model_loader/runai_streamer_loader.py:load", False, "remove load_format"),
+    ("vllm/v1/sample/ops/topk_topp_sampler.py:flashinfer_sample", False, "VLLM_USE_FLASHINFER_SAMPLER: 0"),
+    ("deep_gemm/jit.py:compile", False, "VLLM_USE_DEEP_GEMM: 0"),
+    ("vllm/v1/worker/gpu/pool/pooling_runner.py:select", False, "VLLM_USE_V2_MODEL_RUNNER: 0"),
+    ("vllm/multimodal/profiling.py:get", False, "limit_mm_per_prompt"),
+    ("vllm/v1/worker/gpu_model_runner.py:capture_model", False, "enforce_eager: true"),
+    ("vllm/v1/structured_output/foo.py:compile", True, "structured_outputs_config"),
+    ("vllm/model_executor/layers/mamba/mixer.py:forward", True, "enable_prefix_caching: false"),
+]
+
+
+@pytest.mark.parametrize(("where", "serves", "advice"), PARTS)
+def test_the_part_that_raised_it_is_switched_off_first(where: str, serves: bool, advice: str) -> None:
+    text = traceback("AssertionError: foo", where)
+    if serves:
+        text = (
+            SERVING + text[: text.index("(APIServer")].replace("failed to start", "encountered a fatal error") + DEATH
+        )
+    cause = parse(text).cause
+    assert cause is not None
+    assert (cause.certain, cause.evidence) == (False, "AssertionError: foo")
+    assert advice in cause.remedy.split(" first, because the trace leads through ")[0]
+    assert "No signature matches" in cause.remedy
+
+
+def test_every_part_has_a_case() -> None:
+    found = {
+        place.feature([f"/x/dist-packages/{where}: "], "serve" if serves else "start") for where, serves, _ in PARTS
+    }
+    assert found == set(FEATURES)
+
+
+def test_a_known_cause_names_only_a_part_that_is_optional() -> None:
+    """The weights of a draft model are not needed; a kernel that is captured or a file that is missing stays itself."""
+    key = "KeyError: 'model.layers.43.mtp_block.main_norm.weight'"
+    draft = parse(traceback(key, "vllm/v1/spec_decode/eagle.py:load_model")).cause
+    model = parse(traceback(key, "vllm/model_executor/models/llama.py:load_weights")).cause
+    missing = parse(traceback("OSError: [Errno 28] No space left on device", "vllm/v1/spec_decode/eagle.py:load")).cause
+    assert draft is not None
+    assert model is not None
+    assert missing is not None
+    assert (draft.id, model.id, missing.id) == ("weights_key", "weights_key", "disk_full")
+    assert draft.remedy == "drop speculative_config from vllm_extra_args first, because the trace leads through" + (
+        f" speculative decoding. {model.remedy}"
+    )
+    assert "speculative" not in model.remedy + missing.remedy
 
 
 SERVING = "(APIServer pid=1) INFO:     Application startup complete.\n"

@@ -47,6 +47,9 @@ def said(name: str, prefix: str = "") -> dict[str, t.Any]:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_case(name: str, prefix: str) -> None:
     want, found = EXPECTED[name], said(name, PREFIXES[prefix])
+    if "verdict" in want:  # a server that has survived all of it
+        assert (found["verdict"], found["cause"], found["hint"]) == (want["verdict"], None, None)
+        return
     if "hint" in want:
         assert (found["verdict"], found["cause"], found["hint"]["id"]) == ("loading", None, want["hint"])
         cause = found["hint"]
@@ -73,6 +76,21 @@ def test_the_log_alone_tells_the_same(name: str) -> None:
 def test_a_hint_becomes_the_cause_when_nothing_moves() -> None:
     found = diagnose(text("n15-ray-placement-group"), running=True, idle_seconds=901)
     assert (found["verdict"], found["cause"]["id"]) == ("stuck", "ray_placement")
+
+
+def test_a_silent_end_is_told_by_the_last_hint() -> None:
+    log = (
+        "(EngineCore pid=118) INFO 09-14 08:10:02 [gpu_model_runner.py:4120] Starting to load model org/model...\n"
+        "[rank1]:[W810 23:02:45.473132713 TCPStore.cpp:106] [c10d] sendBytes failed on SocketImpl(fd=101,"
+        " addr=[spark2]:50390, remote=[spark1]:40027): Broken pipe\n"
+        "frame #0: c10::Error::Error(c10::SourceLocation, std::string) + 0x9d (0x7e in /usr/lib/libc10.so)\n"
+    )
+    assert (diagnose(log)["verdict"], diagnose(log)["hint"]["id"]) == ("loading", "group_gone")
+    cause = diagnose(log, exit_code=1)["cause"]
+    assert (cause["id"], cause["family"], cause["certain"]) == ("group_gone", "network", False)
+    assert "master_addr" in cause["remedy"]
+    assert diagnose(log, exit_code=137)["cause"]["id"] == "killed"
+    assert diagnose(log.replace("sendBytes failed", "sendBytes"), exit_code=1)["cause"]["id"] == "exited"
 
 
 def test_the_cause_of_the_attempt_before() -> None:

@@ -94,9 +94,9 @@ def test_what_some_models_have_is_none_of_that() -> None:
 
 
 def test_many_kinds_take_no_squared_time() -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     entry, assumed = model_config.entry_of({**QWEN3, "layer_types": [f"kind{number}" for number in range(10_000)]}, 10)
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2
     assert (entry["layers"], len(assumed)) == (10_000, 11)  # one is of the missing context
 
 

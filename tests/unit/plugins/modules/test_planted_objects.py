@@ -34,7 +34,7 @@ from ansible_collections.dgxspark.vllm.plugins.modules import (
 from hf_trees import COMMIT, SHARDS, Repo
 
 MODEL = "Qwen/Qwen3-8B-FP8"
-SECONDS = 5  # for one module
+SECONDS = 90  # for one module; one that waits for a pipe waits for ever
 BLOB = "a" * 64
 PLACES = (
     "refs/main",

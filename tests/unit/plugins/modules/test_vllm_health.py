@@ -281,6 +281,47 @@ def test_frozen_engine(host: Host, server: tuple[type[Server], int], capsys: pyt
     assert (found["verdict"], found["cause"]["id"]) == ("degraded", "canary_timeout")
 
 
+CHAT = "/v1/chat/completions"
+CALLED = {"name": "get_weather", "arguments": '{"city": "Paris"}'}
+WRITTEN = '<tool_call>{"name": "get_weather", "arguments": {"city": "Paris"}}</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("message", "parsers", "cause"),
+    [
+        ({"tool_calls": [{"function": CALLED}]}, {"tool_call": "proven", "reasoning": "not_seen"}, None),
+        ({"content": WRITTEN}, {"tool_call": "not_seen", "reasoning": "not_seen"}, "tool_parser"),
+        ({"content": "<think>Rain.</think>"}, {"tool_call": "not_seen", "reasoning": "not_seen"}, "reasoning_parser"),
+    ],
+)
+def test_parsers(
+    host: Host,
+    server: tuple[type[Server], int],
+    capsys: pytest.CaptureFixture[str],
+    message: dict[str, t.Any],
+    parsers: dict[str, str],
+    cause: str | None,
+) -> None:
+    host.container("")
+    server[0].replies[CHAT] = (200, json.dumps({"choices": [{"message": message}]}))
+    found = run(host, capsys, parsers=["tool_call", "reasoning"])
+    assert (found["parsers"], (found["cause"] or {}).get("id")) == (parsers, cause)
+    assert found["verdict"] == ("degraded" if cause else "ready")
+    (asked,) = (json.loads(body or "") for path, body in server[0].requests if path == CHAT)
+    assert asked["tools"][0]["function"]["name"] == "get_weather"
+
+
+def test_a_chat_request_that_is_refused(
+    host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.container("")
+    server[0].replies[CHAT] = (400, '{"error": {"message": "no chat template"}}')
+    assert run(host, capsys)["parsers"] == {}  # nobody asked for the proof
+    found = run(host, capsys, parsers=["reasoning"])
+    assert (found["verdict"], found["cause"]["id"]) == ("degraded", "chat_failed")
+    assert "no chat template" in found["cause"]["evidence"]
+
+
 def test_other_model_is_not_asked_for_a_token(
     host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,118 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parts of vLLM that can be switched off. A trace that leads through one names the switch, whatever was raised there.
+
+The first one that matches counts.
+"""
+
+from __future__ import annotations
+
+from ..entries import Feature
+
+FEATURES: tuple[Feature, ...] = (
+    Feature(
+        "speculative decoding",
+        r"spec_decode/|/speculator|models/\w*(?:_mtp|eagle|medusa|dflash|speculator)\w*\.py|rejection_sampler",
+        "drop speculative_config from vllm_extra_args",
+        optional=True,
+    ),
+    Feature(
+        "LoRA",
+        r"vllm/lora/|lora_model_runner",
+        "remove enable_lora and lora_modules from vllm_extra_args",
+        inner=True,
+        optional=True,
+    ),
+    Feature(
+        "the transfer or offloading of the KV cache",
+        r"kv_connector|kv_transfer|kv_offload|lmcache|nixl",
+        "remove kv_transfer_config and kv_offloading_size from vllm_extra_args",
+        inner=True,
+        optional=True,
+    ),
+    Feature(
+        "structured output",
+        r"structured_output/|xgrammar/|outlines(?:_core)?/|llguidance/",
+        "set another backend in structured_outputs_config (vllm_extra_args)",
+        inner=True,
+    ),
+    Feature(
+        "symmetric memory of several GPUs",
+        r"symm_mem",
+        "set VLLM_ALLREDUCE_USE_SYMM_MEM: 0 in vllm_extra_env",
+        inner=True,
+        optional=True,
+    ),
+    Feature(
+        "vLLM's own all-reduce",
+        r"custom_all_reduce|custom_ar|quick_all_reduce",
+        "set disable_custom_all_reduce: true in vllm_extra_args",
+        inner=True,
+        optional=True,
+    ),
+    Feature(
+        "the plan of the start",
+        r"worker/startup_plan",
+        "set VLLM_ENABLE_STARTUP_PLAN: 0 in vllm_extra_env",
+        optional=True,
+    ),
+    Feature(
+        "the reasoning parser",
+        r"vllm/reasoning/",
+        "set the reasoning_parser of the model's card in vllm_extra_args, or none,",
+        inner=True,
+        optional=True,
+    ),
+    Feature(
+        "the tool parser",
+        r"/tool_parsers/",
+        "set the tool_call_parser of the model's card in vllm_extra_args, or none,",
+        inner=True,
+        optional=True,
+    ),
+    Feature(
+        "a loader of weights that is not the default one",
+        r"fastsafetensors|runai_streamer|runai_model_streamer|instanttensor|tensorizer|sharded_state_loader",
+        "remove load_format from vllm_extra_args",
+        optional=True,
+    ),
+    Feature(
+        "FlashInfer's sampler",
+        r"topk_topp_sampler|flashinfer/sampling",
+        "set VLLM_USE_FLASHINFER_SAMPLER: 0 in vllm_extra_env",
+        optional=True,
+    ),
+    Feature(
+        "DeepGEMM",
+        r"deep_gemm",
+        "set VLLM_USE_DEEP_GEMM: 0 in vllm_extra_env",
+        inner=True,
+        optional=True,
+    ),
+    Feature(
+        "the state of a hybrid model",
+        r"layers/mamba/|mamba_hybrid|mamba_utils|mamba\d?_attn|gdn_attn|layers/fla/|gdn_linear",
+        "set enable_prefix_caching: false in vllm_extra_args",
+        inner=True,
+        when="serve",
+    ),
+    Feature(
+        "the second model runner",
+        r"vllm/v1/worker/gpu/",
+        "set VLLM_USE_V2_MODEL_RUNNER: 0 in vllm_extra_env",
+        inner=True,
+    ),
+    Feature(
+        "images, video or audio",
+        r"vllm/multimodal/",
+        "set limit_mm_per_prompt in vllm_extra_args to zero for text only",
+        inner=True,
+        when="start",
+    ),
+    Feature(
+        "the capture of CUDA graphs",
+        r":capture_model: |cuda_graph\.py|cudagraph",
+        "set enforce_eager: true in vllm_extra_args",
+        when="start",
+    ),
+)

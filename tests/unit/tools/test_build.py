@@ -1,0 +1,93 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The built collection holds what a user needs and nothing of whoever builds it, and runs from an empty controller."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support.paths import BIN, ROOT
+
+HOLDS = {
+    *("MANIFEST.json", "FILES.json", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
+    *("catalog", "changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "requirements.yml", "roles"),
+    "site.yml",
+}
+# What lies in the clone of somebody who uses it.
+PRIVATE = (
+    *(".env", ".vault-password", "inventories/mine/hosts.yml", "site.retry", "benchmarks/spark01/run.json"),
+    *("collections/ansible_collections/a/b/README.md", ".venv/bin/python", "roles/vllm/.vault"),
+)
+
+
+def ansible_galaxy(folder: Path, *arguments: str | Path) -> None:
+    run = subprocess.run(
+        [BIN / "ansible-galaxy", "collection", *arguments],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "ANSIBLE_HOME": str(folder / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.fixture(name="built", scope="module")
+def _built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("build")
+    clone = folder / "clone"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    for name in (name for name in listed.split("\0") if (ROOT / name).is_file()):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, clone / name)
+    for name in PRIVATE:
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / name).write_text("private")
+    ansible_galaxy(folder, "build", clone, "--output-path", folder / "out")
+    (archive,) = (folder / "out").iterdir()
+    return archive
+
+
+def test_it_holds_what_a_user_needs_and_nothing_else(built: Path) -> None:
+    with tarfile.open(built) as archive:
+        names = archive.getnames()
+    assert {name.partition("/")[0] for name in names} == HOLDS
+    assert not set(PRIVATE) & set(names)
+    environment = yaml.safe_load((ROOT / "meta" / "execution-environment.yml").read_text())
+    for needed in (
+        *environment["dependencies"].values(),
+        "playbooks/site.yml",
+        "catalog/models/qwen3-8b-fp8.yml",
+        "roles/vllm/files/guard.py",
+    ):
+        assert needed in names
+
+
+def test_it_runs_from_an_empty_controller(built: Path, tmp_path: Path) -> None:
+    """The first play of dgxspark.vllm.site checks the variables, and needs no host for that."""
+    ansible_galaxy(tmp_path, "install", built, "--no-deps", "--collections-path", tmp_path)
+    (tmp_path / "hosts.yml").write_text("spark: {hosts: {spark01: {ansible_connection: local, vllm_model: qwen3-9b}}}")
+    run = subprocess.run(
+        [BIN / "ansible-playbook", "dgxspark.vllm.site", "-i", "hosts.yml"],
+        cwd=tmp_path,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "ANSIBLE_HOME": str(tmp_path / "home"),
+            "ANSIBLE_COLLECTIONS_PATH": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert run.returncode == 2, run.stdout + run.stderr
+    assert 'vllm_model: "qwen3-9b" is not in the catalog; did you mean qwen3-8b-fp8?' in " ".join(run.stdout.split())
