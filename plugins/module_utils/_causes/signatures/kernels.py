@@ -96,14 +96,13 @@ KERNELS: tuple[Signature, ...] = (
             "kernel does not support",
             "is not valid for this configuration",
         ),
-        r"(?P<kind>[\w-]+ )?(?:MoE |linear |attention )?backend '?(?:AttentionBackendEnum\.)?(?P<value>[\w.-]+)'?"
+        r"(?P<kind>[\w-]+ )?(?:MoE |linear |attention )?backend '?(?P<value>[\w.-]+)'?"
         r" (?:does not support the deployment configuration since (?P<reason>.{1,160})"
         r"|is not valid for this configuration\.?(?: Reason: (?P<reason_2>.{1,160}))?)"
         r"|(?P<reason_3>kernel does not support (?:current device|MoEActivation).{0,120})",
         "the backend {value} cannot run this model on this GPU: {reason}",
         "remove the backend from vllm_extra_args (moe_backend, linear_backend, attention_backend), or set it to"
-        " marlin or triton (attention_backend: TRITON_ATTN); it keeps image and model. ImportError: the image lacks the"
-        " package of the backend",
+        " marlin or triton; it keeps image and model",
         versions="vLLM 0.20 to 0.32",
         known="report",
         source="flashinfer-ai/flashinfer#3486, vllm-project/vllm#41477",
