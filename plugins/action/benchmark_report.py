@@ -111,13 +111,13 @@ def _entry(model: t.Any, own: t.Any) -> Facts:
 
 
 def _planned(found: Facts) -> str:
-    skipped = [f"{name} is skipped: it {why}" for name, why in found["skipped"].items()]
+    skipped = [f"{name} is skipped: it {why}" for name, why in found["too_long"].items()]
     return "; ".join([", ".join(found["not_run"]) or "none", *skipped])
 
 
 def _why_not(found: Facts) -> str:
-    if found.get("skipped") and not found.get("reason"):
-        return "; ".join(f"{name} {why}" for name, why in found["skipped"].items())
+    if found.get("too_long") and not found.get("reason"):
+        return "; ".join(f"{name} {why}" for name, why in found["too_long"].items())
     return " ".join(str(found.get("msg") or found.get("reason") or "nothing is known").split())
 
 

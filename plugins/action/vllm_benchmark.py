@@ -39,7 +39,7 @@ class ActionModule(PollingAction):
         seed = options["seed"] if options["seed"] is not None else random.randrange(2**31)
         host = column(str(task_vars.get("inventory_hostname", "")), task_vars)
         total = options["repetitions"]
-        state: State = {"changed": False, "complete": False, "reason": None, "runs": [], "skipped": {}, "not_run": []}
+        state: State = {"changed": False, "complete": False, "reason": None, "runs": [], "too_long": {}, "not_run": []}
         for cell in options["cells"]:
             if state["reason"]:
                 state["not_run"].append(cell["name"])
@@ -56,12 +56,12 @@ class ActionModule(PollingAction):
                     state["reason"] = f"{cell['name']}: {found.get('msg')}"
                     break
                 state.setdefault("server", found["server"])
-                state["skipped"].update(found["skipped"])
+                state["too_long"].update(found["too_long"])
                 state["reason"] = found["reason"]
                 for run in found["runs"]:
                     state["runs"].append({**run, "repetition": repetition})
                     self.show([shown(host, state["runs"][-1], total)])
-                if found["skipped"] or state["reason"]:
+                if found["too_long"] or state["reason"]:
                     break
             if state["reason"] and not any(run["cell"]["name"] == cell["name"] for run in state["runs"]):
                 state["not_run"].append(cell["name"])

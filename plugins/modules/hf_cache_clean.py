@@ -166,7 +166,7 @@ bytes_freed:
   returned: always
   type: int
   sample: 1048576000
-skipped:
+unread:
   description: Unreadable files and folders, which were left unchanged.
   returned: always
   type: list
@@ -203,7 +203,7 @@ def clean(asked: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "removed": cleaning.removed,
         "kept": cleaning.kept,
         "bytes_freed": sum(file["bytes"] for file in cleaning.removed),
-        "skipped": [
+        "unread": [
             {"path": layout.shown(place), "reason": reason} for place, reason in sorted(cleaning.look.skipped.items())
         ],
     }

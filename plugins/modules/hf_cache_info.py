@@ -16,7 +16,7 @@ description:
   - A partial download is live if a process has it open, or its lock or vLLM's lock is held. Its age is not considered,
     because a running download can pause for long. Locks are only tried, for an instant, and none is created.
   - A folder that does not exist is an empty cache, not an error. Unreadable files and folders are listed in
-    RV(skipped).
+    RV(unread).
 author:
   - The dgxspark.vllm authors (@dgxspark)
 extends_documentation_fragment:
@@ -284,7 +284,7 @@ verified:
   contains:
     files: {description: Number of files., type: int, returned: always, sample: 12}
     bytes: {description: Bytes read., type: int, returned: always, sample: 9452126208}
-skipped:
+unread:
   description: Unreadable files and folders. They are in no other part of the result.
   returned: always
   type: list
@@ -353,7 +353,7 @@ def read_cache(path: str, models: list[str], verify: str, owner: int | None) -> 
         "broken": broken,
         "partials": [partial.describe() for partial in partials],
         "verified": verified,
-        "skipped": [{"path": layout.shown(place), "reason": reason} for place, reason in sorted(look.skipped.items())],
+        "unread": [{"path": layout.shown(place), "reason": reason} for place, reason in sorted(look.skipped.items())],
     }
 
 

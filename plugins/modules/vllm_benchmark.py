@@ -157,7 +157,7 @@ runs:
       repetition: 1
       problem: null
       result: {completed: 32, output_throughput: 180.2, median_ttft_ms: 410.5, median_tpot_ms: 43.1}
-skipped:
+too_long:
   description: Cells that do not fit the context of the served model, by name, with the reason.
   returned: always
   type: dict
@@ -227,14 +227,14 @@ def measure(module: AnsibleModule, bench: Bench) -> dict[str, t.Any]:
     options = module.params
     deadline = time.monotonic() + options["timeout"]
     seed = options["seed"] if options["seed"] is not None else random.randrange(2**31)
-    skipped: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     runs: list[dict[str, t.Any]] = []
     not_run: list[str] = []
     reason = None
     for cell in (Cell(**cell) for cell in options["cells"]):
         why_not = too_long(cell, bench.model.max_model_len)
         if why_not:
-            skipped[cell.name] = why_not
+            left_out[cell.name] = why_not
             continue
         if module.check_mode or reason:
             not_run.append(cell.name)
@@ -255,7 +255,7 @@ def measure(module: AnsibleModule, bench: Bench) -> dict[str, t.Any]:
         if reason and not any(run["cell"]["name"] == cell.name for run in runs):
             not_run.append(cell.name)
     complete = not reason and not module.check_mode
-    return {"complete": complete, "reason": reason, "runs": runs, "skipped": skipped, "not_run": not_run}
+    return {"complete": complete, "reason": reason, "runs": runs, "too_long": left_out, "not_run": not_run}
 
 
 def main() -> None:

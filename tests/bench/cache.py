@@ -37,7 +37,7 @@ from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_info
 start = time.perf_counter()
 found = hf_cache_info.read_cache(sys.argv[1], [], sys.argv[2], None)
 seconds = time.perf_counter() - start
-assert not found["broken"] and not found["skipped"], found["broken"][:3]
+assert not found["broken"] and not found["unread"], found["broken"][:3]
 assert len(found["repositories"]) == int(sys.argv[3])
 assert sum(repository["files"] for repository in found["repositories"]) == int(sys.argv[4])
 peak = next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM'))

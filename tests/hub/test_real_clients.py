@@ -41,7 +41,7 @@ def partials(cache: Path) -> list[Path]:
 
 def assert_whole(cache: Path, client: Client) -> None:
     found = look(cache)
-    assert (found["broken"], found["partials"], found["skipped"]) == ([], [], [])
+    assert (found["broken"], found["partials"], found["unread"]) == ([], [], [])
     assert found["models"][0]["complete"] is True, found["models"]
     assert found["verified"]["bytes"] == found["bytes"] > 3 * SHARD_BYTES
     assert client.warnings(cache) == []

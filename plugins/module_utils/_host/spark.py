@@ -20,6 +20,7 @@ from .services import RELEASE_LABEL, SERVICE_LABEL, is_ours
 
 GPU_FIELDS = "name,driver_version,utilization.gpu,temperature.gpu,power.draw,clocks.current.sm"
 
+CHIP = "GB10"
 # A GB10 that is fully busy runs its SMs at 2400 MHz and more. In the degraded power state (USB-PD) it is capped at 500
 # to 850 MHz. Both published by owners of the machine; 1500 MHz under load tells the two apart. Idle clocks say nothing.
 BUSY_PERCENT = 80
@@ -130,6 +131,8 @@ def throttle_verdict(gpu: Facts | None) -> Facts:
     """Whether the GPU is held below its clocks. Only a busy GPU can be judged."""
     if gpu is None or gpu["utilization_percent"] is None or gpu["sm_clock_mhz"] is None:
         return {"throttled": None, "reason": "utilization or SM clock of the GPU is not known"}
+    if CHIP not in (gpu.get("name") or CHIP):  # an H200 at its power limit runs at 1455 MHz
+        return {"throttled": None, "reason": f"cannot be judged: the clocks of {gpu['name']} are not known"}
     load, clock = gpu["utilization_percent"], gpu["sm_clock_mhz"]
     if load <= BUSY_PERCENT:
         reason = f"cannot be judged: the GPU is {load} % busy, more than {BUSY_PERCENT} % is needed"
@@ -170,7 +173,7 @@ def spark_verdict(gpu: Facts | None, dgx_release: dict[str, str] | None) -> tupl
     """Is this a DGX Spark (or a partner's machine with the same chip), and why."""
     gpu_name = gpu["name"] if gpu else None
     product = " ".join((dgx_release or {}).get(key, "") for key in ("name", "pretty_name"))
-    by_gpu = "GB10" in (gpu_name or "")
+    by_gpu = CHIP in (gpu_name or "")
     by_release = "DGX Spark" in product
     reasons = [
         f"the GPU is {gpu_name}" if gpu_name else "nvidia-smi shows no GPU",

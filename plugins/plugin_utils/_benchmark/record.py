@@ -37,7 +37,7 @@ def build(host: str, mode: str, moment: str, found: Facts, spark: Facts, entry: 
         "other_services": _other_services(spark, server),
         "complete": bool(found.get("complete")),
         "reason": found.get("reason"),
-        "skipped": found.get("skipped") or {},
+        "skipped": found.get("too_long") or {},
         "not_run": found.get("not_run") or [],
         # tokens per second of one stream that the memory bandwidth allows, and what others have measured
         "roofline": entry.get("roofline") if spark.get("is_spark") else None,

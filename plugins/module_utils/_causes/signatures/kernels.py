@@ -96,19 +96,45 @@ KERNELS: tuple[Signature, ...] = (
             "kernel does not support",
             "is not valid for this configuration",
         ),
-        r"(?P<kind>[\w-]+ )?(?:MoE |linear |attention )?backend '?(?P<value>[\w.-]+)'? (?:does not support the"
-        r" deployment"
-        r" configuration since (?P<reason>.{1,160})"
+        r"(?P<kind>[\w-]+ )?(?:MoE |linear |attention )?backend '?(?P<value>[\w.-]+)'?"
+        r" (?:does not support the deployment configuration since (?P<reason>.{1,160})"
         r"|is not valid for this configuration\.?(?: Reason: (?P<reason_2>.{1,160}))?)"
         r"|(?P<reason_3>kernel does not support (?:current device|MoEActivation).{0,120})",
         "the backend {value} cannot run this model on this GPU: {reason}",
         "remove the backend from vllm_extra_args (moe_backend, linear_backend, attention_backend), or set it to"
-        " marlin or"
-        " triton; it keeps image and model",
+        " marlin or triton; it keeps image and model",
         versions="vLLM 0.20 to 0.32",
         known="report",
         source="flashinfer-ai/flashinfer#3486, vllm-project/vllm#41477",
         unless=r"attention ?backend",
+    ),
+    Signature(
+        "backend_unknown",
+        "fatal",
+        "option",
+        ("unknown attention backend",),
+        r"Unknown attention backend: '?(?P<value>[\w.-]{1,80})'?(?:\. Valid options are: (?P<allowed>[\w, ]{1,600}))?",
+        "this vLLM does not know the attention backend {value}",
+        "remove attention_backend from vllm_extra_args (older images: VLLM_ATTENTION_BACKEND from vllm_extra_env), or"
+        " set it to one that it knows ({allowed})",
+        versions="vLLM 0.24",
+        known="seen",
+        source="vLLM 0.24 on an H200",
+    ),
+    Signature(
+        "no_linear_kernel",
+        "fatal",
+        "kernel",
+        ("failed to find a kernel that can implement",),
+        r"Failed to find a kernel that can implement the (?P<layer>[\w ]{1,40}?) linear layer\."
+        r"(?:\s{0,8}Reasons:\s{0,8}(?P<reason>.{1,200}))?",
+        "no kernel that is allowed computes the {layer} layers of this model on this GPU: {reason}",
+        "remove linear_backend from vllm_extra_args, or set it to marlin, and remove VLLM_DISABLED_KERNELS from"
+        " vllm_extra_env; it keeps image and model. Without them, use another vllm_image or another checkpoint"
+        " (vllm_model)",
+        versions="vLLM 0.24",
+        known="seen",
+        source="vLLM 0.24 on an H200",
     ),
     Signature(
         "attention_backend",

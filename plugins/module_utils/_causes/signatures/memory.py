@@ -83,10 +83,11 @@ DRIVER: tuple[Signature, ...] = (
             "found no nvidia driver",
             "no cuda-capable device is detected",
             "libcuda.so",
+            "is out of bounds for 0 devices",
         ),
         r"Failed to infer device type|No CUDA GPUs are available|NVIDIA Driver was not detected"
         r"|Found no NVIDIA driver on your system|no CUDA-capable device is detected"
-        r"|libcuda\.so(?:\.1)?: cannot open shared object file",
+        r"|libcuda\.so(?:\.1)?: cannot open shared object file|is out of bounds for 0 devices",
         "the container sees no GPU",
         "check that vllm_gpu is not none and that `docker exec CONTAINER nvidia-smi` answers; playbooks/prepare.yml"
         " sets the runtime up",
@@ -279,6 +280,20 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         r"|current_stream|get_device_(?:properties|capability|name)|manual_seed",
         unless=r"Tried to allocate|load_model|load_weights|profile_run|determine_available_memory|execute_model"
         r"|capture",
+    ),
+    Signature(
+        "memory_of_another",
+        "fatal",
+        "memory",
+        ("cuda out of memory",),
+        r"CUDA out of memory\.[^\n]{0,300}?Process (?P<pid>\d{1,9}) has (?P<other>\d[\d.]{0,9} GiB) memory in use",
+        "the GPU ran out of memory after the check at the start, and another process (pid {pid}) holds {other}",
+        "stop that process (`nvidia-smi` on the host names it), or lower vllm_gpu_memory_utilization so that both fit;"
+        " max_num_batched_tokens is not the cause",
+        versions="PyTorch; vLLM 0.24",
+        known="seen",
+        source="vLLM 0.24 on an H200",
+        guide=MEMORY,
     ),
     Signature(
         "cuda_oom",

@@ -37,7 +37,7 @@ def result(speed: float = 20.0, **changes: t.Any) -> State:
         }
         for number, rate in enumerate((speed * 0.99, speed, speed * 1.01), 1)
     ]
-    return {"complete": True, "reason": None, "runs": runs, "skipped": {}, "not_run": [], "server": SERVER, **changes}
+    return {"complete": True, "reason": None, "runs": runs, "too_long": {}, "not_run": [], "server": SERVER, **changes}
 
 
 class Report:
@@ -108,7 +108,7 @@ def test_what_is_not_complete(report: Report) -> None:
 
 def test_check_mode_says_what_would_be_measured(report: Report) -> None:
     report.task.check_mode = True
-    found = report({"a": result(complete=False, runs=[], not_run=["c1", "c8"], skipped={"long": "needs 9 tokens"})})
+    found = report({"a": result(complete=False, runs=[], not_run=["c1", "c8"], too_long={"long": "needs 9 tokens"})})
     assert found["unhealthy"] == {}
     assert "would be measured: c1, c8; long is skipped: it needs 9 tokens" in report.shown[0]
     assert not report.folder.exists()

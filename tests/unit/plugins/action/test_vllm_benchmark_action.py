@@ -52,7 +52,7 @@ class Stage:
             "reason": None,
             "server": {"model": "a/b"},
             "runs": runs,
-            "skipped": self.skips if not runs else {},
+            "too_long": self.skips if not runs else {},
             "not_run": [],
         }
 
@@ -134,7 +134,7 @@ def test_a_lost_connection_is_not_tried_again(stage: Stage, monkeypatch: pytest.
 def test_a_cell_that_does_not_fit_is_asked_for_once(stage: Stage) -> None:
     stage.skips = {"c1": "needs 9000 tokens, the model is served with 4096"}
     found = stage.run()
-    assert found["skipped"] == stage.skips
+    assert found["too_long"] == stage.skips
     assert found["complete"] is True
     assert len(stage.calls) == 3
 

@@ -414,7 +414,7 @@ def test_broken_states(
     assert states(result) == [(state, file)]
     assert result["broken"][0]["repo_id"] == "Qwen/Qwen3-8B-FP8"
     assert result["models"][0]["complete"] is complete
-    assert result["skipped"] == []
+    assert result["unread"] == []
 
 
 def test_links_in_a_circle(repo: Repo, run: Run) -> None:

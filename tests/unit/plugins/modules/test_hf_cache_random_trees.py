@@ -224,7 +224,7 @@ def test_something_else_in_the_place_of_a_folder(tmp_path: Path, what: str, monk
         monkeypatch.setattr(layout.os, "scandir", refuse)
     result = hf_cache_info.read_cache(str(tmp_path), [], "full", None)
     assert [repository["complete"] for repository in result["repositories"]] == [False]
-    skipped = {os.path.relpath(entry["path"], tmp_path) for entry in result["skipped"]}
+    skipped = {os.path.relpath(entry["path"], tmp_path) for entry in result["unread"]}
     assert ("hub" in skipped and "models--org--name/blobs" in skipped) == (what == "an unreadable folder")
     cleaned = ask(str(tmp_path), False, None)
     assert cleaned is not None and cleaned["removed"] == []

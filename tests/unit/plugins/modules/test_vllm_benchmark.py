@@ -153,7 +153,7 @@ def run(capsys: pytest.CaptureFixture[str], **options: t.Any) -> dict[str, t.Any
 
 def test_what_a_run_says(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(capsys, repetitions=2)
-    assert (found["complete"], found["reason"], found["skipped"], found["not_run"]) == (True, None, {}, [])
+    assert (found["complete"], found["reason"], found["too_long"], found["not_run"]) == (True, None, {}, [])
     assert [(one["repetition"], one["seed"]) for one in found["runs"]] == [(1, 7), (2, 8)]
     first = found["runs"][0]
     assert first["result"]["output_throughput"] == 478.5070627493665
@@ -247,7 +247,7 @@ def test_others_that_use_the_server(host: Host, capsys: pytest.CaptureFixture[st
 def test_a_cell_that_does_not_fit_is_skipped(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     long = {**CELL, "name": "long", "prefix_tokens": 8192}
     found = run(capsys, cells=[long, CELL])
-    assert found["skipped"] == {"long": "needs 8240 tokens, the model is served with 4096"}
+    assert found["too_long"] == {"long": "needs 8240 tokens, the model is served with 4096"}
     assert found["complete"] is True
     assert len(found["runs"]) == 1
 

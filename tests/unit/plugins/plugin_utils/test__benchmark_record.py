@@ -66,7 +66,7 @@ def measured(
     found: Facts = {
         "complete": True,
         "reason": None,
-        "skipped": {},
+        "too_long": {},
         "not_run": [],
         "runs": list(runs),
         "server": SERVER,
@@ -134,7 +134,7 @@ def test_what_is_to_be_known_is_said() -> None:
         complete=False,
         reason="c64: 0 of 256 requests succeeded: no output",
         not_run=["prefix"],
-        skipped={"d32768-c1": "needs 34944 tokens, the model is served with 32768"},
+        too_long={"d32768-c1": "needs 34944 tokens, the model is served with 32768"},
     )
     shown = table.render(found, CLAIMS)
     for line in (

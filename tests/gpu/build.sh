@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# What a GPU machine without internet needs, as files of 53 MiB that can be carried one at a time:
+#   tests/gpu/build.sh FOLDER
+#   FOLDER/part.NN    vLLM 0.24.0 for CUDA 13 and the packages that the machine's Python lacks, packed with xz
+#   FOLDER/kit/       these scripts and ansible-core
+# The machine brings Python 3.12, torch 2.11 (cu130), triton, transformers and tokenizers. Needs Python 3.12 with pip here, and 3 GB of disk.
+# Left out, because an H100 or H200 does without: FlashAttention 2, FlashMLA, FlashInfer, DeepGEMM's headers.
+set -euo pipefail
+[ $# = 1 ] || { sed -n '2,7s/^# //p' "$0"; exit 2; }
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+folder=$(realpath -m "$1")
+version=0.24.0
+core=2.21.5
+python=${PYTHON312:-python3.12}
+"$python" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 12))' \
+    || { echo "build: PYTHON312=$python is not a Python 3.12 with ensurepip" >&2; exit 1; }
+
+work=$folder/work
+mkdir -p "$work" "$folder/kit/ansible"
+rm -f "$folder"/part.*
+"$python" -m venv "$work/venv"
+install() { PIP_CONSTRAINT='' "$work/venv/bin/pip" -q --disable-pip-version-check install --no-deps --no-compile "$@"; }
+[ -d "$work/tree/vllm" ] || {
+    install --target "$work/tree" -r "$here/requirements.txt"
+    install --target "$work/tree" --only-binary :all: "vllm==$version"
+}
+[ -d "$folder/kit/ansible/ansible" ] || install --target "$folder/kit/ansible" "ansible-core==$core" resolvelib
+rm -rf "$folder/kit/ansible/ansible_test"
+cp "$here"/*.py "$folder/kit/"
+
+# Of pycountry the names are enough; its translations are 20 MB.
+tar -C "$work/tree" --exclude='_vllm_fa2_C*' --exclude='_flashmla*' --exclude=vllm-rs --exclude='deep_gemm/include' \
+    --exclude='third_party/fmha_sm100' --exclude='_C.cpython-31[0134]*' --exclude='pycountry/locales' \
+    --exclude=__pycache__ -cf - . | xz -T0 -4 | split -b 53M -d - "$folder/part."
+ls -la "$folder"

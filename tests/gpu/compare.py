@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the memory plan says of the starts of plan.py, beside vLLM's own log. Needs no GPU.
+
+    compare.py record FOLDER...        the lines that count, as JSON, of folders with starts.json and logs
+    compare.py table plan.json         the comparison, as a table for docs/reference/gpu-proof.md
+
+The plan is made of the catalog's entry and of the weights that vLLM says it has loaded: which layers a published
+checkpoint leaves unquantized is not the plan's business.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import typing as t
+from pathlib import Path
+
+import yaml
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, plan
+
+ROOT = Path(__file__).resolve().parents[2]
+GIB = 2**30
+HIGHEST = 0.95
+KEPT = re.compile(
+    r" version \d|odel loading took|Available KV cache memory|GPU KV cache size|Maximum concurrency"
+    r"|Setting attention block|Padding mamba|padding layers"
+    r"|Using '?\w+'? \w+ MoE backend|attention backend out of|(?:Selected|Using) \w+Kernel"
+)
+AVAILABLE = re.compile(r"Available KV cache memory: (-?[\d.]+) GiB")
+
+
+class Compared(t.NamedTuple):
+    """One start."""
+
+    name: str
+    entry_gib: float  # weights
+    loaded_gib: float
+    kv_gib: float
+    planned_kv_gib: float
+    tokens: int
+    planned_tokens: int
+    of_given: int  # planned for exactly as much KV cache as the log has
+
+    @property
+    def error(self) -> float:
+        """Of the tokens, in percent."""
+        return 100 * (self.planned_tokens / self.tokens - 1)
+
+
+def kept(log: str) -> list[str]:
+    return [line for line in log.splitlines() if KEPT.search(line)]
+
+
+def record(folders: t.Sequence[Path]) -> dict[str, t.Any]:
+    """Of several runs, a later start of a name replaces an earlier one, unless it did not get so far."""
+    found: dict[str, t.Any] = {"machine": {}, "starts": {}}
+    for folder in folders:
+        ran = json.loads((folder / "starts.json").read_text())
+        found["machine"] = {name: ran["machine"][name] for name in ("name", "total", "driver", "torch", "cuda")}
+        for name, start in ran["starts"].items():
+            if start["state"] == "seen":
+                lines = kept((folder / f"{name}.log").read_text(errors="replace"))
+                found["starts"][name] = {"args": start["args"], "log": lines}
+    return found
+
+
+def entry_of(name: str) -> dict[str, t.Any]:
+    """The catalog's entry for a start; what is after + names options."""
+    return yaml.safe_load((ROOT / "catalog" / "models" / f"{name.split('+')[0]}.yml").read_text())
+
+
+def compare(name: str, start: dict[str, t.Any], total: int) -> Compared:
+    text = "\n".join(start["log"])
+    log, available = parse(text), AVAILABLE.search(text)
+    assert log.weights_gib and log.kv_cache_tokens and available, name
+    entry = entry_of(name)
+    host, kv_gib = Host(total, HIGHEST), float(available[1])
+    loaded = {**entry, "weights_bytes": int(log.weights_gib * GIB)}
+    found = plan(loaded, host, start["args"], {}, log.version)
+    given = plan(loaded, host, {**start["args"], "kv_cache_memory_bytes": int(kv_gib * GIB)}, {}, log.version)
+    return Compared(
+        name,
+        entry["weights_bytes"] / GIB,
+        log.weights_gib,
+        kv_gib,
+        found["kv_bytes"] / GIB,
+        log.kv_cache_tokens,
+        found["kv_tokens"],
+        given["kv_tokens"],
+    )
+
+
+def table(recorded: dict[str, t.Any]) -> list[str]:
+    lines = [
+        "| entry | weights in the entry | loaded | KV cache | planned | tokens | planned | error |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, start in recorded["starts"].items():
+        one = compare(name, start, recorded["machine"]["total"])
+        shape, *suffixes = name.split("+")
+        shown = " ".join([shape, *(f"({suffix})" for suffix in suffixes)])
+        lines.append(
+            f"| {shown} | {one.entry_gib:.2f} | {one.loaded_gib:.2f} | {one.kv_gib:.2f} | {one.planned_kv_gib:.2f}"
+            f" | {one.tokens:,} | {one.planned_tokens:,} | {one.error:+.2f} % |"
+        )
+    return lines
+
+
+def main(argv: t.Sequence[str]) -> int:
+    if argv[1:2] == ["record"]:
+        print(json.dumps(record([Path(word) for word in argv[2:]]), indent=1, sort_keys=True, ensure_ascii=False))
+    elif argv[1:2] == ["table"]:
+        print("\n".join(table(json.loads(Path(argv[2]).read_text()))))
+    else:
+        print(__doc__, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
