@@ -55,7 +55,7 @@ def test_one_of_them_alone_is_refused(playbook: str, pair: Pair, ansible_playboo
 
 
 FAULTS: dict[str, tuple[Callable[[Pair], Any], str]] = {
-    "worker stopped": (lambda pair: pair.worker.root("systemctl stop vllm"), "spark02 | absent"),
+    "worker stopped": (lambda pair: pair.worker.root("systemctl stop vllm"), "spark01 | degraded"),
     "worker frozen": (lambda pair: pair.worker.root(f"{WORKER} | xargs kill -STOP"), "spark01, spark02 | degraded"),
 }
 
