@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,7 @@ def test_both_serve_one_model(deployment: Run, pair: Pair) -> None:
         assert f"--nnodes 2 --node-rank {rank}" in command
         assert "--tensor-parallel-size 2" in command
     assert pair.releases("current") == pair.releases("good")
-    assert re.search(r"spark02 .* ready, with spark01", deployment.output), deployment.output
+    assert re.search(r"spark02 .* (ready|unchanged), with spark01", deployment.output), deployment.output
 
 
 def test_health_knows_both(pair: Pair, ansible_playbook: AnsiblePlaybook) -> None:
@@ -51,6 +52,26 @@ def test_one_of_them_alone_is_refused(playbook: str, pair: Pair, ansible_playboo
     assert run.code != 0, run.output
     assert "spark02 serves together with spark01; run it on all of them: -l spark01,spark02" in run.words
     assert pair.started() == before
+
+
+FAULTS: dict[str, tuple[Callable[[Pair], Any], str]] = {
+    "worker stopped": (lambda pair: pair.worker.root("systemctl stop vllm"), "spark01 | degraded"),
+    "worker frozen": (lambda pair: pair.worker.root(f"{WORKER} | xargs kill -STOP"), "spark01, spark02 | degraded"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_health_says_that_a_peer_is_lost(
+    fault: str, unwatched: Pair, ansible_playbook: AnsiblePlaybook, figure: Callable[[str], None]
+) -> None:
+    do, words = FAULTS[fault]
+    do(unwatched)
+    begin = time.monotonic()
+    run = ansible_playbook("playbooks/health.yml", **PAIR)
+    figure(f"{fault}: health.yml said so after {time.monotonic() - begin:.0f} s")
+    assert run.code != 0, run.output
+    assert words in run.words, run.output
+    assert "another host of vllm_nodes ended, hangs, or cannot be reached" in run.words, run.output
 
 
 KILLS: dict[str, Callable[[Pair], Any]] = {

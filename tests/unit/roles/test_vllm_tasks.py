@@ -36,14 +36,17 @@ def included(path: Path) -> t.Iterator[Path]:
     for task in tasks(path):
         for action in ("include_tasks", "import_tasks"):
             if name := task.get(f"ansible.builtin.{action}"):
+                name = name["file"] if isinstance(name, dict) else name
                 (root,) = [folder for folder in path.parents if folder.name == "tasks"]
                 yield min((root / name, path.parent / name), key=lambda file: not file.exists())
         if role := task.get("ansible.builtin.include_role"):
             yield ROLES / role["name"].rpartition(".")[2] / "tasks" / role["tasks_from"]
 
 
-def depth(path: Path) -> int:
-    return 1 + max(map(depth, included(path)), default=0)
+def depth(path: Path, above: tuple[Path, ...] = ()) -> int:
+    """A file that includes one above it acts for another host then."""
+    chain = (*above, path)
+    return 1 + max((depth(each, chain) for each in included(path) if each not in chain), default=0)
 
 
 @pytest.mark.parametrize("path", ENTRY_POINTS, ids=lambda path: path.stem)
@@ -79,7 +82,7 @@ def test_one_place_writes_the_link_current() -> None:
 
 def test_one_place_waits_for_readiness() -> None:
     assert used_in("dgxspark.vllm.vllm_health", wait=True) == ["wait_ready"]
-    assert used_in("dgxspark.vllm.vllm_health") == ["check_service", "wait_ready"]
+    assert used_in("dgxspark.vllm.vllm_health") == ["check_service", "wait_ready", "add_reasons"]
 
 
 def test_one_place_starts_the_unit() -> None:
