@@ -326,6 +326,7 @@ container:
     restarts: {description: Restarts by Docker., type: int}
     labels: {description: Labels., type: dict}
     published: {description: Address and port on the host. V(null) if no port is published., type: str}
+    is_in_host_network: {description: Whether it has no network of its own., type: bool}
     pid: {description: ID of the process on the host. V(null) if it does not run., type: int}
   sample: {"name": "vllm-qwen3-8b-fp8", "status": "running", "exit_code": 0}
 service:

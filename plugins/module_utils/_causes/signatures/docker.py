@@ -346,7 +346,7 @@ DOCKER: tuple[Signature, ...] = (
         "peer_silent",
         "fatal",
         "network",
-        ("and serves the model together with this host",),
+        ("and serves the model together",),
         r"not started: (?P<peers>[\d., ]{1,250}) did not answer for (?P<seconds>\d+) s, and serves the model together",
         "the service waits for another host of vllm_nodes, {peers}, which did not answer for {seconds} s",
         "start that host; if it runs, check its vllm_node_address, the cable and the firewall",

@@ -32,7 +32,9 @@ class Stage:
         self.answers: list[Answer] = []
         self.asked: list[Answer] = []
         self.lines: list[str] = []
-        self.task = SimpleNamespace(async_val=0, check_mode=False, no_log=False, args={"service": "vllm", "lease": 60})
+        self.task = SimpleNamespace(
+            async_val=0, check_mode=False, no_log=False, delegate_to=None, args={"service": "vllm", "lease": 60}
+        )
         monkeypatch.setattr(deploy_lock.display, "display", self.lines.append)
 
     def execute(self, module_name: str, module_args: Answer, task_vars: Answer) -> Answer:
