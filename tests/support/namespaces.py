@@ -8,8 +8,10 @@ shows a ConnectX-7. The folders /etc/netplan and /run of a host lie in its HOME.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +25,9 @@ MANAGEMENT = "enP7s7"
 
 # A host sees its own files, and none of this machine's services.
 MOUNTS = """
-mount -t overlay overlay -o lowerdir=/etc,upperdir="$HOME/upper",workdir="$HOME/work" /etc
+mount -t tmpfs tmpfs "$HOME/over"
+mkdir -p "$HOME/over/upper/netplan" "$HOME/over/work"
+mount -t overlay overlay -o lowerdir=/etc,upperdir="$HOME/over/upper",workdir="$HOME/over/work" /etc
 mount --bind "$HOME/etc/netplan" /etc/netplan
 mount --bind "$HOME/net" /sys/class/net
 mount --bind "$HOME/run" /run
@@ -104,15 +108,29 @@ for line in sys.stdin:
 """
 
 
+@functools.cache
+def missing() -> str:
+    """What this machine lacks for such hosts; empty if nothing."""
+    if os.geteuid() != 0:
+        return "only root makes network namespaces"
+    if not shutil.which("ip"):
+        return "needs the package iproute2"
+    run = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, check=False, text=True)
+    if run.returncode:
+        return f"no namespaces here: {run.stderr.strip()}"
+    disabled = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+    return "" if disabled.exists() and disabled.read_text().strip() == "0" else "needs IPv6"
+
+
 class Host:
     def __init__(self, home: Path) -> None:
         self.home = home
-        for name in ("etc/netplan", "run/netplan", "upper/netplan", "work", "net", "bin"):
+        for name in ("etc/netplan", "run/netplan", "over", "net", "bin"):
             (home / name).mkdir(parents=True)
         self.process = subprocess.Popen(
             ["unshare", "--net", "--mount", "/bin/sh", "-ec", MOUNTS], env={**os.environ, "HOME": str(home)}
         )
-        wait_until(lambda: Path(f"/proc/{self.process.pid}/comm").read_text() == "sleep\n", "it is there", 10, 0.01)
+        wait_until(lambda: Path(f"/proc/{self.process.pid}/comm").read_text() == "sleep\n", "it is there", 60, 0.01)
         self.enter = ["nsenter", "--target", str(self.process.pid), "--net", "--mount"]
         for name, text in STANDINS.items():
             self._program(name, f"#!{sys.executable} -IB\nHOME = {str(home)!r}\n{text}")

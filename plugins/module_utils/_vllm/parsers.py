@@ -24,10 +24,16 @@ _TOOL = {
     "description": "Get the current weather of a city",
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
-# In whatever format a model writes it: {"name": "get_weather", "arguments": {"city": ...}}, get_weather(city=...),
-# <function=get_weather><parameter=city>, [TOOL_CALLS]get_weather{"city": ...
-_CALL = re.compile(r"get_weather\W[^\n]{0,40}\n?.{0,80}?\bcity\b")
+# In whatever format a model writes it: {"name": "get_weather", "arguments": ...}, get_weather(city=...),
+# <function=get_weather><parameter=city>, [TOOL_CALLS]get_weather{"city": ...; a sentence about the tool is no call.
+_CALL = re.compile(
+    r"""get_weather(?:["']\s*,\s*["'](?:arguments|parameters)["']|\(\s*(?:\{|city\s*=)|\s*\{|>?\s*<(?:\||parameter|arg_key))"""
+)
 _THOUGHT = re.compile(r"</?think>|\[/?THINK\]|<\|channel\|?>|</?seed:think>|<\|/?think\|>", re.IGNORECASE)
+
+
+# The server has a shorter context than the request wants.
+_TOO_LONG = re.compile(r"context length|max_tokens|max_completion_tokens|max_model_len", re.IGNORECASE)
 
 
 class Parsed(t.NamedTuple):
@@ -50,6 +56,8 @@ def prove_parsers(url: str, model: str, wanted: t.Sequence[str], timeout: float,
     answer = request(f"{url}/v1/chat/completions", timeout, key, data)
     if answer.status is None:
         return Parsed()
+    if answer.status == 400 and _TOO_LONG.search(answer.body):
+        return Parsed()
     if answer.status != 200:
         return Parsed(problem=("chat_failed", f"/v1/chat/completions: {error_message(answer)}"))
     return judge(answer.body, wanted)
@@ -60,7 +68,8 @@ def judge(body: str, wanted: t.Sequence[str]) -> Parsed:
     choices = sequence(mapping(parse_json(body)).get("choices"))
     choice = mapping(choices[0]) if choices else {}
     message = mapping(choice.get("message"))
-    said = text(message.get("content"))
+    is_cut = choice.get("finish_reason") == "length"  # a parser may wait for an end that is not there
+    said = "" if is_cut else text(message.get("content"))
     proven = []
     if "reasoning" in wanted:
         mark = _THOUGHT.search(said)
@@ -74,7 +83,7 @@ def judge(body: str, wanted: t.Sequence[str]) -> Parsed:
         in_text = None if calls else _CALL.search(said)
         if in_text:
             return Parsed(problem=("tool_parser", _around(said, in_text)))
-        if broken and choice.get("finish_reason") != "length":
+        if broken and not is_cut:
             evidence = f"name {broken[0].get('name')!r}, arguments {broken[0].get('arguments')!r}"
             return Parsed(problem=("tool_parser", plain(evidence)[:MAX_MESSAGE]))
         if calls and not broken:

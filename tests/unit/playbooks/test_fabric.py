@@ -4,18 +4,17 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
 
-from support.namespaces import MANAGEMENT, RAILS, Pair
+from support.namespaces import MANAGEMENT, RAILS, Pair, missing
 from support.playbook import AnsiblePlaybook
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces")
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 NVIDIA = b"network:\n  version: 2\n  ethernets:\n    enp1s0f0np0:\n      link-local: [ ipv4 ]\n"
 
@@ -23,7 +22,7 @@ NVIDIA = b"network:\n  version: 2\n  ethernets:\n    enp1s0f0np0:\n      link-lo
 @pytest.fixture(scope="module", name="pair")
 def _pair(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Pair]:
     found = Pair(tmp_path_factory.mktemp("fabric"))
-    wait_until(lambda: all(len(host.addresses("inet6")) == 3 for host in found.hosts), "IPv6 is there", 10, 0.1)
+    wait_until(lambda: all(len(host.addresses("inet6")) == 3 for host in found.hosts), "IPv6 is there", 60, 0.1)
     yield found
     found.stop()
 

@@ -136,7 +136,7 @@ NETWORK: tuple[Signature, ...] = (
         "network",
         ("gloo",),
         r"gloo[^\n]{0,300}?(?:Connection (?:closed|reset|refused)|timed? ?out|Unable to find address|no error message"
-        r"|connect)"
+        r"|(?:could not|cannot|unable to|failed to) connect)"
         r"[^\n]{0,120}|Gloo connectFullMesh failed",
         "Gloo, which the hosts use for control messages, cannot connect them",
         "check the log of the other host first; then set vllm_node_address on each host of vllm_nodes, which names the"

@@ -178,7 +178,7 @@ OPTIONS: tuple[Signature, ...] = (
         "fatal",
         "option",
         ("jinja2.exceptions.template",),
-        r"jinja2\.exceptions\.Template(?:Syntax|Assertion|NotFound|sNotFound)?\w*(?:: (?P<detail>[^\n]{1,160}))?",
+        r"jinja2\.exceptions\.Template(?:SyntaxError|AssertionError|s?NotFound)(?:: (?P<detail>[^\n]{1,160}))?",
         "the chat template is not valid Jinja: {detail}",
         "correct the file that chat_template in vllm_extra_args names, or remove chat_template to use the model's own;"
         " if that one is broken, use another checkpoint (vllm_model)",

@@ -31,6 +31,10 @@ def call(**function: t.Any) -> dict[str, t.Any]:
         (body(content="It rains.", reasoning_content="Let me think."), ("reasoning",)),
         (body(content="I cannot tell the weather of a city."), ()),
         (body(content="I would call get_weather for Paris."), ()),
+        (body(content="You can use the `get_weather` function with the city Paris."), ()),
+        (body(content="get_weather, which takes a city, is not what I am for."), ()),
+        (body("length", content="<think>The user asks for the weather, and get_weather(city="), ()),
+        (body("length", reasoning="The user asks"), ("reasoning",)),
         (body("length", tool_calls=[call(arguments='{"city": "Pa')]), ()),  # the answer ended within it
         (body(content=""), ()),
         ("{}", ()),
@@ -51,6 +55,7 @@ def test_what_is_proven(answer: str, proven: tuple[str, ...]) -> None:
         '[get_weather(city="Paris")]',
         '<|python_tag|>{"name": "get_weather", "parameters": {"city": "Paris"}}',
         '<|tool_call>call:get_weather{city:<|"|>Paris<|"|>}<tool_call|>',
+        'commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "Paris"}',
         "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>\n</tool_call>",
     ],
 )

@@ -14,10 +14,10 @@ import yaml
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.fabric import MARKER
 from ansible_collections.dgxspark.vllm.plugins.modules import fabric_info
 
-from support.namespaces import MANAGEMENT, RAILS, Host, Pair
+from support.namespaces import MANAGEMENT, RAILS, Host, Pair, missing
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces")
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 OTHERS = b"network:\n  renderer: NetworkManager\n"
 FILE = "60-dgxspark-fabric.yaml"
@@ -93,9 +93,9 @@ def test_what_nobody_confirms_is_taken_back_without_a_connection(pair: Pair) -> 
     trial(host, content(1))
     confirmed(host, content(1))
     before = host.files()
-    assert trial(host, content(1, 9000, "192.168.104"), timeout=1)["pending"]
-    wait_until(lambda: host.addresses() == addresses("192.168.100.1/24"), "it is as before", 10, 0.05)
-    wait_until(lambda: host.links()[RAIL]["mtu"] == 1500, "the MTU too", 10, 0.05)
+    assert trial(host, content(1, 9000, "192.168.104"), timeout=5)["pending"]
+    wait_until(lambda: host.addresses() == addresses("192.168.100.1/24"), "it is as before", 60, 0.05)
+    wait_until(lambda: host.links()[RAIL]["mtu"] == 1500, "the MTU too", 60, 0.05)
     assert host.files() == before
     late = confirmed(host, content(1, 9000, "192.168.104"))
     assert late["msg"] == "the trial was taken back, because it was not confirmed in time or the host restarted"
