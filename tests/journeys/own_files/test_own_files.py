@@ -23,7 +23,7 @@ CONTAINER = "vllm-own-tiny"
 NOTE = "a note of the owner"
 RANK, HIDDEN, QUERY = 8, 64, 128
 
-# Two parsers, real to vLLM. The model has random weights: the call that it would write stands here.
+# A parser, real to vLLM. The model has random weights: the call that it would write stands here.
 PARSERS = """
 from vllm.entrypoints.generate.base.protocol import ExtractedToolCallInformation, FunctionCall, ToolCall
 from vllm.tool_parsers.abstract_tool_parser import ToolParser, ToolParserManager
@@ -37,14 +37,7 @@ class Right(ToolParser):
         return ExtractedToolCallInformation(tools_called=True, tool_calls=[call], content=None)
 
 
-class Wrong(ToolParser):
-    def extract_tool_calls(self, model_output, request):
-        text = '<tool_call>{"name": "get_weather", "arguments": ' + ARGUMENTS + "}</tool_call>"
-        return ExtractedToolCallInformation(tools_called=False, tool_calls=[], content=text)
-
-
 ToolParserManager.register_module("right", module=Right)
-ToolParserManager.register_module("wrong", module=Wrong)
 """
 
 
@@ -170,15 +163,3 @@ def test_a_second_run_changes_nothing(
     assert again.count(spark.name, "changed") == 0, again.output
     health = ansible_playbook("playbooks/health.yml", spark.limit, **variables)
     assert f"{spark.name}  ready" in health.output, health.output
-
-
-def test_a_parser_that_leaves_the_call_in_the_text_is_rolled_back(
-    spark: Spark, run: Run, variables: dict[str, Any], ansible_playbook: AnsiblePlaybook
-) -> None:
-    arguments = {**variables["vllm_extra_args"], "tool_call_parser": "wrong"}
-    bad = ansible_playbook("playbooks/deploy.yml", spark.limit, **{**variables, "vllm_extra_args": arguments})
-    assert bad.code != 0
-    assert "the model called a tool, and the server did not recognize it" in bad.words
-    assert "set tool_call_parser in vllm_extra_args" in bad.words
-    assert "serves again" in bad.words
-    assert ask(spark, "/v1/completions", model="own-tiny", prompt="Hello", max_tokens=1)["model"] == "own-tiny"
