@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import typing as t
 from pathlib import Path
 
-from role_on_standins import R1, R2, R3, Fleet, failure, health, host_info
+from role_on_standins import EXTRA, R1, R2, R3, Fleet, failure, health, host_info
 
 from support.playbook import AnsiblePlaybook
 
@@ -102,6 +103,35 @@ def test_what_fails_is_restored_on_both(tmp_path: Path, ansible_playbook: Ansibl
     assert f"The last good release ({R1}) serves again." in told
     assert verdicts(output)["h1"].endswith("rolled back, with h0")
     assert "To go on without" not in output  # nobody would be left
+
+
+def unit_id(own: str, worker: str) -> str:
+    """Of the head, by hand."""
+    content = [own, {"ranks": {"h1": worker}}, ["10.0.0.1", "10.0.0.2"], 29501]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
+def test_what_fails_is_restored_although_only_the_worker_changed(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    before, after = unit_id(R1, R1), unit_id(R1, R3)
+    head = {"vllm_health": [health("ready", before), BROKEN, {"verdict": "failed"}, health("ready", before)]}
+    fleet = pair(ansible_playbook, tmp_path, head, RANK, {"current": None, "good": []})
+    for host, release in (("h0", before), ("h1", R1)):
+        folder = fleet.folder / host
+        (folder / "releases" / R1).rename(folder / "releases" / release)
+        (folder / "releases" / release / "good").write_text("1\n")
+        for name in ("current", "good"):
+            (folder / name).symlink_to(f"releases/{release}")
+    (fleet.folder / "h0" / "releases" / R2).rename(fleet.folder / "h0" / "releases" / after)
+    inventory = fleet.folder / "hosts.yml"
+    inventory.write_text(inventory.read_text().replace(f"wanted: '{R2}'", f"wanted: '{R1}'", 1))
+    extra = {name: value for name, value in EXTRA.items() if name != "__vllm_unit_release_id"}
+    code, output = fleet.run(extra=extra)
+    assert code == 2, output
+    assert orders(fleet) == SWITCH * 2
+    assert (fleet.link("h0", "current"), fleet.link("h1", "current")) == (before, R1)
+    assert f"The last good release ({before}) serves again." in failure(output, "h0")
 
 
 def test_without_a_release_to_restore_both_stay_down(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
