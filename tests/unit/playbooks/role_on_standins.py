@@ -172,7 +172,13 @@ class Fleet:
         }
         (home / "answers.json").write_text(json.dumps({**started, **answers}))
 
-    def run(self, playbook: str = "deploy.yml", path: str | None = None, one_batch: bool = False, extra: t.Mapping[str, str] = EXTRA) -> tuple[int, str]:
+    def run(
+        self,
+        playbook: str = "deploy.yml",
+        path: str | None = None,
+        one_batch: bool = False,
+        extra: t.Mapping[str, str] = EXTRA,
+    ) -> tuple[int, str]:
         """PATH is that of the tasks. ONE_BATCH: no host's failure keeps another one from its story. EXTRA: -e."""
         plays = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
         environment = {"STANDIN": "{{ vllm_home }}", **({"PATH": path} if path else {})}

@@ -9,6 +9,7 @@ import json
 import typing as t
 from pathlib import Path
 
+import pytest
 from role_on_standins import EXTRA, R1, R2, R3, Fleet, failure, health, host_info
 
 from support.playbook import AnsiblePlaybook
@@ -184,3 +185,37 @@ def test_hosts_that_served_alone_do_so_again(tmp_path: Path, ansible_playbook: A
     assert orders(fleet) == SWITCH * 2
     assert (fleet.link("h0", "current"), fleet.link("h1", "current")) == (R1, R1)
     assert f"The last good release ({R1}) serves again." in failure(output, "h0")
+
+
+def alone_before(fleet: Fleet) -> None:
+    """The release of the head is one from before the pair."""
+    path = fleet.folder / "h0" / "releases" / R1 / "release.json"
+    path.write_text(json.dumps({name: its for name, its in json.loads(path.read_text()).items() if name != "ranks"}))
+    path = next(fleet.folder.glob("collections/**/tasks/deploy/read_installed.yml"))
+    path.write_text(path.read_text().replace(" or __vllm_unit_file not in __vllm_releases.units", ""))
+
+
+@pytest.mark.parametrize("playbook", ["restart.yml", "rollback.yml"])
+@pytest.mark.parametrize("has_one", [True, False])
+def test_a_release_from_before_the_pair(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, playbook: str, has_one: bool
+) -> None:
+    is_rollback = playbook == "rollback.yml"
+    more = {"good": [R1, R2], "current": R2} if is_rollback else {}
+    fleet = pair(ansible_playbook, tmp_path, {"vllm_health": [health("ready", R1)]}, RANK, more)
+    alone_before(fleet)
+    if not has_one:
+        (fleet.folder / "h1" / "current").unlink()
+        for path in fleet.folder.glob("h1/releases/*/good"):
+            path.unlink()
+    elif is_rollback:
+        # what it was proven with last was not alone
+        path = fleet.folder / "h1" / "releases" / R2 / "release.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "nodes": ["10.0.0.1", "10.0.0.2"]}))
+    code, output = fleet.run(playbook)
+    assert code == (0 if has_one else 2), output
+    assert orders(fleet) == (SWITCH if has_one else [])
+    if has_one:
+        assert (fleet.link("h0", "current"), fleet.link("h1", "current")) == (R1, R1)
+    else:
+        assert f"h1 has no release that belongs to release {R1} of h0" in failure(output, "h0")
