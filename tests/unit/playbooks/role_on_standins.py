@@ -71,6 +71,7 @@ STEP = {
 }
 EXTRA = {
     "__vllm_release_id": "{{ remedied if __vllm_remedy | default({}) else wanted }}",
+    "__vllm_unit_release_id": "{{ __vllm_release }}",
 }
 
 
@@ -171,8 +172,14 @@ class Fleet:
         }
         (home / "answers.json").write_text(json.dumps({**started, **answers}))
 
-    def run(self, playbook: str = "deploy.yml", path: str | None = None, one_batch: bool = False) -> tuple[int, str]:
-        """PATH is that of the tasks. ONE_BATCH: no host's failure keeps another one from its story."""
+    def run(
+        self,
+        playbook: str = "deploy.yml",
+        path: str | None = None,
+        one_batch: bool = False,
+        extra: t.Mapping[str, str] = EXTRA,
+    ) -> tuple[int, str]:
+        """PATH is that of the tasks. ONE_BATCH: no host's failure keeps another one from its story. EXTRA: -e."""
         plays = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
         environment = {"STANDIN": "{{ vllm_home }}", **({"PATH": path} if path else {})}
         for play in plays:
@@ -180,7 +187,7 @@ class Fleet:
             for keyword in ("serial", "max_fail_percentage") if one_batch else ():
                 play.pop(keyword, None)
         (self.folder / "play.yml").write_text(yaml.safe_dump(plays))
-        done = self.ansible_playbook("play.yml", "-e", json.dumps(EXTRA), inventory="hosts.yml", folder=self.folder)
+        done = self.ansible_playbook("play.yml", "-e", json.dumps(extra), inventory="hosts.yml", folder=self.folder)
         return done.code, done.output
 
     def calls(self, host: str, *names: str) -> list[tuple[str, dict[str, t.Any]]]:

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import typing as t
 from pathlib import Path
 
-from role_on_standins import R1, R2, R3, Fleet, failure, health, host_info
+import pytest
+from role_on_standins import EXTRA, R1, R2, R3, Fleet, failure, health, host_info
 
 from support.playbook import AnsiblePlaybook
 
@@ -104,6 +106,35 @@ def test_what_fails_is_restored_on_both(tmp_path: Path, ansible_playbook: Ansibl
     assert "To go on without" not in output  # nobody would be left
 
 
+def unit_id(own: str, worker: str) -> str:
+    """Of the head, by hand."""
+    content = [own, {"ranks": {"h1": worker}}, ["10.0.0.1", "10.0.0.2"], 29501]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
+def test_what_fails_is_restored_although_only_the_worker_changed(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    before, after = unit_id(R1, R1), unit_id(R1, R3)
+    head = {"vllm_health": [health("ready", before), BROKEN, {"verdict": "failed"}, health("ready", before)]}
+    fleet = pair(ansible_playbook, tmp_path, head, RANK, {"current": None, "good": []})
+    for host, release in (("h0", before), ("h1", R1)):
+        folder = fleet.folder / host
+        (folder / "releases" / R1).rename(folder / "releases" / release)
+        (folder / "releases" / release / "good").write_text("1\n")
+        for name in ("current", "good"):
+            (folder / name).symlink_to(f"releases/{release}")
+    (fleet.folder / "h0" / "releases" / R2).rename(fleet.folder / "h0" / "releases" / after)
+    inventory = fleet.folder / "hosts.yml"
+    inventory.write_text(inventory.read_text().replace(f"wanted: '{R2}'", f"wanted: '{R1}'", 1))
+    extra = {name: value for name, value in EXTRA.items() if name != "__vllm_unit_release_id"}
+    code, output = fleet.run(extra=extra)
+    assert code == 2, output
+    assert orders(fleet) == SWITCH * 2
+    assert (fleet.link("h0", "current"), fleet.link("h1", "current")) == (before, R1)
+    assert f"The last good release ({before}) serves again." in failure(output, "h0")
+
+
 def test_without_a_release_to_restore_both_stay_down(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     said = {"verdict": "failed", "cause": None}
     head = {"vllm_health": [health("absent"), BROKEN, said]}
@@ -154,3 +185,37 @@ def test_hosts_that_served_alone_do_so_again(tmp_path: Path, ansible_playbook: A
     assert orders(fleet) == SWITCH * 2
     assert (fleet.link("h0", "current"), fleet.link("h1", "current")) == (R1, R1)
     assert f"The last good release ({R1}) serves again." in failure(output, "h0")
+
+
+def alone_before(fleet: Fleet) -> None:
+    """The release of the head is one from before the pair."""
+    path = fleet.folder / "h0" / "releases" / R1 / "release.json"
+    path.write_text(json.dumps({name: its for name, its in json.loads(path.read_text()).items() if name != "ranks"}))
+    path = next(fleet.folder.glob("collections/**/tasks/deploy/read_installed.yml"))
+    path.write_text(path.read_text().replace(" or __vllm_unit_file not in __vllm_releases.units", ""))
+
+
+@pytest.mark.parametrize("playbook", ["restart.yml", "rollback.yml"])
+@pytest.mark.parametrize("has_one", [True, False])
+def test_a_release_from_before_the_pair(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, playbook: str, has_one: bool
+) -> None:
+    is_rollback = playbook == "rollback.yml"
+    more = {"good": [R1, R2], "current": R2} if is_rollback else {}
+    fleet = pair(ansible_playbook, tmp_path, {"vllm_health": [health("ready", R1)]}, RANK, more)
+    alone_before(fleet)
+    if not has_one:
+        (fleet.folder / "h1" / "current").unlink()
+        for path in fleet.folder.glob("h1/releases/*/good"):
+            path.unlink()
+    elif is_rollback:
+        # what it was proven with last was not alone
+        path = fleet.folder / "h1" / "releases" / R2 / "release.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "nodes": ["10.0.0.1", "10.0.0.2"]}))
+    code, output = fleet.run(playbook)
+    assert code == (0 if has_one else 2), output
+    assert orders(fleet) == (SWITCH if has_one else [])
+    if has_one:
+        assert (fleet.link("h0", "current"), fleet.link("h1", "current")) == (R1, R1)
+    else:
+        assert f"h1 has no release that belongs to release {R1} of h0" in failure(output, "h0")
