@@ -219,3 +219,13 @@ def test_a_release_from_before_the_pair(
         assert (fleet.link("h0", "current"), fleet.link("h1", "current")) == (R1, R1)
     else:
         assert f"h1 has no release that belongs to release {R1} of h0" in failure(output, "h0")
+
+
+def test_no_rollback_to_a_part_of_a_unit(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": {"good": [R1, R2], "current": R2}})
+    path = fleet.folder / "h0" / "releases" / R1 / "release.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "nodes": ["10.0.0.1", "10.0.0.2"]}))
+    code, output = fleet.run("rollback.yml")
+    assert code == 2, output
+    assert f"Release {R1} was served together with other hosts, and vllm_nodes is empty." in failure(output, "h0")
+    assert fleet.link("h0", "current") == R2
