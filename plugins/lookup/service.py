@@ -14,8 +14,8 @@ description:
     model, image and profile, the options of C(vllm serve) and the environment with the origin of each value, the share
     of the memory, the memory plan, and the names, folders and addresses of the service.
   - The precedence, from low to high, is profile, model, image, dedicated variables and the host, what an offline start
-    needs, C(vllm_extra_args) and C(vllm_extra_env), the remedy of C(vllm_auto_remedy), and what C(vllm_api_key) needs.
-    It applies to each option separately.
+    needs, C(vllm_extra_args) and C(vllm_extra_env), the remedy of C(vllm_auto_remedy), and what C(vllm_api_key) and
+    C(vllm_nodes) need. It applies to each option separately.
   - Variables that are not set have the default of the role, so the lookup works in the role, in other roles, and in
     playbooks.
   - The role evaluates it again when more is known of the host, and stores the result in C(__vllm_resolved). The
