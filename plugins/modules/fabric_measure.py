@@ -64,7 +64,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-results:
+measured:
   description:
     - One for each check with O(state=measured), in their order.
     - C(sent) is the number of pings, C(large) that of answers to pings that fill the MTU, C(small) to others, which are
@@ -194,7 +194,7 @@ def main() -> None:
     except OSError as error:
         address = check["server" if module.params["state"] == "listening" else "client"]["address"]
         module.fail_json(msg=f"check {check['number']} at {address}: {error.strerror}")
-    module.exit_json(changed=False, results=results)
+    module.exit_json(changed=False, measured=results)
 
 
 if __name__ == "__main__":

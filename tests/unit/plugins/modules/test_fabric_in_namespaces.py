@@ -144,7 +144,7 @@ def test_links_are_measured_and_a_small_mtu_is_found(pair: Pair) -> None:
 
     def measure() -> dict[str, t.Any]:
         pair.two.module("fabric_measure", state="listening", checks=[check], timeout=20)
-        found: dict[str, t.Any] = pair.one.module("fabric_measure", state="measured", checks=[check])["results"][0]
+        found: dict[str, t.Any] = pair.one.module("fabric_measure", state="measured", checks=[check])["measured"][0]
         return found
 
     good = measure()
@@ -155,7 +155,7 @@ def test_links_are_measured_and_a_small_mtu_is_found(pair: Pair) -> None:
     small = measure()
     assert (small["large"], small["small"]) == (0, 5)
     pair.two.command("ip", "link", "set", RAIL, "down")
-    gone = pair.one.module("fabric_measure", state="measured", checks=[check])["results"][0]
+    gone = pair.one.module("fabric_measure", state="measured", checks=[check])["measured"][0]
     assert (gone["small"], gone["gbps"], gone["error"]) == (0, None, "no answer to pings")
 
 
