@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """On the GPU machine: real faults of a real vLLM, each with its log.
@@ -100,7 +100,7 @@ def load(server: Server) -> list[threading.Thread]:
     def ask() -> None:
         server.get("/v1/completions", PROMPT, 60)
 
-    threads = [threading.Thread(target=ask, daemon=True) for _ in range(16)]
+    threads = [threading.Thread(target=ask, daemon=True) for _thread in range(16)]
     for thread in threads:
         thread.start()
     return threads
@@ -162,7 +162,7 @@ def memory_while_serving() -> None:
     other = Hog()
     took = other.take(-48)
     body = {"model": "small", "prompt": "t9 " * 8000, "max_tokens": 1, "prompt_logprobs": 5, "logprobs": 5}
-    answered = [server.get("/v1/completions", body, 40) for _ in range(2)]
+    answered = [server.get("/v1/completions", body, 40) for _time in range(2)]
     server.wait_for_end(10)
     keep(server, took=took, answered=[(status, text[:300]) for status, text in answered])
     other.end()

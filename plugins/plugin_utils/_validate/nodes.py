@@ -135,7 +135,7 @@ def units(members: t.Mapping[str, Member], play: t.Collection[str], inventory: t
         if not lines:
             missing = [name for name in names if name not in play]
             if whole and missing:
-                here = next(name for name in names if name in play)
+                here = next((name for name in names if name in play), names[0])
                 lines.append(
                     f"vllm_nodes: {here} serves together with {', '.join(missing)}; run it on all of them:"
                     f" -l {','.join(names)}"

@@ -177,7 +177,7 @@ class Fleet:
         playbook: str = "deploy.yml",
         path: str | None = None,
         one_batch: bool = False,
-        extra: t.Mapping[str, str] = EXTRA,
+        extra: t.Mapping[str, str] | None = None,
     ) -> tuple[int, str]:
         """PATH is that of the tasks. ONE_BATCH: no host's failure keeps another one from its story. EXTRA: -e."""
         plays = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
@@ -187,7 +187,9 @@ class Fleet:
             for keyword in ("serial", "max_fail_percentage") if one_batch else ():
                 play.pop(keyword, None)
         (self.folder / "play.yml").write_text(yaml.safe_dump(plays))
-        done = self.ansible_playbook("play.yml", "-e", json.dumps(extra), inventory="hosts.yml", folder=self.folder)
+        done = self.ansible_playbook(
+            "play.yml", "-e", json.dumps(EXTRA if extra is None else extra), inventory="hosts.yml", folder=self.folder
+        )
         return done.code, done.output
 
     def calls(self, host: str, *names: str) -> list[tuple[str, dict[str, t.Any]]]:

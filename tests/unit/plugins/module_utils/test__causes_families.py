@@ -210,7 +210,7 @@ def test_the_part_that_raised_it_is_switched_off_first(where: str, serves: bool,
 
 def test_every_part_has_a_case() -> None:
     found = {
-        place.feature([f"/x/dist-packages/{where}: "], "serve" if serves else "start") for where, serves, _ in PARTS
+        place.feature([f"/x/dist-packages/{where}: "], "serve" if serves else "start") for where, serves, _part in PARTS
     }
     assert found == set(FEATURES)
 

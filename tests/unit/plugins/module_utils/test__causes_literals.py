@@ -50,7 +50,7 @@ def sample(tree: t.Any, dice: random.Random) -> str:
             text += one_of(value, dice)
         elif name in ("MAX_REPEAT", "MIN_REPEAT"):
             least, most, inner = value
-            text += "".join(sample(inner, dice) for _ in range(dice.randint(least, min(int(most), least + 1))))
+            text += "".join(sample(inner, dice) for _time in range(dice.randint(least, min(int(most), least + 1))))
         elif name == "SUBPATTERN":
             text += sample(value[3], dice)
         elif name == "BRANCH":
@@ -78,7 +78,7 @@ def test_every_alternative_is_reached(signature: Signature) -> None:
     dice = random.Random(1)
     for alternative in alternatives(signature.pattern):
         tree = PARSER.parse(alternative)
-        for _ in range(TRIES):
+        for _time in range(TRIES):
             text = sample(tree, dice).lower()
             assert any(literal in text for literal in signature.literals), (alternative, text)
 
