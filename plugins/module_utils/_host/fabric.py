@@ -180,30 +180,17 @@ def is_ours(path: str) -> bool:
 
 def own_addresses(content: str) -> dict[str, list[str]]:
     """Addresses by interface in a file that this collection has written."""
-    found: dict[str, list[str]] = {}
-    name = ""
-    for line in content.splitlines():
-        interface = re.fullmatch(r" {4}([\w.-]+):", line)
-        addresses = re.fullmatch(r" {6}addresses: \[(.*)\]", line)
-        if interface:
-            name = interface[1]
-        elif addresses and name:
-            found[name] = addresses[1].split(", ")
-    return found
+    return {name: value.split(", ") for name, value in _own(content, r"addresses: \[(.+)\]")}
 
 
 def own_mtus(content: str) -> dict[str, int]:
     """MTU by interface in a file that this collection has written."""
-    found: dict[str, int] = {}
-    name = ""
-    for line in content.splitlines():
-        interface = re.fullmatch(r" {4}([\w.-]+):", line)
-        mtu = re.fullmatch(r" {6}mtu: (\d+)", line)
-        if interface:
-            name = interface[1]
-        elif mtu and name:
-            found[name] = int(mtu[1])
-    return found
+    return {name: int(value) for name, value in _own(content, r"mtu: (\d+)")}
+
+
+def _own(content: str, line: str) -> list[tuple[str, str]]:
+    """Each interface that has such a line, with the value in it."""
+    return re.findall(rf"^ {{4}}([\w.-]+):\n(?: {{6}}.*\n)*? {{6}}{line}$", content, re.MULTILINE)
 
 
 def leftovers(before: str, after: str, mtus: t.Mapping[str, int]) -> list[list[str]]:
