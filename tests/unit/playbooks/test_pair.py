@@ -191,6 +191,11 @@ def alone_before(fleet: Fleet) -> None:
     """The release of the head is one from before the pair."""
     path = fleet.folder / "h0" / "releases" / R1 / "release.json"
     path.write_text(json.dumps({name: its for name, its in json.loads(path.read_text()).items() if name != "ranks"}))
+    without_unit(fleet)
+
+
+def without_unit(fleet: Fleet) -> None:
+    """These hosts have no file of the unit, which a restart looks for."""
     path = next(fleet.folder.glob("collections/**/tasks/deploy/read_installed.yml"))
     path.write_text(path.read_text().replace(" or __vllm_unit_file not in __vllm_releases.units", ""))
 
@@ -229,3 +234,14 @@ def test_no_rollback_to_a_part_of_a_unit(tmp_path: Path, ansible_playbook: Ansib
     assert code == 2, output
     assert f"Release {R1} was served together with other hosts, and vllm_nodes is empty." in failure(output, "h0")
     assert fleet.link("h0", "current") == R2
+
+
+def test_no_restart_of_a_part_of_a_unit(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": {"good": [R1], "current": R1}})
+    path = fleet.folder / "h0" / "releases" / R1 / "release.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "nodes": ["10.0.0.1", "10.0.0.2"]}))
+    without_unit(fleet)
+    code, output = fleet.run("restart.yml")
+    assert code == 2, output
+    assert f"release {R1} serves together with other hosts, and vllm_nodes is empty" in " ".join(output.split())
+    assert "Restart the unit" not in output
