@@ -7,8 +7,8 @@
 
 A journey that needs one host runs beside one on the other host. One that fails does not stop the others: at the end
 stands what failed, with the path of its log. --keep uses the sandbox that is up and leaves it up.
-Without NAME and --all, a part is done with each commit: journeys that say TURN with every second one, and of the tests
-that do one thing at many places (marked in_turn) some. Two commits in a row have every journey.
+Without NAME and --all, a part is done with each commit: journeys that say TURN with every third one, and of the tests
+that do one thing at many places (marked in_turn) some. Three commits in a row have every journey.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 JOURNEYS = ROOT / "tests" / "journeys"
 LOGS = ROOT / ".cache" / "journeys"
 HOSTS = ("spark01", "spark02")
+TURNS = 3
 LONGEST = 3600  # seconds of a journey; one that hangs must not hold up the others for ever
 SHOWN = 60  # lines of the log of a journey that failed
 
@@ -43,7 +44,7 @@ class Journey:
     proves: str
     hosts: tuple[str, ...]  # empty: any one
     seconds: int  # about, on two cores: the long ones begin first
-    turn: int | None  # 0: with every even number of commits, 1: with every odd one; None: with each
+    turn: int | None  # 0 to TURNS - 1: with every commit whose number leaves this remainder; None: with each
 
     @classmethod
     def read(cls, folder: Path) -> Journey:
@@ -234,7 +235,7 @@ def main() -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
     turn = commits()
     wanted = [known[name] for name in options.names] or [
-        journey for journey in known.values() if options.all or journey.turn in (None, turn % 2)
+        journey for journey in known.values() if options.all or journey.turn in (None, turn % TURNS)
     ]
     runner = Runner(wanted, [] if options.all else [f"--turn={turn}"])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -247,7 +248,7 @@ def main() -> int:
     for result in sorted(runner.results, key=lambda result: result.code != 0):
         print(f"{result.line}{f'; log: {result.journey.log.relative_to(ROOT)}' if result.code else ''}")
     if left := [name for name, journey in known.items() if not options.names and journey not in wanted]:
-        print(f"left to the next commit: {', '.join(left)}")
+        print(f"left to the next commits: {', '.join(left)}")
     return int(any(result.code for result in runner.results))
 
 

@@ -2,3 +2,4 @@
 vLLM's parser accepts every command line of the catalog."""
 
 SECONDS = 65
+TURN = 2

@@ -2,4 +2,4 @@
 server fire their alerts at the second evaluation and resolve, and a removal leaves nothing."""
 
 SECONDS = 150
-TURN = 1
+TURN = 2

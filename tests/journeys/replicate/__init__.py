@@ -3,4 +3,4 @@ daily clean."""
 
 HOSTS = ("spark01", "spark02")
 SECONDS = 95
-TURN = 1
+TURN = 2

@@ -2,3 +2,4 @@
 that lacks memory is remedied on request."""
 
 SECONDS = 280
+TURN = 2

@@ -3,4 +3,4 @@ and registry."""
 
 HOSTS = ("spark01", "spark02")
 SECONDS = 450
-TURN = 1
+TURN = 2
