@@ -22,7 +22,7 @@ NVIDIA = b"network:\n  version: 2\n  ethernets:\n    enp1s0f0np0:\n      link-lo
 @pytest.fixture(scope="module", name="pair")
 def _pair(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Pair]:
     found = Pair(tmp_path_factory.mktemp("fabric"))
-    wait_until(lambda: all(len(host.addresses("inet6")) == 3 for host in found.hosts), "IPv6 is there", 60, 0.1)
+    wait_until(lambda: all(len(host.addresses("inet6")) == 3 for host in found.hosts), "IPv6 is there", pause=0.1)
     yield found
     found.stop()
 

@@ -107,7 +107,7 @@ def test_one_prefix_is_shared_by_load(gateway: Gateway, engines: list[Engine]) -
         engine.go.clear()
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         answers = [pool.submit(post, gateway, chat(A)) for _each in range(20)]
-        wait_until(lambda: sum(engine.in_progress for engine in engines) == 20, "all are in progress", 20, 0.02)
+        wait_until(lambda: sum(engine.in_progress for engine in engines) == 20, "all are in progress", pause=0.02)
         counts = [engine.in_progress for engine in engines]
         for engine in engines:
             engine.go.set()
@@ -199,7 +199,7 @@ def test_requests_in_progress_are_limited(gateway: Gateway, engines: list[Engine
     engines[2].go.clear()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         held = [pool.submit(post, gateway, chat(B), key) for _each in range(2)]
-        wait_until(lambda: engines[2].in_progress == 2, "two are in progress", 20, 0.02)
+        wait_until(lambda: engines[2].in_progress == 2, "two are in progress", pause=0.02)
         answer = post(gateway, chat(B), key)
         assert (answer.status, answer.headers["retry-after"]) == (429, "5")
         assert get(gateway, "/v1/models").status == 200  # another key
@@ -239,7 +239,7 @@ def test_a_revoked_key_is_out_after_a_reload_that_ends_no_request(engines: list[
         engines[2].go.clear()
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             running = pool.submit(post, gateway, chat(B), OTHER)
-            wait_until(lambda: engines[2].in_progress == 1, "it is in progress", 20, 0.02)
+            wait_until(lambda: engines[2].in_progress == 1, "it is in progress", pause=0.02)
             gateway.write([key for key in KEYS if key["key"] != OTHER])
             gateway.reload()
             assert post(gateway, chat(B), OTHER).status == 401
@@ -253,15 +253,16 @@ def test_a_unit_that_dies_costs_nobody_else_a_request(tmp_path: Path) -> None:
     """Nothing is in progress there, so the other one has more than its share: what it has refused is sent on."""
     busy, dead = Engine(A, "busy"), Engine(A, "dead")
     with Gateway(tmp_path, [busy, dead], KEYS) as gateway, concurrent.futures.ThreadPoolExecutor(40) as pool:
-        busy.go.clear()
+        for engine in (busy, dead):
+            engine.go.clear()
         held = [pool.submit(post, gateway, chat(A, f"held {number}")) for number in range(16)]
-        wait_until(lambda: busy.in_progress >= 4, "it is busy", 20, 0.02)
+        wait_until(lambda: busy.in_progress + dead.in_progress == 16, "all arrived", pause=0.02)
+        assert busy.in_progress >= 4
+        dead.go.set()
+        wait_until(lambda: sum(each.done() for each in held) == 16 - busy.in_progress, "it has none", pause=0.02)
         dead.stop()
-        wait_until(
-            lambda: sum(each.done() for each in held) == 16 - busy.in_progress, "the dead one has none", 20, 0.02
-        )
         more = [pool.submit(post, gateway, chat(A, f"more {number}")) for number in range(20)]
-        wait_until(lambda: busy.in_progress + sum(each.done() for each in held + more) == 36, "all arrived", 20, 0.02)
+        wait_until(lambda: busy.in_progress + sum(each.done() for each in held + more) == 36, "all arrived", pause=0.02)
         busy.go.set()
         assert {each.result().status for each in more} == {200}
     busy.stop()
@@ -273,7 +274,7 @@ def test_a_unit_that_is_gone_gets_nothing_and_a_model_without_units_is_said(
     gone = Engine(B, "gone")
     with Gateway(tmp_path, [*engines[:1], gone], KEYS) as gateway:
         gone.stop()
-        wait_until(lambda: gateway.servers()["gone"] == "DOWN", "HAProxy has seen it", 20, 0.05)
+        wait_until(lambda: gateway.servers()["gone"] == "DOWN", "HAProxy has seen it", pause=0.05)
         answer = post(gateway, chat(B))
         assert (answer.status, answer.headers["retry-after"]) == (503, "30")
         assert get(gateway, "/health", None).status == 200  # of the other model
@@ -283,14 +284,14 @@ def test_a_unit_that_serves_another_model_gets_nothing(tmp_path: Path) -> None:
     engine = Engine(A, "spark01")
     with Gateway(tmp_path, [engine], KEYS) as gateway:
         engine.model = A + "-other"
-        wait_until(lambda: gateway.servers()["spark01"] == "DOWN", "HAProxy has seen it", 20, 0.05)
+        wait_until(lambda: gateway.servers()["spark01"] == "DOWN", "HAProxy has seen it", pause=0.05)
         assert get(gateway, "/health", None).status == 503
     engine.stop()
 
 
 def test_the_log_names_the_client_and_holds_no_key(gateway: Gateway) -> None:
     post(gateway, chat(A), path=f"/v1/completions?key={KEY}")
-    wait_until(lambda: 'ada POST "/v1/completions" 200' in gateway.log(), "it is logged", 10, 0.05)
+    wait_until(lambda: 'ada POST "/v1/completions" 200' in gateway.log(), "it is logged", pause=0.05)
     log = gateway.log() + "".join(path.read_text() for path in gateway.folder.glob("keys.map"))
     for key in KEYS:
         assert key["key"] not in log

@@ -94,8 +94,8 @@ def test_what_nobody_confirms_is_taken_back_without_a_connection(pair: Pair) -> 
     confirmed(host, content(1))
     before = host.files()
     assert trial(host, content(1, 9000, "192.168.104"), timeout=5)["pending"]
-    wait_until(lambda: host.addresses() == addresses("192.168.100.1/24"), "it is as before", 60, 0.05)
-    wait_until(lambda: host.links()[RAIL]["mtu"] == 1500, "the MTU too", 60, 0.05)
+    wait_until(lambda: host.addresses() == addresses("192.168.100.1/24"), "it is as before", pause=0.05)
+    wait_until(lambda: host.links()[RAIL]["mtu"] == 1500, "the MTU too", pause=0.05)
     assert host.files() == before
     late = confirmed(host, content(1, 9000, "192.168.104"))
     assert late["msg"] == "the trial was taken back, because it was not confirmed in time or the host restarted"
@@ -160,7 +160,7 @@ def test_links_are_measured_and_a_small_mtu_is_found(pair: Pair) -> None:
 
 
 def test_the_adapter_its_addresses_and_its_neighbors_are_read(pair: Pair) -> None:
-    wait_until(lambda: all(len(host.addresses("inet6")) == 3 for host in pair.hosts), "IPv6 is there", 10, 0.1)
+    wait_until(lambda: all(len(host.addresses("inet6")) == 3 for host in pair.hosts), "IPv6 is there", pause=0.1)
     (pair.one.home / "etc" / "netplan" / "40-cx7.yaml").write_text(f"network:\n  ethernets:\n    {RAIL}: {{}}\n")
     found = pair.one.module("fabric_info")["fabric"]
     documented = yaml.safe_load(fabric_info.RETURN)["fabric"]["contains"]

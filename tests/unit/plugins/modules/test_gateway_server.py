@@ -69,7 +69,7 @@ def ten_in_progress(
     for engine in engines:
         engine.go.clear()
     held = [pool.submit(chat, gateway, f"number {number}") for number in range(10)]
-    wait_until(lambda: sum(engine.in_progress for engine in engines) == 10, "all are in progress", 20, 0.02)
+    wait_until(lambda: sum(engine.in_progress for engine in engines) == 10, "all are in progress", pause=0.02)
     return held
 
 
@@ -105,10 +105,10 @@ def test_a_reload_that_forgets_the_drain_is_told_again(
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         held = ten_in_progress(pool, gateway, engines)
         waiting = pool.submit(run, server="spark01", state="drained", timeout=30)
-        wait_until(lambda: gateway.servers()["spark01"] != "UP", "it is drained", 20, 0.02)
+        wait_until(lambda: gateway.servers()["spark01"] != "UP", "it is drained", pause=0.02)
         backend = next(server.backend for server in gateway_server.look() if server.name == "spark01")
         gateway_server.ask(f"set server {backend}/spark01 state ready")
-        wait_until(lambda: gateway.servers()["spark01"] != "UP", "it is drained again", 20, 0.02)
+        wait_until(lambda: gateway.servers()["spark01"] != "UP", "it is drained again", pause=0.02)
         for engine in engines:
             engine.go.set()
         assert waiting.result()["reached"]
@@ -132,7 +132,9 @@ def test_ready_waits_for_the_health_checks(
 ) -> None:
     run(server="spark01", state="drained")
     engines[0].model = "another"
-    wait_until(lambda: not next(s for s in gateway_server.look() if s.name == "spark01").is_up, "it is down", 20, 0.05)
+    wait_until(
+        lambda: not next(s for s in gateway_server.look() if s.name == "spark01").is_up, "it is down", pause=0.05
+    )
     assert not run(server="spark01", state="ready")["reached"]
     engines[0].model = MODEL
     assert run(server="spark01", state="ready", timeout=30)["reached"]
