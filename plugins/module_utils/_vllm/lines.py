@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 
@@ -15,8 +16,10 @@ MAX_LINE = 4000
 # Written by Docker, Compose, the journal or a log collector in front of what the process wrote.
 _OUTER = re.compile(
     r"(?:"
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)? (?:\| (?:\w+ \| )*)?"  # docker logs -t
-    r"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S{1,64} [^\s:\[]{1,64}(?:\[\d+\])?: "  # journalctl
+    # docker logs -t; a collector; the log of a Kubernetes node; journalctl -o short-iso and rsyslog
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)? "
+    r"(?:\| (?:\w+ \| )*|\S{1,64} >> |std(?:out|err) [FP] |\S{1,64} [^\s:\[()]{1,64}\[\d+\]: )?"
+    r"|[^\W_][^\s(\[\"]{0,7} [ \d]\d \d\d:\d\d:\d\d \S{1,64} [^\s:\[]{1,64}(?:\[\d+\])?: "  # journalctl, any language
     r"|[A-Za-z][\w.-]{0,63} *\| "  # docker compose logs
     r"|\[\d{1,7}\] (?=\[rank)"
     r")"
@@ -44,7 +47,18 @@ def clean(text: str) -> str:
     """A log as plain lines: no control characters, progress bars line by line, no middle if it is huge."""
     if len(text) > 2 * MAX_TEXT:
         text = text[:MAX_TEXT] + "\n" + text[-MAX_TEXT:]
+    if text.startswith('{"log":'):
+        text = "".join(_unpacked(line) for line in text.splitlines())
     return plain_lines(text.replace("\r", "\n"))
+
+
+def _unpacked(line: str) -> str:
+    """A line of the file in which Docker keeps a log (json-file)."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return f"{line}\n"
+    return str(entry.get("log", "")) if isinstance(entry, dict) else f"{line}\n"
 
 
 def read(line: str) -> Line:

@@ -192,7 +192,7 @@ def _while_serving(state: LogState) -> Choice:
         return Choice(causes.explain(best) if best else None, False)
     own = [problem for problem in mine if not _QUOTES.search(problem.text)] or mine
     root = next((problem for problem in own if _DEATH.search(problem.header)), own[-1] if own else None)
-    told = _told(wrapped) if wrapped and wrapped.signature.id in _KILLED else None
+    told = _told(wrapped) if wrapped and wrapped.signature.id in _KILLED and not fatal else None
     if told and all(_strength(problem) <= CONSEQUENCE for problem in own):
         return Choice(told, True)
     if root is not None:

@@ -10,6 +10,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.pages import read_more
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.screen import is_wanted_on_screen
 
 LOST_CONNECTIONS = 5
@@ -73,5 +74,5 @@ def message(what: str, cause: t.Mapping[str, t.Any] | None) -> str:
     if known.get("evidence"):
         text += f" Seen: {known['evidence'].rstrip('.')}."
     if known.get("link"):
-        text += f" More: {known['link']}."
+        text += f" More: {read_more(known['link'])}."
     return " ".join(text.split())

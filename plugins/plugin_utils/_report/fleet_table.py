@@ -1,11 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report on the fleet as text: one line for each host, and below what is to be said of some. Pure."""
+"""The report on the fleet as text: one line for each host, and below what is to be said of some."""
 
 from __future__ import annotations
 
 import typing as t
 
+from .._common.pages import read_more
 from .._common.table import line, shorten
 from .fleet import Facts, age
 
@@ -126,7 +127,7 @@ def about(host: Facts) -> str:
 
 def _cause(cause: Facts) -> t.Iterator[str]:
     evidence = " ".join(str(cause.get("evidence") or "").split())
-    texts = {"remedy": cause.get("remedy"), "seen": shorten(evidence, EVIDENCE), "more": cause.get("link")}
+    texts = {"remedy": cause.get("remedy"), "seen": shorten(evidence, EVIDENCE), "more": read_more(cause["link"]) if cause.get("link") else ""}
     for title, text in texts.items():
         if text:
             yield f"    {title + ':':8}{text}"

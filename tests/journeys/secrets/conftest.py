@@ -19,7 +19,8 @@ from .vault import API_KEY, HF_TOKEN
 def run(prepared: Spark, ansible_playbook: AnsiblePlaybook, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A deployment with a new key, so that everything that carries a secret is written."""
     vault = tmp_path_factory.mktemp("secrets") / "vault.json"
-    vault.write_text(json.dumps({"vllm_hf_token": HF_TOKEN, "vllm_api_key": API_KEY, "vllm_extra_args": EAGER}))
+    secrets = {"vllm_hf_token": HF_TOKEN, "vllm_api_key": API_KEY}
+    vault.write_text(json.dumps({**secrets, "vllm_extra_args": EAGER, "vllm_read_only_root": True}))
     run = ansible_playbook("site.yml", prepared.limit, "-vvv", "--diff", f"--extra-vars=@{vault}")
     assert run.code == 0, run.output
     assert run.count(prepared.name, "changed") > 0, run.output

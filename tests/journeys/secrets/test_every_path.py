@@ -134,6 +134,6 @@ def test_the_key_opens_no_address(spark: Spark, run: Run) -> None:
     assert spark.inspect()["HostConfig"]["PortBindings"] == {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8000"}]}
 
 
-def test_the_middleware_cannot_be_changed_from_the_container(spark: Spark) -> None:
-    file = "/opt/dgxspark/dgxspark_require_key.py"
+@pytest.mark.parametrize("file", ["/opt/dgxspark/dgxspark_require_key.py", "/usr/local/bin/vllm", "/etc/passwd", "/x"])
+def test_neither_middleware_nor_image_can_be_changed_from_the_container(spark: Spark, file: str) -> None:
     assert "Read-only file system" in spark.root(f"docker exec {CONTAINER} sh -c 'echo >>{file}' 2>&1 || true")

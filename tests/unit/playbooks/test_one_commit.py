@@ -1,12 +1,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role hf_cache on three hosts, one after the other, while the branch moves: all of them get one commit."""
+"""The role hf_cache on three hosts, in batches or all at once, while the branch moves: all of them get one commit."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 
 from support.paths import ROOT
@@ -21,12 +22,15 @@ class ActionModule(ActionBase):
         host, asked = task_vars["inventory_hostname"], self._task.args
         commit = asked.get("commit") or asked["model"][0] + host
         with open(task_vars["calls"], "a") as file:
-            file.write(f"{host} {asked['model']} {asked['revision']} {commit}\\n")
+            file.write("" if self._task.check_mode else f"{host} {asked['model']} {asked['revision']} {commit}\\n")
         return dict(changed=False, commit=commit)
 """
 
 
-def test_hosts_of_one_run_get_one_commit(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+@pytest.mark.parametrize("batches", [[1, "100%"], ["100%"]], ids=["batches", "all at once"])
+def test_hosts_of_one_run_get_one_commit(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, batches: list[int | str]
+) -> None:
     mine = tmp_path / "collections" / "ansible_collections" / "dgxspark" / "vllm"
     for part in ("catalog", "plugins", "roles/hf_cache"):
         shutil.copytree(ROOT / part, mine / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -41,7 +45,7 @@ def test_hosts_of_one_run_get_one_commit(tmp_path: Path, ansible_playbook: Ansib
         for model, revision in (("a/x", ""), ("a/x", "v2"))
     ]
     plays = [
-        {"hosts": "all", "serial": [1, "100%"], "gather_facts": False, "tasks": [task]}
+        {"hosts": "all", "serial": batches, "gather_facts": False, "tasks": [task]}
         for task in (*tasks, {**tasks[0], "vars": {"hf_cache_download_model": "b/y"}})
     ]
     (tmp_path / "play.yml").write_text(yaml.safe_dump(plays))

@@ -293,6 +293,19 @@ DOCKER: tuple[Signature, ...] = (
         source="NVIDIA/nvidia-container-toolkit, NVML error 18",
     ),
     Signature(
+        "gpu_not_there",
+        "fatal",
+        "driver",
+        ("device error: ",),
+        r"nvidia-container-cli: device error: (?:unknown device: )?(?P<device>[^\s:]{1,80})",
+        "the container asks for a GPU that the host does not have: {device}",
+        "remove NVIDIA_VISIBLE_DEVICES and CUDA_VISIBLE_DEVICES from vllm_extra_env; if they are not there, check that"
+        " `nvidia-smi -L` on the host lists the GPU and `dmesg` has no Xid 79, and reboot",
+        versions="NVIDIA container toolkit, legacy mode",
+        known="source",
+        source="libnvidia-container, src/cli/common.c",
+    ),
+    Signature(
         "driver_library_missing",
         "fatal",
         "driver",
@@ -304,7 +317,7 @@ DOCKER: tuple[Signature, ...] = (
             "failed to initialize nvml",
         ),
         r"nvidia-container-cli: .{0,120}?(?:load library failed: (?P<library>\S+?):|driver not loaded|driver rpc error"
-        r"|nvml error: (?!driver/library)[^\n]{1,80}|detection error|device error|cuda error: [^\n]{1,80})"
+        r"|nvml error: (?!driver/library)[^\n]{1,80}|detection error|cuda error: [^\n]{1,80})"
         r"|Failed to initialize NVML: (?!Driver/library)[^\n]{1,80}",
         "the NVIDIA driver of the host is not installed, not loaded, or does not answer",
         "check `nvidia-smi` on the host; reboot after a driver update; reinstall the driver with DGX OS's packages,"

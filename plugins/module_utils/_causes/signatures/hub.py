@@ -284,12 +284,27 @@ FILES: tuple[Signature, ...] = (
         unless=r"/dev/shm|register layer|extract layer|Error processing tar|/var/lib/(?:docker|containerd)",
     ),
     Signature(
+        "read_only",
+        "exit",
+        "files",
+        ("[errno 30]", "read-only file system", "os error 30"),
+        r"\[Errno 30\] Read-only file system(?:: '(?P<path>[^']{1,400})')?|\(os error 30\)"
+        r"|cannot (?:create|touch|remove|open|make) [^\n]{1,300}: Read-only file system"
+        r"|open (?P<path_2>/[^\n:]{1,300}): read-only file system",
+        "the server writes where its file system is read-only: {path}",
+        "set vllm_read_only_root: false if it is on and that is a folder of the image; a mount needs read_only: false in"
+        " vllm_mounts; below hf_cache_path the host's own disk is mounted read-only: look at `dmesg`, and deploy again",
+        versions="any",
+        known="source",
+        source="errno 30",
+    ),
+    Signature(
         "permission",
         "exit",
         "files",
-        ("[errno 13]", "[errno 30]", "read-only file system", "os error 13"),
+        ("[errno 13]", "os error 13"),
         r"(?:PermissionError: )?\[Errno 13\] Permission denied: '(?P<path>[^']{1,400})'"
-        r"|\[Errno 30\] Read-only file system: '(?P<path_2>[^']{1,400})'|Permission denied \(os error 13\)",
+        r"|Permission denied \(os error 13\)",
         "the container may not write to a file or folder: {path}",
         "give the folder to the user of the container: hf_cache_owner, hf_cache_group and hf_cache_mode set it for"
         " hf_cache_path; everything else is in the cache folder of vllm_home",

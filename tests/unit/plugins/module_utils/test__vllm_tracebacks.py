@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,11 @@ def cause(text: str) -> tuple[str, str]:
         ),
         ("2026-11-28T06:12:05.123Z INFO 11-24 22:55:35 [x.py:1] y", Line("y", "", "INFO", True, "x.py:1")),
         ("Nov 28 06:12:05 spark01 docker[812]: vllm-1  | y", Line("y")),
+        ("2026-01-06 23:27:37.175639 master-0 >> (Worker pid=1) y", Line("y", "Worker pid=1")),
+        ("2026-01-06T23:27:37.175639123Z stderr F   y", Line("  y")),
+        ("2026-01-06T23:27:37.175639+01:00 spark01 dockerd[812]: INFO:     y", Line("y", "", "INFO")),
+        ("6月 10 16:45:05 spark01 bash[7]: y", Line("y")),
+        ("märz 10 16:45:05 spark01 bash[7]: y", Line("y")),
         ("2026-11-28 06:12:05 | ERROR | stderr | y", Line("y")),
         ("[rank0]:[E1128 06:12:54.074576393 ProcessGroupNCCL.cpp:629] y", Line("y", "rank0", "ERROR", True)),
         ("[W1128 06:12:54.074576393 socket.cpp:207] [c10d] y", Line("[c10d] y", "", "WARNING", True)),
@@ -98,6 +104,17 @@ def test_exceptions_of_processes_that_write_at_the_same_time() -> None:
     two = trace("KeyError: 'two'", "(B pid=2) ").splitlines()
     text = "\n".join(line for pair in zip(one, two, strict=True) for line in pair)
     assert [found[:2] for found in problems(text)] == [("A pid=1", "ValueError: one"), ("B pid=2", "KeyError: 'two'")]
+
+
+@pytest.mark.parametrize("prefix", ["2026-01-06 23:27:37.175 node >> ", "2026-01-06T23:27:37Z stderr F ", None])
+def test_the_log_of_a_collector_is_read_like_any_other(prefix: str | None) -> None:
+    """None stands for the file in which Docker keeps a log, with a line that was torn."""
+    lines = (trace("AssertionError: Attempted to load weight (1) into parameter (2)", ENGINE) + WRAPPER).splitlines()
+    if prefix is None:
+        text = "".join(json.dumps({"log": f"{line}\n", "stream": "stderr"}) + "\n" for line in lines) + '{"log": "to'
+    else:
+        text = "".join(f"{prefix}{line}\n" for line in lines)
+    assert cause(text)[1] == "AssertionError: Attempted to load weight (1) into parameter (2)"
 
 
 def test_what_an_exception_was_raised_from_explains_it() -> None:
