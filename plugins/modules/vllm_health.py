@@ -275,7 +275,8 @@ nccl_network:
 completion:
   description:
     - The generated token. V(null) if none was generated.
-    - A model that generates no text is asked for an embedding, a score, a classification or a pooling instead.
+    - A model that generates no text is asked for an embedding, a score, a classification, a pooling or
+      a transcription of a second of silence instead.
   returned: always
   type: dict
   contains:

@@ -11,6 +11,7 @@ import time
 import typing as t
 import urllib.error
 import urllib.request
+import uuid
 from dataclasses import dataclass
 
 from .._outside.text import plain, plain_lines
@@ -54,8 +55,19 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def request(url: str, timeout: float, key: str | None = None, data: t.Mapping[str, t.Any] | None = None) -> Answer:
-    """GET, or POST when there is data. Never through a proxy: the server is on this host.
+class Form(t.NamedTuple):
+    """Fields of a form (multipart/form-data), and its one file."""
+
+    fields: t.Mapping[str, str]
+    name: str
+    content: bytes
+
+
+_Data = t.Union[t.Mapping[str, t.Any], Form, None]
+
+
+def request(url: str, timeout: float, key: str | None = None, data: _Data = None) -> Answer:
+    """GET, or POST when there is data: JSON or a form. Never through a proxy: the server is on this host.
 
     TIMEOUT is for all of it: the one of urllib begins anew with each byte that comes.
     """
@@ -68,10 +80,13 @@ def request(url: str, timeout: float, key: str | None = None, data: t.Mapping[st
     return answers[0] if answers else Answer(None, error="timeout")
 
 
-def _request(url: str, timeout: float, key: str | None, data: t.Mapping[str, t.Any] | None) -> Answer:
+def _request(url: str, timeout: float, key: str | None, data: _Data) -> Answer:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     body = None
-    if data is not None:
+    if isinstance(data, Form):
+        boundary, body = _multipart(data)
+        headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
+    elif data is not None:
         body = json.dumps(data).encode()
         headers["Content-Type"] = "application/json"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
@@ -83,6 +98,15 @@ def _request(url: str, timeout: float, key: str | None, data: t.Mapping[str, t.A
             return Answer(error.code, error.read(MAX_BODY).decode("utf-8", "replace"))
     except Exception as error:  # a server that is dying may answer anything, and none of it may crash the check
         return Answer(None, error=_reason(error))
+
+
+def _multipart(form: Form) -> tuple[str, bytes]:
+    """The boundary and the body. The boundary is random, so that no content can hold it."""
+    boundary = uuid.uuid4().hex
+    head = f"--{boundary}\r\nContent-Disposition: form-data; name="
+    parts = [f'{head}"{name}"\r\n\r\n{value}\r\n'.encode() for name, value in form.fields.items()]
+    begin = f'{head}"file"; filename="{form.name}"\r\nContent-Type: application/octet-stream\r\n\r\n'.encode()
+    return boundary, b"".join([*parts, begin, form.content, f"\r\n--{boundary}--\r\n".encode()])
 
 
 def _reason(error: BaseException) -> str:
