@@ -222,6 +222,8 @@ _COUNTS: dict[str, tuple[str, ...]] = {
     "generation_tokens": ("vllm:generation_tokens_total",),
     "prefix_cache_queries": ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"),
     "prefix_cache_hits": ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
+    "draft_tokens": ("vllm:spec_decode_num_draft_tokens_total",),
+    "accepted_draft_tokens": ("vllm:spec_decode_num_accepted_tokens_total",),
 }
 _KV_USAGE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
 _CACHE_CONFIG = "vllm:cache_config_info"
@@ -254,9 +256,9 @@ def parse_metrics(page: str) -> Metrics | None:
         values[name] = int(sum(value for _labels, value in samples[found_name])) if found_name else None
     usage = next((source for source in _KV_USAGE if source in samples), None)
     values["kv_cache_usage"] = max(value for _labels, value in samples[usage]) if usage else None
-    queries, hits = values["prefix_cache_queries"], values["prefix_cache_hits"]
     values["prompt_tokens_per_second"] = values["generation_tokens_per_second"] = None
-    values["prefix_cache_hit_rate"] = round(hits / queries, 4) if queries and hits is not None else None
+    values["prefix_cache_hit_rate"] = _share(values["prefix_cache_hits"], values["prefix_cache_queries"])
+    values["draft_acceptance_rate"] = _share(values["accepted_draft_tokens"], values["draft_tokens"])
     metrics = Metrics(values)
     for labels, _value in samples.get(_CACHE_CONFIG, [])[:1]:
         config = dict(_LABEL.findall(labels))
@@ -264,6 +266,10 @@ def parse_metrics(page: str) -> Metrics | None:
         metrics.kv_cache_tokens = whole(config.get("kv_cache_size_tokens"))
         metrics.max_concurrency = real(config.get("kv_cache_max_concurrency"))
     return metrics
+
+
+def _share(part: int | None, whole_: int | None) -> float | None:
+    return round(part / whole_, 4) if whole_ and part is not None else None
 
 
 def add_rates(before: Metrics, after: Metrics, seconds: float) -> None:
