@@ -51,7 +51,9 @@ def _entrypoint(checked: TypedValues) -> Lines:
     name = "vllm_entrypoint"
     words = checked[name] if checked.valid(name) else []
     if words and not words[0].strip():
-        yield f"{name}[0]: is empty; use the program that the container starts, such as bash, or [] for that of the image"
+        yield (
+            f"{name}[0]: is empty; use the program that the container starts, such as bash, or [] for that of the image"
+        )
     for number, word in enumerate(words):
         if holds_secret(word, checked.secrets()):
             yield (

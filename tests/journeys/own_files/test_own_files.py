@@ -75,6 +75,7 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "enable_lora": True,
             "lora_modules": ["own-lora=/opt/files/lora"],
         },
+        "vllm_entrypoint": ["bash", "-c", 'echo started by $0; exec vllm serve "$@"', "the owner"],
     }
 
 
@@ -120,6 +121,10 @@ def test_it_is_served_under_the_name_of_its_folder(spark: Spark, run: Run) -> No
         ask(spark, "/v1/completions", model="own-tiny", prompt="Hello", max_tokens=1)["usage"]["completion_tokens"] == 1
     )
     assert spark.root(f"ls {CACHE} | grep -c own || true") == "0"
+
+
+def test_the_entry_point_is_the_owners(spark: Spark, run: Run) -> None:
+    assert spark.root(f"docker logs {CONTAINER} 2>&1 | head -1") == "started by the owner"
 
 
 def test_the_chat_template_is_used(spark: Spark, run: Run) -> None:
