@@ -136,6 +136,9 @@ LONG = {"max_model_len": 1_000_000, "gpu_memory_utilization": 0.9, "max_num_batc
 def test_a_context_beyond_that_of_the_model(environment: Values, is_refused: bool) -> None:
     found = memory_plan(MODEL, 120 * GIB, {**LONG, "kv_cache_dtype": "fp8"}, environment)
     assert bool(found["problem"]) is is_refused
+    line = said(vllm_model="nemotron3-super", vllm_max_model_len=1_000_000, vllm_extra_env=environment)
+    assert line.startswith("vllm_max_model_len: 1000000 is over the 262144 tokens") is is_refused
+    assert bool(line) is is_refused
 
 
 @pytest.mark.parametrize(
@@ -292,6 +295,70 @@ def test_ray_where_there_is_none(image: str, value: str, is_told: bool) -> None:
         vllm_model="example-org/Qwen3-8B", vllm_image=image, vllm_extra_args={"distributed_executor_backend": value}
     )
     assert ("Ray" in line) is is_told
+
+
+QWEN = {"vllm_model": "example-org/Qwen3-8B"}
+POOLING = {"vllm_image": "vllm/vllm-openai:v0.28.0", "vllm_extra_args": {"runner": "pooling"}}
+RERANKER = {"architectures": ["Qwen3ForSequenceClassification"], "is_original_qwen3_reranker": True}
+START = {"content": 'exec vllm serve "$@"', "target": "/opt/files/start.sh"}
+PACKAGES = "/usr/local/lib/python3.12/dist-packages"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({**QWEN, "hf_cache_path": "/home/dgx/.cache/huggingface"}, id="models in a home"),
+        pytest.param({**QWEN, "vllm_mounts": [{"source": "/srv/data", "target": "/data"}]}, id="a mount"),
+        pytest.param(
+            {**QWEN, "vllm_files": [START], "vllm_entrypoint": ["bash", "/opt/files/start.sh"]}, id="a script"
+        ),
+        pytest.param({**QWEN, "vllm_files": [{**START, "target": f"{PACKAGES}/vllm/x.py"}]}, id="a patch"),
+        pytest.param({**POOLING, "vllm_model": "Qwen/Qwen3-Embedding-8B"}, id="an embedding"),
+        pytest.param(
+            {
+                **POOLING,
+                "vllm_model": "Qwen/Qwen3-Reranker-0.6B",
+                "vllm_extra_args": {"runner": "pooling", "hf_overrides": RERANKER},
+            },
+            id="a reranker",
+        ),
+        pytest.param(
+            {**POOLING, "vllm_model": "openai/whisper-large-v3", "vllm_max_model_len": 448, "vllm_extra_args": {}},
+            id="speech",
+        ),
+        pytest.param({**QWEN, "vllm_service_name": "vllm-b", "vllm_port": 8001}, id="a second service"),
+        pytest.param({**QWEN, "vllm_container_name": "qwen", "vllm_ipc": "private"}, id="own names"),
+        pytest.param(
+            {
+                "vllm_model": "example-org/Qwen3.6-35B-A3B",
+                "vllm_extra_args": {"speculative_config": {"method": "mtp", "num_speculative_tokens": 3}},
+            },
+            id="MTP",
+        ),
+        pytest.param(
+            {
+                **QWEN,
+                "vllm_nodes": ["spark01", "spark02"],
+                "vllm_node_address": "192.168.100.1",
+                "vllm_image": "vllm/vllm-openai:v0.28.0",
+            },
+            id="two hosts",
+        ),
+    ],
+)
+def test_what_service_files_need_can_be_written(values: Values) -> None:
+    assert said(**values) == ""
+
+
+@pytest.mark.parametrize(
+    ("image", "allow", "lines"), [("vllm-node", ["moving", "unknown"], 2), ("vllm-node:20260901", ["unknown"], 1)]
+)
+def test_an_image_that_only_the_host_has(image: str, allow: list[str], lines: int) -> None:
+    """It is allowed, and each thing that is not known of it is said."""
+    line = said(**QWEN, vllm_image=image, vllm_image_allow=allow)
+    assert len(line.splitlines()) == lines
+    assert "is not in the image matrix" in line
+    assert "use" in said(**QWEN, vllm_image=image)
 
 
 # --- the server ------------------------------------------------------------------------------------------------------
