@@ -307,7 +307,7 @@ PACKAGES = "/usr/local/lib/python3.12/dist-packages"
 @pytest.mark.parametrize(
     "values",
     [
-        pytest.param({**QWEN, "hf_cache_path": "/home/dgx/.cache/huggingface"}, id="models in a home"),
+        pytest.param({**QWEN, "hf_cache_path": "/home/dgx/.cache/huggingface/hub"}, id="models in a home"),
         pytest.param({**QWEN, "vllm_mounts": [{"source": "/srv/data", "target": "/data"}]}, id="a mount"),
         pytest.param(
             {**QWEN, "vllm_files": [START], "vllm_entrypoint": ["bash", "/opt/files/start.sh"]}, id="a script"
