@@ -200,11 +200,21 @@ _value:
       type: list
       elements: str
       sample: ["--max-model-len 32768  profile throughput"]
+    entrypoint:
+      description: C(vllm_entrypoint), which replaces the entry point of the image. Empty keeps that.
+      type: list
+      elements: str
+      sample: []
     argv:
       description: Command of the container.
       type: list
       elements: str
       sample: [vllm, serve, Qwen/Qwen3-8B-FP8, --max-model-len, "32768"]
+    arguments:
+      description: What follows C(vllm serve) in it.
+      type: list
+      elements: str
+      sample: [Qwen/Qwen3-8B-FP8, --max-model-len, "32768"]
     served_name:
       description: Name of the model in requests.
       type: str

@@ -275,7 +275,8 @@ nccl_network:
 completion:
   description:
     - The generated token. V(null) if none was generated.
-    - A model that generates no text is asked for an embedding, a score, a classification or a pooling instead.
+    - A model that generates no text is asked for an embedding, a score, a classification, a pooling or
+      a transcription of a second of silence instead.
   returned: always
   type: dict
   contains:
@@ -293,7 +294,8 @@ parsers:
 metrics:
   description:
     - Metrics of the server since its start. V(null) if the server does not answer.
-    - RV(metrics.kv_cache_usage) and RV(metrics.prefix_cache_hit_rate) are between 0 and 1.
+    - RV(metrics.kv_cache_usage), RV(metrics.prefix_cache_hit_rate) and RV(metrics.draft_acceptance_rate) are between 0
+      and 1.
   returned: always
   type: dict
   contains:
@@ -308,6 +310,9 @@ metrics:
     prefix_cache_queries: {description: Tokens looked up in the prefix cache., type: int}
     prefix_cache_hits: {description: Tokens found in the prefix cache., type: int}
     prefix_cache_hit_rate: {description: Hits divided by queries., type: float}
+    draft_tokens: {description: Tokens that a draft model or MTP proposed., type: int}
+    accepted_draft_tokens: {description: Those of them that the model accepted., type: int}
+    draft_acceptance_rate: {description: Accepted tokens divided by proposed ones., type: float}
   sample: {"running": 3, "waiting": 0, "kv_cache_usage": 0.02, "preemptions": 0, "generation_tokens": 40}
 container:
   description: State of the container. V(null) if it does not exist.

@@ -924,6 +924,16 @@ BAD: list[tuple[Values, str]] = [
     ),
     (one("vllm_api_key", "two words"), f"vllm_api_key: its value holds a blank; use the key alone, {SECRET}"),
     # limits
+    (
+        one("vllm_entrypoint", ["", "serve"]),
+        "vllm_entrypoint[0]: is empty; use the program that the container starts, such as bash, or [] for that of the"
+        " image",
+    ),
+    (one("vllm_entrypoint", ["bash", "a\x07b"]), "vllm_entrypoint[1]: holds the control character U+0007; remove it"),
+    (
+        {"vllm_entrypoint": ["bash", "-c", f"HF_TOKEN={TOKEN} vllm serve"], "vllm_hf_token": TOKEN},
+        f"vllm_entrypoint[2]: holds a {READABLE}",
+    ),
     (one("vllm_ulimits", {"memlok": -1}), "vllm_ulimits.memlok: unknown limit; did you mean memlock?"),
     (
         one("vllm_ulimits", {"memlock": "unlimited"}),

@@ -11,6 +11,7 @@ import time
 import typing as t
 import urllib.error
 import urllib.request
+import uuid
 from dataclasses import dataclass
 
 from .._outside.text import plain, plain_lines
@@ -54,8 +55,19 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def request(url: str, timeout: float, key: str | None = None, data: t.Mapping[str, t.Any] | None = None) -> Answer:
-    """GET, or POST when there is data. Never through a proxy: the server is on this host.
+class Form(t.NamedTuple):
+    """Fields of a form (multipart/form-data), and its one file."""
+
+    fields: t.Mapping[str, str]
+    name: str
+    content: bytes
+
+
+_Data = t.Union[t.Mapping[str, t.Any], Form, None]
+
+
+def request(url: str, timeout: float, key: str | None = None, data: _Data = None) -> Answer:
+    """GET, or POST when there is data: JSON or a form. Never through a proxy: the server is on this host.
 
     TIMEOUT is for all of it: the one of urllib begins anew with each byte that comes.
     """
@@ -68,10 +80,13 @@ def request(url: str, timeout: float, key: str | None = None, data: t.Mapping[st
     return answers[0] if answers else Answer(None, error="timeout")
 
 
-def _request(url: str, timeout: float, key: str | None, data: t.Mapping[str, t.Any] | None) -> Answer:
+def _request(url: str, timeout: float, key: str | None, data: _Data) -> Answer:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     body = None
-    if data is not None:
+    if isinstance(data, Form):
+        boundary, body = _multipart(data)
+        headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
+    elif data is not None:
         body = json.dumps(data).encode()
         headers["Content-Type"] = "application/json"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
@@ -83,6 +98,15 @@ def _request(url: str, timeout: float, key: str | None, data: t.Mapping[str, t.A
             return Answer(error.code, error.read(MAX_BODY).decode("utf-8", "replace"))
     except Exception as error:  # a server that is dying may answer anything, and none of it may crash the check
         return Answer(None, error=_reason(error))
+
+
+def _multipart(form: Form) -> tuple[str, bytes]:
+    """The boundary and the body. The boundary is random, so that no content can hold it."""
+    boundary = uuid.uuid4().hex
+    head = f"--{boundary}\r\nContent-Disposition: form-data; name="
+    parts = [f'{head}"{name}"\r\n\r\n{value}\r\n'.encode() for name, value in form.fields.items()]
+    begin = f'{head}"file"; filename="{form.name}"\r\nContent-Type: application/octet-stream\r\n\r\n'.encode()
+    return boundary, b"".join([*parts, begin, form.content, f"\r\n--{boundary}--\r\n".encode()])
 
 
 def _reason(error: BaseException) -> str:
@@ -198,6 +222,8 @@ _COUNTS: dict[str, tuple[str, ...]] = {
     "generation_tokens": ("vllm:generation_tokens_total",),
     "prefix_cache_queries": ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"),
     "prefix_cache_hits": ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
+    "draft_tokens": ("vllm:spec_decode_num_draft_tokens_total",),
+    "accepted_draft_tokens": ("vllm:spec_decode_num_accepted_tokens_total",),
 }
 _KV_USAGE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
 _CACHE_CONFIG = "vllm:cache_config_info"
@@ -230,9 +256,9 @@ def parse_metrics(page: str) -> Metrics | None:
         values[name] = int(sum(value for _labels, value in samples[found_name])) if found_name else None
     usage = next((source for source in _KV_USAGE if source in samples), None)
     values["kv_cache_usage"] = max(value for _labels, value in samples[usage]) if usage else None
-    queries, hits = values["prefix_cache_queries"], values["prefix_cache_hits"]
     values["prompt_tokens_per_second"] = values["generation_tokens_per_second"] = None
-    values["prefix_cache_hit_rate"] = round(hits / queries, 4) if queries and hits is not None else None
+    values["prefix_cache_hit_rate"] = _share(values["prefix_cache_hits"], values["prefix_cache_queries"])
+    values["draft_acceptance_rate"] = _share(values["accepted_draft_tokens"], values["draft_tokens"])
     metrics = Metrics(values)
     for labels, _value in samples.get(_CACHE_CONFIG, [])[:1]:
         config = dict(_LABEL.findall(labels))
@@ -240,6 +266,10 @@ def parse_metrics(page: str) -> Metrics | None:
         metrics.kv_cache_tokens = whole(config.get("kv_cache_size_tokens"))
         metrics.max_concurrency = real(config.get("kv_cache_max_concurrency"))
     return metrics
+
+
+def _share(part: int | None, whole_: int | None) -> float | None:
+    return round(part / whole_, 4) if whole_ and part is not None else None
 
 
 def add_rates(before: Metrics, after: Metrics, seconds: float) -> None:

@@ -3,16 +3,19 @@
 """The proof that a server does what it is for: a token, or what a model that generates no text computes.
 
 /health stays fine when the engine is frozen. Which of the paths a server has depends on its model: an embedding model
-has no completions (404; 400 in vLLM 0.10, 501 in newer ones), and is asked for an embedding then.
+has no completions (404; 400 in vLLM 0.10, 501 in newer ones), and is asked for an embedding then; a speech model
+(Whisper) only writes down what it hears, and hears a second of silence.
 """
 
 from __future__ import annotations
 
+import io
 import time
 import typing as t
+import wave
 
 from .._outside.values import mapping, parse_json, real, sequence
-from .api import Canary, Completion, error_message, generate, request
+from .api import Answer, Canary, Completion, Form, error_message, generate, request
 
 _Read = t.Callable[[t.Mapping[str, t.Any]], t.Any]
 
@@ -31,11 +34,13 @@ _WAYS = (
     _Way("/classify", _INPUT, lambda entry: entry.get("probs"), "probabilities of {count} classes"),
     _Way("/pooling", _INPUT, lambda entry: entry.get("data"), "{count} pooled numbers"),
 )
+_TRANSCRIPTIONS = "/v1/audio/transcriptions"
+_SAMPLES = 16_000  # a second, as speech models take it
 _NO_SUCH_PATH = (404, 405, 501)
 
 
 def prove(url: str, model: str, timeout: float, key: str | None = None) -> Canary:
-    """One token; of a server that completes no text, one embedding, score, classification or pooling."""
+    """One token; of a server that completes no text, one embedding, score, classification, pooling or transcription."""
     first = generate(url, model, timeout, key)
     if not _is_not_for_that(first):
         return first
@@ -43,7 +48,8 @@ def prove(url: str, model: str, timeout: float, key: str | None = None) -> Canar
         found = _ask(way, url, model, timeout, key)
         if not _is_not_for_that(found):
             return found
-    return first
+    found = _transcribe(url, model, timeout, key)
+    return first if _is_not_for_that(found) else found
 
 
 def _is_not_for_that(canary: Canary) -> bool:
@@ -59,13 +65,38 @@ def _is_not_for_that(canary: Canary) -> bool:
 def _ask(way: _Way, url: str, model: str, timeout: float, key: str | None) -> Canary:
     begin = time.monotonic()
     answer = request(url + way.path, timeout, key, {"model": model, **way.data})
+    count = _finite(answer.body, way.read)
+    return _canary(
+        answer, begin, way.text.format(count=count) if count else "", f"{way.path} answers without finite numbers"
+    )
+
+
+def _transcribe(url: str, model: str, timeout: float, key: str | None) -> Canary:
+    """What a model hears in silence is its own affair: that it was computed is the proof."""
+    begin = time.monotonic()
+    form = Form({"model": model, "response_format": "json", "temperature": "0"}, "silence.wav", _silence())
+    answer = request(url + _TRANSCRIPTIONS, timeout, key, form)
+    is_text = isinstance(mapping(parse_json(answer.body)).get("text"), str)
+    return _canary(answer, begin, "a transcription" if is_text else "", f"{_TRANSCRIPTIONS} answers without a text")
+
+
+def _canary(answer: Answer, begin: float, proven: str, otherwise: str) -> Canary:
     if answer.status != 200:
         return Canary(None, error_message(answer), answer.status)
-    count = _finite(answer.body, way.read)
-    if not count:
-        return Canary(None, f"{way.path} answers without finite numbers", answer.status)
-    seconds = round(time.monotonic() - begin, 2)
-    return Canary(Completion(way.text.format(count=count), 0, seconds), None, answer.status)
+    if not proven:
+        return Canary(None, otherwise, answer.status)
+    return Canary(Completion(proven, 0, round(time.monotonic() - begin, 2)), None, answer.status)
+
+
+def _silence() -> bytes:
+    """A second of it, as a WAV file of 16 bits and 16 kHz."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(_SAMPLES)
+        sound.writeframes(bytes(2 * _SAMPLES))
+    return file.getvalue()
 
 
 def _finite(body: str, read: _Read) -> int:

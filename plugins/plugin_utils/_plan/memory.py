@@ -60,7 +60,7 @@ NUMBERS = (
     *("embedding_bytes", "mtp_layers", "value_head_dim", "hidden_size"),
 )
 CPU_POOL = "VLLM_CPU_KVCACHE_SPACE"  # GiB: the one way to size the pool of vLLM's CPU build
-ANY_CONTEXT = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
+_ANY_CONTEXT = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
 Entry = t.Mapping[str, t.Any]
 
@@ -221,7 +221,7 @@ class _Given:
         """The longest context that vLLM allows; None if options or environment lift it, or nobody knows."""
         if self.args.get("rope_scaling") or self.args.get("hf_overrides"):
             return None
-        if str(self.environment.get(ANY_CONTEXT, "")).strip().lower() in ("1", "true"):
+        if takes_any_context(self.environment):
             return None
         limit = self.entry.get("config_context") or self.entry.get("native_context")
         return int(limit) if limit else None
@@ -402,6 +402,11 @@ _OTHER_KINDS = {
     "attention_chunk": kv_cache.CHUNK,
 }
 _WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def takes_any_context(environment: t.Mapping[str, t.Any]) -> bool:
+    """Whether the environment lifts the limit of the model's own config.json."""
+    return str(environment.get(_ANY_CONTEXT, "")).strip().lower() in ("1", "true")
 
 
 def _captured(most: int) -> int:

@@ -79,11 +79,10 @@ def _is_recorded(name: str, known: Architectures) -> bool:
 
 
 def problems(settings: Settings, image: Entry, probed: Probed) -> list[str]:
-    """Options that the image's own `vllm serve` does not take, parsers that it does not have, and a wrong prefix of its
-    command. One line each."""
+    """Options that the image's own `vllm serve` does not take, and parsers that it does not have. One line each."""
     answer = probed.get("probe") or {}
     lines = [*_options(settings, answer), *_parsers(settings, answer)]
-    return [f"{line} (its image {image['ref']} was asked)" for line in lines] + _prefix(image, probed)
+    return [f"{line} (its image {image['ref']} was asked)" for line in lines]
 
 
 def _options(settings: Settings, answer: Probed) -> t.Iterator[str]:
@@ -118,7 +117,7 @@ def _given(settings: Settings) -> list[dict[str, t.Any]]:
     return [item for item in settings.explained if item["kind"] == "args" and item["value"] is not None]
 
 
-def _prefix(image: Entry, probed: Probed) -> list[str]:
+def prefix_problems(image: Entry, probed: Probed) -> list[str]:
     """An image that starts `vllm serve` by itself would get these words as its model, and the other way round."""
     inspected = probed.get("image")
     if not inspected:

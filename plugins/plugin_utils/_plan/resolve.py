@@ -32,7 +32,7 @@ READS = (
     *("vllm_image_registry", "vllm_gpu_memory_utilization", "vllm_max_model_len", "vllm_extra_args", "vllm_extra_env"),
     *("vllm_api_key", "vllm_port", "vllm_publish_address", "vllm_service_name"),
     *("vllm_container_name", "vllm_home", "vllm_hf_endpoint", "vllm_hf_offline", "vllm_download", "vllm_gpu"),
-    *("vllm_memory_reserve_gib", "vllm_drop_page_cache", "vllm_mounts", "hf_cache_path"),
+    *("vllm_memory_reserve_gib", "vllm_drop_page_cache", "vllm_entrypoint", "vllm_mounts", "hf_cache_path"),
     *("vllm_nodes", "vllm_master_port"),
 )
 
@@ -67,7 +67,9 @@ class Resolved:
     args: dict[str, t.Any]
     environment: dict[str, t.Any]
     lines: list[str]
+    entrypoint: list[str]
     argv: list[str]
+    arguments: list[str]
     served_name: str
     gpu: str
     nodes: list[dict[str, str]]
@@ -124,10 +126,11 @@ def resolve(
     may_take = _share(values, host, profile)
     try:
         settings = merged(layers(values, choice, may_take, remedy, together, host))
-        argv = [*image["command_prefix"], model_path(values, model), *to_argv(settings.args)]
+        arguments = [model_path(values, model), *to_argv(settings.args)]
         lines = settings.lines
     except ValueError as error:
         raise ResolveError(str(error)) from error
+    entrypoint = list(values["vllm_entrypoint"])
     gpu = _gpu(values["vllm_gpu"], host)
     plan = _plan(values, catalog, choice, settings, may_take, together.number)
     needed = plan["needed_bytes"] if plan and gpu != "none" else 0
@@ -154,12 +157,18 @@ def resolve(
         image=image,
         image_ref=image_ref,
         image_refusal=image_refusal(values, catalog, choice) if refusal is None else refusal,
-        probe_problems=[*probed.problems(settings, image, answer), *_nccl(values, together, settings, image, answer)],
+        probe_problems=[
+            *probed.problems(settings, image, answer),
+            *([] if entrypoint else probed.prefix_problems(image, answer)),
+            *_nccl(values, together, settings, image, answer),
+        ],
         profile=values["vllm_profile"],
         args=settings.args,
         environment=settings.environment,
         lines=lines,
-        argv=argv,
+        entrypoint=entrypoint,
+        argv=[*([] if entrypoint else image["command_prefix"]), *arguments],
+        arguments=arguments,
         served_name=served_name,
         gpu=gpu,
         nodes=[node._asdict() for node in together.members],

@@ -26,6 +26,9 @@ KV_NEARLY_FULL = 0.95
 KV_AS_PLANNED = 0.9
 # Three prompts of the default context length. A cache that found nothing by then is not about to.
 MANY_TOKENS = 100_000
+# Drafts of which fewer are accepted cost about as much as they save (W), once there are enough to tell.
+DRAFTS_PAY = 0.2
+MANY_DRAFTS = 10_000
 
 FIRMWARE = {"bios": "UEFI", "vbios": "VBIOS", "connectx7": "ConnectX-7"}
 _TEXTS = {note.id: note for note in (*NOTES, *UNSEEN, *STORED)}
@@ -34,6 +37,7 @@ _METRICS = (
     "waiting",
     "kv_cache_usage",
     "prefix_cache_hit_rate",
+    "draft_acceptance_rate",
     "preemptions",
     "generation_tokens_per_second",
     "prompt_tokens_per_second",
@@ -256,6 +260,9 @@ def _about_service(name: str, health: Facts, wanted: Facts) -> t.Iterator[Report
     queries = metrics.get("prefix_cache_queries") or 0
     if queries >= MANY_TOKENS and metrics.get("prefix_cache_hits") == 0:
         yield note("no_prefix_hits", [name], queries=queries)
+    drafted, accepted = metrics.get("draft_tokens") or 0, metrics.get("draft_acceptance_rate")
+    if drafted >= MANY_DRAFTS and accepted is not None and accepted < DRAFTS_PAY:
+        yield note("drafts_rejected", [name], drafted=drafted, share=100 * accepted)
 
 
 def drifts(spark: t.Mapping[str, Facts | None]) -> t.Iterator[Report]:

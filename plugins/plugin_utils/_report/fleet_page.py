@@ -195,6 +195,8 @@ def _work(host: Facts) -> t.Iterator[Fact]:
         yield Fact("Requests", f"{host['running']} running, {host['waiting'] or 0} waiting")
     if host["prefix_cache_hit_rate"] is not None:
         yield Fact("Prefix cache hits", f"{100 * host['prefix_cache_hit_rate']:.0f} %")
+    if host["draft_acceptance_rate"] is not None:
+        yield Fact("Drafts accepted", f"{100 * host['draft_acceptance_rate']:.0f} %")
     if host["preemptions"] is not None:
         yield Fact("Preemptions", str(host["preemptions"]))
 

@@ -21,6 +21,7 @@ class Column(t.NamedTuple):
     cell: t.Callable[[Facts], str | None]
     right: bool = True
     may_shrink: bool = False
+    may_miss: bool = False  # where no host has it
 
 
 def _percent(key: str) -> t.Callable[[Facts], str | None]:
@@ -64,6 +65,7 @@ COLUMNS = (
     Column("KV", _percent("kv_cache_usage")),
     Column("tokens/plan", _tokens),
     Column("prefix", _percent("prefix_cache_hit_rate")),
+    Column("drafts", _percent("draft_acceptance_rate"), may_miss=True),
     Column("preempt", _number("preemptions")),
     Column("tok/s", _rate),
     Column("GPU °C", _number("gpu_temperature_c")),
@@ -82,6 +84,7 @@ def render(report: Facts) -> str:
 
 
 def table(hosts: t.Sequence[Facts], columns: t.Sequence[Column] = COLUMNS, width: int = WIDTH) -> str:
+    columns = [column for column in columns if not column.may_miss or any(map(column.cell, hosts))]
     rows = [[column.title for column in columns]]
     rows += [[column.cell(host) or "-" for column in columns] for host in hosts]
     widths = [max(len(row[number]) for row in rows) for number in range(len(columns))]

@@ -12,7 +12,7 @@ from .fleet_table import COLUMNS, Column, counted, table, troubles
 # Verdict of a host that has not answered yet.
 ASKED = "asked"
 # What a narrow terminal does without, the first one first.
-_DROPPED = ("prefix", "preempt", "throttled", "image", "MHz", "tokens/plan", "since", "GPU °C", "KV")
+_DROPPED = ("prefix", "drafts", "preempt", "throttled", "image", "MHz", "tokens/plan", "since", "GPU °C", "KV")
 
 
 class Line(t.NamedTuple):

@@ -116,6 +116,13 @@ NOTES: tuple[Note, ...] = (
         " the letter; if they have nothing in common, this is as it must be",
         THROUGHPUT,
     ),
+    Note(
+        "drafts_rejected",
+        "the model accepted {share:.0f} % of {drafted:,} drafted tokens, so drafting costs about as much as it saves",
+        "use a draft model that was made for this model, lower num_speculative_tokens of speculative_config in"
+        " vllm_extra_args, or drop it (speculative_config: null)",
+        THROUGHPUT,
+    ),
 )
 
 UNSEEN: tuple[Note, ...] = (

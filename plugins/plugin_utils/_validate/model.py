@@ -16,6 +16,7 @@ from .._common.text import nearest, show
 from .._common.types import TypedValues, number
 from .._plan.choice import Choice, ChoiceError, choose_model, choose_profile
 from .._plan.layers import layers
+from .._plan.memory import takes_any_context
 from .._plan.nodes import PARALLEL
 from .._plan.resolve import resolve
 from .._plan.settings import Layer
@@ -185,7 +186,7 @@ def _sizes(checked: TypedValues, chosen: Choice, sources: t.Sequence[Layer]) -> 
             f"{merged['max_num_batched_tokens'][0]}: {batched} is less than the context of {length} tokens, and chunked"
             f" prefill is off; use at least {length}, or drop enable_chunked_prefill: false"
         )
-    if length:
+    if length and not takes_any_context(settings.environment):
         yield from _context(settings.args, model, image, length, merged["max_model_len"][0])
 
 

@@ -16,7 +16,7 @@ from .._common.addresses import is_ipv4, reaches_others
 from .._common.text import hint, show
 from .._common.types import TypedValues, integer
 from .._plan.names import home
-from .common import Lines, at_least, control_character, folder, matches, url
+from .common import Lines, at_least, control_character, folder, holds_secret, matches, url
 from .environment import environment
 from .model import choice
 from .mounts import own_mounts
@@ -44,6 +44,24 @@ def vllm(checked: TypedValues, catalog: Catalog) -> Lines:
         yield from environment("vllm_extra_env", checked["vllm_extra_env"], checked.secrets())
         yield from _frontend(checked)
     yield from _limits(checked)
+    yield from _entrypoint(checked)
+
+
+def _entrypoint(checked: TypedValues) -> Lines:
+    name = "vllm_entrypoint"
+    words = checked[name] if checked.valid(name) else []
+    if words and not words[0].strip():
+        yield (
+            f"{name}[0]: is empty; use the program that the container starts, such as bash, or [] for that of the image"
+        )
+    for number, word in enumerate(words):
+        if holds_secret(word, checked.secrets()):
+            yield (
+                f"{name}[{number}]: holds a secret that every user of the host could read; use vllm_hf_token or"
+                " vllm_api_key"
+            )
+        elif control := control_character(word):
+            yield f"{name}[{number}]: holds the control character {control}; remove it"
 
 
 def _frontend(checked: TypedValues) -> Lines:

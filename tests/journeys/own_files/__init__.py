@@ -1,4 +1,4 @@
 """A model in a folder of the host, with template, parser, adapter and mount of the owner: checked, proven, in use."""
 
-SECONDS = 100
+SECONDS = 140
 TURN = 0

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from support.deployments import EAGER
-from support.models import bfloat16, make, save
+from support.models import bfloat16, make_by_heart, save
 from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import CACHE, Spark
 
@@ -23,28 +23,25 @@ CONTAINER = "vllm-own-tiny"
 NOTE = "a note of the owner"
 RANK, HIDDEN, QUERY = 8, 64, 128
 
-# A parser, real to vLLM. The model has random weights: the call that it would write stands here.
+# What the model says, in the format of Hermes, and the owner's own parser for it.
+CALL = ("<tool_call>", '{"name": "get_weather", "arguments": {"city": "Paris"}}', "</tool_call>")
 PARSERS = """
-from vllm.entrypoints.generate.base.protocol import ExtractedToolCallInformation, FunctionCall, ToolCall
-from vllm.tool_parsers.abstract_tool_parser import ToolParser, ToolParserManager
-
-ARGUMENTS = '{"city": "Paris"}'
+from vllm.tool_parsers.abstract_tool_parser import ToolParserManager
+from vllm.tool_parsers.hermes_tool_parser import Hermes2ProToolParser
 
 
-class Right(ToolParser):
-    def extract_tool_calls(self, model_output, request):
-        call = ToolCall(function=FunctionCall(name="get_weather", arguments=ARGUMENTS))
-        return ExtractedToolCallInformation(tools_called=True, tool_calls=[call], content=None)
+class Own(Hermes2ProToolParser):
+    pass
 
 
-ToolParserManager.register_module("right", module=Right)
+ToolParserManager.register_module("own", module=Own)
 """
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    make(folder, shards=1, vocabulary=640, hidden=HIDDEN, heads=4, head_dim=32)
+    make_by_heart(folder, *CALL, hidden=HIDDEN, heads=4, head_dim=32)
     return sorted(folder.iterdir())
 
 
@@ -73,11 +70,12 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             **EAGER,
             "chat_template": "/opt/files/chat.jinja",
             "tool_parser_plugin": "/opt/files/parsers.py",
-            "tool_call_parser": "right",
+            "tool_call_parser": "own",
             "enable_auto_tool_choice": True,
             "enable_lora": True,
             "lora_modules": ["own-lora=/opt/files/lora"],
         },
+        "vllm_entrypoint": ["bash", "-c", 'echo started by $0; exec vllm serve "$@"', "the owner"],
     }
 
 
@@ -125,6 +123,10 @@ def test_it_is_served_under_the_name_of_its_folder(spark: Spark, run: Run) -> No
     assert spark.root(f"ls {CACHE} | grep -c own || true") == "0"
 
 
+def test_the_entry_point_is_the_owners(spark: Spark, run: Run) -> None:
+    assert spark.root(f"docker logs {CONTAINER} 2>&1 | head -1") == "started by the owner"
+
+
 def test_the_chat_template_is_used(spark: Spark, run: Run) -> None:
     """It leaves out what was said: a long message has as many tokens as a short one."""
     tokens = {
@@ -161,5 +163,18 @@ def test_a_second_run_changes_nothing(
     again = ansible_playbook("playbooks/deploy.yml", spark.limit, **variables)
     assert again.code == 0, again.output
     assert again.count(spark.name, "changed") == 0, again.output
+    health = ansible_playbook("playbooks/health.yml", spark.limit, **variables)
+    assert f"{spark.name}  ready" in health.output, health.output
+
+
+def test_a_parser_of_another_model_is_refused_with_its_cause(
+    spark: Spark, run: Run, variables: dict[str, Any], ansible_playbook: AnsiblePlaybook
+) -> None:
+    """It answers 200, and the call is left in the text. The release that was proven serves again."""
+    args = {**variables["vllm_extra_args"], "tool_call_parser": "pythonic"}
+    wrong = ansible_playbook("playbooks/deploy.yml", spark.limit, **{**variables, "vllm_extra_args": args})
+    assert wrong.code != 0, wrong.output
+    assert "tool_parser" in wrong.words
+    assert CALL[1] in wrong.words
     health = ansible_playbook("playbooks/health.yml", spark.limit, **variables)
     assert f"{spark.name}  ready" in health.output, health.output

@@ -90,6 +90,15 @@ def test_arguments(template: str, key: str) -> None:
     assert any(word.endswith(template) for word in service["command"])  # or --chat-template=...
 
 
+@given(st.lists(TEXTS, max_size=4))
+def test_entry_point(words: list[str]) -> None:
+    """The model and the options follow it; without one the image's own entry point stays."""
+    assume(not refused(vllm_entrypoint=words))
+    service, found = compose(vllm_entrypoint=words)
+    assert service.get("entrypoint", []) == words
+    assert service["command"] == (found["arguments"] if words else ["vllm", "serve", *found["arguments"]])
+
+
 @given(TEXTS)
 def test_profile(name: str) -> None:
     own = {name: {"args": {"gpu_memory_utilization": 0.8, "max_num_seqs": 4}}}

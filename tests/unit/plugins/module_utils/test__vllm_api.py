@@ -161,7 +161,21 @@ def test_metrics_of_032() -> None:
         "prefix_cache_hits": 0,
         "kv_cache_usage": 0.0,
         "prefix_cache_hit_rate": 0.0,
+        "draft_tokens": None,
+        "accepted_draft_tokens": None,
+        "draft_acceptance_rate": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("drafted", "accepted", "rate"), [("30.0", "21.0", 0.7), ("30.0", "0.0", 0.0), ("0.0", "0.0", None)]
+)
+def test_how_many_drafts_are_accepted(drafted: str, accepted: str, rate: float | None) -> None:
+    names = {"draft_tokens": drafted, "accepted_tokens": accepted, "accepted_tokens_per_pos": "9.0", "drafts": "10.0"}
+    page = "\n".join(f'vllm:spec_decode_num_{name}_total{{engine="0"}} {value}' for name, value in names.items())
+    metrics = parse_metrics(page)
+    assert metrics is not None
+    assert metrics.values["draft_acceptance_rate"] == rate
 
 
 def test_metrics_of_010() -> None:

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import email
+import email.message
 import http.server
+import io
 import json
 import threading
 import typing as t
+import wave
 from collections.abc import Iterator
 
 import pytest
@@ -17,13 +21,30 @@ NO_PATH = (404, '{"detail": "Not Found"}')
 NOT_SUPPORTED = (400, '{"error": {"message": "The model does not support Completions API", "code": 400}}')
 NOT_IMPLEMENTED = (501, '{"error": {"message": "The model does not support Completions API", "code": 501}}')
 NO_MODEL = (404, '{"error": {"message": "The model `embed` does not exist.", "code": 404}}')
+NO_AUDIO = '{"error": {"message": "Please install vllm[audio] for audio support", "code": 500}}'
 TOKEN = (200, '{"choices": [{"text": " I"}], "usage": {"completion_tokens": 1}}')
+
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
 
 Answers = dict[str, tuple[int, str]]
 
 
 def data(entry: t.Any) -> tuple[int, str]:
     return 200, json.dumps({"data": [entry]})
+
+
+def fields(headers: email.message.Message, body: bytes) -> dict[str, t.Any]:
+    """Of JSON, or of a form as the standard library reads it."""
+    if headers["Content-Type"] == "application/json":
+        return t.cast("dict[str, t.Any]", json.loads(body))
+    head = f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode()
+    form = email.message_from_bytes(head + body)
+    assert form.is_multipart()
+    parts = {part.get_param("name", header="content-disposition"): part for part in form.get_payload()}
+    assert parts["file"].get_filename() == "silence.wav"
+    return {
+        name: part.get_payload(decode=True) if name == "file" else part.get_payload() for name, part in parts.items()
+    }
 
 
 @pytest.fixture
@@ -39,8 +60,11 @@ def serve() -> Iterator[t.Callable[[Answers], tuple[str, list[str]]]]:
 
             def do_POST(self) -> None:
                 asked.append(self.path)
-                sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                sent = fields(self.headers, self.rfile.read(int(self.headers["Content-Length"])))
                 assert sent["model"] == "embed"
+                if self.path == TRANSCRIPTIONS:
+                    with wave.open(io.BytesIO(sent["file"])) as sound:
+                        assert (sound.getnframes(), sound.getframerate()) == (16_000, 16_000)
                 assert self.headers["Authorization"] == "Bearer key"
                 status, body = answers.get(self.path, NO_PATH)
                 self.send_response(status)
@@ -60,6 +84,7 @@ def serve() -> Iterator[t.Callable[[Answers], tuple[str, list[str]]]]:
 
 
 COMPLETIONS = "/v1/completions"
+SPEECH = {COMPLETIONS: NOT_IMPLEMENTED, "/v1/embeddings": NO_PATH}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +96,8 @@ COMPLETIONS = "/v1/completions"
         ({COMPLETIONS: NOT_IMPLEMENTED, "/v1/score": data({"score": 0.5})}, "a score"),
         ({"/v1/embeddings": NOT_SUPPORTED, "/classify": data({"probs": [0.5, 0.5]})}, "probabilities of 2 classes"),
         ({"/pooling": data({"data": [[0.1, 0.2], [0.3, 0.4]]})}, "4 pooled numbers"),
+        ({**SPEECH, TRANSCRIPTIONS: (200, '{"text": " you", "usage": {"seconds": 1}}')}, "a transcription"),
+        ({TRANSCRIPTIONS: (200, '{"text": ""}')}, "a transcription"),
     ],
 )
 def test_a_server_is_proven_by_what_it_is_for(serve: t.Any, answers: Answers, text: str) -> None:
@@ -82,7 +109,13 @@ def test_a_server_is_proven_by_what_it_is_for(serve: t.Any, answers: Answers, te
 @pytest.mark.parametrize(
     ("answers", "error", "asked"),
     [
-        pytest.param({}, "HTTP 404", 5, id="nothing of it"),
+        pytest.param({}, "HTTP 404", 6, id="nothing of it"),
+        pytest.param({**SPEECH, TRANSCRIPTIONS: NOT_IMPLEMENTED}, "Completions", 6, id="speech only in its name"),
+        pytest.param({**SPEECH, TRANSCRIPTIONS: (500, NO_AUDIO)}, "vllm[audio]", 6, id="a speech model that fails"),
+        *(
+            pytest.param({**SPEECH, TRANSCRIPTIONS: (200, body)}, "without a text", 6, id=f"speech {body[:20]}")
+            for body in ("", "[]", '{"text": null}', '{"text": 7}', '{"error": "busy"}')
+        ),
         pytest.param({COMPLETIONS: NO_MODEL}, "does not exist", 1, id="a wrong name is no other kind of server"),
         pytest.param({COMPLETIONS: (500, "boom")}, "HTTP 500: boom", 1, id="an error is no other kind of server"),
         pytest.param({"/v1/embeddings": (500, "boom")}, "HTTP 500: boom", 2, id="an embedding that fails"),

@@ -141,6 +141,7 @@ def test_the_command_fits_the_entry_point(entrypoint: list[str], prefix: list[st
     own = {"vllm_images": {MINE: {"vllm": "0.32.0", "command_prefix": prefix}}}
     found = problems({}, probed(entrypoint=entrypoint), **own)
     assert found == ([] if said is None else [f"vllm_images[{MINE}].command_prefix: {prefix_text(prefix)}{said}"])
+    assert problems({}, probed(entrypoint=entrypoint), **own, vllm_entrypoint=["/opt/files/start.sh"]) == []
 
 
 def prefix_text(prefix: list[str]) -> str:

@@ -14,8 +14,10 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import 
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.words import GIB
 
 VERSION = "0.32.0"
-RECORDED = Path(__file__).parents[3] / "fixtures" / "kv_reference" / f"{VERSION}.json"
-CASES: list[dict[str, t.Any]] = json.loads(RECORDED.read_text())
+RECORDED = Path(__file__).parents[3] / "fixtures" / "kv_reference"
+CASES: list[dict[str, t.Any]] = [
+    case for name in (VERSION, f"{VERSION}-small") for case in json.loads((RECORDED / f"{name}.json").read_text())
+]
 HOST = Host(120 * GIB, highest=0.95)
 
 

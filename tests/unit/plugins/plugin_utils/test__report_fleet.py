@@ -33,6 +33,8 @@ def health(verdict: str = "ready", cause: str | None = None, **values: t.Any) ->
         "prefix_cache_queries": 210000,
         "prefix_cache_hits": 149000,
         "prefix_cache_hit_rate": 0.7095,
+        "draft_tokens": None,
+        "draft_acceptance_rate": None,
         "generation_tokens_per_second": 402.5,
         "prompt_tokens_per_second": 1890.0,
     }
@@ -334,10 +336,25 @@ def test_low_memory() -> None:
         ("no_prefix_hits", {"prefix_cache_queries": 100_000, "prefix_cache_hits": 1}, False),
         ("no_prefix_hits", {"prefix_cache_queries": 100_000, "prefix_cache_hits": None}, False),
         ("no_prefix_hits", {"prefix_cache_queries": None, "prefix_cache_hits": None}, False),
+        ("drafts_rejected", {"draft_tokens": 10_000, "draft_acceptance_rate": 0.19}, True),
+        ("drafts_rejected", {"draft_tokens": 10_000, "draft_acceptance_rate": 0.0}, True),
+        ("drafts_rejected", {"draft_tokens": 10_000, "draft_acceptance_rate": 0.2}, False),
+        ("drafts_rejected", {"draft_tokens": 9_999, "draft_acceptance_rate": 0.0}, False),
+        ("drafts_rejected", {"draft_tokens": None, "draft_acceptance_rate": None}, False),
     ],
 )
 def test_notes_on_the_service(name: str, values: Facts, expected: bool) -> None:
     assert bool(found(build({"spark01": health(**values)}), name)) is expected
+
+
+def test_the_column_of_the_drafts_is_there_if_any_host_drafts() -> None:
+    plain = {"spark01": health(), "spark02": health()}
+    assert "drafts" not in fleet_table.render(build(plain))
+    head, first, second = fleet_table.table(
+        build({**plain, "spark02": health(draft_acceptance_rate=0.714)})["hosts"]
+    ).splitlines()
+    at = head.index("drafts")
+    assert (first[at : at + 6].strip(), second[at : at + 6].strip()) == ("-", "71 %")
 
 
 def test_an_older_result_without_rates() -> None:
@@ -541,6 +558,7 @@ def test_every_note_is_said_by_somebody() -> None:
         preemptions=1, kv_cache_usage=1.0, waiting=1, prefix_cache_hits=0, generation_tokens_per_second=1.0, running=1
     )
     worst["container"]["image"] = "another:1"
+    worst["metrics"].update(draft_tokens=20_000, draft_acceptance_rate=0.0)
     worst["kv_cache_tokens"], worst["nccl_network"] = 400_000, "Socket"
     single = health(running=1)
     sparks = {"a": spark("1.0", clock=611, gib=1, vbios="x", dgx_os="1"), "b": spark("2.0")}

@@ -210,6 +210,7 @@ GOOD: list[Values] = [
     # limits
     one("vllm_ulimits", {"memlock": 8388608, "stack": "67108864", "nofile": {"soft": 1024, "hard": 4096}}),
     one("vllm_ulimits", {}),
+    one("vllm_entrypoint", ["bash", "-c", 'pip install some-package && exec vllm serve "$@"', "vllm"]),
     one("vllm_ipc", "service:other"),
 ]
 

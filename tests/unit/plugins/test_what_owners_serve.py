@@ -1,0 +1,432 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What published service files of Sparks had that was once misread here, a few cases of each kind.
+
+Sizes of hybrid models, and of those with two head lengths, are in tests/fixtures/kv_reference, as vLLM computes them.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.filter.memory_plan import memory_plan
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes import causes
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import hub, model_files
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.port_holder import holder_of
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import api, log
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import entry_of
+from ansible_collections.dgxspark.vllm.plugins.modules.model_info import weights_bytes
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import options_of, read_specs
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import to_argv, version_key
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import resolve
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems import problems
+
+GIB = 2**30
+OWNERS = Path(__file__).parents[2] / "fixtures" / "owners"
+DEFAULTS = {name: option.get("default") for name, option in read_specs("vllm")["main"]["options"].items()}
+GUIDE = "nvcr.io/nvidia/vllm:25.09-py3"
+V0_26 = "vllm/vllm-openai:v0.26.0-aarch64-cu129-ubuntu2404"
+
+Values = dict[str, t.Any]
+
+
+def said(**values: t.Any) -> str:
+    """What the check of the variables says: problems, else notices."""
+    catalog = Catalog()
+    values = {**DEFAULTS, **values}
+    return "\n".join(problems("vllm", values, options_of("vllm"), catalog) or notices("vllm", values, catalog))
+
+
+# --- a model that is newer than the image ----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("model", "image"),
+    [
+        ("example-org/Qwen3.6-35B-A3B-NVFP4", GUIDE),
+        ("example-org/gemma-4-26B-A4B-it-NVFP4", GUIDE),
+        ("nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-NVFP4", "nvcr.io/nvidia/vllm:25.11-py3"),
+        ("zai-org/GLM-4.7-Flash", "nvcr.io/nvidia/vllm:25.12-py3"),
+    ],
+)
+def test_a_model_that_the_image_cannot_run_is_refused_with_one_that_can(model: str, image: str) -> None:
+    line = said(vllm_model=model, vllm_image=image)
+    assert line.startswith("vllm_image:")
+    assert "use " in line
+    checked, _wrong = TypedValues.of(options_of("vllm"), {"vllm_model": model})
+    chosen = resolve(checked, Catalog()).image
+    assert version_key(chosen["vllm"]) > version_key("0.12")
+    assert said(vllm_model=model, vllm_image=chosen["ref"]) == ""
+
+
+@pytest.mark.parametrize("model", ["qwen3-8b-fp8", "example-org/Qwen3-14B", "example-org/Llama-3.1-8B"])
+def test_a_model_that_the_image_can_run(model: str) -> None:
+    assert said(vllm_model=model, vllm_image=GUIDE) == ""
+
+
+# --- a language model in a part, blocks one by one -------------------------------------------------------------------
+def read(name: str) -> Values:
+    return t.cast("Values", json.loads((OWNERS / name).read_text()))
+
+
+def block(group: int | None, **more: t.Any) -> Values:
+    return {"attention": {"n_heads_in_group": group, "no_op": group is None, "replace_with_linear": False, **more}}
+
+
+TEXT: Values = {"num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 32}
+BLOCKS: Values = {"num_attention_heads": 16, "hidden_size": 1024, "num_key_value_heads": None}
+
+
+@pytest.mark.parametrize(
+    ("config", "token"),
+    [
+        (read("model-thinker-part.json"), 6 * 2 * 64),
+        (
+            {"model_type": "b", "thinker_config": {"text_config": TEXT}, "talker_config": {"text_config": {}}},
+            4 * 4 * 32,
+        ),
+        ({"model_type": "c", "thinker_config": TEXT, "token2wav_config": {"num_hidden_layers": 22}}, 4 * 4 * 32),
+        ({"model_type": "d", "llm_config": TEXT, "vision_config": {"num_hidden_layers": 27}}, 4 * 4 * 32),
+        ({"model_type": "e", "language_config": TEXT, "vision_config": {"num_hidden_layers": 27}}, 4 * 4 * 32),
+        (read("model-block-configs.json"), 2 * 2 * 64),
+        ({**BLOCKS, "num_hidden_layers": 3, "block_configs": [block(8), block(None), block(8)]}, 2 * 2 * 64),
+        (
+            {**BLOCKS, "num_hidden_layers": 2, "block_configs": [block(4), block(None, replace_with_linear=True)]},
+            4 * 64,
+        ),
+        ({**BLOCKS, "num_hidden_layers": 3, "block_configs": [block(4), block(8), block(16)]}, (4 + 2 + 1) * 64),
+    ],
+)
+def test_numbers_of_a_token(config: Values, token: int) -> None:
+    """Expected are layers x KV heads x head length, by hand: a pool of so many BF16 keys and values is one block."""
+    entry, _assumed = entry_of({"max_position_embeddings": 8192, "hidden_size": 512, **config}, 10**9)
+    args = {"max_model_len": 4096, "max_num_batched_tokens": 2048, "kv_cache_memory_bytes": 2 * 2 * token * 16 * 1000}
+    found = memory_plan({"id": "a/b", **entry}, 120 * GIB, args, vllm="0.32.0")
+    assert found["kv_tokens"] == 16_000
+
+
+# --- the plan --------------------------------------------------------------------------------------------------------
+MODEL: Values = {
+    "id": "a/b",
+    "weights_bytes": 20 * 10**9,
+    "layers": 8,
+    "kv_heads": 2,
+    "head_dim": 128,
+    "native_context": 262144,
+    "config_context": 262144,
+}
+LONG = {"max_model_len": 1_000_000, "gpu_memory_utilization": 0.9, "max_num_batched_tokens": 8192}
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_refused"),
+    [
+        ({"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}, False),
+        ({"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "true"}, False),
+        ({"VLLM_ALLOW_LONG_MAX_MODEL_LEN": 1}, False),
+        ({"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "0"}, True),
+        ({"VLLM_ALLOW_LONG_MAX_MODEL_LEN": ""}, True),
+        ({}, True),
+    ],
+)
+def test_a_context_beyond_that_of_the_model(environment: Values, is_refused: bool) -> None:
+    found = memory_plan(MODEL, 120 * GIB, {**LONG, "kv_cache_dtype": "fp8"}, environment)
+    assert bool(found["problem"]) is is_refused
+    line = said(vllm_model="nemotron3-super", vllm_max_model_len=1_000_000, vllm_extra_env=environment)
+    assert line.startswith("vllm_max_model_len: 1000000 is over the 262144 tokens") is is_refused
+    assert bool(line) is is_refused
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "args", "vllm", "fits"),
+    [
+        (141, {"quantization": "fp8"}, None, True),
+        (141, {}, None, False),
+        (141, {"quantization": "fp8"}, "0.28.0", True),
+        (141, {"quantization": "fp8"}, "0.10.1.1", False),  # which loads all of it before it quantizes
+        (260, {"quantization": "fp8"}, "0.28.0", False),
+        (100, {"quantization": "fp8"}, "0.20.1", True),
+    ],
+)
+def test_weights_that_are_quantized_while_loading(gigabytes: int, args: Values, vllm: str | None, fits: bool) -> None:
+    model = {**MODEL, "weights_bytes": gigabytes * 10**9}
+    short = {"max_model_len": 32768, "gpu_memory_utilization": 0.9, "max_num_batched_tokens": 8192}
+    assert memory_plan(model, 120 * GIB, {**short, **args}, vllm=vllm)["fits"] is fits
+
+
+@pytest.mark.parametrize(
+    ("ref", "version"),
+    [
+        ("vllm/vllm-openai:v0.27.1-aarch64", "0.27.1"),
+        ("vllm/vllm-openai:v0.31.0-aarch64-cu129", "0.31.0"),
+        ("docker.io/vllm/vllm-openai:v0.30.0rc1", "0.30.0rc1"),
+        ("registry.example/mirror/vllm-openai:v0.29.0-cu130", "0.29.0"),
+        ("nvcr.io/nvidia/vllm:26.08.post2-py3", "0.27.1"),
+        ("registry.example/nvidia/vllm:26.09-py3", "0.29.0"),
+        ("vllm/vllm-openai:nightly-0123456789abcdef", None),
+        ("vllm-node:latest", None),
+    ],
+)
+def test_the_version_that_a_tag_names(ref: str, version: str | None) -> None:
+    assert Catalog().image(ref, {}, True)["vllm"] == version
+
+
+# --- weights and caches ----------------------------------------------------------------------------------------------
+class Files:
+    def __init__(self, **files: Values | int) -> None:
+        self.files = files
+
+    def read_json(self, name: str) -> Values | None:
+        found = self.files.get(name)
+        return found if isinstance(found, dict) else None
+
+    def size(self, name: str) -> int | None:
+        found = self.files.get(name)
+        return found if isinstance(found, int) else None
+
+
+SAFE, BIN, OWN = "model.safetensors.index.json", "pytorch_model.bin.index.json", "consolidated.safetensors.index.json"
+
+
+def index(*names: str, **metadata: t.Any) -> Values:
+    return {"metadata": metadata, "weight_map": dict(enumerate(names))}
+
+
+@pytest.mark.parametrize(
+    ("files", "size"),
+    [
+        ({SAFE: index("a.safetensors", "b.safetensors"), "a.safetensors": 7, "b.safetensors": 5}, 12),
+        ({SAFE: index("a.safetensors", "a.safetensors"), "a.safetensors": 7}, 7),
+        ({SAFE: index("a.safetensors", total_size="12"), "a.safetensors": 7}, 7),
+        ({SAFE: {"weight_map": {"x": "a.safetensors"}}, "a.safetensors": 7}, 7),
+        ({SAFE: index("a.safetensors", total_size=12.0)}, 12),
+        ({"pytorch_model.bin": 9}, 9),
+        ({BIN: index("p-1.bin", "p-2.bin"), "p-1.bin": 4, "p-2.bin": 5}, 9),
+        ({"consolidated.safetensors": 6}, 6),
+        ({OWN: index("consolidated-1.safetensors"), "consolidated-1.safetensors": 6}, 6),
+        ({"model.safetensors": 7, "consolidated.safetensors": 6}, 7),
+        ({SAFE: index("a.safetensors", "b.safetensors"), "a.safetensors": 7}, None),  # broken off
+    ],
+)
+def test_the_size_of_weights(files: Values, size: int | None) -> None:
+    assert weights_bytes(Files(**files)) == size
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [
+        ("consolidated.safetensors model-1.safetensors model-2.safetensors", "model-1.safetensors model-2.safetensors"),
+        ("consolidated-00001-of-00002.safetensors model.safetensors", "model.safetensors"),
+        ("consolidated.safetensors", "consolidated.safetensors"),
+        (f"{OWN} {SAFE} model-1.safetensors", f"model-1.safetensors {SAFE}"),
+        ("model.safetensors pytorch_model.bin", "model.safetensors"),
+    ],
+)
+def test_weights_are_downloaded_once(there: str, wanted: str) -> None:
+    assert model_files.select(there.split()) == wanted.split()
+
+
+@pytest.mark.parametrize("tree", ["", "hub"])
+@pytest.mark.parametrize(("revision", "ref"), [("main", "main"), ("v1", "v1"), ("a" * 40, "main")])
+def test_every_part_finds_a_model_in_a_cache(tmp_path: Path, tree: str, revision: str, ref: str) -> None:
+    repository = tmp_path / tree / "models--a--b"
+    (repository / "snapshots" / ("a" * 40)).mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / ref).write_text("a" * 40)
+    assert hub.Cache(str(tmp_path), "a/b", revision).folder == str(repository / "snapshots" / ("a" * 40))
+    assert model_files.look_up(str(tmp_path), "a/b", revision).commit == "a" * 40
+
+
+# --- variables -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "model", ["/srv/models/mine", "/home/dgx/my-7b.v2", "/opt/hf/own/x", "/data/a b", "./mine", "~/mine", "../x", "."]
+)
+def test_a_model_in_a_folder(model: str) -> None:
+    """A whole path is served, and everything else that looks like one is refused with how it is written."""
+    line = said(vllm_model=model)
+    is_good = model.startswith("/") and " " not in model
+    assert (line == "") is is_good
+    assert is_good or line.startswith("vllm_model: ")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"limit_mm_per_prompt.video": 0}, "limit_mm_per_prompt: {video: 0"),
+        ({"compilation_config.cudagraph_mode": "FULL"}, 'compilation_config: {cudagraph_mode: "FULL"}'),
+        ({"hf_overrides.rope_parameters.factor": 2}, "hf_overrides: {rope_parameters: {factor: 2"),
+        ({"allowed_media_domains": ""}, ""),
+        ({"limit_mm_per_prompt": {"video": 0, "image": 2}}, ""),
+        ({"override_generation_config": {"temperature": 0.6}}, ""),
+        ({"default_chat_template_kwargs": {"enable_thinking": False}}, ""),
+        ({"served_model_name": ["a", "b/c"]}, ""),
+        ({"max_model_len": "128k"}, "vllm_max_model_len"),
+        ({"enable_prefix_caching": False}, ""),
+    ],
+)
+def test_how_options_are_written(args: Values, words: str) -> None:
+    line = said(vllm_model="example-org/Qwen3-8B", vllm_image=V0_26, vllm_extra_args=args)
+    assert words in line
+    assert bool(line) is bool(words)
+
+
+@pytest.mark.parametrize(("share", "word"), [(0.035, "0.035"), (0.125, "0.125"), (0.9209, "0.9209"), (0.9, "0.90")])
+def test_a_share_keeps_its_digits(share: float, word: str) -> None:
+    assert to_argv({"gpu_memory_utilization": share}) == ["--gpu-memory-utilization", word]
+
+
+@pytest.mark.parametrize(
+    ("image", "value", "is_told"),
+    [
+        ("vllm/vllm-openai:v0.25.1-aarch64", "ray", True),
+        ("vllm/vllm-openai:v0.28.0", "ray", True),
+        ("nvcr.io/nvidia/vllm:26.05-py3", "ray", True),
+        ("nvcr.io/nvidia/vllm:26.09-py3", "ray", True),
+        ("nvcr.io/nvidia/vllm:26.09-py3", "mp", False),
+        ("nvcr.io/nvidia/vllm:26.04-py3", "ray", False),
+    ],
+)
+def test_ray_where_there_is_none(image: str, value: str, is_told: bool) -> None:
+    line = said(
+        vllm_model="example-org/Qwen3-8B", vllm_image=image, vllm_extra_args={"distributed_executor_backend": value}
+    )
+    assert ("Ray" in line) is is_told
+
+
+QWEN = {"vllm_model": "example-org/Qwen3-8B"}
+POOLING = {"vllm_image": "vllm/vllm-openai:v0.28.0", "vllm_extra_args": {"runner": "pooling"}}
+RERANKER = {"architectures": ["Qwen3ForSequenceClassification"], "is_original_qwen3_reranker": True}
+START = {"content": 'exec vllm serve "$@"', "target": "/opt/files/start.sh"}
+PACKAGES = "/usr/local/lib/python3.12/dist-packages"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({**QWEN, "hf_cache_path": "/home/dgx/.cache/huggingface/hub"}, id="models in a home"),
+        pytest.param({**QWEN, "vllm_mounts": [{"source": "/srv/data", "target": "/data"}]}, id="a mount"),
+        pytest.param(
+            {**QWEN, "vllm_files": [START], "vllm_entrypoint": ["bash", "/opt/files/start.sh"]}, id="a script"
+        ),
+        pytest.param({**QWEN, "vllm_files": [{**START, "target": f"{PACKAGES}/vllm/x.py"}]}, id="a patch"),
+        pytest.param({**POOLING, "vllm_model": "Qwen/Qwen3-Embedding-8B"}, id="an embedding"),
+        pytest.param(
+            {
+                **POOLING,
+                "vllm_model": "Qwen/Qwen3-Reranker-0.6B",
+                "vllm_extra_args": {"runner": "pooling", "hf_overrides": RERANKER},
+            },
+            id="a reranker",
+        ),
+        pytest.param(
+            {**POOLING, "vllm_model": "openai/whisper-large-v3", "vllm_max_model_len": 448, "vllm_extra_args": {}},
+            id="speech",
+        ),
+        pytest.param({**QWEN, "vllm_service_name": "vllm-b", "vllm_port": 8001}, id="a second service"),
+        pytest.param({**QWEN, "vllm_container_name": "qwen", "vllm_ipc": "private"}, id="own names"),
+        pytest.param(
+            {
+                "vllm_model": "example-org/Qwen3.6-35B-A3B",
+                "vllm_extra_args": {"speculative_config": {"method": "mtp", "num_speculative_tokens": 3}},
+            },
+            id="MTP",
+        ),
+        pytest.param(
+            {
+                **QWEN,
+                "vllm_nodes": ["spark01", "spark02"],
+                "vllm_node_address": "192.168.100.1",
+                "vllm_image": "vllm/vllm-openai:v0.28.0",
+            },
+            id="two hosts",
+        ),
+    ],
+)
+def test_what_service_files_need_can_be_written(values: Values) -> None:
+    assert said(**values) == ""
+
+
+@pytest.mark.parametrize(
+    ("image", "allow", "lines"), [("vllm-node", ["moving", "unknown"], 2), ("vllm-node:20260901", ["unknown"], 1)]
+)
+def test_an_image_that_only_the_host_has(image: str, allow: list[str], lines: int) -> None:
+    """It is allowed, and each thing that is not known of it is said."""
+    line = said(**QWEN, vllm_image=image, vllm_image_allow=allow)
+    assert len(line.splitlines()) == lines
+    assert "is not in the image matrix" in line
+    assert "use" in said(**QWEN, vllm_image=image)
+
+
+# --- the server ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("tokens", "requests", "context", "label", "expected"),
+    [
+        ("2,656", "0.54", "8,192", None, 4424),  # blocks by groups: six of them
+        ("177,440", "35.75", "8,192", None, 292_864),  # M: Gemma 4 on a Spark, vLLM 0.20.0
+        ("587,504", "4.74", "262,144", None, 1_242_563),  # M: Qwen3.6 on a Spark
+        ("145,632", "4.44", "32,768", None, 145_632),  # one group: the line has more digits than the product
+        ("1,000", "0.12", "8,192", "145632", 145_632),  # newer ones say it themselves
+    ],
+)
+def test_the_size_of_the_cache_is_requests_times_context(
+    tokens: str, requests: str, context: str, label: str | None, expected: int
+) -> None:
+    lines = f"INFO GPU KV cache size: {tokens} tokens\n"
+    lines += f"INFO Maximum concurrency for {context} tokens per request: {requests}x\n"
+    extra = f',kv_cache_size_tokens="{label}"' if label else ""
+    metrics = api.parse_metrics(f'vllm:cache_config_info{{block_size="16",num_gpu_blocks="1000"{extra}}} 1.0\n')
+    assert metrics is not None
+    assert (metrics.kv_cache_tokens or log.parse(lines).kv_cache_tokens) == pytest.approx(expected, rel=1e-4)
+
+
+TEMPLATE = "ValueError: The supplied chat template ({}) looks like a file path, but it failed to be opened. {}"
+NOT_THERE = "Tried: t.jinja and /x/t.jinja. Reason: [Errno 2] No such file or directory: 't.jinja'"
+RAY = "ValueError: Failed to import Ray: No module named 'ray'.Please install Ray with `pip install ray`."
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        (RAY, "multi_node_unknown"),
+        ("ImportError: Ray is not installed. Please install Ray to use distributed serving.", "multi_node_unknown"),
+        ("ImportError: Please install vllm[fastsafetensors] for fastsafetensors support", "package_extra"),
+        ("ImportError: Please install vllm[runai] for runai support", "package_extra"),
+        ("ImportError: Please install vllm[audio] for audio support", "package_extra"),
+        (TEMPLATE.format("t.jinja", NOT_THERE), "chat_template"),
+        (TEMPLATE.format("/t/a.jinja", "Reason: [Errno 13] Permission denied: '/t/a.jinja'"), "chat_template"),
+        (
+            "ValueError: The supplied chat template string (x.jinja) appears path-like, but doesn't exist!",
+            "chat_template",
+        ),
+    ],
+)
+def test_fatal_lines_have_a_cause(line: str, cause: str) -> None:
+    found = causes.recognize(line)
+    assert found is not None
+    assert (found.id, found.certain) == (cause, True)
+
+
+# --- other containers ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("command", "is_vllm"),
+    [
+        ("sleep infinity", False),  # vLLM was started in it by `docker exec`
+        ("tail -f /dev/null", False),
+        ("bash", False),
+        ("/bin/bash -c while true; do sleep 3600; done", False),
+        ("vllm serve a/b", True),
+        ("python3 -m vllm.entrypoints.openai.api_server --model a/b", True),
+        ("bash -c exec vllm serve a/b", True),
+    ],
+)
+def test_a_container_that_sleeps_is_not_taken_over(command: str, is_vllm: bool) -> None:
+    """It could only be started again as a sleeper."""
+    path, *args = command.split()
+    entry = {"Id": "1" * 64, "Name": "/x", "Path": path, "Args": args, "State": {"Running": True}}
+    found = holder_of(json.dumps([{**entry, "Config": {"Image": "vllm-node"}, "HostConfig": {}}]))
+    assert found is not None
+    assert found["is_vllm"] is is_vllm
