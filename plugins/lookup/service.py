@@ -308,13 +308,11 @@ _value:
       sample: []
     budget:
       description:
-        - What each service of C(vllm_services) may take of the memory, in the order of that list. Empty for a service
-          that is alone on its host, and if the host was not read.
-        - C(share), C(planned_bytes) and C(why), which is V(its own) for C(vllm_gpu_memory_utilization), V(rest) for what
-          the others leave, and V(least) for what the model needs for one request.
+        - What each service of C(vllm_services) may take of the memory, in the order of that list, as text. Empty for a
+          service that is alone on its host, and if the host was not read.
       type: list
-      elements: dict
-      sample: [{service: vllm, share: 0.75, planned_bytes: 98005784985, why: rest}]
+      elements: str
+      sample: ["vllm 0.75 (91.3 GiB, what the others leave)", "vllm-embed 0.10 (12.2 GiB)"]
     budget_problem:
       description: One line, if the services of the list do not fit into the memory together.
       type: str

@@ -17,7 +17,7 @@ from .._catalog.vllm_options import share_text
 from .choice import Values
 from .memory import UTILIZATION, Host, plan
 from .resolve import resolve
-from .share import Budget, HostState, Part, share
+from .share import LEAST, REST, Budget, HostState, Part, share
 from .words import GIB, gib
 
 _SHARE = "vllm_gpu_memory_utilization"
@@ -44,7 +44,7 @@ def budget(services: t.Sequence[Values], catalog: Catalog, host: HostState) -> B
     for values in services:
         name, own = values["vllm_service_name"], own_share(values)
         if own:
-            found.append(Part(name, own, int(own * total), "its own"))
+            found.append(Part(name, own, int(own * total)))
         elif rest is None:
             rest = values
             found.append(None)
@@ -56,12 +56,12 @@ def budget(services: t.Sequence[Values], catalog: Catalog, host: HostState) -> B
                     problem=f"{_SHARE}: {name} needs one, because nobody has said how large {model} is; "
                     "give it a share such as 0.15, or describe the model in vllm_models"
                 )
-            found.append(Part(name, least, int(least * total), "least"))
+            found.append(Part(name, least, int(least * total), LEAST))
     parts = [part for part in found if part]
     highest = min((_highest(values, total) for values in services))
     if rest is not None:
         left = _rest(rest, catalog, total, parts)
-        parts = [part or Part(rest["vllm_service_name"], left, int(left * total), "rest") for part in found]
+        parts = [part or Part(rest["vllm_service_name"], left, int(left * total), REST) for part in found]
     return Budget(tuple(parts), _problem(parts, highest, total))
 
 

@@ -90,7 +90,7 @@ class Resolved:
     container_release: str
     host_faults: list[dict[str, str]]
     facts: dict[str, t.Any]
-    budget: list[dict[str, t.Any]]
+    budget: list[str]
     budget_problem: str
 
     def as_dict(self) -> dict[str, t.Any]:
@@ -201,7 +201,7 @@ def resolve(
             "drop_page_cache": bool(values["vllm_drop_page_cache"]) and gpu != "none",
             **nodes.facts(values, together),
         },
-        budget=[part._asdict() for part in budget.parts],
+        budget=[part.text for part in budget.parts],
         budget_problem=budget.problem,
     )
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import typing as t
 
-from .words import GIB
+from .._catalog.vllm_options import share_text
+from .words import GIB, gib
 
 # The share is never below this where other services hold the memory: the memory plan says then what is wrong.
 LOWEST = 0.01
@@ -19,6 +20,9 @@ LOWEST = 0.01
 BESIDE_PLAN_BYTES = 4 * GIB
 # What may be missing when it is counted, and is there at the start.
 TOLERANCE_BYTES = GIB
+
+# Why a service has its part of a budget.
+REST, LEAST = "what the others leave", "what its model needs"
 
 HostState = t.Mapping[str, t.Any]  # what the module spark_info returns in spark; empty if the host was not read
 
@@ -29,7 +33,13 @@ class Part(t.NamedTuple):
     service: str
     share: float
     planned_bytes: int
-    why: str  # "its own", "rest" of what the others leave, or the "least" that its model needs
+    why: str = ""  # REST, LEAST, or empty for a share of its own
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        why = f", {self.why}" if self.why else ""
+        return f"{self.service} {share_text(self.share)} ({gib(self.planned_bytes)}{why})"
 
 
 class Budget(t.NamedTuple):
@@ -94,7 +104,7 @@ def share(
     if not others or alone <= 0:
         return found._replace(cap=alone)
     left = max(_left(found.memory_gib, found.memory_gib - reserve_gib - found.other_services_gib), LOWEST)
-    if own and own.why == "least" and own.share < left:
+    if own and own.why == LEAST and own.share < left:
         return found._replace(cap=own.share, is_least=True)
     return found._replace(cap=left)
 
