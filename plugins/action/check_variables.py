@@ -24,8 +24,8 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.services import HOST
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.conflicts import Service, clashes
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.hf_cache import unknown_source
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.memory import SPARK
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.mounts import unreadable_files
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.nodes import READS, Member, units
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems import names_of, problems, secrets_of

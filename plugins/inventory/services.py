@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: services
 short_description: Divide a host of the inventory into its vLLM services
-version_added: "0.2.0"
+version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
@@ -53,6 +53,7 @@ from ansible.inventory.helpers import get_group_vars
 from ansible.inventory.host import Host
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.inventory import BaseInventoryPlugin
+from ansible.template import trust_as_template
 from ansible.utils.vars import combine_vars, load_extra_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.services import LIST, ONCE, Part, parts, problems
@@ -82,7 +83,8 @@ class InventoryModule(BaseInventoryPlugin):
         taken = {*self.inventory.hosts, *self.inventory.groups}
         if not listed or problems(host.name, listed, taken):
             return None
-        return host, parts(host.name, listed, own if "ansible_host" in known else {**own, "ansible_host": host.name})
+        name = trust_as_template(host.name)  # it comes from the inventory, as all variables do
+        return host, parts(name, listed, own if "ansible_host" in known else {**own, "ansible_host": name})
 
     def _from_files(self, entities: list[t.Any]) -> dict[str, t.Any]:
         """Of host_vars and group_vars beside the inventory."""

@@ -6,13 +6,15 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: batches
 short_description: Batches of a play that separate services of one machine
-version_added: "0.2.0"
+version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
   - Returns batches for the keyword C(serial). They are the given ones, except that no batch contains two hosts of the
     inventory that are one machine. On one machine, services start one after the other, because vLLM measures the memory
     while it starts.
+notes:
+  - In the first play of a run, Ansible does not know the variables of hosts yet. The given sizes are returned then.
 options:
   _terms:
     description: Sizes of the batches as in C(serial), numbers or shares such as V(25%).
@@ -53,7 +55,9 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory impo
 
 class LookupModule(LookupBase):
     def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[str]:
-        known = variables or {}
+        known, sizes = variables or {}, [str(term) for term in terms]
+        if "hostvars" not in known:
+            return sizes
         inventory = Inventory(known, self._templar)
         machines = [inventory.machine(host)[0] for host in known["ansible_play_hosts_all"]]
-        return batches(machines, [str(term) for term in terms])
+        return batches(machines, sizes)

@@ -11,7 +11,7 @@ import typing as t
 
 
 def batches(machines: t.Sequence[str], sizes: t.Sequence[str]) -> list[str]:
-    """SIZES, as of serial, for hosts on these MACHINES in the order of the play; smaller where two are on one machine."""
+    """SIZES, as of serial, for hosts on these MACHINES in the order of the play; smaller where two share one."""
     if len(set(machines)) == len(machines) or not sizes:
         return list(sizes)
     found: list[str] = []

@@ -58,7 +58,7 @@ def budget(services: t.Sequence[Values], catalog: Catalog, host: HostState) -> B
                 )
             found.append(Part(name, least, int(least * total), LEAST))
     parts = [part for part in found if part]
-    highest = min((_highest(values, total) for values in services))
+    highest = min(_highest(values, total) for values in services)
     if rest is not None:
         left = _rest(rest, catalog, total, parts)
         parts = [part or Part(rest["vllm_service_name"], left, int(left * total), REST) for part in found]

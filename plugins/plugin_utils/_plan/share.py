@@ -89,10 +89,8 @@ class Share(t.NamedTuple):
         return text
 
 
-def share(
-    host: HostState, service: str, wish: float, reserve_gib: float, budget: Budget = NO_BUDGET
-) -> Share:
-    """The share of SERVICE, which the host may serve already. The other services of BUDGET count by their part of it."""
+def share(host: HostState, service: str, wish: float, reserve_gib: float, budget: Budget = NO_BUDGET) -> Share:
+    """The share of SERVICE, which the host may serve already. Others of BUDGET count by their part of it."""
     memory_bytes = int((host.get("memory") or {}).get("total_bytes") or 0)
     own = budget.of(service)
     parts = [{"service": part.service, "planned_bytes": part.planned_bytes} for part in budget.parts if part != own]
@@ -104,7 +102,7 @@ def share(
     if not others or alone <= 0:
         return found._replace(cap=alone)
     left = max(_left(found.memory_gib, found.memory_gib - reserve_gib - found.other_services_gib), LOWEST)
-    if own and own.why == LEAST and own.share < left:
+    if own and own.why == LEAST and own.share <= left:
         return found._replace(cap=own.share, is_least=True)
     return found._replace(cap=left)
 
