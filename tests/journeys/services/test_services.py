@@ -47,7 +47,10 @@ def ask(spark: Spark, port: int, path: str, **data: Any) -> dict[str, Any]:
 
 def running(spark: Spark) -> str:
     """The containers of all services, with what a restart would change."""
-    script = "docker ps --quiet --filter label=dgxspark.vllm.service | xargs -r docker inspect --format '{{.Name}} {{.State.StartedAt}}' | sort"
+    script = (
+        "docker ps --quiet --filter label=dgxspark.vllm.service"
+        " | xargs -r docker inspect --format '{{.Name}} {{.State.StartedAt}}' | sort"
+    )
     return spark.root(script)
 
 
