@@ -113,6 +113,7 @@ def test_the_watchdog_gets_its_answer(site: Run, spark: Spark) -> None:
         assert "no token" not in spark.check_output(watched, begin)
 
 
+@pytest.mark.in_turn(4)  # two starts more
 def test_a_release_that_fails_is_rolled_back_alone(site: Run, spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     others, release = running(spark).splitlines(), spark.root("readlink /opt/vllm-embed/current")
     broken = {**EMBED, "vllm_extra_args": {**EMBED["vllm_extra_args"], "quantization": "awq"}}
