@@ -15,15 +15,21 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs impor
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.variables import read_variables, with_defaults
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import hint
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.budget import budget
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError, choose_model
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError, siblings
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.names import container, home
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import READS as RESOLVED
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import ResolveError
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.services import HOST
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.conflicts import Service, clashes
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.hf_cache import unknown_source
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.memory import SPARK
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.mounts import unreadable_files
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.nodes import READS, Member, units
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems import names_of, problems, secrets_of
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.services import services
 
 display = Display()
 
@@ -71,6 +77,10 @@ class ActionModule(ActionBase):
         is_spark = not self._allows_other_hardware(variables)
         lines = [*unreadable.values(), *problems(role, values, known, catalog, unreadable, is_spark)]
         if role == "vllm":
+            own, taken = str(task_vars.get("inventory_hostname")), {*task_vars["hostvars"], *task_vars["groups"]}
+            lines += services(own, task_vars, values.get("vllm_service_name"), taken)
+            if is_spark and not lines:
+                lines += self._budget(task_vars, catalog)
             lines += self._clashes(task_vars, catalog)
             lines += self._units(task_vars, whole_units)
             if not any(line.startswith("vllm_files") for line in lines):
@@ -94,11 +104,31 @@ class ActionModule(ActionBase):
 
     def _clashes(self, task_vars: dict[str, t.Any], catalog: Catalog) -> list[str]:
         """Of all hosts of the play; the first one looks for all, because reading their variables takes time."""
-        hosts = list(task_vars.get("ansible_play_hosts_all") or [])
-        if len(hosts) < 2 or task_vars["inventory_hostname"] != hosts[0]:
+        play = list(task_vars.get("ansible_play_hosts_all") or [])
+        if not play or task_vars["inventory_hostname"] != play[0]:
             return []
+        inventory = Inventory(task_vars, self._templar)
+        # those that one host lists belong together, whichever of them are chosen
+        beside = (inventory.group(task_vars["hostvars"].raw_get(host).get(HOST) or "") for host in play)
+        hosts = list(dict.fromkeys([*play, *(name for names in beside for name in names)]))
         read = (self._service(host, task_vars["hostvars"].raw_get(host), catalog) for host in hosts)
         return clashes([service for service in read if service])
+
+    def _budget(self, task_vars: dict[str, t.Any], catalog: Catalog) -> list[str]:
+        """Whether the services of this one's host fit into a Spark together. The first of them in the play looks."""
+        group = task_vars["groups"].get(task_vars.get(HOST) or "") or []
+        beside = [host for host in task_vars.get("ansible_play_hosts_all") or [] if host in group]
+        if beside[:1] != [task_vars["inventory_hostname"]]:
+            return []
+        options = options_of("vllm")
+        try:
+            values = siblings(task_vars, self._templar, options, [*RESOLVED, "vllm_enforce_memory_plan"])
+            if not all(each["vllm_enforce_memory_plan"] for each in values):
+                return []
+            problem = budget(values, catalog, SPARK).problem
+        except (InventoryError, ChoiceError, ResolveError):  # each says itself what is wrong with it
+            return []
+        return [problem] if problem else []
 
     def _units(self, task_vars: dict[str, t.Any], whole: bool) -> list[str]:
         """Of all hosts of the play, with those that they name or that may name them; the first one looks, as above."""

@@ -316,6 +316,17 @@ _value:
       type: list
       elements: dict
       sample: []
+    budget:
+      description:
+        - What each service of C(vllm_services) may take of the memory, in the order of that list, as text. Empty for a
+          service that is alone on its host, and if the host was not read.
+      type: list
+      elements: str
+      sample: ["vllm 0.75 (91.3 GiB, what the others leave)", "vllm-embed 0.10 (12.2 GiB)"]
+    budget_problem:
+      description: One line, if the services of the list do not fit into the memory together.
+      type: str
+      sample: ""
     facts:
       description: Content of the file C(release.json) of the release, for programs on the host.
       type: dict
@@ -331,8 +342,9 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.variables i
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.owner_files import OwnerFileError, read_owner_files
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.budget import budget
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import InventoryError, members
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import InventoryError, members, siblings
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import READS, ResolveError, resolve
 
 
@@ -366,12 +378,13 @@ class LookupModule(LookupBase):
         found = []
         try:
             nodes = members(values["vllm_nodes"], variables or {}, self._templar, known)
-        except InventoryError as error:
+            shares = budget(siblings(variables or {}, self._templar, known, READS), catalog, state)
+        except (InventoryError, ChoiceError, ResolveError) as error:
             raise AnsibleLookupError(f"service: {error}") from error
         for wanted in [{"vllm_model": model} for model in models] or [{}]:
             typed, _lines = TypedValues.of(known, {**values, **wanted})
             try:
-                service = resolve(typed, catalog, state, remedied, info, files, probe, nodes)
+                service = resolve(typed, catalog, state, remedied, info, files, probe, nodes, shares)
             except (ChoiceError, ResolveError) as error:
                 raise AnsibleLookupError(f"service: {error}") from error
             found.append(service.as_dict())

@@ -10,6 +10,7 @@ from .._catalog.specs import Options
 from .._catalog.variables import read_variables, with_defaults
 from .._common.types import TypedValues
 from .nodes import Node, Nodes
+from .services import HOST
 
 
 class InventoryError(ValueError):
@@ -69,3 +70,11 @@ def members(names: t.Sequence[str], known: t.Mapping[str, t.Any], templar: t.Any
             raise InventoryError(f"vllm_nodes: {name} is not in the inventory")
     read = (inventory.values(name, options, ["vllm_node_address"])["vllm_node_address"] for name in names)
     return Nodes(tuple(Node(*pair) for pair in zip(names, read, strict=True)), list(names).index(own))
+
+
+def siblings(
+    known: t.Mapping[str, t.Any], templar: t.Any, options: Options, names: t.Sequence[str]
+) -> list[TypedValues]:
+    """Variables with these NAMES of all services that the host of the current one lists. Raises InventoryError."""
+    inventory = Inventory(known, templar)
+    return [inventory.values(host, options, names) for host in inventory.group(known.get(HOST) or "")]

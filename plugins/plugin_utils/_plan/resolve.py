@@ -92,6 +92,8 @@ class Resolved:
     container_release: str
     host_faults: list[dict[str, str]]
     facts: dict[str, t.Any]
+    budget: list[str]
+    budget_problem: str
 
     def as_dict(self) -> dict[str, t.Any]:
         return dict(vars(self))
@@ -106,13 +108,14 @@ def resolve(
     files: t.Sequence[OwnerFile] = (),
     image_probe: t.Mapping[str, t.Any] | None = None,
     members: nodes.Nodes | None = None,
+    budget: share.Budget = share.NO_BUDGET,
 ) -> Resolved:
     """HOST is what spark_info returns in spark; without it nothing is capped and nothing planned.
 
     REMEDY is what vllm_auto_remedy has found, variables by name. MODEL_INFO is an entry of the module model_info. FILES
     are those of vllm_files. IMAGE_PROBE is what the module vllm_image_probe returns; it changes nothing of the service,
     whose release has its name by then, and only says what the image would refuse. MEMBERS are the hosts of vllm_nodes
-    with their addresses; without them only their number counts.
+    with their addresses; without them only their number counts. BUDGET is that of the other services of vllm_services.
     """
     host = host or {}
     together = nodes.by_name(values) if members is None else members
@@ -123,7 +126,7 @@ def resolve(
     if not (model and image and profile):
         raise AssertionError("choose() returns all three parts, or raises")
     service = values["vllm_service_name"]
-    may_take = _share(values, host, profile)
+    may_take = _share(values, host, profile, budget)
     try:
         settings = merged(layers(values, choice, may_take, remedy, together, host))
         arguments = [model_path(values, model), *to_argv(settings.args)]
@@ -207,6 +210,8 @@ def resolve(
             "drop_page_cache": bool(values["vllm_drop_page_cache"]) and gpu != "none",
             **nodes.facts(values, together),
         },
+        budget=[part.text for part in budget.parts],
+        budget_problem=budget.problem,
     )
 
 
@@ -221,10 +226,10 @@ def _nccl(
         yield wrong
 
 
-def _share(values: Values, host: share.HostState, profile: Entry) -> share.Share:
+def _share(values: Values, host: share.HostState, profile: Entry, budget: share.Budget) -> share.Share:
     wish = values["vllm_gpu_memory_utilization"] or profile["args"].get("gpu_memory_utilization") or UTILIZATION
     try:
-        return share.share(host, values["vllm_service_name"], float(wish), values["vllm_memory_reserve_gib"])
+        return share.share(host, values["vllm_service_name"], float(wish), values["vllm_memory_reserve_gib"], budget)
     except (TypeError, ValueError):
         raise ResolveError(f"gpu_memory_utilization: {wish!r} is no number; use a share such as 0.90") from None
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import typing as t
 
-from .words import GIB
+from .._catalog.vllm_options import share_text
+from .words import GIB, gib
 
 # The share is never below this where other services hold the memory: the memory plan says then what is wrong.
 LOWEST = 0.01
@@ -20,7 +21,36 @@ BESIDE_PLAN_BYTES = 4 * GIB
 # What may be missing when it is counted, and is there at the start.
 TOLERANCE_BYTES = GIB
 
+# Why a service has its part of a budget.
+REST, LEAST = "what the others leave", "what its model needs"
+
 HostState = t.Mapping[str, t.Any]  # what the module spark_info returns in spark; empty if the host was not read
+
+
+class Part(t.NamedTuple):
+    """What one of several services of a host may take."""
+
+    service: str
+    share: float
+    planned_bytes: int
+    why: str = ""  # REST, LEAST, or empty for a share of its own
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        why = f", {self.why}" if self.why else ""
+        return f"{self.service} {share_text(self.share)} ({gib(self.planned_bytes)}{why})"
+
+
+class Budget(t.NamedTuple):
+    parts: tuple[Part, ...] = ()  # none for a service alone on its host
+    problem: str = ""
+
+    def of(self, service: str) -> Part | None:
+        return next((part for part in self.parts if part.service == service), None)
+
+
+NO_BUDGET = Budget()
 
 
 class Share(t.NamedTuple):
@@ -29,6 +59,7 @@ class Share(t.NamedTuple):
     other_services: list[dict[str, t.Any]]
     wish: float
     cap: float
+    is_least: bool = False
 
     @property
     def memory_gib(self) -> float:
@@ -49,6 +80,8 @@ class Share(t.NamedTuple):
     @property
     def capped_by(self) -> str:
         """What the cap is made of, for people."""
+        if self.is_least:
+            return f"{self.memory_gib:.1f} GiB for all of vllm_services, and that is what this one's model needs"
         text = f"{self.memory_gib:.1f} GiB, less {self.reserve_gib:g} GiB of vllm_memory_reserve_gib"
         if self.other_services:
             names = ", ".join(service["service"] for service in self.other_services)
@@ -56,18 +89,22 @@ class Share(t.NamedTuple):
         return text
 
 
-def share(host: HostState, service: str, wish: float, reserve_gib: float) -> Share:
-    """The share of SERVICE, which the host may serve already."""
+def share(host: HostState, service: str, wish: float, reserve_gib: float, budget: Budget = NO_BUDGET) -> Share:
+    """The share of SERVICE, which the host may serve already. Others of BUDGET count by their part of it."""
     memory_bytes = int((host.get("memory") or {}).get("total_bytes") or 0)
-    others = other_services(host, service)
+    own = budget.of(service)
+    parts = [{"service": part.service, "planned_bytes": part.planned_bytes} for part in budget.parts if part != own]
+    others = parts + [each for each in other_services(host, service) if not budget.of(each["service"])]
     found = Share(memory_bytes, reserve_gib, others, wish, 1.0)
     if not memory_bytes:
         return found
     alone = _left(found.memory_gib, found.memory_gib - reserve_gib)
     if not others or alone <= 0:
         return found._replace(cap=alone)
-    left = _left(found.memory_gib, found.memory_gib - reserve_gib - found.other_services_gib)
-    return found._replace(cap=max(left, LOWEST))
+    left = max(_left(found.memory_gib, found.memory_gib - reserve_gib - found.other_services_gib), LOWEST)
+    if own and own.why == LEAST and own.share <= left:
+        return found._replace(cap=own.share, is_least=True)
+    return found._replace(cap=left)
 
 
 def _left(total: float, left: float) -> float:

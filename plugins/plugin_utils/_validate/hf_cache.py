@@ -47,9 +47,11 @@ def hf_cache(checked: TypedValues, catalog: Catalog) -> Lines:
 
 def unknown_source(source: t.Any, variables: t.Mapping[str, t.Any]) -> Lines:
     """A source that is a name has to be a host of the inventory; VARIABLES are those of a task."""
-    hosts = list((variables.get("groups") or {}).get("all") or [])
+    groups = variables.get("groups") or {}
+    hosts = list(groups.get("all") or [])
     if isinstance(source, str) and re.fullmatch(r"[\w.-]+", source) and source not in hosts:
-        others = ", ".join(host for host in hosts if host != variables.get("inventory_hostname"))
+        near = groups.get(source) or hosts  # a host that lists its services is a group
+        others = ", ".join(host for host in near if host != variables.get("inventory_hostname"))
         yield (
             f"hf_cache_source: {source} is not a host of the inventory;"
             f" use {f'one of {others}, or ' if others else ''}an absolute path such as /mnt/models"

@@ -154,6 +154,21 @@ def put(folder: Path, block: Block) -> None:
     target.write_text(yaml.safe_dump(both, sort_keys=False), encoding="utf-8")
 
 
+def is_divided(folder: Path) -> bool:
+    """Whether a page has a host that lists services: only Ansible's own program loads the plugin that divides it."""
+    return any("vllm_services" in path.read_text(encoding="utf-8") for path in folder.glob("host_vars/*.yml"))
+
+
+def divided(folder: Path, *limit: str) -> dict[str, dict[str, t.Any]]:
+    listed = json.loads(run(BIN / "ansible-inventory", "-i", folder, "--list", *limit))
+    # test_variables gives each host another name, so what divided it is no longer right
+    mine = {"dgxspark_host", "vllm_services"}
+    return {
+        host: {name: value for name, value in variables.items() if name not in mine}
+        for host, variables in listed["_meta"]["hostvars"].items()
+    }
+
+
 def inventory_of(page: str, folder: Path) -> Inventory:
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
@@ -164,6 +179,8 @@ def inventory_of(page: str, folder: Path) -> Inventory:
     for block in BLOCKS:
         if block.page == page and block.path:
             put(mine, block)
+    if is_divided(mine):
+        return Inventory(mine, divided(mine))
     loader = DataLoader()
     loader.set_basedir(str(folder))
     manager = InventoryManager(loader=loader, sources=[str(mine / "hosts.yml")])
@@ -232,9 +249,12 @@ def limited(limit: str | None, hosts: Inventory, command: Command) -> list[str]:
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
 
-    manager = InventoryManager(loader=DataLoader(), sources=[str(hosts.folder / "hosts.yml")])
-    manager.subset(limit)
-    names = [host.name for host in manager.get_hosts("spark")]
+    if is_divided(hosts.folder):
+        names = list(divided(hosts.folder, *(["--limit", limit] if limit else [])))
+    else:
+        manager = InventoryManager(loader=DataLoader(), sources=[str(hosts.folder / "hosts.yml")])
+        manager.subset(limit)
+        names = [host.name for host in manager.get_hosts("spark")]
     assert names, f"{command}: no such host"
     return names
 
@@ -297,6 +317,10 @@ def ansible(look: Look) -> None:
             assert value in known[name]["choices"], look.command
     missing = {name for name, option in known.items() if option.get("required")} - set(args)
     assert not missing, f"{look.command}: lacks {missing}"
+
+
+def ansible_inventory(look: Look) -> None:
+    run(BIN / "ansible-inventory", *look.command.words[1:], "-i", look.inventory.folder)
 
 
 def ansible_doc(look: Look) -> None:
@@ -402,6 +426,7 @@ PROGRAMS: dict[str, Callable[[Look], None]] = {
     "ansible": ansible,
     "ansible-doc": ansible_doc,
     "ansible-galaxy": ansible_galaxy,
+    "ansible-inventory": ansible_inventory,
     "ansible-playbook": ansible_playbook,
     "ansible-vault": ansible_vault,
     "cd": known,

@@ -1,0 +1,99 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One memory budget for the services of a host, whatever of them runs already."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.budget import budget
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import resolve
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.share import LEAST, REST, Budget
+
+from support.services import CATALOG, GIB, service, spark, values
+
+CHAT: dict[str, t.Any] = {"vllm_model": "qwen3-32b-fp8"}
+EMBED: dict[str, t.Any] = {"vllm_service_name": "vllm-embed", "vllm_model": "qwen3-8b-fp8"}
+UNKNOWN: dict[str, t.Any] = {"vllm_service_name": "vllm-rerank", "vllm_model": "who/knows"}
+
+
+def share(own: float) -> dict[str, t.Any]:
+    return {"vllm_gpu_memory_utilization": own}
+
+
+def found(*services: dict[str, t.Any], host: dict[str, t.Any] | None = None) -> Budget:
+    return budget([values(**each) for each in services], CATALOG, spark() if host is None else host)
+
+
+def test_the_first_one_gets_what_the_others_leave() -> None:
+    chat, embed, rerank = found(CHAT, EMBED, {**UNKNOWN, **share(0.1)}).parts
+    assert (chat.service, chat.why) == ("vllm", REST)
+    assert (embed.service, embed.why) == ("vllm-embed", LEAST)
+    assert (rerank.share, rerank.why) == (0.1, "")
+    assert chat.share == pytest.approx(0.91 - embed.share - 0.1)
+
+
+def test_what_its_model_needs_holds_one_request() -> None:
+    together = found(CHAT, EMBED)
+    alone = resolve(values(**EMBED), CATALOG, spark(), budget=together)
+    assert alone.plan["fits"]
+    assert alone.plan["kv_bytes_least"] >= alone.plan["context"] * alone.plan["kv_bytes_per_token"]
+    assert alone.capped_by == "121.7 GiB for all of vllm_services, and that is what this one's model needs"
+
+
+def test_it_gets_no_more_than_its_profile_names() -> None:
+    mine = {"vllm_profile": "mine", "vllm_profiles": {"mine": {"args": {"gpu_memory_utilization": 0.6}}}}
+    assert found({**CHAT, **mine}, {**EMBED, **share(0.1)}).parts[0].share == 0.6
+
+
+@pytest.mark.parametrize("running", [[], [service("vllm", 100 * GIB)], [service("vllm-embed", 30 * GIB)]])
+def test_the_shares_do_not_depend_on_what_runs(running: list[dict[str, t.Any]]) -> None:
+    host = spark(services=running)
+    together = found(CHAT, EMBED, host=host)
+    assert together == found(CHAT, EMBED)
+    for each, part in zip((CHAT, EMBED), together.parts, strict=True):
+        assert resolve(values(**each), CATALOG, host, budget=together).utilization == part.share
+
+
+def test_a_service_that_no_list_names_counts_too() -> None:
+    together = found(CHAT, EMBED)
+    alone = resolve(values(**CHAT), CATALOG, spark(services=[service("vllm-old", 20 * GIB)]), budget=together)
+    assert alone.utilization < together.parts[0].share
+
+
+@pytest.mark.parametrize(
+    ("services", "problem"),
+    [
+        (
+            [{**CHAT, **share(0.6)}, {**EMBED, **share(0.5)}],
+            "vllm_gpu_memory_utilization: vllm 0.60, vllm-embed 0.50 are 1.10 together, and this host can give 0.91 of"
+            " 121.7 GiB; give them less",
+        ),
+        (
+            [CHAT, {**EMBED, **share(0.95)}],
+            "vllm_gpu_memory_utilization: vllm-embed 0.95 leave nothing for vllm, and this host can give 0.91 of"
+            " 121.7 GiB; give them less",
+        ),
+        (
+            [CHAT, UNKNOWN],
+            "vllm_gpu_memory_utilization: vllm-rerank needs one, because nobody has said how large who/knows is; give"
+            " it a share such as 0.15, or describe the model in vllm_models",
+        ),
+        ([{**CHAT, **share(0.6)}, {**EMBED, **share(0.31)}], ""),
+        ([UNKNOWN, EMBED], ""),  # the first one needs no figures
+    ],
+)
+def test_what_does_not_fit(services: list[dict[str, t.Any]], problem: str) -> None:
+    assert found(*services).problem == problem
+
+
+@pytest.mark.parametrize("host", [{}, spark()])
+def test_there_is_none_for_one_service_or_without_a_host(host: dict[str, t.Any]) -> None:
+    assert found(CHAT, host=host) == Budget()
+    assert found(CHAT, EMBED, host={}) == Budget()
+
+
+def test_a_kv_cache_of_a_given_size_counts() -> None:
+    given = {"vllm_extra_args": {"kv_cache_memory_bytes": 30 * GIB}}
+    assert found(CHAT, {**EMBED, **given}).parts[1].planned_bytes > 30 * GIB
