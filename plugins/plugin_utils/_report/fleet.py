@@ -105,6 +105,7 @@ def entry(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | 
         "profile": labels.get("dgxspark.vllm.profile"),
         "release": labels.get("dgxspark.vllm.release"),
         "wanted_release": wanted.get("release"),
+        "drift": runs and is_drift(container.get("image"), labels.get("dgxspark.vllm.release"), wanted),
         "vllm_version": health.get("vllm_version"),
         "kv_cache_tokens": health.get("kv_cache_tokens"),
         "planned_tokens": planned_tokens(labels),
@@ -121,6 +122,22 @@ def entry(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | 
         "memory_available_bytes": (spark.get("memory") or {}).get("available_bytes"),
     }
     return {**found, "summary": summary(found)}
+
+
+def is_drift(image: str | None, release: str | None, wanted: Facts) -> bool:
+    """Whether what runs is not what the inventory wants. What is not known is no drift."""
+    pairs = ((image, wanted.get("image")), (release, wanted.get("release")))
+    return any(have and want and have != want for have, want in pairs)
+
+
+def exit_code(hosts: t.Sequence[Facts]) -> int:
+    """What a program is to learn of all hosts at once, the worst first."""
+    verdicts = {host["verdict"] for host in hosts}
+    if "unreachable" in verdicts:
+        return 4
+    if verdicts - {"ready"}:
+        return 2
+    return 3 if any(host["drift"] for host in hosts) else 0
 
 
 def planned_tokens(labels: Facts) -> int | None:
