@@ -96,9 +96,11 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core has no type
             return
         self._handle_warnings(result.result)
         message = text(result.result)
-        if ignore_errors:
+        if ignore_errors or result.result.get("is_shown"):
             return
         if is_rescued(result.task):
+            if result.task.check_mode:  # nothing is under way that would have to be explained
+                return
             name = result.task.get_name().rpartition("| ")[2].rpartition(" : ")[2]
             self._line(f"{result.host.get_name()}: {name}: failed; the reason follows", C.COLOR_WARN)
         else:
@@ -113,7 +115,7 @@ class CallbackModule(Default):  # type: ignore[misc]  # ansible-core has no type
     def v2_runner_on_unreachable(self, result: t.Any) -> None:
         if self._is_verbose():
             super().v2_runner_on_unreachable(result)
-        elif not result.task.ignore_unreachable:
+        elif not result.task.ignore_unreachable and not result.result.get("is_shown"):
             self._line(f"{result.host.get_name()}: UNREACHABLE: {text(result.result)}", C.COLOR_UNREACHABLE)
 
     def v2_playbook_on_stats(self, stats: t.Any) -> None:

@@ -43,20 +43,28 @@ def render(report: Facts, hosts: t.Sequence[str], width: int) -> str:
 
 def _list(rows: t.Sequence[Row], hosts: t.Sequence[str], width: int) -> t.Iterator[str]:
     """One line for each check and result, with all the hosts that share them; the worst first."""
-    same: dict[tuple[str, str, str], list[str]] = {}
     order = list(dict.fromkeys(row["check"] for row in rows))
+    same: dict[tuple[str, str, str], list[str]] = {}
+    skipped: dict[str, list[str]] = {}
     for row in sorted(rows, key=lambda row: (RESULTS.index(row["result"]), order.index(row["check"]))):
-        same.setdefault((row["result"], row["check"], row["text"]), []).append(row["host"])
+        if row["result"] == "not checked":
+            skipped.setdefault(row["host"], []).append(row["check"])
+        else:
+            same.setdefault((row["result"], row["check"], row["text"]), []).append(row["host"])
     names = {key: "all hosts" if len(its) == len(hosts) > 1 else ", ".join(its) for key, its in same.items()}
     first = max(map(len, ("check", *(key[1] for key in same))))
-    second = min(max(map(len, ("host", *names.values()))), max(width // 4, 12))
+    second = max(map(len, ("host", *(name for name in names.values() if len(name) <= width // 4))))
     yield f"{'check':{first}}  {'host':{second}}  result"
     for (result, check, text), its in names.items():
         said = _WORDS.get(result, result) + (f": {text}" if text else "")
         yield from _wrapped(f"{check:{first}}  {its:{second}}  ", said, width, first + second + 4)
+    for host, checks in skipped.items():
+        yield from _wrapped("", f"{host}: not checked, because another check failed: {', '.join(checks)}", width, 4)
 
 
 def _wrapped(start: str, text: str, width: int, indent: int) -> t.Iterator[str]:
-    lines = textwrap.wrap(text, max(width - indent, 30), break_long_words=False, break_on_hyphens=False)
+    """START may be longer than INDENT; its line is as long as it is then."""
+    room = max(width - indent, 30)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
     yield start + lines[0]
     yield from (" " * indent + line for line in lines[1:])
