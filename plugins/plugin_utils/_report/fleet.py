@@ -167,11 +167,15 @@ def judged(health: Facts) -> tuple[str, Facts | None]:
 
 
 def unseen(name: str, message: t.Any) -> Report:
-    said = plain(" ".join(str(message or "").split()))
-    evidence = re.sub(r"^(?:(?:Task|Action|Module) failed: )+", "", said)
     text = _TEXTS[name]
-    cause = {"id": name, "meaning": text.meaning, "remedy": text.remedy, "evidence": evidence}
+    cause = {"id": name, "meaning": text.meaning, "remedy": text.remedy, "evidence": in_one_line(message)}
     return {**cause, "link": link(name), "change": {}}
+
+
+def in_one_line(message: t.Any) -> str:
+    """The message of a failed task, without what Ansible puts before it."""
+    said = plain(" ".join(str(message or "").split()))
+    return re.sub(r"^(?:(?:Task|Action|Module) failed: )+", "", said)
 
 
 def summary(found: Facts) -> str:

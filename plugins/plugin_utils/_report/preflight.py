@@ -8,7 +8,7 @@ import textwrap
 import time
 import typing as t
 
-from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
+from .fleet import in_one_line
 
 Facts = t.Mapping[str, t.Any]
 Row = dict[str, t.Any]
@@ -30,7 +30,7 @@ def build(hosts: t.Mapping[str, t.Sequence[Facts]], now: float) -> Row:
 
 
 def _row(host: str, found: Facts) -> Row:
-    text = " ".join(plain(str(found.get("text") or "")).split())
+    text = in_one_line(found.get("text")).removeprefix(f"{host}: ")
     return {"host": host, "check": found["check"], "result": found["result"], "text": text}
 
 
