@@ -11,10 +11,9 @@ from ansible import context
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from .._common import output_file
+from .._common import output_file, query
 from .._common.plain import plain
 from .._common.screen import is_wanted_on_screen
-from .._report import query
 
 Facts = dict[str, t.Any]
 
