@@ -21,4 +21,5 @@ class ActionModule(QueriedReport):
 
     def report(self, asked: Facts) -> tuple[str, Facts]:
         report = build(asked["hosts"], time.time())
-        return render(report, list(asked["hosts"]), terminal.width()), {"report": report, "failed_hosts": report["failed"]}
+        text = render(report, list(asked["hosts"]), terminal.width())
+        return text, {"report": report, "failed_hosts": report["failed"]}

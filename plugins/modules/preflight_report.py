@@ -20,8 +20,8 @@ description:
 options:
   hosts:
     description:
-      - Checks by name of the host, in the order of the list. Each is a mapping with C(check), its name, C(result), which
-        is V(ok), V(warning), V(failed) or V(not checked), and C(text).
+      - Checks by name of the host, in the order of the list. Each is a mapping with C(check), its name, C(result),
+        which is V(ok), V(warning), V(failed) or V(not checked), and C(text).
       - If it is empty, O(query) and O(path) are checked and nothing is printed.
     type: dict
     required: true
@@ -88,6 +88,6 @@ report:
         text:
           description: What was found, and the remedy.
           type: str
-          sample: Port 8000 is held by nginx (pid 812), which is not a vLLM server in a container. Stop it, or set vllm_port
-            to a free port
+          sample: Port 8000 is held by nginx (pid 812), which is not a vLLM server in a container. Stop it, or set
+            vllm_port to a free port
 """

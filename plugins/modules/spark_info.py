@@ -275,8 +275,8 @@ spark:
 """
 
 import os
-import time
 import platform
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import configuration, daemon_json

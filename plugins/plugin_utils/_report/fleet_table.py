@@ -91,11 +91,16 @@ def table(hosts: t.Sequence[Facts], columns: t.Sequence[Column] = COLUMNS, width
     return "\n".join(line(row, widths, [column.right for column in columns]) for row in rows)
 
 
-def fitting(hosts: t.Sequence[Facts], width: int) -> list[Column]:
+def fitting(
+    rows: t.Sequence[Facts],
+    width: int,
+    columns: t.Sequence[Column] = COLUMNS,
+    dropped: t.Sequence[str] = _DROPPED,
+) -> list[Column]:
     """The columns that fit."""
-    left = list(COLUMNS)
-    for title in _DROPPED:
-        if max(map(len, table(hosts, left, width).splitlines())) <= width:
+    left = list(columns)
+    for title in dropped:
+        if max(map(len, table(rows, left, width).splitlines())) <= width:
             break
         left = [column for column in left if column.title != title]
     return left

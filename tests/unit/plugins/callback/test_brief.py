@@ -26,7 +26,8 @@ DRIFT = {
 
 
 def play(ansible_playbook: AnsiblePlaybook, folder: Path, tasks: list[dict[str, t.Any]], *flags: str) -> Run:
-    (folder / "included.yml").write_text(yaml.safe_dump([{"name": "Nothing", "ansible.builtin.assert": {"that": True}}]))
+    nothing = [{"name": "Nothing", "ansible.builtin.assert": {"that": True}}]
+    (folder / "included.yml").write_text(yaml.safe_dump(nothing), encoding="utf-8")
     plays = [{"name": "A play", "hosts": "all", "gather_facts": False, "tasks": tasks}]
     (folder / "play.yml").write_text(yaml.safe_dump(plays), encoding="utf-8")
     (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"spark01": THIS_MACHINE}}}), encoding="utf-8")
@@ -61,12 +62,12 @@ def test_only_changes_messages_and_failures_are_printed(tmp_path: Path, ansible_
 def test_a_failure_that_is_handled_is_one_line(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     tasks = {
         "block": [{"name": "wait | Wait for it", "ansible.builtin.fail": {"msg": "a long reason"}}],
-        "rescue": [{"name": "End", "ansible.builtin.fail": {"msg": "It serves again. {{ ansible_failed_result.msg }}"}}],
+        "rescue": [{"name": "End", "ansible.builtin.fail": {"msg": "It serves. {{ ansible_failed_result.msg }}"}}],
     }
     lines = said(play(ansible_playbook, tmp_path, [tasks]))
     assert lines == [
         "spark01: Wait for it: failed; the reason follows",
-        "spark01: FAILED: It serves again. a long reason",
+        "spark01: FAILED: It serves. a long reason",
     ]
 
 
