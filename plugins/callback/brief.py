@@ -37,7 +37,7 @@ from ansible.plugins.callback.default import CallbackModule as Default
 MESSAGES = ("debug", "ansible.builtin.debug")
 
 
-class CallbackModule(Default):  # type: ignore[misc]  # ansible-core has no type hints
+class CallbackModule(Default):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "dgxspark.vllm.brief"

@@ -23,7 +23,8 @@ from .start_faults import FAULTS, Fault
 
 MESSAGE = re.compile(
     r"The service was stopped, so that it does not restart in a loop; there is no earlier good release to restore\."
-    rf" The new release failed: (?P<container>{SERVICE}-\S+) on spark\d+ (?:is )?(?P<verdict>\w+)(?: in phase (?P<phase>\w+))?:"
+    rf" The new release failed: (?P<container>{SERVICE}-\S+) on spark\d+"
+    r" (?:is )?(?P<verdict>\w+)(?: in phase (?P<phase>\w+))?:"
     r" (?P<meaning>.+?)\. Remedy: (?P<remedy>.+?)\.(?: Seen: (?P<evidence>.+?)\.)?"
     r" More: docs/troubleshooting\.md#(?P<cause>\w+)\..*"
 )
