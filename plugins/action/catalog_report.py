@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action import terminal as screen
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action.report import Facts, Report
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.catalog_table import MARKS, terminal
 
@@ -19,6 +20,6 @@ class ActionModule(Report):
     }
 
     def report(self, asked: Facts) -> tuple[str, Facts]:
-        table = terminal(asked["models"], asked["plans"], asked["images"])
+        table = terminal(asked["models"], asked["plans"], asked["images"], screen.width())
         title = f"{asked['title']}\n\n" if asked["title"] else ""
         return f"{title}{table}\n\n{MARKS}", {"table": table}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action import terminal
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action.report import Facts, Report
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.releases import rows, table
 
@@ -17,5 +18,5 @@ class ActionModule(Report):
     }
 
     def report(self, asked: Facts) -> tuple[str, Facts]:
-        text = table(asked["releases"], asked["problems"])
+        text = table(asked["releases"], asked["problems"], terminal.width())
         return text, {"table": text, "releases": {host: rows(read) for host, read in asked["releases"].items()}}

@@ -142,6 +142,11 @@ spark:
       sample:
         {total_bytes: 130663886848, free_bytes: 115964116992, available_bytes: 124555051008,
          page_cache_bytes: 8805023744, swap_total_bytes: 17179865088, swap_free_bytes: 17179865088}
+    time:
+      description: Time of the host's clock, in seconds since 1970.
+      type: int
+      returned: always
+      sample: 1795446245
     low_memory:
       description: Whether less than 3 GiB of memory are available. V(null) if unknown.
       type: dict
@@ -271,6 +276,7 @@ spark:
 
 import os
 import platform
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import configuration, daemon_json
@@ -396,6 +402,7 @@ def read_host(module: AnsibleModule) -> host_spark.Facts:
         "reasons": reasons,
         "gpu": gpu,
         "gpu_error": gpu_error,
+        "time": int(time.time()),
         "memory": memory,
         "low_memory": host_spark.low_memory_verdict(memory),
         "firmware": host_spark.firmware_versions(

@@ -34,6 +34,7 @@ attributes:
   check_mode:
     support: full
     description: Can run in check mode.
+    details: An image that is not on the host is not pulled, but its registry is asked whether it has the image.
   diff_mode:
     support: none
     description: There is nothing to compare.
@@ -113,6 +114,23 @@ class Image:
         digests = [plain(digest) for digest in sequence(facts.get("RepoDigests")) if isinstance(digest, str)]
         return {"id": plain(text(facts.get("Id"))), "digests": digests}
 
+    def ask_registry(self) -> None:
+        """Fails if a pull would: no such image or tag, no access, or no registry."""
+        insecure = ["--insecure"] if self._is_insecure() else []
+        command = ["timeout", "60", self.docker, "manifest", "inspect", *insecure, "--", self.name]
+        rc, _out, err = self.module.run_command(command)
+        if rc:
+            said = plain_lines(err).strip()
+            reason = said.splitlines()[-1] if said else f"no answer of its registry in 60 s ({rc})"
+            self.module.fail_json(msg=f"The image {self.name} cannot be pulled: {reason}", stderr=said)
+
+    def _is_insecure(self) -> bool:
+        """Whether Docker was told to use plain HTTP for this registry; `docker manifest` does not know it."""
+        command = ["timeout", "60", self.docker, "info", "--format={{json .RegistryConfig.IndexConfigs}}"]
+        _rc, out, _err = self.module.run_command(command)
+        registry = mapping(mapping(parse_json(out)).get(self.name.partition("/")[0]))
+        return registry.get("Secure") is False
+
     def pull(self, home: str) -> Facts:
         homes.begin_pull(home, self.name)
         rc, _out, err = self.module.run_command([self.docker, "pull", "--quiet", "--", self.name])
@@ -153,6 +171,8 @@ def main() -> None:
         facts, pulled, recorded = image.look(), False, False
         if facts is None:
             pulled = True
+            if module.check_mode:
+                image.ask_registry()
             facts = {"id": None, "digests": []} if module.check_mode else image.pull(home)
         elif homes.is_pulling(home, image.name):  # a run was interrupted after its pull
             recorded = True

@@ -83,6 +83,7 @@ class AnsiblePlaybook:
             env={
                 **inherited,
                 "ANSIBLE_CONFIG": str(config or self.config),
+                "ANSIBLE_STDOUT_CALLBACK": "default",  # tests wait for names of tasks, which that of users hides
                 **self.environment,
                 **(environment or {}),
             },

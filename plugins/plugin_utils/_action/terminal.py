@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 
+WIDTH = 160
 HOME = "\x1b[H"
 END_OF_LINE, END_OF_SCREEN = "\x1b[K", "\x1b[J"
 
@@ -24,6 +25,12 @@ def size() -> os.terminal_size | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def width() -> int:
+    """Of a table on it. The same width in a file or a pipe, whoever started the playbook."""
+    found = size()
+    return WIDTH if found is None else min(found.columns, WIDTH)
 
 
 def redrawn(lines: list[str]) -> str:

@@ -17,6 +17,10 @@ IMAGE = "image"
 _RIGHT = {"weights", "tokens/s", "at most", "KV tokens", "longest", "at once"}
 _WIDEST = {"Hugging Face id": 35, "license": 14}  # on a terminal; README.md has them in full
 
+WIDTH = 160
+# What a narrow terminal does without, the first one first. The id of a model is in docs/models.md.
+_DROPPED = ("license", IMAGE, "at most", "Hugging Face id", "longest", "KV tokens")
+
 
 def about(entry: Entry) -> list[str]:
     """What is known of a model, a cell for each of ABOUT."""
@@ -47,7 +51,10 @@ def planned(entry: Entry, plan: t.Mapping[str, t.Any] | None) -> list[str]:
 
 
 def terminal(
-    entries: t.Sequence[Entry], plans: t.Mapping[str, t.Any], images: t.Mapping[str, t.Any] | None = None
+    entries: t.Sequence[Entry],
+    plans: t.Mapping[str, t.Any],
+    images: t.Mapping[str, t.Any] | None = None,
+    width: int = WIDTH,
 ) -> str:
     """PLANS and IMAGES are by name of the model; without IMAGES the column is left out."""
     head = [*ABOUT, *PLANNED, *([IMAGE] if images else [])]
@@ -64,11 +71,16 @@ def terminal(
         for entry in entries
     ]
     for row in rows:
-        row.update({title: shorten(row[title], width) for title, width in _WIDEST.items()})
+        row.update({title: shorten(row[title], widest) for title, widest in _WIDEST.items()})
     widths = {title: max(len(title), *(len(row[title]) for row in rows)) if rows else len(title) for title in order}
+    for title in _DROPPED:
+        if sum(widths[title] for title in order) + 2 * (len(order) - 1) <= width:
+            break
+        order = [kept for kept in order if kept != title]
     lines = [{title: title for title in order}, *rows]
     right = [title in _RIGHT for title in order]
-    return "\n".join(line([cells[title] for title in order], list(widths.values()), right) for cells in lines)
+    wide = [widths[title] for title in order]
+    return "\n".join(line([cells[title] for title in order], wide, right) for cells in lines)
 
 
 def _image(entry: Entry, images: t.Mapping[str, t.Any] | None) -> list[str]:

@@ -109,6 +109,7 @@ def entry(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | 
         "profile": labels.get("dgxspark.vllm.profile"),
         "release": labels.get("dgxspark.vllm.release"),
         "wanted_release": wanted.get("release"),
+        "drift": runs and is_drift(container.get("image"), labels.get("dgxspark.vllm.release"), wanted),
         "vllm_version": health.get("vllm_version"),
         "kv_cache_tokens": health.get("kv_cache_tokens"),
         "planned_tokens": planned_tokens(labels),
@@ -125,6 +126,22 @@ def entry(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | 
         "memory_available_bytes": (spark.get("memory") or {}).get("available_bytes"),
     }
     return {**found, "summary": summary(found)}
+
+
+def is_drift(image: str | None, release: str | None, wanted: Facts) -> bool:
+    """Whether what runs is not what the inventory wants. What is not known is no drift."""
+    pairs = ((image, wanted.get("image")), (release, wanted.get("release")))
+    return any(have and want and have != want for have, want in pairs)
+
+
+def exit_code(hosts: t.Sequence[Facts]) -> int:
+    """What a program is to learn of all hosts at once, the worst first."""
+    verdicts = {host["verdict"] for host in hosts}
+    if "unreachable" in verdicts:
+        return 4
+    if verdicts - {"ready"}:
+        return 2
+    return 3 if any(host["drift"] for host in hosts) else 0
 
 
 def planned_tokens(labels: Facts) -> int | None:
@@ -154,11 +171,15 @@ def judged(health: Facts) -> tuple[str, Facts | None]:
 
 
 def unseen(name: str, message: t.Any) -> Report:
-    said = plain(" ".join(str(message or "").split()))
-    evidence = re.sub(r"^(?:(?:Task|Action|Module) failed: )+", "", said)
     text = _TEXTS[name]
-    cause = {"id": name, "meaning": text.meaning, "remedy": text.remedy, "evidence": evidence}
+    cause = {"id": name, "meaning": text.meaning, "remedy": text.remedy, "evidence": in_one_line(message)}
     return {**cause, "link": link(name), "change": {}}
+
+
+def in_one_line(message: t.Any) -> str:
+    """The message of a failed task, without what Ansible puts before it."""
+    said = plain(" ".join(str(message or "").split()))
+    return re.sub(r"^(?:(?:Task|Action|Module) failed: )+", "", said)
 
 
 def summary(found: Facts) -> str:

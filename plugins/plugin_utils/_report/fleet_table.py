@@ -14,6 +14,8 @@ WIDTH = 160
 # No text column gets narrower than that, so that names stay names.
 NARROWEST = 12
 EVIDENCE = 300
+# What a narrow terminal does without, the first one first.
+_DROPPED = ("prefix", "drafts", "preempt", "throttled", "image", "MHz", "tokens/plan", "since", "GPU °C", "KV")
 
 
 class Column(t.NamedTuple):
@@ -74,11 +76,12 @@ COLUMNS = (
 )
 
 
-def render(report: Facts) -> str:
-    blocks = [table(report["hosts"]), counted(report)]
-    blocks += troubles(report["hosts"])
+def render(report: Facts, width: int = WIDTH) -> str:
+    hosts = report["hosts"]
+    blocks = [table(hosts, fitting(hosts, width), width), counted(report)]
+    blocks += troubles(hosts)
     if report["notes"]:
-        everybody = len(report["hosts"])
+        everybody = len(hosts)
         blocks.append("\n".join(["Notes", *(remark(note, everybody) for note in report["notes"])]))
     return "\n\n".join(blocks)
 
@@ -90,6 +93,21 @@ def table(hosts: t.Sequence[Facts], columns: t.Sequence[Column] = COLUMNS, width
     widths = [max(len(row[number]) for row in rows) for number in range(len(columns))]
     fit(widths, columns, width)
     return "\n".join(line(row, widths, [column.right for column in columns]) for row in rows)
+
+
+def fitting(
+    rows: t.Sequence[Facts],
+    width: int,
+    columns: t.Sequence[Column] = COLUMNS,
+    dropped: t.Sequence[str] = _DROPPED,
+) -> list[Column]:
+    """The columns that fit."""
+    left = list(columns)
+    for title in dropped:
+        if max(map(len, table(rows, left, width).splitlines())) <= width:
+            break
+        left = [column for column in left if column.title != title]
+    return left
 
 
 def fit(widths: list[int], columns: t.Sequence[Column], width: int) -> None:

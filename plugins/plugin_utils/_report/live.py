@@ -7,12 +7,10 @@ from __future__ import annotations
 import typing as t
 
 from .fleet import Facts, age
-from .fleet_table import COLUMNS, Column, counted, table, troubles
+from .fleet_table import counted, fitting, table, troubles
 
 # Verdict of a host that has not answered yet.
 ASKED = "asked"
-# What a narrow terminal does without, the first one first.
-_DROPPED = ("prefix", "drafts", "preempt", "throttled", "image", "MHz", "tokens/plan", "since", "GPU °C", "KV")
 
 
 class Line(t.NamedTuple):
@@ -26,7 +24,7 @@ def frame(report: Facts, waited: t.Mapping[str, float], title: str, width: int, 
     No line is longer than WIDTH, and there are at most HEIGHT of them, or any number.
     """
     hosts = report["hosts"]
-    head, *rows = table(hosts, columns(hosts, width), width).splitlines()
+    head, *rows = table(hosts, fitting(hosts, width), width).splitlines()
     lines = [Line(title), Line(""), Line(head)]
     lines += [Line(row, host["verdict"]) for row, host in zip(rows, hosts, strict=True)]
     lines += [Line(""), Line(counted(report))]
@@ -41,13 +39,3 @@ def frame(report: Facts, waited: t.Mapping[str, float], title: str, width: int, 
         more = len(lines) - height + 1
         lines = [*lines[: height - 1], Line(f"… {more} more lines: enlarge the terminal, or run playbooks/health.yml")]
     return [line if len(line.text) <= width else line._replace(text=line.text[: width - 1] + "…") for line in lines]
-
-
-def columns(hosts: t.Sequence[Facts], width: int) -> list[Column]:
-    """Those that fit."""
-    left = list(COLUMNS)
-    for title in _DROPPED:
-        if max(map(len, table(hosts, left, width).splitlines())) <= width:
-            break
-        left = [column for column in left if column.title != title]
-    return left

@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, real
 
-from .fleet_table import Column
+from .fleet_table import WIDTH, Column, fitting
 from .fleet_table import table as text_table
 
 Facts = t.Mapping[str, t.Any]
@@ -60,6 +60,7 @@ def _cell(name: str) -> t.Callable[[Facts], str | None]:
     return lambda row: None if row.get(name) is None else plain(str(row[name]))
 
 
+_DROPPED = ("staged", "image", "profile")  # what a narrow terminal does without, the first one first
 _WIDE = ("host", "model", "image")
 _COLUMNS = tuple(
     Column(name, _cell(name), right=False, may_shrink=name in _WIDE)
@@ -67,10 +68,10 @@ _COLUMNS = tuple(
 )
 
 
-def table(hosts: t.Mapping[str, Facts | None], problems: t.Mapping[str, str]) -> str:
+def table(hosts: t.Mapping[str, Facts | None], problems: t.Mapping[str, str], width: int = WIDTH) -> str:
     """The releases of all hosts as text. HOSTS are results of vllm_releases_info; PROBLEMS say why there is none."""
     lines: list[Row] = []
     for host, read in hosts.items():
         nothing = {"verdict": f"not read: {problems[host]}" if problems.get(host) else "none"}
         lines += [{**row, "host": host} for row in rows(read) or [nothing]]
-    return text_table(lines, _COLUMNS)
+    return text_table(lines, fitting(lines, width, _COLUMNS, _DROPPED), width)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
@@ -28,6 +29,30 @@ def test_check_mode_finds_nothing_to_do(served: Run, spark: Spark, ansible_playb
     assert run.code == 0, run.output
     assert run.count(spark.name, "changed") == 0, run.output
     assert "+++" not in run.output
+
+
+def test_preflight_finds_what_is_in_the_way(
+    served: Run, spark: Spark, ansible_playbook: AnsiblePlaybook, tmp_path: Path
+) -> None:
+    """Once on a host where all is well, and once with a port and an image that cannot be had."""
+    state = "readlink /opt/vllm/current; ls -A /opt/vllm/releases /run/dgxspark.vllm; docker ps --quiet --no-trunc"
+    before = spark.root(state)
+    run = ansible_playbook("playbooks/preflight.yml", spark.limit)
+    assert run.code == 0, run.output
+    assert "1 host: nothing is in the way of a deployment" in run.output
+    image = "nvcr.io/nvidia/vllm:26.07-py3"  # which the sandbox's registry does not have
+    file = tmp_path / "preflight.json"
+    run = ansible_playbook(
+        "playbooks/preflight.yml", spark.limit, vllm_port=22, vllm_image=image, vllm_preflight_file=str(file)
+    )
+    assert run.code == 2, run.output
+    found = {check["check"]: check for check in json.loads(file.read_text())["checks"]}
+    assert [name for name, check in found.items() if check["result"] == "failed"] == ["port", "image"]
+    assert found["port"]["text"].startswith("Port 22 is held by sshd")
+    assert "cannot be pulled: no such manifest" in found["image"]["text"]
+    assert found["memory"]["result"] == "not checked"
+    assert spark.root(state) == before
+    assert run.count(spark.name, "changed") == 0, run.output
 
 
 def test_health_says_so_without_a_warning(served: Run, spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:

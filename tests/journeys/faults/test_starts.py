@@ -22,10 +22,11 @@ from .second_service import DROP_IN, ITS_OWN, SERVICE, amend_unit, processes, re
 from .start_faults import FAULTS, Fault
 
 MESSAGE = re.compile(
-    rf"(?P<container>{SERVICE}-\S+) on spark\d+ (?:is )?(?P<verdict>\w+)(?: in phase (?P<phase>\w+))?:"
+    r"The service was stopped, so that it does not restart in a loop; there is no earlier good release to restore\."
+    rf" The new release failed: (?P<container>{SERVICE}-\S+) on spark\d+"
+    r" (?:is )?(?P<verdict>\w+)(?: in phase (?P<phase>\w+))?:"
     r" (?P<meaning>.+?)\. Remedy: (?P<remedy>.+?)\.(?: Seen: (?P<evidence>.+?)\.)?"
-    r" More: docs/troubleshooting\.md#(?P<cause>\w+)\."
-    r" The service was stopped, so that it does not restart in a loop; there is no earlier good release .*"
+    r" More: docs/troubleshooting\.md#(?P<cause>\w+)\..*"
 )
 
 

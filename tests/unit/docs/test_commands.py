@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.query import check as check_query
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.query import check as check_query
 from pages import PAGES, Block, Command, blocks, commands, name_of
 
 from support.paths import BIN, ROOT

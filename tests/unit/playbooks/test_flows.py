@@ -188,7 +188,8 @@ def test_what_served_before_serves_again(run: tuple[Fleet, str]) -> None:
     fleet, output = run
     assert (fleet.link("broken", "current"), fleet.link("broken", "good")) == (R1, R1)
     assert starts(fleet, "broken") == [("restarted", True), ("restarted", True)]
-    assert f"it is broken The last good release ({R1}) serves again." in failure(output, "broken")
+    told = f"The last good release ({R1}) serves again. The new release failed: it is broken"
+    assert told in failure(output, "broken")
 
 
 def test_two_servers_that_made_room_are_both_brought_back(run: tuple[Fleet, str]) -> None:
@@ -216,7 +217,8 @@ def test_two_servers_that_made_room_are_both_brought_back(run: tuple[Fleet, str]
 def test_what_did_not_serve_is_not_started(run: tuple[Fleet, str]) -> None:
     fleet, output = run
     assert starts(fleet, "alone") == [("restarted", True), ("stopped", False)]
-    assert failure(output, "alone").endswith("it is broken trial, which was stopped for it, serves again.")
+    told = "trial, which was stopped for it, serves again. The new release failed: it is broken"
+    assert failure(output, "alone").endswith(told)
 
 
 def test_a_server_that_does_not_come_back_is_told(run: tuple[Fleet, str]) -> None:

@@ -84,14 +84,21 @@ def test_each_says_what_is_wrong(host: str, seen: tuple[str, ...], everybody: tu
 
 def test_each_fails_with_one_short_line(everybody: tuple[Run, dict[str, t.Any]]) -> None:
     run, report = everybody
-    assert run.code == 2
+    assert run.code == 4  # one is unreachable
     after = run.output.partition("| Fail unless it is ready")[2]
     for entry in report["hosts"]:
         line = entry["summary"]
         assert len(line) < 120
-        result = after.partition(f"fatal: [{entry['host']}]: FAILED!")[2].partition("fatal:")[0].partition("PLAY")[0]
+        outcome = "UNREACHABLE" if entry["host"] == "dead" else "FAILED"
+        result = after.partition(f"fatal: [{entry['host']}]: {outcome}!")[2].partition("fatal:")[0].partition("PLAY")[0]
         assert line in " ".join(result.split())
         assert "metrics" not in result
+
+
+def test_without_a_host_that_is_unreachable_the_code_is_another_one(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    assert play(ansible_playbook, tmp_path, {"mistyped": HOSTS["mistyped"]}).code == 2
 
 
 def test_what_is_known_of_a_host_that_does_not_serve(everybody: tuple[Run, dict[str, t.Any]]) -> None:
@@ -103,7 +110,7 @@ def test_what_is_known_of_a_host_that_does_not_serve(everybody: tuple[Run, dict[
 
 def test_one_at_a_time_and_the_first_one_dead(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     run = play(ansible_playbook, tmp_path, HOSTS, "--forks", "1", "-l", "dead,mistyped", "--check")
-    assert (run.code, rows(run.output)) == (2, [["dead", "unreachable"], ["mistyped", "unknown"]])
+    assert (run.code, rows(run.output)) == (4, [["dead", "unreachable"], ["mistyped", "unknown"]])
     assert not (tmp_path / "health.json").exists()  # check mode writes nothing
 
 
@@ -114,7 +121,7 @@ def test_sixteen_dead_hosts(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -
         tmp_path,
         {name: {**UNREACHABLE, "ansible_port": 9 + number} for number, name in enumerate(names)},
     )
-    assert run.code == 2
+    assert run.code == 4
     assert rows(run.output) == [[name, "unreachable"] for name in names]
 
 
@@ -123,7 +130,7 @@ QUERY = "health_query=[?verdict!='ready'].{host: host, cause: cause.id}"
 
 def test_a_query_from_the_command_line(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     run = play(ansible_playbook, tmp_path, {name: HOSTS[name] for name in ("dead", "mistyped")}, "-e", QUERY)
-    assert run.code == 2
+    assert run.code == 4
     start = run.output.index("\n[\n") + 1
     selected = json.loads(run.output[start : run.output.index("\n]\n", start) + 2])
     assert [(host["host"], host["cause"]) for host in selected] == [

@@ -29,6 +29,7 @@ class Host:
         self.images: dict[str, str] = {}
         self.refused: str | None = None
         self.killed: str | None = None  # before or after: the run ends when the image is pulled
+        self.insecure = False  # plain HTTP was allowed for its registry
         self.calls: list[str] = []
         homes.mark(str(self.home), "vllm")
         (self.home / "releases" / ID).mkdir(parents=True)
@@ -46,6 +47,11 @@ class Host:
             self.images[name] = f"sha256:{name}"
             if self.killed == "after":
                 raise Killed
+        elif words[0] == "timeout":  # what is asked of Docker and of the registry in check mode
+            self.calls.append(" ".join(words[3:]))
+            if words[3] == "info":
+                return 0, json.dumps({"registry.example": {"Secure": not self.insecure}}), ""
+            return (1, "", self.refused) if self.refused else (0, "{}", "")
         elif words[2] == "rm":
             del self.images[name]
         elif name not in self.images:
@@ -109,6 +115,17 @@ def test_an_image_is_pulled_once_and_recorded(host: Host) -> None:
     again = host.run()
     assert (again["changed"], again["pulled"], host.calls.count("pull --quiet")) == (False, False, 1)
     assert host.removed_with_its_release() == [IMAGE]
+    assert host.marker() == ([], [])
+
+
+@pytest.mark.parametrize(("insecure", "option"), [(False, ""), (True, "--insecure ")])
+def test_check_mode_asks_the_registry(host: Host, insecure: bool, option: str) -> None:
+    host.insecure = insecure
+    assert host.run(_ansible_check_mode=True)["pulled"]
+    assert host.calls[-1] == f"manifest inspect {option}-- {IMAGE}"
+    host.refused = f"no such manifest: {IMAGE}"
+    found = host.run(_ansible_check_mode=True)
+    assert (found["failed"], found["msg"]) == (True, f"The image {IMAGE} cannot be pulled: {host.refused}")
     assert host.marker() == ([], [])
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from ansible.parsing.splitter import parse_kv
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import query
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.query import QueryError, apply, check, whole
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common import query
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.query import QueryError, apply, check, whole
 
 HOSTS = [
     {"host": "a", "verdict": "ready", "cause": None, "running": 3},

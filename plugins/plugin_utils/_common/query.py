@@ -15,41 +15,40 @@ try:
 except ImportError:  # a package of its own, which ansible-core does not bring
     jmespath = None
 
-NAME = "health_query"
-_EXTRA_VARIABLE = re.compile(r"(?:^|\s)(?:vllm_)?health_query=(.*)", re.DOTALL)
+NAME = "health_query"  # of the variable, for the messages, unless a caller has another
 
 
 class QueryError(Exception):
     """What is wrong with the expression; the message is for the user."""
 
 
-def check(expression: str) -> None:
+def check(expression: str, name: str = NAME) -> None:
     """Refuses what can be told to be wrong without data."""
     if jmespath is None:
-        raise QueryError(f"{NAME}: it needs the Python library jmespath on the controller; run: pip install jmespath")
+        raise QueryError(f"{name}: it needs the Python library jmespath on the controller; run: pip install jmespath")
     try:
         parsed = jmespath.compile(expression).parsed
     except JMESPathError as error:
-        raise QueryError(f"{NAME}: {expression!r} is not a JMESPath expression: {_reason(error)}") from None
-    for name, arguments in _calls(parsed):
-        known = Functions.FUNCTION_TABLE.get(name)
+        raise QueryError(f"{name}: {expression!r} is not a JMESPath expression: {_reason(error)}") from None
+    for function, arguments in _calls(parsed):
+        known = Functions.FUNCTION_TABLE.get(function)
         if known is None:
-            close = difflib.get_close_matches(name, Functions.FUNCTION_TABLE, n=1)
+            close = difflib.get_close_matches(function, Functions.FUNCTION_TABLE, n=1)
             hint = f"; did you mean {close[0]}()?" if close else ""
-            raise QueryError(f"{NAME}: {name}() is not a function of JMESPath{hint}")
+            raise QueryError(f"{name}: {function}() is not a function of JMESPath{hint}")
         signature = known["signature"]
         is_variadic = bool(signature) and bool(signature[-1].get("variadic"))
         if arguments < len(signature) or (arguments > len(signature) and not is_variadic):
             wanted = f"{len(signature)} or more" if is_variadic else len(signature)
-            raise QueryError(f"{NAME}: the number of arguments of {name}() is {wanted}, not {arguments}")
+            raise QueryError(f"{name}: the number of arguments of {function}() is {wanted}, not {arguments}")
 
 
-def apply(expression: str, hosts: list[t.Any]) -> t.Any:
-    check(expression)
+def apply(expression: str, rows: list[t.Any], name: str = NAME) -> t.Any:
+    check(expression, name)
     try:
-        return jmespath.search(expression, hosts)
+        return jmespath.search(expression, rows)
     except JMESPathError as error:
-        raise QueryError(f"{NAME}: {expression!r} does not fit the report: {_reason(error)}") from None
+        raise QueryError(f"{name}: {expression!r} does not fit the report: {_reason(error)}") from None
 
 
 def _calls(node: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, int]]:
@@ -68,14 +67,14 @@ def _reason(error: Exception) -> str:
     return f"{problem} at column {where[1]}" if where else problem
 
 
-def whole(value: str, extra_variables: t.Iterable[str]) -> str:
+def whole(value: str, extra_variables: t.Iterable[str], name: str = NAME) -> str:
     """The expression as it stands on the command line.
 
     Of `-e "health_query=[].{host: host, cause: cause.id}"` Ansible takes the part before the first space for the value,
     and the rest for other variables. EXTRA_VARIABLES are the options -e; VALUE is what Ansible has made of them.
     """
     for text in reversed(list(extra_variables)):
-        found = _EXTRA_VARIABLE.search(text)
+        found = re.search(rf"(?:^|\s)(?:vllm_)?{name}=(.*)", text, re.DOTALL)
         if found:  # the last one wins
             is_cut = found[1].startswith(value) and (is_valid(found[1]) or not is_valid(value))
             return found[1].strip() if is_cut else value

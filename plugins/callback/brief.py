@@ -1,0 +1,150 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prints what changed, what failed and what a playbook has to say, and nothing else."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: brief
+type: stdout
+short_description: Print changes, failures and messages only
+version_added: "0.1.0"
+author:
+  - The dgxspark.vllm authors (@dgxspark)
+description:
+  - Prints a task only if it changed something or failed. Messages of M(ansible.builtin.debug) are printed as text.
+  - Prints a failure once, as text. A failure that the playbook handles itself is one line; the message of the task that
+    ends the host's run names its reason.
+  - With C(-v) it prints everything, as P(ansible.builtin.default#callback) does.
+  - If no host failed and none was unreachable, C(ansible-playbook) ends with the exit code that a task returned as
+    RV(dgxspark.vllm.health_report#module:exit_code).
+extends_documentation_fragment:
+  - default_callback
+  - result_format_callback
+requirements:
+  - Set as O(ansible.builtin.default#callback:stdout_callback) in ansible.cfg, or in C(ANSIBLE_STDOUT_CALLBACK).
+seealso:
+  - plugin: ansible.builtin.default
+    plugin_type: callback
+"""
+
+import typing as t
+
+from ansible import constants as C
+from ansible.playbook.block import Block
+from ansible.plugins.callback.default import CallbackModule as Default
+
+MESSAGES = ("debug", "ansible.builtin.debug")
+
+
+class CallbackModule(Default):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "dgxspark.vllm.brief"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._exit_code = 0
+
+    def v2_playbook_on_include(self, included_file: t.Any) -> None:
+        if self._is_verbose():
+            super().v2_playbook_on_include(included_file)
+
+    def v2_playbook_on_play_start(self, play: t.Any) -> None:
+        if self._is_verbose():
+            super().v2_playbook_on_play_start(play)
+        else:
+            self._play = play
+
+    def v2_playbook_on_no_hosts_remaining(self) -> None:
+        """The table of hosts and the recap say it."""
+
+    def _task_start(self, task: t.Any, prefix: str | None = None) -> None:
+        if self._is_verbose():
+            super()._task_start(task, prefix)
+            return
+        if prefix is not None:
+            self._task_type_cache[task._uuid] = prefix
+        self._last_task_name = task.get_name().strip()  # the banner is printed with the first line below it
+
+    def v2_runner_on_skipped(self, result: t.Any) -> None:
+        if self._is_verbose():
+            super().v2_runner_on_skipped(result)
+
+    v2_runner_item_on_skipped = v2_runner_on_skipped
+
+    def v2_runner_on_ok(self, result: t.Any) -> None:
+        self._exit_code = max(self._exit_code, int(result.result.get("exit_code") or 0))
+        if self._is_verbose() or result.result.get("changed"):
+            super().v2_runner_on_ok(result)
+            return
+        self._handle_warnings(result.result)
+        if result.task.action in MESSAGES and not result.task.loop:
+            self._say(result)
+
+    def v2_runner_item_on_ok(self, result: t.Any) -> None:
+        if self._is_verbose() or result.result.get("changed"):
+            super().v2_runner_item_on_ok(result)
+            return
+        self._handle_warnings(result.result)
+        if result.task.action in MESSAGES:
+            self._say(result)
+
+    def v2_runner_on_failed(self, result: t.Any, ignore_errors: bool = False) -> None:
+        if self._is_verbose() or (result.task.loop and "results" in result.result):
+            super().v2_runner_on_failed(result, ignore_errors)
+            return
+        self._handle_warnings(result.result)
+        message = text(result.result)
+        if ignore_errors or result.result.get("is_shown"):
+            return
+        if is_rescued(result.task):
+            if result.task.check_mode:  # nothing is under way that would have to be explained
+                return
+            name = result.task.get_name().rpartition("| ")[2].rpartition(" : ")[2]
+            self._line(f"{result.host.get_name()}: {name}: failed; the reason follows", C.COLOR_WARN)
+        else:
+            self._line(f"{result.host.get_name()}: FAILED: {message}", C.COLOR_ERROR)
+
+    def v2_runner_item_on_failed(self, result: t.Any) -> None:
+        if self._is_verbose():
+            super().v2_runner_item_on_failed(result)
+        else:
+            self._line(f"{result.host.get_name()}: FAILED: {text(result.result)}", C.COLOR_ERROR)
+
+    def v2_runner_on_unreachable(self, result: t.Any) -> None:
+        if self._is_verbose():
+            super().v2_runner_on_unreachable(result)
+        elif not result.task.ignore_unreachable and not result.result.get("is_shown"):
+            self._line(f"{result.host.get_name()}: UNREACHABLE: {text(result.result)}", C.COLOR_UNREACHABLE)
+
+    def v2_playbook_on_stats(self, stats: t.Any) -> None:
+        super().v2_playbook_on_stats(stats)
+        if self._exit_code and not stats.failures and not stats.dark:
+            raise SystemExit(self._exit_code)
+
+    def _is_verbose(self) -> bool:
+        return bool(self._display.verbosity)
+
+    def _say(self, result: t.Any) -> None:
+        if self.get_option("display_ok_hosts"):
+            self._line(text(result.result), C.COLOR_OK)
+
+    def _line(self, line: str, color: str) -> None:
+        self._display.display(f"{line.strip()}\n", color=color)
+
+
+def text(result: t.Mapping[str, t.Any]) -> str:
+    """The message of a result, or what there is instead."""
+    message = result.get("msg") or result.get("reason") or result.get("stderr") or result.get("module_stderr")
+    return message if isinstance(message, str) else str({**result} if message is None else message)
+
+
+def is_rescued(task: t.Any) -> bool:
+    """Whether a block around TASK handles its failure."""
+    child, parent = task, task._parent
+    while parent is not None:
+        if isinstance(parent, Block) and parent.rescue and any(each._uuid == child._uuid for each in parent.block):
+            return True
+        child, parent = parent, getattr(parent, "_parent", None)
+    return False

@@ -1,0 +1,96 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The callback brief: what it prints of a play, what it leaves out, and the exit code of a drift."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support.playbook import THIS_MACHINE, AnsiblePlaybook, Run
+
+BRIEF = {"ANSIBLE_STDOUT_CALLBACK": "dgxspark.vllm.brief"}
+DRIFT = {
+    "hosts": ["spark01"],
+    "health": {
+        "spark01": {
+            "verdict": "ready",
+            "container": {"status": "running", "image": "a", "labels": {"dgxspark.vllm.release": "0123456789ab"}},
+        }
+    },
+    "wanted": {"spark01": {"image": "a", "release": "ba9876543210"}},
+}
+
+
+def play(ansible_playbook: AnsiblePlaybook, folder: Path, tasks: list[dict[str, t.Any]], *flags: str) -> Run:
+    nothing = [{"name": "Nothing", "ansible.builtin.assert": {"that": True}}]
+    (folder / "included.yml").write_text(yaml.safe_dump(nothing), encoding="utf-8")
+    plays = [{"name": "A play", "hosts": "all", "gather_facts": False, "tasks": tasks}]
+    (folder / "play.yml").write_text(yaml.safe_dump(plays), encoding="utf-8")
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"spark01": THIS_MACHINE}}}), encoding="utf-8")
+    inventory = folder / "hosts.yml"
+    return ansible_playbook(folder / "play.yml", *flags, inventory=inventory, environment=BRIEF)
+
+
+def said(run: Run) -> list[str]:
+    return [line for line in run.output.partition("PLAY RECAP")[0].splitlines() if line]
+
+
+def test_only_changes_messages_and_failures_are_printed(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    run = play(
+        ansible_playbook,
+        tmp_path,
+        [
+            {"name": "Read", "ansible.builtin.command": "true", "changed_when": False},
+            {"name": "Skip", "ansible.builtin.command": "true", "when": False},
+            {"name": "Include", "ansible.builtin.include_tasks": "included.yml"},
+            {"name": "Say", "ansible.builtin.debug": {"msg": "one line\nanother line"}},
+            {"name": "Change", "ansible.builtin.command": "true"},
+            {"name": "End", "ansible.builtin.fail": {"msg": "the port is held. Set vllm_port"}},
+        ],
+    )
+    lines = said(run)
+    assert run.code == 2
+    assert lines[:2] == ["one line", "another line"]
+    assert lines[2].startswith("TASK [Change] ***")
+    assert lines[3:] == ["changed: [spark01]", "spark01: FAILED: the port is held. Set vllm_port"]
+
+
+def test_a_failure_that_is_handled_is_one_line(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    tasks = {
+        "block": [{"name": "wait | Wait for it", "ansible.builtin.fail": {"msg": "a long reason"}}],
+        "rescue": [{"name": "End", "ansible.builtin.fail": {"msg": "It serves. {{ ansible_failed_result.msg }}"}}],
+    }
+    lines = said(play(ansible_playbook, tmp_path, [tasks]))
+    assert lines == [
+        "spark01: Wait for it: failed; the reason follows",
+        "spark01: FAILED: It serves. a long reason",
+    ]
+
+
+def test_what_a_report_has_shown_is_not_repeated(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    tasks = [{"name": "End", "dgxspark.vllm.host_verdict": {"msg": "not ready", "unreachable": True}}]
+    run = play(ansible_playbook, tmp_path, tasks)
+    assert (run.code, said(run)) == (4, [])
+    assert run.count("spark01", "unreachable") == 1
+
+
+def test_with_v_everything_is_printed(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    tasks = [{"name": "Read", "ansible.builtin.command": "true", "changed_when": False}]
+    run = play(ansible_playbook, tmp_path, tasks, "-v")
+    assert "TASK [Read]" in run.output
+    assert "ok: [spark01] => " in run.output
+
+
+@pytest.mark.parametrize(("fails", "code"), [(False, 3), (True, 2)])
+def test_drift_ends_with_a_code_of_its_own(
+    fails: bool, code: int, tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    tasks: list[dict[str, t.Any]] = [{"name": "Report", "dgxspark.vllm.health_report": DRIFT}]
+    tasks += [{"name": "End", "ansible.builtin.fail": {"msg": "no"}}] if fails else []
+    run = play(ansible_playbook, tmp_path, tasks)
+    assert run.code == code, run.output
+    assert "spark01 | release 0123456789ab runs, and the inventory wants ba9876543210" in run.output
