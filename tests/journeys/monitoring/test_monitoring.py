@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role monitoring on a host that serves: installation, queries, two faults, removal. In this order."""
+"""The role monitoring on a host that serves: installation, queries, three faults, removal. In this order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import Spark
 from support.waiting import wait_until
 
-from .conftest import ENGINE, INTERVAL, KEY, Prometheus, ask, wait_for_alert
+from .conftest import ENGINE, INTERVAL, KEY, Prometheus, ask, growing_queue, wait_for_alert
 
 PLAYBOOK = "playbooks/monitoring.yml"
 RULES = "/etc/prometheus/dgxspark/rules.yml"
@@ -115,6 +115,19 @@ def test_a_frozen_engine_fires_at_the_second_evaluation_and_resolves(serving: Sp
     finally:
         serving.root(f"{ENGINE} | xargs kill -CONT")
     wait_for_alert(prometheus, "VllmNoToken", None)
+
+
+def test_a_full_queue_fires_at_the_second_evaluation_and_resolves(serving: Spark, prometheus: Prometheus) -> None:
+    # a quarter of an hour in seconds; the rule is the same
+    shorter = "/alert: VllmQueueGrowing/,/remedy:/ {s/\\[10m\\]/[20s]/g; s/for: 5m/for: 5s/}"
+    serving.root(f"sed --in-place=.long '{shorter}' {RULES}; systemctl reload prometheus")
+    try:
+        with growing_queue(serving):
+            wait_for_alert(prometheus, "VllmQueueGrowing", "firing")
+            assert prometheus.evaluations_until("VllmQueueGrowing") <= 1
+        wait_for_alert(prometheus, "VllmQueueGrowing", None)
+    finally:
+        serving.root(f"mv {RULES}.long {RULES}; systemctl reload prometheus")
 
 
 def test_a_stopped_server_fires_at_the_second_evaluation_and_resolves(serving: Spark, prometheus: Prometheus) -> None:
