@@ -28,7 +28,7 @@ class ActionModule(ActionBase):
                 "facts": {"type": "dict", "required": True},
                 "image": {"type": "dict", "default": {}},
                 "home": {"type": "path", "required": True},
-                "revision": {"type": "str"},
+                "commits": {"type": "dict", "default": {}},
                 "files": {"type": "dict", "default": {}},
                 "path": {"type": "path", "required": True},
             }
@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
         args = plain(args)
         folder = Path(args["path"]).absolute()
         try:
-            made = export(args["compose"], args["facts"], args["image"], args["home"], args["revision"])
+            made = export(args["compose"], args["facts"], args["image"], args["home"], args["commits"])
         except ExportError as error:
             raise AnsibleActionFail(f"The release cannot be exported: {error}") from None
         missing = [name for name in made.files if name not in args["files"]]

@@ -34,9 +34,10 @@ options:
     description: Folder of the service on the host.
     type: path
     required: true
-  revision:
-    description: Commit of the model, for releases that name none in their command line.
-    type: str
+  commits:
+    description: Commits of the models in the cache of the host, by ID of the model and by branch or tag.
+    type: dict
+    default: {}
   files:
     description: Content in Base64 of the files of the release, by their path in its folder.
     type: dict

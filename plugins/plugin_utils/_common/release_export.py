@@ -44,14 +44,18 @@ def files_of(compose: str, folder: str) -> list[str]:
     return sorted(set(names))
 
 
-def export(compose: str, facts: Facts, image: Facts, home: str, revision: str | None) -> Export:
-    """FACTS and IMAGE are its release.json and image.json, HOME is the folder of the service."""
+def export(compose: str, facts: Facts, image: Facts, home: str, commits: Facts) -> Export:
+    """FACTS and IMAGE are its release.json and image.json, HOME is the folder of the service.
+
+    COMMITS are what the cache of the host has, by model and branch.
+    """
     name, service = _service(compose)
     folder = f"{home}/releases/{facts.get('release')}"
     files = files_of(compose, folder)
-    _refuse_secret_options(compose)
+    options = _options(compose)
     environment, secrets = _environment(mapping(service.get("environment")))
     reference, digest = _reference(text(service.get("image")), image)
+    model, revision = options.get("model", ""), options.get(_REVISION) or "main"
     argv = [_plain(word) for word in sequence(service.get("command"))]
     labels = {key: value for key, value in mapping(service.get("labels")).items() if not key.startswith(_LABEL)}
     made = {
@@ -66,8 +70,8 @@ def export(compose: str, facts: Facts, image: Facts, home: str, revision: str | 
         del made["labels"]
     record = {
         "release": facts.get("release"),
-        "model": facts.get("model"),
-        "revision": _option(argv, _REVISION) or revision,
+        "model": model,
+        "revision": mapping(commits.get(model)).get(revision, options.get(_REVISION)),
         "profile": facts.get("profile"),
         "image": text(service.get("image")),
         "digest": digest,
@@ -98,11 +102,13 @@ def _service(compose: str) -> tuple[str, Facts]:
     return str(name), mapping(service)
 
 
-def _refuse_secret_options(compose: str) -> None:
+def _options(compose: str) -> t.Mapping[str, str]:
+    """Those of its command line, and the model."""
     parsed = release_changes.parse(compose, "")
     named = release_changes.secret_options(parsed) if parsed else []
     if named:
         raise ExportError(f"{', '.join(named)} on its command line may be a secret; use an environment variable for it")
+    return parsed.kinds[release_changes.COMMAND] if parsed else {}
 
 
 def _environment(environment: Facts) -> tuple[Facts, list[str]]:
@@ -135,13 +141,6 @@ def _volume(volume: t.Any, home: str, folder: str) -> t.Any:
         return f"./cache{volume.removeprefix(f'{home}/cache')}" if volume.startswith(f"{home}/cache:") else volume
     source = text(mapping(volume).get("source"))
     return {**volume, "source": f"./{source.removeprefix(f'{folder}/')}"} if source.startswith(f"{folder}/") else volume
-
-
-def _option(argv: t.Sequence[str], name: str) -> str | None:
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        if word.partition("=")[0] == name:
-            return word.partition("=")[2] or following or None
-    return None
 
 
 def _plain(value: t.Any) -> str:

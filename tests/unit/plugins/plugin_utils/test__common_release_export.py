@@ -16,6 +16,7 @@ FOLDER = f"{HOME}/releases/0123456789ab"
 DIGEST = "sha256:" + "f" * 64
 FACTS = {"release": "0123456789ab", "model": "Qwen/Qwen3-8B-FP8", "profile": "throughput"}
 IMAGE = {"digests": [f"else.where/vllm@{DIGEST}", f"127.0.0.1:5000/nvidia/vllm@{DIGEST}"]}
+COMMITS = {"Qwen/Qwen3-8B-FP8": {"main": "c0ffee", "v2": "decade"}}
 COMPOSE: dict[str, t.Any] = {
     "name": "dgxspark-vllm",
     "services": {
@@ -37,10 +38,10 @@ COMPOSE: dict[str, t.Any] = {
 }
 
 
-def exported(revision: str | None = None, **service: t.Any) -> tuple[dict[str, str], dict[str, t.Any]]:
+def exported(**service: t.Any) -> tuple[dict[str, str], dict[str, t.Any]]:
     """The texts, and the service of the Compose file."""
     compose = {**COMPOSE, "services": {"vllm-x": {**COMPOSE["services"]["vllm-x"], **service}}}
-    made = export(yaml.safe_dump(compose), FACTS, IMAGE, HOME, revision)
+    made = export(yaml.safe_dump(compose), FACTS, IMAGE, HOME, COMMITS)
     assert made.files == ["dgxspark_require_key.py"]
     file = yaml.safe_load(made.texts["compose.yaml"])
     assert file["name"] == "vllm-x", "the project of the collection is its own"
@@ -84,12 +85,23 @@ def test_without_secrets_there_is_no_example_of_them() -> None:
 
 
 def test_the_record() -> None:
-    record = json.loads(exported(revision="c0ffee")[0]["release.json"])
-    assert (record["revision"], record["digest"]) == ("c0ffee", DIGEST)
+    record = json.loads(exported()[0]["release.json"])
+    assert (record["model"], record["revision"], record["digest"]) == ("Qwen/Qwen3-8B-FP8", "c0ffee", DIGEST)
     assert record["argv"][:3] == ["vllm", "serve", "Qwen/Qwen3-8B-FP8"]
     assert record["environment"] == ["HF_HUB_OFFLINE", "PRICE", "VLLM_API_KEY"]
-    command = ["vllm", "serve", "x", "--revision", "main"]
-    assert json.loads(exported(revision="c0ffee", command=command)[0]["release.json"])["revision"] == "main"
+
+
+@pytest.mark.parametrize(
+    ("words", "revision"),
+    [
+        (["Qwen/Qwen3-8B-FP8", "--revision", "v2"], "decade"),
+        (["Qwen/Qwen3-8B-FP8", "--revision", "abcdef"], "abcdef"),
+        (["/models/mine"], None),
+    ],
+)
+def test_the_commit_of_the_model(words: list[str], revision: str | None) -> None:
+    texts, _service = exported(command=["vllm", "serve", *words])
+    assert json.loads(texts["release.json"])["revision"] == revision
 
 
 def test_an_image_of_no_registry_keeps_its_name() -> None:
@@ -115,4 +127,4 @@ def test_what_cannot_be_exported(change: dict[str, t.Any], said: str) -> None:
 
 def test_no_release() -> None:
     with pytest.raises(ExportError, match="not that of a release"):
-        export("a: [", FACTS, IMAGE, HOME, None)
+        export("a: [", FACTS, IMAGE, HOME, {})
