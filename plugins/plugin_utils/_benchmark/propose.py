@@ -28,12 +28,9 @@ class Target(t.NamedTuple):
 
     @property
     def words(self) -> str:
-        bounds = [
-            f"{name} up to {bound:g} ms" for name, bound in (("TTFT", self.ttft_ms), ("TPOT", self.tpot_ms)) if bound
-        ]
-        return " and ".join(["most tokens/s", *([f"with {' and '.join(bounds)}"] if bounds else [])]).replace(
-            "s and w", "s w"
-        )
+        names = (("TTFT", self.ttft_ms), ("TPOT", self.tpot_ms))
+        bounds = " and ".join(f"{name} up to {bound:g} ms" for name, bound in names if bound)
+        return f"the most tokens/s with {bounds}" if bounds else "the most tokens/s"
 
     def allows(self, cell: Facts) -> bool:
         bounds = ((self.ttft_ms, "median_ttft_ms"), (self.tpot_ms, "median_tpot_ms"))
@@ -62,7 +59,7 @@ def propose(
     within = {name: cell for name, cell in found.items() if cell}
     shown = _table(found, failed)
     if not within:
-        return Proposal(None, False, f"no measured profile has {target.words}", {}, shown)
+        return Proposal(None, False, f"no measured profile reaches the target: {target.words}", {}, shown)
     name = max(within, key=lambda one: median(within[one], _RATE) or 0)
     cell = within[name]
     if current in within and name != current:
