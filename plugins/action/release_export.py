@@ -62,8 +62,8 @@ def _differs(path: Path, content: str | bytes) -> bool:
 
 
 def _write(folder: Path, name: str, content: str | bytes) -> None:
-    """The files of the release may hold what is nobody else's business."""
+    """Files of the release may hold a secret: only their owner may enter the folder. The container may be any user."""
     path = folder / name
     os.makedirs(folder, mode=0o700, exist_ok=True)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    output_file.write(str(path), content, 0o666 if isinstance(content, str) else 0o600)
+    output_file.write(str(path), content, 0o644)

@@ -1100,6 +1100,10 @@ BAD_HOST: list[tuple[str, Values, str]] = [
         'monitoring_retention: "30 days" is not allowed; use a number with h, d, w or y, such as 30d',
     ),
     (
+        one("monitoring_webhook", "hooks.example.com"),
+        "monitoring_webhook: is no address; use one such as https://chat.example.com/hooks/alerts",
+    ),
+    (
         "monitoring",
         one("monitoring_alertmanagers", ["http://192.168.1.5:9093"]),
         'monitoring_alertmanagers: "http://192.168.1.5:9093" is not allowed; use host:port, such as 192.168.1.5:9093',

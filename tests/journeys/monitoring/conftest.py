@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -109,3 +109,26 @@ def growing_queue(spark: Spark) -> Iterator[None]:
 
 def wait_for_alert(prometheus: Prometheus, name: str, state: str | None) -> None:
     wait_until(lambda: prometheus.alerts().get(name) == state, f"{name} is {state or 'resolved'}", timeout=120)
+
+
+HOOK_PORT = 9999
+RECEIVER = f"""
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        with open('/run/webhook', 'ab') as file:
+            file.write(self.rfile.read(int(self.headers['Content-Length'])))
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(('127.0.0.1', {HOOK_PORT}), Handler).serve_forever()
+"""
+
+
+@contextlib.contextmanager
+def webhook(spark: Spark) -> Iterator[Callable[[], str]]:
+    """A receiver on the host, and what it has got."""
+    spark.root(f"systemd-run --quiet --collect --unit=webhook python3 -c {shlex.quote(RECEIVER)}")
+    try:
+        yield lambda: spark.root("cat /run/webhook 2>/dev/null || true")
+    finally:
+        spark.root("systemctl stop webhook; rm -f /run/webhook")
