@@ -10,6 +10,7 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._benchmark import store, table
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common import output_file
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.fleet import build
@@ -31,6 +32,7 @@ class ActionModule(ActionBase):
                 **{name: {"type": "dict", "default": {}} for name in BY_HOST},
                 "path": {"type": "str", "required": True},
                 "mode": {"type": "str", "default": "0600"},
+                "benchmarks": {"type": "str"},
             }
         )
         path, mode = args["path"], file_mode(args["mode"])
@@ -43,7 +45,7 @@ class ActionModule(ActionBase):
             target = output_file.check(path)
             report = build(hosts, health, spark, wanted, time.time(), faults)
             if hosts:
-                text = page(report, releases, caches, problems)
+                text = page(report, releases, caches, problems, plots(args["benchmarks"], hosts))
                 size = len(text.encode())
                 if not self._task.check_mode:
                     output_file.write(path, text, mode)
@@ -51,6 +53,12 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"The page cannot be written to {path}: {error.strerror or error}") from None
         result.update(changed=False, path=target, bytes=size, unhealthy=report["unhealthy"])
         return result
+
+
+def plots(folder: str | None, hosts: list[str]) -> list[tuple[str, str, str]]:
+    """Host, caption and picture of the latest benchmark of each host that has one."""
+    found = [(host, store.newest_plot(store.place(folder, host))) for host in hosts] if folder else []
+    return [(host, table.caption(its[0]), its[1]) for host, its in found if its]
 
 
 def file_mode(text: str) -> int:

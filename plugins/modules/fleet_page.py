@@ -58,6 +58,11 @@ options:
       - The file is replaced atomically. It is not written in check mode.
     type: str
     required: true
+  benchmarks:
+    description:
+      - Folder of M(dgxspark.vllm.benchmark_report) on the controller. The page shows the plots of the latest benchmark
+        of each host.
+    type: str
   mode:
     description: Mode of the file, as four octal digits.
     type: str

@@ -751,6 +751,10 @@ BAD: list[tuple[Values, str]] = [
     (one("vllm_drain_timeout", 7200), "vllm_drain_timeout: 7200 is not allowed; use 0 to 3600 seconds"),
     (one("vllm_logs_lines", 0), "vllm_logs_lines: 0 is not allowed; use at least 1 line"),
     (
+        one("vllm_export_folder", ""),
+        'vllm_export_folder: "" is not allowed; use a folder on the controller, such as exports',
+    ),
+    (
         one("vllm_logs_since", "yesterday"),
         'vllm_logs_since: "yesterday" is not allowed; use a span such as 2h or 1h30m, or a time in UTC such as'
         " 2026-11-29T05:00",
@@ -1104,6 +1108,10 @@ BAD_HOST: list[tuple[str, Values, str]] = [
         "monitoring",
         one("monitoring_retention", "30 days"),
         'monitoring_retention: "30 days" is not allowed; use a number with h, d, w or y, such as 30d',
+    ),
+    (
+        one("monitoring_webhook", "hooks.example.com"),
+        "monitoring_webhook: is no address; use one such as https://chat.example.com/hooks/alerts",
     ),
     (
         "monitoring",

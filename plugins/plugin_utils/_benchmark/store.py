@@ -51,6 +51,16 @@ def earlier(folder: Path) -> tuple[list[Facts], list[str]]:
     return records, lines
 
 
+def newest_plot(folder: Path) -> tuple[Facts, str] | None:
+    """The latest record that has a plot, and the text of the plot."""
+    for record in reversed(earlier(folder)[0]):
+        try:
+            return record, (folder / f"{name_of(record)}.svg").read_text(encoding="utf-8")
+        except (OSError, ValueError, KeyError):
+            continue
+    return None
+
+
 def _is_record(found: t.Any) -> bool:
     """Whether a file holds what is read of it: it may be older, or edited."""
     if not isinstance(found, dict) or found.get("format") != FORMAT:

@@ -101,6 +101,14 @@ def remarks(record: Facts, claims: t.Sequence[Facts]) -> list[str]:
     return lines
 
 
+def caption(record: Facts) -> str:
+    """What a plot of it shows, for those who do not see it."""
+    cells = [f"{cell['name']} {median(cell, 'output_throughput') or 0:.1f}" for cell in record["cells"]]
+    return (
+        f"{record['time'][:10]}, mode {record['mode']}, {record['server'].get('model')}; tokens/s: {', '.join(cells)}"
+    )
+
+
 def span(claim: Facts) -> str:
     return f"{claim['low']} to {claim['high']}" if claim["low"] != claim["high"] else str(claim["low"])
 

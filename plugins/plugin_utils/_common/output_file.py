@@ -20,7 +20,7 @@ def check(path: str) -> str:
     return target
 
 
-def write(path: str, text: str, mode: int = 0o666) -> None:
+def write(path: str, content: str | bytes, mode: int = 0o666) -> None:
     """The whole file or nothing: whoever reads it never sees half of it.
 
     MODE is the mode of the file; the default is left to the umask, as for any new file.
@@ -28,8 +28,8 @@ def write(path: str, text: str, mode: int = 0o666) -> None:
     target = check(path)
     partial = f"{target}.{os.getpid()}.partial"
     try:
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             if mode != 0o666:
                 os.fchmod(file.fileno(), mode)  # whatever the umask is
         os.replace(partial, target)

@@ -139,6 +139,16 @@ def long_lines(found: t.Iterable[Change]) -> list[str]:
     return lines
 
 
+def is_secret(name: str, value: str) -> bool:
+    """Whether a variable of the environment, or an option, may hold a secret."""
+    return MASK in (_masked(ENVIRONMENT, name, value) or "") and MASK not in value
+
+
+def secret_options(files: Files) -> list[str]:
+    """Options of the command line that may hold a secret."""
+    return [name for name, value in files.kinds[COMMAND].items() if is_secret(name, value)]
+
+
 def lost_access(before: Files, after: Files) -> list[str]:
     """Which clients of the release before can no longer use the server, or who can use it now."""
     has_key = KEY in after.secrets

@@ -51,10 +51,11 @@ def page(
     releases: t.Mapping[str, Facts | None],
     caches: t.Mapping[str, Facts | None],
     problems: t.Mapping[str, str | None] | None = None,
+    plots: t.Sequence[tuple[str, str, str]] = (),
 ) -> str:
     """REPORT is what fleet.build() returns; RELEASES and CACHES what vllm_releases_info and hf_cache_info return.
 
-    PROBLEMS are the reasons why these two could not be read, by host.
+    PROBLEMS are the reasons why these two could not be read, by host. PLOTS of benchmarks are host, caption and SVG.
     """
     hosts = report["hosts"]
     noted = merged(
@@ -72,8 +73,14 @@ def page(
         total=len(hosts),
         findings=findings,
         cards=[card(host, report["notes"], caches.get(host["host"])) for host in hosts],
+        plots=[(host, caption, Markup(_data(svg))) for host, caption, svg in plots],
         releases=[(host["host"], stored_releases.rows(releases.get(host["host"]))) for host in hosts],
     )
+
+
+def _data(svg: str) -> str:
+    """As the address of a picture: nothing in it can run."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 @functools.cache

@@ -21,6 +21,10 @@ def benchmark(checked: TypedValues, catalog: Catalog) -> Lines:
     yield from at_least(checked, "benchmark_timeout", 30, "seconds")
     yield from at_least(checked, "benchmark_settle_seconds", 0, "seconds")
     yield from at_least(checked, "benchmark_cool_celsius", 1, "°C")
+    yield from at_least(checked, "benchmark_ttft_ms", 0, "milliseconds")
+    yield from at_least(checked, "benchmark_tpot_ms", 0, "milliseconds")
+    if checked.valid("benchmark_profiles") and not checked["benchmark_profiles"]:
+        yield "benchmark_profiles: [] is not allowed; use names of profiles, such as throughput and latency"
     yield from matches(checked, "benchmark_folder", r"[^\r\n\0]+", "a folder on the controller, such as benchmarks")
     if checked.valid("benchmark_cells"):
         names: list[object] = []

@@ -35,6 +35,9 @@ def monitoring(checked: TypedValues, catalog: Catalog) -> Lines:
     for entry in checked["monitoring_alertmanagers"] if checked.valid("monitoring_alertmanagers") else []:
         if not re.fullmatch(r"[A-Za-z0-9.-]+:\d{1,5}", str(entry)):
             yield f"monitoring_alertmanagers: {show(entry)} is not allowed; use host:port, such as 192.168.1.5:9093"
+    name = "monitoring_webhook"  # its value may be a secret
+    if checked.valid(name) and checked[name] and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", checked[name]):
+        yield f"{name}: is no address; use one such as https://chat.example.com/hooks/alerts"
     yield from _bound(checked, "monitoring_ttft_seconds", TTFT_BOUNDS)
     yield from _bound(checked, "monitoring_inter_token_seconds", INTER_TOKEN_BOUNDS)
 

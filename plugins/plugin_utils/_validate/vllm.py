@@ -37,6 +37,7 @@ def vllm(checked: TypedValues, catalog: Catalog) -> Lines:
     yield from choice(checked, catalog)
     yield from _network(checked)
     yield from _logs(checked)
+    yield from matches(checked, "vllm_export_folder", r"[^\r\n\0]+", "a folder on the controller, such as exports")
     yield from _names(checked)
     yield from own_mounts(checked, catalog)
     yield from _secrets(checked)

@@ -120,6 +120,31 @@ def test_a_batch_of_one_is_a_regression_and_the_key_stays_secret(
     figure(f"with a batch of one: {line_of(run, 'c16')}")
 
 
+def test_the_better_of_two_profiles(
+    spark: Spark, ansible_playbook: AnsiblePlaybook, folder: Path, figure: Callable[[str], None]
+) -> None:
+    """The other one has a batch of one. The service ends as the inventory wants it, which is the better one here."""
+    one = {"max_model_len": 4096, "max_num_seqs": 1}
+    run = ansible_playbook(
+        "playbooks/tune.yml",
+        spark.limit,
+        vllm_extra_args={"enforce_eager": True},
+        vllm_profiles={"one": {"args": one}},
+        benchmark_profiles=["one", "throughput"],
+        benchmark_cells=[PLAIN],
+        benchmark_repetitions=1,
+        benchmark_settle_seconds=5,
+        benchmark_folder=str(folder / "tuned"),
+    )
+    assert run.code == 0, run.output
+    assert "throughput has the most tokens/s" in run.words
+    assert "no other one is faster beyond noise" in run.words
+    assert not list((folder / "tuned").glob("*/tuned.yml"))
+    assert spark.inspect()["Config"]["Labels"]["dgxspark.vllm.profile"] == "throughput"
+    for name in ("one", "throughput"):
+        figure(f"profile {line_of(run, name)}")
+
+
 def test_a_server_that_is_down_is_refused_in_one_line(spark: Spark, benchmark: Callable[..., Run]) -> None:
     spark.root("systemctl stop vllm")
     run = benchmark("--check", benchmark_cells=[PLAIN])

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ HOME = "/opt/vllm"
 ENGINE = f"docker top {CONTAINER} -eo pid,args | awk '/VLLM::EngineCore/ {{print $1}}'"
 # Seconds between scrapes, evaluations and runs of the exporter: the least that the role allows.
 INTERVAL = 5
+# Compiling is not what is tested here; a small batch makes a queue of few requests.
+ARGUMENTS = {"enforce_eager": True, "max_num_seqs": 4}
 # An empty OnActiveSec= forgets all times of the timer.
 HURRY = "/etc/systemd/system/vllm-watchdog.timer.d"
 IN_A_HURRY = r"[Timer]\nOnActiveSec=\nOnActiveSec=2\nOnUnitInactiveSec=2\n"
@@ -60,10 +63,8 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def serving(prepared: Spark, ansible_playbook: AnsiblePlaybook) -> Iterator[Spark]:
-    """It asks for the key. Compiling is not what is tested here."""
-    run = ansible_playbook(
-        "playbooks/deploy.yml", prepared.limit, vllm_extra_args={"enforce_eager": True}, vllm_api_key=KEY
-    )
+    """It asks for the key."""
+    run = ansible_playbook("playbooks/deploy.yml", prepared.limit, vllm_extra_args=ARGUMENTS, vllm_api_key=KEY)
     assert run.code == 0, run.output
     path = f"{HOME}/current/release.json"
     facts = json.loads(prepared.root(f"cat {path}"))
@@ -80,16 +81,54 @@ def prometheus(serving: Spark) -> Prometheus:
     return Prometheus(serving)
 
 
-def ask(spark: Spark, count: int) -> None:
-    """Requests with a long common beginning, two at a time."""
+def request(tokens: int) -> str:
+    """The command of one, with a long beginning that all have in common."""
     prompt = "The quick brown fox jumps over the lazy dog. " * 40
-    data = json.dumps({"model": MODEL, "prompt": prompt, "max_tokens": 16, "ignore_eos": True})
-    curl = (
+    data = json.dumps({"model": MODEL, "prompt": prompt, "max_tokens": tokens, "ignore_eos": True})
+    return (
         f"curl --silent --fail --output /dev/null --header 'Authorization: Bearer {KEY}'"
         f" --header 'Content-Type: application/json' --data {shlex.quote(data)} http://127.0.0.1:8000/v1/completions"
     )
-    spark.root(f"seq {count} | xargs --max-procs 2 --replace sh -c {shlex.quote(curl)}")
+
+
+def ask(spark: Spark, count: int) -> None:
+    """Requests, two at a time."""
+    spark.root(f"seq {count} | xargs --max-procs 2 --replace sh -c {shlex.quote(request(16))}")
+
+
+@contextlib.contextmanager
+def growing_queue(spark: Spark) -> Iterator[None]:
+    """More requests each second than end; they are given up in the end."""
+    script = f"while sleep 1; do {request(20000)} & done"
+    spark.root(f"systemd-run --quiet --collect --unit=queue sh -c {shlex.quote(script)}")
+    try:
+        yield
+    finally:
+        spark.root("systemctl stop queue")
 
 
 def wait_for_alert(prometheus: Prometheus, name: str, state: str | None) -> None:
     wait_until(lambda: prometheus.alerts().get(name) == state, f"{name} is {state or 'resolved'}", timeout=120)
+
+
+HOOK_PORT = 9999
+RECEIVER = f"""
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        with open('/run/webhook', 'ab') as file:
+            file.write(self.rfile.read(int(self.headers['Content-Length'])))
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(('127.0.0.1', {HOOK_PORT}), Handler).serve_forever()
+"""
+
+
+@contextlib.contextmanager
+def webhook(spark: Spark) -> Iterator[Callable[[], str]]:
+    """A receiver on the host, and what it has got."""
+    spark.root(f"systemd-run --quiet --collect --unit=webhook python3 -c {shlex.quote(RECEIVER)}")
+    try:
+        yield lambda: spark.root("cat /run/webhook 2>/dev/null || true")
+    finally:
+        spark.root("systemctl stop webhook; rm -f /run/webhook")

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role monitoring on a host that serves: installation, queries, two faults, removal. In this order."""
+"""The role monitoring on a host that serves: installation, queries, three faults, removal. In this order."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import Spark
 from support.waiting import wait_until
 
-from .conftest import ENGINE, INTERVAL, KEY, Prometheus, ask, wait_for_alert
+from .conftest import ENGINE, HOOK_PORT, INTERVAL, KEY, Prometheus, ask, growing_queue, wait_for_alert, webhook
 
 PLAYBOOK = "playbooks/monitoring.yml"
 RULES = "/etc/prometheus/dgxspark/rules.yml"
+HOOK_SECRET = "hook-4f1d9c"
 # Of these series a simulated Spark has none, so queries of them alone are empty: no sensors, no log of the kernel in a
 # container, no file of memory pressure in some kernels, no speculative decoding in what is served.
 ABSENT = (
@@ -30,7 +31,13 @@ ABSENT = (
 
 def monitor(ansible_playbook: AnsiblePlaybook, spark: Spark, *arguments: str, **variables: object) -> Run:
     return ansible_playbook(
-        PLAYBOOK, spark.limit, *arguments, vllm_api_key=KEY, monitoring_interval=INTERVAL, **variables
+        PLAYBOOK,
+        spark.limit,
+        *arguments,
+        vllm_api_key=KEY,
+        monitoring_interval=INTERVAL,
+        monitoring_webhook=f"http://127.0.0.1:{HOOK_PORT}/{HOOK_SECRET}",
+        **variables,
     )
 
 
@@ -44,6 +51,7 @@ def test_it_is_set_up_beside_a_server_that_runs(serving: Spark, ansible_playbook
     first = monitor(ansible_playbook, serving, "--diff")
     assert first.code == 0, first.output
     assert KEY not in check.output + first.output
+    assert HOOK_SECRET not in check.output + first.output
     second = monitor(ansible_playbook, serving)
     assert second.code == 0, second.output
     assert second.count(serving.name, "changed") == 0, second.output
@@ -51,11 +59,13 @@ def test_it_is_set_up_beside_a_server_that_runs(serving: Spark, ansible_playbook
 
 
 def test_it_listens_on_loopback_and_the_key_is_for_prometheus_alone(serving: Spark) -> None:
-    listeners = serving.root("ss --listening --tcp --numeric --no-header '( sport = 9090 or sport = 9100 )'")
-    addresses = re.findall(r"(\S+):(9\d00|9090)\s", listeners)
-    assert sorted(addresses) == [("127.0.0.1", "9090"), ("127.0.0.1", "9100")], listeners
-    key = f"/etc/prometheus/dgxspark/keys/{serving.name}"
-    assert serving.root(f"stat --format '%U %a' {key}") == "prometheus 600"
+    listeners = serving.root(
+        "ss --listening --tcp --numeric --no-header '( sport = 9090 or sport = 9093 or sport = 9100 )'"
+    )
+    addresses = re.findall(r"(\S+):(9\d00|909\d)\s", listeners)
+    assert sorted(addresses) == [("127.0.0.1", port) for port in ("9090", "9093", "9100")], listeners
+    for name in (f"keys/{serving.name}", "alertmanager.yml"):
+        assert serving.root(f"stat --format '%U %a' /etc/prometheus/dgxspark/{name}") == "prometheus 600"
     assert serving.root("dpkg --verify prometheus prometheus-node-exporter | grep /etc/ || true") == ""
     assert serving.root("systemctl show --property=User --value dgxspark-exporter.service") == "prometheus"
 
@@ -117,11 +127,26 @@ def test_a_frozen_engine_fires_at_the_second_evaluation_and_resolves(serving: Sp
     wait_for_alert(prometheus, "VllmNoToken", None)
 
 
+def test_a_full_queue_fires_at_the_second_evaluation_and_resolves(serving: Spark, prometheus: Prometheus) -> None:
+    # a quarter of an hour in seconds; the rule is the same
+    shorter = "/alert: VllmQueueGrowing/,/remedy:/ {s/\\[10m\\]/[20s]/g; s/for: 5m/for: 5s/}"
+    serving.root(f"sed --in-place=.long '{shorter}' {RULES}; systemctl reload prometheus")
+    try:
+        with growing_queue(serving):
+            wait_for_alert(prometheus, "VllmQueueGrowing", "firing")
+            assert prometheus.evaluations_until("VllmQueueGrowing") <= 1
+        wait_for_alert(prometheus, "VllmQueueGrowing", None)
+    finally:
+        serving.root(f"mv {RULES}.long {RULES}; systemctl reload prometheus")
+
+
 def test_a_stopped_server_fires_at_the_second_evaluation_and_resolves(serving: Spark, prometheus: Prometheus) -> None:
     serving.root("systemctl stop vllm")
     try:
-        wait_for_alert(prometheus, "VllmDown", "firing")
-        assert prometheus.evaluations_until("VllmDown") <= 1
+        with webhook(serving) as received:
+            wait_for_alert(prometheus, "VllmDown", "firing")
+            assert prometheus.evaluations_until("VllmDown") <= 1
+            wait_until(lambda: '"alertname":"VllmDown"' in received(), "the webhook is called", timeout=60)
     finally:
         serving.root("systemctl start --no-block vllm")
     wait_for_alert(prometheus, "VllmDown", None)

@@ -47,6 +47,7 @@ ON_THE_HOST = {
 VAULT = {
     "vault_hf_token": "hf_0123456789abcdef",
     "vault_vllm_api_key": "0123456789abcdef0123456789abcdef",
+    "vault_monitoring_webhook": "https://chat.example.com/hooks/0123456789abcdef",
     "vault_gateway_ada": "1123456789abcdef0123456789abcdef",
     "vault_gateway_batch": "2123456789abcdef0123456789abcdef",
 }

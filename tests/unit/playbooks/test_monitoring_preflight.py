@@ -13,8 +13,11 @@ import pytest
 from support.playbook import THIS_MACHINE, AnsiblePlaybook, Run
 
 UNITS = "/etc/systemd/system"
-NODE, PROMETHEUS = (f"{UNITS}/{name}.service.d/dgxspark.conf" for name in ("prometheus-node-exporter", "prometheus"))
-OURS = (f"{UNITS}/dgxspark-exporter.service", f"{UNITS}/dgxspark-exporter.timer", NODE, PROMETHEUS)
+NODE, PROMETHEUS, ALERTMANAGER = (
+    f"{UNITS}/{name}.service.d/dgxspark.conf"
+    for name in ("prometheus-node-exporter", "prometheus", "prometheus-alertmanager")
+)
+OURS = (f"{UNITS}/dgxspark-exporter.service", f"{UNITS}/dgxspark-exporter.timer", NODE, PROMETHEUS, ALERTMANAGER)
 ABSENT = {"type": "absent", "content": None}
 SERVES = [{"service": "vllm", "container": "vllm-m", "planned_bytes": 1, "release": "0123456789ab"}]
 CDI = {"toolkit": {"cdi_devices": ["nvidia.com/gpu=all"]}, "docker": {"cdi_spec_dirs": ["/etc/cdi"]}}
@@ -24,7 +27,7 @@ def state(**more: t.Any) -> dict[str, t.Any]:
     """A host without any package of monitoring, whose vLLM gets the GPU by Docker's legacy hook."""
     files = dict.fromkeys([*OURS, "/etc/grafana/provisioning", "/etc/prometheus/dgxspark/loaded"], ABSENT)
     memory = {"total_bytes": 130674379980, "available_bytes": 124554051584}
-    packages = {"prometheus": None, "prometheus-node-exporter": None}
+    packages = dict.fromkeys(["prometheus", "prometheus-node-exporter", "prometheus-alertmanager"])
     return {"memory": memory, "services": SERVES, "files": files, "commands": packages, "units": {}, **more}
 
 
@@ -37,6 +40,10 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "accepted": {"state": state(), "monitoring_reload_while_serving": True},
     "cdi": {"state": state(**CDI)},
     "their-node-exporter": {"state": state(**CDI, units=active("prometheus-node-exporter"))},
+    "their-alertmanager": {
+        "state": state(**CDI, units=active("prometheus-alertmanager")),
+        "monitoring_webhook": "http://127.0.0.1:1/",
+    },
     "their-prometheus": {"state": state(**CDI, units=active("prometheus"))},
 }
 
@@ -73,7 +80,11 @@ def test_a_reload_of_systemd_may_not_take_the_gpu_away(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("host", "unit"),
-    [("their-node-exporter", "prometheus-node-exporter.service"), ("their-prometheus", "prometheus.service")],
+    [
+        ("their-node-exporter", "prometheus-node-exporter.service"),
+        ("their-prometheus", "prometheus.service"),
+        ("their-alertmanager", "prometheus-alertmanager.service"),
+    ],
 )
 def test_what_runs_already_and_is_not_ours_is_left_alone(run: Run, host: str, unit: str) -> None:
     assert f"{host}: {unit} runs already. Nothing was changed." in refusal(run, host), run.output

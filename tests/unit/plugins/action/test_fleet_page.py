@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import stat
 import typing as t
 from pathlib import Path
@@ -62,3 +64,25 @@ def test_a_mode_that_is_none() -> None:
     for wrong in ("rw", "600", "420", "00600", "0999"):
         with pytest.raises(AnsibleActionFail, match="use four octal digits in quotes"):
             file_mode(wrong)
+
+
+def test_the_latest_benchmark_of_a_host_is_on_it(tmp_path: Path) -> None:
+    folder = tmp_path / "benchmarks" / "spark02"
+    folder.mkdir(parents=True)
+    for number in (1, 2, 3):
+        record = {
+            "format": 1,
+            "time": f"2026-11-2{number}T18:00:00Z",
+            "mode": "quick",
+            "server": {"model": "Qwen/Qwen3-8B-FP8"},
+            "cells": [{"name": "c1", "repetitions": [{"result": {"output_throughput": 20.0 + number}}]}],
+        }
+        name = f"2026-11-2{number}T18-00-00Z-quick"
+        (folder / f"{name}.json").write_text(json.dumps(record))
+        if number < 3:  # the last one had no matplotlib
+            (folder / f"{name}.svg").write_text(f"<svg><title>{number}</title></svg>")
+    run(tmp_path / "report.html", benchmarks=str(folder.parent))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<figcaption>spark02: 2026-11-22, mode quick, Qwen/Qwen3-8B-FP8; tokens/s: c1 22.0</figcaption>" in page
+    assert page.count("<figure>") == 1
+    assert base64.b64encode(b"<svg><title>2</title></svg>").decode() in page
