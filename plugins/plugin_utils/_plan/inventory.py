@@ -76,5 +76,7 @@ def siblings(
     known: t.Mapping[str, t.Any], templar: t.Any, options: Options, names: t.Sequence[str]
 ) -> list[TypedValues]:
     """Variables with these NAMES of all services that the host of the current one lists. Raises InventoryError."""
+    if not known.get(HOST):
+        return []
     inventory = Inventory(known, templar)
-    return [inventory.values(host, options, names) for host in inventory.group(known.get(HOST) or "")]
+    return [inventory.values(host, options, names) for host in inventory.group(known[HOST])]
