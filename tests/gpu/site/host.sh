@@ -26,7 +26,7 @@ if [ -e "$driver/bin/nvidia-smi" ]; then
 fi
 
 # A control group of its own: the new namespace begins there.
-groups=${CGROUPS:-/sys/fs/cgroup}
+groups=/sys/fs/cgroup
 mkdir -p "$groups/spark"
 (
   echo "$BASHPID" >"$groups/spark/cgroup.procs"

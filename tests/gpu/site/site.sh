@@ -3,6 +3,7 @@
 #   site.sh up          host, driver, hub with a model of real size, registry with an image of real vLLM
 #   site.sh play OUT    site.yml twice, health, explain, benchmark, a broken release, a second one and back; into OUT
 # Before: the host image unpacked in $ROOT, vLLM in /root/vl, ansible-core and collections in $KIT, this repository in $COLLECTION.
+# Only the first of these runs may fail without the others being tried: what a run did is in OUT, and in one line here.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -10,6 +11,8 @@ ROOT=${ROOT:-/root/spark} KIT=${KIT:-/root/kit} COLLECTION=${COLLECTION:-$PWD} W
 NETWORK=${NETWORK:-172.30.111} MODELS=${MODELS:-$WORK/models}
 REGISTRY=$NETWORK.3:5000
 shared=$COLLECTION/molecule/shared
+CELLS='[{"name": "c1", "concurrency": 1, "prompts": 4, "input_tokens": 128, "output_tokens": 256},
+  {"name": "c64", "concurrency": 64, "prompts": 192, "input_tokens": 128, "output_tokens": 256}]'
 image=vllm/vllm-openai:v0.24.0-ubuntu2404
 mkdir -p "$WORK"
 
@@ -46,7 +49,7 @@ PY
   chmod 0755 "$parts/usr/local/bin/vllm"
   local tar="tar --create --owner=0 --group=0 --numeric-owner"
   python3 "$shared/images/push.py" --registry "$REGISTRY" --config "$here/image.json" \
-    --layer "$tar -C / --exclude=usr/local --exclude='usr/lib/x86_64-linux-gnu/lib*cudnn*' --exclude='usr/lib/x86_64-linux-gnu/libnccl*' --exclude='*.a' \
+    --layer "$tar -C / --exclude=usr/local --exclude='usr/lib/x86_64-linux-gnu/lib*cudnn*' --exclude='usr/lib/x86_64-linux-gnu/libnccl*' \
       --exclude=usr/share/doc --exclude=usr/share/man --exclude=usr/src bin sbin lib lib64 usr etc/ld.so.cache etc/ld.so.conf etc/ld.so.conf.d etc/passwd \
       etc/group etc/nsswitch.conf etc/alternatives etc/ssl opt/gcc" \
     --layer "$tar -C / --exclude='*/site-packages/jax*' --exclude='*/site-packages/cupy*' --exclude='*/site-packages/tensorstore*' \
@@ -58,10 +61,8 @@ PY
 up() {
   [ -n "$(command -v ssh)" ] || for name in ssh ssh-keygen sftp; do program "$name"; done
   [ -e "$WORK/key" ] || ssh-keygen -q -t ed25519 -N "" -f "$WORK/key"
-  if [ -e /dev/nvidia0 ]; then
-    stays python3 "$here/meminfo.py" "$ROOT.meminfo"
-    until_true test -s "$ROOT.meminfo"
-  fi
+  stays python3 "$here/meminfo.py" "$ROOT.meminfo"
+  until_true test -s "$ROOT.meminfo"
   "$here/host.sh" "$ROOT" "$NETWORK.11" "$WORK/key.pub"
   install -D -m 0644 "$shared/images/services/registry.yml" "$ROOT/etc/docker/registry/config.yml"
   stays chroot "$ROOT" docker-registry serve /etc/docker/registry/config.yml
@@ -69,7 +70,7 @@ up() {
   say host and registry up
   models &
   local hub=$!
-  [ -n "${NO_PUSH:-}" ] || pushed
+  pushed
   wait "$hub"
 }
 
@@ -96,7 +97,7 @@ YML
 
 play() { # NAME PLAYBOOK [OPTION...]
   local name=$1 begin=$SECONDS code=0
-  ansible-playbook -i "$WORK/hosts.yml" ${EXTRA:+-i "$EXTRA"} "$COLLECTION/$2" "${@:3}" >"$out/$name.txt" 2>&1 || code=$?
+  ansible-playbook -i "$WORK/hosts.yml" "$COLLECTION/$2" "${@:3}" >"$out/$name.txt" 2>&1 || code=$?
   say "$name: exit $code, $((SECONDS - begin)) s, $(grep -h ' changed=' "$out/$name.txt" | tail -1)"
   return "$code"
 }
@@ -105,7 +106,7 @@ look() { # NAME: what host, driver, container and server say at this moment
   on "cat /opt/vllm/current/compose.yaml; sudo docker ps -a; sudo systemctl status vllm.service --no-pager | head -20" >"$out/$1-host.txt" 2>&1 || true
   on "nvidia-smi; nvidia-smi -q" >"$out/$1-nvidia-smi.txt" 2>&1 || true
   on "curl -s http://127.0.0.1:8000/metrics" >"$out/$1-metrics.txt" 2>&1 || true
-  ansible -i "$WORK/hosts.yml" ${EXTRA:+-i "$EXTRA"} spark -b -m dgxspark.vllm.spark_info >"$out/$1-spark_info.txt" 2>&1 || true
+  ansible -i "$WORK/hosts.yml" spark -b -m dgxspark.vllm.spark_info >"$out/$1-spark_info.txt" 2>&1 || true
 }
 
 on() { ssh -n -i "$WORK/key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "dgx@$NETWORK.11" "$@"; }
@@ -123,12 +124,11 @@ controller() {
   cp -a "$KIT/collections/." "$WORK/collections/ansible_collections/"
   ln -sfn "$COLLECTION" "$WORK/collections/ansible_collections/dgxspark/vllm"
   export ANSIBLE_COLLECTIONS_PATH=$WORK/collections ANSIBLE_CONFIG=$COLLECTION/ansible.cfg ANSIBLE_HOME=$WORK/ansible LC_ALL=C.UTF-8 PYTHONPATH=$KIT/ansible
-  [ -n "$(command -v ansible-playbook)" ] || {
-    ansible-playbook() { python3 -m ansible playbook "$@"; }
-    ansible() { python3 -m ansible adhoc "$@"; }
-  }
   inventory
 }
+
+ansible-playbook() { python3 -m ansible playbook "$@"; }
+ansible() { python3 -m ansible adhoc "$@"; }
 
 all() {
   play 01-site site.yml || { server_log 01-server; return 1; }
@@ -138,20 +138,23 @@ all() {
   play 04-explain playbooks/explain.yml || true
   look idle
   under_load & local watcher=$!
-  play 05-benchmark playbooks/benchmark.yml -e benchmark_mode="${MODE:-guide}" || true
+  play 05-benchmark playbooks/benchmark.yml -e benchmark_mode=guide || true
   kill "$watcher" 2>/dev/null || true
   play 06-broken site.yml -e '{"vllm_extra_args": {"attention_backend": "FLASHMLA"}}' || true
   play 07-health playbooks/health.yml || true
-  play 08-latency site.yml -e vllm_profile=latency || true
+  # Another release that is good: with the kernel that the catalog leaves out for a Spark.
+  local kernel='"vllm_extra_env": {"VLLM_DISABLED_KERNELS": ""}'
+  play 08-kernel site.yml -e "{$kernel}" || true
   server_log 08-server
-  play 09-rollback playbooks/rollback.yml || true
-  play 10-health playbooks/health.yml || true
-  play 11-releases playbooks/releases.yml || true
+  play 09-benchmark playbooks/benchmark.yml -e "{$kernel, \"benchmark_cells\": $CELLS}" || true
+  play 10-rollback playbooks/rollback.yml || true
+  play 11-health playbooks/health.yml || true
+  play 12-releases playbooks/releases.yml || true
   cp -r "$WORK/benchmarks" "$out/" 2>/dev/null || true
   on "sudo journalctl -b --no-pager -u vllm.service -u docker.service -u earlyoom.service | tail -300" >"$out/journal.txt" 2>&1 || true
+  play 13-stop playbooks/stop.yml || true
   say done
 }
-
 
 case ${1:-} in
   up) up ;;
