@@ -16,6 +16,8 @@ echo "nameserver $network.1" >"$root/etc/resolv.conf"
 echo spark01 >"$root/etc/hostname"
 install -m 0600 -o 1000 -g 1000 "$key" "$root/home/dgx/.ssh/authorized_keys"
 
+# An H200 is no Spark, and the host does not say so.
+rm -f "$root/etc/dgx-release"
 # The driver of the machine instead of the one that pretends, and a CDI specification written for where its files are.
 if [ -e "$driver/bin/nvidia-smi" ]; then
   ln -sf "$driver/bin/nvidia-smi" "$root/usr/bin/nvidia-smi"
