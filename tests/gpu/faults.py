@@ -223,9 +223,9 @@ def memory_while_capturing() -> None:
     memory_taken_after("memory_gone_while_capturing", CAPTURING, words)
 
 
-def memory_while_warming() -> None:
+def memory_before_the_kv_cache() -> None:
     words = ["eight", *EAGER, "--gpu-memory-utilization", "0.8"]
-    memory_taken_after("memory_gone_while_warming_up", KV_SIZE, words)
+    memory_taken_after("memory_taken_before_the_kv_cache", KV_SIZE, words)
 
 
 def memory_while_loading() -> None:
@@ -313,7 +313,7 @@ FAULTS: tuple[t.Callable[[], None], ...] = (
     memory_given_back,
     memory_taken_while_measuring,
     memory_while_capturing,
-    memory_while_warming,
+    memory_before_the_kv_cache,
     memory_while_loading,
     kv_too_small,
     kv_none,

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 
-
 class Memory(ctypes.Structure):
     _fields_ = [(name, ctypes.c_ulonglong) for name in ("version", "total", "reserved", "free", "used")]
 
