@@ -36,7 +36,7 @@ rm -f "$folder"/host.*
 if docker image inspect dgxspark-sandbox/host:dgx >/dev/null 2>&1; then
     docker build --quiet --tag dgxspark-gpu/host "$here/site" >/dev/null
     container=$(docker create dgxspark-gpu/host)
-    docker export "$container" | tar --delete .dockerenv dev/console | zstd -q -10 -T0 | split -b 52M -d - "$folder/host."
+    docker export "$container" | zstd -q -10 -T0 | split -b 52M -d - "$folder/host."
     docker rm "$container" >/dev/null
     cp "$(command -v zstd)" "$folder/zstd"
 fi

@@ -110,6 +110,7 @@ look() { # NAME: what host, driver, container and server say at this moment
 }
 
 on() { ssh -n -i "$WORK/key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "dgx@$NETWORK.11" "$@"; }
+# shellcheck disable=SC2016 # expands on the host
 server_log() { on 'sudo docker logs $(sudo docker ps -aqf label=dgxspark.vllm.service=vllm)' >"$out/$1.log" 2>&1 || true; }
 
 under_load() { # as soon as the benchmark has many requests in progress
@@ -153,7 +154,7 @@ all() {
   cp -r "$WORK/benchmarks" "$out/" 2>/dev/null || true
   on "sudo journalctl -b --no-pager -u vllm.service -u docker.service -u earlyoom.service | tail -300" >"$out/journal.txt" 2>&1 || true
   play 13-stop playbooks/stop.yml || true
-  say done
+  say "all done"
 }
 
 case ${1:-} in
