@@ -3,7 +3,7 @@
 #   site.sh up          host, driver, hub with a model of real size, registry with an image of real vLLM
 #   site.sh play OUT    site.yml twice, health, explain, benchmark, a broken release, a second one and back; into OUT
 # Before: the host image unpacked in $ROOT, vLLM in /root/vl, ansible-core and collections in $KIT, this repository in $COLLECTION.
-# Only the first of these runs may fail without the others being tried: what a run did is in OUT, and in one line here.
+# If the first run of site.yml fails, the others are not tried. What a run did is in OUT, and in one line here.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -160,5 +160,5 @@ all() {
 case ${1:-} in
   up) up ;;
   play) out=$(realpath -m "${2:?OUT}"); mkdir -p "$out"; controller; all ;;
-  *) sed -n '2,5s/^# //p' "$0"; exit 2 ;;
+  *) sed -n '2,6s/^# //p' "$0"; exit 2 ;;
 esac
