@@ -2,11 +2,12 @@
 # What a GPU machine without internet needs, as files of 53 MiB that can be carried one at a time:
 #   tests/gpu/build.sh FOLDER
 #   FOLDER/part.NN    vLLM 0.24.0 for CUDA 13 and the packages that the machine's Python lacks, packed with xz
-#   FOLDER/kit/       these scripts and ansible-core
+#   FOLDER/host.NN    the host image of site/Dockerfile, packed with zstd, with zstd itself; left out if the sandbox's images are not there
+#   FOLDER/kit/       these scripts, ansible-core and the collections that this one needs
 # The machine brings Python 3.12, torch 2.11 (cu130), triton, transformers and tokenizers. Needs Python 3.12 with pip here, and 3 GB of disk.
 # Left out, because an H100 or H200 does without: FlashAttention 2, FlashMLA, FlashInfer, DeepGEMM's headers.
 set -euo pipefail
-[ $# = 1 ] || { sed -n '2,7s/^# //p' "$0"; exit 2; }
+[ $# = 1 ] || { sed -n '2,8s/^# //p' "$0"; exit 2; }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(realpath -m "$1")
@@ -27,7 +28,18 @@ install() { PIP_CONSTRAINT='' "$work/venv/bin/pip" -q --disable-pip-version-chec
 }
 [ -d "$folder/kit/ansible/ansible" ] || install --target "$folder/kit/ansible" "ansible-core==$core" resolvelib
 rm -rf "$folder/kit/ansible/ansible_test"
-cp "$here"/*.py "$folder/kit/"
+cp -r "$here"/*.py "$here/site" "$folder/kit/"
+mkdir -p "$folder/kit/collections"
+cp -r "$here"/../../.venv/lib/python*/site-packages/ansible_collections/{ansible,community} "$folder/kit/collections/"
+
+rm -f "$folder"/host.*
+if docker image inspect dgxspark-sandbox/host:dgx >/dev/null 2>&1; then
+    docker build --quiet --tag dgxspark-gpu/host "$here/site" >/dev/null
+    container=$(docker create dgxspark-gpu/host)
+    docker export "$container" | zstd -q -10 -T0 | split -b 52M -d - "$folder/host."
+    docker rm "$container" >/dev/null
+    cp "$(command -v zstd)" "$folder/zstd"
+fi
 
 # Of pycountry the names are enough; its translations are 20 MB.
 tar -C "$work/tree" --exclude='_vllm_fa2_C*' --exclude='_flashmla*' --exclude=vllm-rs --exclude='deep_gemm/include' \

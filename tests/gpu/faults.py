@@ -40,11 +40,14 @@ PLAIN = ["small", *EAGER, "--gpu-memory-utilization", "0.5"]
 GRAPHS = ["--compilation-config", json.dumps({"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"})]
 WEIGHTS = re.compile(r"odel loading took")
 KV_SIZE = re.compile(r"KV cache size")
+LOADING = re.compile(r"tarting to load model|oading safetensors|Using \w+ attention backend|Using .* attention")
+CAPTURING = re.compile(r"Capturing CUDA graphs")
 PROMPT = {"model": "small", "prompt": "t5 " * 200, "max_tokens": 400, "ignore_eos": True, "temperature": 0}
 # Reduced by one layer or two: only whether it starts matters.
 MODELS: dict[str, dict[str, t.Any]] = {
     "small": shapes.SMALL,
-    "large": shapes.TOO_LARGE,
+    "large": shapes.LARGE,
+    "too-large": shapes.TOO_LARGE,
     "eight": shapes.SHAPES["qwen3-8b-fp8"],
     "experts": {**shapes.SHAPES["qwen3-30b-a3b-fp8"], "num_hidden_layers": 2},
     "four-bits": {**shapes.SHAPES["llama33-70b-nvfp4"], "num_hidden_layers": 2},
@@ -202,25 +205,32 @@ def memory_taken_while_measuring() -> None:
         keep(server, state=state, took=took)
 
 
-def memory_taken_after(name: str, words: list[str]) -> None:
-    """Whatever is free after the KV cache is taken, again and again until the server has ended."""
+def memory_taken_after(name: str, mark: re.Pattern[str], words: list[str]) -> None:
+    """Whatever is free after a line of the log is taken, again and again until the server has ended."""
     with hog() as other:
         server = start(name, words, door=False)
-        state = server.wait(KV_SIZE, 90, 0.01)
+        state = server.wait(mark, 90, 0.005)
         took = []
         end = time.monotonic() + 30
         while server.running() and time.monotonic() < end and not READY.search(server.text()):
-            took.append(other.take(-24))
-            time.sleep(0.05)
+            took.append(other.take(-8))
         keep(server, state=state, took=took[:3])
 
 
 def memory_while_capturing() -> None:
-    memory_taken_after("memory_gone_while_capturing", ["eight", *EAGER[1:], *GRAPHS, "--gpu-memory-utilization", "0.8"])
+    """512 sizes of graphs, so that capturing takes longer than the memory takes to go."""
+    words = ["eight", "--max-model-len", "8192", "--max-num-seqs", "512", *GRAPHS, "--gpu-memory-utilization", "0.8"]
+    memory_taken_after("memory_gone_while_capturing", CAPTURING, words)
 
 
-def memory_while_warming() -> None:
-    memory_taken_after("memory_gone_while_warming_up", ["eight", *EAGER, "--gpu-memory-utilization", "0.8"])
+def memory_before_the_kv_cache() -> None:
+    words = ["eight", *EAGER, "--gpu-memory-utilization", "0.8"]
+    memory_taken_after("memory_taken_before_the_kv_cache", KV_SIZE, words)
+
+
+def memory_while_loading() -> None:
+    words = ["large", *EAGER, "--gpu-memory-utilization", "0.8"]
+    memory_taken_after("memory_gone_while_loading", LOADING, words)
 
 
 def kv_too_small() -> None:
@@ -234,7 +244,7 @@ def kv_none() -> None:
 
 
 def too_large() -> None:
-    ends("out_of_memory_while_loading", ["large", *EAGER, "--gpu-memory-utilization", "0.95"], 90)
+    ends("out_of_memory_while_loading", ["too-large", *EAGER, "--gpu-memory-utilization", "0.95"], 90)
 
 
 # --- kernels ----------------------------------------------------------------------------------------------------------
@@ -303,7 +313,8 @@ FAULTS: tuple[t.Callable[[], None], ...] = (
     memory_given_back,
     memory_taken_while_measuring,
     memory_while_capturing,
-    memory_while_warming,
+    memory_before_the_kv_cache,
+    memory_while_loading,
     kv_too_small,
     kv_none,
     too_large,

@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import time
+import typing as t
 import urllib.request
 from pathlib import Path
 
@@ -213,33 +214,12 @@ def serve_forks(listener: socket.socket, until: subprocess.Popen[bytes], seconds
                 client.close()
 
 
-def _fork(asked: dict[str, object], descriptors: list[int]) -> int:
+def _fork(asked: dict[str, t.Any], descriptors: list[int]) -> int:
     sys.stdout.flush()
     pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        os.dup2(descriptors[0], 1)
-        os.dup2(descriptors[1], 2)
-        os.chdir(starts.MODELS)
-        argv = asked["argv"]
-        assert isinstance(argv, list)
-        sys.argv = argv
-        from vllm.entrypoints.cli.main import main as vllm_main  # type: ignore[import-not-found, unused-ignore]
-
-        vllm_main()
-        code = 0
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    if pid == 0:
+        starts.become_vllm(asked["argv"], *descriptors)
+    return pid
 
 
 def main(out: Path, mode: str) -> None:

@@ -374,5 +374,6 @@ SHAPES: dict[str, Config] = {
 }
 # A model for faults, for which the shape does not matter: it loads in a second.
 SMALL: Config = {k: v for k, v in _qwen3(4, 2048, 6144, 16, {}).items() if k != "quantization_config"}
-# More weights than any GPU here has memory: 70 thousand million numbers of two bytes.
-TOO_LARGE: Config = {k: v for k, v in _llama(80, 8192, 28672, 64, {}).items() if k != "quantization_config"}
+# 131 GiB of weights, and more than any GPU here has memory.
+LARGE: Config = {k: v for k, v in _llama(80, 8192, 28672, 64, {}).items() if k != "quantization_config"}
+TOO_LARGE: Config = {**LARGE, "num_hidden_layers": 92}

@@ -147,6 +147,30 @@ def import_vllm() -> None:
     log(f"vLLM imported in {time.monotonic() - begin:.0f} s")
 
 
+def become_vllm(argv: list[str], output: int, errors: int) -> t.NoReturn:
+    """What a fork does from here on: the command `vllm`, with its exit code, and nothing of the parent's end."""
+    code = 1
+    try:
+        os.dup2(output, 1)
+        os.dup2(errors, 2)
+        os.chdir(MODELS)
+        sys.argv = argv
+        from vllm.entrypoints.cli.main import main  # type: ignore[import-not-found, unused-ignore]
+
+        main()
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
 class Server:
     """One `vllm serve`: a process group of its own and a log."""
 
@@ -176,29 +200,10 @@ class Server:
             self._child(argv, {**(environment or {}), **({"AT_THE_DOOR": "1"} if door else {})})
 
     def _child(self, argv: list[str], environment: dict[str, str]) -> t.NoReturn:
-        code = 1
-        try:
-            os.setsid()
-            file = os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-            os.dup2(file, 1)
-            os.dup2(file, 2)
-            os.environ.update(environment)
-            os.chdir(MODELS)
-            sys.argv = argv
-            from vllm.entrypoints.cli.main import main  # type: ignore[import-not-found, unused-ignore]
-
-            main()
-            code = 0
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+        os.setsid()
+        file = os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.environ.update(environment)
+        become_vllm(argv, file, file)
 
     def text(self) -> str:
         try:

@@ -296,6 +296,21 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         guide=MEMORY,
     ),
     Signature(
+        "weights_oom",
+        "fatal",
+        "memory",
+        ("outofmemoryerror", "out of memory"),
+        r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory",
+        "the GPU ran out of memory while it loaded the weights",
+        "select a smaller vllm_model or one with a stronger quantization, or stop what else uses the memory; lowering"
+        " vllm_gpu_memory_utilization does not help, because it does not limit the weights",
+        versions="vLLM 0.24",
+        known="seen",
+        source="vLLM 0.24 on an H200",
+        guide=MEMORY,
+        frames=r"create_weights|load_weights|process_weights_after_loading",
+    ),
+    Signature(
         "cuda_oom",
         "fatal",
         "memory",

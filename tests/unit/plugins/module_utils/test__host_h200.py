@@ -55,3 +55,17 @@ def test_health_of_a_real_server() -> None:
     assert (found["verdict"], found["phase"], found["cause"]) == ("ready", "ready", None)
     assert (found["kv_cache_tokens"], found["weights_gib"]) == (840_688, 8.8)
     assert found["completion"]["tokens"] == 1
+
+
+def test_a_deployed_service_on_a_real_driver() -> None:
+    """Read on the simulated host that had the GPU by CDI, with 32 requests or more in progress."""
+    found = json.loads((H200 / "spark_info-serving.json").read_text())
+    assert found["toolkit"]["cdi_devices"] == ["nvidia.com/gpu=0", "nvidia.com/gpu=all"]
+    assert (found["gpu"]["utilization_percent"], found["throttle"]["throttled"]) == (100, None)
+    assert round(found["memory"]["total_bytes"] / 2**30, 2) == 139.8
+    (service,) = found["services"]
+    assert (service["service"], service["release"]) == ("vllm", "b90237719151")
+    page = (H200 / "exporter-serving.prom").read_text().splitlines()
+    assert "dgxspark_gpu_power_watts 313.36" in page
+    assert 'dgxspark_vllm_unit_active{service="vllm"} 1' in page
+    assert 'dgxspark_vllm_canary{service="vllm",verdict="answers"} 1' in page

@@ -259,3 +259,13 @@ def test_without_matplotlib_one_line_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(plot.MissingLibrary, match="no plots: .*pip install matplotlib$"):
         plot.draw(FIRST, [])
+
+
+def test_a_record_of_a_real_gpu_is_shown_and_drawn() -> None:
+    found: Facts = json.loads((FIXTURES.parents[1] / "h200" / "benchmark-guide.json").read_text())
+    text = table.render(found, [])
+    for words in ("driver 580.159.04, mode guide, GPU 37 °C, 1980 MHz before", "5137.1", "2048+128"):
+        assert words in text
+    assert sum(len(cells) for cells in plot.series(found).values()) == 6
+    pytest.importorskip("matplotlib")
+    assert ET.fromstring(plot.draw(found, CLAIMS)).tag.endswith("svg")
