@@ -91,9 +91,9 @@ class Resolved:
     memory_is_taken: bool
     container_release: str
     host_faults: list[dict[str, str]]
-    facts: dict[str, t.Any]
     budget: list[str]
     budget_problem: str
+    facts: dict[str, t.Any]
 
     def as_dict(self) -> dict[str, t.Any]:
         return dict(vars(self))
@@ -196,6 +196,8 @@ def resolve(
             *host_faults(catalog.hosts(), host, {**settings.args, **settings.environment}),
             *nodes.faults(together, host),
         ],
+        budget=[part.text for part in budget.parts],
+        budget_problem=budget.problem,
         # What programs on the host have to know of a release: its file release.json, with the name of the release.
         facts={
             "container": container,
@@ -210,8 +212,6 @@ def resolve(
             "drop_page_cache": bool(values["vllm_drop_page_cache"]) and gpu != "none",
             **nodes.facts(values, together),
         },
-        budget=[part.text for part in budget.parts],
-        budget_problem=budget.problem,
     )
 
 
