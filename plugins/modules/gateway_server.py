@@ -92,7 +92,9 @@ alone:
   type: bool
   sample: false
 held:
-  description: With O(hold), whether the gateway lets requests wait. It does not if its configuration is from before there was O(hold).
+  description:
+    - With O(hold), whether the gateway lets requests wait. It does not with C(gateway_hold_seconds=0), or before the next
+      run of its role.
   returned: always
   type: bool
   sample: true
