@@ -93,8 +93,8 @@ alone:
   sample: false
 held:
   description:
-    - With O(hold), whether the gateway lets requests wait. It does not with C(gateway_hold_seconds=0), or before the next
-      run of its role.
+    - With O(hold), whether the gateway lets requests wait. It does not with C(gateway_hold_seconds=0), or if its
+      configuration has no such place.
   returned: always
   type: bool
   sample: true
