@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,10 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def serving(two_hosts: dict[str, Spark], ansible_playbook: AnsiblePlaybook, inventory: str) -> dict[str, Spark]:
-    deployed(ansible_playbook, SERVED, inventory)
+    with ThreadPoolExecutor() as pool:  # not one after the other: how they are deployed is not what is tested yet
+        runs = [pool.submit(deployed, ansible_playbook, SERVED, inventory, f"--limit={name}") for name in two_hosts]
+    for run in runs:
+        run.result()
     return two_hosts
 
 
