@@ -25,8 +25,8 @@ SERVED = {
     "vllm_image_allow": ["advisory"],  # of what the sandbox has under this tag, none is true
     "vllm_api_key": KEY,
     "gateway_keys": [{"name": "load", "key": CLIENT, "requests_per_minute": 100000, "concurrent": 10000}],
-    "gateway_connections": 10000,
-    "gateway_hold_requests": 5000,
+    "gateway_connections": 5000,
+    "gateway_hold_requests": 4000,
 }
 
 
