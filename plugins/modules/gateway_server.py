@@ -22,6 +22,12 @@ options:
     description: Name of the server, which is that of its host in the inventory.
     type: str
     required: true
+  hold:
+    description:
+      - With O(state=drained), whether requests for which there is no other server wait until O(state=ready), as long as
+        C(gateway_hold_seconds) of the role says. Otherwise they get status 503.
+    type: bool
+    default: false
   state:
     description:
       - V(drained) takes the server out, and waits until it has no request in progress.
@@ -56,6 +62,7 @@ EXAMPLES = r"""
   dgxspark.vllm.gateway_server:
     server: "{{ inventory_hostname }}"
     state: drained
+    hold: true
   become: true
   delegate_to: gateway01
 """
@@ -80,10 +87,17 @@ sessions:
   sample: 0
 alone:
   description:
-    - Whether the gateway has no other server of its model that is up. Without it the gateway answers with status 503.
+    - Whether the gateway has no other server of its model that is up. Without it requests wait, or get status 503.
   returned: always
   type: bool
   sample: false
+held:
+  description:
+    - With O(hold), whether the gateway lets requests wait. It does not with C(gateway_hold_seconds=0), or if its
+      configuration has no such place.
+  returned: always
+  type: bool
+  sample: true
 """
 
 import socket
@@ -93,6 +107,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import haproxy
 
 SOCKET = "/run/dgxspark-gateway.sock"
+HELD = "/etc/haproxy/dgxspark/held.map"
 PAUSE = 0.5  # seconds between two looks
 WORDS = {"drained": "drain", "ready": "ready"}
 
@@ -139,24 +154,46 @@ def tell(module: AnsibleModule, name: str, state: str) -> tuple[bool, list[hapro
     return True, look()
 
 
+def hold(backends: set[str], since: int) -> bool:
+    """Whether all BACKENDS let their requests wait now."""
+    refused = False
+    for backend in backends:
+        answer = ask(f"set map {HELD} {backend} {since}")
+        if "not found" in answer:
+            answer = ask(f"add map {HELD} {backend} {since}")
+        refused = refused or bool(answer.strip())
+    return bool(backends) and not refused
+
+
 def run(module: AnsibleModule) -> dict[str, object]:
     name, state, timeout = (module.params[option] for option in ("server", "state", "timeout"))
+    since, held = int(time.time()), False
+    is_held = state == "drained" and module.params["hold"] and not module.check_mode
     try:
+        backends = {server.backend for server in look() if server.name == name}
+        if is_held:
+            held = hold(backends, since)
         changed, servers = tell(module, name, state)
     except (FileNotFoundError, ConnectionRefusedError):
-        return {"changed": False, "found": False, "reached": True, "sessions": 0, "alone": False}
+        return {"changed": False, "found": False, "reached": True, "sessions": 0, "alone": False, "held": False}
     end = time.monotonic() + timeout
     mine = [server for server in servers if server.name == name]
     while not is_reached(state, mine) and time.monotonic() < end and not module.check_mode:
         time.sleep(PAUSE)
-        servers = tell(module, name, state)[1]  # again: a reload of HAProxy forgets it
+        if is_held:  # both again: a reload of HAProxy forgets them
+            held = hold(backends, since)
+        servers = tell(module, name, state)[1]
         mine = [server for server in servers if server.name == name]
+    if state == "ready" and not module.check_mode:  # only now: what waited goes to a server that is up
+        for backend in backends:
+            ask(f"del map {HELD} {backend}")
     return {
         "changed": changed,
         "found": bool(mine),
         "reached": is_reached(state, mine),
         "sessions": sum(server.sessions for server in mine),
         "alone": haproxy.is_alone(name, servers),
+        "held": held,
     }
 
 
@@ -164,6 +201,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "server": {"type": "str", "required": True},
+            "hold": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["drained", "ready"], "required": True},
             "timeout": {"type": "int", "default": 300},
         },

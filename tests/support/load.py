@@ -3,23 +3,27 @@
 """Constant load on one address, in a process of its own: so many requests a second, every other one streamed.
 
 A request begins when it is its turn, whether earlier ones have ended or not. One line for each on standard output:
-begin, end, streamed or whole, and ok or what was wrong.
+begin, end, longest gap within the answer, streamed or whole, and ok or what was wrong.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import subprocess
 import sys
 import threading
 import time
 from typing import NamedTuple
 
+LONGEST = 300  # seconds of a request: a gateway may hold it
+
 
 class Request(NamedTuple):
     begin: float
     end: float
+    gap: float  # longest time between two parts of the answer
     kind: str  # streamed or whole
     outcome: str  # ok, or what was wrong
 
@@ -44,8 +48,8 @@ class Load:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            begin, end, kind, outcome = line.rstrip("\n").split(" ", 3)
-            self.requests.append(Request(float(begin), float(end), kind, outcome))
+            begin, end, gap, kind, outcome = line.rstrip("\n").split(" ", 4)
+            self.requests.append(Request(float(begin), float(end), float(gap), kind, outcome))
 
     def __enter__(self) -> Load:
         return self
@@ -54,7 +58,7 @@ class Load:
         """Twice is allowed."""
         assert self._process.stdin is not None
         self._process.stdin.close()  # no new requests
-        self._process.wait(120)
+        self._process.wait(LONGEST + 10)
         self._reader.join(10)
 
     @property
@@ -62,11 +66,18 @@ class Load:
         return [request for request in self.requests if request.outcome != "ok"]
 
     @property
-    def per_second(self) -> float:
-        return len(self.requests) / (self.requests[-1].begin - self.requests[0].begin)
+    def figures(self) -> str:
+        begins = [request.begin for request in self.requests]
+        return (
+            f"{len(self.requests)} requests, {len(self.requests) / (max(begins) - min(begins)):.1f} a second, half"
+            f" streamed: {len(self.failed)} failed; the longest took"
+            f" {max(request.end - request.begin for request in self.requests):.1f} s, the longest gap in a stream was"
+            f" {max(request.gap for request in self.requests if request.kind == 'streamed'):.1f} s"
+        )
 
 
-async def ask(host: str, port: int, key: str, model: str, number: int) -> str:
+async def ask(host: str, port: int, key: str, model: str, number: int) -> tuple[float, str]:
+    """The longest gap within the answer, and the outcome."""
     is_streamed = number % 2 == 0
     content = {"model": model, "messages": [{"role": "user", "content": f"Tell me of {number}"}], "max_tokens": 4}
     if is_streamed:
@@ -79,9 +90,17 @@ async def ask(host: str, port: int, key: str, model: str, number: int) -> str:
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(head.encode() + body)
-        answer = await reader.read()
+        answer, gap, last = b"", 0.0, 0.0
+        while part := await reader.read(65536):
+            answer += part
+            now = time.monotonic()
+            gap, last = max(gap, now - last if last else 0.0), now
     finally:
         writer.close()
+    return gap, judged(answer, is_streamed)
+
+
+def judged(answer: bytes, is_streamed: bool) -> str:
     status = answer.split(b"\r\n", 1)[0].decode()
     if " 200 " not in status:
         return f"answered {status or 'nothing'}"
@@ -94,17 +113,18 @@ async def ask(host: str, port: int, key: str, model: str, number: int) -> str:
 
 
 async def main(host: str, port: str, model: str, per_second: str) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     key = sys.stdin.readline().strip()
     stopped = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     running: set[asyncio.Task[None]] = set()
 
     async def one(number: int) -> None:
-        begin = time.time()
+        begin, gap = time.time(), 0.0
         try:
-            outcome = await asyncio.wait_for(ask(host, int(port), key, model, number), 110)
+            gap, outcome = await asyncio.wait_for(ask(host, int(port), key, model, number), LONGEST)
         except (OSError, TimeoutError) as error:
             outcome = f"{type(error).__name__} {error}".strip().replace("\n", " ")
-        print(begin, time.time(), "whole" if number % 2 else "streamed", outcome, flush=True)
+        print(begin, time.time(), gap, "whole" if number % 2 else "streamed", outcome, flush=True)
 
     number, start = 0, time.monotonic()
     while not stopped.done():

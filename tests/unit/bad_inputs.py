@@ -1177,6 +1177,11 @@ BAD_HOST: list[tuple[str, Values, str]] = [
         "gateway_timeout: 5 is not allowed; use seconds from 60 to 86400",
     ),
     (
+        "gateway",
+        {**keys({"name": "ada", "key": KEY}), "gateway_hold_seconds": 7200},
+        "gateway_hold_seconds: 7200 is not allowed; use seconds from 0 to 3600",
+    ),
+    (
         "fabric",
         one("fabric_topology", "mesh"),
         'fabric_topology: "mesh" is not allowed; use pair, ring, switch',

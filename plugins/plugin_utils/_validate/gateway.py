@@ -23,6 +23,8 @@ BOUNDS = {
     "gateway_body_bytes": (4096, 64 * 2**20, "bytes"),
     "gateway_connections": (10, 100_000, "connections"),
     "gateway_timeout": (60, 86400, "seconds"),
+    "gateway_hold_requests": (1, 100_000, "requests"),
+    "gateway_hold_seconds": (0, 3600, "seconds"),
 }
 
 

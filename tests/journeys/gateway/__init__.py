@@ -1,5 +1,5 @@
-"""One address in front of two real vLLM servers under load: a rolling deployment fails no request, and when one server
-is killed only requests in progress on it fail."""
+"""One address in front of two real vLLM servers under load: a rolling deployment fails no request, nor does a switch
+of the only server, which holds them; when one server is killed only requests in progress on it fail."""
 
 HOSTS = ("spark01", "spark02")
 SECONDS = 500

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ SERVED = {
     "vllm_image_allow": ["advisory"],  # of what the sandbox has under this tag, none is true
     "vllm_api_key": KEY,
     "gateway_keys": [{"name": "load", "key": CLIENT, "requests_per_minute": 100000, "concurrent": 10000}],
+    "gateway_connections": 5000,
+    "gateway_hold_requests": 4000,
 }
 
 
@@ -37,7 +40,10 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def serving(two_hosts: dict[str, Spark], ansible_playbook: AnsiblePlaybook, inventory: str) -> dict[str, Spark]:
-    deployed(ansible_playbook, SERVED, inventory)
+    with ThreadPoolExecutor() as pool:  # not one after the other: how they are deployed is not what is tested yet
+        runs = [pool.submit(deployed, ansible_playbook, SERVED, inventory, f"--limit={name}") for name in two_hosts]
+    for run in runs:
+        run.result()
     return two_hosts
 
 

@@ -1,11 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Set-up, a rolling deployment under load, a killed server under load, removal. In this order."""
+"""Set-up; under load a rolling deployment, a killed server, a switch of the only one; removal. In this order."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -18,6 +19,7 @@ from support.waiting import wait_until
 from .conftest import CLIENT, GATEWAY, KEY, MODEL, PORT, SERVED
 
 PER_SECOND = 20
+(OTHER,) = (name for name in ADDRESSES if name != GATEWAY)
 
 
 def up(spark: Spark) -> list[str]:
@@ -30,6 +32,12 @@ def up(spark: Spark) -> list[str]:
 @pytest.fixture
 def load(set_up: Run, serving: dict[str, Spark]) -> Iterator[Load]:
     wait_until(lambda: up(serving[GATEWAY]) == sorted(serving), "both units are up", timeout=60)
+    with started() as load:
+        yield load
+
+
+@contextmanager
+def started() -> Iterator[Load]:
     with Load(ADDRESSES[GATEWAY], PORT, CLIENT, MODEL, PER_SECOND) as load:
         wait_until(lambda: len(load.requests) > PER_SECOND, "requests are answered", timeout=60)
         yield load
@@ -67,11 +75,7 @@ def test_a_rolling_deployment_under_load_fails_no_request(
     run = deployed(ansible_playbook, {**SERVED, "vllm_extra_args": {**EAGER, "max_num_seqs": 16}}, inventory)
     with load:  # until all have ended
         pass
-    figure(
-        f"rolling deployment of two units: {len(load.requests)} requests, {load.per_second:.1f} a second, half"
-        f" streamed: {len(load.failed)} failed; the slowest took"
-        f" {max(each.end - each.begin for each in load.requests):.1f} s"
-    )
+    figure(f"rolling deployment of two units: {load.figures}")
     for name, spark in serving.items():
         assert running(spark)[0] != before[name], run.output
     assert {each.kind for each in load.requests} == {"streamed", "whole"}
@@ -82,8 +86,7 @@ def test_a_rolling_deployment_under_load_fails_no_request(
 def test_of_a_killed_server_only_requests_in_progress_fail(
     load: Load, serving: dict[str, Spark], figure: Callable[[str], None]
 ) -> None:
-    (other,) = (spark for name, spark in serving.items() if name != GATEWAY)
-    other.root("docker kill $(docker ps --quiet --filter label=dgxspark.vllm.service=vllm)")
+    serving[OTHER].root("docker kill $(docker ps --quiet --filter label=dgxspark.vllm.service=vllm)")
     killed = time.time()
     count = len(load.requests)
     wait_until(lambda: len(load.requests) > count + 5 * PER_SECOND, "requests are answered without it", timeout=60)
@@ -91,7 +94,38 @@ def test_of_a_killed_server_only_requests_in_progress_fail(
         pass
     figure(f"killed server: {len(load.requests)} requests, {len(load.failed)} failed, all in progress at that time")
     assert [each for each in load.failed if each.begin > killed] == []
-    wait_until(lambda: up(serving[GATEWAY]) == sorted(serving), "the unit is back by itself", timeout=120)
+
+
+def test_the_only_server_is_switched_under_load_and_no_request_fails(
+    set_up: Run,
+    serving: dict[str, Spark],
+    ansible_playbook: AnsiblePlaybook,
+    inventory: str,
+    figure: Callable[[str], None],
+) -> None:
+    """Back to the release before, and then to one that does not start: who waited gets what served before."""
+    stopped = ansible_playbook("playbooks/stop.yml", inventory, f"--limit={OTHER}", **SERVED)
+    assert stopped.code == 0, stopped.output
+    spark, only = serving[GATEWAY], f"--limit={GATEWAY}"
+    assert up(spark) == [GATEWAY]
+    before = running(spark)[0]
+    with started() as load:
+        switched = ansible_playbook("playbooks/rollback.yml", inventory, only, **SERVED)
+        assert switched.code == 0, switched.output
+    figure(f"the only server switched: {load.figures}")
+    assert "the only ready server of its model: requests wait until it is back" in switched.words
+    now = running(spark)
+    assert now[0] != before
+    assert load.failed == []
+    with started() as load:
+        refused = ansible_playbook(
+            "playbooks/deploy.yml", inventory, only, **{**SERVED, "vllm_extra_args": {**EAGER, "quantization": "fp9"}}
+        )
+        assert refused.code != 0, refused.output
+    figure(f"the only server and a release that does not start: {load.figures}")
+    again = running(spark)
+    assert (again[0], again[1] != now[1]) == (now[0], True), refused.output
+    assert load.failed == []
 
 
 def test_a_removal_leaves_the_package_and_nothing_else(

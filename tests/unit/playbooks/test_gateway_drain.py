@@ -13,7 +13,7 @@ from role_on_standins import R1, R2, Fleet, health, host_info
 from support.playbook import THIS_MACHINE, AnsiblePlaybook
 
 BROKEN = {"failed": True, "msg": "it is broken", "cause": {"id": "x", "change": {}}}
-OBEYS = {"found": True, "reached": True, "sessions": 0, "alone": False, "changed": True}
+OBEYS = {"found": True, "reached": True, "sessions": 0, "alone": False, "held": True, "changed": True}
 SERVES = {"spark_info": [host_info(R1)], "gateway_server": [OBEYS]}
 HOSTS: dict[str, dict[str, t.Any]] = {
     "switched": {
@@ -46,6 +46,15 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         },
     },
     "alone": {
+        "good": [R1],
+        "current": R1,
+        "answers": {
+            **SERVES,
+            "gateway_server": [{**OBEYS, "alone": True, "held": False}],
+            "vllm_health": [health("ready", R1), health("ready", R2)],
+        },
+    },
+    "waited-for": {
         "good": [R1],
         "current": R1,
         "answers": {
@@ -84,7 +93,10 @@ def test_it_leaves_before_the_switch_and_comes_back_after_the_proof(run: tuple[F
     fleet, output = run
     assert order(fleet, "switched") == ["health", "drained", "restarted", "health", "ready"], output
     asked = [asked for _name, asked in fleet.calls("switched", "gateway_server")]
-    assert [(each["server"], each["timeout"]) for each in asked] == [("switched", 300), ("switched", 60)]
+    assert [(each["server"], each["timeout"], each["hold"]) for each in asked] == [
+        ("switched", 300, True),
+        ("switched", 60, False),
+    ]
 
 
 def test_it_comes_back_after_a_recovery(run: tuple[Fleet, str]) -> None:
@@ -109,11 +121,12 @@ def test_it_stays_where_the_run_that_has_the_lock_wants_it(run: tuple[Fleet, str
     [
         "gw: the gateway was not told that disobeyed is drained (no such socket)",
         "gw: alone is the only ready server of its model: requests get status 503 until it is back",
+        "gw: waited-for is the only ready server of its model: requests wait until it is back",
         "gw: 3 requests to busy did not end within 300 s and are broken off",
     ],
 )
 def test_what_follows_is_said_and_the_deployment_goes_on(run: tuple[Fleet, str], words: str) -> None:
     fleet, output = run
     assert f"WARNING: {words}" in output
-    for host in ("disobeyed", "alone", "busy"):
+    for host in ("disobeyed", "alone", "waited-for", "busy"):
         assert fleet.link(host, "good") == R2, output

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import re
+import time
 import typing as t
 from pathlib import Path
 
@@ -29,7 +31,8 @@ def engines() -> t.Iterator[list[Engine]]:
 
 @pytest.fixture(scope="module")
 def gateway(engines: list[Engine], tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("gateway"), engines, [{"name": "ada", "key": KEY}]) as found:
+    limits = {"gateway_hold_requests": 4, "gateway_hold_seconds": 20}
+    with Gateway(tmp_path_factory.mktemp("gateway"), engines, [{"name": "ada", "key": KEY}], **limits) as found:
         yield found
 
 
@@ -37,7 +40,7 @@ class Module:
     """Stands in for AnsibleModule: parameters, and a failure."""
 
     def __init__(self, check_mode: bool = False, **params: t.Any) -> None:
-        self.params = {"timeout": 0, **params}
+        self.params = {"timeout": 0, "hold": False, **params}
         self.check_mode = check_mode
 
     def fail_json(self, msg: str) -> t.NoReturn:
@@ -47,12 +50,13 @@ class Module:
 @pytest.fixture
 def run(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, t.Any]]:
     monkeypatch.setattr(gateway_server, "SOCKET", gateway.socket)
+    monkeypatch.setattr(gateway_server, "HELD", str(gateway.folder / "held.map"))
     monkeypatch.setattr(gateway_server, "PAUSE", 0.02)
     return lambda **params: gateway_server.run(t.cast(t.Any, Module(**params)))
 
 
-def chat(gateway: Gateway, text: str) -> Answer:
-    body = json.dumps({"messages": [{"role": "user", "content": text}], "model": MODEL}).encode()
+def chat(gateway: Gateway, text: str, **more: t.Any) -> Answer:
+    body = json.dumps({"messages": [{"role": "user", "content": text}], "model": MODEL, **more}).encode()
     with gateway.open() as connection:
         connection.sendall(
             f"POST /v1/chat/completions HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer {KEY}\r\n"
@@ -83,7 +87,7 @@ def test_a_drained_server_ends_its_requests_and_gets_no_new_ones(
         check = run(server="spark01", state="drained", check_mode=True)
         assert (check["changed"], gateway.servers()["spark01"]) == (True, "UP")
         late = run(server="spark01", state="drained")
-        expected = {"changed": True, "found": True, "reached": False, "sessions": mine, "alone": False}
+        expected = {"changed": True, "found": True, "reached": False, "sessions": mine, "alone": False, "held": False}
         assert late == expected
         waiting = pool.submit(run, server="spark01", state="drained", timeout=30)
         engines[0].go.set()
@@ -97,6 +101,81 @@ def test_a_drained_server_ends_its_requests_and_gets_no_new_ones(
         assert run(server=name, state="ready", timeout=30)["reached"]
     assert not run(server="spark01", state="ready")["changed"]
     assert {chat(gateway, f"again {number}").json["unit"] for number in range(20)} == {"spark01", "spark02"}
+
+
+@pytest.fixture
+def alone(run: t.Callable[..., dict[str, t.Any]]) -> t.Iterator[t.Callable[..., dict[str, t.Any]]]:
+    """Only spark01 is up."""
+    run(server="spark02", state="drained")
+    yield run
+    for name in ("spark01", "spark02"):
+        assert run(server=name, state="ready", timeout=30)["reached"]
+
+
+def waiting_requests(gateway: Gateway) -> int:
+    found = re.search(r"conn_cur=(\d+)", gateway.ask("show table holds"))
+    return int(found[1]) if found else 0
+
+
+def test_requests_wait_for_the_only_server_and_streams_in_progress_end_before(
+    alone: t.Callable[..., dict[str, t.Any]], gateway: Gateway, engines: list[Engine]
+) -> None:
+    engines[0].go.clear()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        before = pool.submit(chat, gateway, "before", stream=True)
+        wait_until(lambda: engines[0].in_progress == 1, "it is in progress", 20, 0.02)
+        asked = len(engines[0].asked)
+        told = alone(server="spark01", state="drained", hold=True)
+        assert (told["alone"], told["held"], told["sessions"]) == (True, True, 1)
+        held = [pool.submit(chat, gateway, f"held {number}", stream=number % 2 == 0) for number in range(4)]
+        wait_until(lambda: waiting_requests(gateway) == 4, "four wait", 20, 0.02)
+        assert chat(gateway, "one too many").status == 503
+        engines[0].go.set()
+        assert before.result().body.count(b'"unit":"spark01"') == 3
+        # again, as a recovery does: those that wait go on doing so
+        assert alone(server="spark01", state="drained", hold=True, timeout=30)["reached"]
+        engines[0].model = "not yet"
+        wait_until(lambda: not next(s for s in gateway_server.look() if s.name == "spark01").is_up, "it is down", 20)
+        waiting = pool.submit(alone, server="spark01", state="ready", timeout=30)
+        wait_until(lambda: gateway.servers()["spark01"] == "DOWN", "it may come back", 20, 0.05)
+        assert (waiting_requests(gateway), len(engines[0].asked)) == (4, asked)
+        engines[0].model = MODEL
+        assert waiting.result()["reached"]
+        assert [each.result().status for each in held] == [200] * 4
+    assert len(engines[0].asked) == asked + 4
+    wait_until(lambda: waiting_requests(gateway) == 0, "none waits", 20, 0.02)
+    assert "spark" not in gateway.ask(f"show map {gateway_server.HELD}")
+
+
+def test_who_waits_is_refused_when_nothing_comes_back(
+    alone: t.Callable[..., dict[str, t.Any]], gateway: Gateway, engines: list[Engine]
+) -> None:
+    alone(server="spark01", state="drained", hold=True)
+    engines[0].model = "another"
+    wait_until(lambda: not next(s for s in gateway_server.look() if s.name == "spark01").is_up, "it is down", 20)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        held = pool.submit(chat, gateway, "held")
+        wait_until(lambda: waiting_requests(gateway) == 1, "it waits", 20, 0.02)
+        alone(server="spark01", state="ready")
+        assert held.result().status == 503
+    # nor longer than the limit says
+    backend = gateway_server.look()[0].backend
+    assert gateway_server.hold({backend}, int(time.time()) - 21)
+    assert chat(gateway, "late").status == 503
+    gateway_server.ask(f"del map {gateway_server.HELD} {backend}")
+    engines[0].model = MODEL
+
+
+def test_who_hangs_up_while_waiting_gives_the_place_free(
+    alone: t.Callable[..., dict[str, t.Any]], gateway: Gateway
+) -> None:
+    alone(server="spark01", state="drained", hold=True)
+    body = json.dumps({"prompt": "x", "model": MODEL}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}"
+    with gateway.open() as connection:
+        connection.sendall(f"{head}\r\n\r\n".encode() + body)
+        wait_until(lambda: waiting_requests(gateway) == 1, "it waits", 20, 0.02)
+    wait_until(lambda: waiting_requests(gateway) == 0, "its place is free", 10, 0.02)
 
 
 def test_a_reload_that_forgets_the_drain_is_told_again(
@@ -145,7 +224,7 @@ def test_without_a_gateway_or_of_an_unknown_server_nothing_is_done(
 ) -> None:
     assert not run(server="spark09", state="drained")["found"]
     monkeypatch.setattr(gateway_server, "SOCKET", str(tmp_path / "none"))
-    nothing = {"changed": False, "found": False, "reached": True, "sessions": 0, "alone": False}
+    nothing = {"changed": False, "found": False, "reached": True, "sessions": 0, "alone": False, "held": False}
     assert run(server="spark01", state="drained") == nothing
 
 
