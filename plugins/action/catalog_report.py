@@ -20,6 +20,7 @@ class ActionModule(Report):
     }
 
     def report(self, asked: Facts) -> tuple[str, Facts]:
-        table = terminal(asked["models"], asked["plans"], asked["images"], screen.width())
+        size = screen.size()
+        table = terminal(asked["models"], asked["plans"], asked["images"], size.columns if size else None)
         title = f"{asked['title']}\n\n" if asked["title"] else ""
         return f"{title}{table}\n\n{MARKS}", {"table": table}

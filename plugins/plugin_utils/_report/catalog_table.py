@@ -17,7 +17,6 @@ IMAGE = "image"
 _RIGHT = {"weights", "tokens/s", "at most", "KV tokens", "longest", "at once"}
 _WIDEST = {"Hugging Face id": 35, "license": 14}  # on a terminal; README.md has them in full
 
-WIDTH = 160
 # What a narrow terminal does without, the first one first. The id of a model is in docs/models.md.
 _DROPPED = ("license", IMAGE, "at most", "Hugging Face id", "longest", "KV tokens")
 
@@ -54,9 +53,9 @@ def terminal(
     entries: t.Sequence[Entry],
     plans: t.Mapping[str, t.Any],
     images: t.Mapping[str, t.Any] | None = None,
-    width: int = WIDTH,
+    width: int | None = None,
 ) -> str:
-    """PLANS and IMAGES are by name of the model; without IMAGES the column is left out."""
+    """PLANS and IMAGES are by name of the model; without IMAGES the column is left out. No WIDTH: any."""
     head = [*ABOUT, *PLANNED, *([IMAGE] if images else [])]
     # the license last: it is the longest, and the least urgent
     order = [*(title for title in head if title != "license"), "license"]
@@ -74,7 +73,7 @@ def terminal(
         row.update({title: shorten(row[title], widest) for title, widest in _WIDEST.items()})
     widths = {title: max(len(title), *(len(row[title]) for row in rows)) if rows else len(title) for title in order}
     for title in _DROPPED:
-        if sum(widths[title] for title in order) + 2 * (len(order) - 1) <= width:
+        if width is None or sum(widths[title] for title in order) + 2 * (len(order) - 1) <= width:
             break
         order = [kept for kept in order if kept != title]
     lines = [{title: title for title in order}, *rows]

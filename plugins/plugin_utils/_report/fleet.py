@@ -11,6 +11,7 @@ from collections import Counter
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.text import link
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import epoch
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import RELEASE_LABEL
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import HEALTHY_SM_CLOCK_MHZ
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import whole
@@ -167,7 +168,15 @@ def judged(health: Facts) -> tuple[str, Facts | None]:
         return "unreachable", unseen("unreachable", health.get("msg"))
     if not health.get("verdict"):
         return "unknown", unseen("check_failed", health.get("msg") or "no message; see the task that failed, above")
+    if health["verdict"] == "ready" and is_foreign(health.get("container") or {}):
+        return "not managed", unseen("not_managed", f"container {health['container'].get('name')}")
     return health["verdict"], health.get("cause")
+
+
+def is_foreign(container: Facts) -> bool:
+    """Whether it runs, and is not of this collection. What has no labels at all was not read."""
+    labels = container.get("labels")
+    return container.get("status") == "running" and labels is not None and RELEASE_LABEL not in labels
 
 
 def unseen(name: str, message: t.Any) -> Report:

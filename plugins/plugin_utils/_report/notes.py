@@ -138,6 +138,11 @@ UNSEEN: tuple[Note, ...] = (
         "correct the variable or the host that the message names, and look again; a host on which the check only times"
         " out may have to be switched off and on",
     ),
+    Note(
+        "not_managed",
+        "the server was not deployed by this collection: nothing restarts it, and it has no release to compare",
+        "take it over with playbooks/deploy.yml, or take the host out of the group spark",
+    ),
 )
 
 STORED: tuple[Note, ...] = (

@@ -39,7 +39,9 @@ def included(path: Path) -> t.Iterator[Path]:
                 name = name["file"] if isinstance(name, dict) else name
                 (root,) = [folder for folder in path.parents if folder.name == "tasks"]
                 yield min((root / name, path.parent / name), key=lambda file: not file.exists())
-        if role := task.get("ansible.builtin.include_role"):
+        if check := (task.get("vars") or {}).get("__vllm_preflight_check"):  # what preflight/check.yml includes
+            yield from (ROLES / check["role"] / "tasks" / name for name in check["tasks"])
+        elif (role := task.get("ansible.builtin.include_role")) and "{{" not in role["tasks_from"]:
             yield ROLES / role["name"].rpartition(".")[2] / "tasks" / role["tasks_from"]
 
 

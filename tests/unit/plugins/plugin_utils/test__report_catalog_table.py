@@ -85,6 +85,17 @@ def test_on_a_terminal_columns_are_aligned() -> None:
     assert terminal([], {}).split()[0] == "model"
 
 
+@pytest.mark.parametrize("width", [80, 110, 140])
+def test_a_narrow_terminal_has_fewer_columns(width: int) -> None:
+    models = [Catalog().model(name) for name in Catalog().models()]
+    lines = terminal(
+        models, {}, {model["name"]: "nvcr.io/nvidia/vllm:25.09-py3" for model in models}, width
+    ).splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[0].split()[0] == "model"
+    assert "fits?" in lines[0]
+
+
 def test_markdown() -> None:
     model = {**Catalog().model("mine", {"mine": MINE}), "good_for": "a | b"}
     head, rule, line = markdown([model]).splitlines()

@@ -568,3 +568,45 @@ def test_every_note_is_said_by_somebody() -> None:
     report = report_fleet.build(list(healths), healths, sparks, wanted, NOW, faults)
     assert {note["id"] for note in report["notes"]} == {note.id for note in NOTES}
     assert "{" not in json.dumps([note["meaning"] for note in report["notes"]])
+
+
+RUNS: dict[str, t.Any] = {"status": "running", "image": "a", "name": "vllm-1"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "verdict"),
+    [({}, "not managed"), ({"dgxspark.vllm.release": "0123456789ab"}, "ready"), (None, "ready")],
+)
+def test_a_server_of_others_is_not_ready(labels: dict[str, str] | None, verdict: str) -> None:
+    """Without labels nothing is known of whose it is."""
+    health = {"a": {"verdict": "ready", "container": {**RUNS, "labels": labels}}}
+    report = report_fleet.build(["a"], health, {}, {}, 0.0)
+    assert report["hosts"][0]["verdict"] == verdict
+    assert report["unhealthy"] == ([] if verdict == "ready" else ["a"])
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "drift", "code"),
+    [
+        (["ready", "ready"], False, 0),
+        (["ready", "degraded"], True, 2),
+        (["ready", "ready"], True, 3),
+        (["failed", "unreachable"], True, 4),
+    ],
+)
+def test_the_exit_code_is_that_of_the_worst(verdicts: list[str], drift: bool, code: int) -> None:
+    assert report_fleet.exit_code([{"verdict": verdict, "drift": drift} for verdict in verdicts]) == code
+
+
+@pytest.mark.parametrize(
+    ("image", "release", "wanted", "drift"),
+    [
+        ("a", "1", {"image": "a", "release": "1"}, False),
+        ("b", "1", {"image": "a", "release": "1"}, True),
+        ("a", "2", {"image": "a", "release": "1"}, True),
+        ("a", "2", {"image": "a", "release": None}, False),  # the head of several hosts: its workers say it
+        (None, None, {"image": "a", "release": "1"}, False),
+    ],
+)
+def test_drift(image: str | None, release: str | None, wanted: dict[str, t.Any], drift: bool) -> None:
+    assert report_fleet.is_drift(image, release, wanted) is drift
