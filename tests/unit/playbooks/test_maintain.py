@@ -40,11 +40,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def steps(fleet: Fleet, host: str) -> list[str]:
     """Without the lists of packages, which stop nothing."""
     calls = fleet.calls(host, "gateway_server", "systemd", "apt", "reboot", "vllm_health")
-    return [
-        its["state"] if "state" in its else "upgrade" if name == "apt" else name
-        for name, its in calls
-        if "update_cache" not in its
-    ]
+    return [its.get("state", "upgrade" if name == "apt" else name) for name, its in calls if "update_cache" not in its]
 
 
 def test_in_order_and_proven(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
