@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -156,6 +157,21 @@ class Sandbox:
         container = self.container(name)
         container.kill()
         container.start()
+
+    @contextmanager
+    def on_again(self, name: str) -> Iterator[None]:
+        """The host reboots once: its container ends, and does not start by itself as a machine does."""
+        container = self.container(name)
+
+        def boot() -> None:
+            container.wait()
+            container.start()
+
+        thread = threading.Thread(target=boot, daemon=True)
+        thread.start()
+        yield
+        thread.join(60)
+        assert not thread.is_alive(), f"{name} has not been rebooted"
 
     @contextmanager
     def silent(self, *names: str) -> Iterator[None]:

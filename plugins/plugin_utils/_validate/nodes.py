@@ -26,6 +26,8 @@ SAME = (
     *("vllm_image_registry", "vllm_port", "vllm_master_port", "vllm_max_model_len", "vllm_gpu_memory_utilization"),
     "vllm_extra_args",
 )
+# The role says it too, of a host that it cannot reach.
+LOST = "if one is lost, take the others apart with -e '{\"vllm_nodes\": []}'"
 READS = ("vllm_nodes", "vllm_node_address", *SAME)
 
 
@@ -138,7 +140,7 @@ def units(members: t.Mapping[str, Member], play: t.Collection[str], inventory: t
                 here = next((name for name in names if name in play), names[0])
                 lines.append(
                     f"vllm_nodes: {here} serves together with {', '.join(missing)}; run it on all of them:"
-                    f" -l {','.join(names)}"
+                    f" -l {','.join(names)}; {LOST}"
                 )
             lines += _differences([members[name] for name in names if name in members], play)
         yield from lines

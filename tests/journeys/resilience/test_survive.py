@@ -45,6 +45,19 @@ def test_killed_while_it_loads(recovers: Callable[..., None], serving: Machine, 
     recovers(f"{kill}, loading", lambda: KILLS[kill](serving))
 
 
+def test_maintained_with_a_reboot(serving: Machine, ansible_playbook: AnsiblePlaybook) -> None:
+    before = serving.started()
+    with serving.sandbox.on_again(serving.name):
+        run = ansible_playbook("playbooks/maintain.yml", serving.limit, vllm_os_upgrade="none", vllm_os_reboot="always")
+    assert run.code == 0, run.output
+    assert serving.answers()
+    assert serving.started() > before
+    # nothing is left to do
+    run = ansible_playbook("playbooks/maintain.yml", serving.limit, vllm_os_upgrade="none")
+    assert "changed=0" in run.output, run.output
+    assert serving.unit("ActiveState") == "active"
+
+
 def test_a_busy_server_is_left_alone(serving: Machine) -> None:
     """No look gets its token in time, and the engine computes all the while."""
     before = serving.unit("InvocationID")

@@ -22,8 +22,10 @@ R1, R2, R3 = "1" * 12, "2" * 12, "3" * 12
 # They give what the test has written for them: one answer after the other, the last one again and again. As actions
 # they need no process of their own.
 STANDINS = (
+    "apt",
     "deploy_lock",
     "gateway_server",
+    "reboot",
     "spark_info",
     "systemd",
     "vllm_conflicts_info",
@@ -143,6 +145,8 @@ class Fleet:
             (tasks / f"{step}.yml").write_text(json.dumps([STEP]).replace("{step}", Path(step).name))
         for path in tasks.rglob("*.yml"):
             text = path.read_text().replace("ansible.builtin.systemd_service:", "dgxspark.vllm.systemd:")
+            for name in ("apt", "reboot"):
+                text = text.replace(f"ansible.builtin.{name}:", f"dgxspark.vllm.{name}:")
             path.write_text(text.replace("{{ __vllm_program }} guard", "{{ guard | default('true') }}"))
         # the folders of these hosts are somewhere below /tmp
         safe = "def not_root_only(*_paths):\n    return None\n"
@@ -178,6 +182,7 @@ class Fleet:
         path: str | None = None,
         one_batch: bool = False,
         extra: t.Mapping[str, str] | None = None,
+        check: bool = False,
     ) -> tuple[int, str]:
         """PATH is that of the tasks. ONE_BATCH: no host's failure keeps another one from its story. EXTRA: -e."""
         plays = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())
@@ -187,9 +192,8 @@ class Fleet:
             for keyword in ("serial", "max_fail_percentage") if one_batch else ():
                 play.pop(keyword, None)
         (self.folder / "play.yml").write_text(yaml.safe_dump(plays))
-        done = self.ansible_playbook(
-            "play.yml", "-e", json.dumps(EXTRA if extra is None else extra), inventory="hosts.yml", folder=self.folder
-        )
+        options = ["-e", json.dumps(EXTRA if extra is None else extra), *(["--check"] if check else [])]
+        done = self.ansible_playbook("play.yml", *options, inventory="hosts.yml", folder=self.folder)
         return done.code, done.output
 
     def calls(self, host: str, *names: str) -> list[tuple[str, dict[str, t.Any]]]:

@@ -56,7 +56,7 @@ def test_one_failure_ends_the_rollout(playbook: str, tmp_path: Path, ansible_pla
     assert touched(output) == ["h1", "h3", "h4"], output
 
 
-@pytest.mark.parametrize("playbook", ["rollback.yml", "restart.yml", "stop.yml"])
+@pytest.mark.parametrize("playbook", ["rollback.yml", "restart.yml", "stop.yml", "maintain.yml"])
 def test_the_batches_are_those_of_a_deployment(playbook: str) -> None:
     deploy, play = (yaml.safe_load((ROOT / "playbooks" / name).read_text())[-1] for name in ("deploy.yml", playbook))
     for keyword in ("hosts", "become", "serial", "max_fail_percentage", "pre_tasks"):

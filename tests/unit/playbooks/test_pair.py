@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 from role_on_standins import EXTRA, R1, R2, R3, Fleet, failure, health, host_info
 
 from support.playbook import AnsiblePlaybook
@@ -104,6 +105,41 @@ def test_what_fails_is_restored_on_both(tmp_path: Path, ansible_playbook: Ansibl
     assert f"The last good release ({R1}) serves again." in told
     assert verdicts(output)["h1"].endswith("rolled back, with h0")
     assert "To go on without" not in output  # nobody would be left
+
+
+def test_a_head_with_a_bad_variable_stages_no_worker(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = pair(ansible_playbook, tmp_path, READY, RANK)
+    inventory = yaml.safe_load((tmp_path / "hosts.yml").read_text())
+    inventory["spark"]["hosts"]["h0"]["fails"] = "validate"
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    code, output = fleet.run()
+    assert code == 2, output
+    assert "h0 fails in validate" in output
+    assert not (tmp_path / "h1" / "calls").exists()
+
+
+def test_a_worker_keeps_as_many_releases_as_it_says(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = pair(ansible_playbook, tmp_path, READY, RANK)
+    inventory = yaml.safe_load((tmp_path / "hosts.yml").read_text())
+    inventory["spark"]["hosts"]["h1"]["vllm_keep_releases"] = 1
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    code, output = fleet.run()
+    assert code == 0, output
+    assert (tmp_path / "h0" / "releases" / R1).exists()
+    assert not (tmp_path / "h1" / "releases" / R1).exists()
+
+
+@pytest.mark.parametrize(("head", "drifts"), [(R1, False), (R2, True)])
+def test_health_shows_a_difference_on_the_head_alone(
+    head: str, drifts: bool, tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    runs = [health("ready", unit_id(R1, R1)), health("ready", R1, completion=None)]
+    for its in runs:
+        its["container"].update(image=TOGETHER["vllm_image"], status="running")
+    fleet = pair(ansible_playbook, tmp_path, {"vllm_health": runs[:1]}, {"vllm_health": runs[1:]})
+    extra = {"__vllm_release_id": f"{{{{ {{'h0': '{head}', 'h1': '{R1}'}}[inventory_hostname] }}}}"}
+    _code, output = fleet.run("health.yml", extra=extra)
+    assert (unit_id(head, R1) in output) == drifts, output
 
 
 def unit_id(own: str, worker: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.nodes import LOST
 
 from support.playbook import AnsiblePlaybook
 
@@ -18,7 +19,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "b": {**PAIR, "vllm_node_address": "192.168.100.2"},
     "c": {},
 }
-TOGETHER = "vllm_nodes: a serves together with b; run it on all of them: -l a,b"
+TOGETHER = f"vllm_nodes: a serves together with b; run it on all of them: -l a,b; {LOST}"
 
 
 def check(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.nodes import SAME, Member, units
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.nodes import LOST, SAME, Member, units
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems import problems
 
 from support.services import CATALOG, KNOWN, values
@@ -81,7 +81,7 @@ def test_what_is_done_to_one_is_done_to_all() -> None:
     pair = member("a", PAIR), member("b", PAIR), member("c")
     for here, other in (("a", "b"), ("b", "a")):
         assert lines(*pair, play=here) == [
-            f"vllm_nodes: {here} serves together with {other}; run it on all of them: -l a,b"
+            f"vllm_nodes: {here} serves together with {other}; run it on all of them: -l a,b; {LOST}"
         ]
         assert lines(*pair, play=here, whole=False) == []
     assert lines(*pair, play="c") == []

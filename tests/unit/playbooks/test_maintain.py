@@ -1,0 +1,112 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""maintain.yml on hosts of stand-ins: in which order it works, what it leaves alone, and what ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from role_on_standins import R1, Fleet, failure, health
+from test_restart_stop import OBEYS, SERVES, SILENT, fleet_of
+
+from support.playbook import AnsiblePlaybook
+
+KERNEL = "Inst linux-image-{}-nvidia (1 Ubuntu [arm64])"
+GOOD = KERNEL.format("6.17.0-1032")
+PAIR = {"vllm_nodes": ["h0", "h1"], "vllm_image": "nvcr.io/nvidia/vllm:26.07-py3"}
+
+
+@pytest.fixture(autouse=True)
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The unit is enabled, and apt-get simulates what the file says."""
+    (tmp_path / "bin").mkdir()
+    for name, script in {
+        "systemctl": f"cat {tmp_path}/enabled",
+        "apt-get": f"cat {tmp_path}/simulated",
+    }.items():
+        path = tmp_path / "bin" / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    (tmp_path / "enabled").write_text("enabled\n")
+    (tmp_path / "simulated").write_text(GOOD + "\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    return tmp_path
+
+
+def steps(fleet: Fleet, host: str) -> list[str]:
+    """Without the lists of packages, which stop nothing."""
+    calls = fleet.calls(host, "gateway_server", "systemd", "apt", "reboot", "vllm_health")
+    return [its.get("state", "upgrade" if name == "apt" else name) for name, its in calls if "update_cache" not in its]
+
+
+def test_in_order_and_proven(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    hosts = {"serves": SERVES, "silent": {**SERVES, "answers": {**SERVES["answers"], "vllm_health": [SILENT]}}}
+    fleet = fleet_of(ansible_playbook, tmp_path, hosts)
+    code, output = fleet.run("maintain.yml", one_batch=True)
+    assert code == 2, output
+    rounds = ["drained", "stopped", "upgrade", "reboot", "drained", "restarted", "vllm_health", "ready"]
+    assert steps(fleet, "serves") == rounds
+    assert fleet.link("serves", "current") == R1
+    assert "silent was not maintained: it is silent. It does not serve" in failure(output, "silent")
+
+
+def test_a_host_that_does_not_come_back_ends_the_run(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    lost = {**SERVES["answers"], "reboot": [{"failed": True, "msg": "Timed out waiting for last boot time check"}]}
+    hosts = {"h0": {**SERVES, "answers": lost}, "h1": SERVES, "h2": SERVES}
+    fleet = fleet_of(ansible_playbook, tmp_path, hosts)
+    code, output = fleet.run("maintain.yml")
+    assert code == 2, output
+    assert "h0 was not maintained: h0: Timed out waiting for last boot time check" in failure(output, "h0")
+    assert steps(fleet, "h0")[-2:] == ["started", "ready"]
+    assert not any((tmp_path / host / "calls").exists() for host in ("h1", "h2"))
+    assert "not touched" in output
+
+
+@pytest.mark.parametrize(
+    ("simulated", "more", "check", "said"),
+    [
+        ("0 upgraded\n", {}, False, "unchanged"),
+        (GOOD, {}, True, "would update"),
+        (KERNEL.format("6.17.0-1008"), {}, False, "apt-mark hold linux-image-6.17.0-1008-nvidia"),
+    ],
+)
+def test_what_is_not_stopped(
+    simulated: str, more: dict[str, t.Any], check: bool, said: str, programs: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    (programs / "simulated").write_text(simulated)
+    fleet = fleet_of(ansible_playbook, programs, {"h0": {**SERVES, **more}, "h1": {**SERVES, **more}})
+    _code, output = fleet.run("maintain.yml", one_batch=True, check=check)
+    assert said in " ".join(output.split()), output
+    assert set(steps(fleet, "h0")) <= {"ready"}
+
+
+def test_what_was_stopped_stays_stopped(programs: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    (programs / "enabled").write_text("disabled\n")
+    fleet = fleet_of(ansible_playbook, programs, {"h0": SERVES, "h1": SERVES})
+    code, output = fleet.run("maintain.yml", one_batch=True)
+    assert code == 0, output
+    assert "restarted" not in steps(fleet, "h0")
+    assert "updated, stopped as before" in output
+
+
+def test_a_pair_is_one(programs: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    answers = {"vllm_health": [health("ready", R1)], "gateway_server": [OBEYS]}
+    hosts = {
+        host: {**SERVES, **PAIR, "vllm_node_address": f"10.0.0.{number}", "answers": answers}
+        for number, host in enumerate(PAIR["vllm_nodes"])
+    }
+    fleet = fleet_of(ansible_playbook, programs, hosts)
+    path = programs / "h0" / "releases" / R1 / "release.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "ranks": {"h1": R1}}))
+    code, output = fleet.run("maintain.yml")
+    assert code == 0, output
+    where = [(its.get("delegate_to"), name) for name, its in fleet.calls("h0", "reboot")]
+    assert where == [("h0", "reboot"), ("h1", "reboot")]
+    orders = [(its.get("delegate_to", "h0"), its["state"]) for _name, its in fleet.calls("h0", "systemd")]
+    both = [("h0", "stopped"), ("h1", "stopped")]
+    assert orders == [*both, *both, ("h1", "restarted"), ("h0", "restarted")]
+    assert not (programs / "h1" / "calls").exists()
