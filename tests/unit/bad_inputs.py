@@ -1110,6 +1110,7 @@ BAD_HOST: list[tuple[str, Values, str]] = [
         'monitoring_retention: "30 days" is not allowed; use a number with h, d, w or y, such as 30d',
     ),
     (
+        "monitoring",
         one("monitoring_webhook", "hooks.example.com"),
         "monitoring_webhook: is no address; use one such as https://chat.example.com/hooks/alerts",
     ),
@@ -1117,6 +1118,13 @@ BAD_HOST: list[tuple[str, Values, str]] = [
         "monitoring",
         one("monitoring_alertmanagers", ["http://192.168.1.5:9093"]),
         'monitoring_alertmanagers: "http://192.168.1.5:9093" is not allowed; use host:port, such as 192.168.1.5:9093',
+    ),
+    ("benchmark", one("benchmark_ttft_ms", -1), "benchmark_ttft_ms: -1 is not allowed; use at least 0 milliseconds"),
+    ("benchmark", one("benchmark_tpot_ms", -1), "benchmark_tpot_ms: -1 is not allowed; use at least 0 milliseconds"),
+    (
+        "benchmark",
+        one("benchmark_profiles", []),
+        "benchmark_profiles: [] is not allowed; use names of profiles, such as throughput and latency",
     ),
     (
         "monitoring",

@@ -66,6 +66,8 @@ def export(compose: str, facts: Facts, image: Facts, home: str, commits: Facts) 
         "volumes": [_volume(volume, home, folder) for volume in sequence(service.get("volumes"))],
         "labels": labels,
     }
+    # Compose chooses a name: the stopped container of the service keeps its own
+    made.pop("container_name", None)
     if not labels:
         del made["labels"]
     record = {

@@ -124,7 +124,7 @@ def test_the_better_of_two_profiles(
     spark: Spark, ansible_playbook: AnsiblePlaybook, folder: Path, figure: Callable[[str], None]
 ) -> None:
     """The other one has a batch of one. The service ends as the inventory wants it, which is the better one here."""
-    one = {"max_model_len": 4096, "max_num_seqs": 1}
+    one = {"max_model_len": 4096, "gpu_memory_utilization": 0.8, "max_num_seqs": 1}
     run = ansible_playbook(
         "playbooks/tune.yml",
         spark.limit,

@@ -23,6 +23,9 @@ ENGINE = f"docker top {CONTAINER} -eo pid,args | awk '/VLLM::EngineCore/ {{print
 INTERVAL = 5
 # Compiling is not what is tested here; a small batch makes a queue of few requests.
 ARGUMENTS = {"enforce_eager": True, "max_num_seqs": 4}
+# Grafana is in no repository of the distribution: its folder, and a stand-in that is restarted.
+GRAFANA = "/etc/grafana"
+GRAFANA_UNIT = "/etc/systemd/system/grafana-server.service"
 # An empty OnActiveSec= forgets all times of the timer.
 HURRY = "/etc/systemd/system/vllm-watchdog.timer.d"
 IN_A_HURRY = r"[Timer]\nOnActiveSec=\nOnActiveSec=2\nOnUnitInactiveSec=2\n"
@@ -71,9 +74,12 @@ def serving(prepared: Spark, ansible_playbook: AnsiblePlaybook) -> Iterator[Spar
     # the watchdog looks often, and leaves a frozen engine to the test
     prepared.write(path, json.dumps({**facts, "canary_timeout": 4, "frozen_after": 1000}))
     prepared.root(f"mkdir -p {HURRY}; printf '{IN_A_HURRY}' > {HURRY}/hurry.conf")
+    prepared.root(f"mkdir -p {GRAFANA}/provisioning/dashboards {GRAFANA}/provisioning/datasources")
+    prepared.write(GRAFANA_UNIT, "[Service]\nExecStart=/bin/sleep infinity\n")
     prepared.root("systemctl daemon-reload; systemctl restart vllm-watchdog.timer")
     yield prepared
-    prepared.root(f"{ENGINE} | xargs --no-run-if-empty kill -CONT; rm -rf {HURRY}; systemctl daemon-reload")
+    prepared.root(f"{ENGINE} | xargs --no-run-if-empty kill -CONT; rm -rf {HURRY}")
+    prepared.root(f"systemctl stop grafana-server; rm -rf {GRAFANA} {GRAFANA_UNIT}; systemctl daemon-reload")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import Spark
 from support.waiting import wait_until
 
-from .conftest import ENGINE, HOOK_PORT, INTERVAL, KEY, Prometheus, ask, growing_queue, wait_for_alert, webhook
+from .conftest import ENGINE, GRAFANA, HOOK_PORT, INTERVAL, KEY, Prometheus, ask, growing_queue, wait_for_alert, webhook
 
 PLAYBOOK = "playbooks/monitoring.yml"
 RULES = "/etc/prometheus/dgxspark/rules.yml"
@@ -68,6 +68,16 @@ def test_it_listens_on_loopback_and_the_key_is_for_prometheus_alone(serving: Spa
         assert serving.root(f"stat --format '%U %a' /etc/prometheus/dgxspark/{name}") == "prometheus 600"
     assert serving.root("dpkg --verify prometheus prometheus-node-exporter | grep /etc/ || true") == ""
     assert serving.root("systemctl show --property=User --value dgxspark-exporter.service") == "prometheus"
+
+
+def test_grafana_gets_a_data_source_and_both_dashboards(serving: Spark) -> None:
+    assert serving.root("systemctl is-active grafana-server").strip() == "active"  # restarted to read them
+    source, provider = (
+        yaml.safe_load(serving.root(f"cat {GRAFANA}/provisioning/{kind}/dgxspark.yml"))[key][0]
+        for kind, key in (("datasources", "datasources"), ("dashboards", "providers"))
+    )
+    assert (source["uid"], source["url"]) == ("dgxspark", "http://127.0.0.1:9090")
+    assert serving.root(f"ls {provider['options']['path']}").split() == ["fleet.json", "host.json"]
 
 
 def expressions(spark: Spark) -> dict[str, str]:
@@ -157,11 +167,11 @@ def test_a_removal_leaves_the_packages_and_nothing_else(serving: Spark, ansible_
     assert removed.code == 0, removed.output
     left = serving.root(
         "ls -d /etc/systemd/system/*dgxspark-exporter* /etc/systemd/system/prometheus*.d /etc/prometheus/dgxspark"
-        " /etc/dgxspark-exporter /var/lib/dgxspark-exporter /usr/local/lib/dgxspark/dgxspark-exporter 2>/dev/null"
+        " /etc/grafana/provisioning/*/dgxspark.yml /var/lib/dgxspark-dashboards /etc/dgxspark-exporter /var/lib/dgxspark-exporter /usr/local/lib/dgxspark/dgxspark-exporter 2>/dev/null"
         " || true"
     )
     assert left == ""
-    assert serving.root("ss --listening --tcp --no-header '( sport = 9090 or sport = 9100 )'") == ""
+    assert serving.root("ss --listening --tcp --no-header '( sport = 9090 or sport = 9093 or sport = 9100 )'") == ""
     again = monitor(ansible_playbook, serving, monitoring_state="absent")
     assert again.count(serving.name, "changed") == 0, again.output
 

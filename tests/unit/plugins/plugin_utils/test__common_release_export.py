@@ -51,6 +51,7 @@ def exported(**service: t.Any) -> tuple[dict[str, str], dict[str, t.Any]]:
 def test_nothing_of_it_is_taken_for_the_collections_own() -> None:
     _texts, service = exported()
     assert "labels" not in service
+    assert "container_name" not in service, "the service that it was exported from may have it"
     assert exported(labels={"dgxspark.vllm.service": "vllm", "mine": "1"})[1]["labels"] == {"mine": "1"}
 
 
