@@ -178,6 +178,31 @@ def test_who_hangs_up_while_waiting_gives_the_place_free(
     wait_until(lambda: waiting_requests(gateway) == 0, "its place is free", 10, 0.02)
 
 
+def test_what_waited_is_no_flood(
+    engines: list[Engine],
+    run: t.Callable[..., dict[str, t.Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    limits = {"gateway_concurrent": 1000, "gateway_hold_requests": 1000}
+    with (
+        Gateway(tmp_path, engines[:1], [{"name": "ada", "key": KEY}], **limits) as gateway,
+        concurrent.futures.ThreadPoolExecutor(150) as pool,
+    ):
+        monkeypatch.setattr(gateway_server, "SOCKET", gateway.socket)
+        monkeypatch.setattr(gateway_server, "HELD", str(tmp_path / "held.map"))
+        run(server="spark01", state="drained", hold=True)
+        held = [pool.submit(chat, gateway, f"held {number}") for number in range(150)]
+        wait_until(lambda: waiting_requests(gateway) == 150, "all wait", 20, 0.05)
+        engines[0].go.clear()
+        assert run(server="spark01", state="ready", timeout=30)["reached"]
+        wait_until(lambda: engines[0].in_progress >= 100, "the first are in progress", 20, 0.02)
+        time.sleep(0.5)  # five times what a waiting one sleeps: the others could have come by now
+        assert engines[0].in_progress < 120
+        engines[0].go.set()
+        assert {each.result().status for each in held} == {200}
+
+
 def test_a_reload_that_forgets_the_drain_is_told_again(
     run: t.Callable[..., dict[str, t.Any]], gateway: Gateway, engines: list[Engine]
 ) -> None:
