@@ -167,7 +167,8 @@ def test_a_removal_leaves_the_packages_and_nothing_else(serving: Spark, ansible_
     assert removed.code == 0, removed.output
     left = serving.root(
         "ls -d /etc/systemd/system/*dgxspark-exporter* /etc/systemd/system/prometheus*.d /etc/prometheus/dgxspark"
-        " /etc/grafana/provisioning/*/dgxspark.yml /var/lib/dgxspark-dashboards /etc/dgxspark-exporter /var/lib/dgxspark-exporter /usr/local/lib/dgxspark/dgxspark-exporter 2>/dev/null"
+        " /etc/grafana/provisioning/*/dgxspark.yml /var/lib/dgxspark-dashboards /etc/dgxspark-exporter"
+        " /var/lib/dgxspark-exporter /usr/local/lib/dgxspark/dgxspark-exporter 2>/dev/null"
         " || true"
     )
     assert left == ""
