@@ -127,7 +127,11 @@ def about(host: Facts) -> str:
 
 def _cause(cause: Facts) -> t.Iterator[str]:
     evidence = " ".join(str(cause.get("evidence") or "").split())
-    texts = {"remedy": cause.get("remedy"), "seen": shorten(evidence, EVIDENCE), "more": read_more(cause["link"]) if cause.get("link") else ""}
+    texts = {
+        "remedy": cause.get("remedy"),
+        "seen": shorten(evidence, EVIDENCE),
+        "more": read_more(cause["link"]) if cause.get("link") else "",
+    }
     for title, text in texts.items():
         if text:
             yield f"    {title + ':':8}{text}"

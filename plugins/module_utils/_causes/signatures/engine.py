@@ -105,7 +105,8 @@ ENGINE: tuple[Signature, ...] = (
         "wrapper",
         "memory",
         ("died unexpectedly", "engine process (pid"),
-        r"(?:Worker|Engine core) proc (?P<process>\S+) died unexpectedly|Engine process \((?P<process_2>pid \d+)\) died",
+        r"(?:Worker|Engine core) proc (?P<process>\S+) died unexpectedly"
+        r"|Engine process \((?P<process_2>pid \d+)\) died",
         "a process of vLLM ({process}) was killed or crashed",
         "check `dmesg` for `out of memory` and Xid lines, and `journalctl -u earlyoom`; if one of them names vLLM,"
         " lower"
