@@ -45,5 +45,5 @@ def test_it_serves_without_ansible(stopped: Spark, ansible_playbook: AnsiblePlay
     curl = f"curl --silent --fail --json {shlex.quote(asked)} http://127.0.0.1:8000/v1/completions || true"
     wait_until(lambda: '"completion_tokens":4' in stopped.root(curl), "a completion", timeout=240)
     served = stopped.inspect(stopped.root(f"cd {PLACE} && docker compose ps --quiet").strip())
-    assert not [label for label in served["Config"]["Labels"] if label.startswith("dgxspark.")]
+    assert not [label for label in served["Config"]["Labels"] if label.startswith("dgxspark.vllm")]
     assert served["Config"]["Cmd"] == record["argv"]
