@@ -293,7 +293,8 @@ FILES: tuple[Signature, ...] = (
         r"|open (?P<path_2>/[^\n:]{1,300}): read-only file system",
         "the server writes where its file system is read-only: {path}",
         "set vllm_read_only_root: false if it is on and that is a folder of the image; a mount needs read_only: false"
-        " in vllm_mounts; below hf_cache_path the host's own disk is mounted read-only: look at `dmesg`, and deploy again",
+        " in vllm_mounts; below hf_cache_path the host's own disk is mounted read-only: look at `dmesg`, and deploy"
+        " again",
         versions="any",
         known="source",
         source="errno 30",

@@ -311,7 +311,8 @@ KERNELS: tuple[Signature, ...] = (
         r"|CUDA Runtime Error at:? (?P<place_3>\S{1,200}):\d+[: ]+(?P<detail_3>[^\n]{1,200})",
         "compiled code of vLLM ended its process after an error of CUDA in {place}: {detail}",
         "set disable_custom_all_reduce: true in vllm_extra_args if that names custom_all_reduce; else try"
-        " enforce_eager: true, then moe_backend: marlin and linear_backend: marlin; check `dmesg` for Xid lines. Image and model stay",
+        " enforce_eager: true, then moe_backend: marlin and linear_backend: marlin;"
+        " check `dmesg` for Xid lines. Image and model stay",
         versions="vLLM 0.8 to 0.24",
         known="report",
         source="vllm-project/vllm#20170; zai-org/GLM-V#172",
