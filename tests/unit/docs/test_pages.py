@@ -58,9 +58,8 @@ def test_every_page_is_in_the_index() -> None:
 
 def test_every_playbook_is_on_the_front_page() -> None:
     front = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"(?m)^\| `playbooks/(\w+\.yml)`", front)) == {
-        path.name for path in ROOT.glob("playbooks/*.yml")
-    }
+    rows = " ".join(re.findall(r"(?m)^\| (`playbooks/[^|]+) \|", front))
+    assert set(re.findall(r"`playbooks/(\w+\.yml)`", rows)) == {path.name for path in ROOT.glob("playbooks/*.yml")}
 
 
 def test_pages_that_code_names_are_there() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import jinja2
 import pytest
 import yaml
-from ansible.plugins.filter.core import to_json
+from ansible.plugins.filter.core import to_bool, to_json
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.nodes import Node, Nodes
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import resolve
@@ -63,6 +63,7 @@ ENVIRONMENT = jinja2.Environment(
 )
 ENVIRONMENT.filters["to_json"] = to_json
 ENVIRONMENT.filters["basename"] = os.path.basename
+ENVIRONMENT.filters["bool"] = to_bool
 
 
 def all_rendered(templates: t.Iterable[str], host: dict[str, t.Any], **variables: t.Any) -> list[str]:
