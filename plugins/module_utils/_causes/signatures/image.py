@@ -181,6 +181,8 @@ IMAGE: tuple[Signature, ...] = (
         r"|(?:EOFError|UnpicklingError|Ran out of input|invalid load key|BadZipFile)[\s\S]{0,400}?"
         r"(?:compile_cache|inductor|\.triton|aot_compile)"
         r"|Bytes object is corrupted, checksum does not match"
+        r"|Failed to import /[^\s:]{1,300}(?:compile_cache|inductor)[^\s:]{0,300}\.py"
+        r"|module 'torch\._inductor\.runtime\.compile_tasks\.\w+' has no attribute"
         r"|(?:InternalTorchDynamoError|InductorError)[^\n]{0,80}?(?:EOFError|UnpicklingError|Ran out of input"
         r"|BadZipFile)",
         "the compile cache of an earlier start is damaged",
