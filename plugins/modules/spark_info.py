@@ -142,11 +142,7 @@ spark:
       sample:
         {total_bytes: 130663886848, free_bytes: 115964116992, available_bytes: 124555051008,
          page_cache_bytes: 8805023744, swap_total_bytes: 17179865088, swap_free_bytes: 17179865088}
-    time:
-      description: Time of the host's clock, in seconds since 1970.
-      type: int
-      returned: always
-      sample: 1795446245
+    time: {description: Seconds since 1970 by the host's clock., type: int, returned: always, sample: 1795446245}
     low_memory:
       description: Whether less than 3 GiB of memory are available. V(null) if unknown.
       type: dict
