@@ -87,7 +87,6 @@ EXAMPLES = r"""
     files: [/etc/security/limits.d/dgxspark.conf]
     sysctl: [vm.swappiness]
     units: [earlyoom.service]
-    commands: [rsync]
   register: host
 """
 
