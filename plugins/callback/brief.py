@@ -35,6 +35,9 @@ from ansible.playbook.block import Block
 from ansible.plugins.callback.default import CallbackModule as Default
 
 MESSAGES = ("debug", "ansible.builtin.debug")
+# What modules say where the reason is in the output of the program that they ran, and where that is.
+EMPTY = ("non-zero return code", "failed to validate", "MODULE FAILURE", "Module result deserialization failed")
+SPOKEN = ("stderr", "module_stderr", "stdout", "module_stdout")
 
 
 class CallbackModule(Default):
@@ -135,9 +138,12 @@ class CallbackModule(Default):
 
 
 def text(result: t.Mapping[str, t.Any]) -> str:
-    """The message of a result, or what there is instead."""
-    message = result.get("msg") or result.get("reason") or result.get("stderr") or result.get("module_stderr")
-    return message if isinstance(message, str) else str({**result} if message is None else message)
+    """The message of a result, with what the program said if the message says nothing; or what there is instead."""
+    said = next((str(result[key]).strip() for key in SPOKEN if result.get(key)), "")
+    message = result.get("msg") or result.get("reason") or said
+    if isinstance(message, str) and message.startswith(EMPTY) and said:
+        return f"{message}: {said}"
+    return message if isinstance(message, str) and message else str(message or {**result})
 
 
 def is_rescued(task: t.Any) -> bool:

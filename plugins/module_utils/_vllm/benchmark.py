@@ -114,9 +114,11 @@ def cell_problem(cell: Cell) -> str | None:
 
 
 def served(inspected: t.Mapping[str, t.Any]) -> Served | None:
-    """Model and options from an entry of `docker inspect`: [vllm, serve,] MODEL OPTIONS..., or --model MODEL."""
-    config = mapping(inspected.get("Config"))
-    words = [plain(str(word)) for part in ("Entrypoint", "Cmd") for word in config.get(part) or []]
+    """Model and options from an entry of `docker inspect`: [vllm, serve,] MODEL OPTIONS..., or --model MODEL.
+
+    The entry point is never part of it, and may be a script of the owner.
+    """
+    words = [plain(str(word)) for word in mapping(inspected.get("Config")).get("Cmd") or []]
     if "serve" in words:
         words = words[words.index("serve") + 1 :]
     if words and not words[0].startswith("-"):

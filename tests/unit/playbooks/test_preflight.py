@@ -18,6 +18,7 @@ UNREACHABLE = {
     "ansible_ssh_common_args": "-F /dev/null -o BatchMode=yes",
 }
 HOSTS = {"dead": UNREACHABLE, "mistyped": {"vllm_modell": "qwen3-8b-fp8"}, "strange": {"vllm_port": 8001}}
+HOSTS["empty"] = {"vllm_mounts": None}
 
 
 def test_every_host_is_checked_as_far_as_possible(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
@@ -26,15 +27,17 @@ def test_every_host_is_checked_as_far_as_possible(tmp_path: Path, ansible_playbo
     inventory.write_text(yaml.safe_dump({"spark": {"hosts": HOSTS, "vars": common}}), encoding="utf-8")
     run = ansible_playbook("playbooks/preflight.yml", inventory=inventory)
     assert run.code == 4, run.output  # one is unreachable
-    assert "\n3 hosts: a deployment would fail on 3\n" in run.output
+    assert "\n4 hosts: a deployment would fail on 4\n" in run.output
     report = json.loads((tmp_path / "preflight.json").read_text(encoding="utf-8"))
-    assert report["failed"] == list(HOSTS)
+    assert report["failed"] == sorted(HOSTS)
     found = {(check["host"], check["check"]): check for check in report["checks"]}
     assert found["mistyped", "variables"]["text"] == "vllm_modell: unknown variable; did you mean vllm_model?"
     assert found["mistyped", "SSH, sudo"]["result"] == "ok"
     assert found["dead", "variables"]["result"] == "ok"
     assert found["dead", "SSH, sudo"]["result"] == "failed"
     assert found["dead", "clock"]["result"] == found["mistyped", "service"]["result"] == "not checked"
+    assert found["empty", "variables"]["text"].startswith("vllm_mounts: ")
+    assert found["empty", "mounts"]["result"] == found["empty", "disk"]["result"] == "not checked"
     assert found["strange", "hardware"]["text"].startswith("strange is not a DGX Spark: ")
     for host in HOSTS:
         assert run.count(host, "changed") == 0

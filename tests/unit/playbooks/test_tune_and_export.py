@@ -39,6 +39,18 @@ def test_a_profile_that_no_task_can_change(inventory: Path, ansible_playbook: An
     assert "vllm_profile is set with -e, which nothing can change during a run" in run.words
 
 
+@pytest.mark.parametrize("playbook", ["tune.yml", "benchmark.yml"])
+def test_services_that_share_a_gpu(playbook: str, tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    beside = {**THIS_MACHINE, "ansible_become": False, "dgxspark_host": "spark01"}
+    services = {"spark01-vllm": {}, "spark01-vllm-two": {"vllm_service_name": "vllm-two", "vllm_port": 8001}}
+    path = tmp_path / "hosts.yml"
+    path.write_text(yaml.safe_dump({"spark": {"children": {"spark01": {"hosts": services, "vars": beside}}}}))
+    run = ansible_playbook(f"playbooks/{playbook}", inventory=path)
+    assert run.code == 2
+    assert "spark01-vllm and spark01-vllm-two share the GPU of spark01" in run.words
+    assert "such as -l spark01-vllm" in run.words
+
+
 def test_nothing_to_export(inventory: Path, ansible_playbook: AnsiblePlaybook) -> None:
     run = ansible_playbook("playbooks/export.yml", inventory=inventory)
     assert run.code == 2

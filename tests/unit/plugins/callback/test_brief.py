@@ -71,6 +71,17 @@ def test_a_failure_that_is_handled_is_one_line(tmp_path: Path, ansible_playbook:
     ]
 
 
+def test_what_a_program_said_is_told(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """The module's own message says nothing."""
+    script = "echo the disk is full >&2; exit 3"
+    lines = said(play(ansible_playbook, tmp_path, [{"name": "Run", "ansible.builtin.shell": script}]))
+    assert lines == ["spark01: FAILED: non-zero return code: the disk is full"]
+    copy = {"content": "x", "dest": str(tmp_path / "x"), "validate": "grep nothing-of-this %s /not/there"}
+    (line,) = said(play(ansible_playbook, tmp_path, [{"name": "Write", "ansible.builtin.copy": copy}]))
+    assert line.startswith("spark01: FAILED: failed to validate: ")
+    assert "/not/there" in line
+
+
 def test_what_a_report_has_shown_is_not_repeated(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     tasks = [{"name": "End", "dgxspark.vllm.host_verdict": {"msg": "not ready", "unreachable": True}}]
     run = play(ansible_playbook, tmp_path, tasks)

@@ -74,6 +74,10 @@ def test_the_differences_between_versions_are_passed() -> None:
         (NGC["Config"], "Qwen/Q"),
         ({"Entrypoint": ["vllm", "serve"], "Cmd": ["a/b", "--port", "8000"]}, "a/b"),
         ({"Entrypoint": None, "Cmd": ["--model", "a/b"]}, "a/b"),
+        (
+            {"Entrypoint": ["bash", "-c", 'pip list; exec vllm serve "$@"', "vllm"], "Cmd": ["a/b", "--port", "1"]},
+            "a/b",
+        ),
         ({"Entrypoint": ["vllm", "serve"], "Cmd": ["--model=a/b"]}, "a/b"),
     ],
 )
