@@ -93,6 +93,9 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values impo
 
 Facts = dict[str, t.Any]
 
+# The daemon's proxies, which its client does not use by itself.
+PROXIES = {"HTTP_PROXY": "HttpProxy", "HTTPS_PROXY": "HttpsProxy", "NO_PROXY": "NoProxy"}
+
 
 class Image:
     def __init__(self, module: AnsibleModule, name: str) -> None:
@@ -115,21 +118,27 @@ class Image:
         return {"id": plain(text(facts.get("Id"))), "digests": digests}
 
     def ask_registry(self) -> None:
-        """Fails if a pull would: no such image or tag, no access, or no registry."""
-        insecure = ["--insecure"] if self._is_insecure() else []
+        """Fails if a pull would: no image or tag, no access, no registry. Asks nothing where only the daemon can."""
+        info = self._info()
+        registries = mapping(info.get("RegistryConfig"))
+        proxies = {name: text(info.get(key)) for name, key in PROXIES.items() if text(info.get(key))}
+        has_mirror = sequence(registries.get("Mirrors")) and "." not in self.name.partition("/")[0]
+        if has_mirror or any("xxxxx" in proxy for proxy in proxies.values()):  # a password that Docker does not tell
+            return
+        # plain HTTP, which the daemon was told of, and `docker manifest` does not know
+        registry = mapping(mapping(registries.get("IndexConfigs")).get(self.name.partition("/")[0]))
+        insecure = ["--insecure"] if registry.get("Secure") is False else []
         command = ["timeout", "60", self.docker, "manifest", "inspect", *insecure, "--", self.name]
-        rc, _out, err = self.module.run_command(command)
+        rc, _out, err = self.module.run_command(command, environ_update=proxies)
         if rc:
             said = plain_lines(err).strip()
             reason = said.splitlines()[-1] if said else f"no answer of its registry in 60 s ({rc})"
             self.module.fail_json(msg=f"The image {self.name} cannot be pulled: {reason}", stderr=said)
 
-    def _is_insecure(self) -> bool:
-        """Whether Docker was told to use plain HTTP for this registry; `docker manifest` does not know it."""
-        command = ["timeout", "60", self.docker, "info", "--format={{json .RegistryConfig.IndexConfigs}}"]
-        _rc, out, _err = self.module.run_command(command)
-        registry = mapping(mapping(parse_json(out)).get(self.name.partition("/")[0]))
-        return registry.get("Secure") is False
+    def _info(self) -> Facts:
+        """What the daemon says of itself."""
+        _rc, out, _err = self.module.run_command(["timeout", "60", self.docker, "info", "--format={{json .}}"])
+        return t.cast(Facts, mapping(parse_json(out)))
 
     def pull(self, home: str) -> Facts:
         homes.begin_pull(home, self.name)

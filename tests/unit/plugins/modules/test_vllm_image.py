@@ -30,13 +30,17 @@ class Host:
         self.refused: str | None = None
         self.killed: str | None = None  # before or after: the run ends when the image is pulled
         self.insecure = False  # plain HTTP was allowed for its registry
+        self.proxies: dict[str, str] = {}  # of the daemon
+        self.asked_by: dict[str, str] | None = None  # the environment in which the registry was asked
         self.calls: list[str] = []
         homes.mark(str(self.home), "vllm")
         (self.home / "releases" / ID).mkdir(parents=True)
-        monkeypatch.setattr(AnsibleModule, "run_command", lambda _module, words: self.command(words))
+        monkeypatch.setattr(
+            AnsibleModule, "run_command", lambda _module, words, **options: self.command(words, **options)
+        )
         monkeypatch.setattr(AnsibleModule, "get_bin_path", lambda _module, name, required=False: f"/usr/bin/{name}")
 
-    def command(self, words: list[str]) -> tuple[int, str, str]:
+    def command(self, words: list[str], environ_update: dict[str, str] | None = None) -> tuple[int, str, str]:
         name = words[-1]
         self.calls.append(" ".join(words[1:3]))
         if words[1] == "pull":
@@ -50,7 +54,9 @@ class Host:
         elif words[0] == "timeout":  # what is asked of Docker and of the registry in check mode
             self.calls.append(" ".join(words[3:]))
             if words[3] == "info":
-                return 0, json.dumps({"registry.example": {"Secure": not self.insecure}}), ""
+                registries = {"IndexConfigs": {"registry.example": {"Secure": not self.insecure}}, "Mirrors": []}
+                return 0, json.dumps({"RegistryConfig": registries, **self.proxies}), ""
+            self.asked_by = environ_update
             return (1, "", self.refused) if self.refused else (0, "{}", "")
         elif words[2] == "rm":
             del self.images[name]
@@ -127,6 +133,20 @@ def test_check_mode_asks_the_registry(host: Host, insecure: bool, option: str) -
     found = host.run(_ansible_check_mode=True)
     assert (found["failed"], found["msg"]) == (True, f"The image {IMAGE} cannot be pulled: {host.refused}")
     assert host.marker() == ([], [])
+
+
+def test_the_registry_is_asked_through_the_proxy_of_docker(host: Host) -> None:
+    host.proxies = {"HttpsProxy": "http://proxy:3128", "NoProxy": "localhost"}
+    assert host.run(_ansible_check_mode=True)["pulled"]
+    assert host.asked_by == {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "localhost"}
+
+
+def test_who_only_docker_can_ask_is_not_asked(host: Host) -> None:
+    """Docker says of a proxy with a password only that it has one."""
+    host.proxies = {"HttpsProxy": "http://xxxxx:xxxxx@proxy:3128"}
+    host.refused = "407"
+    assert host.run(_ansible_check_mode=True)["pulled"]
+    assert host.asked_by is None
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
