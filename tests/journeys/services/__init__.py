@@ -2,5 +2,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Three services that one host lists, for chat, embeddings and ranks: each proven, rolled back and removed alone."""
 
-SECONDS = 120
+SECONDS = 200
 TURN = 0
