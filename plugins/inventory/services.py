@@ -49,7 +49,7 @@ import typing as t
 
 from ansible.inventory.data import InventoryData
 from ansible.inventory.group import Group
-from ansible.inventory.helpers import get_group_vars
+from ansible.inventory.helpers import get_group_vars, sort_groups
 from ansible.inventory.host import Host
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.inventory import BaseInventoryPlugin
@@ -75,7 +75,7 @@ class InventoryModule(BaseInventoryPlugin):
 
     def _divided(self, host: Host) -> tuple[Host, list[Part]] | None:
         """The services of a host. None if it has no list, or a wrong one, which the check of the variables reports."""
-        groups = host.get_groups()
+        groups = sort_groups(host.get_groups())
         own = combine_vars(host.vars, self._from_files([host]))
         inherited = combine_vars(get_group_vars(groups), self._from_files(groups))
         known = {**inherited, **own, **load_extra_vars(self.loader)}

@@ -138,7 +138,7 @@ class Image:
     def _info(self) -> Facts:
         """What the daemon says of itself."""
         _rc, out, _err = self.module.run_command(["timeout", "60", self.docker, "info", "--format={{json .}}"])
-        return t.cast(Facts, mapping(parse_json(out)))
+        return mapping(parse_json(out))
 
     def pull(self, home: str) -> Facts:
         homes.begin_pull(home, self.name)
