@@ -93,6 +93,22 @@ def test_one_place_starts_the_unit() -> None:
     assert used_in("ansible.builtin.systemd_service", state="started") == ["start_again"]
 
 
+@pytest.mark.parametrize("role", sorted(path.name for path in ROLES.iterdir()))
+def test_no_variable_of_a_task_has_the_name_of_a_fact(role: str) -> None:
+    """A fact is there until the run ends, in other files and playbooks too, and wins over the variables of a task."""
+    found = [task for path in sorted((ROLES / role / "tasks").rglob("*.yml")) for task in tasks(path)]
+    facts = {name for task in found for name in task.get("ansible.builtin.set_fact") or {}}
+    facts |= {task["register"] for task in found if "register" in task}
+    passes_on = (
+        "block",
+        "ansible.builtin.include_tasks",
+        "ansible.builtin.import_tasks",
+        "ansible.builtin.include_role",
+    )
+    single = [task for task in found if not set(passes_on) & set(task)]
+    assert facts & {name for task in single for name in task.get("vars") or {}} == set()
+
+
 @pytest.mark.parametrize("path", sorted(TASKS.rglob("*.yml")), ids=lambda path: path.stem)
 def test_names(path: Path) -> None:
     """A task that does something is named after its file, and no name is a template."""
