@@ -11,6 +11,7 @@ from unittest.mock import MagicMock
 import pytest
 import yaml
 from ansible_collections.dgxspark.vllm.plugins.action import benchmark_proposal
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action import report
 
 
 def record(profile: str, rate: float) -> dict[str, t.Any]:
@@ -24,8 +25,8 @@ def test_a_file_is_written_if_another_profile_is_better(
     current: str, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(benchmark_proposal, "is_wanted_on_screen", lambda: True)
-    monkeypatch.setattr(benchmark_proposal.display, "display", shown.append)
+    monkeypatch.setattr(report, "is_wanted_on_screen", lambda: True)
+    monkeypatch.setattr(report.display, "display", shown.append)
     args = {
         "host": "spark01",
         "records": [record("latency", 100), record("mine", 200)],

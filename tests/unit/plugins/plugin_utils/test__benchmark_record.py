@@ -267,5 +267,4 @@ def test_a_record_of_a_real_gpu_is_shown_and_drawn() -> None:
     for words in ("driver 580.159.04, mode guide, GPU 37 °C, 1980 MHz before", "5137.1", "2048+128"):
         assert words in text
     assert sum(len(cells) for cells in plot.series(found).values()) == 6
-    pytest.importorskip("matplotlib")
     assert ET.fromstring(plot.draw(found, CLAIMS)).tag.endswith("svg")
