@@ -233,7 +233,7 @@ def alone_before(fleet: Fleet) -> None:
 def without_unit(fleet: Fleet) -> None:
     """These hosts have no file of the unit, which a restart looks for."""
     path = next(fleet.folder.glob("collections/**/tasks/deploy/read_installed.yml"))
-    path.write_text(path.read_text().replace(" or __vllm_unit_file not in __vllm_releases.units", ""))
+    path.write_text(path.read_text().replace(" or __vllm_unit_path not in __vllm_releases.units", ""))
 
 
 @pytest.mark.parametrize("playbook", ["restart.yml", "rollback.yml"])
