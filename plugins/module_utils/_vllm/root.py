@@ -307,17 +307,18 @@ def _family(problem: Problem) -> Family:
 
 
 def _refine(lines: t.Iterable[Match], problem: Problem) -> Match | None:
-    """The signature of an exception; of one that is too general, the line that explains it."""
+    """The signature of an exception; of one that is too general, or that a line explains by name, that line."""
+    known = list(lines)
     generic: Match | None = None
     for one in _members(problem):
         for match in causes.find(one.text, causes.SPECIFIC, one.where or problem.where):
             if not match.signature.generic:
-                return match
+                return next((line for line in known if match.signature.id in line.signature.refines), match)
             generic = generic or match
     about = {generic.signature.id, generic.signature.family} if generic else set[str]()
     entry = _family(problem)
     about |= {entry.id, entry.family}
-    return next((line for line in lines if about & set(line.signature.refines)), generic)
+    return next((line for line in known if about & set(line.signature.refines)), generic)
 
 
 def _wrapper(state: LogState) -> Match | None:

@@ -46,6 +46,7 @@ GONE = f"rm -rf {SCRATCH}"
 OFFLINE = {"hf_cache_path": SCRATCH, "vllm_hf_offline": True}
 OWN = f"/opt/{SERVICE}/cache/fault"  # files of a fault that the container sees as /root/.cache/fault
 OWN_GONE = f"rm -rf {OWN}"
+COMPOSE = f"/opt/{SERVICE}/current/compose.yaml"
 
 
 def broken_copy(command: str, **variables: Any) -> dict[str, Any]:
@@ -131,6 +132,14 @@ FAULTS = [
         variables={"vllm_gpu": "nvidia"},
         make=f"mv {HOOK} {HOOK}.away && {RESTART_DOCKER}",
         undo=f"mv {HOOK}.away {HOOK} && {RESTART_DOCKER}",
+    ),
+    Fault(
+        # as by hand in the release's file, from instructions for a host with another toolkit
+        "runtime that Docker does not know",
+        cause="docker_unknown_runtime",
+        remedy="run playbooks/prepare.yml",
+        meanwhile=f"sed -i 's/^    container_name:/    runtime: nvidia-legacy\\n&/' {COMPOSE}",
+        undo=f"sed -i '/^    runtime:/d' {COMPOSE}",
     ),
     Fault(
         "Python module missing in the image",

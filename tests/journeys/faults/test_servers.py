@@ -14,6 +14,7 @@ from support.playbook import AnsiblePlaybook
 from support.sandbox import Spark
 from support.waiting import wait_until
 
+from .messages import moments, told
 from .second_service import CONTAINER, ITS_OWN, PORT, SERVICE, amend_unit, processes, restore_unit
 from .start_faults import TINY
 
@@ -27,11 +28,15 @@ TOLD = re.compile(
     re.MULTILINE,
 )
 
+RESTARTED = re.compile(
+    rf"spark\d+ does not serve after the restart: {CONTAINER} on spark\d+ (?P<verdict>\w+)(?: in phase \w+)?:"
+    r" .+?\. Remedy: (?P<remedy>.+?)\. Seen: (?P<evidence>.+)\. More: docs/troubleshooting\.md#(?P<cause>\w+)\."
+)
+
 
 @pytest.fixture(scope="module")
 def server(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
-    eager = {"vllm_extra_args": {"enforce_eager": True}}  # compiling is not what is tested here
-    run = ansible_playbook("playbooks/deploy.yml", spark.limit, **ITS_OWN, **eager)
+    run = ansible_playbook("playbooks/deploy.yml", spark.limit, **ITS_OWN)
     assert run.code == 0, run.output
 
 
@@ -107,6 +112,35 @@ def test_a_frozen_engine(look: Callable[..., re.Match[str]], frozen: None) -> No
     told = look("engine frozen with SIGSTOP")
     assert (told["verdict"], told["cause"]) == ("degraded", "canary_timeout")
     assert "restart the unit" in told["remedy"]
+
+
+@pytest.fixture
+def damaged_cache(spark: Spark) -> Iterator[None]:
+    """What a power cut leaves of files that were not yet on the disk."""
+    folder = f"/opt/{SERVICE}/cache/vllm/torch_compile_cache"
+    spark.root(f"ls {folder}/torch_aot_compile; find {folder} -type f -exec truncate --size=0 {{}} +")
+    yield
+    spark.root(f"systemctl stop {SERVICE}; rm -r {folder}")
+
+
+@pytest.mark.in_turn(3, first=1)
+def test_a_damaged_compile_cache(
+    spark: Spark, ansible_playbook: AnsiblePlaybook, record: Callable[..., None], damaged_cache: None
+) -> None:
+    run = ansible_playbook("playbooks/restart.yml", spark.limit, **ITS_OWN)
+    assert run.code != 0, run.output
+    [(when, message)] = [(when, found) for when, line in told(run) if (found := RESTARTED.search(line))]
+    assert (message["verdict"], message["cause"]) == ("failed", "compile_cache")
+    assert "remove the folder torch_compile_cache" in message["remedy"]
+    shown = moments(spark, CONTAINER, message["evidence"], since=run.lines[0][0])
+    record(
+        kind="start",
+        fault="damaged compile cache (`playbooks/restart.yml`)",
+        verdict=message["verdict"],
+        cause=message["cause"],
+        remedy=message["remedy"],
+        seconds=when - shown[0],
+    )
 
 
 def started_at(spark: Spark) -> str:

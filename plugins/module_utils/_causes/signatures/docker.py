@@ -181,6 +181,20 @@ DOCKER: tuple[Signature, ...] = (
         source="moby/moby, layer store",
     ),
     Signature(
+        "docker_layer",
+        "fatal",
+        "docker",
+        ("failed to register layer", "failed to extract layer", "failed to get stream processor"),
+        r"failed to (?:register|extract) layer[^\n]{0,200}?: (?P<what>[^:\n]{3,80})(?:: unknown)?$",
+        "Docker could not unpack the image ({what})",
+        "check `dmesg` for a process that was killed or a failing disk, remove the image with `docker image rm`, and"
+        " deploy again, which pulls it again",
+        versions="Docker 20 to 29, containerd",
+        known="report",
+        source="moby/moby and containerd, unpacking of layers",
+        generic=True,
+    ),
+    Signature(
         "docker_transient",
         "fatal",
         "docker",
@@ -228,6 +242,19 @@ DOCKER: tuple[Signature, ...] = (
         versions="Docker 26",
         known="seen",
         source="sandbox",
+    ),
+    Signature(
+        "entry_point_command",
+        "fatal",
+        "image",
+        ("not found", "cannot execute"),
+        r"(?:line \d+|sh): (?:\d+: )?(?:exec: )?(?P<command>vllm|python3?|uv|ray|bash): (?:command )?not found"
+        r"|(?:line \d+|sh): (?:\d+: )?(?:exec: )?(?P<command_2>/?[\w./-]{1,80}): cannot execute[^\n]{0,60}",
+        "the entry point of the image cannot run {command}: it is not in the image, or not in its PATH",
+        "use an image of the catalog (vllm_image); of another one set vllm_entrypoint to the whole path of the command",
+        versions="any shell",
+        known="report",
+        source="POSIX shell, exit codes 126 and 127",
     ),
     Signature(
         "docker_permission",
@@ -279,6 +306,20 @@ DOCKER: tuple[Signature, ...] = (
         versions="NVIDIA container toolkit",
         known="report",
         source="NVIDIA container toolkit documentation",
+    ),
+    Signature(
+        "nvidia_cli",
+        "fatal",
+        "driver",
+        ("nvidia-container-cli: ", "nvidia-container-runtime-hook: ", "nvidia-cdi-hook: "),
+        r"nvidia-(?:container-cli|container-runtime-hook|cdi-hook): (?P<what>[^\n]{1,160}?)(?:: unknown)?$",
+        "the NVIDIA container toolkit could not prepare the container: {what}",
+        "run `nvidia-smi` on the host: if that fails, reboot; else run playbooks/prepare.yml, which installs the"
+        " toolkit, or set vllm_gpu: cdi, which does without this program",
+        versions="NVIDIA container toolkit 1.13 to 1.19",
+        known="report",
+        source="NVIDIA/nvidia-container-toolkit#131, #230",
+        generic=True,
     ),
     Signature(
         "nvml_mismatch",

@@ -90,8 +90,7 @@ FAMILIES: tuple[Family, ...] = (
         "model",
         "this image's transformers or vLLM cannot read the model's configuration, tokenizer or processor: {exception}",
         f"{UNSURE}it looks like a model and an image of different age. Use a newer vllm_image, or another checkpoint"
-        " of the"
-        " model (vllm_model)",
+        " of the model (vllm_model); drop hf_overrides from vllm_extra_args if you have set it",
     ),
     Family(
         "weights_unfit",
@@ -175,6 +174,12 @@ RULES: tuple[Rule, ...] = (
         r"|CUDA (?:unknown|initialization) error|initialization error|no CUDA-capable|libcuda\.so|libnvidia-|nvidia-uvm"
         r"|cudaErrorInitialization|cudaErrorSystem|cudaErrorDevices|system not yet initialized|busy or unavailable",
     ),
+    # the class of a client of the hub tells more than its text, in which the model's name may be that of a kernel
+    Rule(
+        "hub_failed",
+        name=r"^(?:huggingface_hub|requests|httpx2?|httpcore2?|urllib3|aiohttp|hf_xet)\.",
+        text=r"^(?![\s\S]*(?:\[Errno (?:5|13|17|20|21|24|27|28|30|36|122)\]|\(os error (?:5|13|28|30|122)\)))",
+    ),
     # --- a damaged part of the image -----------------------------------------------------------------------------
     # raised while a module is imported: nothing of the model or the options is at work yet
     Rule(
@@ -245,7 +250,9 @@ RULES: tuple[Rule, ...] = (
         r"|unsupported)"
         r"|(?:not support|unsupported).{0,60}(?:backend|kernel|GPU|architecture \d|capability)|flash_?attn"
         r"|FlashAttention|FlashMLA"
-        r"|nvfp4|mxfp[48]|\bfp4\b|scaled_mm|w8a8|w4a16|fused_moe|MoE (?:kernel|backend)|invalid device function",
+        # not in the name of a model
+        r"|(?<![-/.])(?:nvfp4|mxfp[48]|\bfp4\b|w8a8|w4a16)(?![-/])|scaled_mm|fused_moe|MoE (?:kernel|backend)"
+        r"|invalid device function",
     ),
     # a layer that is built or filled, not computed
     Rule(
@@ -322,6 +329,14 @@ RULES: tuple[Rule, ...] = (
         inner=r"(?:^|/)(?:transformers|tokenizers|mistral_common|sentencepiece|tiktoken|openai_harmony"
         r"|transformers_modules)/"
         r"|vllm/transformers_utils|vllm/tokenizers|models/registry",
+    ),
+    # a value of the model's config.json that the code of its architecture does not have
+    Rule(
+        "model_unfit",
+        name=r"^(?:Value|NotImplemented)Error$",
+        text=r"\b(?:layer|block|mixer|attention|attn|norm|ffn|router|scoring|activation|position\w*)_(?:type|func\w*|fn"
+        r"|act|impl\w*)\b",
+        inner=r"vllm/model_executor/models/[^\n:]*:__init__",
     ),
     # --- options -------------------------------------------------------------------------------------------------
     Rule("option_rejected", name=r"ValidationError$|ArgumentError$|ArgumentTypeError$|PydanticUserError$|^argparse\."),

@@ -153,6 +153,20 @@ HUB: tuple[Signature, ...] = (
         guide=DOWNLOAD,
     ),
     Signature(
+        "hf_unavailable",
+        "exit",
+        "hub",
+        ("server error",),
+        r"(?P<status>50\d|52\d) Server Error: ?(?P<reason>[\w -]{0,40}?) for url: https?://(?P<host>[^/\s:]+)",
+        "the hub answers with an error of its own: {status} {reason} ({host})",
+        "wait some minutes and deploy again; vllm_hf_endpoint names a mirror; if the model is in hf_cache_path, set"
+        " vllm_hf_offline: true",
+        versions="huggingface_hub 0.30 to 1.10",
+        known="report",
+        source="huggingface_hub, hf_raise_for_status",
+        retry=True,
+    ),
+    Signature(
         "hf_offline_missing",
         "exit",
         "hub",
@@ -325,6 +339,20 @@ FILES: tuple[Signature, ...] = (
         versions="any",
         known="report",
         source="errno 24",
+    ),
+    Signature(
+        "thread_limit",
+        "fatal",
+        "files",
+        ("can't start new thread", "pthread_create", "[errno 11] resource temporarily", "libgomp: thread creation"),
+        r"can't start new thread|pthread_create(?:\(\))? failed|libgomp: Thread creation failed"
+        r"|\[Errno 11\] Resource temporarily unavailable",
+        "the container may start no more threads: a limit of processes is reached",
+        "check `systemctl show -p TasksMax docker` and default-ulimits of /etc/docker/daemon.json, raise nproc in"
+        " vllm_ulimits, or set OMP_NUM_THREADS: 1 and a smaller api_server_count; then deploy again",
+        versions="any",
+        known="report",
+        source="errno 11, Docker's documentation of limits",
     ),
     Signature(
         "weights_truncated",

@@ -43,6 +43,38 @@ NETWORK: tuple[Signature, ...] = (
         source="llm-d-incubation/llm-d-modelservice#7; errno 99",
     ),
     Signature(
+        "rdma_memory",
+        "exit",
+        "network",
+        ("ibv_reg_", "ibv_create_", "ibv_alloc_pd"),
+        r"ibv_(?:reg_mr\w*|reg_dmabuf_mr|create_\w+|alloc_pd)[^\n]{0,40}? failed(?: with (?:error )?)?"
+        r"[^\n]{0,12}?(?:Cannot allocate memory|ENOMEM|12\b)",
+        "NCCL may not pin the memory that RDMA between the hosts needs",
+        "keep memlock: -1 in vllm_ulimits on every host of the group, and check for firmware updates (`fwupdmgr"
+        " get-updates`); NCCL_IB_DISABLE: 1 in vllm_extra_env uses sockets until then, which is slower and keeps image"
+        " and model",
+        versions="NCCL 2.18 to 2.29 on ConnectX-7",
+        known="report",
+        source="NVIDIA/nccl-tests#206, MiaAI-Lab/DeepSeek-v4-Flash-DSpark-2x-DGX-Spark#259",
+        refines=("network", "nccl", "nccl_peer_lost"),
+    ),
+    Signature(
+        "rdma_path",
+        "exit",
+        "network",
+        ("ibv_modify_qp", "ibv_poll_cq", "ib_gid_index", "got completion from peer", "got async event"),
+        r"ibv_modify_qp[^\n]{0,20} failed|NCCL WARN [^\n]{0,120}?Got completion from peer[^\n]{0,80}?(?:status|error)"
+        r"|NCCL WARN [^\n]{0,120}?(?:NCCL_IB_GID_INDEX|ibv_poll_cq)[^\n]{0,60}?(?:invalid|failed|not)",
+        "RDMA between the hosts does not work: the ports of the two hosts do not reach each other",
+        "run playbooks/fabric.yml, which checks the links and addresses of both hosts; set NCCL_IB_HCA and"
+        " NCCL_SOCKET_IFNAME in vllm_extra_env to the port that is cabled, and leave NCCL_IB_GID_INDEX unset."
+        " NCCL_IB_DISABLE: 1 uses sockets until then",
+        versions="NCCL 2.18 to 2.29",
+        known="report",
+        source="NCCL's documentation, troubleshooting of RoCE",
+        refines=("network", "nccl", "nccl_peer_lost"),
+    ),
+    Signature(
         "nccl_unreachable",
         "exit",
         "network",

@@ -68,7 +68,8 @@ def test_case(name: str, prefix: str) -> None:
     assert "?" not in cause["meaning"] + cause["remedy"]
 
 
-@pytest.mark.parametrize("name", [name for name, want in EXPECTED.items() if "exit_code" in want])
+# a process that a signal ends writes no cause
+@pytest.mark.parametrize("name", [name for name, want in EXPECTED.items() if want.get("exit_code", 128) < 128])
 def test_the_log_alone_tells_the_same(name: str) -> None:
     assert diagnose(text(name))["cause"] == said(name)["cause"]
 
