@@ -121,7 +121,9 @@ _value:
       type: str
       sample: http://127.0.0.1:8000
     hf_cache:
-      description: Folder of the downloaded models on the host, C(hf_cache_path).
+      description:
+        - Folder of the downloaded models on the host, C(hf_cache_path), or C(hub) below it where O(host) says that they
+          are there.
       type: str
       sample: /opt/hf
     container_cache:

@@ -41,6 +41,18 @@ class ResolveError(ValueError):
     """One line that says why the service cannot be resolved."""
 
 
+class _WithCache:
+    """The variables, with the folder of the models that the look at the host has found in the cache that they name."""
+
+    def __init__(self, values: Values, host: share.HostState) -> None:
+        seen = host.get("cache") or {}
+        path = values["hf_cache_path"]
+        self._values, self._folder = values, seen["folder"] if seen.get("path") == path else path
+
+    def __getitem__(self, name: str) -> t.Any:
+        return self._folder if name == "hf_cache_path" else self._values[name]
+
+
 @dataclass(frozen=True)
 class Resolved:
     """What the documentation of the lookup plugin service says of each field."""
@@ -118,6 +130,7 @@ def resolve(
     with their addresses; without them only their number counts. BUDGET is that of the other services of vllm_services.
     """
     host = host or {}
+    values = _WithCache(values, host)
     together = nodes.by_name(values) if members is None else members
     if wrong := nodes.problem(together, host):
         raise ResolveError(wrong)
