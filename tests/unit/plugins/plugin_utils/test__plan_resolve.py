@@ -508,3 +508,15 @@ def test_a_model_beside_the_hub_of_its_owner_is_mounted_by_itself() -> None:
     assert [mount["source"] for mount in beside.mounts] == [f"{OWNERS}/mine"]
     below = resolved(host, hf_cache_path=OWNERS, vllm_model=f"{OWNERS}/hub/mine")
     assert (below.mounts, below.arguments[0]) == ([], "/root/.cache/huggingface/mine")
+
+
+def test_another_user_has_a_home_and_a_cache_of_its_own() -> None:
+    """torch asks for the name of the user, and does without an entry in /etc/passwd if the environment has one."""
+    found = resolved(spark(), vllm_container_user="1000:100")
+    assert (found.user, found.compile_cache) == ("1000:100", "/opt/vllm/caches/1000")
+    assert {name: found.environment[name] for name in ("HOME", "USER", "LOGNAME")} == {
+        "HOME": "/root",
+        "USER": "vllm",
+        "LOGNAME": "vllm",
+    }
+    assert resolved(spark()).compile_cache == "/opt/vllm/cache"
