@@ -121,13 +121,23 @@ _value:
       type: str
       sample: http://127.0.0.1:8000
     hf_cache:
-      description: Folder of the downloaded models on the host, C(hf_cache_path).
+      description:
+        - Folder of the downloaded models on the host, C(hf_cache_path), or C(hub) below it where O(host) says that they
+          are there.
       type: str
       sample: /opt/hf
     container_cache:
       description: Mount point of that folder in the container.
       type: str
       sample: /root/.cache/huggingface
+    compile_cache:
+      description: Folder on the host that the container has at C(/root/.cache), for what vLLM compiles.
+      type: str
+      sample: /opt/vllm/cache
+    user:
+      description: C(vllm_container_user), the numbers of user and group. Empty for the user of the image.
+      type: str
+      sample: ""
     require_key_file:
       description: Path in the container of the middleware that asks for the API key, mounted if C(vllm_api_key) is set.
       type: str

@@ -54,10 +54,10 @@ options:
     elements: str
     default: []
   cache:
-    description: Path of a Hugging Face cache. See RV(spark.cache_refusal).
+    description: Path of a Hugging Face cache. See RV(spark.cache).
     type: path
   cache_model:
-    description: Id of the model on the hub that is needed from O(cache).
+    description: Id of the model on the hub that is needed from O(cache). It decides if both folders hold models.
     type: str
 notes:
   - The thresholds for throttling are based on measurements published by owners of the machine. Under load the SM clock
@@ -263,9 +263,9 @@ spark:
     commands:
       {description: Path of each of O(commands). V(null) if not installed., type: dict, returned: always,
        sample: {rsync: /usr/bin/rsync}}
-    cache_refusal:
-      description: Why O(cache) is not the folder with the models (they are in its folder C(hub)), or V(null).
-      type: str
+    cache:
+      description: O(cache) as C(path), and C(folder), which holds its models, C(path) or C(hub) below it. Else V(null).
+      type: dict
       returned: always
 """
 
@@ -423,7 +423,7 @@ def read_host(module: AnsibleModule) -> host_spark.Facts:
         "sysctl": {name: configuration.read_sysctl(name) for name in module.params["sysctl"]},
         "units": host.units(module.params["units"]),
         "commands": {name: module.get_bin_path(name) for name in module.params["commands"]},
-        "cache_refusal": configuration.hub_refusal(cache, module.params["cache_model"]) if cache else None,
+        "cache": configuration.read_cache(cache, module.params["cache_model"]) if cache else None,
     }
 
 

@@ -933,6 +933,18 @@ BAD: list[tuple[Values, str]] = [
         "vllm_entrypoint[0]: is empty; use the program that the container starts, such as bash, or [] for that of the"
         " image",
     ),
+    *(
+        (
+            one("vllm_container_user", value),
+            f'vllm_container_user: "{value}" is not allowed; use the numbers of a user and a group in quotes, such as'
+            ' "1000:1000", or "" for the user of the image',
+        )
+        for value in ("root", "0:0", "1000", "nobody:nogroup", "1000:1000:1", "-1:0", "1000:users")
+    ),
+    (
+        pair(vllm_container_user="1000:1000"),
+        'vllm_container_user: "1000:1000" is not allowed with vllm_nodes, whose ranks lock memory for RDMA; use ""',
+    ),
     (one("vllm_entrypoint", ["bash", "a\x07b"]), "vllm_entrypoint[1]: holds the control character U+0007; remove it"),
     (
         {"vllm_entrypoint": ["bash", "-c", f"HF_TOKEN={TOKEN} vllm serve"], "vllm_hf_token": TOKEN},

@@ -25,12 +25,12 @@ from .root_only import not_root_only
 MARKER = ".dgxspark-vllm"
 # What role, guard, watchdog and modules make in the folder.
 MADE = (
-    *(".env", "cache", "current", "good", "parsed"),
+    *(".env", "cache", "caches", "current", "good", "parsed"),
     *("releases", "replaced.json", "state", "taken_over.json", "watchdog.env"),
 )
 # Of these, what leads somewhere.
 _LINKS = {".env": "current/.env", "current": "releases/[0-9a-f]{12}", "good": "releases/[0-9a-f]{12}"}
-# What root reads and writes there. The container has `cache`, and may do with it as it likes.
+# What root reads and writes there. The container has `cache` or a folder in `caches`, and may do with it as it likes.
 _ROOTS = ("parsed", "releases", "state")
 # mkfs makes it in the root of a file system.
 _NOBODYS = {"lost+found", f"{MARKER}.new"}  # the second: a marker whose writing was interrupted

@@ -51,21 +51,21 @@ def read_file(path: str) -> Facts:
     return {"type": kind, **facts}
 
 
-def hub_refusal(path: str, model: str | None = None) -> str | None:
-    """Why PATH is not the folder of a Hugging Face cache that holds the models, in one line; None if it may be.
+def cache_folder(path: str, model: str | None = None) -> str:
+    """The folder that holds the models of the Hugging Face cache at PATH: PATH, or hub/ below it.
 
-    Below HF_HOME (by default ~/.cache/huggingface) clients keep them in hub/. A server that is given HF_HOME for the
-    cache would find none of them, and download them again. MODEL is the one that matters if both have some.
+    Below HF_HOME (by default ~/.cache/huggingface) clients keep them in hub/, beside the token of their owner. Where
+    both have some, MODEL decides, the one that is needed. A new model joins the others.
     """
-    here, below = _models(path), _models(os.path.join(path, "hub"))
-    if not below or (here if model is None or model not in below else model in here):
-        return None
-    some = model if model in below else min(below)
-    count = f"{len(below)} of them, such as {some}" if len(below) > 1 else some
-    return (
-        f"hf_cache_path: {path} has its models in the folder hub ({count}), where the server would not find them."
-        f" Nothing was changed. Set hf_cache_path to {os.path.join(path, 'hub')}"
-    )
+    below = os.path.join(path, "hub")
+    mine, others = _models(path), _models(below)
+    if not others or (mine if model is None or model not in others else model in mine):
+        return path
+    return below
+
+
+def read_cache(path: str, model: str | None = None) -> Facts:
+    return {"path": path, "folder": cache_folder(path, model)}
 
 
 def _models(path: str) -> set[str]:

@@ -140,7 +140,8 @@ def _reference(name: str, image: Facts) -> tuple[str, str | None]:
 def _volume(volume: t.Any, home: str, folder: str) -> t.Any:
     """Compile caches beside the file, and the files of the release in the folder; the model where it is."""
     if isinstance(volume, str):
-        return f"./cache{volume.removeprefix(f'{home}/cache')}" if volume.startswith(f"{home}/cache:") else volume
+        beside = volume.startswith((f"{home}/cache:", f"{home}/caches/"))
+        return f"./{volume.removeprefix(f'{home}/')}" if beside else volume
     source = text(mapping(volume).get("source"))
     return {**volume, "source": f"./{source.removeprefix(f'{folder}/')}"} if source.startswith(f"{folder}/") else volume
 

@@ -127,6 +127,9 @@ def _named(values: Values, share: Share | None) -> t.Iterator[Layer]:
         )
     length = values["vllm_max_model_len"]
     yield Layer("vllm_max_model_len", args={"max_model_len": length} if length else {})
+    # torch asks for the name of the user, whom the image need not know
+    known = {"HOME": "/root", "USER": "vllm", "LOGNAME": "vllm"}
+    yield Layer("vllm_container_user", environment=known if values["vllm_container_user"] else {})
     endpoint = values["vllm_hf_endpoint"]
     yield Layer("vllm_hf_endpoint", environment={"HF_ENDPOINT": endpoint} if endpoint else {})
 

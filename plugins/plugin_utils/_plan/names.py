@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import typing as t
 
 from .choice import Values
@@ -41,3 +42,13 @@ def url(values: Values) -> str:
 def image_ref(values: Values, image: t.Mapping[str, t.Any]) -> str:
     registry = values["vllm_image_registry"]
     return f"{registry}/{image['path']}" if registry else str(image["ref"])
+
+
+def compile_cache(values: Values) -> str:
+    """What the container has at /root/.cache. Each user has one: a release of root's may follow, or precede."""
+    user = values["vllm_container_user"]
+    return (
+        posixpath.join(home(values), "caches", user.partition(":")[0])
+        if user
+        else posixpath.join(home(values), "cache")
+    )

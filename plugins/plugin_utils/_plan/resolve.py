@@ -33,12 +33,24 @@ READS = (
     *("vllm_api_key", "vllm_port", "vllm_publish_address", "vllm_service_name"),
     *("vllm_container_name", "vllm_home", "vllm_hf_endpoint", "vllm_hf_offline", "vllm_download", "vllm_gpu"),
     *("vllm_memory_reserve_gib", "vllm_drop_page_cache", "vllm_entrypoint", "vllm_mounts", "hf_cache_path"),
-    *("vllm_nodes", "vllm_master_port"),
+    *("vllm_nodes", "vllm_master_port", "vllm_container_user"),
 )
 
 
 class ResolveError(ValueError):
     """One line that says why the service cannot be resolved."""
+
+
+class _WithCache:
+    """The variables, with the folder of the models that the look at the host has found in the cache that they name."""
+
+    def __init__(self, values: Values, host: share.HostState) -> None:
+        seen = host.get("cache") or {}
+        path = values["hf_cache_path"]
+        self._values, self._folder = values, seen["folder"] if seen.get("path") == path else path
+
+    def __getitem__(self, name: str) -> t.Any:
+        return self._folder if name == "hf_cache_path" else self._values[name]
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,8 @@ class Resolved:
     url: str
     hf_cache: str
     container_cache: str
+    compile_cache: str
+    user: str
     require_key_file: str
     hf_cache_read_only: bool
     mounts: list[dict[str, t.Any]]
@@ -118,6 +132,7 @@ def resolve(
     with their addresses; without them only their number counts. BUDGET is that of the other services of vllm_services.
     """
     host = host or {}
+    values = _WithCache(values, host)
     together = nodes.by_name(values) if members is None else members
     if wrong := nodes.problem(together, host):
         raise ResolveError(wrong)
@@ -150,6 +165,8 @@ def resolve(
         url=url,
         hf_cache=values["hf_cache_path"],
         container_cache=CONTAINER_CACHE,
+        compile_cache=names.compile_cache(values),
+        user=values["vllm_container_user"],
         require_key_file=f"{CONTAINER_CODE}/{REQUIRE_KEY}.py",
         # offline nothing is written there; but with download_dir vLLM makes a lock in it
         hf_cache_read_only=_is_offline(settings.environment) and "download_dir" not in settings.args,

@@ -46,6 +46,16 @@ def vllm(checked: TypedValues, catalog: Catalog) -> Lines:
         yield from _frontend(checked)
     yield from _limits(checked)
     yield from _entrypoint(checked)
+    yield from _user(checked)
+
+
+def _user(checked: TypedValues) -> Lines:
+    """Numbers: only the image knows the names in it. Those of root would lack what the role gives root."""
+    name = "vllm_container_user"
+    rule = 'the numbers of a user and a group in quotes, such as "1000:1000", or "" for the user of the image'
+    yield from matches(checked, name, r"[1-9]\d{0,8}:(0|[1-9]\d{0,8})", rule, empty=True)
+    if checked.valid(name, "vllm_nodes") and checked[name] and checked["vllm_nodes"]:
+        yield f'{name}: {show(checked[name])} is not allowed with vllm_nodes, whose ranks lock memory for RDMA; use ""'
 
 
 def _entrypoint(checked: TypedValues) -> Lines:

@@ -105,7 +105,7 @@ def host_info(release: str | None = None, listener: dict[str, t.Any] | None = No
             "memory": {"total_bytes": 2**37},
             "services": [mine] if release else [],
             "listener": listener,
-            "cache_refusal": None,
+            "cache": None,
         }
     }
 

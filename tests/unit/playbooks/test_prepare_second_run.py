@@ -112,7 +112,7 @@ READY: dict[str, t.Any] = {
         }
     },
     "commands": {"rsync": None, "setfacl": None},
-    "cache_refusal": None,
+    "cache": {"path": "/opt/hf", "folder": "/opt/hf"},
 }
 SPARK_HOST = ["blockinfile", "sysctl", "lineinfile", "systemd_service", "spark_info"]
 DIRECTORY = ["file", "spark_info"]

@@ -132,3 +132,14 @@ def test_secrets(secret: str) -> None:
     for name in SECRETS:
         assert dotenv_value(text, name) == secret
         assert f"\n{name}='{secret}'" in text  # in single quotes Compose replaces nothing
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_another_user_has_no_capability_and_an_empty_home(read_only: bool) -> None:
+    service, found = compose(vllm_container_user="1000:1001", vllm_read_only_root=read_only)
+    assert (service["user"], service["cap_drop"], "cap_add" in service) == ("1000:1001", ["ALL"], False)
+    homes = [line for line in service["tmpfs"] if line.startswith("/root")]
+    assert homes == ["/root:exec,uid=1000,gid=1001,mode=700,size=1g"]
+    assert f"{found['compile_cache']}:/root/.cache" in service["volumes"]
+    assert "user" not in compose()[0]
+    assert "tmpfs" not in compose()[0]

@@ -134,30 +134,28 @@ def test_units_of_garbage(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folders", "model", "refused"),
+    ("folders", "model", "in_hub"),
     [
         ([], None, False),
         (["models--a--b"], None, False),
         (["hub", "hub/.locks"], None, False),
         (["hub/models--a--b"], None, True),
-        (["hub/models--a--b"], "a/other", True),  # it would be downloaded to a place where the owner has none
+        (["hub/models--a--b"], "a/other", True),  # it joins the others of the owner
         (["hub/models--a--b", "models--a--c"], None, False),
         (["hub/models--a--b", "models--a--c"], "a/b", True),
         (["hub/models--a--b", "models--a--c"], "a/c", False),
         (["hub/models--a--b", "models--a--b"], "a/b", False),
     ],
 )
-def test_models_in_the_folder_hub(tmp_path: Path, folders: list[str], model: str | None, refused: bool) -> None:
+def test_models_in_the_folder_hub(tmp_path: Path, folders: list[str], model: str | None, in_hub: bool) -> None:
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
-    said = configuration.hub_refusal(str(tmp_path), model)
-    assert (said is not None) == refused
-    assert said is None or f"Set hf_cache_path to {tmp_path}/hub" in said
+    assert configuration.cache_folder(str(tmp_path), model) == str(tmp_path / "hub" if in_hub else tmp_path)
 
 
 def test_no_cache_is_none_with_a_folder_hub(tmp_path: Path) -> None:
-    assert configuration.hub_refusal(str(tmp_path / "none")) is None
+    assert configuration.cache_folder(str(tmp_path / "none")) == str(tmp_path / "none")
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "models--a--b").write_text("a file")
     (tmp_path / "hub" / "models--a\x1b[31m--b").mkdir()
-    assert configuration.hub_refusal(str(tmp_path)) is None
+    assert configuration.cache_folder(str(tmp_path)) == str(tmp_path)

@@ -481,3 +481,42 @@ def test_the_image_does_not_hang_on_what_is_read_later() -> None:
     found = resolved(spark(), vllm_model="some/model", model_info=newer)
     assert found.image["ref"] == NEWEST
     assert "cannot run model" in found.image_refusal
+
+
+OWNERS = "/home/nvidia/.cache/huggingface"
+
+
+@pytest.mark.parametrize(
+    ("cache", "folder"),
+    [
+        ({"path": OWNERS, "folder": f"{OWNERS}/hub"}, f"{OWNERS}/hub"),
+        ({"path": OWNERS, "folder": OWNERS}, OWNERS),
+        ({"path": "/opt/hf", "folder": "/opt/hf/hub"}, OWNERS),  # a look at another cache says nothing of this one
+        (None, OWNERS),
+    ],
+)
+def test_the_models_of_a_cache_are_where_the_host_has_them(cache: dict[str, str] | None, folder: str) -> None:
+    found = resolved({**spark(), "cache": cache}, hf_cache_path=OWNERS)
+    assert (found.hf_cache, found.container_cache) == (folder, "/root/.cache/huggingface")
+    assert found.environment["HF_HUB_CACHE"] == "/root/.cache/huggingface"
+
+
+def test_a_model_beside_the_hub_of_its_owner_is_mounted_by_itself() -> None:
+    """The container sees hub/ alone."""
+    host = {**spark(), "cache": {"path": OWNERS, "folder": f"{OWNERS}/hub"}}
+    beside = resolved(host, hf_cache_path=OWNERS, vllm_model=f"{OWNERS}/mine")
+    assert [mount["source"] for mount in beside.mounts] == [f"{OWNERS}/mine"]
+    below = resolved(host, hf_cache_path=OWNERS, vllm_model=f"{OWNERS}/hub/mine")
+    assert (below.mounts, below.arguments[0]) == ([], "/root/.cache/huggingface/mine")
+
+
+def test_another_user_has_a_home_and_a_cache_of_its_own() -> None:
+    """torch asks for the name of the user, and does without an entry in /etc/passwd if the environment has one."""
+    found = resolved(spark(), vllm_container_user="1000:100")
+    assert (found.user, found.compile_cache) == ("1000:100", "/opt/vllm/caches/1000")
+    assert {name: found.environment[name] for name in ("HOME", "USER", "LOGNAME")} == {
+        "HOME": "/root",
+        "USER": "vllm",
+        "LOGNAME": "vllm",
+    }
+    assert resolved(spark()).compile_cache == "/opt/vllm/cache"
