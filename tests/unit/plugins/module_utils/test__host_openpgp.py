@@ -68,7 +68,15 @@ def test_two_keys_in_one_block() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "<html>sign in</html>", armor(b""), armor(b"\x98\xff"), armor(b"\x98\x05\x03abcd"), armor(b"\x9b" + bytes(7) + b"\x01\x04"), ED25519.replace("m", "!")],
+    [
+        "",
+        "<html>sign in</html>",
+        armor(b""),
+        armor(b"\x98\xff"),
+        armor(b"\x98\x05\x03abcd"),
+        armor(b"\x9b" + bytes(7) + b"\x01\x04"),
+        ED25519.replace("m", "!"),
+    ],
 )
 def test_what_is_no_key(text: str) -> None:
     with pytest.raises(ValueError, match="OpenPGP key"):
