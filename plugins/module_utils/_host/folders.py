@@ -57,7 +57,7 @@ def wrong_source(value: t.Any, writable: bool = False, example: str = EXAMPLE) -
 
 
 def wrong_cache(value: t.Any, example: str) -> str | None:
-    """Why this is no cache, which containers write: downloads, and servers that may download; the same end of a line."""
+    """Why this is no cache, which containers write: downloads, and some servers; the same end of a line."""
     wrong = wrong_folder(value, example)
     if wrong:
         return wrong
