@@ -136,14 +136,13 @@ class Source:
             self.module.fail_json(msg=f"the key {url} cannot be downloaded: {info['msg']}")
         text: str = answer.read(MAX_KEY_BYTES).decode("utf-8", "replace")
         try:
-            found = openpgp.fingerprints(text)
+            keys = openpgp.parse(text)
         except ValueError as error:
             self.module.fail_json(msg=f"{url} is not a key: {error}")
-        if wanted and set(found) != {wanted}:
-            self.module.fail_json(
-                msg=f"the key of {url} has the fingerprint {', '.join(found)}, not {wanted}; it was not written"
-            )
-        return text
+        if wanted and set(keys.fingerprints) != {wanted}:
+            found = ", ".join(keys.fingerprints)
+            self.module.fail_json(msg=f"the key of {url} has the fingerprint {found}, not {wanted}; it was not written")
+        return keys.text
 
     def write(self, path: str, text: str) -> None:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)

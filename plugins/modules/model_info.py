@@ -39,7 +39,7 @@ options:
     type: bool
     default: false
   timeout:
-    description: Timeout of each request to the hub in seconds.
+    description: Timeout of each request to the hub in seconds. All of them together may take ten times as long.
     type: int
     default: 30
 seealso:
@@ -89,7 +89,9 @@ advice:
   sample: describe it in vllm_models, or set vllm_enforce_memory_plan to false to try it without a plan
 """
 
+import contextlib
 import os
+import signal
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -153,6 +155,22 @@ def read(source: Source) -> tuple[dict[str, t.Any], int] | None:
     return config, size
 
 
+@contextlib.contextmanager
+def within(seconds: int) -> t.Iterator[None]:
+    """A hub that sends a byte now and then ends no timeout of a socket."""
+
+    def is_late(*_args: t.Any) -> t.NoReturn:
+        raise HubError(f"it takes more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, is_late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def look(options: dict[str, t.Any]) -> dict[str, t.Any]:
     model, revision = options["model"], options["revision"]
     if model.startswith("/"):
@@ -191,7 +209,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        with memory.limited():
+        with memory.limited(), within(10 * module.params["timeout"]):
             result = look(module.params)
     except (HubError, ConfigError, CacheError) as error:
         reason = f"vllm_model: {module.params['model']} cannot be planned: {error}"

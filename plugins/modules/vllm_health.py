@@ -331,6 +331,7 @@ container:
     restarts: {description: Restarts by Docker., type: int}
     labels: {description: Labels., type: dict}
     published: {description: Address and port on the host. V(null) if no port is published., type: str}
+    binds: {description: Files and folders of the host that it has., type: list, elements: str}
     is_in_host_network: {description: Whether it has no network of its own., type: bool}
     pid: {description: ID of the process on the host. V(null) if it does not run., type: int}
   sample: {"name": "vllm-qwen3-8b-fp8", "status": "running", "exit_code": 0}

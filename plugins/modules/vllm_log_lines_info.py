@@ -77,7 +77,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.text import mask
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.secrets import values_of
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import parse_inspect
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import SERVICE_LABEL, home_of, is_ours
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import SERVICE_LABEL, home_of, is_our_own
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import dotenv_value
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log_lines import SINCE, select
@@ -95,7 +95,7 @@ def newest_container(module: AnsibleModule, docker: str, service: str) -> tuple[
     for name in out.split():  # the newest first
         rc, shown, _err = module.run_command(["timeout", str(SECONDS), docker, "inspect", "--", name])
         found = parse_inspect(shown) if rc == 0 else None
-        if found and is_ours(found.labels):
+        if found and is_our_own(found):
             return name, found.name
     return None
 

@@ -10,7 +10,7 @@ action=${1:?up, wake or down}
 state=${2:?state directory}
 pid_file=$state/dockerd.pid
 note=$state/dockerd.started # pid, start time and boot of the engine that `up` started: a pid alone may be another's by now
-woken=$state/docker.woken   # systemd's engine, which its owner had stopped
+woken=$state/docker.woken   # which run of systemd's engine `wake` started, where its owner had stopped it
 log_file=$state/dockerd.log
 packages=(docker.io docker-cli iproute2 iptables mmdebstrap zstd)
 
@@ -31,6 +31,10 @@ identity() {  # of the process: nothing if there is none
 ours() {  # is the process in our note still that daemon?
   local pid
   [[ -s $note ]] && pid=$(cut -d' ' -f1 "$note") && [[ $(identity "$pid") == "$(<"$note")" ]]
+}
+
+run_of_docker() {  # systemd has a name for each; nothing while it is stopped
+  systemctl show --property=InvocationID --value docker.service
 }
 
 on_this_machine() {
@@ -101,15 +105,17 @@ wake() {
   command -v dockerd >/dev/null || return 0
   local how
   how=$(up)
-  if [[ $how == started && -d /run/systemd/system ]]; then touch "$woken"; fi
+  if [[ $how == started && -d /run/systemd/system ]]; then run_of_docker >"$woken"; fi
   echo "$how"
 }
 
 down() {
   if [[ -e $woken ]]; then
-    systemctl stop docker.socket docker.service
+    if [[ -s $woken && $(<"$woken") == "$(run_of_docker)" ]]; then
+      systemctl stop docker.socket docker.service
+      echo stopped
+    fi
     rm -f "$woken"
-    echo stopped
     return
   fi
   ours || return 0

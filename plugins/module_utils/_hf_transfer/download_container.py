@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import inspect
 import json
@@ -15,6 +14,7 @@ import typing as t
 
 from .._causes.text import mask
 from .._host.docker import Container, parse_inspect
+from .._outside.values import mapping, parse_json
 from . import download_client
 from .download_causes import Failed, explain
 from .download_task import DownloadTask
@@ -155,8 +155,7 @@ def answer_of(output: str) -> dict[str, t.Any]:
     """The answer of the client, which is the last thing it prints."""
     for line in reversed(output.splitlines()):
         if line.startswith("{"):
-            with contextlib.suppress(ValueError):
-                found = json.loads(line)
-                if isinstance(found, dict) and ("done" in found or "errors" in found):
-                    return found
+            found = mapping(parse_json(line))
+            if "done" in found or "errors" in found:
+                return found
     return {}

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import typing as t
 import urllib.error
@@ -13,6 +12,8 @@ import urllib.request
 
 from .._hf_cache import door
 from .._hf_cache.layout import tree_roots
+from .._outside.text import plain
+from .._outside.values import parse_json
 from .model_files import is_commit, read_ref, repository
 
 HUB = "https://huggingface.co"
@@ -44,10 +45,7 @@ class Hub:
         answer = self._ask("GET", name)
         if answer is None:
             return None
-        try:
-            found = json.loads(answer[1].decode("utf-8"))
-        except (ValueError, RecursionError):
-            found = None
+        found = parse_json(answer[1].decode("utf-8", "replace"))
         if not isinstance(found, dict):
             raise HubError(f"{self.base} answers with something else than JSON for {name}")
         return found
@@ -72,7 +70,10 @@ class Hub:
                 break
             if method == "HEAD" and headers.get("X-Linked-Size"):
                 return headers, body
-            url = urllib.parse.urljoin(url, headers.get("Location") or "")
+            try:
+                url = urllib.parse.urljoin(url, headers.get("Location") or "")
+            except ValueError as error:
+                raise HubError(f"{self.base} sends on to what is no address") from error
             if urllib.parse.urlsplit(url).scheme not in ("https", home.scheme):
                 raise HubError(f"{self.base} sends on to {_origin(url)}, which is not encrypted")
         if status == 200:
@@ -95,7 +96,9 @@ class Hub:
         except Exception as error:
             inner = getattr(error, "reason", None)
             where = self.base if url.startswith(f"{self.base}/") else _origin(url)
-            raise HubError(f"{where} cannot be reached ({inner or error or type(error).__name__})") from error
+            raise HubError(
+                f"{where} cannot be reached ({plain(str(inner or error or type(error).__name__))})"
+            ) from error
 
     def _reason(self, status: int, headers: t.Any) -> str:
         code = headers.get("X-Error-Code") or ""
@@ -116,7 +119,7 @@ class Hub:
 def _origin(url: str) -> str:
     """Scheme and host alone: the rest of a large file's address is as good as a password."""
     scheme, host, *_rest = urllib.parse.urlsplit(url)
-    return f"{scheme}://{host}"
+    return plain(f"{scheme}://{host}")
 
 
 class Cache:

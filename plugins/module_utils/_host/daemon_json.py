@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import typing as t
 
@@ -32,9 +33,12 @@ RELOADABLE = frozenset(
 )
 
 _KINDS = {dict: "a mapping", list: "a list"}
-_CREDENTIALS = re.compile(r"(^|//)[^/\s@]*:[^/\s@]+@|//[^/\s@]+@")  # in front of a host
+# In front of a host. Docker takes all up to the last @ of an address for user and password.
+_CREDENTIALS = re.compile(r"(^|//|(?<=[\s,;=\"']))[^/\s,;=\"']*:[^/\s\"]+@|//[^/\s\"]+@")
 _SECRET_KEY = re.compile(r"(?i)token|secret|password|passwd")
 MASK = "********"
+# Nobody nests it deeper in earnest.
+_DEEPEST = 50
 
 Facts = dict[str, t.Any]
 
@@ -44,12 +48,42 @@ def parse(text: str | None) -> tuple[Facts | None, str | None]:
     if text is None:
         return None, None
     try:
-        content = json.loads(text) if text.strip() else {}
+        content = json.loads(text, object_pairs_hook=_once, parse_constant=_number, parse_float=_number)
     except (ValueError, RecursionError) as error:  # a ValueError names line and column
-        return None, f"not valid JSON: {error}"
+        return ({}, None) if not text.strip() else (None, f"not valid JSON: {error}")
     if not isinstance(content, dict):
         return None, f"must be a JSON object, is {type(content).__name__}"
+    if _is_deep(content):
+        return None, f"nested more than {_DEEPEST} times"
+    try:
+        render(content).encode()
+    except UnicodeEncodeError:
+        return None, "not valid UTF-8, or with half of a surrogate pair"
     return content, None
+
+
+def _once(pairs: list[tuple[str, t.Any]]) -> Facts:
+    """Of a key that is there twice Docker joins some values: to write one of them would lose the other."""
+    names = [name for name, _value in pairs]
+    twice = [name for name in dict(pairs) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"the key {json.dumps(twice[0])} is there twice")
+    return dict(pairs)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no number of JSON")
+    return number
+
+
+def _is_deep(content: t.Any) -> bool:
+    level = [content]
+    for _step in range(_DEEPEST):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
+        level = [value for values in inner for value in values]
+    return bool(level)
 
 
 def render(content: Facts) -> str:
@@ -84,7 +118,7 @@ def mask(value: t.Any) -> t.Any:
     """The same without the passwords of addresses and the values of keys that name a secret."""
     if isinstance(value, dict):
         return {
-            key: MASK if isinstance(item, str) and item and _SECRET_KEY.search(str(key)) else mask(item)
+            key: MASK if item and not isinstance(item, bool) and _SECRET_KEY.search(str(key)) else mask(item)
             for key, item in value.items()
         }
     if isinstance(value, list):

@@ -31,6 +31,7 @@ class Container:
     labels: dict[str, str] = field(default_factory=dict)
     published: str | None = None  # host:port where the host finds the server's port
     pid: int | None = None  # of its main process while it runs
+    binds: list[str] = field(default_factory=list)  # folders and files of the host that it has
     is_in_host_network: bool = False  # published is what its command says then, and anybody may listen there
 
 
@@ -72,6 +73,11 @@ def parse_inspect(inspected: str) -> Container | None:
         labels={plain(key): plain(text(value)) for key, value in mapping(config.get("Labels")).items()},
         published=published_address(entry),
         pid=whole(state.get("Pid")) or None,
+        binds=[
+            text(mount.get("Source"))
+            for mount in map(mapping, sequence(entry.get("Mounts")))
+            if mount.get("Type") == "bind"
+        ],
         is_in_host_network=mapping(entry.get("HostConfig")).get("NetworkMode") == "host",
     )
 

@@ -12,6 +12,7 @@ import time
 import typing as t
 from dataclasses import asdict, dataclass, field
 
+from .._outside.values import mapping
 from . import daemon_json
 
 if t.TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Failed(Exception):
 
 def _read(path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
     except FileNotFoundError:
         return None
@@ -134,7 +135,7 @@ class Daemon:
 
     def needs(self, keys: list[str], after: daemon_json.Facts, note: Note | None, restart: bool) -> str:
         """none, reload or restart: what makes Docker run with the file."""
-        missing = set(after.get("runtimes") or {}) - self._runtimes() if self.active else set()
+        missing = set(mapping(after.get("runtimes"))) - self._runtimes() if self.active else set()
         if not (keys or note or missing or restart):
             return "none"
         if (
@@ -175,15 +176,20 @@ class Daemon:
 
     def reload(self) -> str | None:
         """The reason if Docker does not take the file: it only logs it, and would not start with the file again."""
-        since = time.time()
-        good, _out, error = self.run("systemctl", "reload", UNIT)
-        while good and time.time() < since + RELOAD_SECONDS:
-            filters = ("--filter", "type=daemon", "--filter", "event=reload", "--format", "{{.Action}}")
-            span = (f"--since={since:.3f}", f"--until={time.time():.3f}")
-            if "reload" in self.run("docker", "events", *span, *filters)[1]:
-                return None
-            time.sleep(0.2)
-        return self._reason() if good else error
+        filters = ("--filter", "type=daemon", "--filter", "event=reload", "--format", "{{.Action}}")
+        begin, good = time.monotonic(), False
+        while time.monotonic() < begin + RELOAD_SECONDS:
+            asked, since = time.monotonic(), time.time()
+            good, _out, error = self.run("systemctl", "reload", UNIT)
+            if not good:
+                return error
+            # Docker notes the time: once the clock was set back, only another reload can be found
+            while time.time() >= since and time.monotonic() < asked + RELOAD_SECONDS:
+                span = (f"--since={since:.3f}", f"--until={time.time():.3f}")
+                if "reload" in self.run("docker", "events", *span, *filters)[1]:
+                    return None
+                time.sleep(0.2)
+        return self._reason()
 
     def start(self) -> None:
         self.run("systemctl", "reset-failed", UNIT, "docker.socket")

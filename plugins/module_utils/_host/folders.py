@@ -16,11 +16,14 @@ _SHARED_FOLDERS = re.compile(
 )
 # Of these nothing that lies below either: the system's own, or gone with the next boot. /run/media has disks.
 _SYSTEM_FOLDERS = re.compile(
-    r"/(bin|boot|dev|etc|lib|lib32|lib64|libx32|proc|run(?!/media/.)|sbin|sys|tmp|usr(?!/local/.)"
-    r"|usr/local/(bin|etc|include|lib|libexec|sbin)|var/(lib/(containerd|docker|dpkg|systemd)|lock|run|tmp))(/.*)?"
+    r"/(bin|boot|dev|etc|lib|lib32|lib64|libx32|nix|proc|run(?!/media/.)|sbin|snap|sys|tmp|usr(?!/local/.)"
+    r"|usr/local/(bin|etc|include|lib|libexec|sbin)|var/(cache/apt|lock|run|tmp"
+    r"|lib/(apt|containerd|docker|dpkg|kubelet|NetworkManager|polkit-1|snapd|systemd)))(/.*)?"
 )
 # What a container gets may be read by whoever talks the model, or a fault of vLLM, into it.
-_ROOTS = re.compile(r"/(root|var/(backups|log|mail|spool)|var/lib/(dgxspark|private|sudo))(/.*)?")
+_STATE = r"var/(backups|log|mail|spool)|var/lib/(dgxspark|private|sudo)"
+_ROOTS = re.compile(rf"/(root|{_STATE})(/.*)?")
+_NO_CACHE = re.compile(rf"/({_STATE}|opt/nvidia)(/.*)?")
 _KEYS = {".aws", ".azure", ".docker", ".gnupg", ".kube", ".password-store", ".ssh"}
 # What it may write may be run by root: programs, and the state of the system's own.
 _NOT_WRITABLE = re.compile(r"/(opt/nvidia|usr|var)(/.*)?")
@@ -50,6 +53,17 @@ def wrong_source(value: t.Any, writable: bool = False, example: str = EXAMPLE) -
         return f"holds keys, and a container could read them; use a folder such as {example}"
     if writable and _NOT_WRITABLE.fullmatch(path):
         return f"belongs to the system, and a container could write it; use read_only: true, or {example}"
+    return None
+
+
+def wrong_cache(value: t.Any, example: str) -> str | None:
+    """Why this is no cache, which containers write: downloads, and some servers; the same end of a line."""
+    wrong = wrong_folder(value, example)
+    if wrong:
+        return wrong
+    path = plain(value)
+    if _NO_CACHE.fullmatch(path) or _KEYS & set(path.split("/")):
+        return f"holds what no container may write; use one of its own such as {example}"
     return None
 
 

@@ -39,9 +39,19 @@ def is_ours(labels: t.Mapping[str, t.Any]) -> bool:
     return home is not None and os.path.isdir(os.path.join(home, "releases", release))
 
 
+def is_our_own(container: Container) -> bool:
+    """The same, and proven by what only who starts a container can give it: an image may bring labels along."""
+    home = home_of(container.labels.get(SERVICE_LABEL, "")) or ""
+    return is_ours(container.labels) and _real(f"{home}/cache") in map(_real, container.binds)
+
+
+def _real(path: str) -> str:
+    return os.path.realpath(path) if "\0" not in path else ""
+
+
 def holds(container: Container | None, address: str) -> bool:
     """Whether a container may get the key: it is one of a service, runs, and has the port at ADDRESS (host:port)."""
-    if container is None or container.status != "running" or not is_ours(container.labels):
+    if container is None or container.status != "running" or not is_our_own(container):
         return False
     if container.is_in_host_network and not is_listening(container.id, address):
         return False

@@ -14,7 +14,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .._causes.text import mask
 from .._host.docker import Container, first_inspected, parse_inspect
-from .._host.services import RELEASE_LABEL, SERVICE_LABEL, home_of, is_ours
+from .._host.services import RELEASE_LABEL, SERVICE_LABEL, home_of, is_our_own
 from .._host.spark import GPU_FIELDS, Facts, parse_gpu, throttle_verdict
 from .._outside.text import plain, plain_lines
 from .._outside.values import mapping, parse_json, sequence, text
@@ -71,7 +71,7 @@ class Bench:
         for name in names.split():
             shown = self._run([self.docker, "inspect", "--type", "container", "--", name])[1]
             container = parse_inspect(shown)
-            if container and is_ours(container.labels):
+            if container and is_our_own(container):
                 return container, first_inspected(shown)
         raise Refused(
             f"service {self.service} does not run on this host; deploy it (playbooks/deploy.yml), or see why it is"

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import typing as t
 
 from .._outside.text import plain_lines
+from .._outside.values import parse_json
 
 MAX_TEXT = 2 * 1024 * 1024  # of each end; a start writes some hundred kilobytes, the rest is requests
 MAX_LINE = 4000
@@ -54,10 +54,7 @@ def clean(text: str) -> str:
 
 def _unpacked(line: str) -> str:
     """A line of the file in which Docker keeps a log (json-file)."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return f"{line}\n"
+    entry = parse_json(line)
     return str(entry.get("log", "")) if isinstance(entry, dict) else f"{line}\n"
 
 

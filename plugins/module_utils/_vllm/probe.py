@@ -18,7 +18,7 @@ from .._hf_cache.usage import cached_bytes
 from .._host.clock import Clock, age_of, clock
 from .._host.docker import Container, Unit, epoch, log_since, parse_inspect, parse_unit
 from .._host.peers import missing, peers_of, read_connections
-from .._host.services import RELEASE_LABEL, SERVICE_LABEL, holds, home_of, is_ours
+from .._host.services import RELEASE_LABEL, SERVICE_LABEL, holds, home_of, is_our_own
 from .._outside.text import plain_lines
 from .._outside.values import mapping, parse_json
 from .api import (
@@ -137,7 +137,7 @@ class Probe:
         label = f"label={SERVICE_LABEL}={service.removesuffix('.service')}"
         names = self.run([docker, "ps", "--filter", label, "--format", "{{.Names}}"])[1].split()
         found = (self.inspect(docker, name)[0] for name in names)
-        return next((container for container in found if container and is_ours(container.labels)), None)
+        return next((container for container in found if container and is_our_own(container)), None)
 
     def unit(self, service: str) -> Unit | None:
         systemctl = self.module.get_bin_path("systemctl")
@@ -254,7 +254,7 @@ class Probe:
 def link_of(container: Container) -> Link | None:
     """How a container of ours is connected with those of other hosts; None if it serves alone."""
     home = home_of(container.labels.get(SERVICE_LABEL, ""))
-    if home is None or not is_ours(container.labels):
+    if home is None or not is_our_own(container):
         return None
     try:
         with open(f"{home}/releases/{container.labels[RELEASE_LABEL]}/release.json", encoding="utf-8") as file:

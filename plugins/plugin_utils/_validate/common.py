@@ -17,10 +17,16 @@ Lines = t.Iterator[str]
 _HF_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 
 
-def folder(checked: TypedValues, name: str, example: str, empty: bool = False) -> Lines:
+def folder(
+    checked: TypedValues,
+    name: str,
+    example: str,
+    empty: bool = False,
+    wrong_for: t.Callable[[t.Any, str], str | None] = wrong_folder,
+) -> Lines:
     if not checked.valid(name) or (empty and checked[name] == ""):
         return
-    wrong = wrong_folder(checked[name], example)
+    wrong = wrong_for(checked[name], example)
     if wrong:
         yield f"{name}: {show(checked[name])} {wrong}"
 

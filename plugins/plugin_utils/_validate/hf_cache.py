@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in, wrong_cache
 
 from .._catalog.catalog import Catalog
 from .._common.text import show
@@ -16,7 +16,7 @@ from .common import Lines, at_least, folder, matches
 
 
 def hf_cache(checked: TypedValues, catalog: Catalog) -> Lines:
-    yield from folder(checked, "hf_cache_path", "/opt/hf")
+    yield from folder(checked, "hf_cache_path", "/opt/hf", wrong_for=wrong_cache)
     for name in ("hf_cache_owner", "hf_cache_group"):
         yield from matches(checked, name, r"[a-z_][a-z0-9_.-]*\$?|\d+", "a name such as root, or a number", empty=True)
     if checked.valid("hf_cache_mode") and checked["hf_cache_mode"]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in, wrong_cache
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import PHASE_TIMEOUTS
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log_lines import SINCE
 
@@ -152,7 +152,7 @@ def _names(checked: TypedValues) -> Lines:
         empty=True,
     )
     yield from folder(checked, "vllm_home", "/opt/vllm", empty=True)
-    yield from folder(checked, "hf_cache_path", "/opt/hf")
+    yield from folder(checked, "hf_cache_path", "/opt/hf", wrong_for=wrong_cache)
     if checked.valid("vllm_home", "hf_cache_path", "vllm_service_name"):
         cache, mine = checked["hf_cache_path"], home(checked)
         if lies_in(cache, mine):

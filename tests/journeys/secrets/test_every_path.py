@@ -46,9 +46,22 @@ PATHS = [
     for before, after in (
         *(("/", ""), ("/.", ""), ("/health/..", ""), ("/health/%2e%2e", ""), ("/health;", ""), ("/health%00", "")),
         *(("", "/"), ("", "/../health"), ("", "%2f..%2fhealth"), ("", "?x=/health"), ("", "#/health"), ("", "/health")),
+        *(("/", "."), ("//", ""), ("/v1/..;", ""), ("/health/..;", ""), ("/%2e", ""), ("/health/.%2e", ""), ("*", "")),
         *(("http://spark", ""), ("http://spark/health@", ""), ("/health%3f", ""), ("/HEALTH", "")),
     )
 ]
+
+# What a proxy, a framework or another version of HTTP would take for the path, the method or the key.
+HEADERS = [
+    *("X-Original-URL: /health", "X-Rewrite-URL: /health", "X-Forwarded-Prefix: /health", "X-Forwarded-Path: /health"),
+    *("X-HTTP-Method-Override: OPTIONS", "X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1;host=localhost"),
+    *("X-API-Key: {key}", "API-Key: {key}", "Cookie: Authorization=Bearer {key}", "Proxy-Authorization: Bearer {key}"),
+    *("Authorization: Bearer wrong\r\nAuthorization: Bearer {key}", "Authorization: Bearer wrong, Bearer {key}"),
+    *("Authorization: Bearer\t{key}", "Authorization: Bearer  {key}", "Authorization_: Bearer {key}"),
+    *("Origin: http://a\r\nAccess-Control-Request-Method: GET", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c"),
+    *("Host: spark\r\nHost: spark/health?", "Transfer-Encoding: chunked", "Expect: 100-continue"),
+]
+WITHIN = [f"/v1/models HTTP/{version}\r\nX: " for version in ("0.9", "1.0", "2.0")]
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +106,31 @@ def test_no_way_to_write_a_path_opens_one(spark: Spark) -> None:
     assert len(PATHS) > 40
     requests = [Request("GET", path) for path in PATHS]
     assert open_ones(requests, send(spark, requests)) == []
+
+
+def test_no_other_header_opens_one(spark: Spark) -> None:
+    requests = [
+        Request(method, path, headers=(header.format(key=API_KEY),)) for method, path in TARGETS for header in HEADERS
+    ]
+    requests += [Request("GET", path) for path in WITHIN] + [Request("CONNECT", "127.0.0.1:8000")]
+    assert open_ones(requests, send(spark, requests)) == []
+
+
+def test_a_request_behind_an_open_one_is_refused(spark: Spark) -> None:
+    """On one connection, after /health; and in what claims to be its body."""
+    second = str(Request("GET", "/v1/models"))
+    keep = ("Connection: keep-alive",)
+    chunked = Request("GET", "/health", headers=(*keep, "Transfer-Encoding: chunked", f"\r\n0\r\n\r\n{second}"))
+    for first in (Request("GET", "/health", headers=(*keep, f"\r\n{second}")), chunked):
+        (answer,) = send(spark, [first])
+        assert answer.text.count("HTTP/1.1 200 ") <= 1, answer.text
+        assert "owned_by" not in answer.text
+
+
+def test_what_a_browser_asks_first_reaches_no_route(spark: Spark, routes: list[str]) -> None:
+    preflight = ("Origin: http://chat.example", "Access-Control-Request-Method: POST")
+    answers = send(spark, [Request("OPTIONS", path, headers=preflight) for path in routes])
+    assert {answer.text.partition("\r\n\r\n")[2] for answer in answers} <= {"OK", "Disallowed CORS origin"}
 
 
 def test_no_web_socket_is_accepted(spark: Spark) -> None:

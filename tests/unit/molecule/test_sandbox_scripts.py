@@ -37,7 +37,7 @@ class Machine:
         self.program("docker", DOCKER)
         self.program("dockerd", DOCKERD)
         self.program("id", "#!/bin/sh\necho 0\n")
-        self.program("systemctl", f'#!/bin/sh\necho "$@" >>{folder}/systemctl\n')
+        self.program("systemctl", f'#!/bin/sh\n[ "$1" = show ] && echo run7 || echo "$@" >>{folder}/systemctl\n')
 
     def program(self, name: str, text: str) -> None:
         (self.bin / name).write_text(text)
@@ -135,9 +135,19 @@ def test_the_engine_that_up_started_is_stopped_by_down(machine: Machine) -> None
 
 def test_down_stops_what_a_purge_woke(machine: Machine, tmp_path: Path) -> None:
     machine.state.mkdir()
-    (machine.state / "docker.woken").touch()
+    (machine.state / "docker.woken").write_text("run7\n")
     assert machine.run("engine.sh", "down").stdout == "stopped\n"
     assert (tmp_path / "systemctl").read_text() == "stop docker.socket docker.service\n"
+
+
+@pytest.mark.parametrize("note", ["", "run6\n"])
+def test_an_engine_that_its_owner_started_since_runs_on(machine: Machine, tmp_path: Path, note: str) -> None:
+    """A purge was interrupted, and left its note."""
+    machine.state.mkdir()
+    (machine.state / "docker.woken").write_text(note)
+    assert machine.run("engine.sh", "down").stdout == ""
+    assert not (tmp_path / "systemctl").exists()
+    assert not (machine.state / "docker.woken").exists()
 
 
 @pytest.mark.parametrize("action", ["local", "up", "wake"])

@@ -165,13 +165,15 @@ def runs(service: Service, release: str, others: str = "", **changed: Any) -> No
     """A container of the service runs, and has the port, unless CHANGED says otherwise. OTHERS are lines of ps."""
     port = str(service.parameters["url"]).rpartition(":")[2]
     container = {"labels": {"dgxspark.vllm.service": "vllm", "dgxspark.vllm.release": release}, "status": "running"}
-    container |= {"bindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]}} | changed
+    container |= {"bindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]}}
+    container |= {"mounts": [{"Type": "bind", "Source": f"{service.home}/cache"}]} | changed
     inspected = {
         "Id": "aa",
         "Name": "/vllm-x",
         "State": {"Status": container["status"]},
         "Config": {"Labels": container["labels"]},
         "HostConfig": {"PortBindings": container["bindings"]},
+        "Mounts": container["mounts"],
     }
     folder = service.home.parent
     (folder / "inspected").write_text(json.dumps([inspected]))
@@ -341,6 +343,9 @@ OURS = {"dgxspark.vllm.service": "vllm", "dgxspark.vllm.release": ONE}
         {"labels": {**OURS, "dgxspark.vllm.service": "ssh"}},
         {"labels": {**OURS, "dgxspark.vllm.release": "../../x"}},
         {"labels": {**OURS, "dgxspark.vllm.release": "3" * 12}},
+        {"mounts": None},  # labels of an image
+        {"mounts": [{"Type": "volume", "Source": "/var/lib/docker/volumes/x/_data", "Destination": "/opt/vllm/cache"}]},
+        {"mounts": [{"Type": "bind", "Source": "/srv\0/cache"}, None, {"Type": "bind", "Source": 5}]},
     ],
 )
 def test_who_else_has_the_port_gets_no_key_and_is_no_answer(

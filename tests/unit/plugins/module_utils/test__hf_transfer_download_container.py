@@ -30,6 +30,7 @@ def test_one_name_for_one_model_in_one_cache(tmp_path: Path) -> None:
         ('noise\n\n{"done": {"commit": "c"}}\n', {"done": {"commit": "c"}}),
         ('{"errors": ["a"]}\n{"other": 1}\nTraceback', {"errors": ["a"]}),
         ("{broken\n", {}),
+        ('{"done": ' + "[" * 100_000, {}),
         ("", {}),
     ],
 )

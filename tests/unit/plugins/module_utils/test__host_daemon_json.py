@@ -11,6 +11,8 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host import daemon_
 from hypothesis import given
 from hypothesis import strategies as st
 
+M = "********"
+
 
 @pytest.mark.parametrize(
     ("text", "content", "error"),
@@ -21,6 +23,15 @@ from hypothesis import strategies as st
         ('{"features": {"cdi": true}}', {"features": {"cdi": True}}, None),
         ('{\n  "a": 1\n  "b": 2\n}\n', None, "line 3 column 3"),
         ("[1]", None, "must be a JSON object, is list"),
+        # what a file that is written anew would lose, or what could not be written
+        ('{"runtimes": {"a": {}}, "runtimes": {"b": {}}}', None, 'the key "runtimes" is there twice'),
+        ('{"a": {"x": 1, "x": 1}}', None, 'the key "x" is there twice'),
+        *((f'{{"mtu": {text}}}', None, "is no number of JSON") for text in ("NaN", "-Infinity", "1e999")),
+        (f'{{"mtu": {"9" * 5000}}}', None, "not valid JSON"),
+        *((f'{{"a": {"[" * deep}{"]" * deep}}}', None, "nest") for deep in (60, 700)),
+        ('{"a": "\\ud800"}', None, "half of a surrogate pair"),
+        ('{"a": "\udcff"}', None, "not valid UTF-8"),
+        ("\ufeff{}", None, "not valid JSON"),
     ],
 )
 def test_daemon_json(text: str | None, content: daemon_json.Facts | None, error: str | None) -> None:
@@ -34,6 +45,10 @@ def test_daemon_json(text: str | None, content: daemon_json.Facts | None, error:
     [
         ("http://corp:S3cret@proxy:3128", "http://********@proxy:3128"),
         ("http://token@proxy:3128", "http://********@proxy:3128"),
+        ("http://corp:S3@cret@proxy:3128", "http://********@proxy:3128"),
+        ("corp:S3@cret@proxy:3128", "********@proxy:3128"),
+        ("HTTPS_PROXY=corp:S3cret@proxy:3128", "HTTPS_PROXY=********@proxy:3128"),
+        ({"x-password": ["S3cret"], "token": 12345, "secret": True}, {"x-password": M, "token": M, "secret": True}),
         ("corp:S3cret@proxy:3128", "********@proxy:3128"),
         (["https://a:b@one", "two"], ["https://********@one", "two"]),
         ({"log-opts": {"splunk-token": "abc", "tag": "x"}}, {"log-opts": {"splunk-token": "********", "tag": "x"}}),

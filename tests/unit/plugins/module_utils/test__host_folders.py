@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in, wrong_source
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in, wrong_cache, wrong_source
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,25 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import
 )
 def test_what_a_container_may_get(path: str, reads: bool, writes: bool) -> None:
     assert (wrong_source(path) is None, wrong_source(path, writable=True) is None) == (reads, writes)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_fine"),
+    [
+        *((path, True) for path in ("/opt/hf", "/home/nvidia/.cache/huggingface/hub", "/root/hub", "/var/lib/mine")),
+        *(
+            (path, False)
+            for path in ("/", "/root", "/etc/x", "/home/nvidia/.ssh", "/root/.ssh", "/srv/.aws/x", "/snap/x")
+        ),
+        *((path, False) for path in ("/var/lib/dgxspark", "//var//lib/dgxspark/x", "/var/spool/cron", "/var/log/x")),
+        *(
+            (path, False)
+            for path in ("/var/lib/apt", "/var/cache/apt/x", "/var/lib/snapd", "/opt/nvidia/x", "/nix/store")
+        ),
+    ],
+)
+def test_what_a_cache_may_be(path: str, is_fine: bool) -> None:
+    assert (wrong_cache(path, "/opt/hf") is None) is is_fine
 
 
 @pytest.mark.parametrize(

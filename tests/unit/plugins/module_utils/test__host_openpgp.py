@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import base64
+import subprocess
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host.openpgp import fingerprints
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.openpgp import parse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,26 +37,55 @@ def armor(data: bytes) -> str:
     ],
 )
 def test_the_fingerprints_are_those_of_gpg(text: str, found: list[str]) -> None:
-    assert fingerprints(text) == found
+    assert parse(text).fingerprints == found
+
+
+DEARMOR = """/^-----BEGIN/{ x = 1 } /^$/{ if (x == 1) x = 2 } /^[^=-]/{ if (x == 2) print } /^-----END/{ x = 0 }"""
+
+
+@pytest.mark.parametrize(
+    "smuggled",
+    [
+        RSA.replace("PUBLIC KEY BLOCK", "MESSAGE") + ED25519,
+        ED25519 + RSA.replace("PUBLIC KEY BLOCK", "PRIVATE KEY BLOCK"),
+        ED25519 + RSA.replace("-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----BEGIN PGP PUBLIC KEY BLOCK----- x"),
+        ED25519 + RSA.replace("-----END PGP PUBLIC KEY BLOCK-----", "-----END"),
+    ],
+)
+def test_apt_gets_the_keys_that_were_compared_and_no_other(smuggled: str) -> None:
+    """By apt's own way to read such a file, which asks for no more than BEGIN."""
+    keys = parse(smuggled)
+    assert keys.fingerprints == [FINGERPRINT]
+    read = subprocess.run(["awk", DEARMOR], input=keys.text, capture_output=True, text=True, check=True).stdout
+    assert base64.b64decode(read) == base64.b64decode("".join(ED25519.splitlines()[2:-2]))
+    assert parse(keys.text) == keys
 
 
 def test_two_keys_in_one_block() -> None:
     one, two = (base64.b64decode("".join(key.splitlines()[2:-2])) for key in (ED25519, RSA))
-    assert fingerprints(armor(one + two)) == [FINGERPRINT, OF_RSA]
+    assert parse(armor(one + two)).fingerprints == [FINGERPRINT, OF_RSA]
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "<html>sign in</html>", armor(b""), armor(b"\x98\xff"), armor(b"\x98\x05\x03abcd"), ED25519.replace("m", "!")],
+    [
+        "",
+        "<html>sign in</html>",
+        armor(b""),
+        armor(b"\x98\xff"),
+        armor(b"\x98\x05\x03abcd"),
+        armor(b"\x9b" + bytes(7) + b"\x01\x04"),
+        ED25519.replace("m", "!"),
+    ],
 )
 def test_what_is_no_key(text: str) -> None:
     with pytest.raises(ValueError, match="OpenPGP key"):
-        fingerprints(text)
+        parse(text)
 
 
 @given(st.binary())
 def test_any_packets_have_an_answer(data: bytes) -> None:
     try:
-        fingerprints(armor(data))
+        parse(armor(data))
     except ValueError as error:
         assert "OpenPGP key" in str(error)

@@ -19,7 +19,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host import (
     spark,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import LARGEST, parse_json, real, whole
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import api, diagnose, log
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import api, diagnose, lines, log
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import fleet
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +41,7 @@ def test_numbers(value: t.Any) -> None:
 def test_json_of_a_stranger(text: str) -> None:
     found = parse_json(text)
     assert found is None or not isinstance(found, (list, dict))
+    assert lines.clean(f'{{"log":{text}').startswith('{"log":')  # as Docker's own file of a log begins
 
 
 # --- every parser ---------------------------------------------------------------------------------------------------

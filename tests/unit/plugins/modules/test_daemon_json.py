@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 import typing as t
 from pathlib import Path
 
@@ -151,6 +152,54 @@ def test_a_link_stays_a_link_and_its_target_is_written(host: Host, tmp_path: Pat
     host.both(**NVIDIA)
     assert host.path.is_symlink()
     assert json.loads(target.read_text()) == {"log-driver": "journald", **NVIDIA}
+
+
+@pytest.mark.parametrize("content", [b'{"a": "\xff"}', b'{"a": "\\ud800"}', b"[" * 100_000, b'{"a": ' + b"[" * 600])
+def test_a_file_that_cannot_be_merged_stays_as_it_is(host: Host, content: bytes) -> None:
+    host.path.parent.mkdir(parents=True)
+    host.path.write_bytes(content)
+    assert "Correct the file, or move it away" in host.run(options=NVIDIA)["msg"]
+    assert host.path.read_bytes() == content
+    assert not host.note.exists()
+
+
+@pytest.mark.parametrize("runtimes", [5, "runc", [["a"]], [{}], None])
+def test_odd_runtimes_are_dockers_own_matter(host: Host, runtimes: t.Any) -> None:
+    host.owner({})
+    host.path.write_text(json.dumps({"runtimes": runtimes}))
+    assert host.run(options={"debug": True})["apply"] == "reload"
+    assert host.content() == {"runtimes": runtimes, "debug": True}
+
+
+@pytest.mark.parametrize("jump", [-365 * 86400, 365 * 86400])
+def test_a_clock_that_is_set_during_a_reload_delays_nothing(
+    host: Host, jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker notes its reload by the clock of before; the look comes after."""
+    host.owner({})
+    host.run(options=NVIDIA)
+    begin, reloads, set_by = time.time() - time.monotonic(), [], 0.0
+    command = host.command
+
+    def clock() -> float:
+        return begin + set_by + time.monotonic()
+
+    def run(words: list[str]) -> tuple[int, str, str]:
+        nonlocal set_by
+        if words[1] == "events":
+            since, until = (float(word.partition("=")[2]) for word in words[2:4])
+            return 0, "reload\n" if any(since <= when <= until for when in reloads) else "", ""
+        answer = command(words)
+        if words[1] == "reload":
+            reloads.append(clock())
+            set_by = jump
+        return answer
+
+    monkeypatch.setattr(docker_daemon, "RELOAD_SECONDS", 2)
+    monkeypatch.setattr(docker_daemon.time, "time", clock)
+    monkeypatch.setattr(host, "command", run)
+    assert host.run("applied")["changed"] is True
+    assert host.read == NVIDIA
 
 
 @pytest.mark.parametrize("check", [True, False])

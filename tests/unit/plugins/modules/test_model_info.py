@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import socket
 import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -229,6 +232,37 @@ def test_an_encrypted_hub_sends_on_to_encrypted_hosts_only(monkeypatch: pytest.M
     with pytest.raises(model_info.HubError, match=r"sends on to http://cdn\.invalid, which is not encrypted"):
         model_info.Hub("https://hub.invalid", MODEL, "main", TOKEN, 1).read_json("config.json")
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("location", ["http://[", "https://[::1", "http://x\x1b]0;owned\x07[/", "", "http://h\xae:x/"])
+def test_a_hub_that_sends_on_to_nowhere(hub: Hub, run: t.Callable[..., Facts], location: str) -> None:
+    hub.answers[PREFIX + "config.json"] = (302, {"Location": location}, b"")
+    assert "cannot be planned: http" in run()["msg"]
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a": ' + b"[" * 100_000, b"9" * 5000, b"\xff", b"NaN"])
+def test_a_hub_that_answers_with_nonsense(hub: Hub, run: t.Callable[..., Facts], body: bytes) -> None:
+    hub.file("config.json", body)
+    assert "answers with something else than JSON for config.json" in run()["msg"]
+
+
+def test_a_hub_that_drips(run: t.Callable[..., Facts]) -> None:
+    """No single wait is long."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                connection = listener.accept()[0]
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                while True:
+                    connection.sendall(b" ")
+                    time.sleep(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        begin = time.monotonic()
+        msg = run(endpoint=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=1)["msg"]
+        assert "it takes more than 10 s" in msg
+        assert time.monotonic() - begin < 60
 
 
 def test_a_hub_that_sends_in_circles(hub: Hub, run: t.Callable[..., Facts]) -> None:

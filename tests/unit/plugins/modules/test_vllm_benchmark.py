@@ -103,6 +103,7 @@ class Host:
             "State": {"Status": "running", "StartedAt": "2026-11-28T09:00:00Z"},
             "Config": {"Image": "vllm:1", "Labels": labels, "Cmd": ["vllm", "serve", MODEL, "--max-num-seqs", "64"]},
             "HostConfig": {"PortBindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}},
+            "Mounts": [{"Type": "bind", "Source": f"{self.folder}/vllm/cache"}],
             **changes,
         }
         (self.folder / "inspect.json").write_text(json.dumps([entry]))

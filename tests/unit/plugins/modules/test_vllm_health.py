@@ -383,7 +383,7 @@ def test_what_runs_under_another_name_is_found(
         f' *vllm-old) cat "{host.folder}/inspect.json";; inspect*) echo "Error: No such container" >&2; exit 1;; esac',
     )
     host.unit()
-    monkeypatch.setattr(probe, "is_ours", lambda labels: labels == {"dgxspark.vllm.release": "abc"})
+    monkeypatch.setattr(probe, "is_our_own", lambda found: found.labels == {"dgxspark.vllm.release": "abc"})
     # nobody listens where the wanted release would be
     found = run(host, capsys, url="http://127.0.0.1:9", service="vllm-two.service", model="new")
     assert (found["verdict"], found["cause"]["id"], found["model"]) == ("degraded", "other_release", MODEL)
@@ -393,7 +393,7 @@ def test_what_runs_under_another_name_is_found(
 
 
 @pytest.mark.parametrize("container", ["vllm-x", "vllm-old"])  # with our name, or with our label alone
-@pytest.mark.parametrize("is_ours", [True, False])
+@pytest.mark.parametrize("whose", ["ours", "another release's", "an image with our labels"])
 def test_the_key_is_for_our_own_container(
     host: Host,
     server: tuple[type[Server], int],
@@ -401,17 +401,19 @@ def test_the_key_is_for_our_own_container(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     container: str,
-    is_ours: bool,
+    whose: str,
 ) -> None:
     monkeypatch.setattr(services, "UNITS", str(tmp_path))
     labels = {"dgxspark.vllm.service": "vllm", "dgxspark.vllm.release": "0123456789ab"}
     (tmp_path / "vllm.service").write_text(f"# Written by dgxspark.vllm.\nWorkingDirectory={tmp_path}/home/current\n")
-    if is_ours:
+    if whose != "another release's":
         (tmp_path / "home" / "releases" / "0123456789ab").mkdir(parents=True)
     sent = keys(server[0], monkeypatch)
     host.container("")
     entry = json.loads((host.folder / "inspect.json").read_text())
     entry[0].update(Name=f"/{container}", Config={"Image": "vllm:1", "Labels": labels})
+    if whose != "an image with our labels":  # what only who starts a container gives it
+        entry[0]["Mounts"] = [{"Type": "bind", "Source": f"{tmp_path}/home/cache", "Destination": "/root/.cache"}]
     entry[0]["HostConfig"] = {"PortBindings": {"8000/tcp": [{"HostIp": "", "HostPort": str(host.port)}]}}
     (host.folder / "inspect.json").write_text(json.dumps(entry))
     host.program(
@@ -422,7 +424,7 @@ def test_the_key_is_for_our_own_container(
     (tmp_path / ".env").write_text(f"VLLM_API_KEY='{KEY}'\n")
     url = f"http://127.0.0.1:{host.port}"
     found = run(host, capsys, url=url, service="vllm", env_file=str(tmp_path / ".env"))
-    if is_ours:
+    if whose == "ours":
         assert f"Bearer {KEY}" in sent  # and none with the look for paths that are open without it
     else:
         assert set(sent) <= {None}
@@ -437,7 +439,7 @@ def test_the_key_is_not_for_whoever_has_the_port(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Our container runs, on the port of an earlier deployment."""
-    monkeypatch.setattr(probe, "is_ours", lambda _labels: True)
+    monkeypatch.setattr(probe, "is_our_own", lambda _found: True)
     sent = keys(server[0], monkeypatch)
     host.container("")
     entry = json.loads((host.folder / "inspect.json").read_text())

@@ -31,7 +31,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     docker.write_text(DOCKER.format(folder=tmp_path, key=KEY, token=TOKEN))
     docker.chmod(0o755)
     labels = {services.SERVICE_LABEL: "SERVICE", services.RELEASE_LABEL: RELEASE}
-    shown = [{"Id": "1", "Name": "/vllm-tiny", "State": {"Status": "running"}, "Config": {"Labels": labels}}]
+    mounts = [{"Type": "bind", "Source": f"{tmp_path}/home/cache"}]
+    container = {"Id": "1", "Name": "/vllm-tiny", "State": {"Status": "running"}, "Mounts": mounts}
+    shown = [{**container, "Config": {"Labels": labels}}]
     (tmp_path / "inspect.json").write_text(json.dumps(shown))
     release = tmp_path / "home" / "releases" / RELEASE
     release.mkdir(parents=True)
