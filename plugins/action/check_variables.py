@@ -15,12 +15,11 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs impor
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.variables import read_variables, with_defaults
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import hint
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.budget import budget
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.budget import Unread, budget
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError, choose_model
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError, siblings
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.names import container, home
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import READS as RESOLVED
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import ResolveError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.services import HOST
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.conflicts import Service, clashes
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.hf_cache import unknown_source
@@ -115,20 +114,20 @@ class ActionModule(ActionBase):
         return clashes([service for service in read if service])
 
     def _budget(self, task_vars: dict[str, t.Any], catalog: Catalog) -> list[str]:
-        """Whether the services of this one's host fit into a Spark together. The first of them in the play looks."""
+        """Whether the services of this one's host fit into a Spark together, which the first one in the play says.
+
+        Each says itself if its part cannot be told.
+        """
         group = task_vars["groups"].get(task_vars.get(HOST) or "") or []
-        beside = [host for host in task_vars.get("ansible_play_hosts_all") or [] if host in group]
-        if beside[:1] != [task_vars["inventory_hostname"]]:
-            return []
         options = options_of("vllm")
-        try:
-            values = siblings(task_vars, self._templar, options, [*RESOLVED, "vllm_enforce_memory_plan"])
-            if not all(each["vllm_enforce_memory_plan"] for each in values):
-                return []
-            problem = budget(values, catalog, SPARK).problem
-        except (InventoryError, ChoiceError, ResolveError):  # each says itself what is wrong with it
+        values = siblings(task_vars, self._templar, options, [*RESOLVED, "vllm_enforce_memory_plan"])
+        if not all(isinstance(each, Unread) or each["vllm_enforce_memory_plan"] for each in values):
             return []
-        return [problem] if problem else []
+        found = budget(values, catalog, SPARK)
+        refused = found.refused.get(task_vars.get("vllm_service_name") or "")
+        beside = [host for host in task_vars.get("ansible_play_hosts_all") or [] if host in group]
+        problem = found.problem if beside[:1] == [task_vars["inventory_hostname"]] else ""
+        return [line for line in (refused, problem) if line]
 
     def _units(self, task_vars: dict[str, t.Any], whole: bool) -> list[str]:
         """Of all hosts of the play, with those that they name or that may name them; the first one looks, as above."""

@@ -13,6 +13,8 @@ description:
   - Returns batches for the keyword C(serial). They are the given ones, except that no batch contains two hosts of the
     inventory that are one machine. On one machine, services start one after the other, because vLLM measures the memory
     while it starts.
+  - Hosts that serve one model together (C(vllm_nodes)) count as one, and on all of their machines. Their head does the
+    work of its workers.
 notes:
   - In the first play of a run, Ansible does not know the variables of hosts yet. The given sizes are returned then.
 options:
@@ -49,8 +51,9 @@ _list:
 import typing as t
 
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import options_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.batches import batches
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError
 
 
 class LookupModule(LookupBase):
@@ -58,6 +61,15 @@ class LookupModule(LookupBase):
         known, sizes = variables or {}, [str(term) for term in terms]
         if "hostvars" not in known:
             return sizes
-        inventory = Inventory(known, self._templar)
-        machines = [inventory.machine(host)[0] for host in known["ansible_play_hosts_all"]]
-        return batches(machines, sizes)
+        inventory, options = Inventory(known, self._templar), options_of("vllm")
+
+        def works_on(host: str) -> frozenset[str]:
+            try:
+                nodes = inventory.values(host, options, ["vllm_nodes"])["vllm_nodes"]
+            except InventoryError:  # the host says itself what is wrong
+                nodes = []
+            if host in nodes[1:]:
+                return frozenset()
+            return frozenset(inventory.machine(name)[0] for name in [host, *nodes] if name in inventory)
+
+        return batches([works_on(host) for host in known["ansible_play_hosts_all"]], sizes)

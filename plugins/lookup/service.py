@@ -389,7 +389,7 @@ class LookupModule(LookupBase):
         try:
             nodes = members(values["vllm_nodes"], variables or {}, self._templar, known)
             shares = budget(siblings(variables or {}, self._templar, known, READS), catalog, state)
-        except (InventoryError, ChoiceError, ResolveError) as error:
+        except InventoryError as error:
             raise AnsibleLookupError(f"service: {error}") from error
         for wanted in [{"vllm_model": model} for model in models] or [{}]:
             typed, _lines = TypedValues.of(known, {**values, **wanted})

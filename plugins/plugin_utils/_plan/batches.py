@@ -10,24 +10,31 @@ from __future__ import annotations
 import typing as t
 
 
-def batches(machines: t.Sequence[str], sizes: t.Sequence[str]) -> list[str]:
-    """SIZES, as of serial, for hosts on these MACHINES in the order of the play; smaller where two share one."""
-    if len(set(machines)) == len(machines) or not sizes:
+def batches(hosts: t.Sequence[t.AbstractSet[str]], sizes: t.Sequence[str]) -> list[str]:
+    """SIZES, as of serial, in hosts of the play. Smaller where two would work on one machine.
+
+    HOSTS has for each host, in the order of the play, the machines that it works on. A head works on those of its
+    workers too, and a worker on none: a group of hosts counts once.
+    """
+    machines = [machine for each in hosts for machine in each]
+    if (len(set(machines)) == len(machines) and all(hosts)) or not sizes:
         return list(sizes)
+    units = sum(1 for each in hosts if each)
     found: list[str] = []
     done = 0
-    while done < len(machines):
-        most = _number(sizes[min(len(found), len(sizes) - 1)], len(machines))
-        batch: list[str] = []
-        for machine in machines[done : done + most]:
-            if machine in batch:
+    while done < len(hosts):
+        most = _number(sizes[min(len(found), len(sizes) - 1)], units)
+        batch: list[t.AbstractSet[str]] = []
+        for each in hosts[done:]:
+            taken = set().union(*batch)
+            if each and (taken & each or sum(1 for one in batch if one) == most):
                 break
-            batch.append(machine)
+            batch.append(each)
         found.append(str(len(batch)))
         done += len(batch)
     return found
 
 
-def _number(size: str, hosts: int) -> int:
-    """As Ansible counts it: a share of all hosts, rounded down, and at least one."""
-    return max(1, int(float(size.rstrip("%")) / 100 * hosts) if size.endswith("%") else int(size))
+def _number(size: str, units: int) -> int:
+    """As Ansible counts it: a share of all, rounded down, and at least one."""
+    return max(1, int(float(size.rstrip("%")) / 100 * units) if size.endswith("%") else int(size))

@@ -4,7 +4,8 @@
 
 It follows from the inventory and the memory of the host, and not from what runs there: a service has the same share
 before and after the others are deployed. A share of its own counts as it is. The first service without one gets what
-the others leave, and each further one what its model needs for one request.
+the others leave, and each further one what its model needs for one request. A service of which that cannot be said
+refuses those that need it, and no others.
 """
 
 from __future__ import annotations
@@ -14,14 +15,23 @@ import typing as t
 
 from .._catalog.catalog import Catalog
 from .._catalog.vllm_options import share_text
-from .choice import Values
+from .choice import ChoiceError, Values
 from .memory import UTILIZATION, Host, plan
-from .resolve import resolve
+from .resolve import ResolveError, resolve
 from .share import LEAST, REST, Budget, HostState, Part, share
 from .words import GIB, gib
 
 _SHARE = "vllm_gpu_memory_utilization"
 _LARGEST = 0.95  # as of _SHARE
+SHARES = (_SHARE, "vllm_extra_args")  # where a service may have a share of its own
+
+
+class Unread(t.NamedTuple):
+    """A service of the list with variables that cannot be used. It says itself why, if it is in the play."""
+
+    service: str
+    why: str
+    shares: Values | None  # with SHARES, if these can be used
 
 
 class _With:
@@ -34,35 +44,58 @@ class _With:
         return self._own if name == _SHARE else self._values[name]
 
 
-def budget(services: t.Sequence[Values], catalog: Catalog, host: HostState) -> Budget:
+def budget(services: t.Sequence[Values | Unread], catalog: Catalog, host: HostState) -> Budget:
     """For SERVICES in the order of their list. Empty for a single one, and as long as the host was not read."""
     total = int((host.get("memory") or {}).get("total_bytes") or 0)
     if len(services) < 2 or not total:
         return Budget()
-    found: list[Part | None] = []
+    found: dict[str, Part | None] = {}
+    unknown: dict[str, str] = {}  # whose part cannot be said, and why
+    refused: dict[str, str] = {}
     rest: Values | None = None
-    for values in services:
-        name, own = values["vllm_service_name"], own_share(values)
+    has_rest = False
+    for each in services:
+        name, shares = (each.service, each.shares) if isinstance(each, Unread) else (each["vllm_service_name"], each)
+        found[name] = None
+        own = own_share(shares) if shares else 0
         if own:
-            found.append(Part(name, own, int(own * total)))
-        elif rest is None:
-            rest = values
-            found.append(None)
+            found[name] = Part(name, own, int(own * total))
+        elif shares and not has_rest:
+            has_rest, rest = True, None if isinstance(each, Unread) else each
+        elif isinstance(each, Unread):
+            unknown[name] = each.why
         else:
-            least = _least(values, catalog, total)
-            if not least:
-                model = values["vllm_model"]
-                return Budget(
-                    problem=f"{_SHARE}: {name} needs one, because nobody has said how large {model} is; "
+            try:
+                least = _least(each, catalog, total)
+            except (ChoiceError, ResolveError) as error:  # which it says itself
+                unknown[name] = str(error)
+                continue
+            if least:
+                found[name] = Part(name, least, int(least * total), LEAST)
+            else:
+                unknown[name] = f"nobody has said how large {each['vllm_model']} is"
+                refused[name] = (
+                    f"{_SHARE}: {name} needs one, because {unknown[name]}; "
                     "give it a share such as 0.15, or describe the model in vllm_models"
                 )
-            found.append(Part(name, least, int(least * total), LEAST))
-    parts = [part for part in found if part]
-    highest = min(_highest(values, total) for values in services)
     if rest is not None:
-        left = _rest(rest, catalog, total, parts)
-        parts = [part or Part(rest["vllm_service_name"], left, int(left * total), REST) for part in found]
-    return Budget(tuple(parts), _problem(parts, highest, total))
+        name = rest["vllm_service_name"]
+        if unknown:
+            refused[name] = _unknown(name, unknown)
+        else:
+            found[name] = _rest(rest, catalog, total, [part for part in found.values() if part])
+    parts = tuple(part for part in found.values() if part)
+    highest = min((_highest(each, total) for each in services if not isinstance(each, Unread)), default=1.0)
+    return Budget(parts, _problem(parts, highest, total), refused)
+
+
+def _unknown(name: str, others: t.Mapping[str, str]) -> str:
+    """One line: why nobody can say what the others leave."""
+    other, why = next(iter(others.items()))
+    return (
+        f"{_SHARE}: {name} gets what the others leave, and what {other} takes is not known ({why}); "
+        f"correct {other}, or give {name} a share of its own"
+    )
 
 
 def own_share(values: Values) -> float:
@@ -78,13 +111,15 @@ def _highest(values: Values, total: int) -> float:
     return share({"memory": {"total_bytes": total}}, "", 1.0, values["vllm_memory_reserve_gib"]).cap
 
 
-def _rest(values: Values, catalog: Catalog, total: int, others: t.Sequence[Part]) -> float:
-    alone = resolve(values, catalog, {"memory": {"total_bytes": total}})
+def _rest(values: Values, catalog: Catalog, total: int, others: t.Sequence[Part]) -> Part | None:
+    try:
+        wish = resolve(values, catalog, {"memory": {"total_bytes": total}}).utilization_wish
+    except (ChoiceError, ResolveError):  # which it says itself
+        return None
     taken = sum(part.planned_bytes for part in others) / GIB
-    left = share(
-        {"memory": {"total_bytes": total}}, "", alone.utilization_wish, values["vllm_memory_reserve_gib"] + taken
-    )
-    return max(left.utilization, 0)
+    left = share({"memory": {"total_bytes": total}}, "", wish, values["vllm_memory_reserve_gib"] + taken)
+    most = max(left.utilization, 0)
+    return Part(values["vllm_service_name"], most, int(most * total), REST)
 
 
 def _least(values: Values, catalog: Catalog, total: int) -> float:

@@ -9,6 +9,7 @@ import typing as t
 from .._catalog.specs import Options
 from .._catalog.variables import read_variables, with_defaults
 from .._common.types import TypedValues
+from .budget import SHARES, Unread
 from .nodes import Node, Nodes
 from .services import HOST
 
@@ -74,9 +75,21 @@ def members(names: t.Sequence[str], known: t.Mapping[str, t.Any], templar: t.Any
 
 def siblings(
     known: t.Mapping[str, t.Any], templar: t.Any, options: Options, names: t.Sequence[str]
-) -> list[TypedValues]:
-    """Variables with these NAMES of all services that the host of the current one lists. Raises InventoryError."""
+) -> list[TypedValues | Unread]:
+    """Variables with these NAMES of all services that the host of the current one lists."""
     if not known.get(HOST):
         return []
     inventory = Inventory(known, templar)
-    return [inventory.values(host, options, names) for host in inventory.group(known[HOST])]
+
+    def read(host: str) -> TypedValues | Unread:
+        try:
+            return inventory.values(host, options, names)
+        except InventoryError as error:
+            why = str(error)
+        name = str(known["hostvars"].raw_get(host)["vllm_service_name"])
+        try:
+            return Unread(name, why, inventory.values(host, options, SHARES))
+        except InventoryError:
+            return Unread(name, why, None)
+
+    return [read(host) for host in inventory.group(known[HOST])]

@@ -214,7 +214,7 @@ def resolve(
             *nodes.faults(together, host),
         ],
         budget=[part.text for part in budget.parts],
-        budget_problem=budget.problem,
+        budget_problem=budget.problem_of(values["vllm_service_name"]),
         # What programs on the host have to know of a release: its file release.json, with the name of the release.
         facts={
             "container": container,

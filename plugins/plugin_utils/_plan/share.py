@@ -44,7 +44,11 @@ class Part(t.NamedTuple):
 
 class Budget(t.NamedTuple):
     parts: tuple[Part, ...] = ()  # none for a service alone on its host
-    problem: str = ""
+    problem: str = ""  # of all of them together
+    refused: t.Mapping[str, str] = {}  # services of which no part can be said, and why
+
+    def problem_of(self, service: str) -> str:
+        return self.refused.get(service) or self.problem
 
     def of(self, service: str) -> Part | None:
         return next((part for part in self.parts if part.service == service), None)

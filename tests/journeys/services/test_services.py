@@ -72,10 +72,6 @@ def test_each_is_proven_by_what_it_is_for(site: Run, spark: Spark) -> None:
     assert ask(spark, 8002, "/v1/rerank", query="Hello", documents=["a", "b"])["results"]
 
 
-def test_they_start_one_after_the_other(site: Run) -> None:
-    assert site.output.count("PLAY [Deploy vLLM]") == len(ALL), site.output
-
-
 def test_an_embedding_model_has_no_completions(site: Run, spark: Spark) -> None:
     status = ASK.replace("--fail-with-body", "--output /dev/null --write-out '%%{http_code}'")
     asked = json.dumps({"model": "Qwen/Qwen3-8B-FP8", "prompt": "Hello"})

@@ -37,7 +37,8 @@ def run(
     for key in ("roles", "tasks"):
         play.pop(key, None)
     play.update(tasks=work, become=False)
-    (folder / "play.yml").write_text(yaml.safe_dump([play]))
+    before = {"hosts": "spark", "gather_facts": False, "tasks": []}  # from the second play on, variables are known
+    (folder / "play.yml").write_text(yaml.safe_dump([before, play]))
     (folder / "hosts.ini").write_text(inventory)
     done = ansible_playbook("play.yml", inventory="hosts.ini", folder=folder)
     return done.code, done.output
@@ -71,3 +72,11 @@ def test_a_lost_host_ends_the_rollout(playbook: str, tmp_path: Path, ansible_pla
     code, output = run(ansible_playbook, tmp_path, playbook, work, hosts)
     assert code != 0
     assert touched(output) == ["h1", "h3", "h4"], output
+
+
+def test_services_of_one_machine_are_in_no_batch_together(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    hosts = "[spark]\n" + "".join(f"{host} {LOCAL} ansible_host=10.0.0.{at % 6}\n" for at, host in enumerate(HOSTS))
+    work = [{"ansible.builtin.debug": {"msg": "batch of {{ ansible_play_batch | length }}"}, "run_once": True}]
+    code, output = run(ansible_playbook, tmp_path, "deploy.yml", work, hosts)
+    assert code == 0, output
+    assert re.findall(r"batch of (\d+)", output) == ["1", "3", "6", "2"], output  # and not 1, 3, 8

@@ -18,6 +18,7 @@ NODE, PROMETHEUS, ALERTMANAGER = (
     for name in ("prometheus-node-exporter", "prometheus", "prometheus-alertmanager")
 )
 OURS = (f"{UNITS}/dgxspark-exporter.service", f"{UNITS}/dgxspark-exporter.timer", NODE, PROMETHEUS, ALERTMANAGER)
+NOTES = ("/etc/prometheus/dgxspark/loaded", "/etc/prometheus/dgxspark/alertmanager.loaded")
 ABSENT = {"type": "absent", "content": None}
 SERVES = [{"service": "vllm", "container": "vllm-m", "planned_bytes": 1, "release": "0123456789ab"}]
 CDI = {"toolkit": {"cdi_devices": ["nvidia.com/gpu=all"]}, "docker": {"cdi_spec_dirs": ["/etc/cdi"]}}
@@ -25,7 +26,7 @@ CDI = {"toolkit": {"cdi_devices": ["nvidia.com/gpu=all"]}, "docker": {"cdi_spec_
 
 def state(**more: t.Any) -> dict[str, t.Any]:
     """A host without any package of monitoring, whose vLLM gets the GPU by Docker's legacy hook."""
-    files = dict.fromkeys([*OURS, "/etc/grafana/provisioning", "/etc/prometheus/dgxspark/loaded"], ABSENT)
+    files = dict.fromkeys([*OURS, "/etc/grafana/provisioning", *NOTES], ABSENT)
     memory = {"total_bytes": 130674379980, "available_bytes": 124554051584}
     packages = dict.fromkeys(["prometheus", "prometheus-node-exporter", "prometheus-alertmanager"])
     return {"memory": memory, "services": SERVES, "files": files, "commands": packages, "units": {}, **more}

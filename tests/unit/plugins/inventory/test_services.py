@@ -124,3 +124,23 @@ def test_the_name_of_a_service_is_not_chosen_on_the_command_line(
     run = ansible_playbook("playbooks/explain.yml", "-l", "spark03", inventory=folder, vllm_service_name="vllm-b")
     assert run.code != 0
     assert "its name in the inventory: -l spark03-vllm" in run.words
+
+
+@pytest.mark.parametrize(
+    ("bad", "line"),
+    [
+        ({"vllm_port": "no"}, ""),
+        ({"vllm_model": "qwen3-8b-pf8"}, ""),
+        ({"vllm_port": "no", "vllm_gpu_memory_utilization": None}, "vllm gets what the others leave"),
+    ],
+)
+def test_a_bad_variable_of_one_does_not_stop_another_one(
+    bad: dict[str, t.Any], line: str, tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    one, other = TWO
+    folder = inventory(tmp_path, spark03={"vllm_services": [one, {**other, "vllm_gpu_memory_utilization": 0.1, **bad}]})
+    run = ansible_playbook("playbooks/explain.yml", "-l", "spark03-vllm", inventory=folder)
+    assert (run.code != 0) == bool(line), run.output
+    assert line in run.words
+    run = ansible_playbook("playbooks/explain.yml", "-l", "spark03-vllm-b", inventory=folder)
+    assert run.code != 0 and ("vllm_port" in run.words or "vllm_model" in run.words)

@@ -22,4 +22,17 @@ SIZES = ["1", "25%", "100%"]
     ],
 )
 def test_batches(machines: str, expected: list[str]) -> None:
-    assert batches(machines, SIZES) == expected
+    assert batches([{machine} for machine in machines], SIZES) == expected
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        ([{"a", "b"}, set(), {"c"}, {"d"}], ["2", "1", "1"]),  # a pair is the canary, a quarter of three is one
+        ([set(), {"a", "b"}], ["2"]),  # a worker that comes before its head
+        ([{"c"}, {"a", "b"}, set(), {"b"}, {"d"}], ["1", "2", "2"]),  # another service of the worker's machine
+        ([{"c"}, {"b"}, {"a", "b"}, set()], ["1", "1", "2"]),
+    ],
+)
+def test_hosts_that_serve_together(hosts: list[set[str]], expected: list[str]) -> None:
+    assert batches(hosts, SIZES) == expected

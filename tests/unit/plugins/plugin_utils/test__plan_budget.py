@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.budget import budget
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.budget import Unread, budget
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import resolve
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.share import LEAST, REST, Budget
 
@@ -22,8 +22,12 @@ def share(own: float) -> dict[str, t.Any]:
     return {"vllm_gpu_memory_utilization": own}
 
 
-def found(*services: dict[str, t.Any], host: dict[str, t.Any] | None = None) -> Budget:
-    return budget([values(**each) for each in services], CATALOG, spark() if host is None else host)
+def found(*services: dict[str, t.Any] | Unread, host: dict[str, t.Any] | None = None) -> Budget:
+    return budget(
+        [each if isinstance(each, Unread) else values(**each) for each in services],
+        CATALOG,
+        spark() if host is None else host,
+    )
 
 
 def test_the_first_one_gets_what_the_others_leave() -> None:
@@ -75,11 +79,6 @@ def test_a_service_that_no_list_names_counts_too() -> None:
             "vllm_gpu_memory_utilization: vllm-embed 0.95 leave nothing for vllm, and this host can give 0.91 of"
             " 121.7 GiB; give them less",
         ),
-        (
-            [CHAT, UNKNOWN],
-            "vllm_gpu_memory_utilization: vllm-rerank needs one, because nobody has said how large who/knows is; give"
-            " it a share such as 0.15, or describe the model in vllm_models",
-        ),
         ([{**CHAT, **share(0.6)}, {**EMBED, **share(0.31)}], ""),
         ([UNKNOWN, EMBED], ""),  # the first one needs no figures
     ],
@@ -97,3 +96,44 @@ def test_there_is_none_for_one_service_or_without_a_host(host: dict[str, t.Any])
 def test_a_kv_cache_of_a_given_size_counts() -> None:
     given = {"vllm_extra_args": {"kv_cache_memory_bytes": 30 * GIB}}
     assert found(CHAT, {**EMBED, **given}).parts[1].planned_bytes > 30 * GIB
+
+
+def unread(**shares: t.Any) -> Unread:
+    return Unread("vllm-bad", "h-vllm-bad: vllm_port: no", values(**shares))
+
+
+def test_only_who_needs_the_part_of_another_one_is_refused() -> None:
+    together = found(CHAT, UNKNOWN, EMBED)
+    assert [part.service for part in together.parts] == ["vllm-embed"]
+    assert together.problem_of("vllm-embed") == ""
+    assert together.problem_of("vllm-rerank") == (
+        "vllm_gpu_memory_utilization: vllm-rerank needs one, because nobody has said how large who/knows is; give"
+        " it a share such as 0.15, or describe the model in vllm_models"
+    )
+    assert together.problem_of("vllm") == (
+        "vllm_gpu_memory_utilization: vllm gets what the others leave, and what vllm-rerank takes is not known (nobody"
+        " has said how large who/knows is); correct vllm-rerank, or give vllm a share of its own"
+    )
+
+
+def test_a_bad_service_has_its_share_if_that_can_be_read() -> None:
+    assert found(CHAT, unread(**share(0.2)), EMBED) == found(
+        CHAT, {**EMBED, "vllm_service_name": "vllm-bad", **share(0.2)}, EMBED
+    )
+
+
+@pytest.mark.parametrize(
+    ("services", "refused"),
+    [
+        ([CHAT, unread(), EMBED], ["vllm"]),
+        ([unread(), CHAT, EMBED], []),  # it would get what the others leave
+        ([Unread("vllm-bad", "no", None), CHAT, EMBED], ["vllm"]),  # which of the two would, cannot be said
+        ([{**CHAT, **share(0.5)}, unread()], []),
+        ([CHAT, {**EMBED, "vllm_model": "qwen3-8b-pf8"}], ["vllm"]),
+        ([{**CHAT, "vllm_model": "qwen3-8b-pf8"}, EMBED], []),
+    ],
+)
+def test_who_is_refused(services: list[dict[str, t.Any] | Unread], refused: list[str]) -> None:
+    together = found(*services)
+    assert list(together.refused) == refused
+    assert together.problem == ""
