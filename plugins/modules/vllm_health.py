@@ -113,6 +113,8 @@ attributes:
 notes:
   - If the task fails, the result holds only RV(verdict), RV(phase), RV(cause), RV(last_line), RV(seconds) and RV(msg),
     because Ansible prints all of it.
+  - RV(cause.link) is a page in the folder of the collection, which C(ansible-galaxy collection list dgxspark.vllm)
+    names. What that page says of a cause is in RV(cause.meaning) and RV(cause.remedy).
   - Requires root or a user with access to Docker.
   - The bytes of a download are the allocated blocks of its files, at most their length.
 author:

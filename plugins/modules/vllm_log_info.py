@@ -61,6 +61,8 @@ seealso:
   - module: dgxspark.vllm.vllm_health
 notes:
   - On the command line, C(ansible localhost -m dgxspark.vllm.vllm_log_info -a path=start.log).
+  - RV(cause.link) is a page in the folder of the collection, which C(ansible-galaxy collection list dgxspark.vllm)
+    names. What that page says of a cause is in RV(cause.meaning) and RV(cause.remedy).
 author:
   - The dgxspark.vllm authors (@dgxspark)
 """

@@ -247,9 +247,10 @@ DOCKER: tuple[Signature, ...] = (
         "entry_point_command",
         "fatal",
         "image",
-        ("not found", "cannot execute"),
+        ("not found", "cannot execute", "bin/env: "),
         r"(?:line \d+|sh): (?:\d+: )?(?:exec: )?(?P<command>vllm|python3?|uv|ray|bash): (?:command )?not found"
-        r"|(?:line \d+|sh): (?:\d+: )?(?:exec: )?(?P<command_2>/?[\w./-]{1,80}): cannot execute[^\n]{0,60}",
+        r"|(?:line \d+|sh): (?:\d+: )?(?:exec: )?(?P<command_2>/?[\w./-]{1,80}): cannot execute[^\n]{0,60}"
+        r"|bin/env: '(?P<command_3>[^'\n]{1,60})': No such file",
         "the entry point of the image cannot run {command}: it is not in the image, or not in its PATH",
         "use an image of the catalog (vllm_image); of another one set vllm_entrypoint to the whole path of the command",
         versions="any shell",
@@ -311,8 +312,9 @@ DOCKER: tuple[Signature, ...] = (
         "nvidia_cli",
         "fatal",
         "driver",
-        ("nvidia-container-cli: ", "nvidia-container-runtime-hook: ", "nvidia-cdi-hook: "),
-        r"nvidia-(?:container-cli|container-runtime-hook|cdi-hook): (?P<what>[^\n]{1,160}?)(?:: unknown)?$",
+        ("nvidia-container-", "nvidia-cdi-hook: "),
+        r"nvidia-(?:container-cli|container-runtime|container-runtime-hook|cdi-hook): (?P<what>[^\n]{1,160}?)"
+        r"(?:: unknown)?$",
         "the NVIDIA container toolkit could not prepare the container: {what}",
         "run `nvidia-smi` on the host: if that fails, reboot; else run playbooks/prepare.yml, which installs the"
         " toolkit, or set vllm_gpu: cdi, which does without this program",

@@ -276,6 +276,7 @@ RULES: tuple[Rule, ...] = (
         name=r"^(?:huggingface_hub|requests|httpx2?|httpcore2?|urllib3|aiohttp|hf_xet|urllib|http\.client|h11|h2)\."
         r"|^(?:ssl|socket)\.|^(?:HTTPError|URLError|SSLError|RemoteDisconnected|IncompleteRead)$",
     ),
+    Rule("model_unfit", text=r"does not appear to have (?:a file|files|any file) named"),
     Rule(
         "hub_failed",
         text=r"huggingface\.co|hf\.co|\bthe Hub\b|Hugging ?Face Hub|\bCAS\b|\bxet\b|HTTP(?:S)?ConnectionPool"
@@ -335,7 +336,8 @@ RULES: tuple[Rule, ...] = (
         "model_unfit",
         name=r"^(?:Value|NotImplemented)Error$",
         text=r"\b(?:layer|block|mixer|attention|attn|norm|ffn|router|scoring|activation|position\w*)_(?:type|func\w*|fn"
-        r"|act|impl\w*)\b",
+        r"|act|impl\w*)\b"
+        r"|Error: (?:Invalid|Unknown|Unsupported)\b(?![^\n]*(?:--|kv_cache|dtype|quant|parallel|lora|backend))",
         inner=r"vllm/model_executor/models/[^\n:]*:__init__",
     ),
     # --- options -------------------------------------------------------------------------------------------------
