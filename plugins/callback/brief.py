@@ -15,6 +15,7 @@ description:
   - Prints a task only if it changed something or failed. Messages of M(ansible.builtin.debug) are printed as text.
   - Prints a failure once, as text. A failure that the playbook handles itself is one line; the message of the task that
     ends the host's run names its reason.
+  - A run that was broken off, with Ctrl-C for example, ends with a line on how to go on.
   - With C(-v) it prints everything, as P(ansible.builtin.default#callback) does.
   - If no host failed and none was unreachable, C(ansible-playbook) ends with the exit code that a task returned as
     RV(dgxspark.vllm.health_report#module:exit_code).
@@ -28,16 +29,24 @@ seealso:
     plugin_type: callback
 """
 
+import atexit
+import os
 import typing as t
 
 from ansible import constants as C
 from ansible.playbook.block import Block
 from ansible.plugins.callback.default import CallbackModule as Default
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.pages import read_more
 
 MESSAGES = ("debug", "ansible.builtin.debug")
 # What modules say where the reason is in the output of the program that they ran, and where that is.
 EMPTY = ("non-zero return code", "failed to validate", "MODULE FAILURE", "Module result deserialization failed")
 SPOKEN = ("stderr", "module_stderr", "stdout", "module_stdout")
+
+BROKEN_OFF = (
+    "The run was broken off. Start it again with the same command: a deployment reads from the hosts what was begun, "
+    f"and completes it or takes it back. More: {read_more('docs/reference/deploy.md#interrupted-runs')}"
+)
 
 
 class CallbackModule(Default):
@@ -48,6 +57,16 @@ class CallbackModule(Default):
     def __init__(self) -> None:
         super().__init__()
         self._exit_code = 0
+        self._runs_in: int | None = None  # process of a run that has begun and not ended
+
+    def v2_playbook_on_start(self, playbook: t.Any) -> None:
+        super().v2_playbook_on_start(playbook)
+        self._runs_in = os.getpid()
+        atexit.register(self._broken_off)  # Ansible tells no callback of Ctrl-C
+
+    def _broken_off(self) -> None:
+        if self._runs_in == os.getpid():
+            self._display.display(BROKEN_OFF, color=C.COLOR_WARN)
 
     def v2_playbook_on_include(self, included_file: t.Any) -> None:
         if self._is_verbose():
@@ -122,6 +141,7 @@ class CallbackModule(Default):
             self._line(f"{result.host.get_name()}: UNREACHABLE: {text(result.result)}", C.COLOR_UNREACHABLE)
 
     def v2_playbook_on_stats(self, stats: t.Any) -> None:
+        self._runs_in = None
         super().v2_playbook_on_stats(stats)
         if self._exit_code and not stats.failures and not stats.dark:
             raise SystemExit(self._exit_code)

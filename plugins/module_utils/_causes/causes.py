@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from .entries import Signature
 from .signatures import CONDITIONS, HARMLESS, SIGNATURES
-from .text import around, hide, link, mask, shorten_middle
+from .text import around, compiled, hide, link, mask, shorten_middle
 
 LEAST_UTILIZATION = 0.05  # a smaller share of the memory serves no model
 LEAST_CONTEXT = 1024  # tokens; with less, a server is of no use
@@ -53,31 +53,14 @@ class Match(t.NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)  # a key by its identity
-class _Compiled:
+class _Entry:
     signature: Signature
-    pattern: t.Pattern[str]
-    frames: t.Pattern[str] | None
-    unless: t.Pattern[str] | None
     slot: str
 
 
-def _compile(signature: Signature) -> _Compiled:
-    def pattern(text: str) -> t.Pattern[str] | None:
-        return re.compile(text, re.IGNORECASE | re.MULTILINE) if text else None
-
-    main = re.compile(signature.pattern, re.IGNORECASE | re.MULTILINE)
-    return _Compiled(
-        signature,
-        main,
-        pattern(signature.frames),
-        pattern(signature.unless),
-        _SLOTS.get(signature.kind, "specific"),
-    )
-
-
-_TABLE = tuple(_compile(signature) for signature in SIGNATURES)
+_TABLE = tuple(_Entry(signature, _SLOTS.get(signature.kind, "specific")) for signature in SIGNATURES)
 _HARMLESS = tuple(literal for entry in HARMLESS for literal in entry.literals)
-_LITERALS: dict[str, tuple[tuple[str, _Compiled], ...]] = {
+_LITERALS: dict[str, tuple[tuple[str, _Entry], ...]] = {
     slots: tuple(
         (literal, entry) for entry in _TABLE if entry.slot in slots.split() for literal in entry.signature.literals
     )
@@ -89,31 +72,33 @@ _OTHER_PLACE = re.compile(r"_\d$")
 _BETWEEN_HOSTS = re.compile(r"\bNCCL (?:WARN|INFO)\b|\bgloo\b|torch\.distributed|\bc10d\b", re.IGNORECASE)
 
 
+_COMMON = {char: rank for rank, char in enumerate("zqjxkvbywgpfmucdlhrsnioate ")}
+
+
 def _rarest(literal: str) -> str:
     """The three characters of a literal that a line is least likely to have."""
-    common = {char: rank for rank, char in enumerate("zqjxkvbywgpfmucdlhrsnioate ")}
     parts = [literal[start : start + 3] for start in range(len(literal) - 2)]
-    return min(parts, key=lambda part: sum(common.get(char, -9) for char in part))
-
-
-def _index(entries: tuple[tuple[str, _Compiled], ...]) -> dict[str, list[int]]:
-    index: dict[str, list[int]] = {}
-    for number, (literal, _entry) in enumerate(entries):
-        index.setdefault(_rarest(literal), []).append(number)
-    return index
+    return min(parts, key=lambda part: sum(_COMMON.get(char, -9) for char in part))
 
 
 # A short line is examined only for the literals of which it has three characters: there are hundreds of literals, and
 # hundred thousands of lines.
-_INDEX = {slots: _index(entries) for slots, entries in _LITERALS.items()}
 _SHORT = 400
 
 
-def _candidates(low: str, slots: str) -> dict[_Compiled, None]:
+@functools.cache
+def _index(slots: str) -> dict[str, list[int]]:
+    index: dict[str, list[int]] = {}
+    for number, (literal, _entry) in enumerate(_LITERALS[slots]):
+        index.setdefault(_rarest(literal), []).append(number)
+    return index
+
+
+def _candidates(low: str, slots: str) -> dict[_Entry, None]:
     entries = _LITERALS[slots]
     if len(low) > _SHORT:
         return dict.fromkeys([entry for literal, entry in entries if literal in low])
-    index = _INDEX[slots]
+    index = _index(slots)
     hits = index.keys() & {low[start : start + 3] for start in range(len(low) - 2)}
     numbers = sorted(number for hit in hits for number in index[hit])
     return dict.fromkeys([entries[number][1] for number in numbers if entries[number][0] in low])
@@ -124,7 +109,7 @@ def find(text: str, slots: str = ALL, frames: str = "") -> tuple[Match, ...]:
     """Every signature that matches a text, in the order of the tables; those that are generic come last."""
     found: list[Match] = []
     for entry in _candidates(text.lower(), slots):
-        match = entry.pattern.search(text)
+        match = compiled(entry.signature.pattern).search(text)
         if match is not None and _fits(entry, match, text, frames):
             shown = evidence(text, match.start(), match.end())
             found.append(Match(entry.signature, _groups(match), shown))
@@ -140,12 +125,13 @@ def _groups(match: t.Match[str]) -> dict[str, str]:
     return found
 
 
-def _fits(entry: _Compiled, match: t.Match[str], text: str, frames: str) -> bool:
-    if entry.frames and not entry.frames.search(frames):
+def _fits(entry: _Entry, match: t.Match[str], text: str, frames: str) -> bool:
+    signature = entry.signature
+    if signature.frames and not compiled(signature.frames).search(frames):
         return False
-    if entry.unless and (entry.unless.search(text) or entry.unless.search(frames)):
+    if signature.unless and any(compiled(signature.unless).search(each) for each in (text, frames)):
         return False
-    if entry.signature.family == "hub" and _BETWEEN_HOSTS.search(text):
+    if signature.family == "hub" and _BETWEEN_HOSTS.search(text):
         return False
     return entry.slot in ("hint", "wait") or not is_harmless(lines_of(text, match.start(), match.end()))
 

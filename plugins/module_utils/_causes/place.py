@@ -8,8 +8,9 @@ import re
 import typing as t
 
 from .causes import Cause
-from .entries import Family, Feature, Rule
+from .entries import Family, Feature
 from .signatures import FAMILIES, FEATURES, RULES
+from .text import compiled
 
 INNER = 3  # so many of the last frames tell where an exception was raised
 
@@ -17,26 +18,17 @@ INNER = 3  # so many of the last frames tell where an exception was raised
 SWITCHED = ("kernel", "compiler", "weights", "model", "option", "engine", "image", "network", "driver", "unknown")
 
 _FAMILIES = {entry.id: entry for entry in FAMILIES}
-_Pattern = t.Optional[t.Pattern[str]]
-
-
-def _compile(rule: Rule) -> tuple[Rule, _Pattern, _Pattern, _Pattern, _Pattern]:
-    def pattern(text: str, flags: int = re.IGNORECASE | re.MULTILINE) -> _Pattern:
-        return re.compile(text, flags) if text else None
-
-    # a class is written in one way only
-    return rule, pattern(rule.name, 0), pattern(rule.text), pattern(rule.frames), pattern(rule.inner)
 
 
 def place(name: str, text: str, frames: t.Sequence[str]) -> Family:
     """The family of an exception, by its class, its text and where it was raised."""
     every, inner = "\n".join(frames), "\n".join(frames[-INNER:])
-    for rule, by_name, by_text, by_frames, by_inner in _RULES:
+    for rule in RULES:
         if (
-            (by_name is None or by_name.search(name))
-            and (by_text is None or by_text.search(text))
-            and (by_frames is None or by_frames.search(every))
-            and (by_inner is None or by_inner.search(inner))
+            (not rule.name or compiled(rule.name, 0).search(name))  # a class is written in one way only
+            and (not rule.text or compiled(rule.text).search(text))
+            and (not rule.frames or compiled(rule.frames).search(every))
+            and (not rule.inner or compiled(rule.inner).search(inner))
         ):
             return _FAMILIES[rule.family]
     return _FAMILIES["unknown_exception"]
@@ -51,8 +43,8 @@ def feature(frames: t.Sequence[str], when: str) -> Feature | None:
     every, inner = "\n".join(frames), "\n".join(frames[-INNER:])
     found = (
         entry
-        for entry, pattern in _FEATURES
-        if entry.when in ("", when) and pattern.search(inner if entry.inner else every)
+        for entry in FEATURES
+        if entry.when in ("", when) and compiled(entry.frames, re.IGNORECASE).search(inner if entry.inner else every)
     )
     return next(found, None)
 
@@ -84,7 +76,3 @@ def _where(frames: t.Sequence[str]) -> str:
     path, function = (frames[-1].split(":", 2) + ["", ""])[:2]
     short = re.sub(r"^.*/(?:dist|site)-packages/|^.*/lib/python3[.\d]*/", "", path)
     return f", raised in {short} ({function.strip()})" if function.strip() else f", raised in {short}"
-
-
-_RULES = tuple(_compile(rule) for rule in RULES)
-_FEATURES = tuple((entry, re.compile(entry.frames, re.IGNORECASE)) for entry in FEATURES)

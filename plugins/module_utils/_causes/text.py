@@ -4,13 +4,21 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import typing as t
 
 MAX_EVIDENCE = 300
 
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_])hf_[A-Za-z0-9]+")
 _PASSWORD = re.compile(r"://[^/\s@]{1,300}@")
 _SIGNED = re.compile(r"\?[^\s'\"?]{0,2000}?(?:Signature=|X-Amz-)[^\s'\"]{0,4000}")
+
+
+@functools.cache
+def compiled(pattern: str, flags: int = re.IGNORECASE | re.MULTILINE) -> t.Pattern[str]:
+    """At its first use: to compile all of the signatures would take as long as a look at a server."""
+    return re.compile(pattern, flags)
 
 
 def link(name: str) -> str:

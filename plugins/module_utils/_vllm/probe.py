@@ -59,6 +59,8 @@ class Probe:
         self.sent_key: str | None = None  # the same, once it is clear who gets it
         self.url: str = module.params["url"].rstrip("/")
         self.bytes_read = 0  # of the last log
+        self.sample: Metrics | None = None  # the counters as they were at sampled_at
+        self.sampled_at = 0.0
 
     def read_key(self) -> str | None:
         path = self.options["env_file"]
@@ -109,17 +111,23 @@ class Probe:
         if seen.container is not None:
             started, age = epoch(seen.container.started_at), age_of(seen.container.pid)
             seen.clock_jump = clock(time.time(), started, age).jump
+            is_running = seen.container.status == "running"
+            seen.link = link_of(seen.container) if is_running else None
+            has_api = is_running and not (seen.link and seen.link.rank)  # a worker has none
+            if has_api:
+                self.address(seen)
+                self.begin_sample()
             seen.log = self.log(self.docker, seen.container, seen.clock)
-            if seen.container.status == "running":
-                seen.link = link_of(seen.container)
-                if not (seen.link and seen.link.rank):  # a worker has no API
-                    seen.api = self.ask(seen)
-                if seen.api is None or seen.api.health is None:
-                    seen.last_log = self.last_log(self.docker, seen.container, seen.clock)
+            if not options["wait"]:  # while the sample grows
+                seen.machine = self.machine(seen.container, seen.clock)
+            if has_api:
+                seen.api = self.ask(seen)
+            if is_running and (seen.api is None or seen.api.health is None):
+                seen.last_log = self.last_log(self.docker, seen.container, seen.clock)
             restarts = seen.container.restarts + (seen.unit.restarts if seen.unit else 0)
             if restarts and judge(seen).verdict not in ("ready", "degraded"):
                 seen.previous = self.previous_log(self.docker, seen.container, seen.clock)
-        if not options["wait"] or judge(seen).verdict in ("failed", "stuck"):
+        if seen.container is None or (options["wait"] and judge(seen).verdict in ("failed", "stuck")):
             seen.machine = self.machine(seen.container, seen.clock)
         if options["cache_path"] and options["cache_repo"]:
             seen.cached = cached_bytes(options["cache_path"], options["cache_repo"])
@@ -196,10 +204,13 @@ class Probe:
         self.bytes_read = len(text.encode("utf-8", "replace"))  # what is cleaned and masked may be shorter
         return mask(clean(text), self.key)
 
-    def ask(self, seen: Observation) -> Api:
+    def address(self, seen: Observation) -> None:
+        """Where the server is, and whether it may have the key."""
         if not seen.is_wanted and seen.container and seen.container.published:
             self.url = f"http://{seen.container.published}"
         self.sent_key = self.key if self.may_have_key(seen.container) else None
+
+    def ask(self, seen: Observation) -> Api:
         wanted = self.options["model"] if seen.is_wanted else None
         answer = self.get("/health")
         api = Api(health=answer.status, error=answer.error)
@@ -210,6 +221,7 @@ class Probe:
         api.models = parse_models(models.body) if models.status == 200 else []
         api.version = parse_version(self.get("/version").body)
         names = [model.id for model in api.models if wanted in (None, model.id)]
+        api.metrics = self.metrics()  # before the canary, which would be counted
         if self.options["canary"] and names:
             timeout = self.options["canary_timeout"]
             canary = prove(self.url, names[0], min(timeout, UNIT_CANARY) if seen.link else timeout, self.sent_key)
@@ -221,7 +233,6 @@ class Probe:
             api.parser_problem = parsed.problem
         if self.sent_key and api.models_status == 200 and not (self.options["wait"] and self.is_without_guard()):
             api.open_paths = open_paths(self.url, HTTP_TIMEOUT)
-        api.metrics = self.metrics()
         return api
 
     def may_have_key(self, container: Container | None) -> bool:
@@ -235,16 +246,19 @@ class Probe:
         release = os.path.dirname(os.path.realpath(self.options["env_file"] or "/"))
         return not os.path.exists(os.path.join(release, "dgxspark_require_key.py"))
 
+    def begin_sample(self) -> None:
+        """The counters of now, if rates are wanted. What is read next fills the time until they are compared."""
+        self.sampled_at, seconds = time.monotonic(), self.options["sample_seconds"]
+        if seconds > 0:  # a server that does not answer costs no more than that
+            self.sample = parse_metrics(request(f"{self.url}/metrics", seconds, self.sent_key).body)
+
     def metrics(self) -> Metrics | None:
-        """/metrics, twice if rates are wanted."""
-        pause, begin = self.options["sample_seconds"], time.monotonic()
-        first = parse_metrics(self.get("/metrics").body)
-        if first is None or pause <= 0:
-            return first
-        time.sleep(pause)
+        """/metrics, with what was counted a second since the sample began."""
+        if self.sample is not None:
+            time.sleep(max(0.0, self.sampled_at + self.options["sample_seconds"] - time.monotonic()))
         last = parse_metrics(self.get("/metrics").body)
-        if last is not None:
-            add_rates(first, last, time.monotonic() - begin)
+        if self.sample is not None and last is not None:
+            add_rates(self.sample, last, time.monotonic() - self.sampled_at)
         return last
 
     def get(self, path: str) -> Answer:

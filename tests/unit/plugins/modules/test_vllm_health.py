@@ -473,6 +473,10 @@ def test_rates_are_measured_between_two_pages(
     class Busy(server[0]):  # type: ignore[name-defined, misc]
         tokens = 40
 
+        def do_POST(self) -> None:
+            Busy.tokens += 10_000  # the canary: it comes after what was counted
+            super().do_POST()
+
         def do_GET(self) -> None:
             if self.path == "/metrics":
                 self.replies["/metrics"] = (
