@@ -67,6 +67,11 @@ def test_it_is_started_from_its_folder() -> None:
     assert sources == ["./dgxspark_require_key.py", "/srv/adapters"]
 
 
+def test_compile_caches_of_another_user_are_beside_the_file_too() -> None:
+    volumes = [f"{HOME}/caches/1000:/root/.cache", *COMPOSE["services"]["vllm-x"]["volumes"][1:]]
+    assert exported(volumes=volumes)[1]["volumes"][0] == "./caches/1000:/root/.cache"
+
+
 def test_secrets_are_names() -> None:
     environment = {"VLLM_API_KEY": "${VLLM_API_KEY}", "MY_TOKEN": "abc123", "https_proxy": "http://me:hidden@proxy:1"}
     texts, service = exported(environment=environment)
