@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate import monitoring
@@ -113,6 +114,25 @@ def test_limits_are_bounds_of_the_buckets(bounds: tuple[float, ...], names: list
     page = (ROOT / "tests" / "fixtures" / "vllm" / version / "metrics.txt").read_text()
     found = re.findall(rf'^(?:{"|".join(names)}){{.*le="([\d.]+)"', page, re.MULTILINE)
     assert set(bounds) <= {float(bound) for bound in found}
+
+
+def test_a_target_cannot_send_prometheus_on_or_fill_its_memory(tmp_path: Path) -> None:
+    (tmp_path / "vllm").write_text("key")
+    (tmp_path / "rules.yml").write_text("groups: []")
+    target = {"unit": "vllm", "job": "vllm", "address": "127.0.0.1:8000", "labels": {"host": "a"}}
+    environment = jinja2.Environment(trim_blocks=True)
+    environment.filters.update(to_json=json.dumps, combine=lambda one, other: {**one, **other})
+    template = (ROOT / "roles" / "monitoring" / "templates" / "prometheus.yml.j2").read_text()
+    names = {name: str(tmp_path) for name in ("__monitoring_folder", "__monitoring_keys")}
+    names |= {"monitoring_interval": "15", "monitoring_alertmanagers": [], "monitoring_webhook": ""}
+    found = {"targets": [{**target, "key": True}, {**target, "key": False, "job": "node"}]}
+    text = environment.from_string(template).render(**names, __monitoring_found=found)
+    (tmp_path / "prometheus.yml").write_text(text)
+    command = [promtool(), "check", "config", str(tmp_path / "prometheus.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for job in yaml.safe_load(text)["scrape_configs"]:
+        assert (job["follow_redirects"], job["body_size_limit"]) == (False, "16MB")
 
 
 def unit(name: str) -> dict[str, Any]:
