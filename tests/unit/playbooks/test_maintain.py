@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 from role_on_standins import EXTRA, R1, Fleet, failure, health
 from test_restart_stop import OBEYS, SERVES, SILENT, fleet_of
 
@@ -144,3 +145,16 @@ def test_a_machine_does_not_reboot_itself(tmp_path: Path, ansible_playbook: Ansi
     assert code == 2, output
     assert "h0 is the machine on which Ansible runs (ansible_connection: local)" in failure(output, "h0")
     assert not any((tmp_path / host / "calls").exists() for host in ("h0", "h1"))
+
+
+def test_a_machine_with_two_services_reboots_once(programs: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    (programs / "simulated").write_text("0 upgraded\n")
+    service = {**SERVES, "dgxspark_host": "machine", "vllm_os_reboot": "always", "ansible_host": "10.0.0.1"}
+    fleet = fleet_of(ansible_playbook, programs, {"h0": service, "h1": service})
+    inventory = yaml.safe_load((programs / "hosts.yml").read_text())
+    inventory["machine"] = {"hosts": {"h0": {}, "h1": {}}}
+    (programs / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    code, output = fleet.run("maintain.yml")
+    assert code == 0, output
+    assert "reboot" in steps(fleet, "h0")
+    assert steps(fleet, "h1") == ["ready"]
