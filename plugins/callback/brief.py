@@ -18,7 +18,8 @@ description:
   - A run that was broken off, with Ctrl-C for example, ends with a line on how to go on.
   - With C(-v) it prints everything, as P(ansible.builtin.default#callback) does.
   - If no host failed and none was unreachable, C(ansible-playbook) ends with the exit code that a task returned as
-    RV(dgxspark.vllm.health_report#module:exit_code).
+    RV(dgxspark.vllm.health_report#module:exit_code). If that is not 0, other callbacks do not print their summaries, as
+    C(profile_tasks) and C(junit) would.
 extends_documentation_fragment:
   - default_callback
   - result_format_callback

@@ -73,6 +73,11 @@ found:
   returned: always
   type: bool
   sample: true
+missing:
+  description: Whether a gateway runs here that does not know the server.
+  returned: always
+  type: bool
+  sample: false
 reached:
   description:
     - With O(state=drained), whether the server has no request in progress.
@@ -175,7 +180,15 @@ def run(module: AnsibleModule) -> dict[str, object]:
             held = hold(backends, since)
         changed, servers = tell(module, name, state)
     except (FileNotFoundError, ConnectionRefusedError):
-        return {"changed": False, "found": False, "reached": True, "sessions": 0, "alone": False, "held": False}
+        return {
+            "changed": False,
+            "found": False,
+            "missing": False,
+            "reached": True,
+            "sessions": 0,
+            "alone": False,
+            "held": False,
+        }
     end = time.monotonic() + timeout
     mine = [server for server in servers if server.name == name]
     while not is_reached(state, mine) and time.monotonic() < end and not module.check_mode:
@@ -186,10 +199,12 @@ def run(module: AnsibleModule) -> dict[str, object]:
         mine = [server for server in servers if server.name == name]
     if state == "ready" and not module.check_mode:  # only now: what waited goes to a server that is up
         for backend in backends:
-            ask(f"del map {HELD} {backend}")
+            if haproxy.ends_hold(name, backend, servers):
+                ask(f"del map {HELD} {backend}")
     return {
         "changed": changed,
         "found": bool(mine),
+        "missing": not mine,
         "reached": is_reached(state, mine),
         "sessions": sum(server.sessions for server in mine),
         "alone": haproxy.is_alone(name, servers),

@@ -64,3 +64,14 @@ def is_alone(name: str, servers: t.Sequence[Server]) -> bool:
     mine = {server.backend for server in servers if server.name == name}
     others = {server.backend for server in servers if server.name != name and server.is_up and not server.is_out}
     return bool(mine - others)
+
+
+def ends_hold(name: str, backend: str, servers: t.Iterable[Server]) -> bool:
+    """Whether nobody of BACKEND has to wait any more, now that NAME is back.
+
+    One server that is up is enough. If this one did not come up, another one that is being switched still may.
+    """
+    mine = [server for server in servers if server.backend == backend]
+    return any(server.is_up and not server.is_out for server in mine) or not any(
+        server.is_drained for server in mine if server.name != name
+    )

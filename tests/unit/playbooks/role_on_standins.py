@@ -31,6 +31,7 @@ STANDINS = (
     "vllm_conflicts_info",
     "vllm_health",
     "vllm_takeover",
+    "wait_for_connection",
 )
 REPLACED = (
     "validate",
@@ -72,6 +73,7 @@ STEP = {
     "when": "fails | default('') == '{step}'",
 }
 EXTRA = {
+    "__vllm_is_controller": False,
     "__vllm_release_id": "{{ remedied if __vllm_remedy | default({}) else wanted }}",
     "__vllm_unit_release_id": "{{ __vllm_release }}",
 }
@@ -145,7 +147,7 @@ class Fleet:
             (tasks / f"{step}.yml").write_text(json.dumps([STEP]).replace("{step}", Path(step).name))
         for path in tasks.rglob("*.yml"):
             text = path.read_text().replace("ansible.builtin.systemd_service:", "dgxspark.vllm.systemd:")
-            for name in ("apt", "reboot"):
+            for name in ("apt", "reboot", "wait_for_connection"):
                 text = text.replace(f"ansible.builtin.{name}:", f"dgxspark.vllm.{name}:")
             path.write_text(text.replace("{{ __vllm_program }} guard", "{{ guard | default('true') }}"))
         # the folders of these hosts are somewhere below /tmp
@@ -181,7 +183,7 @@ class Fleet:
         playbook: str = "deploy.yml",
         path: str | None = None,
         one_batch: bool = False,
-        extra: t.Mapping[str, str] | None = None,
+        extra: t.Mapping[str, t.Any] | None = None,
         check: bool = False,
     ) -> tuple[int, str]:
         """PATH is that of the tasks. ONE_BATCH: no host's failure keeps another one from its story. EXTRA: -e."""

@@ -10,7 +10,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from role_on_standins import R1, Fleet, failure, health
+import yaml
+from role_on_standins import EXTRA, R1, Fleet, failure, health
 from test_restart_stop import OBEYS, SERVES, SILENT, fleet_of
 
 from support.playbook import AnsiblePlaybook
@@ -110,3 +111,50 @@ def test_a_pair_is_one(programs: Path, ansible_playbook: AnsiblePlaybook) -> Non
     both = [("h0", "stopped"), ("h1", "stopped")]
     assert orders == [*both, *both, ("h1", "restarted"), ("h0", "restarted")]
     assert not (programs / "h1" / "calls").exists()
+
+
+LOST = {"unreachable": True, "msg": "Connection reset by peer"}
+
+
+@pytest.mark.parametrize(
+    ("starts", "said"),
+    [
+        ({}, "Its service was told to start again, which was not proven: see playbooks/health.yml"),
+        (LOST, "Its service is stopped on h0, which cannot be reached: start it with playbooks/restart.yml -l h0"),
+    ],
+)
+def test_a_connection_that_is_lost_leaves_nothing_stopped(
+    starts: dict[str, t.Any], said: str, tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    answers = {**SERVES["answers"], "apt": [{}, LOST], "systemd": [{}, starts]}
+    fleet = fleet_of(ansible_playbook, tmp_path, {"h0": {**SERVES, "answers": answers}, "h1": SERVES})
+    code, output = fleet.run("maintain.yml")
+    assert code == 2, output
+    assert "h0 was not maintained: the connection to h0 was lost (Connection reset by peer)" in failure(output, "h0")
+    assert said in failure(output, "h0")
+    assert "reboot" not in steps(fleet, "h0")
+    calls = [(name, its.get("state")) for name, its in fleet.calls("h0", "systemd", "wait_for_connection")]
+    assert calls == [("systemd", "stopped"), ("wait_for_connection", None), ("systemd", "started")]
+    assert not (tmp_path / "h1" / "calls").exists()
+
+
+def test_a_machine_does_not_reboot_itself(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = fleet_of(ansible_playbook, tmp_path, {"h0": SERVES, "h1": SERVES})
+    extra = {name: value for name, value in EXTRA.items() if name != "__vllm_is_controller"}
+    code, output = fleet.run("maintain.yml", extra=extra)
+    assert code == 2, output
+    assert "h0 is the machine on which Ansible runs (ansible_connection: local)" in failure(output, "h0")
+    assert not any((tmp_path / host / "calls").exists() for host in ("h0", "h1"))
+
+
+def test_a_machine_with_two_services_reboots_once(programs: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    (programs / "simulated").write_text("0 upgraded\n")
+    service = {**SERVES, "dgxspark_host": "machine", "vllm_os_reboot": "always", "ansible_host": "10.0.0.1"}
+    fleet = fleet_of(ansible_playbook, programs, {"h0": service, "h1": service})
+    inventory = yaml.safe_load((programs / "hosts.yml").read_text())
+    inventory["machine"] = {"hosts": {"h0": {}, "h1": {}}}
+    (programs / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    code, output = fleet.run("maintain.yml")
+    assert code == 0, output
+    assert "reboot" in steps(fleet, "h0")
+    assert steps(fleet, "h1") == ["ready"]

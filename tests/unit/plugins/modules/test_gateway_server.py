@@ -87,7 +87,8 @@ def test_a_drained_server_ends_its_requests_and_gets_no_new_ones(
         check = run(server="spark01", state="drained", check_mode=True)
         assert (check["changed"], gateway.servers()["spark01"]) == (True, "UP")
         late = run(server="spark01", state="drained")
-        expected = {"changed": True, "found": True, "reached": False, "sessions": mine, "alone": False, "held": False}
+        expected = {"changed": True, "found": True, "missing": False, "reached": False, "sessions": mine}
+        expected |= {"alone": False, "held": False}
         assert late == expected
         waiting = pool.submit(run, server="spark01", state="drained", timeout=30)
         engines[0].go.set()
@@ -249,11 +250,35 @@ def test_without_a_gateway_or_of_an_unknown_server_nothing_is_done(
 ) -> None:
     assert not run(server="spark09", state="drained")["found"]
     monkeypatch.setattr(gateway_server, "SOCKET", str(tmp_path / "none"))
-    nothing = {"changed": False, "found": False, "reached": True, "sessions": 0, "alone": False, "held": False}
-    assert run(server="spark01", state="drained") == nothing
+    nothing = {"changed": False, "found": False, "missing": False, "reached": True, "sessions": 0, "alone": False}
+    assert run(server="spark01", state="drained") == {**nothing, "held": False}
 
 
 @pytest.mark.parametrize("text", ["2\n# be_name\n", "", "1\n# be_name srv_name\nx y\n"])
 def test_another_form_of_the_state_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="state"):
         haproxy.parse(text, "")
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "ends"),
+    [
+        ({"is_up": True}, {"is_drained": True, "is_out": True}, True),  # one that is up is enough
+        ({}, {"is_drained": True, "is_out": True}, False),  # the other one may come back
+        ({}, {}, True),
+        ({}, {"is_up": True}, True),
+    ],
+)
+def test_when_nobody_waits_any_more(mine: dict[str, bool], other: dict[str, bool], ends: bool) -> None:
+    down = {"is_up": False, "is_drained": False, "is_out": False}
+    servers = [
+        haproxy.Server(backend="m", name=name, sessions=0, **{**down, **more})
+        for name, more in (("spark01", mine), ("spark02", other))
+    ]
+    assert haproxy.ends_hold("spark01", "m", servers) == ends
+
+
+def test_a_server_that_the_gateway_does_not_have(run: t.Callable[..., dict[str, t.Any]]) -> None:
+    result = run(server="spark01-vllm", state="drained")
+    assert (result["found"], result["missing"]) == (False, True)
+    assert run(server="spark01", state="ready")["missing"] is False
