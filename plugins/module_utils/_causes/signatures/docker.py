@@ -31,8 +31,8 @@ DOCKER: tuple[Signature, ...] = (
         "Docker does not know the runtime that the container asks for: the NVIDIA runtime is not registered",
         f"{TOOLKIT} and restarts Docker; or set vllm_gpu: cdi",
         versions="Docker 17 to 29",
-        known="report",
-        source="NVIDIA/nvidia-container-toolkit#150, dusty-nv/jetson-containers#1460",
+        known="seen",
+        source="sandbox, journey faults; NVIDIA/nvidia-container-toolkit#150, dusty-nv/jetson-containers#1460",
     ),
     Signature(
         "docker_no_cdi_device",
