@@ -41,7 +41,7 @@ def test_a_profile_that_no_task_can_change(inventory: Path, ansible_playbook: An
 
 @pytest.mark.parametrize("playbook", ["tune.yml", "benchmark.yml"])
 def test_services_that_share_a_gpu(playbook: str, tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
-    beside = {**THIS_MACHINE, "ansible_become": False, "dgxspark_host": "spark01"}
+    beside = {**THIS_MACHINE, "ansible_become": False, "dgxspark_host": "spark01", "ansible_host": "spark01"}
     services = {"spark01-vllm": {}, "spark01-vllm-two": {"vllm_service_name": "vllm-two", "vllm_port": 8001}}
     path = tmp_path / "hosts.yml"
     path.write_text(yaml.safe_dump({"spark": {"children": {"spark01": {"hosts": services, "vars": beside}}}}))
