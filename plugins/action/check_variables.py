@@ -26,7 +26,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.hf_cache i
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.memory import SPARK
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.mounts import unreadable_files
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.nodes import READS, Member, units
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.nodes import READS, Member, groups
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems import names_of, problems, secrets_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.services import services
 
@@ -48,20 +48,20 @@ class ActionModule(ActionBase):
         _validation, args = self.validate_argument_spec(
             {
                 "role": {"type": "list", "elements": "str", "required": True},
-                "whole_units": {"type": "bool", "default": False},
+                "whole_groups": {"type": "bool", "default": False},
             }
         )
         lines: list[str] = []
         for role in args["role"]:
             # two roles may read the same variable
-            found = self._check(role, task_vars or {}, args["whole_units"])
+            found = self._check(role, task_vars or {}, args["whole_groups"])
             lines += [line for line in found if line not in lines]
         result.update(changed=False, problems=lines)
         if lines:
             result.update(failed=True, msg="\n".join(lines))
         return result
 
-    def _check(self, role: str, task_vars: dict[str, t.Any], whole_units: bool) -> list[str]:
+    def _check(self, role: str, task_vars: dict[str, t.Any], whole_groups: bool) -> list[str]:
         roles = role_names()
         if role not in roles:
             return [f"role: {role} is not a role of this collection; {hint(role, roles)}"]
@@ -81,7 +81,7 @@ class ActionModule(ActionBase):
             if is_spark and not lines:
                 lines += self._budget(task_vars, catalog)
             lines += self._clashes(task_vars, catalog)
-            lines += self._units(task_vars, whole_units)
+            lines += self._groups(task_vars, whole_groups)
             if not any(line.startswith("vllm_files") for line in lines):
                 lines += unreadable_files(values.get("vllm_files") or [])
         if role == "hf_cache":
@@ -129,7 +129,7 @@ class ActionModule(ActionBase):
         problem = found.problem if beside[:1] == [task_vars["inventory_hostname"]] else ""
         return [line for line in (refused, problem) if line]
 
-    def _units(self, task_vars: dict[str, t.Any], whole: bool) -> list[str]:
+    def _groups(self, task_vars: dict[str, t.Any], whole: bool) -> list[str]:
         """Of all hosts of the play, with those that they name or that may name them; the first one looks, as above."""
         play = list(task_vars.get("ansible_play_hosts_all") or [])
         if not play or task_vars["inventory_hostname"] != play[0]:
@@ -145,7 +145,7 @@ class ActionModule(ActionBase):
             host: self._read(inventory, host, options, READS) for host in dict.fromkeys(every) if host in inventory
         }
         return list(
-            units({host: Member(host, values) for host, values in reads.items() if values}, play, inventory, whole)
+            groups({host: Member(host, values) for host, values in reads.items() if values}, play, inventory, whole)
         )
 
     def _read(

@@ -24,7 +24,7 @@ extends_documentation_fragment:
   - default_callback
   - result_format_callback
 requirements:
-  - Set as O(ansible.builtin.default#callback:stdout_callback) in ansible.cfg, or in C(ANSIBLE_STDOUT_CALLBACK).
+  - Set as C(stdout_callback) in ansible.cfg, or in C(ANSIBLE_STDOUT_CALLBACK).
 seealso:
   - plugin: ansible.builtin.default
     plugin_type: callback

@@ -23,7 +23,7 @@ options:
     type: list
     elements: str
     required: true
-  whole_units:
+  whole_groups:
     description:
       - Also refuse a play that has some hosts of a C(vllm_nodes) and not the others. For what must be done to all hosts
         that serve a model together, such as a deployment or a stop.

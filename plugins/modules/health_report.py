@@ -118,6 +118,13 @@ unhealthy:
   type: list
   elements: str
   sample: [spark02]
+exit_code:
+  description:
+    - V(0) if all hosts are ready and run what the inventory wants, V(2) if one is not ready, V(3) if one runs something
+      else, V(4) if one is unreachable. The callback P(dgxspark.vllm.brief#callback) ends C(ansible-playbook) with it.
+  returned: on success
+  type: int
+  sample: 2
 selected:
   description: Result of O(query). V(null) if O(hosts) is empty.
   returned: success and O(query) is set

@@ -107,7 +107,7 @@ def _port(entry: t.Any) -> tuple[str, int] | None:
 
 
 def _own_port(words: t.Sequence[t.Any]) -> tuple[str, int] | None:
-    """Of a server in the network of the host, from its command: the head of a unit has both options."""
+    """Of a server in the network of the host, from its command: the head of a group of hosts has both options."""
     options = {name: plain(text(value)) for name, value in zip(words, words[1:]) if name in ("--host", "--port")}
     port = whole(options.get("--port"))
     return (options["--host"], port) if port and options.get("--host") else None

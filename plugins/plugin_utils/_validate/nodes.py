@@ -126,9 +126,9 @@ class Member(t.NamedTuple):
         return tuple(map(str, self.values["vllm_nodes"]))
 
 
-def units(members: t.Mapping[str, Member], play: t.Collection[str], inventory: t.Container[str], whole: bool) -> Lines:
+def groups(members: t.Mapping[str, Member], play: t.Collection[str], inventory: t.Container[str], whole: bool) -> Lines:
     """For all of them. MEMBERS are those of the play, those that they name, and those that may name them. WHOLE: what
-    the play does to one host of a unit it must do to all."""
+    the play does to one host of a group it must do to all."""
     for names in dict.fromkeys(member.nodes for member in members.values() if member.nodes):
         naming = [host for host, member in members.items() if member.nodes == names]
         if set(play).isdisjoint([*names, *naming]) or len(set(names)) < len(names):  # which the host itself says
@@ -160,14 +160,14 @@ def _composition(
             others = ", ".join(members[name].nodes)
             yield (
                 f"vllm_nodes: {name} serves in [{listed}] of {naming[0]}, and its own value is [{others}]; a host"
-                " serves in one unit: set the same list on all of its hosts"
+                " serves in one group: set the same list on all of its hosts"
             )
 
 
-def _differences(unit: t.Sequence[Member], play: t.Collection[str]) -> Lines:
-    head = unit[0]
+def _differences(group: t.Sequence[Member], play: t.Collection[str]) -> Lines:
+    head = group[0]
     taken: dict[str, str] = {}
-    for member in unit:
+    for member in group:
         address = str(member.values["vllm_node_address"])
         if address in taken:
             yield (
@@ -178,7 +178,7 @@ def _differences(unit: t.Sequence[Member], play: t.Collection[str]) -> Lines:
             yield f"vllm_node_address: of {member.host} is empty; set it to its address between the hosts of vllm_nodes"
         elif address:
             taken[address] = member.host
-    for member in unit[1:]:
+    for member in group[1:]:
         for name in SAME:
             own, other = member.values[name], head.values[name]
             if own != other:

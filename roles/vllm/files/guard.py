@@ -36,7 +36,7 @@ CODE = "/usr/local/lib/dgxspark"
 MOST_TRIES = 4
 # Seconds that memory of a stopped server may take to come back; the key wait_seconds of release.json.
 MEMORY_WAIT = 120
-# Seconds that the other hosts of a unit may take to answer, after a power cut of all; the key peer_seconds.
+# Seconds that the other hosts of a group may take to answer, after a power cut of all; the key peer_seconds.
 PEER_WAIT = 600
 # Seconds that a head which has lost this rank may take to end: its watchdog looks four times a minute.
 STALE_HEAD_WAIT = 60
@@ -220,7 +220,7 @@ def wait_for_memory(needed: int, longest: float, look: t.Callable[[], Memory]) -
     return now
 
 
-# --- the other hosts of a unit ------------------------------------------------------------------------------------
+# --- the other hosts of a group ------------------------------------------------------------------------------------
 
 
 def wait_for_peers(

@@ -54,7 +54,7 @@ MOST_RESTARTS = 3
 RESTARTS_WITHIN = 2 * 3600
 # Looks from one report to the next.
 REPORT_EVERY = 60
-# A unit of several hosts is looked at more often. Seconds from one token to the next, as of a single host; the key
+# A group of hosts is looked at more often. Seconds from one token to the next, as of a single host; the key
 # canary_every of release.json.
 CANARY_EVERY = 55
 # Seconds that a worker is connected until its start counts as answered: the model is loaded after that.

@@ -14,6 +14,7 @@ from support.paths import ROOT
 PAGES = sorted(
     [
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *(ROOT / name for name in ("CODE_OF_CONDUCT.md", "SECURITY.md", "SUPPORT.md")),
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("roles/*/README.md"),
     ]

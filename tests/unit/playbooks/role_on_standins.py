@@ -75,7 +75,7 @@ STEP = {
 EXTRA = {
     "__vllm_is_controller": False,
     "__vllm_release_id": "{{ remedied if __vllm_remedy | default({}) else wanted }}",
-    "__vllm_unit_release_id": "{{ __vllm_release }}",
+    "__vllm_group_release_id": "{{ __vllm_release }}",
 }
 
 

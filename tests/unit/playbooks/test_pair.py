@@ -163,7 +163,7 @@ def test_what_fails_is_restored_although_only_the_worker_changed(
     (fleet.folder / "h0" / "releases" / R2).rename(fleet.folder / "h0" / "releases" / after)
     inventory = fleet.folder / "hosts.yml"
     inventory.write_text(inventory.read_text().replace(f"wanted: '{R2}'", f"wanted: '{R1}'", 1))
-    extra = {name: value for name, value in EXTRA.items() if name != "__vllm_unit_release_id"}
+    extra = {name: value for name, value in EXTRA.items() if name != "__vllm_group_release_id"}
     code, output = fleet.run(extra=extra)
     assert code == 2, output
     assert orders(fleet) == SWITCH * 2
@@ -262,7 +262,7 @@ def test_a_release_from_before_the_pair(
         assert f"h1 has no release that belongs to release {R1} of h0" in failure(output, "h0")
 
 
-def test_no_rollback_to_a_part_of_a_unit(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+def test_no_rollback_to_a_part_of_a_group(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     fleet = Fleet(ansible_playbook, tmp_path, {"h0": {"good": [R1, R2], "current": R2}})
     path = fleet.folder / "h0" / "releases" / R1 / "release.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "nodes": ["10.0.0.1", "10.0.0.2"]}))
@@ -272,7 +272,7 @@ def test_no_rollback_to_a_part_of_a_unit(tmp_path: Path, ansible_playbook: Ansib
     assert fleet.link("h0", "current") == R2
 
 
-def test_no_restart_of_a_part_of_a_unit(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+def test_no_restart_of_a_part_of_a_group(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     fleet = Fleet(ansible_playbook, tmp_path, {"h0": {"good": [R1], "current": R1}})
     path = fleet.folder / "h0" / "releases" / R1 / "release.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "nodes": ["10.0.0.1", "10.0.0.2"]}))

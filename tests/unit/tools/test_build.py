@@ -18,7 +18,7 @@ from support.paths import BIN, ROOT
 HOLDS = {
     *("MANIFEST.json", "FILES.json", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
     *("catalog", "changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "requirements.yml", "roles"),
-    "site.yml",
+    *("CODE_OF_CONDUCT.md", "SUPPORT.md", "site.yml"),
 }
 # What lies in the clone of somebody who uses it.
 PRIVATE = (

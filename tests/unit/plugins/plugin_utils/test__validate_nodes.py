@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.nodes import LOST, SAME, Member, units
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.nodes import LOST, SAME, Member, groups
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems import problems
 
 from support.services import CATALOG, KNOWN, values
@@ -22,7 +22,7 @@ def member(host: str, nodes: t.Sequence[str] = (), **more: t.Any) -> Member:
 
 def lines(*members: Member, play: str = "abcd", whole: bool = True) -> list[str]:
     by_name = {each.host: each for each in members}
-    return list(units(by_name, [host for host in by_name if host in play], by_name, whole))
+    return list(groups(by_name, [host for host in by_name if host in play], by_name, whole))
 
 
 def test_a_fleet_of_pairs_and_single_hosts_is_fine() -> None:
@@ -35,12 +35,12 @@ def test_a_fleet_of_pairs_and_single_hosts_is_fine() -> None:
     [
         (
             [member("a", PAIR), member("b")],
-            "vllm_nodes: b serves in [a, b] of a, and its own value is []; a host serves in one unit: set the same list"
-            " on all of its hosts",
+            "vllm_nodes: b serves in [a, b] of a, and its own value is []; a host serves in one group: set the same"
+            " list on all of its hosts",
         ),
         (
             [member("a", PAIR), member("b", ["b", "c"]), member("c", ["b", "c"])],
-            "vllm_nodes: b serves in [a, b] of a, and its own value is [b, c]; a host serves in one unit: set the same"
+            "vllm_nodes: b serves in [a, b] of a, and its own value is [b, c]; a host serves in one group: set the same"
             " list on all of its hosts",
         ),
         (

@@ -28,7 +28,7 @@ def check(
     """The problems of each host."""
     inventory, book = folder / "hosts.yml", folder / "play.yml"
     inventory.write_text(yaml.safe_dump({"spark": {"hosts": hosts}}), encoding="utf-8")
-    task = {"name": "Check", "dgxspark.vllm.check_variables": {"role": "vllm", "whole_units": whole}}
+    task = {"name": "Check", "dgxspark.vllm.check_variables": {"role": "vllm", "whole_groups": whole}}
     book.write_text(yaml.safe_dump([{"hosts": "spark", "gather_facts": False, "tasks": [task]}]), encoding="utf-8")
     environment = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
     run = ansible_playbook(book, "-l", limit, inventory=inventory, folder=folder, environment=environment)
@@ -49,7 +49,7 @@ def check(
             {"a": {**HOSTS["a"], "vllm_nodes": ["a", "c"]}},
             {
                 "c": [
-                    "vllm_nodes: c serves in [a, c] of a, and its own value is []; a host serves in one unit: set the"
+                    "vllm_nodes: c serves in [a, c] of a, and its own value is []; a host serves in one group: set the"
                     " same list on all of its hosts"
                 ]
             },
