@@ -185,7 +185,7 @@ class Daemon:
                 return error
             # Docker notes the time: once the clock was set back, only another reload can be found
             while time.time() >= since and time.monotonic() < asked + RELOAD_SECONDS:
-                span = (f"--since={since:.3f}", f"--until={time.time():.3f}")
+                span = (f"--since={since:.6f}", f"--until={time.time():.6f}")
                 if "reload" in self.run("docker", "events", *span, *filters)[1]:
                     return None
                 time.sleep(0.2)
