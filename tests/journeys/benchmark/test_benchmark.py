@@ -30,6 +30,7 @@ PREFIX = {
     "input_tokens": 32,
     "output_tokens": 8,
 }
+BLOCK = 128  # tokens, of a block of the KV cache on a CPU
 LONG = {"name": "long", "concurrency": 1, "prompts": 1, "input_tokens": 40000, "output_tokens": 8}
 
 
@@ -86,7 +87,8 @@ def test_the_table_the_files_and_the_plots(
         assert asked <= one["server"]["generation_tokens"] <= asked + 8, "the watchdog asks for one token at a time"
         assert one["settled"]["temperature_c"] == 41
     hits = {cell["name"]: cell["repetitions"][0]["server"]["prefix_cache_hits"] for cell in record["cells"]}
-    assert hits["prefix"] >= PREFIX["prompts"] * PREFIX["prefix_tokens"]
+    # the client sends text: the last token of a prefix may become one with what follows, and its block another one
+    assert hits["prefix"] >= PREFIX["prompts"] * (PREFIX["prefix_tokens"] - BLOCK)
     assert hits["c16"] < hits["prefix"]
 
     assert "first measurement" in line_of(run, "c16")
