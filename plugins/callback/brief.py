@@ -41,7 +41,13 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.pages import
 
 MESSAGES = ("debug", "ansible.builtin.debug")
 # What modules say where the reason is in the output of the program that they ran, and where that is.
-EMPTY = ("non-zero return code", "failed to validate", "MODULE FAILURE", "Module result deserialization failed")
+EMPTY = (
+    "non-zero return code",
+    "The command exited with a non-zero return code",  # ansible-core 2.21
+    "failed to validate",
+    "MODULE FAILURE",
+    "Module result deserialization failed",
+)
 SPOKEN = ("stderr", "module_stderr", "stdout", "module_stdout")
 
 BROKEN_OFF = (
@@ -163,7 +169,7 @@ def text(result: t.Mapping[str, t.Any]) -> str:
     said = next((str(result[key]).strip() for key in SPOKEN if result.get(key)), "")
     message = result.get("msg") or result.get("reason") or said
     if isinstance(message, str) and message.startswith(EMPTY) and said:
-        return f"{message}: {said}"
+        return f"{message.rstrip('.')}: {said}"
     return message if isinstance(message, str) and message else str(message or {**result})
 
 

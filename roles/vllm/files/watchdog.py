@@ -128,7 +128,8 @@ def link(service: Service, peers: Peers, container: str, now: float, boot: str) 
 
 def restart(service: Service, reason: str) -> None:
     say(ERROR, f"{reason}; restarting")
-    run("systemctl", "--no-block", "restart", f"{service.name}.service")
+    # nothing of a unit that is being stopped meanwhile: a restart would cancel that
+    run("systemctl", "--no-block", "try-restart", f"{service.name}.service")
 
 
 def watch_worker(service: Service, peers: Peers, now: float, boot: str, is_on: bool) -> None:

@@ -198,7 +198,7 @@ def program(folder: Path, name: str, script: str) -> None:
 
 
 def restarts(service: Service) -> int:
-    return (service.home.parent / "calls").read_text().count("systemctl --no-block restart vllm.service")
+    return (service.home.parent / "calls").read_text().count("systemctl --no-block try-restart vllm.service")
 
 
 def unanswered(service: Service) -> None:
