@@ -40,13 +40,16 @@ def is_ours(labels: t.Mapping[str, t.Any]) -> bool:
 
 
 def is_our_own(container: Container) -> bool:
-    """The same, and proven by what only who starts a container can give it: an image may bring labels along."""
-    home = home_of(container.labels.get(SERVICE_LABEL, "")) or ""
-    return is_ours(container.labels) and _real(f"{home}/cache") in map(_real, container.binds)
+    """The same, and proven by what only who starts a container can give it: an image may bring labels along.
 
-
-def _real(path: str) -> str:
-    return os.path.realpath(path) if "\0" not in path else ""
+    That is the folder for what vLLM compiles, cache/, or caches/UID of a container with a user of its own.
+    """
+    home = home_of(container.labels.get(SERVICE_LABEL, ""))
+    if home is None or not is_ours(container.labels):
+        return False
+    binds = [os.path.realpath(source) for source in container.binds if "\0" not in source]
+    cache, caches = (os.path.realpath(f"{home}/{name}") for name in ("cache", "caches"))
+    return any(bind == cache or os.path.dirname(bind) == caches for bind in binds)
 
 
 def holds(container: Container | None, address: str) -> bool:
