@@ -346,6 +346,7 @@ OURS = {"dgxspark.vllm.service": "vllm", "dgxspark.vllm.release": ONE}
         {"mounts": None},  # labels of an image
         {"mounts": [{"Type": "volume", "Source": "/var/lib/docker/volumes/x/_data", "Destination": "/opt/vllm/cache"}]},
         {"mounts": [{"Type": "bind", "Source": "/srv\0/cache"}, None, {"Type": "bind", "Source": 5}]},
+        {"mounts": [{"Type": "bind", "Source": "/srv/caches/1000"}]},
     ],
 )
 def test_who_else_has_the_port_gets_no_key_and_is_no_answer(
@@ -359,6 +360,19 @@ def test_who_else_has_the_port_gets_no_key_and_is_no_answer(
     assert vllm[0].asked == []
     assert service.is_unanswered()
     assert restarts(service) == 0
+
+
+@pytest.mark.parametrize("folder", ["cache", "caches/1000"])
+def test_a_container_gets_the_key_whoever_its_user_is(
+    service: Service, vllm: tuple[type[Vllm], int], folder: str
+) -> None:
+    (service.current / ".env").write_text("VLLM_API_KEY='s3cret'\n")
+    vllm[0].key = "s3cret"
+    unanswered(service)
+    runs(service, ONE, mounts=[{"Type": "bind", "Source": f"{service.home}/{folder}"}])
+    watchdog.watch(service, 0.0)
+    assert vllm[0].asked
+    assert not service.is_unanswered()
 
 
 @pytest.mark.parametrize("answer", ["exit 1", "echo '['", "echo '[{\"Config\": 5}]'", "echo aa x y", ":"])
