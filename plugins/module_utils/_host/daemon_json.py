@@ -37,7 +37,7 @@ _KINDS = {dict: "a mapping", list: "a list"}
 _CREDENTIALS = re.compile(r"(^|//|(?<=[\s,;=\"']))[^/\s,;=\"']*:[^/\s\"]+@|//[^/\s\"]+@")
 _SECRET_KEY = re.compile(r"(?i)token|secret|password|passwd")
 MASK = "********"
-# Nobody nests it deeper in earnest.
+# No real file is nested deeper.
 _DEEPEST = 50
 
 Facts = dict[str, t.Any]

@@ -67,7 +67,7 @@ def is_alone(name: str, servers: t.Sequence[Server]) -> bool:
 
 
 def ends_hold(name: str, backend: str, servers: t.Iterable[Server]) -> bool:
-    """Whether nobody of BACKEND has to wait any more, now that NAME is back.
+    """Whether no server of BACKEND is awaited any more, now that NAME is back.
 
     One server that is up is enough. If this one did not come up, another one that is being switched still may.
     """

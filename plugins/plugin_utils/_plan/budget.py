@@ -90,7 +90,7 @@ def budget(services: t.Sequence[Values | Unread], catalog: Catalog, host: HostSt
 
 
 def _unknown(name: str, others: t.Mapping[str, str]) -> str:
-    """One line: why nobody can say what the others leave."""
+    """One line: why it is not known what the others leave."""
     other, why = next(iter(others.items()))
     return (
         f"{_SHARE}: {name} gets what the others leave, and what {other} takes is not known ({why}); "
