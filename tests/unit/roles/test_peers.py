@@ -39,7 +39,7 @@ class Host:
         monkeypatch.setattr(watchdog, "look", self.look)
 
     def run(self, *command: str) -> tuple[int, str, str]:
-        self.restarts += "restart" in command
+        self.restarts += command[:3] == ("systemctl", "--no-block", "try-restart")
         return 0, f"aa {ONE}\n" if "ps" in command else f"{self.start}\n", ""
 
     def connections(self) -> list[Connection]:
