@@ -20,10 +20,12 @@ from pathlib import Path
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import parse_inspect
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import (
+    OPEN,
     Peers,
     ends,
     missing,
     peers_of,
+    reach,
     read_connections,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import holds
@@ -59,6 +61,11 @@ REPORT_EVERY = 60
 CANARY_EVERY = 55
 # Seconds that a worker is connected until its start counts as answered: the model is loaded after that.
 LINKED_FOR = 600
+# Seconds that a worker may take to connect to a head that listens. One whose head was started again before a look
+# found it connected waits for ever, and so does that head.
+CONNECTS_WITHIN = 300
+# Seconds without a container until Compose counts as hung: seen to outlive what it started (docker/compose#13985).
+CONTAINER_WITHIN = 120
 
 
 def look(url: str, model: str, key: str | None, timeout: float) -> tuple[Canary, State | None]:
@@ -99,7 +106,7 @@ def in_this_boot(state: State, boot: str) -> State:
     """Restarts before this boot count as if they were at its beginning: how long ago they were, nobody knows."""
     if state.get("boot") == boot:
         return state
-    return {**state, "boot": boot, "restarts": [0.0 for _when in state.get("restarts", [])]}
+    return {**state, "boot": boot, "restarts": [0.0 for _when in state.get("restarts", [])], "absent": None}
 
 
 def link(service: Service, peers: Peers, container: str, now: float, boot: str) -> tuple[State, list[str]]:
@@ -132,13 +139,28 @@ def restart(service: Service, reason: str) -> None:
     run("systemctl", "--no-block", "try-restart", f"{service.name}.service")
 
 
-def watch_worker(service: Service, peers: Peers, now: float, boot: str, is_on: bool) -> None:
+def is_hung(service: Service, containers: t.Collection[str], now: float, boot: str) -> bool:
+    """Whether the unit is active without a container, and has been for longer than Compose takes to start one."""
+    state = in_this_boot(read_json(service.watchdog), boot)
+    since = state.get("absent")
+    # a Docker that does not answer says nothing of containers
+    is_absent = not containers and run("docker", "ps", "--quiet")[0] == 0
+    hangs = is_absent and since is not None and now - since >= CONTAINER_WITHIN
+    absent = (now if since is None or hangs else since) if is_absent else None  # the next Compose has its time, too
+    if absent != since:
+        with contextlib.suppress(OSError):
+            write_json(service.watchdog, {**state, "absent": absent})
+    return hangs
+
+
+def watch_worker(
+    service: Service, peers: Peers, containers: t.Mapping[str, str], now: float, boot: str, is_on: bool
+) -> None:
     """It has no API: what counts is its connection to the head, whose own watchdog asks for tokens."""
-    containers = service.containers()
-    if not containers:
-        return
     state, lost = link(service, peers, min(containers), now, boot)
-    verdict = "silent" if lost else "answers" if state["linked"] else "loads"
+    # a head that listens takes every connection: one that this rank does not have was lost before a look saw it
+    is_left = not state["linked"] and now - state["since"] >= CONNECTS_WITHIN and reach(peers.head, peers.port) == OPEN
+    verdict = "silent" if lost or is_left else "answers" if state["linked"] else "loads"
     with contextlib.suppress(OSError):
         running = sorted(set(containers.values()))
         write_json(service.look, {"verdict": verdict, "time": now, "boot": boot, "running": running})
@@ -146,6 +168,8 @@ def watch_worker(service: Service, peers: Peers, now: float, boot: str, is_on: b
         service.answered()
     if lost and is_on:
         restart(service, f"peer lost: no connection to the head {peers.head} any more")
+    elif is_left and is_on:
+        restart(service, f"peer lost: no connection to the head {peers.head}, which listens")
 
 
 def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> None:
@@ -156,14 +180,16 @@ def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> N
     is_worker = peers is not None and peers.rank > 0
     if "url" not in parameters or (was_ready and not is_on and not is_worker) or not is_active(service):
         return
-    if peers and is_worker:
-        watch_worker(service, peers, now, boot, is_on)
+    containers = service.containers()
+    if is_hung(service, containers, now, boot) and is_on:
+        restart(service, f"no container for {CONTAINER_WITHIN} s, though the unit is active: Compose hangs")
+    if not containers:
         return
-    lost: list[str] = []
-    if peers:
-        containers = service.containers()
-        lost = link(service, peers, min(containers), now, boot)[1] if containers else []
-    if not holds_port(service, parameters["url"]):
+    if peers and is_worker:
+        watch_worker(service, peers, containers, now, boot, is_on)
+        return
+    lost = link(service, peers, min(containers), now, boot)[1] if peers else []
+    if not holds_port(containers, parameters["url"]):
         return  # it loads, or is between two starts; and who else listens there is not asked, and gets no key
     state = in_this_boot(read_json(service.watchdog), boot)
     every = float(parameters.get("canary_every", CANARY_EVERY))
@@ -173,7 +199,7 @@ def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> N
     key = dotenv_value(env_file.read_text(encoding="utf-8"), "VLLM_API_KEY") if env_file.is_file() else None
     timeout = float(parameters.get("canary_timeout", CANARY_TIMEOUT))
     canary, metrics = look(parameters["url"], parameters["model"], key, timeout)
-    running = sorted(set(service.containers().values()))
+    running = sorted(set(containers.values()))
     # A deployment was broken off before it started what `current` names: a restart would, and nobody proves it.
     is_another = canary.completion is None and bool(running) and service.release not in running
     verdict = "other" if is_another else judge(canary, metrics, state.get("metrics"), was_ready)
@@ -207,9 +233,9 @@ def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> N
         )
 
 
-def holds_port(service: Service, url: str) -> bool:
+def holds_port(containers: t.Iterable[str], url: str) -> bool:
     address = url.partition("://")[2]
-    shown = (run("docker", "inspect", "--type", "container", "--", name)[1] for name in service.containers())
+    shown = (run("docker", "inspect", "--type", "container", "--", name)[1] for name in containers)
     return any(holds(parse_inspect(one), address) for one in shown)
 
 
