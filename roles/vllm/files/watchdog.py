@@ -21,6 +21,7 @@ from pathlib import Path
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import parse_inspect
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import (
     OPEN,
+    SILENT,
     Peers,
     ends,
     missing,
@@ -64,6 +65,8 @@ LINKED_FOR = 600
 # Seconds that a worker may take to connect to a head that listens. One whose head was started again before a look
 # found it connected waits for ever, and so does that head.
 CONNECTS_WITHIN = 300
+# Seconds that a head may be out of reach: its own watchdog needs longer to restart it for want of a token.
+CUT_FOR = 90
 # Seconds without a container until Compose counts as hung: seen to outlive what it started (docker/compose#13985).
 CONTAINER_WITHIN = 120
 
@@ -153,23 +156,38 @@ def is_hung(service: Service, containers: t.Collection[str], now: float, boot: s
     return hangs
 
 
+def loss(peers: Peers, state: State, lost: t.Sequence[str], answer: str, now: float) -> str:
+    """Why this worker cannot serve any more, by its connection and by what the head's port answers; or empty."""
+    head = f"the head {peers.head}"
+    if lost:
+        return f"no connection to {head} any more"
+    silent = state.get("silent")
+    if answer != SILENT and state["linked"] and silent is not None and now - silent >= CUT_FOR:
+        # a connection that nobody uses outlives the process at its other end, if no packet told of its end
+        return f"{head} could not be reached for {now - silent:.0f} s, and may have been restarted meanwhile"
+    if answer == OPEN and not state["linked"] and now - state["since"] >= CONNECTS_WITHIN:
+        return f"no connection to {head}, which listens"
+    return ""
+
+
 def watch_worker(
     service: Service, peers: Peers, containers: t.Mapping[str, str], now: float, boot: str, is_on: bool
 ) -> None:
     """It has no API: what counts is its connection to the head, whose own watchdog asks for tokens."""
     state, lost = link(service, peers, min(containers), now, boot)
-    # a head that listens takes every connection: one that this rank does not have was lost before a look saw it
-    is_left = not state["linked"] and now - state["since"] >= CONNECTS_WITHIN and reach(peers.head, peers.port) == OPEN
-    verdict = "silent" if lost or is_left else "answers" if state["linked"] else "loads"
+    answer = reach(peers.head, peers.port)
+    reason = loss(peers, state, lost, answer, now)
+    since = state.get("silent")
+    silent = (now if since is None else since) if answer == SILENT else None
+    verdict = "silent" if reason else "answers" if state["linked"] else "loads"
     with contextlib.suppress(OSError):
+        write_json(service.link, {**state, "silent": silent})
         running = sorted(set(containers.values()))
         write_json(service.look, {"verdict": verdict, "time": now, "boot": boot, "running": running})
     if state["linked"] and now - state["since"] >= LINKED_FOR:
         service.answered()
-    if lost and is_on:
-        restart(service, f"peer lost: no connection to the head {peers.head} any more")
-    elif is_left and is_on:
-        restart(service, f"peer lost: no connection to the head {peers.head}, which listens")
+    if reason and is_on:
+        restart(service, f"peer lost: {reason}")
 
 
 def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> None:

@@ -125,6 +125,23 @@ def test_a_worker_left_by_a_head_that_listens_is_restarted(worker: Host, capsys:
     assert f"<3>peer lost: no connection to the head {HEAD}, which listens" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("seconds", "restarts"), [(75, 0), (90, 1)])
+def test_a_worker_that_was_cut_off_for_long_is_restarted(seconds: int, restarts: int, worker: Host) -> None:
+    """The head was restarted meanwhile, and no packet told this side: its connection looks as before."""
+    worker.watch(0)
+    worker.head = SILENT
+    worker.watch(15, 30, 15 + seconds - 1)
+    assert (worker.restarts, worker.verdict()) == (0, "answers")
+    worker.head = OPEN
+    worker.watch(15 + seconds)
+    assert worker.restarts == restarts
+    worker.head = SILENT
+    worker.watch(200)
+    worker.head = CLOSED
+    worker.watch(280)
+    assert worker.restarts == restarts  # each time by itself
+
+
 @pytest.mark.parametrize("answer", [CLOSED, SILENT])
 def test_a_worker_waits_for_a_head_that_is_yet_to_start(answer: str, worker: Host) -> None:
     worker.is_linked, worker.head = False, answer
