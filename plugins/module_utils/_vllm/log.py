@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from .._causes import causes
 from .._causes.causes import Cause, Match
+from .._causes.signatures import FEATURES
 from .._causes.text import mask, shorten
 from .._outside.values import whole
 from .lines import MAX_LINE, Line, clean, read
@@ -47,6 +48,7 @@ class LogState:
     capture_done: int | None = None
     capture_total: int | None = None
     capture_seconds: float | None = None
+    uses: set[str] = field(default_factory=set)  # optional parts of vLLM that are switched on
     ready: bool = False
     shutdown: str = ""  # line with which the server began to end because it was told to
     problems: list[Problem] = field(default_factory=list)  # exceptions, in order
@@ -115,6 +117,10 @@ _FACTS: tuple[_Fact, ...] = (
         re.compile(r"Graph capturing finished in (\d{1,9}(?:\.\d{1,6})?) secs"),
         (("capture_seconds", float),),
     ),
+)
+# What the start says of its own options: before the model is loaded, whoever sets them.
+_USES: tuple[tuple[str, t.Pattern[str]], ...] = tuple(
+    (entry.name, re.compile(entry.used)) for entry in FEATURES if entry.used
 )
 _BARS: tuple[_Fact, ...] = (
     (
@@ -236,6 +242,8 @@ def _read_progress(state: LogState, traces: Tracebacks, message: str) -> None:
         return
     _advance(state, message)
     _fill(state, message, _FACTS)
+    if "_config" in message:
+        state.uses |= {name for name, pattern in _USES if pattern.search(message)}
     if "Capturing CUDA graphs" in message:
         _fill(state, message, _BARS)
     _find_hint(state, message)

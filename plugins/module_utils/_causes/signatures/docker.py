@@ -324,6 +324,20 @@ DOCKER: tuple[Signature, ...] = (
         generic=True,
     ),
     Signature(
+        "nvidia_hook_mode",
+        "fatal",
+        "docker",
+        ("invoking the nvidia container runtime hook directly",),
+        r"invoking the NVIDIA Container Runtime Hook directly",
+        "the NVIDIA container toolkit of this host runs in CDI mode, and refuses the way in which the container asks"
+        " for the GPU",
+        'set vllm_gpu: cdi; or put mode = "auto" back with `nvidia-ctk config --in-place --set'
+        " nvidia-container-runtime.mode=auto`, restart Docker, and deploy again",
+        versions="NVIDIA container toolkit 1.16 to 1.19",
+        known="report",
+        source="eugr/spark-vllm-docker#129",
+    ),
+    Signature(
         "nvml_mismatch",
         "fatal",
         "driver",

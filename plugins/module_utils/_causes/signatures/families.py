@@ -237,6 +237,13 @@ RULES: tuple[Rule, ...] = (
         r"|torch/_(?:inductor|dynamo)/(?!standalone_compile\.py:__call__|output_code|utils\.py:run)"
         r"|vllm/compilation/|cutlass/(?:base_dsl|cute)|tilelang|tvm",
     ),
+    # vLLM says of the checkpoint itself what it lacks
+    Rule(
+        "weights_unfit",
+        text=r"\bcheckpoint\b[^\n]{0,60}\b(?:incomplete|missing|has no|have no|lacks?|does not (?:have|contain|include)"
+        r"|did not contain|expects?|unexpected|zero or non-finite)",
+        name=r"^(?:Value|Key|Runtime|Assertion|Attribute)Error$",
+    ),
     Rule(
         "kernel_failed",
         name=r"AcceleratorError$|CUDAError$|OutOfResources$|CudaError$|^cutlass\.|^flashinfer\.|^triton\.|TVMError$",

@@ -137,6 +137,19 @@ KERNELS: tuple[Signature, ...] = (
         source="vLLM 0.24 on an H200",
     ),
     Signature(
+        "no_attention_backend",
+        "fatal",
+        "kernel",
+        ("no valid attention backend found",),
+        r"No valid attention backend found[^\n]{0,600}?Reasons: (?P<reasons>\{[^\n]{1,600})",
+        "no attention backend of this image computes this model on this GPU: {reasons}",
+        "remove attention_backend from vllm_extra_args, and kv_cache_dtype if the reasons name it; that keeps image and"
+        " model. If it says the same then (sparse or MLA attention), use a newer vllm_image, or another vllm_model",
+        versions="vLLM 0.13 to 0.32",
+        known="report",
+        source="vllm-project/vllm#31480, #57932",
+    ),
+    Signature(
         "attention_backend",
         "fatal",
         "kernel",
@@ -149,7 +162,8 @@ KERNELS: tuple[Signature, ...] = (
             "sinks",
             "flashinfer requires",
         ),
-        r"No valid attention backend found|Selected backend \S+ is not valid for this configuration"
+        r"No valid attention backend found(?![^\n]{0,600}?Reasons:)"
+        r"|Selected backend \S+ is not valid for this configuration"
         r"|Invalid attention backend\b.{0,120}|(?:attention backend"
         r"|AttentionBackend)\S* .{0,80}?(?:not supported|requires)"
         r"|FlashAttention(?: version)?-? ?\d? ?(?:only supports|is not supported|requires).{0,120}"

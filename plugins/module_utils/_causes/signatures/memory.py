@@ -60,6 +60,19 @@ DRIVER: tuple[Signature, ...] = (
         source="PyTorch, c10/cuda",
     ),
     Signature(
+        "cuda_os_call",
+        "fatal",
+        "driver",
+        ("os call failed", "cudaerroroperatingsystem", "cuda_error_operating_system"),
+        r"OS call failed or operation not supported on this OS|cudaErrorOperatingSystem|CUDA_ERROR_OPERATING_SYSTEM",
+        "the operating system refused what the driver asked of it: mostly memory that may not be pinned, or none left",
+        "keep memlock: -1 in vllm_ulimits and vllm_ipc: host, check `dmesg` (NVRM, NV_ERR_NO_MEMORY) and `free -g`,"
+        " stop what else uses the memory, and deploy again; if `dmesg` shows errors of the driver, reboot the host",
+        versions="CUDA 12 and 13, error 304; vLLM 0.21",
+        known="report",
+        source="vllm-project/vllm#43473; CUDA runtime API",
+    ),
+    Signature(
         "gpu_lost",
         "fatal",
         "driver",

@@ -132,7 +132,7 @@ OPTIONS: tuple[Signature, ...] = (
         r"No adapter found for (?P<path>\S{1,300})"
         r"|No such file or directory: '(?P<path_2>[^']{0,300}adapter_config\.json)'"
         r"|Loading lora (?P<path_3>\S{1,200}) failed|LoRA adapter .{0,200}?(?:does not exist|not found)"
-        r"|(?:Failed|Unable) to load LoRA|Call to add_lora",
+        r"|(?:Failed|Unable) to load LoRA|Call to add_lora(?![^\n]{0,400}unsupported|[^\n]{0,400}unexpected modules)",
         "the LoRA adapter cannot be loaded: {path}",
         "correct its path in lora_modules (vllm_extra_args): the container sees hf_cache_path as"
         " /root/.cache/huggingface and the cache folder of vllm_home as /root/.cache; the folder must hold"
