@@ -182,6 +182,8 @@ def parse(text: str) -> LogState:
             state.version = version
         state.lines += 1
         state.last_line = line
+        if "_config" in message:
+            state.uses |= {name for name, pattern in _USES if pattern.search(message)}
         if level in ("INFO", "DEBUG"):
             _read_progress(state, traces, message)
         elif level == "WARNING" and entry.dated:  # a banner's warning has no date
@@ -242,8 +244,6 @@ def _read_progress(state: LogState, traces: Tracebacks, message: str) -> None:
         return
     _advance(state, message)
     _fill(state, message, _FACTS)
-    if "_config" in message:
-        state.uses |= {name for name, pattern in _USES if pattern.search(message)}
     if "Capturing CUDA graphs" in message:
         _fill(state, message, _BARS)
     _find_hint(state, message)

@@ -32,9 +32,10 @@ from .memory import DRIVER, MEMORY_SIGNATURES
 from .models import MODELS
 from .network import NETWORK
 from .options import OPTIONS
+from .unit import UNIT
 
 SECTIONS: tuple[tuple[str, tuple[Signature, ...]], ...] = (
-    ("Docker, the container toolkit and the unit", DOCKER),
+    ("Docker, the container toolkit and the unit", (*DOCKER, *UNIT)),
     ("Driver and GPU", DRIVER),
     ("Memory", MEMORY_SIGNATURES),
     ("Kernels on the GB10", KERNELS),

@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Docker, the container toolkit, and the unit around them: the container never started."""
+"""Docker and the container toolkit: the container never started."""
 
 from __future__ import annotations
 
-from ..entries import MEMORY, Signature
+from ..entries import Signature
 
 TOOLKIT = "run playbooks/prepare.yml: the role container_runtime installs and registers the NVIDIA container toolkit"
 
@@ -49,6 +49,22 @@ DOCKER: tuple[Signature, ...] = (
         source="sandbox, journey faults",
     ),
     Signature(
+        "docker_cdi_stale",
+        "fatal",
+        "docker",
+        ("failed to fulfil mount request", "error mounting"),
+        r"(?:failed to fulfil mount request: open|error mounting) \"?"
+        r"(?P<path>/usr/(?:lib|bin|local|share)/[^\s\":]{0,200}(?:nvidia|cuda|nvoptix"
+        r"|vdpau)[^\s\":]{0,100})\"?[^\n]{0,200}?no such file",
+        "the CDI specification of the GPU names a file that the driver of this host does not have any more: {path}",
+        "run `systemctl restart nvidia-cdi-refresh.service` on the host, or playbooks/prepare.yml, which write"
+        " it again,"
+        " and deploy again; reboot the host after a driver update",
+        versions="NVIDIA container toolkit 1.17 to 1.19, Docker 26 to 29",
+        known="report",
+        source="NVIDIA container toolkit documentation, CDI",
+    ),
+    Signature(
         "docker_port_in_use",
         "fatal",
         "docker",
@@ -60,6 +76,22 @@ DOCKER: tuple[Signature, ...] = (
         versions="Docker 20 to 29",
         known="seen",
         source="sandbox, journey faults",
+    ),
+    Signature(
+        "docker_iptables",
+        "fatal",
+        "docker",
+        ("iptables", "nftable", "ip6tables"),
+        r"(?:iptables failed|ip6?tables: No chain/target/match|nftables?[^\n]{0,80}?(?:failed"
+        r"|No such file))[^\n]{0,60}",
+        "Docker could not write its rules of the firewall: another program has removed Docker's chains since"
+        " Docker started",
+        "run `systemctl restart docker` on the host, which writes them again, and deploy again; a firewall that"
+        " is reloaded"
+        " later needs the same",
+        versions="Docker 20 to 29",
+        known="report",
+        source="moby/moby, bridge driver",
     ),
     Signature(
         "docker_name_in_use",
@@ -396,46 +428,5 @@ DOCKER: tuple[Signature, ...] = (
         versions="NVIDIA container toolkit, legacy mode",
         known="report",
         source="NVIDIA/nvidia-docker#1068, #825; NVIDIA/nvidia-container-toolkit#678",
-    ),
-    # --- the unit: its guard prevents the start ------------------------------------------------------------------
-    Signature(
-        "start_memory",
-        "fatal",
-        "memory",
-        ("gib of memory are needed",),
-        r"not started: (?P<need>[\d.]+) GiB of memory are needed, (?P<have>[\d.]+) GiB are available"
-        r" after (?P<seconds>\d+) s; most is held by (?P<holders>.{1,250})",
-        "the service waits for {need} GiB of memory and has {have} GiB (most is held by {holders})",
-        "stop what holds the memory, or lower vllm_gpu_memory_utilization",
-        versions="the role vllm",
-        known="seen",
-        source="sandbox, journey resilience",
-        guide=MEMORY,
-    ),
-    Signature(
-        "peer_silent",
-        "fatal",
-        "network",
-        ("and serves the model together",),
-        r"not started: (?P<peers>[\d., ]{1,250}) did not answer for (?P<seconds>\d+) s, and serves the model together",
-        "the service waits for another host of vllm_nodes, {peers}, which did not answer for {seconds} s",
-        "start that host; if it runs, check its vllm_node_address, the cable and the firewall",
-        versions="the role vllm",
-        known="seen",
-        source="sandbox, journey pair",
-    ),
-    Signature(
-        "start_tries",
-        "fatal",
-        "service",
-        ("and never answered",),
-        r"not started: release (?P<release>\S+) was started (?P<number>\d+) times since (?P<since>.{1,20}?)"
-        r" \(.{1,40}?\) and never answered; deploy again, or run: (?P<command>.{1,200})",
-        "release {release} was started {number} times since {since} and never answered, so it is not started any more",
-        "playbooks/health.yml names the cause of the last start: fix it and deploy again; or, to"
-        " start it as it is, run on the host: {command}",
-        versions="the role vllm",
-        known="seen",
-        source="sandbox, journey resilience",
     ),
 )

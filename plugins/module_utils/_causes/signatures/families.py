@@ -174,6 +174,7 @@ RULES: tuple[Rule, ...] = (
         r"|CUDA (?:unknown|initialization) error|initialization error|no CUDA-capable|libcuda\.so|libnvidia-|nvidia-uvm"
         r"|cudaErrorInitialization|cudaErrorSystem|cudaErrorDevices|system not yet initialized|busy or unavailable",
     ),
+    Rule("files_failed", name=r"CacheNotFound$|CorruptedCacheException$"),
     # the class of a client of the hub tells more than its text, in which the model's name may be that of a kernel
     Rule(
         "hub_failed",

@@ -92,6 +92,12 @@ FEATURES: tuple[Feature, ...] = (
         optional=True,
     ),
     Feature(
+        "FlashInfer's tuning of kernels",
+        r"flashinfer_autotune|flashinfer/autotuner",
+        "set enable_flashinfer_autotune: false in vllm_extra_args",
+        when="start",
+    ),
+    Feature(
         "the state of a hybrid model",
         r"layers/mamba/|mamba_hybrid|mamba_utils|mamba\d?_attn|gdn_attn|layers/fla/|gdn_linear",
         "set enable_prefix_caching: false in vllm_extra_args",

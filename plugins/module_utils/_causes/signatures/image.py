@@ -176,6 +176,8 @@ IMAGE: tuple[Signature, ...] = (
             "flashinfer",
         ),
         r"corrupted compilation artifact"
+        r"|No such file or directory: '[^'\n]{0,200}(?:\.triton/cache|torch_compile_cache|torchinductor"
+        r"|inductor_cache)/"
         r"|(?:torch_(?:aot_)?compile(?:_cache)?|compile_cache|inductor_cache|torchinductor|\.triton/cache|\.cache/vllm)"
         r"[\s\S]{0,400}?(?:EOFError|UnpicklingError|JSONDecodeError|Ran out of input|invalid load key|corrupt"
         r"|zip archive"

@@ -353,6 +353,23 @@ KERNELS: tuple[Signature, ...] = (
         generic=True,
     ),
     Signature(
+        "device_assert",
+        "fatal",
+        "kernel",
+        ("device-side assert", "cudaerrorassert"),
+        r"device-side assert triggered|cudaErrorAssert\b",
+        "a kernel stopped because it was given an index that is out of range: a fault of this vLLM with this"
+        " model, or with"
+        " one request (images, a token beyond the vocabulary)",
+        "drop speculative_config and other options that you added from vllm_extra_args, then use another"
+        " vllm_image; if one"
+        " kind of request does it, limit_mm_per_prompt refuses images. Memory and driver are not the cause",
+        versions="vLLM 0.10 to 0.24",
+        known="report",
+        source="vllm-project/vllm#44734, #23954",
+        generic=True,
+    ),
+    Signature(
         "cublas",
         "fatal",
         "kernel",

@@ -41,10 +41,11 @@ DRIVER: tuple[Signature, ...] = (
         r"Error 80(?P<code>[34]): (?:system has unsupported display driver|forward compatibility was attempted)",
         "the driver's library and kernel module do not match, or CUDA's compatibility library is used where it is not"
         " supported",
-        "reboot after a driver update; keep /usr/local/cuda/compat out of LD_LIBRARY_PATH (vllm_extra_env)",
+        "reboot after a driver update; else set VLLM_ENABLE_CUDA_COMPATIBILITY: 0 in vllm_extra_env, and keep"
+        " /usr/local/cuda/compat out of LD_LIBRARY_PATH there; it keeps image and model",
         versions="driver, CUDA, PyTorch",
         known="report",
-        source="CUDA runtime API, errors 803 and 804",
+        source="CUDA runtime API, errors 803 and 804; vllm-project/vllm#34821",
     ),
     Signature(
         "cuda_unknown",
@@ -76,7 +77,7 @@ DRIVER: tuple[Signature, ...] = (
         "gpu_lost",
         "fatal",
         "driver",
-        ("gpu is lost", "fallen off the bus", "gpu requires reset", "device-side assert", "uncorrectable ecc"),
+        ("gpu is lost", "fallen off the bus", "gpu requires reset", "uncorrectable ecc"),
         r"GPU is lost|fallen off the bus|GPU requires reset|uncorrectable ECC error",
         "the driver lost the GPU",
         "check `dmesg` for Xid lines, power off the host and start it again; if it happens again, have the machine"

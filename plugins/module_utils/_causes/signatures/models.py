@@ -59,6 +59,21 @@ MODELS: tuple[Signature, ...] = (
         source="sandbox; NVIDIA/dgx-spark-playbooks#75",
     ),
     Signature(
+        "model_path",
+        "fatal",
+        "model",
+        ("invalid repository id or local directory",),
+        r"Invalid repository ID or local directory specified: '(?P<model>[^'\n]{1,200})'",
+        "{model} is neither a model that the hub has given, nor a folder with a config.json in the container",
+        "correct vllm_model: an id of the hub, or a folder as the container sees it (hf_cache_path is"
+        " /root/.cache/huggingface; vllm_mounts adds others). If the id is right, check vllm_hf_token,"
+        " vllm_hf_offline and"
+        " the way to the hub",
+        versions="vLLM 0.7 to 0.32",
+        known="report",
+        source="vllm-project/vllm#13510; vllm/transformers_utils/config.py",
+    ),
+    Signature(
         "no_architecture",
         "fatal",
         "model",

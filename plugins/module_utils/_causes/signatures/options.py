@@ -82,6 +82,21 @@ OPTIONS: tuple[Signature, ...] = (
         source="public log; vllm/entrypoints/openai/tool_parsers",
     ),
     Signature(
+        "parser_plugin",
+        "exit",
+        "option",
+        ("failed to load module",),
+        r"Failed to load module '(?P<name>[^'\n]{1,120})' from (?P<path>[^\s']{1,300}?)\.?$",
+        "the parser plugin {path} could not be imported, so its parser is unknown",
+        "correct the file that tool_parser_plugin (or reasoning_parser_plugin) in vllm_extra_args names: it was"
+        " written for"
+        " another vLLM, or needs a package that the image lacks; or drop it and set a parser that this vLLM has",
+        versions="vLLM 0.8 to 0.32",
+        known="report",
+        source="vllm/tool_parsers/abstract_tool_parser.py",
+        refines=("parser_unknown",),
+    ),
+    Signature(
         "parser_tokens",
         "fatal",
         "option",

@@ -185,6 +185,7 @@ PARTS = [
     ("vllm/tool_parsers/foo.py:__init__", False, "set the tool_call_parser"),
     ("vllm/model_executor/model_loader/runai_streamer_loader.py:load", False, "remove load_format"),
     ("vllm/v1/sample/ops/topk_topp_sampler.py:flashinfer_sample", False, "VLLM_USE_FLASHINFER_SAMPLER: 0"),
+    ("flashinfer/autotuner.py:choose_one", False, "enable_flashinfer_autotune: false"),
     ("deep_gemm/jit.py:compile", False, "VLLM_USE_DEEP_GEMM: 0"),
     ("vllm/v1/worker/gpu/pool/pooling_runner.py:select", False, "VLLM_USE_V2_MODEL_RUNNER: 0"),
     ("vllm/multimodal/profiling.py:get", False, "limit_mm_per_prompt"),
