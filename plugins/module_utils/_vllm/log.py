@@ -31,6 +31,12 @@ _STOP = re.compile(
     r"|^Shutting down|^Gracefully stopping|^terminated\b"
 )
 
+# What only a server that serves writes. Its first lines may be cut off (docker logs --tail), or its access log be off.
+_SERVES = re.compile(
+    r"\"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS) /\S{0,300} HTTP/\d|Avg prompt throughput: |^EngineCore encountered a fatal"
+    r"|^AsyncLLM output_handler failed|^Shutting down|^Waiting for application shutdown"
+)
+
 
 @dataclass
 class LogState:
@@ -57,6 +63,11 @@ class LogState:
     wait: Match | None = None  # the same, but worth a word only if nothing moves for long
     last_line: str = ""
     lines: int = 0
+
+    @property
+    def may_serve(self) -> bool:
+        """Nothing of a start was seen, or all of it."""
+        return self.phase == "server" or (self.version is None and self.phase == "container")
 
     @property
     def failed(self) -> bool:
@@ -182,6 +193,8 @@ def parse(text: str) -> LogState:
             state.version = version
         state.lines += 1
         state.last_line = line
+        if not state.ready and state.may_serve and _SERVES.search(message):
+            state.phase, state.ready, state.hint, state.wait = "ready", True, None, None
         if "_config" in message:
             state.uses |= {name for name, pattern in _USES if pattern.search(message)}
         if level in ("INFO", "DEBUG"):

@@ -24,14 +24,15 @@ _CHAINS = {
 }
 # The inner exception is in the next line: "BackendCompilerFailed: backend='inductor' raised:".
 _ANNOUNCES = re.compile(r": .*\S:\s*$")
+# Frames that belong to no exception: Python prints them when a signal ends it.
+_LAST_FIRST = re.compile(r"most recent call first|^(?:Current )?[Tt]hread 0x")
 # C++ has no traceback: its runtime names the class, the next line is the text, and the process ends.
 _TERMINATE = re.compile(r"terminate called after throwing an instance of '([\w:.]{1,120})'|libc\+\+abi: terminating")
 # A traceback that another process has printed follows in the text: "Error raised in subprocess:".
 _RELAYS = re.compile(r"(?::|\"{3}|'{3})\s*$")
 # What another program wrote is no continuation of an exception's text.
-_FOREIGN = re.compile(
-    r"\S{1,80}:\d+:\d+ \[\d+\] |\[20\d\d-|Loading \w|Capturing CUDA|Process \S{1,60}:$|/tmp/|ptxas|nvcc|ninja"
-)
+_FOREIGN = re.compile(r"\S{1,80}:\d+:\d+ \[\d+\] |\[20\d\d-|Loading \w|Capturing CUDA|Process \S{1,60}:$")
+_COMPILERS = re.compile(r"/tmp/|ptxas|nvcc|ninja")  # foreign too, unless vLLM has put the name of its process before it
 
 
 @dataclass
@@ -125,6 +126,9 @@ class Tracebacks:
                 self._open = {line.process: state}
         message = line.message
         problem = state.problem
+        if problem is None and state.last is None and not _LAST_FIRST.search(state.header) and _FRAME.match(message):
+            self._begin(state, line, ready, phase)  # its header was cut off with the beginning of the log
+            problem = state.problem
         if _HEADER.match(message):
             if problem is not None and self._quotes(state, problem, line):
                 return True
@@ -204,6 +208,8 @@ class Tracebacks:
         if not message.strip():
             return bool(line.level)
         if _EXCEPTION.match(message) and not _ANNOUNCES.search(problem.lines[-1]):
+            return False
+        if line.level is None and not line.process and _COMPILERS.match(message):
             return False
         if line.level is None and (_FOREIGN.match(message) or "% Completed" in message or "%|" in message):
             return False

@@ -364,6 +364,7 @@ COMPILERS: tuple[Signature, ...] = (
         versions="FlashInfer 0.5 to 0.6 on 20 processors",
         known="report",
         source="FlashInfer's JIT with ninja; CUDA's nvcc",
+        refines=("compiler", "helper_not_compiled"),
         sets=((ENV, "MAX_JOBS", "2"),),
     ),
     Signature(
