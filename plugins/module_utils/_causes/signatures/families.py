@@ -78,6 +78,14 @@ FAMILIES: tuple[Family, ...] = (
         " image and model. Then use a newer vllm_image",
     ),
     Family(
+        "marlin_failed",
+        "kernel",
+        "the Marlin kernels do not run with this model: {exception}",
+        f"{UNSURE}it looks like Marlin. If linear_backend: marlin or moe_backend: marlin is set in vllm_extra_args, set"
+        " triton or auto there; it keeps image and model. Then use a newer vllm_image, or a checkpoint with another"
+        " quantization (vllm_model)",
+    ),
+    Family(
         "image_broken",
         "image",
         "parts of this image do not match each other: {exception}",
@@ -245,6 +253,7 @@ RULES: tuple[Rule, ...] = (
         r"|did not contain|expects?|unexpected|zero or non-finite)",
         name=r"^(?:Value|Key|Runtime|Assertion|Attribute)Error$",
     ),
+    Rule("marlin_failed", name=r"^(?:Runtime|Value|Assertion|NotImplemented)Error$", inner=r"marlin"),
     Rule(
         "kernel_failed",
         name=r"AcceleratorError$|CUDAError$|OutOfResources$|CudaError$|^cutlass\.|^flashinfer\.|^triton\.|TVMError$",

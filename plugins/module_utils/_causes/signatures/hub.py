@@ -215,7 +215,7 @@ HUB: tuple[Signature, ...] = (
         ),
         r"Name or service not known|Temporary failure in name resolution|Network is unreachable"
         r"|Max retries exceeded with url|http(?:core|x)2?\.Connect(?:Error|Timeout)"
-        r"|requests\.exceptions\.(?:ConnectionError|ConnectTimeout|ProxyError)"
+        r"|requests\.exceptions\.(?:ConnectionError|ConnectTimeout|ReadTimeout|ProxyError)"
         r"|We couldn't connect to '(?P<endpoint>https?://[^']{1,200})' to load",
         "the container cannot reach the hub",
         REACH,

@@ -352,7 +352,8 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "fatal",
         "memory",
         ("cannot allocate memory", "unable to allocate", "std::bad_alloc", "defaultcpuallocator"),
-        r"\[Errno 12\] Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: can't allocate memory"
+        r"\[Errno 12\] Cannot allocate memory|Cannot allocate memory \(12\)|std::bad_alloc"
+        r"|DefaultCPUAllocator: can't allocate memory"
         r"|Unable to allocate [\d.]+ [KMGT]iB for an array",
         "the host ran out of memory; GPU and processor share it",
         "stop what else uses the memory, or lower vllm_gpu_memory_utilization so that more is left for the host",

@@ -151,7 +151,7 @@ NETWORK: tuple[Signature, ...] = (
             "diststoreerror",
         ),
         r"(?:Dist(?:Network|Store)Error: )?(?:The )?client socket has (?:timed out(?: after (?P<ms>\d+) ?ms)?"
-        r"|failed).{0,120}?(?:connect to \(?(?P<head>[^)\s]{1,80}(?:, \d+)?)|$)"
+        r"|failed).{0,120}?(?:connect to (?:any network address of )?[\[(]?(?P<head>[^)\s,]{1,80}(?:, \d+)?)|$)"
         r"|TCPStore[^\n]{0,200}|server socket has failed to (?:listen|bind)[^\n]{0,120}|Timed out waiting for clients"
         r"|Dist(?:Network|Store)Error[^\n]{0,200}|wait timeout after \d+ ?ms",
         "the head of the group cannot be reached ({head})",

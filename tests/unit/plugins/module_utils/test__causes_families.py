@@ -26,6 +26,7 @@ CASES = [
     ("kernel", "FooBarError: grid is too large", "triton/runtime/jit.py:run"),
     ("kernel", "AssertionError: block", "vllm/model_executor/layers/fused_moe/layer.py:forward"),
     ("kernel", "ValueError: head_dim 72", "vllm_flash_attn/flash_attn_interface.py:flash_attn_varlen_func"),
+    ("kernel", "RuntimeError: Invalid thread config", "vllm/x/marlin_utils.py:apply_gptq_marlin_linear"),
     ("kernel", "RuntimeError: Marlin repack needs size_k % 16", "vllm/_custom_ops.py:gptq_marlin_repack"),
     ("image", "ImportError: dlopen failed for _foo_C", "foo/__init__.py:<module>"),
     ("image", "AttributeError: module 'triton.language' has no attribute 'foo_dot'", "vllm/x.py:<module>"),
