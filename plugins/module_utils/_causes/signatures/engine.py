@@ -54,6 +54,22 @@ ENGINE: tuple[Signature, ...] = (
         source="vllm/v1/engine/utils.py, vllm/v1/engine/core_client.py",
         guide=DOWNLOAD,
     ),
+    Signature(
+        "dp_coordinator",
+        "fatal",
+        "engine",
+        ("dp coordinator process",),
+        r"DP Coordinator process failed to report ZMQ addresses(?:[^\n]{0,40}?within (?P<seconds>\d+) ?s)?",
+        "the process that coordinates data_parallel_size did not start in time ({seconds} s): the host was"
+        " busy, mostly with"
+        " reading the model or the image",
+        "deploy again, which reads from the page cache; remove data_parallel_size from vllm_extra_args: a Spark"
+        " has one GPU;"
+        " or use a newer vllm_image, which waits longer",
+        versions="vLLM 0.19 to 0.22",
+        known="report",
+        source="vllm-project/vllm#42343, #43611",
+    ),
     # --- wrappers: the cause is in another line; the most telling first ------------------------------------------
     Signature(
         "engine_killed",

@@ -78,6 +78,14 @@ FAMILIES: tuple[Family, ...] = (
         " image and model. Then use a newer vllm_image",
     ),
     Family(
+        "marlin_failed",
+        "kernel",
+        "the Marlin kernels do not run with this model: {exception}",
+        f"{UNSURE}it looks like Marlin. If linear_backend: marlin or moe_backend: marlin is set in vllm_extra_args, set"
+        " triton or auto there; it keeps image and model. Then use a newer vllm_image, or a checkpoint with another"
+        " quantization (vllm_model)",
+    ),
+    Family(
         "image_broken",
         "image",
         "parts of this image do not match each other: {exception}",
@@ -174,6 +182,7 @@ RULES: tuple[Rule, ...] = (
         r"|CUDA (?:unknown|initialization) error|initialization error|no CUDA-capable|libcuda\.so|libnvidia-|nvidia-uvm"
         r"|cudaErrorInitialization|cudaErrorSystem|cudaErrorDevices|system not yet initialized|busy or unavailable",
     ),
+    Rule("files_failed", name=r"CacheNotFound$|CorruptedCacheException$"),
     # the class of a client of the hub tells more than its text, in which the model's name may be that of a kernel
     Rule(
         "hub_failed",
@@ -237,6 +246,14 @@ RULES: tuple[Rule, ...] = (
         r"|torch/_(?:inductor|dynamo)/(?!standalone_compile\.py:__call__|output_code|utils\.py:run)"
         r"|vllm/compilation/|cutlass/(?:base_dsl|cute)|tilelang|tvm",
     ),
+    # vLLM says of the checkpoint itself what it lacks
+    Rule(
+        "weights_unfit",
+        text=r"\bcheckpoint\b[^\n]{0,60}\b(?:incomplete|missing|has no|have no|lacks?|does not (?:have|contain|include)"
+        r"|did not contain|expects?|unexpected|zero or non-finite)",
+        name=r"^(?:Value|Key|Runtime|Assertion|Attribute)Error$",
+    ),
+    Rule("marlin_failed", name=r"^(?:Runtime|Value|Assertion|NotImplemented)Error$", inner=r"marlin"),
     Rule(
         "kernel_failed",
         name=r"AcceleratorError$|CUDAError$|OutOfResources$|CudaError$|^cutlass\.|^flashinfer\.|^triton\.|TVMError$",
