@@ -9,10 +9,10 @@ module: host_record
 short_description: Record what the roles change on a host, and put it back
 version_added: "0.1.0"
 description:
-  - Keeps in C(/var/lib/dgxspark/host.json), which only root may read, what the roles P(dgxspark.vllm.spark_host#role) and
-    P(dgxspark.vllm.container_runtime#role) have changed, each thing as it was before and as they left it. That is the
-    content, owner and mode of files, the values of kernel parameters, whether units are active and enabled, and which
-    packages were added.
+  - Keeps in C(/var/lib/dgxspark/host.json), which only root may read, what the roles
+    P(dgxspark.vllm.spark_host#role) and P(dgxspark.vllm.container_runtime#role) have changed, each thing as it was
+    before and as they left it. That is the content, owner and mode of files, the values of kernel parameters, whether
+    units are active and enabled, and which packages were added.
   - Puts back only what is still as they left it, and says what it leaves and why.
 options:
   state:
@@ -63,8 +63,8 @@ attributes:
     description: A second run changes nothing.
 notes:
   - Requires root.
-  - Docker is not told of a C(daemon.json) that was put back. M(dgxspark.vllm.daemon_json) with O(dgxspark.vllm.daemon_json#module:state=applied)
-    does it afterwards.
+  - Docker is not told of a C(daemon.json) that was put back. M(dgxspark.vllm.daemon_json) with C(state=applied) does it
+    afterwards.
 author:
   - The dgxspark.vllm authors (@dgxspark)
 seealso:
@@ -160,7 +160,9 @@ class Restoration:
         self.host = host
         self.remove_packages = remove_packages
         known = read_json(RECORD)
-        self.changes = t.cast(host_record.Changes, {section: dict(known.get(section, {})) for section in host_record.SECTIONS})
+        self.changes = t.cast(
+            host_record.Changes, {section: dict(known.get(section, {})) for section in host_record.SECTIONS}
+        )
         self.restored: list[str] = []
         self.left: list[str] = []
 
@@ -216,7 +218,9 @@ class Restoration:
 
 def restored(host: Host, asked: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     if services := installed_services():
-        raise Failed(f"{', '.join(services)} is installed on this host; run playbooks/uninstall.yml first. Nothing was changed")
+        raise Failed(
+            f"{', '.join(services)} is installed on this host; run playbooks/uninstall.yml first. Nothing was changed"
+        )
     if os.path.exists(OPEN):
         raise Failed("the last run of playbooks/prepare.yml was interrupted; run it again first. Nothing was changed")
     work = Restoration(host, asked["remove_packages"])

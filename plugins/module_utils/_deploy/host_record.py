@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the roles have changed on a host: each thing as it was before, and as they left it (host_record). Pure.
 
-A state is {section: {name: value}}, None or no entry for what is not there. Of a file it holds hash, owner and mode, and
-before a change its content as well, which does not count in a comparison.
+A state is {section: {name: value}}, None or no entry for what is not there. Of a file it holds hash, owner and mode,
+and before a change its content as well, which does not count in a comparison.
 """
 
 from __future__ import annotations

@@ -137,7 +137,11 @@ CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], list[str]]] = {
     "earlyoom_mode": ({"files": {"/etc/default/earlyoom": {"mode": "0640"}}}, {}, SPARK_HOST),
     "earlyoom_stopped": ({"units": {"earlyoom.service": {"active_state": "inactive"}}}, {}, SPARK_HOST),
     "earlyoom_disabled": ({"units": {"earlyoom.service": {"unit_file_state": "disabled"}}}, {}, SPARK_HOST),
-    "earlyoom_removed": ({"packages": {"earlyoom": None}}, {}, [*SPARK_HOST[:3], "apt", "host_record", *SPARK_HOST[3:]]),
+    "earlyoom_removed": (
+        {"packages": {"earlyoom": None}},
+        {},
+        [*SPARK_HOST[:3], "apt", "host_record", *SPARK_HOST[3:]],
+    ),
     "record_left_open": ({"files": {OPEN: file("")}}, {}, SPARK_HOST),
     "no_switch_is_on": (
         {"files": {"/etc/default/earlyoom": file("")}, "sysctl": {"vm.swappiness": "60"}},
