@@ -125,7 +125,7 @@ def configured(spark: Spark) -> str:
     files = "/etc/docker/daemon.json /etc/security/limits.d /etc/sysctl.d /etc/default/earlyoom"
     return spark.root(
         f"find {files} -type f -exec sha256sum {{}} + -exec stat --format '%n %a %u %g' {{}} + | sort;"
-        " cat /proc/sys/vm/swappiness; systemctl is-enabled earlyoom; systemctl is-active earlyoom; "
+        " cat /proc/sys/net/core/somaxconn; systemctl is-enabled earlyoom; systemctl is-active earlyoom; "
         "docker info --format '{{range $name, $runtime := .Runtimes}}{{println $name}}{{end}}'"
     )
 
@@ -135,7 +135,7 @@ def test_what_the_roles_changed_can_be_put_back(spark: Spark, ansible_playbook: 
         run = ansible_playbook(playbook, spark.limit)
         assert run.code == 0, run.output
     before = configured(spark)
-    run = ansible_playbook("playbooks/prepare.yml", spark.limit, spark_host_sysctl={"vm.swappiness": 17})
+    run = ansible_playbook("playbooks/prepare.yml", spark.limit, spark_host_sysctl={"net.core.somaxconn": 4095})
     assert run.code == 0, run.output
     prepared = configured(spark)
     assert prepared != before
