@@ -125,8 +125,9 @@ def configured(spark: Spark) -> str:
     files = "/etc/docker/daemon.json /etc/security/limits.d /etc/sysctl.d /etc/default/earlyoom"
     return spark.root(
         f"find {files} -type f -exec sha256sum {{}} + -exec stat --format '%n %a %u %g' {{}} + | sort;"
-        " cat /proc/sys/net/core/somaxconn; for verb in is-enabled is-active; do systemctl $verb earlyoom || true; done; "
-        "docker info --format '{{range $name, $runtime := .Runtimes}}{{println $name}}{{end}}'"
+        " cat /proc/sys/net/core/somaxconn;"
+        " for verb in is-enabled is-active; do systemctl $verb earlyoom || true; done;"
+        " docker info --format '{{range $name, $runtime := .Runtimes}}{{println $name}}{{end}}'"
     )
 
 
