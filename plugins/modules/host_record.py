@@ -188,9 +188,10 @@ class Restoration:
             if why := host_record.why_left(change, now):
                 self.left.append(f"{name}: {why}")
                 return
+            docker = self.host.docker_does(name, change["before"]) if section == "files" else ""
             if not self.host.module.check_mode:
                 self.host.put_back(section, name, change["before"])
-            self.restored.append(f"{name}{self.words(section, change['before'])}")
+            self.restored.append(f"{name}{self.words(section, change['before'])}{docker and f' ({docker})'}")
         del self.changes[section][name]
 
     @staticmethod

@@ -102,24 +102,38 @@ class Host:
 
         replace(path, make)
 
-    def _announce(self, value: host_record.Value) -> None:
-        """So that the module daemon_json has Docker read its file, or returns to the one that is there now."""
+    def docker_does(self, path: str, value: host_record.Value) -> str:
+        """What Docker does for a file that is to become VALUE; "" if it is not its own, or nothing is to be done."""
+        note = self._reading(value) if path == os.path.realpath(daemon_json.PATH) else None
+        if note is None:
+            return ""
+        names = ", ".join(sorted(one["name"] for one in note.containers))
+        done = "Docker is restarted" if note.restart else "Docker reloads it"
+        return f"{done}, which interrupts {names}" if names else done
+
+    def _reading(self, value: host_record.Value) -> Note | None:
+        """The note for the module daemon_json; None if Docker has nothing to read."""
         file, daemon = File(self.module), Daemon(self.module)
         text = "" if value is None else host_record.content_of(value).decode("utf-8", "surrogateescape")
         now, then = (daemon_json.parse(one)[0] or {} for one in (file.text, text))
         apply = daemon.needs(daemon_json.changed_keys(now, then), then, None, False)
         if not daemon.active or apply == "none" or file.text is None:
-            return  # it reads the file when it starts
-        text_now = file.text
-        replace(previous(), lambda new: _write_private(new, text_now))
+            return None  # it reads the file when it starts
         others = [one for one in daemon.running() if not one["service"]] if apply == "restart" else []
-        Note(
+        return Note(
             backup=previous(),
             written=True,
             restart=apply == "restart",
             invocation=daemon.invocation,
             containers=others,
-        ).write()
+        )
+
+    def _announce(self, value: host_record.Value) -> None:
+        """So that the module daemon_json has Docker read its file, or returns to the one that is there now."""
+        note, text = self._reading(value), File(self.module).text
+        if note is not None and text is not None:
+            replace(previous(), lambda new: _write_private(new, text))
+            note.write()
 
     def _put_sysctl(self, name: str, value: host_record.Value) -> None:
         with open(configuration.sysctl_path(name), "w", encoding="utf-8") as file:

@@ -196,6 +196,8 @@ def test_a_service_goes_first(host: Host) -> None:
 
 def test_docker_is_told_of_its_file(host: Host) -> None:
     host.prepare()
+    assert f"{host.daemon} (Docker reloads it)" in host.run("restored", check=True)["restored"]
+    assert docker_daemon.Note.read() is None
     host.run("restored")
     note = docker_daemon.Note.read()
     assert note and note.written and not note.restart
@@ -203,6 +205,15 @@ def test_docker_is_told_of_its_file(host: Host) -> None:
     assert os.stat(note.backup).st_mode & 0o777 == 0o600
     note.remove()
     assert not Path(note.backup).exists()
+
+
+def test_a_restart_of_docker_names_what_it_interrupts(host: Host) -> None:
+    host.prepare(merged=MERGED.replace('{"runtimes"', '{"data-root": "/data", "runtimes"'))
+    host.containers = "a1\tchat\t\nb2\tvllm-x\tvllm\n"
+    wanted = f"{host.daemon} (Docker is restarted, which interrupts chat)"
+    assert wanted in host.run("restored")["restored"]
+    note = docker_daemon.Note.read()
+    assert note and note.restart and [one["name"] for one in note.containers] == ["chat"]
 
 
 def test_check_mode_notes_nothing(host: Host) -> None:
