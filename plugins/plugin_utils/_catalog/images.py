@@ -15,8 +15,6 @@ from .vllm_options import version_key
 UPSTREAM = "vllm/vllm-openai"
 NGC = "nvidia/vllm"
 GUIDES = "nvcr.io/nvidia/vllm:25.09-py3"
-# What vllm_image_allow may hold, one word for each reason to refuse an image.
-ALLOW = ("moving", "avoid", "unknown", "cannot_run", "advisory")
 
 Image = t.Mapping[str, t.Any]
 
