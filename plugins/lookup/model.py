@@ -276,6 +276,11 @@ _value:
       type: str
       returned: if known
       sample: 0.11.0
+    gone_in:
+      description: The first version of vLLM that no longer has its architecture. Images with it are rejected.
+      type: str
+      returned: if vLLM has dropped it
+      sample: 0.25.0
     architectures:
       description:
         - Names of its classes in vLLM, as in its C(config.json). Images whose vLLM has none of them are rejected.

@@ -32,6 +32,7 @@ from .images import (
     can_run,
     family,
     find,
+    gone_in,
     mirrored,
     nearest_good,
     newest_able,
@@ -142,12 +143,15 @@ class Catalog:
         return self.on(entry, image)
 
     def on(self, model: Entry, image: Entry | None) -> Entry:
-        """A model with the oldest vLLM that has its architecture; and with what an image adds to it, and why the image
-        cannot run it, if so."""
+        """A model with the oldest vLLM that has its architecture, and the first that has it no more; and with what an
+        image adds to it, and why the image cannot run it, if so."""
         architectures = model.get("architectures") or []
         first = oldest(architectures, self.architectures()) if architectures else None
         if first and version_key(first) > version_key(model.get("min_vllm") or ""):
             model = {**model, "min_vllm": first}
+        gone = gone_in(architectures, self.architectures()) if architectures else None
+        if gone or model.get("gone_in"):  # its config.json may name another architecture than its name
+            model = {**model, "gone_in": gone}
         if image is None:
             return model
         reason = unable(model, image)

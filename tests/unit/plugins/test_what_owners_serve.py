@@ -68,6 +68,25 @@ def test_a_model_that_the_image_can_run(model: str) -> None:
     assert said(vllm_model=model, vllm_image=GUIDE) == ""
 
 
+@pytest.mark.parametrize(
+    ("architecture", "last"),
+    [
+        ("Phi4FlashForCausalLM", "0.10.2"),
+        ("MotifForCausalLM", "0.11.0"),
+        ("AquilaForCausalLM", "0.24.0"),
+        ("Phi4FlashForCausalLM,MotifForCausalLM", "0.11.0"),
+    ],
+)
+def test_a_model_that_vllm_has_dropped_is_refused_with_an_image_that_has_it(architecture: str, last: str) -> None:
+    """What its name does not tell, its config.json does, once the host is asked."""
+    checked, _wrong = TypedValues.of(options_of("vllm"), {"vllm_model": "example-org/dropped"})
+    info = {"id": "example-org/dropped", "architectures": architecture.split(",")}
+    refusal = resolve(checked, Catalog(), model_info=info).image_refusal
+    instead = refusal.rpartition("use ")[2].split(",")[0]
+    assert "any more" in refusal
+    assert version_key(Catalog().images()[instead]["vllm"]) <= version_key(last)
+
+
 # --- a language model in a part, blocks one by one -------------------------------------------------------------------
 def read(name: str) -> Values:
     return t.cast("Values", json.loads((OWNERS / name).read_text()))
