@@ -194,6 +194,18 @@ _value:
       type: int
       returned: if it has sparse attention
       sample: 128
+    index_layers:
+      description: Number of layers that keep such keys.
+      type: int
+      returned: if not all do
+      sample: 21
+    compressed:
+      description:
+        - Layers by the number of tokens, C(4) or C(128), of which they keep one vector (DeepSeek V4). All its layers
+          also have a window, RV(_value[].sliding_window).
+      type: dict
+      returned: if it has such layers
+      sample: {4: 21, 128: 20}
     state_layers:
       description: Number of layers with a state of constant size instead of a KV cache. They do not count as C(layers).
       type: int

@@ -12,7 +12,9 @@ from .config_values import Config, count_of_layers, listed, number, wrong
 FULL, WINDOW, CHUNK, STATE, CROSS = "full", "window", "chunk", "state", "cross"
 # How config files name kinds of layers: in layer_types, layers_block_type, or with a character a layer.
 _WORDS: t.Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("full_attention", "attention", "full", "global", "global_attention", "*"), (FULL,)),
+    **dict.fromkeys(
+        ("full_attention", "attention", "full", "global", "global_attention", "deepseek_sparse_attention", "*"), (FULL,)
+    ),
     **dict.fromkeys(("sliding_attention", "sliding", "local", "local_attention", "swa", "sliding_window"), (WINDOW,)),
     **dict.fromkeys(("chunked_attention", "chunked"), (CHUNK,)),
     **dict.fromkeys(("linear_attention", "linear", "mamba", "mamba2", "conv", "kda", "recurrent", "M"), (STATE,)),
@@ -26,6 +28,11 @@ _ONLY_WINDOWS = ("mistral", "mixtral", "phi3", "starcoder2")
 _ENCODERS = (
     *("bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "distilbert", "modernbert", "nomic_bert", "new"),
     *("gte", "mpnet", "electra", "deberta", "deberta-v2", "eurobert", "t5_encoder", "bert_with_rope", "snowflake"),
+)
+# Decoders that vLLM makes encoders of, whatever their config.json says (S: its own table of such models).
+_MADE_ENCODERS = (
+    *("LlamaBidirectionalModel", "LlamaBidirectionalForSequenceClassification", "VoyageQwen3BidirectionalEmbedModel"),
+    *("LlamaNemotronVLModel", "LlamaNemotronVLForSequenceClassification"),
 )
 # Families with a latent vector in their files, whose cache vLLM keeps as keys and values all the same.
 _NO_LATENT = ("minicpm3",)
@@ -73,7 +80,10 @@ class State(t.NamedTuple):
 
 def keeps_nothing(config: Config, text: Config) -> bool:
     """Whether it is an encoder, which has no KV cache."""
-    if str(text.get("model_type")) in _ENCODERS:
+    named = config.get("architectures")
+    if str(text.get("model_type")) in _ENCODERS or (
+        isinstance(named, list) and set(_MADE_ENCODERS) & {*map(str, named)}
+    ):
         return True
     return any(part.get(name) is value for part in (config, text) for name, value in _BOTH_WAYS)
 
@@ -236,7 +246,7 @@ def _by_rule(text: Config, layers: int, assumed: list[str]) -> list[tuple[str, .
         return where(lambda layer: (layer + 1) % number(text, "sliding_window_pattern") == 0, WINDOW)
     if window and text.get("model_type") in ("gemma2", "cohere2"):
         return where(lambda layer: layer % 2 == 1 if text["model_type"] == "gemma2" else layer % 4 == 3, WINDOW)
-    if window and text.get(_WINDOW_SWITCH) is not False:
+    if window and text.get(_WINDOW_SWITCH) is not False and not text.get("compress_ratios"):
         if text.get("model_type") in _ONLY_WINDOWS:
             return [(WINDOW,)] * layers
         assumed.append(f"its window of {window} tokens is planned as full attention")

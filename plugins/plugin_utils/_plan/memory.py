@@ -15,7 +15,7 @@ import math
 import typing as t
 
 from .._catalog.vllm_options import share_text, tokens_of, version_key, whole
-from . import kv_cache
+from . import compressed, kv_cache
 from .words import GIB, Plan, gib, reasons
 
 # What is needed beside weights and KV cache, by causes. docs/reference/memory.md names the logs.
@@ -50,12 +50,14 @@ ONLINE = {
     **dict.fromkeys(("int8_per_channel_weight_only", "experts_int8"), 0.5),
     **dict.fromkeys(("nvfp4_per_token", "bitsandbytes"), 0.28),
 }
+PACKED_BYTES = 80  # S: what sparse attention keeps of a latent vector beside 8 bits a number: positions in BF16, scales
 # Options that bring models of their own, whose weights and caches nobody knows here.
 SPECULATIVE = ("speculative_config", "spec_model")
 MORE_MODELS = (*SPECULATIVE, "enable_lora", "lora_modules")
 NUMBERS = (
     *("weights_bytes", "layers", "kv_heads", "head_dim", "native_context", "config_context", "extended_context"),
-    *("sliding_window", "full_attention_layers", "latent_dim", "index_dim", "state_layers", "state_bytes"),
+    *("sliding_window", "full_attention_layers", "latent_dim", "index_dim", "index_layers", "state_layers"),
+    *("state_bytes",),
     *("state_matrix", "state_width", "state_channels", "state_chunk", "activation_bytes", "vision_bytes", "vocab_size"),
     *("embedding_bytes", "mtp_layers", "value_head_dim", "hidden_size"),
 )
@@ -303,6 +305,8 @@ class _Given:
 
     def _dtype(self) -> tuple[str, int]:
         wanted = str(self.args.get("kv_cache_dtype") or "auto")
+        if self._compressed:  # which vLLM keeps in its own form of FP8
+            return "fp8", 1
         # of an unknown version the dearer reading is taken
         own = self.entry.get("kv_cache_dtype") if self.vllm and self._since(ASKS_CHECKPOINT) else None
         if wanted == "auto" and own:
@@ -316,7 +320,18 @@ class _Given:
             self.assumed.append(f"kv_cache_dtype {wanted} is planned with 2 bytes a number, as if it were BF16")
         return "bf16", 2
 
+    @property
+    def _compressed(self) -> compressed.Shape | None:
+        ratios = compressed.of(self.entry.get("compressed"))
+        if not ratios:
+            return None
+        layers = self._whole("layers") + (self._whole("mtp_layers") if self._is_mtp() else 0)
+        window, head_dim = self._whole("sliding_window") or 1, self._whole("head_dim")
+        return compressed.Shape(layers, window, head_dim, self._whole("index_dim"), ratios)
+
     def _kinds(self) -> list[kv_cache.Layers]:
+        if self._compressed:
+            return compressed.kinds(self._compressed)
         listed = self.entry.get("attention_kinds")
         latent = self._whole("latent_dim")
         if isinstance(listed, (list, tuple)):
@@ -329,7 +344,7 @@ class _Given:
             if window:
                 found.append(self._kind({**self.entry, "layers": every - full}, latent))
         if self._whole("index_dim"):  # of sparse attention: a key of 8 bits a number, and its scale
-            every = sum(kind.number for kind in found)
+            every = self._whole("index_layers") or sum(kind.number for kind in found)
             found.append(kv_cache.Layers(kv_cache.FULL, every, self._whole("index_dim") + 4, latent=True))
         if self._is_mtp() and found:
             found[0] = found[0]._replace(number=found[0].number + self._whole("mtp_layers"))
@@ -354,6 +369,8 @@ class _Given:
         size = (
             latent * self.width if latent else heads * (keys + (whole(kind.get("value_head_dim")) or keys)) * self.width
         )
+        if latent and self.width == 1 and self._whole("index_dim"):
+            size = latent + PACKED_BYTES
         name, tokens = (kv_cache.CROSS, self.batched) if kind.get("cross") else (kv_cache.FULL, 0)
         for field, other in _OTHER_KINDS.items():
             if kind.get(field):
@@ -374,6 +391,8 @@ class _Given:
         one = self.on_cpu or self.args.get("async_scheduling") is False or not self._since(TWO_BATCHES)
         hybrid = self.args.get("disable_hybrid_kv_cache_manager") is not True
         in_flight = (1 if one else 2) * self.batched
+        if self._compressed:
+            return compressed.pool(self._compressed, in_flight)
         asked = self.args.get("enable_prefix_caching")
         cached = self._since(STATES_CACHED) if asked is None else asked is not False
         states = (2 if cached else 1) + self.drafts

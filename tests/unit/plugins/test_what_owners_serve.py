@@ -128,6 +128,76 @@ def test_numbers_of_a_token(config: Values, token: int) -> None:
     assert found["kv_tokens"] == 16_000
 
 
+LATENT: Values = {**TEXT, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "index_topk": 2048, "index_head_dim": 128}
+WINDOWED: Values = {**TEXT, "index_topk": 512, "index_head_dim": 128, "sliding_window": 128}
+
+
+@pytest.mark.parametrize(
+    ("config", "fields"),
+    [
+        (LATENT, {"index_dim": 128}),
+        ({**LATENT, "index_topk_freq": 2}, {"index_dim": 128, "index_layers": 3}),
+        ({**LATENT, "index_topk_freq": 4, "index_skip_topk_offset": 3}, {"index_dim": 128, "index_layers": 3}),
+        ({**LATENT, "index_topk_pattern": "FSSF"}, {"index_dim": 128, "index_layers": 2}),
+        ({**WINDOWED, "compress_ratios": [0, 4, 128, 4, 0]}, {"index_dim": 128, "compressed": {4: 2, 128: 1}}),
+        ({**WINDOWED, "compress_ratios": [1, 4, 4, 4]}, {"index_dim": 128, "compressed": {4: 3}}),
+    ],
+)
+def test_what_sparse_attention_keeps(config: Values, fields: Values) -> None:
+    found, assumed = entry_of({"max_position_embeddings": 4096, **config}, 10**9)
+    assert {name: found[name] for name in ("index_dim", "index_layers", "compressed") if name in found} == fields
+    assert assumed == []
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {**TEXT, "sparse_attention_config": {"use_sparse_attention": True}},
+        {**WINDOWED, "compress_ratios": [0, 4, 16, 4]},
+        {**WINDOWED, "compress_ratios": ["4", {}, None, 4]},
+        {**WINDOWED, "compress_ratios": {"4": 2}},
+        {**TEXT, "index_topk": 2048},
+    ],
+)
+def test_sparse_attention_of_another_kind_is_told(config: Values) -> None:
+    found, assumed = entry_of(config, 10**9)
+    assert "compressed" not in found
+    assert any("is not understood" in line for line in assumed)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "keeps"),
+    [
+        ("LlamaBidirectionalModel", False),
+        ("LlamaBidirectionalForSequenceClassification", False),
+        ("LlamaNemotronVLModel", False),
+        ("VoyageQwen3BidirectionalEmbedModel", False),
+        ("LlamaForCausalLM", True),
+    ],
+)
+def test_a_decoder_that_vllm_makes_an_encoder_keeps_nothing(architecture: str, keeps: bool) -> None:
+    found, _assumed = entry_of({**TEXT, "architectures": [architecture]}, 10**9)
+    assert (found.get("attention_kinds") != []) is keeps
+
+
+def test_a_long_context_of_a_pair_with_compressed_vectors_fits() -> None:
+    """With a whole vector for each token it would need 86 GiB."""
+    flash = {**WINDOWED, "num_hidden_layers": 43, "head_dim": 512, "num_key_value_heads": 1}
+    flash |= {"compress_ratios": [0, 0, *[4, 128] * 20, 4, 0], "max_position_embeddings": 1048576}
+    found, _assumed = entry_of(flash, 160 * 10**9)
+    args = {"max_model_len": 1048576, "max_num_batched_tokens": 8192, "gpu_memory_utilization": 0.85}
+    planned = memory_plan({"id": "a/b", **found}, 120 * GIB, args, hosts=2, vllm="0.32.0")
+    assert (planned["fits"], planned["kv_cache_dtype"], planned["block_tokens"]) == (True, "fp8", 4)
+    assert not memory_plan({"id": "a/b", **found, "compressed": None}, 120 * GIB, args, hosts=2, vllm="0.32.0")["fits"]
+
+
+def test_a_latent_cache_of_sparse_attention_in_8_bits_keeps_scales_and_positions() -> None:
+    found, _assumed = entry_of(LATENT, 10**9)
+    args = {"max_model_len": 4096, "kv_cache_dtype": "fp8"}
+    planned = memory_plan({"id": "a/b", **found, "native_context": 4096}, 120 * GIB, args, vllm="0.32.0")
+    assert planned["kv_bytes_per_token"] == 4 * (656 + 132)
+
+
 # --- the plan --------------------------------------------------------------------------------------------------------
 MODEL: Values = {
     "id": "a/b",
