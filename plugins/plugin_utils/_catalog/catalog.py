@@ -121,6 +121,11 @@ class Catalog:
                 raise CatalogError(
                     f"{show(name)} is not the whole path of a folder; write all of it, such as {MODEL_FOLDER}"
                 )
+            if not same_id and re.fullmatch(r"[^/:]+/[^/:]+:[\w.-]+", name):
+                raise CatalogError(
+                    f"{show(name)} names a GGUF file of a repository, which is neither planned nor downloaded here; use"
+                    " its repository of safetensors, such as one in FP8, NVFP4 or AWQ"
+                )
             if not same_id:
                 raise CatalogError(f"{show(name)} is not in the catalog; {known_or_add(name, models, 'vllm_models')}")
             if len(same_id) > 1:

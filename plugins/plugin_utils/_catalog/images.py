@@ -14,6 +14,7 @@ from .vllm_options import version_key
 
 UPSTREAM = "vllm/vllm-openai"
 NGC = "nvidia/vllm"
+SCITRERA = "scitrera/dgx-spark-vllm"  # whose tags follow vLLM's releases, and which has Ray (S: its readme)
 GUIDES = "nvcr.io/nvidia/vllm:25.09-py3"
 # What vllm_image_allow may hold, one word for each reason to refuse an image.
 ALLOW = ("moving", "avoid", "unknown", "cannot_run", "advisory")
@@ -78,6 +79,9 @@ def told_by_tag(ref: str, images: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
             found["nccl"] = next((nccl for since, nccl in _NCCL if version_key(version[1]) >= version_key(since)), None)
         if cuda:
             found["cuda"] = f"{cuda[1]}.{cuda[2]}"
+    elif f"/{repository}".endswith(f"/{SCITRERA}") and (version := _UPSTREAM_TAG.fullmatch(tag)):
+        found = {"vllm": version[1], "ray": True}
+        found["multi_node"] = version_key(version[1]) >= version_key(_SPANS_HOSTS)
     elif f"/{repository}".endswith(f"/{NGC}"):
         month = _NGC_TAG.fullmatch(tag)
         if month:
