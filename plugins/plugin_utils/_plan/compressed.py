@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._catalog.vllm_options import whole
 from .kv_cache import FULL, WINDOW, Group, Layers, Pool
 
 BLOCK, WINDOW_BLOCK = 256, 64  # tokens
@@ -39,11 +40,18 @@ class _Bucket(t.NamedTuple):
     tokens: int = 0
 
 
-def of(ratios: t.Any) -> dict[int, int]:
-    """What an entry says, checked: {4: 21, 128: 20}."""
+def shape(entry: t.Mapping[str, t.Any], drafting_layers: int) -> Shape | None:
+    """Of what an entry says, {4: 21, 128: 20}; None if it is another model."""
+    ratios = entry.get("compressed")
     found = {str(ratio): count for ratio, count in ratios.items()} if isinstance(ratios, t.Mapping) else {}
-    counts = {ratio: found.get(str(ratio)) for ratio in STATE_BLOCKS}
-    return {ratio: count for ratio, count in counts.items() if isinstance(count, int) and count > 0}
+    counts = {ratio: whole(found.get(str(ratio))) or 0 for ratio in STATE_BLOCKS}
+    own = {ratio: count for ratio, count in counts.items() if count}
+    if not own:
+        return None
+    layers, window, head_dim, index_dim = (
+        whole(entry.get(name)) or 1 for name in ("layers", "sliding_window", "head_dim", "index_dim")
+    )
+    return Shape(layers + drafting_layers, window, head_dim, index_dim, own)
 
 
 def kinds(shape: Shape) -> list[Layers]:

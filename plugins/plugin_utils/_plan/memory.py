@@ -51,6 +51,7 @@ ONLINE = {
     **dict.fromkeys(("nvfp4_per_token", "bitsandbytes"), 0.28),
 }
 PACKED_BYTES = 80  # S: what sparse attention keeps of a latent vector beside 8 bits a number: positions in BF16, scales
+BESIDE = ("cpu_offload_gb", "kv_offloading_size")  # GiB that vLLM takes beside its share of the memory
 # Options that bring models of their own, whose weights and caches nobody knows here.
 SPECULATIVE = ("speculative_config", "spec_model")
 MORE_MODELS = (*SPECULATIVE, "enable_lora", "lora_modules")
@@ -104,6 +105,7 @@ def plan(
         context = max(longest, 1)
     need = pool.bytes_of(context)
     needed = weights + rest + size if is_given and given.on_cpu else requested
+    beside = given.beside
     less, more = (0, 0) if is_given else given.uncertainty
     found: Plan = {
         "fits": True,
@@ -111,7 +113,7 @@ def plan(
         "utilization": share,
         "hosts": host.number,
         "total_bytes": host.total,
-        "needed_bytes": needed,
+        "needed_bytes": needed + beside,
         "weights_bytes": weights,
         "activation_bytes": given.activations,
         "graph_bytes": given.graphs,
@@ -142,6 +144,11 @@ def plan(
         found["problem"] = (
             f"{gib(weights)} of weights and {gib(rest)} for activations, graphs and the engine are more than the"
             f" {gib(requested)} that vLLM may use ({share_text(share)} of {gib(host.total)})"
+        )
+    elif beside and requested + beside > most:
+        found["problem"] = (
+            f"{gib(beside)} of {' and '.join(BESIDE)} lie beside the {gib(requested)} that vLLM may use, in the"
+            f" same memory: more than the {gib(most)} that this host can give"
         )
     elif loading > most:
         found["problem"] = (
@@ -193,6 +200,7 @@ class _Given:
         self.weights, self.loading = self._weights()
         self.activations = self._activations()
         self.graphs = 0 if args.get("enforce_eager") is True or self.on_cpu else self._graphs()
+        self.compressed = compressed.shape(entry, self._whole("mtp_layers") if self._is_mtp() else 0)
         self.dtype, self.width = self._dtype()
         self.kinds = self._kinds()
         more = [name for name in MORE_MODELS if args.get(name)]
@@ -234,6 +242,10 @@ class _Given:
         rest = int(UNCERTAIN * (self.activations + self.graphs + ENGINE_BYTES))
         draft = DRAFT_BYTES if self.drafts and not self._is_known_draft() else 0
         return rest + draft + (0 if self.on_cpu else UNIFIED_BYTES), rest
+
+    @property
+    def beside(self) -> int:
+        return sum(int(_number(self.args.get(name), 0) * GIB) for name in BESIDE)
 
     @property
     def bytes_of_a_token(self) -> int:
@@ -305,7 +317,7 @@ class _Given:
 
     def _dtype(self) -> tuple[str, int]:
         wanted = str(self.args.get("kv_cache_dtype") or "auto")
-        if self._compressed:  # which vLLM keeps in its own form of FP8
+        if self.compressed:  # which vLLM keeps in its own form of FP8
             return "fp8", 1
         # of an unknown version the dearer reading is taken
         own = self.entry.get("kv_cache_dtype") if self.vllm and self._since(ASKS_CHECKPOINT) else None
@@ -320,18 +332,9 @@ class _Given:
             self.assumed.append(f"kv_cache_dtype {wanted} is planned with 2 bytes a number, as if it were BF16")
         return "bf16", 2
 
-    @property
-    def _compressed(self) -> compressed.Shape | None:
-        ratios = compressed.of(self.entry.get("compressed"))
-        if not ratios:
-            return None
-        layers = self._whole("layers") + (self._whole("mtp_layers") if self._is_mtp() else 0)
-        window, head_dim = self._whole("sliding_window") or 1, self._whole("head_dim")
-        return compressed.Shape(layers, window, head_dim, self._whole("index_dim"), ratios)
-
     def _kinds(self) -> list[kv_cache.Layers]:
-        if self._compressed:
-            return compressed.kinds(self._compressed)
+        if self.compressed:
+            return compressed.kinds(self.compressed)
         listed = self.entry.get("attention_kinds")
         latent = self._whole("latent_dim")
         if isinstance(listed, (list, tuple)):
@@ -391,8 +394,8 @@ class _Given:
         one = self.on_cpu or self.args.get("async_scheduling") is False or not self._since(TWO_BATCHES)
         hybrid = self.args.get("disable_hybrid_kv_cache_manager") is not True
         in_flight = (1 if one else 2) * self.batched
-        if self._compressed:
-            return compressed.pool(self._compressed, in_flight)
+        if self.compressed:
+            return compressed.pool(self.compressed, in_flight)
         asked = self.args.get("enable_prefix_caching")
         cached = self._since(STATES_CACHED) if asked is None else asked is not False
         states = (2 if cached else 1) + self.drafts

@@ -191,6 +191,18 @@ def test_a_long_context_of_a_pair_with_compressed_vectors_fits() -> None:
     assert not memory_plan({"id": "a/b", **found, "compressed": None}, 120 * GIB, args, hosts=2, vllm="0.32.0")["fits"]
 
 
+@pytest.mark.parametrize("option", ["cpu_offload_gb", "kv_offloading_size"])
+def test_memory_beside_that_of_the_gpu_is_the_same_memory(option: str) -> None:
+    entry = {"id": "a/b", "weights_bytes": 20 * 10**9, "layers": 8, "kv_heads": 2, "head_dim": 128}
+    args = {"max_model_len": 8192, "gpu_memory_utilization": 0.8, option: 8}
+    plain = memory_plan(entry, 120 * GIB, {**args, option: None}, vllm="0.32.0")
+    beside = memory_plan(entry, 120 * GIB, args, vllm="0.32.0")
+    assert beside["needed_bytes"] == plain["needed_bytes"] + 8 * GIB
+    assert (plain["fits"], beside["fits"]) == (True, True)
+    refused = memory_plan(entry, 120 * GIB, {**args, option: "24"}, vllm="0.32.0")
+    assert "24.0 GiB of cpu_offload_gb and kv_offloading_size lie beside the 96.0 GiB" in refused["problem"]
+
+
 def test_a_latent_cache_of_sparse_attention_in_8_bits_keeps_scales_and_positions() -> None:
     found, _assumed = entry_of(LATENT, 10**9)
     args = {"max_model_len": 4096, "kv_cache_dtype": "fp8"}
