@@ -12,13 +12,14 @@ from .config_values import Config, count_of_layers, listed, number, wrong
 FULL, WINDOW, CHUNK, STATE, CROSS = "full", "window", "chunk", "state", "cross"
 # How config files name kinds of layers: in layer_types, layers_block_type, or with a character a layer.
 _WORDS: t.Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        ("full_attention", "attention", "full", "global", "global_attention", "deepseek_sparse_attention", "*"), (FULL,)
-    ),
+    **dict.fromkeys(("full_attention", "attention", "full", "global", "global_attention", "*"), (FULL,)),
+    **dict.fromkeys(("deepseek_sparse_attention", "indexed_attention"), (FULL,)),  # beside which are keys: sparse.py
+    **dict.fromkeys(("compressed_sparse_attention", "heavily_compressed_attention"), (FULL,)),  # the same
     **dict.fromkeys(("sliding_attention", "sliding", "local", "local_attention", "swa", "sliding_window"), (WINDOW,)),
     **dict.fromkeys(("chunked_attention", "chunked"), (CHUNK,)),
     **dict.fromkeys(("linear_attention", "linear", "mamba", "mamba2", "conv", "kda", "recurrent", "M"), (STATE,)),
     "hybrid": (STATE, FULL),  # of Zamba 2: a Mamba layer with shared attention beside it
+    "hybrid_sliding": (STATE, WINDOW),
     **dict.fromkeys(("none", "mlp", "moe", "dense", "-", "E"), ()),
 }
 # Families whose config.json names a window that vLLM does not use unless this says so.
@@ -272,11 +273,12 @@ def _delta_net(text: Config, width: int) -> State | None:
 
 
 def _kimi(text: Config) -> State | None:
+    """Kimi's delta attention, as its own files write it, or transformers 5."""
     linear = text.get("linear_attn_config")
-    if not isinstance(linear, dict):
-        return None
-    heads, dim = number(linear, "num_heads"), number(linear, "head_dim")
-    kernel = number(linear, "short_conv_kernel_size") or 4
+    linear = linear if isinstance(linear, dict) else {}
+    heads = number(linear, "num_heads") or number(text, "linear_num_heads")
+    dim = number(linear, "head_dim") or number(text, "linear_head_dim")
+    kernel = number(linear, "short_conv_kernel_size") or number(text, "linear_conv_kernel_dim") or 4
     return State(3 * heads * dim, kernel, heads * dim * dim, 4) if heads and dim else None
 
 

@@ -69,7 +69,7 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     _attention(entry, kinds)
     if not layer_kinds.keeps_nothing(config, text):
         _states(entry, text, words, assumed)
-    entry.update(sparse.fields(text, layers, assumed))
+    entry.update(sparse.fields(text, layers, entry["layers"], assumed))
     _computing(entry, config, text)
     _cache_type(config, entry, assumed)
     return entry, assumed

@@ -139,6 +139,16 @@ WINDOWED: Values = {**TEXT, "index_topk": 512, "index_head_dim": 128, "sliding_w
         ({**LATENT, "index_topk_freq": 2}, {"index_dim": 128, "index_layers": 3}),
         ({**LATENT, "index_topk_freq": 4, "index_skip_topk_offset": 3}, {"index_dim": 128, "index_layers": 3}),
         ({**LATENT, "index_topk_pattern": "FSSF"}, {"index_dim": 128, "index_layers": 2}),
+        ({**LATENT, "layer_types": ["indexed_attention"] * 4}, {"index_dim": 128}),
+        ({**LATENT, "index_kpool": 16}, {"index_dim": 8}),
+        (
+            {
+                **WINDOWED,
+                "compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": 128},
+                "layer_types": ["heavily_compressed_attention"] * 3 + ["compressed_sparse_attention"],
+            },
+            {"index_dim": 128, "compressed": {4: 1, 128: 3}},
+        ),
         ({**WINDOWED, "compress_ratios": [0, 4, 128, 4, 0]}, {"index_dim": 128, "compressed": {4: 2, 128: 1}}),
         ({**WINDOWED, "compress_ratios": [1, 4, 4, 4]}, {"index_dim": 128, "compressed": {4: 3}}),
     ],
@@ -147,6 +157,25 @@ def test_what_sparse_attention_keeps(config: Values, fields: Values) -> None:
     found, assumed = entry_of({"max_position_embeddings": 4096, **config}, 10**9)
     assert {name: found[name] for name in ("index_dim", "index_layers", "compressed") if name in found} == fields
     assert assumed == []
+
+
+KDA: Values = {"model_type": "kimi_linear", "layer_types": ["linear_attention"] * 3 + ["full_attention"]}
+OWN_KDA: Values = {"full_attn_layers": [4], "num_heads": 8, "head_dim": 32, "short_conv_kernel_size": 4}
+
+
+def test_delta_attention_in_the_words_of_its_files_and_of_transformers_is_the_same() -> None:
+    latent = {**TEXT, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "max_position_embeddings": 4096}
+    newer = {**latent, **KDA, "linear_num_heads": 8, "linear_head_dim": 32, "linear_conv_kernel_dim": 4}
+    older = {**latent, "model_type": "kimi_linear", "linear_attn_config": OWN_KDA}
+    assert entry_of(newer, 10**9) == entry_of(older, 10**9)
+    assert (entry_of(newer, 10**9)[0]["state_layers"], entry_of(newer, 10**9)[1]) == (3, [])
+
+
+def test_windows_with_a_state_beside_them_are_windows() -> None:
+    inkling = {"layer_types": ["hybrid_sliding"] * 3 + ["hybrid"], "sliding_window_size": 512}
+    found, assumed = entry_of({**TEXT, **inkling, "swa_num_key_value_heads": 8}, 10**9)
+    assert [(kind["layers"], kind.get("sliding_window")) for kind in found["attention_kinds"]] == [(1, None), (3, 512)]
+    assert "the state of 4 layers is not counted" in assumed
 
 
 @pytest.mark.parametrize(
