@@ -54,18 +54,18 @@ class Line(t.NamedTuple):
 
 
 def clean(text: str) -> str:
-    """A log as plain lines: no control characters, no prefix of all lines, bars line by line; if huge, no middle."""
+    """A log as plain lines: no control characters, progress bars line by line, no middle if it is huge."""
     if len(text) > 2 * MAX_TEXT:
         text = text[:MAX_TEXT] + "\n" + text[-MAX_TEXT:]
     if text.startswith('{"log":'):
         text = "".join(_unpacked(line) for line in text.splitlines())
+    return plain_lines(text.replace("\r", "\n"))
+
+
+def undressed(text: str) -> str:
+    """A clean log without what Ray adds to lines, and what a program that nobody knows has put before each of them."""
     if "across cluster]" in text:
         text = _REPEATED.sub("", text)
-    return _without_prefix(plain_lines(text.replace("\r", "\n")))
-
-
-def _without_prefix(text: str) -> str:
-    """A log without what a program that nobody knows has put before each of its lines."""
     lines = text[: SAMPLE * 200].split("\n")[:SAMPLE] + text[-SAMPLE * 200 :].split("\n")[-SAMPLE:]
     shapes: dict[str, int] = {}
     known = 0

@@ -17,7 +17,7 @@ from .._causes.causes import Cause, Match
 from .._causes.signatures import FEATURES
 from .._causes.text import mask, shorten
 from .._outside.values import whole
-from .lines import MAX_LINE, Line, clean, read
+from .lines import MAX_LINE, Line, clean, read, undressed
 from .root import choose
 from .tracebacks import Problem, Tracebacks
 
@@ -178,7 +178,7 @@ _RANK = {phase: rank for rank, phase in enumerate(PHASES)}
 def parse(text: str) -> LogState:
     """Read the log of one attempt. Of several attempts in one text only the last one counts."""
     state, traces = LogState(), Tracebacks()
-    for raw in clean(text).split("\n"):
+    for raw in undressed(clean(text)).split("\n"):
         line = raw[:MAX_LINE].rstrip()
         if not line:
             traces.blank()

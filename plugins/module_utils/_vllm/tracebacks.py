@@ -179,6 +179,8 @@ class Tracebacks:
             del problem.frames[:-MAX_FRAMES]
             state.source_next = True
             return True
+        if _FOREIGN.match(message):  # NCCL writes host:pid:…, as an exception begins with its class
+            return False
         raised = _RAISED.match(message)
         if raised and not (state.source_next and not _EXCEPTION.match(message)):
             problem.name = raised.group(1)

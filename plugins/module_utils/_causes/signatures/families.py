@@ -275,7 +275,7 @@ RULES: tuple[Rule, ...] = (
     # a layer that is built or filled, not computed
     Rule(
         "weights_unfit",
-        name=r"^(?:Value|NotImplemented|Assertion|Key)Error$",
+        name=r"^(?:Value|NotImplemented|Assertion|Key|Runtime)Error$",
         frames=r"initialize_model|create_weights|load_weights",
         inner=r"layers/quantization/",
     ),
@@ -352,7 +352,7 @@ RULES: tuple[Rule, ...] = (
     # a value of the model's config.json that the code of its architecture does not have
     Rule(
         "model_unfit",
-        name=r"^(?:Value|NotImplemented)Error$",
+        name=r"^(?:Value|NotImplemented|Runtime|Assertion)Error$",
         text=r"\b(?:layer|block|mixer|attention|attn|norm|ffn|router|scoring|activation|position\w*)_(?:type|func\w*|fn"
         r"|act|impl\w*)\b"
         r"|Error: (?:Invalid|Unknown|Unsupported)\b(?![^\n]*(?:--|kv_cache|dtype|quant|parallel|lora|backend))",

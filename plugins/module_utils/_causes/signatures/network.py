@@ -229,6 +229,21 @@ NETWORK: tuple[Signature, ...] = (
         source="ray/_private/utils.py, check_version_info",
     ),
     Signature(
+        "ray_worker_died",
+        "fatal",
+        "memory",
+        ("worker exit type: system_error", "connection error code 2"),
+        r"Worker exit type: SYSTEM_ERROR|unexpectedly exits with a connection error code 2",
+        "a worker of Ray ended and left no exception: it was killed for lack of memory, or crashed",
+        "check `dmesg` for `out of memory` and Xid lines and `journalctl -u earlyoom` on the host that the line"
+        " names; if"
+        " one of them names vLLM or ray, lower vllm_gpu_memory_utilization or set RAY_memory_monitor_refresh_ms: 0 in"
+        " vllm_extra_env",
+        versions="Ray 2",
+        known="report",
+        source="OpenRLHF/OpenRLHF#265; Ray documentation, fault tolerance",
+    ),
+    Signature(
         "ray_connect",
         "fatal",
         "network",

@@ -14,7 +14,9 @@ OPTIONS: tuple[Signature, ...] = (
         "fatal",
         "option",
         ("json", "jsondecodeerror", "cannot be converted to"),
-        r"(?:error: argument (?P<option>\S+?): )?(?:Value|Invalid|Failed to parse)[^\n]{0,80}?(?:cannot be converted to"
+        r"error: argument (?P<option_2>\S+?): Invalid JSON[^\n]{0,160}"
+        r"|(?:error: argument (?P<option>\S+?): )?(?:Value|Invalid"
+        r"|Failed to parse)[^\n]{0,80}?(?:cannot be converted to"
         r"|as JSON|JSON string|valid JSON)[^\n]{0,160}",
         "an option that takes JSON cannot be read: {option}",
         "write it as a dictionary in vllm_extra_args, not as text: the role turns it into JSON",

@@ -70,8 +70,8 @@ PARSERS: tuple[Signature, ...] = (
         "chat_template_syntax",
         "fatal",
         "option",
-        ("jinja2.exceptions.template",),
-        r"jinja2\.exceptions\.Template(?:SyntaxError|AssertionError|s?NotFound)(?:: (?P<detail>[^\n]{1,160}))?",
+        ("templatesyntaxerror", "templateassertionerror", "templatenotfound", "templatesnotfound"),
+        r"\bTemplate(?:SyntaxError|AssertionError|s?NotFound)(?:: (?P<detail>[^\n]{1,160}))?",
         "the chat template is not valid Jinja: {detail}",
         "correct the file that chat_template in vllm_extra_args names, or remove chat_template to use the model's own;"
         " if that one is broken, use another checkpoint (vllm_model)",

@@ -58,6 +58,7 @@ CASES = [
     ("model", "TypeError: argument of type NoneType is not iterable", "transformers/modeling_rope_utils.py:validate"),
     ("model", "ValueError: model_type foo has no text_config", "vllm/config/model.py:x"),
     ("model", "OSError: no tokenizer in ['model.safetensors']", "vllm/tokenizers/mistral.py:find"),
+    ("model", "RuntimeError: Unknown mixer_type foo", "vllm/model_executor/models/foo.py:__init__"),
     ("model", "RuntimeError: no replacement for items", "vllm/multimodal/processing.py:apply"),
     (
         "weights",

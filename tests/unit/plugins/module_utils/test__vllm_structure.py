@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.diagnose import diagnose
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.lines import clean
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.lines import undressed
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
 from ansible_collections.dgxspark.vllm.tests.unit.plugins.module_utils.test__vllm_tracebacks import (
     ENGINE,
@@ -45,6 +45,13 @@ def test_frames_whose_header_was_cut_off() -> None:
     assert found is not None
     assert (found.evidence, found.certain) == ("AssertionError: foo", False)
     assert "raised in vllm/v1/spec_decode/eagle.py (f)" in found.remedy
+
+
+def test_what_nccl_writes_into_a_traceback_is_no_part_of_it() -> None:
+    noise = "spark01:151:290 [0] NCCL INFO Channel 00/02 : 0 1\n"
+    log = trace("ValueError: foo", header="EngineCore failed to start.")
+    for line in log.splitlines(keepends=True)[1:]:
+        assert cause(log.replace(line, line + noise, 1) + WRAPPER)[1] == "ValueError: foo"
 
 
 def test_frames_of_a_signal_are_no_exception() -> None:
@@ -99,7 +106,7 @@ def test_a_part_that_the_start_used_is_the_first_suspect(config: str, advice: st
 def test_a_prefix_that_nobody_knows() -> None:
     log = trace("ValueError: foo", ENGINE, "EngineCore failed to start.") + WRAPPER
     for prefix in ("<14> gpu7 => ", "\t", "2026/11/28-06:12:07.5 [vllm] "):
-        assert clean("".join(f"{prefix}{line}\n" for line in log.splitlines())) == log
+        assert undressed("".join(f"{prefix}{line}\n" for line in log.splitlines())) == log
     some = log.replace(ENGINE, f"x {ENGINE}", 1)  # not of most lines
-    assert clean(some) == some
-    assert clean("foo bar\nfoo baz\n") == "foo bar\nfoo baz\n"
+    assert undressed(some) == some
+    assert undressed("foo bar\nfoo baz\n") == "foo bar\nfoo baz\n"
