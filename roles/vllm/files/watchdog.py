@@ -65,7 +65,8 @@ LINKED_FOR = 600
 # Seconds that a worker may take to connect to a head that listens. One whose head was started again before a look
 # found it connected waits for ever, and so does that head.
 CONNECTS_WITHIN = 300
-# Seconds that a head may be out of reach: its own watchdog needs longer to restart it for want of a token.
+# Seconds that a head may be out of reach: its own watchdog needs longer to restart it for want of a token; the key
+# cut_for of release.json.
 CUT_FOR = 90
 # Seconds without a container until Compose counts as hung: seen to outlive what it started (docker/compose#13985).
 CONTAINER_WITHIN = 120
@@ -156,13 +157,13 @@ def is_hung(service: Service, containers: t.Collection[str], now: float, boot: s
     return hangs
 
 
-def loss(peers: Peers, state: State, lost: t.Sequence[str], answer: str, now: float) -> str:
+def loss(peers: Peers, state: State, lost: t.Sequence[str], answer: str, now: float, cut_for: float) -> str:
     """Why this worker cannot serve any more, by its connection and by what the head's port answers; or empty."""
     head = f"the head {peers.head}"
     if lost:
         return f"no connection to {head} any more"
     silent = state.get("silent")
-    if answer != SILENT and state["linked"] and silent is not None and now - silent >= CUT_FOR:
+    if answer != SILENT and state["linked"] and silent is not None and now - silent >= cut_for:
         # a connection that nobody uses outlives the process at its other end, if no packet told of its end
         return f"{head} could not be reached for {now - silent:.0f} s, and may have been restarted meanwhile"
     if answer == OPEN and not state["linked"] and now - state["since"] >= CONNECTS_WITHIN:
@@ -176,7 +177,7 @@ def watch_worker(
     """It has no API: what counts is its connection to the head, whose own watchdog asks for tokens."""
     state, lost = link(service, peers, min(containers), now, boot)
     answer = reach(peers.head, peers.port)
-    reason = loss(peers, state, lost, answer, now)
+    reason = loss(peers, state, lost, answer, now, float(service.parameters.get("cut_for", CUT_FOR)))
     since = state.get("silent")
     silent = (now if since is None else since) if answer == SILENT else None
     verdict = "silent" if reason else "answers" if state["linked"] else "loads"
