@@ -599,7 +599,7 @@ def test_documentation_names_every_key_of_the_result(host: Host, capsys: pytest.
     host.unit()
     found = run(host, capsys, service="vllm")
     documented = yaml.safe_load(vllm_health.RETURN)
-    assert set(found) - {"changed", "invocation"} == set(documented) - {"seconds", "msg"}
+    assert set(found) - {"changed", "invocation"} == set(documented) - {"seconds", "msg", "spark"}
     for name in ("progress", "metrics", "container", "service", "completion"):
         assert set(found[name]) == set(documented[name]["contains"]) - {"rate_bps"}, name
 
