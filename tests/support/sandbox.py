@@ -157,6 +157,9 @@ class Sandbox:
         container = self.container(name)
         container.kill()
         container.start()
+        if name in self._hosts:  # its SSH connection would not notice for long
+            ssh = self._hosts[name].ssh
+            subprocess.run(ssh.command("-Oexit", f"-oControlPath={self._folder}/{name}"), check=False)
 
     @contextmanager
     def on_again(self, name: str) -> Iterator[None]:

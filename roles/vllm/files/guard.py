@@ -146,9 +146,9 @@ class Service:
         return self.tries.exists()
 
     def forget(self) -> None:
+        """What counts against a limit; not the connections, which are those of a container that may run."""
         self.answered()
         remove(self.watchdog)
-        remove(self.link)
 
 
 def refusal(service: Service, starts: t.Sequence[State]) -> str:

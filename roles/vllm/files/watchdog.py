@@ -20,10 +20,13 @@ from pathlib import Path
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import parse_inspect
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import (
+    OPEN,
+    SILENT,
     Peers,
     ends,
     missing,
     peers_of,
+    reach,
     read_connections,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import holds
@@ -59,6 +62,14 @@ REPORT_EVERY = 60
 CANARY_EVERY = 55
 # Seconds that a worker is connected until its start counts as answered: the model is loaded after that.
 LINKED_FOR = 600
+# Seconds that a worker may take to connect to a head that listens. One whose head was started again before a look
+# found it connected waits for ever, and so does that head.
+CONNECTS_WITHIN = 300
+# Seconds that a head may be out of reach: its own watchdog needs longer to restart it for want of a token; the key
+# cut_for of release.json.
+CUT_FOR = 90
+# Seconds without a container until Compose counts as hung: seen to outlive what it started (docker/compose#13985).
+CONTAINER_WITHIN = 120
 
 
 def look(url: str, model: str, key: str | None, timeout: float) -> tuple[Canary, State | None]:
@@ -99,7 +110,7 @@ def in_this_boot(state: State, boot: str) -> State:
     """Restarts before this boot count as if they were at its beginning: how long ago they were, nobody knows."""
     if state.get("boot") == boot:
         return state
-    return {**state, "boot": boot, "restarts": [0.0 for _when in state.get("restarts", [])]}
+    return {**state, "boot": boot, "restarts": [0.0 for _when in state.get("restarts", [])], "absent": None}
 
 
 def link(service: Service, peers: Peers, container: str, now: float, boot: str) -> tuple[State, list[str]]:
@@ -132,20 +143,52 @@ def restart(service: Service, reason: str) -> None:
     run("systemctl", "--no-block", "try-restart", f"{service.name}.service")
 
 
-def watch_worker(service: Service, peers: Peers, now: float, boot: str, is_on: bool) -> None:
+def is_hung(service: Service, containers: t.Collection[str], now: float, boot: str) -> bool:
+    """Whether the unit is active without a container, and has been for longer than Compose takes to start one."""
+    state = in_this_boot(read_json(service.watchdog), boot)
+    since = state.get("absent")
+    # a Docker that does not answer says nothing of containers
+    is_absent = not containers and run("docker", "ps", "--quiet")[0] == 0
+    hangs = is_absent and since is not None and now - since >= CONTAINER_WITHIN
+    absent = (now if since is None or hangs else since) if is_absent else None  # the next Compose has its time, too
+    if absent != since:
+        with contextlib.suppress(OSError):
+            write_json(service.watchdog, {**state, "absent": absent})
+    return hangs
+
+
+def loss(peers: Peers, state: State, lost: t.Sequence[str], answer: str, now: float, cut_for: float) -> str:
+    """Why this worker cannot serve any more, by its connection and by what the head's port answers; or empty."""
+    head = f"the head {peers.head}"
+    if lost:
+        return f"no connection to {head} any more"
+    silent = state.get("silent")
+    if answer != SILENT and state["linked"] and silent is not None and now - silent >= cut_for:
+        # a connection that nobody uses outlives the process at its other end, if no packet told of its end
+        return f"{head} could not be reached for {now - silent:.0f} s, and may have been restarted meanwhile"
+    if answer == OPEN and not state["linked"] and now - state["since"] >= CONNECTS_WITHIN:
+        return f"no connection to {head}, which listens"
+    return ""
+
+
+def watch_worker(
+    service: Service, peers: Peers, containers: t.Mapping[str, str], now: float, boot: str, is_on: bool
+) -> None:
     """It has no API: what counts is its connection to the head, whose own watchdog asks for tokens."""
-    containers = service.containers()
-    if not containers:
-        return
     state, lost = link(service, peers, min(containers), now, boot)
-    verdict = "silent" if lost else "answers" if state["linked"] else "loads"
+    answer = reach(peers.head, peers.port)
+    reason = loss(peers, state, lost, answer, now, float(service.parameters.get("cut_for", CUT_FOR)))
+    since = state.get("silent")
+    silent = (now if since is None else since) if answer == SILENT else None
+    verdict = "silent" if reason else "answers" if state["linked"] else "loads"
     with contextlib.suppress(OSError):
+        write_json(service.link, {**state, "silent": silent})
         running = sorted(set(containers.values()))
         write_json(service.look, {"verdict": verdict, "time": now, "boot": boot, "running": running})
     if state["linked"] and now - state["since"] >= LINKED_FOR:
         service.answered()
-    if lost and is_on:
-        restart(service, f"peer lost: no connection to the head {peers.head} any more")
+    if reason and is_on:
+        restart(service, f"peer lost: {reason}")
 
 
 def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> None:
@@ -156,14 +199,16 @@ def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> N
     is_worker = peers is not None and peers.rank > 0
     if "url" not in parameters or (was_ready and not is_on and not is_worker) or not is_active(service):
         return
-    if peers and is_worker:
-        watch_worker(service, peers, now, boot, is_on)
+    containers = service.containers()
+    if is_hung(service, containers, now, boot) and is_on:
+        restart(service, f"no container for {CONTAINER_WITHIN} s, though the unit is active: Compose hangs")
+    if not containers:
         return
-    lost: list[str] = []
-    if peers:
-        containers = service.containers()
-        lost = link(service, peers, min(containers), now, boot)[1] if containers else []
-    if not holds_port(service, parameters["url"]):
+    if peers and is_worker:
+        watch_worker(service, peers, containers, now, boot, is_on)
+        return
+    lost = link(service, peers, min(containers), now, boot)[1] if peers else []
+    if not holds_port(containers, parameters["url"]):
         return  # it loads, or is between two starts; and who else listens there is not asked, and gets no key
     state = in_this_boot(read_json(service.watchdog), boot)
     every = float(parameters.get("canary_every", CANARY_EVERY))
@@ -173,7 +218,7 @@ def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> N
     key = dotenv_value(env_file.read_text(encoding="utf-8"), "VLLM_API_KEY") if env_file.is_file() else None
     timeout = float(parameters.get("canary_timeout", CANARY_TIMEOUT))
     canary, metrics = look(parameters["url"], parameters["model"], key, timeout)
-    running = sorted(set(service.containers().values()))
+    running = sorted(set(containers.values()))
     # A deployment was broken off before it started what `current` names: a restart would, and nobody proves it.
     is_another = canary.completion is None and bool(running) and service.release not in running
     verdict = "other" if is_another else judge(canary, metrics, state.get("metrics"), was_ready)
@@ -207,9 +252,9 @@ def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> N
         )
 
 
-def holds_port(service: Service, url: str) -> bool:
+def holds_port(containers: t.Iterable[str], url: str) -> bool:
     address = url.partition("://")[2]
-    shown = (run("docker", "inspect", "--type", "container", "--", name)[1] for name in service.containers())
+    shown = (run("docker", "inspect", "--type", "container", "--", name)[1] for name in containers)
     return any(holds(parse_inspect(one), address) for one in shown)
 
 

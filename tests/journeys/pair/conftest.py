@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from support.playbook import AnsiblePlaybook, Run
-from support.sandbox import CONTAINER, MODEL, Spark
+from support.sandbox import CONTAINER, MODEL, Sandbox, Spark
 from support.waiting import wait_until
 
 HOME = "/opt/vllm"
@@ -36,7 +37,8 @@ IN_A_HURRY = r"[Timer]\nOnActiveSec=\nOnActiveSec=2\nOnUnitInactiveSec=2\n"
 class Pair:
     """Head and worker, by what an operator sees of them."""
 
-    def __init__(self, hosts: dict[str, Spark]) -> None:
+    def __init__(self, hosts: dict[str, Spark], sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
         self.head, self.worker = (hosts[name] for name in PAIR["vllm_nodes"])
         self.hosts = (self.head, self.worker)
 
@@ -47,6 +49,27 @@ class Pair:
     def started(self) -> list[str]:
         """When the containers were started."""
         return [host.root(f"docker inspect --format '{{{{.State.StartedAt}}}}' {CONTAINER}") for host in self.hosts]
+
+    def serves_anew(self, before: list[str]) -> bool:
+        with contextlib.suppress(RuntimeError, AssertionError):  # a host that boots, Docker that starts
+            return all(now != then for now, then in zip(self.started(), before, strict=True)) and self.answers()
+        return False
+
+    def cut(self) -> None:
+        """No packet between the two, until the head has been restarted and waits for the worker."""
+        address = self.head.root("hostname -I").split()[0]
+        rules = [f"INPUT -s {address}", f"OUTPUT -d {address}"]
+        begin = time.monotonic()
+        self.worker.root("; ".join(f"iptables -w -I {rule} -j DROP" for rule in rules))
+        try:
+            wait_until(
+                lambda: (
+                    self.head.root("systemctl is-active vllm || true") == "activating" and time.monotonic() - begin > 30
+                ),
+                "the head was restarted, and waits",
+            )
+        finally:
+            self.worker.root("; ".join(f"iptables -w -D {rule} -j DROP" for rule in rules))
 
     def releases(self, link: str = "current") -> list[str]:
         return [host.root(f"readlink {HOME}/{link}").rpartition("/")[2] for host in self.hosts]
@@ -59,10 +82,10 @@ class Pair:
             )
 
     def hurry(self) -> None:
-        """Keys of release.json: less time for a token, and a token with each look."""
+        """Keys of release.json: less time for a token, a token with each look, and a cut counts sooner."""
         for host in self.hosts:
             path = f"{HOME}/current/release.json"
-            values = {**json.loads(host.root(f"cat {path}")), "canary_timeout": 6, "canary_every": 1}
+            values = {**json.loads(host.root(f"cat {path}")), "canary_timeout": 6, "canary_every": 1, "cut_for": 20}
             host.root(f"printf %s {shlex.quote(json.dumps(values))} > {path}")
 
 
@@ -81,9 +104,9 @@ def deployment(two_hosts: dict[str, Spark], ansible_playbook: AnsiblePlaybook) -
 
 
 @pytest.fixture
-def pair(deployment: Run, two_hosts: dict[str, Spark]) -> Pair:
+def pair(deployment: Run, two_hosts: dict[str, Spark], sandbox: Sandbox) -> Pair:
     """It serves, whatever the test before has done to it."""
-    pair = Pair(two_hosts)
+    pair = Pair(two_hosts, sandbox)
     pair.forget()
     pair.hurry()
     wait_until(pair.answers, "the pair serves", timeout=300)
@@ -98,11 +121,7 @@ def heals(pair: Pair, figure: Callable[[str], None]) -> Callable[[str, Callable[
         before = pair.started()
         begin = time.monotonic()
         do()
-        wait_until(
-            lambda: all(now != then for now, then in zip(pair.started(), before, strict=True)) and pair.answers(),
-            f"{what}: both were started anew, and it answers",
-            timeout=400,
-        )
+        wait_until(lambda: pair.serves_anew(before), f"{what}: both were started anew, and it answers", timeout=400)
         figure(f"{what}: a token came again after {time.monotonic() - begin:.0f} s")
 
     return heals

@@ -79,9 +79,13 @@ KILLS: dict[str, Callable[[Pair], Any]] = {
     "SIGSTOP of the worker": lambda pair: pair.worker.root(f"{WORKER} | xargs kill -STOP"),
     "docker kill of the head": lambda pair: pair.head.root(f"docker kill {CONTAINER}"),
     "SIGSTOP of the head": lambda pair: pair.head.root(f"{WORKER} | xargs kill -STOP"),
+    "power cut of the worker": lambda pair: pair.sandbox.cut_power(pair.worker.name),
+    "power cut of the head": lambda pair: pair.sandbox.cut_power(pair.head.name),
+    "no network between the two": lambda pair: pair.cut(),
 }
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("kill", KILLS)
 def test_it_heals_as_a_whole(heals: Callable[..., None], pair: Pair, kill: str) -> None:
     heals(kill, lambda: KILLS[kill](pair))

@@ -25,7 +25,7 @@ class Host:
 
     def __init__(self, folder: Path, rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rank, self.is_linked, self.start, self.canary = rank, True, "10:00", TOKEN
-        self.restarts, self.tokens, self.port = 0, 0, 40000
+        self.restarts, self.tokens, self.port, self.head = 0, 0, 40000, OPEN
         self.service = Service(folder / "vllm", "vllm")
         release = self.service.home / "releases" / ONE
         release.mkdir(parents=True)
@@ -35,7 +35,8 @@ class Host:
         monkeypatch.setattr(watchdog, "run", self.run)
         monkeypatch.setattr(guard, "run", self.run)
         monkeypatch.setattr(watchdog, "read_connections", self.connections)
-        monkeypatch.setattr(watchdog, "holds_port", lambda _service, _url: True)
+        monkeypatch.setattr(watchdog, "reach", lambda _address, _port: self.head)
+        monkeypatch.setattr(watchdog, "holds_port", lambda _containers, _url: True)
         monkeypatch.setattr(watchdog, "look", self.look)
 
     def run(self, *command: str) -> tuple[int, str, str]:
@@ -101,6 +102,51 @@ def test_a_head_cannot_use_the_connection_of_a_worker_that_was_started_again(hea
     head.port, head.canary = 50000, TIMEOUT
     head.watch(15)
     assert head.restarts == 1
+
+
+@pytest.mark.parametrize("how", ["linked before", "never seen"])
+def test_who_forgets_its_limits_still_knows_its_peers(how: str, worker: Host) -> None:
+    """Guard's forget runs while a group serves: a head that is killed before the next look is lost all the same."""
+    if how == "linked before":
+        worker.watch(0)
+        guard.forget(worker.service)
+    worker.is_linked = False
+    worker.watch(15)
+    assert worker.restarts == (how == "linked before")
+
+
+def test_a_worker_left_by_a_head_that_listens_is_restarted(worker: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    """No look saw it connected to the head that was killed: it waits for ever, and the new head waits for it."""
+    worker.is_linked = False
+    worker.watch(0, 285)
+    assert (worker.restarts, worker.verdict()) == (0, "loads")
+    worker.watch(300)
+    assert (worker.restarts, worker.verdict()) == (1, "silent")
+    assert f"<3>peer lost: no connection to the head {HEAD}, which listens" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("seconds", "restarts"), [(75, 0), (90, 1)])
+def test_a_worker_that_was_cut_off_for_long_is_restarted(seconds: int, restarts: int, worker: Host) -> None:
+    """The head was restarted meanwhile, and no packet told this side: its connection looks as before."""
+    worker.watch(0)
+    worker.head = SILENT
+    worker.watch(15, 30, 15 + seconds - 1)
+    assert (worker.restarts, worker.verdict()) == (0, "answers")
+    worker.head = OPEN
+    worker.watch(15 + seconds)
+    assert worker.restarts == restarts
+    worker.head = SILENT
+    worker.watch(200)
+    worker.head = CLOSED
+    worker.watch(280)
+    assert worker.restarts == restarts  # each time by itself
+
+
+@pytest.mark.parametrize("answer", [CLOSED, SILENT])
+def test_a_worker_waits_for_a_head_that_is_yet_to_start(answer: str, worker: Host) -> None:
+    worker.is_linked, worker.head = False, answer
+    worker.watch(0, 300, 3000)
+    assert (worker.restarts, worker.verdict()) == (0, "loads")
 
 
 def test_a_token_proves_that_nothing_is_lost(head: Host) -> None:

@@ -225,6 +225,46 @@ def test_a_frozen_server_is_restarted_and_the_journal_says_why(
     assert "<3>frozen: 3 looks without a token" in said
 
 
+def no_container(service: Service, docker: str = "exit 0") -> None:
+    program(service.home.parent, "docker", docker)
+
+
+def test_a_unit_without_a_container_is_restarted(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    """Compose hangs: Restart=always does not help, because the unit is active."""
+    no_container(service)
+    for now in (1000.0, 1060.0):
+        watchdog.watch(service, now)
+    assert restarts(service) == 0
+    for now in (1120.0, 1121.0):  # the next Compose has its time, too
+        watchdog.watch(service, now)
+        assert restarts(service) == 1
+    assert "<3>no container for 120 s, though the unit is active" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("between", ["a container", "a reboot", "a Docker that does not answer"])
+def test_who_was_without_a_container_twice_was_not_for_long(between: str, service: Service) -> None:
+    no_container(service)
+    watchdog.watch(service, 1000.0, "one")
+    if between == "a container":
+        runs(service, ONE)
+        watchdog.watch(service, 1060.0, "one")
+        no_container(service)
+    elif between == "a Docker that does not answer":
+        no_container(service, "exit 1")
+        watchdog.watch(service, 1120.0, "one")
+        no_container(service)
+    watchdog.watch(service, 1125.0, "two" if between == "a reboot" else "one")
+    assert restarts(service) == 0
+
+
+def test_a_watchdog_that_is_off_restarts_no_unit_without_a_container(service: Service) -> None:
+    unanswered(service)
+    no_container(service)
+    for now in (0.0, 500.0):
+        watchdog.watch(service, now, is_on=False)
+    assert restarts(service) == 0
+
+
 @pytest.mark.parametrize("jump", [-365 * 86400, 365 * 86400])
 def test_a_clock_that_jumps_makes_it_forget_no_restart_and_restart_nothing(
     service: Service, vllm: tuple[type[Vllm], int], monkeypatch: pytest.MonkeyPatch, jump: int
