@@ -78,7 +78,7 @@ EXTRA = {
     "__vllm_group_release_id": "{{ __vllm_release }}",
 }
 
-# see there
+# The modules run in the forks of Ansible: callbacks/in_forks.py.
 IN_FORKS = {
     "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callbacks"),
     "ANSIBLE_CALLBACKS_ENABLED": "in_forks",

@@ -16,7 +16,6 @@ import typing as t
 
 import pytest
 import yaml
-
 from role_on_standins import IN_FORKS
 
 from support.paths import ROOT
