@@ -41,7 +41,8 @@ lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 unit: setup ## unit tests
 	@tools/promtool.sh
 	@tools/haproxy.sh
-	@$(in_venv) pytest -n 2 --dist loadfile $(UNIT_ARGUMENTS) tests/unit
+	@# in the order of the files: those of the playbooks take longest and come early
+	@$(in_venv) pytest -n 2 --dist loadfile --no-loadscope-reorder $(UNIT_ARGUMENTS) tests/unit
 
 hub: setup ## the model cache against real huggingface_hub of two generations (two minutes)
 	@$(in_venv) pytest tests/hub

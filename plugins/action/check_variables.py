@@ -15,6 +15,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs impor
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.variables import read_variables, with_defaults
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import hint
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.yaml_files import preload
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.budget import Unread, budget
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError, choose_model
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError, siblings
@@ -31,6 +32,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems i
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.services import services
 
 display = Display()
+preload()
 
 # What decides where a service is.
 _PLACES = (

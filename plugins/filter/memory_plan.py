@@ -36,8 +36,8 @@ options:
         C(gpu_memory_utilization), C(max_num_batched_tokens), C(kv_cache_dtype), C(kv_cache_memory_bytes),
         C(num_gpu_blocks_override), C(block_size), C(tensor_parallel_size), C(dtype), C(enforce_eager),
         C(enable_prefix_caching), C(async_scheduling), C(disable_hybrid_kv_cache_manager), C(max_num_seqs),
-        C(quantization), C(speculative_config), C(mamba_ssm_cache_dtype), C(limit_mm_per_prompt) and
-        C(language_model_only).
+        C(quantization), C(speculative_config), C(mamba_ssm_cache_dtype), C(limit_mm_per_prompt),
+        C(language_model_only), C(cpu_offload_gb) and C(kv_offloading_size).
       - The share of the memory is used as given. The role reduces it to the memory of the host before it uses this
         filter.
     type: dict

@@ -194,6 +194,18 @@ _value:
       type: int
       returned: if it has sparse attention
       sample: 128
+    index_layers:
+      description: Number of layers that keep such keys.
+      type: int
+      returned: if not all do
+      sample: 21
+    compressed:
+      description:
+        - Layers by the number of tokens, C(4) or C(128), of which they keep one vector (DeepSeek V4). All its layers
+          also have a window, RV(_value[].sliding_window).
+      type: dict
+      returned: if it has such layers
+      sample: {4: 21, 128: 20}
     state_layers:
       description: Number of layers with a state of constant size instead of a KV cache. They do not count as C(layers).
       type: int
@@ -276,6 +288,11 @@ _value:
       type: str
       returned: if known
       sample: 0.11.0
+    gone_in:
+      description: The first version of vLLM that no longer has its architecture. Images with it are rejected.
+      type: str
+      returned: if vLLM has dropped it
+      sample: 0.25.0
     architectures:
       description:
         - Names of its classes in vLLM, as in its C(config.json). Images whose vLLM has none of them are rejected.

@@ -44,6 +44,8 @@ options:
   env_file:
     description:
       - File on the host with the line C(VLLM_API_KEY='...'), read when the server requires a key.
+      - If the container is one of O(service), the file of that name in the folder of its release counts, if there is
+        one. After an interrupted run, that of the service may be the one of another release.
       - The key is not an option of this module, so it is not logged. It is not in the result.
       - With O(service), the key is sent only to a container of that service, recognized by its unit and its release.
     type: path
@@ -78,6 +80,12 @@ options:
     description: Read the metrics twice, at this interval, for the tokens per second in RV(metrics). V(0) disables them.
     type: float
     default: 0.0
+  read_host:
+    description:
+      - Also read the host, as M(dgxspark.vllm.spark_info) does with C(cache) O(cache_path) and C(cache_model)
+        O(cache_repo), while the metrics are compared (O(sample_seconds)). See RV(spark).
+    type: bool
+    default: false
   wait:
     description:
       - Wait until the server is ready, print the progress, and fail as soon as it cannot become ready.
@@ -356,6 +364,10 @@ log_lines:
   returned: always
   type: int
   sample: 98
+spark:
+  description: The host, as in RV(dgxspark.vllm.spark_info#module:spark).
+  returned: with O(read_host)
+  type: dict
 seconds:
   description: Seconds that the task waited.
   returned: with O(wait)
@@ -392,6 +404,7 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
         "canary_timeout": {"type": "int", "default": 30},
         "parsers": {"type": "list", "elements": "str", "choices": list(PARSERS), "default": []},
         "sample_seconds": {"type": "float", "default": 0.0},
+        "read_host": {"type": "bool", "default": False},
         "wait": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 3600},
         "phase_timeouts": {"type": "dict", "default": {}},
@@ -403,7 +416,8 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     probe = Probe(module)
-    module.exit_json(changed=False, **result(probe.observe(), probe.key))
+    found = result(probe.observe(), probe.key)
+    module.exit_json(changed=False, **found, **({"spark": probe.host()} if module.params["read_host"] else {}))
 
 
 if __name__ == "__main__":

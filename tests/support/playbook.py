@@ -12,15 +12,29 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from support.paths import BIN, ROOT
 
+# Variables that hold secrets. No run may show what is in them.
+SECRETS = ("vllm_api_key", "vllm_hf_token", "monitoring_webhook", "gateway_keys")
 # The variables of a host that is this machine.
 THIS_MACHINE = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+
+
+def secrets_of(variables: Mapping[str, Any], arguments: Iterable[str | Path]) -> set[str]:
+    """The secrets among extra variables: of keywords, and of files that the arguments name."""
+    files = [str(argument).partition("@")[2] for argument in arguments if "@" in str(argument)]
+    given = [variables, *(yaml.safe_load(Path(file).read_text("utf-8")) for file in files if Path(file).is_file())]
+    values = [each.get(name) for each in given if isinstance(each, Mapping) for name in SECRETS]
+    found = {key["key"] for value in values if isinstance(value, list) for key in value if "key" in key}
+    found |= {value for value in values if isinstance(value, str) and "{{" not in value}
+    return {secret.strip() for secret in found if len(secret.strip()) >= 8}
 
 
 @dataclass
@@ -131,5 +145,7 @@ class AnsiblePlaybook:
             in_time = late.is_alive()
             late.cancel()
         output = "".join(f"{line}\n" for _when, line in lines)
+        shown = [secret for secret in secrets_of(options, arguments) if secret in output]
+        assert not shown, f"{playbook} shows {len(shown)} of the secrets that it was given"
         assert in_time, f"{playbook} did not end within {timeout} s:\n{output}"
         return Run(code, output, lines)

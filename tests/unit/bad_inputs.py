@@ -101,6 +101,7 @@ BAD: list[tuple[Values, str]] = [
         " or see `ansible-doc -t role dgxspark.vllm.vllm`",
     ),
     # types
+    (one("vllm_keep_releases", 0), "vllm_keep_releases: 0 is not allowed; use at least 1 release"),
     (one("vllm_port", "http"), 'vllm_port: "http" is not allowed; use a whole number'),
     (one("vllm_port", 80.5), "vllm_port: 80.5 is not allowed; use a whole number"),
     (one("vllm_port", True), "vllm_port: true is not allowed; use a whole number"),

@@ -84,6 +84,7 @@ class Feature(NamedTuple):
     inner: bool = False  # only one of the last frames tells: this part is always on the way
     optional: bool = False  # the model serves the same without it, so it is said for known causes too
     when: str = ""  # "start" or "serve"; empty: both
+    used: str = ""  # how the log of a start shows that this part is switched on; its options are told first then
 
 
 class Rule(NamedTuple):

@@ -16,6 +16,9 @@ INNER = 3  # so many of the last frames tell where an exception was raised
 
 # what a switch may avoid; files, hub, hosts and stops are not among it
 SWITCHED = ("kernel", "compiler", "weights", "model", "option", "engine", "image", "network", "driver", "unknown")
+# where an optional part is the first suspect although no frame leads through it
+SUSPECTED = ("engine", "kernel", "unknown")
+CRASHES = ("illegal_access", "engine_crashed", "crashed")  # known as such, and by what is not
 
 _FAMILIES = {entry.id: entry for entry in FAMILIES}
 
@@ -52,6 +55,15 @@ def feature(frames: t.Sequence[str], when: str) -> Feature | None:
 def advise(entry: Feature | None, remedy: str) -> str:
     """A remedy that begins with the switch."""
     return f"{entry.advice} first, because the trace leads through {entry.name}. {remedy}" if entry else remedy
+
+
+def suspect(cause: Cause, uses: t.Collection[str]) -> Cause:
+    """Most faults of vLLM's own code are in an optional part: the remedy begins with one that this start used."""
+    part = next((entry for entry in FEATURES if entry.name in uses), None)
+    open_cause = (not cause.certain and cause.family in SUSPECTED) or cause.id in CRASHES
+    if part is None or not open_cause or " first, because " in cause.remedy:
+        return cause
+    return cause._replace(remedy=f"{part.advice} first, because this start used {part.name}. {cause.remedy}")
 
 
 def explain(

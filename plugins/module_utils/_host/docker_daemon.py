@@ -43,6 +43,11 @@ def _boot() -> str:
     return (_read("/proc/sys/kernel/random/boot_id") or "").strip()
 
 
+def previous() -> str:
+    """Where the file is kept until Docker has read another one, if nobody needs it after that."""
+    return f"{daemon_json.NOTE}.previous"
+
+
 @dataclass
 class Note:
     """What was written, until Docker runs with it."""
@@ -73,8 +78,9 @@ class Note:
         os.replace(temporary, daemon_json.NOTE)
 
     def remove(self) -> None:
-        if os.path.exists(daemon_json.NOTE):
-            os.unlink(daemon_json.NOTE)
+        for path in (daemon_json.NOTE, previous()):
+            if os.path.exists(path):
+                os.unlink(path)
 
 
 class File:

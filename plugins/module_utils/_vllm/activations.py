@@ -58,7 +58,9 @@ def _attention(text: Config) -> int:
 def _state(text: Config, state: State | None) -> int:
     if state is None or not state.matrix:
         return 0
-    is_delta_net = number(text, "linear_num_value_heads") or isinstance(text.get("linear_attn_config"), dict)
+    is_delta_net = number(text, "linear_num_value_heads", "linear_num_heads") or isinstance(
+        text.get("linear_attn_config"), dict
+    )
     return state.channels * WIDTH * (_DELTA_NET if is_delta_net else _MAMBA)
 
 

@@ -13,10 +13,13 @@ FULL, WINDOW, CHUNK, STATE, CROSS = "full", "window", "chunk", "state", "cross"
 # How config files name kinds of layers: in layer_types, layers_block_type, or with a character a layer.
 _WORDS: t.Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("full_attention", "attention", "full", "global", "global_attention", "*"), (FULL,)),
+    **dict.fromkeys(("deepseek_sparse_attention", "indexed_attention"), (FULL,)),  # beside which are keys: sparse.py
+    **dict.fromkeys(("compressed_sparse_attention", "heavily_compressed_attention"), (FULL,)),  # the same
     **dict.fromkeys(("sliding_attention", "sliding", "local", "local_attention", "swa", "sliding_window"), (WINDOW,)),
     **dict.fromkeys(("chunked_attention", "chunked"), (CHUNK,)),
     **dict.fromkeys(("linear_attention", "linear", "mamba", "mamba2", "conv", "kda", "recurrent", "M"), (STATE,)),
     "hybrid": (STATE, FULL),  # of Zamba 2: a Mamba layer with shared attention beside it
+    "hybrid_sliding": (STATE, WINDOW),
     **dict.fromkeys(("none", "mlp", "moe", "dense", "-", "E"), ()),
 }
 # Families whose config.json names a window that vLLM does not use unless this says so.
@@ -26,6 +29,11 @@ _ONLY_WINDOWS = ("mistral", "mixtral", "phi3", "starcoder2")
 _ENCODERS = (
     *("bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "distilbert", "modernbert", "nomic_bert", "new"),
     *("gte", "mpnet", "electra", "deberta", "deberta-v2", "eurobert", "t5_encoder", "bert_with_rope", "snowflake"),
+)
+# Decoders that vLLM makes encoders of, whatever their config.json says (S: its own table of such models).
+_MADE_ENCODERS = (
+    *("LlamaBidirectionalModel", "LlamaBidirectionalForSequenceClassification", "VoyageQwen3BidirectionalEmbedModel"),
+    *("LlamaNemotronVLModel", "LlamaNemotronVLForSequenceClassification"),
 )
 # Families with a latent vector in their files, whose cache vLLM keeps as keys and values all the same.
 _NO_LATENT = ("minicpm3",)
@@ -73,7 +81,10 @@ class State(t.NamedTuple):
 
 def keeps_nothing(config: Config, text: Config) -> bool:
     """Whether it is an encoder, which has no KV cache."""
-    if str(text.get("model_type")) in _ENCODERS:
+    named = config.get("architectures")
+    if str(text.get("model_type")) in _ENCODERS or (
+        isinstance(named, list) and set(_MADE_ENCODERS) & {*map(str, named)}
+    ):
         return True
     return any(part.get(name) is value for part in (config, text) for name, value in _BOTH_WAYS)
 
@@ -236,7 +247,7 @@ def _by_rule(text: Config, layers: int, assumed: list[str]) -> list[tuple[str, .
         return where(lambda layer: (layer + 1) % number(text, "sliding_window_pattern") == 0, WINDOW)
     if window and text.get("model_type") in ("gemma2", "cohere2"):
         return where(lambda layer: layer % 2 == 1 if text["model_type"] == "gemma2" else layer % 4 == 3, WINDOW)
-    if window and text.get(_WINDOW_SWITCH) is not False:
+    if window and text.get(_WINDOW_SWITCH) is not False and not text.get("compress_ratios"):
         if text.get("model_type") in _ONLY_WINDOWS:
             return [(WINDOW,)] * layers
         assumed.append(f"its window of {window} tokens is planned as full attention")
@@ -262,11 +273,12 @@ def _delta_net(text: Config, width: int) -> State | None:
 
 
 def _kimi(text: Config) -> State | None:
+    """Kimi's delta attention, as its own files write it, or transformers 5."""
     linear = text.get("linear_attn_config")
-    if not isinstance(linear, dict):
-        return None
-    heads, dim = number(linear, "num_heads"), number(linear, "head_dim")
-    kernel = number(linear, "short_conv_kernel_size") or 4
+    linear = linear if isinstance(linear, dict) else {}
+    heads = number(linear, "num_heads") or number(text, "linear_num_heads")
+    dim = number(linear, "head_dim") or number(text, "linear_head_dim")
+    kernel = number(linear, "short_conv_kernel_size") or number(text, "linear_conv_kernel_dim") or 4
     return State(3 * heads * dim, kernel, heads * dim * dim, 4) if heads and dim else None
 
 

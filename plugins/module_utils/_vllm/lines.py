@@ -30,6 +30,16 @@ _LEVEL = re.compile(
     r"(DEBUG|INFO|WARNING|ERROR|CRITICAL)[ :]\s*"
     r"((?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d{1,6})? )?(?:\[?([\w.<>/-]{1,120}:\d+)\] ?)?"
 )
+# The standard formatter of Python's logging, where vLLM's own is switched off.
+_LOGGER = re.compile(r"(?:- )?[A-Za-z_][\w.]{0,120} - (DEBUG|INFO|WARNING|ERROR|CRITICAL) - ")
+# What a line of vLLM begins with. What stands before it in most of them was put there by another program.
+_BEGINS = re.compile(
+    r"\([A-Z]\w{2,40}(?: [^()\n]{0,40})? ?pid=\d+|(?:DEBUG|INFO|WARNING|ERROR) \d\d-\d\d \d\d:\d\d:\d\d |INFO:     "
+    r"|Traceback \(most recent call last\):"
+)
+# Ray leaves out what other workers write too, and says so.
+_REPEATED = re.compile(r" \[repeated \d{1,6}x across cluster\](?: \(Ray dedup[^\n]{0,300})?")
+SAMPLE = 400  # lines of either end that are looked at for a prefix that nobody knows
 _GLOG = re.compile(r"\[?([IWEF])\d{0,4} (?:\d\d:\d\d:\d\d\.\d{1,9} )?(?:\d+ )?[\w./-]{1,120}:\d+\] ?")
 _GLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "ERROR"}
 _GROUP = re.compile(r" +(?:\| ?|\+ (?=Exception Group))")  # of an ExceptionGroup
@@ -50,6 +60,34 @@ def clean(text: str) -> str:
     if text.startswith('{"log":'):
         text = "".join(_unpacked(line) for line in text.splitlines())
     return plain_lines(text.replace("\r", "\n"))
+
+
+def undressed(text: str) -> str:
+    """A clean log without what Ray adds to lines, and what a program that nobody knows has put before each of them."""
+    if "across cluster]" in text:
+        text = _REPEATED.sub("", text)
+    lines = text[: SAMPLE * 200].split("\n")[:SAMPLE] + text[-SAMPLE * 200 :].split("\n")[-SAMPLE:]
+    shapes: dict[str, int] = {}
+    known = 0
+    for line in lines:
+        begin = _BEGINS.search(line[:300])
+        if begin is None:
+            continue
+        if begin.start() == 0 or _is_read(line, line[begin.start() :]):
+            known += 1
+        else:
+            shape = re.sub(r"\d+", "0", line[: begin.start()])
+            shapes[shape] = shapes.get(shape, 0) + 1
+    best = max(shapes, key=lambda shape: shapes[shape], default="")
+    if not best or shapes[best] < 2 or shapes[best] <= known:
+        return text
+    prefix = r"\d+".join(re.escape(part) for part in best.rstrip().split("0"))
+    return re.sub(rf"(?m)^{prefix}[ \t]{{0,{len(best) - len(best.rstrip())}}}", "", text)
+
+
+def _is_read(line: str, inside: str) -> bool:
+    """Whether the prefix of a line is a known one."""
+    return len(read(line).message) <= len(inside)
 
 
 def _unpacked(line: str) -> str:
@@ -80,6 +118,10 @@ def read(line: str) -> Line:
         level = _LEVEL.match(line, position)
         if level:
             return Line(line[level.end() :], process, level.group(1), bool(level.group(2)), level.group(3) or "")
+    if outer and (char == "-" or char.isalpha()):
+        logger = _LOGGER.match(line, position)
+        if logger:
+            return Line(line[logger.end() :], process, logger.group(1), True)
     if char and char in "[IWEF":
         glog = _GLOG.match(line, position)
         if glog:

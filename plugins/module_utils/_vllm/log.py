@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 from .._causes import causes
 from .._causes.causes import Cause, Match
+from .._causes.signatures import FEATURES
 from .._causes.text import mask, shorten
 from .._outside.values import whole
-from .lines import MAX_LINE, Line, clean, read
+from .lines import MAX_LINE, Line, clean, read, undressed
 from .root import choose
 from .tracebacks import Problem, Tracebacks
 
@@ -28,6 +29,12 @@ MAX_FOUND = 80  # lines that match a signature
 _STOP = re.compile(
     r"shutdown triggered|received signal=SIG(?:TERM|INT)|[Rr]eceived (?:SIGTERM|SIGINT|signal (?:15|2)\b)"
     r"|^Shutting down|^Gracefully stopping|^terminated\b"
+)
+
+# What only a server that serves writes. Its first lines may be cut off (docker logs --tail), or its access log be off.
+_SERVES = re.compile(
+    r"\"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS) /\S{0,300} HTTP/\d|Avg prompt throughput: |^EngineCore encountered a fatal"
+    r"|^AsyncLLM output_handler failed|^Shutting down|^Waiting for application shutdown"
 )
 
 
@@ -47,6 +54,7 @@ class LogState:
     capture_done: int | None = None
     capture_total: int | None = None
     capture_seconds: float | None = None
+    uses: set[str] = field(default_factory=set)  # optional parts of vLLM that are switched on
     ready: bool = False
     shutdown: str = ""  # line with which the server began to end because it was told to
     problems: list[Problem] = field(default_factory=list)  # exceptions, in order
@@ -55,6 +63,11 @@ class LogState:
     wait: Match | None = None  # the same, but worth a word only if nothing moves for long
     last_line: str = ""
     lines: int = 0
+
+    @property
+    def may_serve(self) -> bool:
+        """Nothing of a start was seen, or all of it."""
+        return self.phase == "server" or (self.version is None and self.phase == "container")
 
     @property
     def failed(self) -> bool:
@@ -116,6 +129,10 @@ _FACTS: tuple[_Fact, ...] = (
         (("capture_seconds", float),),
     ),
 )
+# What the start says of its own options: before the model is loaded, whoever sets them.
+_USES: tuple[tuple[str, t.Pattern[str]], ...] = tuple(
+    (entry.name, re.compile(entry.used)) for entry in FEATURES if entry.used
+)
 _BARS: tuple[_Fact, ...] = (
     (
         "% Completed",
@@ -161,7 +178,7 @@ _RANK = {phase: rank for rank, phase in enumerate(PHASES)}
 def parse(text: str) -> LogState:
     """Read the log of one attempt. Of several attempts in one text only the last one counts."""
     state, traces = LogState(), Tracebacks()
-    for raw in clean(text).split("\n"):
+    for raw in undressed(clean(text)).split("\n"):
         line = raw[:MAX_LINE].rstrip()
         if not line:
             traces.blank()
@@ -176,6 +193,10 @@ def parse(text: str) -> LogState:
             state.version = version
         state.lines += 1
         state.last_line = line
+        if not state.ready and state.may_serve and _SERVES.search(message):
+            state.phase, state.ready, state.hint, state.wait = "ready", True, None, None
+        if "_config" in message:
+            state.uses |= {name for name, pattern in _USES if pattern.search(message)}
         if level in ("INFO", "DEBUG"):
             _read_progress(state, traces, message)
         elif level == "WARNING" and entry.dated:  # a banner's warning has no date

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import activations, layer_kinds
+from . import activations, layer_kinds, sparse
 from .config_values import Config, ConfigError, check_depth, factor, number
 from .layer_kinds import FULL, STATE, WINDOW, Kind
 
@@ -27,8 +27,6 @@ _DEFAULTS: t.Mapping[str, Config] = {
 _NO_FACTOR = ("default", "mrope", "su", "longrope", "llama3", "deepseek_yarn", "deepseek_llama_scaling")
 # Parts in which models that see or hear keep their language model.
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "language_model")
-# Families whose cache depends on more than is read here.
-_UNREAD = ("compress_ratios", "index_topk")
 
 
 def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
@@ -71,7 +69,7 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     _attention(entry, kinds)
     if not layer_kinds.keeps_nothing(config, text):
         _states(entry, text, words, assumed)
-    assumed.extend(f"its {name} is not understood" for name in _UNREAD if text.get(name))
+    entry.update(sparse.fields(text, layers, entry["layers"], assumed))
     _computing(entry, config, text)
     _cache_type(config, entry, assumed)
     return entry, assumed

@@ -18,6 +18,7 @@ from .._hf_cache.usage import cached_bytes
 from .._host.clock import Clock, age_of, clock
 from .._host.docker import Container, Unit, epoch, log_since, parse_inspect, parse_unit
 from .._host.peers import missing, peers_of, read_connections
+from .._host.reading import read_host
 from .._host.services import RELEASE_LABEL, SERVICE_LABEL, holds, home_of, is_our_own
 from .._outside.text import plain_lines
 from .._outside.values import mapping, parse_json
@@ -55,15 +56,23 @@ class Probe:
         self.module = module
         self.options: dict[str, t.Any] = module.params
         self.docker: str | None = module.get_bin_path("docker")
-        self.key = self.read_key()
+        self.env_file: str | None = module.params["env_file"]
+        self.key = self.read_key(self.env_file)
         self.sent_key: str | None = None  # the same, once it is clear who gets it
         self.url: str = module.params["url"].rstrip("/")
         self.bytes_read = 0  # of the last log
         self.sample: Metrics | None = None  # the counters as they were at sampled_at
         self.sampled_at = 0.0
+        self._host: dict[str, t.Any] | None = None
 
-    def read_key(self) -> str | None:
-        path = self.options["env_file"]
+    def host(self) -> dict[str, t.Any]:
+        """What the module spark_info returns. Read once."""
+        if self._host is None:
+            asked = {"cache": self.options["cache_path"], "cache_model": self.options["cache_repo"]}
+            self._host = read_host(self.module, asked)
+        return self._host
+
+    def read_key(self, path: str | None) -> str | None:
         if not path:
             return None
         try:
@@ -120,6 +129,8 @@ class Probe:
             seen.log = self.log(self.docker, seen.container, seen.clock)
             if not options["wait"]:  # while the sample grows
                 seen.machine = self.machine(seen.container, seen.clock)
+            if options["read_host"]:
+                self.host()
             if has_api:
                 seen.api = self.ask(seen)
             if is_running and (seen.api is None or seen.api.health is None):
@@ -206,6 +217,8 @@ class Probe:
 
     def address(self, seen: Observation) -> None:
         """Where the server is, and whether it may have the key."""
+        self.env_file = self.env_file_of(seen.container) or self.env_file
+        self.key = self.read_key(self.env_file)
         if not seen.is_wanted and seen.container and seen.container.published:
             self.url = f"http://{seen.container.published}"
         self.sent_key = self.key if self.may_have_key(seen.container) else None
@@ -241,9 +254,17 @@ class Probe:
             return True
         return holds(container, self.url.partition("://")[2])
 
+    def env_file_of(self, container: Container | None) -> str | None:
+        """That of the release which the container is of: after an interrupted run, `current` may name another one."""
+        if not self.options["service"] or not self.env_file or container is None or not is_our_own(container):
+            return None
+        service, release = (container.labels.get(name, "") for name in (SERVICE_LABEL, RELEASE_LABEL))
+        path = f"{home_of(service)}/releases/{release}/{os.path.basename(self.env_file)}"
+        return path if os.path.exists(path) else None
+
     def is_without_guard(self) -> bool:
         """A way back may start a release of an earlier version, whose vLLM cannot ask on every path."""
-        release = os.path.dirname(os.path.realpath(self.options["env_file"] or "/"))
+        release = os.path.dirname(os.path.realpath(self.env_file or "/"))
         return not os.path.exists(os.path.join(release, "dgxspark_require_key.py"))
 
     def begin_sample(self) -> None:

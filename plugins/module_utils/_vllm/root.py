@@ -24,6 +24,7 @@ if t.TYPE_CHECKING:
 # The process that logs this does not continue.
 _FATAL = re.compile(
     r"(?:EngineCore|WorkerProc|Worker|Engine) (?:failed to start|hit an exception|encountered a fatal error)"
+    r"|^terminate called|^libc\+\+abi: terminating"
     r"|^Process \S{1,80}:$|Error executing method|Application startup failed|Exception in worker",
     re.IGNORECASE,
 )
@@ -91,7 +92,8 @@ class Choice(t.NamedTuple):
 
 def choose(state: LogState) -> Choice:
     """The root cause that a log shows, and whether it proves that the attempt is over."""
-    return _while_serving(state) if state.ready else _while_starting(state)
+    choice = _while_serving(state) if state.ready else _while_starting(state)
+    return choice if choice.cause is None else choice._replace(cause=place.suspect(choice.cause, state.uses))
 
 
 def _while_starting(state: LogState) -> Choice:

@@ -24,10 +24,15 @@ _CHAINS = {
 }
 # The inner exception is in the next line: "BackendCompilerFailed: backend='inductor' raised:".
 _ANNOUNCES = re.compile(r": .*\S:\s*$")
+# Frames that belong to no exception: Python prints them when a signal ends it.
+_LAST_FIRST = re.compile(r"most recent call first|^(?:Current )?[Tt]hread 0x")
+# C++ has no traceback: its runtime names the class, the next line is the text, and the process ends.
+_TERMINATE = re.compile(r"terminate called after throwing an instance of '([\w:.]{1,120})'|libc\+\+abi: terminating")
+# A traceback that another process has printed follows in the text: "Error raised in subprocess:".
+_RELAYS = re.compile(r"(?::|\"{3}|'{3})\s*$")
 # What another program wrote is no continuation of an exception's text.
-_FOREIGN = re.compile(
-    r"\S{1,80}:\d+:\d+ \[\d+\] |\[20\d\d-|Loading \w|Capturing CUDA|Process \S{1,60}:$|/tmp/|ptxas|nvcc|ninja"
-)
+_FOREIGN = re.compile(r"\S{1,80}:\d+:\d+ \[\d+\] |\[20\d\d-|Loading \w|Capturing CUDA|Process \S{1,60}:$")
+_COMPILERS = re.compile(r"/tmp/|ptxas|nvcc|ninja")  # foreign too, unless vLLM has put the name of its process before it
 
 
 @dataclass
@@ -120,10 +125,15 @@ class Tracebacks:
             if len(self._open) > 4 * MAX_KEPT:  # processes of a broken log; keep the memory bounded
                 self._open = {line.process: state}
         message = line.message
+        problem = state.problem
+        if problem is None and state.last is None and not _LAST_FIRST.search(state.header) and _FRAME.match(message):
+            self._begin(state, line, ready, phase)  # its header was cut off with the beginning of the log
+            problem = state.problem
         if _HEADER.match(message):
+            if problem is not None and self._quotes(state, problem, line):
+                return True
             self._begin(state, line, ready, phase)
             return True
-        problem = state.problem
         if problem is not None and not problem.lines:
             if line.level is not None and line.level != problem.level:
                 return False  # of another thread
@@ -137,13 +147,15 @@ class Tracebacks:
             if self._continues(state, problem, line):
                 return True
             self._close(state)
-        if _EXCEPTION.match(message):
+        ended = _TERMINATE.match(message)
+        if _EXCEPTION.match(message) or ended:
             chained, direct = (state.last, bool(state.chain)) if state.chain is not None else (None, False)
             state.chain = None
             problem = Problem(line.process, line.level, state.header, ready=ready, phase=phase)
             problem.chained, problem.direct = chained, direct
             state.problem, state.origin = problem, line.origin
-            self._text(problem, message)
+            self._text(problem, f"{ended.group(1) or 'std::exception'}:" if ended else message)
+            problem.header = stripped if ended else problem.header
             self._keep(problem)
             return True
         if stripped:
@@ -167,6 +179,8 @@ class Tracebacks:
             del problem.frames[:-MAX_FRAMES]
             state.source_next = True
             return True
+        if _FOREIGN.match(message):  # NCCL writes host:pid:…, as an exception begins with its class
+            return False
         raised = _RAISED.match(message)
         if raised and not (state.source_next and not _EXCEPTION.match(message)):
             problem.name = raised.group(1)
@@ -192,18 +206,33 @@ class Tracebacks:
             return False
         message = line.message
         if _FRAME.match(message):  # Ray quotes the traceback of another process in the text
-            inner = Problem(line.process, line.level, problem.header, ready=problem.ready, phase=problem.phase)
-            inner.chained, inner.direct = problem.chained, problem.direct
-            problem.chained, problem.direct = inner, True
-            state.last, state.problem = problem, inner
-            return self._frames(state, inner, message)
+            return self._frames(state, self._inner(state, problem, line), message)
         if not message.strip():
             return bool(line.level)
         if _EXCEPTION.match(message) and not _ANNOUNCES.search(problem.lines[-1]):
             return False
+        if line.level is None and not line.process and _COMPILERS.match(message):
+            return False
         if line.level is None and (_FOREIGN.match(message) or "% Completed" in message or "%|" in message):
             return False
         problem.lines.append(message.rstrip())
+        return True
+
+    def _inner(self, state: _Open, problem: Problem, line: Line) -> Problem:
+        """The exception of another process that the text of this one quotes: that one is its cause."""
+        inner = Problem(line.process, line.level, problem.header, ready=problem.ready, phase=problem.phase)
+        inner.chained, inner.direct = problem.chained, problem.direct
+        problem.chained, problem.direct = inner, True
+        state.last, state.problem, state.source_next = problem, inner, False
+        return inner
+
+    def _quotes(self, state: _Open, problem: Problem, line: Line) -> bool:
+        """Whether a header belongs to a traceback in the text of the exception before it."""
+        if not problem.lines or line.level != problem.level or line.origin != state.origin:
+            return False
+        if not _RELAYS.search(problem.lines[-1]):
+            return False
+        self._inner(state, problem, line)
         return True
 
     def _close(self, state: _Open) -> None:

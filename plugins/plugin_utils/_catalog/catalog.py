@@ -32,6 +32,7 @@ from .images import (
     can_run,
     family,
     find,
+    gone_in,
     mirrored,
     nearest_good,
     newest_able,
@@ -120,6 +121,11 @@ class Catalog:
                 raise CatalogError(
                     f"{show(name)} is not the whole path of a folder; write all of it, such as {MODEL_FOLDER}"
                 )
+            if not same_id and re.fullmatch(r"[^/:]+/[^/:]+:[\w.-]+", name):
+                raise CatalogError(
+                    f"{show(name)} names a GGUF file of a repository, which is neither planned nor downloaded here; use"
+                    " its repository of safetensors, such as one in FP8, NVFP4 or AWQ"
+                )
             if not same_id:
                 raise CatalogError(f"{show(name)} is not in the catalog; {known_or_add(name, models, 'vllm_models')}")
             if len(same_id) > 1:
@@ -142,12 +148,15 @@ class Catalog:
         return self.on(entry, image)
 
     def on(self, model: Entry, image: Entry | None) -> Entry:
-        """A model with the oldest vLLM that has its architecture; and with what an image adds to it, and why the image
-        cannot run it, if so."""
+        """A model with the oldest vLLM that has its architecture, and the first that has it no more; and with what an
+        image adds to it, and why the image cannot run it, if so."""
         architectures = model.get("architectures") or []
         first = oldest(architectures, self.architectures()) if architectures else None
         if first and version_key(first) > version_key(model.get("min_vllm") or ""):
             model = {**model, "min_vllm": first}
+        gone = gone_in(architectures, self.architectures()) if architectures else None
+        if gone or model.get("gone_in"):  # its config.json may name another architecture than its name
+            model = {**model, "gone_in": gone}
         if image is None:
             return model
         reason = unable(model, image)

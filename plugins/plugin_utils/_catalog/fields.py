@@ -36,6 +36,8 @@ MODEL_FIELDS = {
     "attention_kinds": Field("list of attention kinds"),
     "latent_dim": Field("whole number"),
     "index_dim": Field("whole number"),
+    "index_layers": Field("whole number"),
+    "compressed": Field("mapping"),
     "state_layers": Field("whole number"),
     "state_bytes": Field("whole number"),
     "state_matrix": Field("whole number"),

@@ -14,9 +14,8 @@ from .vllm_options import version_key
 
 UPSTREAM = "vllm/vllm-openai"
 NGC = "nvidia/vllm"
+SCITRERA = "scitrera/dgx-spark-vllm"  # whose tags follow vLLM's releases, and which has Ray (S: its readme)
 GUIDES = "nvcr.io/nvidia/vllm:25.09-py3"
-# What vllm_image_allow may hold, one word for each reason to refuse an image.
-ALLOW = ("moving", "avoid", "unknown", "cannot_run", "advisory")
 
 Image = t.Mapping[str, t.Any]
 
@@ -78,6 +77,9 @@ def told_by_tag(ref: str, images: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
             found["nccl"] = next((nccl for since, nccl in _NCCL if version_key(version[1]) >= version_key(since)), None)
         if cuda:
             found["cuda"] = f"{cuda[1]}.{cuda[2]}"
+    elif f"/{repository}".endswith(f"/{SCITRERA}") and (version := _UPSTREAM_TAG.fullmatch(tag)):
+        found = {"vllm": version[1], "ray": True}
+        found["multi_node"] = version_key(version[1]) >= version_key(_SPANS_HOSTS)
     elif f"/{repository}".endswith(f"/{NGC}"):
         month = _NGC_TAG.fullmatch(tag)
         if month:
@@ -120,6 +122,14 @@ class Architectures:
     def _before(self, version: str) -> str:
         return self._versions[self._versions.index(version) - 1]
 
+    def gone(self, architecture: str) -> str | None:
+        """The first recorded version that has it no more."""
+        until = (self._spans.get(architecture) or {}).get("until")
+        return None if until is None else self._after(until)
+
+    def _after(self, version: str) -> str:
+        return self._versions[self._versions.index(version) + 1]
+
     def knows(self, architecture: str, version: str) -> bool | None:
         """Whether a version has it; None if that does not follow from those recorded."""
         span = self._spans.get(architecture)
@@ -130,8 +140,7 @@ class Architectures:
             before = self._before(span["since"])
             return False if key <= version_key(before) or _same_minor(version, before) else None
         if "until" in span and key > version_key(span["until"]):
-            after = self._versions[self._versions.index(span["until"]) + 1]
-            return False if key >= version_key(after) else None
+            return False if key >= version_key(self._after(span["until"])) else None
         return True
 
 
@@ -170,6 +179,14 @@ def oldest(architectures: t.Iterable[str], known: Architectures) -> str | None:
     return min((first for first in firsts if first), key=version_key)
 
 
+def gone_in(architectures: t.Iterable[str], known: Architectures) -> str | None:
+    """The first version of vLLM that has none of these architectures any more; None if they are all there."""
+    versions = [known.gone(architecture) for architecture in architectures]
+    if not versions or None in versions:
+        return None
+    return max((version for version in versions if version), key=version_key)
+
+
 def family(name: str, families: t.Sequence[Image]) -> Image | None:
     """What the name of a repository says of its model."""
     short = name.rpartition("/")[2].lower()
@@ -184,14 +201,17 @@ def unable(model: Image, image: Image) -> str | None:
     own, named = image.get("architectures") or [], model.get("architectures") or []
     if own and named:  # what the image itself was asked for counts more than its version
         return None if set(own) & set(named) else f"its own registry has no {' or '.join(named)}"
-    least, version = model.get("min_vllm"), image.get("vllm")
+    least, gone, version = model.get("min_vllm"), model.get("gone_in"), image.get("vllm")
     if least and version and version_key(version) < version_key(least):
         return f"its vLLM {version} is older than {least}, the first that knows it"
+    if gone and version and version_key(version) >= version_key(gone):
+        return f"its vLLM {version} has no {' or '.join(named)} any more"
     return None
 
 
 def _surely_able(model: Image, image: Image) -> bool:
-    return unable(model, image) is None and bool(image.get("vllm") or not model.get("min_vllm"))
+    is_any_right = not (model.get("min_vllm") or model.get("gone_in"))
+    return unable(model, image) is None and bool(image.get("vllm") or is_any_right)
 
 
 def newest_able(images: t.Mapping[str, t.Any], model: Image, known: Architectures) -> str | None:

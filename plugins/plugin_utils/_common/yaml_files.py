@@ -19,3 +19,11 @@ def read(path: Path) -> t.Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     with path.open("rb") as stream:
         return yaml.load(stream, Loader=loader)
+
+
+def preload() -> None:
+    """Reads those that every plan needs. An action plugin that calls this as it is imported does so in the process of
+    ansible-playbook, whose forks, one for each task and host, inherit what was read."""
+    for pattern in ("catalog/*.yml", "catalog/models/*.yml", "roles/*/meta/argument_specs.yml"):
+        for path in COLLECTION.glob(pattern):
+            read(path)

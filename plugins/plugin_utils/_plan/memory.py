@@ -15,7 +15,7 @@ import math
 import typing as t
 
 from .._catalog.vllm_options import share_text, tokens_of, version_key, whole
-from . import kv_cache
+from . import compressed, kv_cache
 from .words import GIB, Plan, gib, reasons
 
 # What is needed beside weights and KV cache, by causes. docs/reference/memory.md names the logs.
@@ -50,12 +50,15 @@ ONLINE = {
     **dict.fromkeys(("int8_per_channel_weight_only", "experts_int8"), 0.5),
     **dict.fromkeys(("nvfp4_per_token", "bitsandbytes"), 0.28),
 }
+PACKED_BYTES = 80  # S: what sparse attention keeps of a latent vector beside 8 bits a number: positions in BF16, scales
+BESIDE = ("cpu_offload_gb", "kv_offloading_size")  # GiB that vLLM takes beside its share of the memory
 # Options that bring models of their own, whose weights and caches nobody knows here.
 SPECULATIVE = ("speculative_config", "spec_model")
 MORE_MODELS = (*SPECULATIVE, "enable_lora", "lora_modules")
 NUMBERS = (
     *("weights_bytes", "layers", "kv_heads", "head_dim", "native_context", "config_context", "extended_context"),
-    *("sliding_window", "full_attention_layers", "latent_dim", "index_dim", "state_layers", "state_bytes"),
+    *("sliding_window", "full_attention_layers", "latent_dim", "index_dim", "index_layers", "state_layers"),
+    *("state_bytes",),
     *("state_matrix", "state_width", "state_channels", "state_chunk", "activation_bytes", "vision_bytes", "vocab_size"),
     *("embedding_bytes", "mtp_layers", "value_head_dim", "hidden_size"),
 )
@@ -102,6 +105,7 @@ def plan(
         context = max(longest, 1)
     need = pool.bytes_of(context)
     needed = weights + rest + size if is_given and given.on_cpu else requested
+    beside = given.beside
     less, more = (0, 0) if is_given else given.uncertainty
     found: Plan = {
         "fits": True,
@@ -109,7 +113,7 @@ def plan(
         "utilization": share,
         "hosts": host.number,
         "total_bytes": host.total,
-        "needed_bytes": needed,
+        "needed_bytes": needed + beside,
         "weights_bytes": weights,
         "activation_bytes": given.activations,
         "graph_bytes": given.graphs,
@@ -140,6 +144,11 @@ def plan(
         found["problem"] = (
             f"{gib(weights)} of weights and {gib(rest)} for activations, graphs and the engine are more than the"
             f" {gib(requested)} that vLLM may use ({share_text(share)} of {gib(host.total)})"
+        )
+    elif beside and requested + beside > most:
+        found["problem"] = (
+            f"{gib(beside)} of {' and '.join(BESIDE)} lie beside the {gib(requested)} that vLLM may use, in the"
+            f" same memory: more than the {gib(most)} that this host can give"
         )
     elif loading > most:
         found["problem"] = (
@@ -191,6 +200,7 @@ class _Given:
         self.weights, self.loading = self._weights()
         self.activations = self._activations()
         self.graphs = 0 if args.get("enforce_eager") is True or self.on_cpu else self._graphs()
+        self.compressed = compressed.shape(entry, self._whole("mtp_layers") if self._is_mtp() else 0)
         self.dtype, self.width = self._dtype()
         self.kinds = self._kinds()
         more = [name for name in MORE_MODELS if args.get(name)]
@@ -232,6 +242,10 @@ class _Given:
         rest = int(UNCERTAIN * (self.activations + self.graphs + ENGINE_BYTES))
         draft = DRAFT_BYTES if self.drafts and not self._is_known_draft() else 0
         return rest + draft + (0 if self.on_cpu else UNIFIED_BYTES), rest
+
+    @property
+    def beside(self) -> int:
+        return sum(int(_number(self.args.get(name), 0) * GIB) for name in BESIDE)
 
     @property
     def bytes_of_a_token(self) -> int:
@@ -303,6 +317,8 @@ class _Given:
 
     def _dtype(self) -> tuple[str, int]:
         wanted = str(self.args.get("kv_cache_dtype") or "auto")
+        if self.compressed:  # which vLLM keeps in its own form of FP8
+            return "fp8", 1
         # of an unknown version the dearer reading is taken
         own = self.entry.get("kv_cache_dtype") if self.vllm and self._since(ASKS_CHECKPOINT) else None
         if wanted == "auto" and own:
@@ -317,6 +333,8 @@ class _Given:
         return "bf16", 2
 
     def _kinds(self) -> list[kv_cache.Layers]:
+        if self.compressed:
+            return compressed.kinds(self.compressed)
         listed = self.entry.get("attention_kinds")
         latent = self._whole("latent_dim")
         if isinstance(listed, (list, tuple)):
@@ -329,7 +347,7 @@ class _Given:
             if window:
                 found.append(self._kind({**self.entry, "layers": every - full}, latent))
         if self._whole("index_dim"):  # of sparse attention: a key of 8 bits a number, and its scale
-            every = sum(kind.number for kind in found)
+            every = self._whole("index_layers") or sum(kind.number for kind in found)
             found.append(kv_cache.Layers(kv_cache.FULL, every, self._whole("index_dim") + 4, latent=True))
         if self._is_mtp() and found:
             found[0] = found[0]._replace(number=found[0].number + self._whole("mtp_layers"))
@@ -354,6 +372,8 @@ class _Given:
         size = (
             latent * self.width if latent else heads * (keys + (whole(kind.get("value_head_dim")) or keys)) * self.width
         )
+        if latent and self.width == 1 and self._whole("index_dim"):
+            size = latent + PACKED_BYTES
         name, tokens = (kv_cache.CROSS, self.batched) if kind.get("cross") else (kv_cache.FULL, 0)
         for field, other in _OTHER_KINDS.items():
             if kind.get(field):
@@ -374,6 +394,8 @@ class _Given:
         one = self.on_cpu or self.args.get("async_scheduling") is False or not self._since(TWO_BATCHES)
         hybrid = self.args.get("disable_hybrid_kv_cache_manager") is not True
         in_flight = (1 if one else 2) * self.batched
+        if self.compressed:
+            return compressed.pool(self.compressed, in_flight)
         asked = self.args.get("enable_prefix_caching")
         cached = self._since(STATES_CACHED) if asked is None else asked is not False
         states = (2 if cached else 1) + self.drafts

@@ -86,17 +86,6 @@ def _image(entry: Entry, images: t.Mapping[str, t.Any] | None) -> list[str]:
     return [str(images.get(entry["name"]) or "-")] if images else []
 
 
-def markdown(entries: t.Sequence[Entry]) -> str:
-    """For README.md: what is known, what it is good for, and when to take another one."""
-    head = [*ABOUT, "good for", "take another one for"]
-    lines = [f"| {' | '.join(head)} |", f"|{'|'.join(' --- ' for _title in head)}|"]
-    for entry in entries:
-        name, model, *cells = about(entry)
-        texts = [str(entry.get(field) or "-").replace("|", "\\|") for field in ("good_for", "avoid_for")]
-        lines.append(f"| {' | '.join([f'`{name}`', f'`{model}`', *cells, *texts])} |")
-    return "\n".join(lines)
-
-
 def tokens(number: int) -> str:
     """131072 -> 128K; what is not round is written out."""
     return f"{number // 1024}K" if number and number % 1024 == 0 else f"{number:,}"

@@ -140,7 +140,7 @@ UNSEEN: tuple[Note, ...] = (
     ),
     Note(
         "not_managed",
-        "the server was not deployed by this collection: nothing restarts it, and it has no release to compare",
+        "the server was not deployed by this collection, which does not watch it; it has no release to compare",
         "take it over with playbooks/deploy.yml, or take the host out of the group spark",
     ),
 )

@@ -99,6 +99,7 @@ def _logs(checked: TypedValues) -> Lines:
 def _network(checked: TypedValues) -> Lines:
     if checked.valid("vllm_port") and not 1 <= checked["vllm_port"] <= 65535:
         yield f"vllm_port: {show(checked['vllm_port'])} is not allowed; use a TCP port from 1 to 65535"
+    yield from at_least(checked, "vllm_keep_releases", 1, "release")
     if checked.valid("vllm_publish_address"):
         value = checked["vllm_publish_address"]
         if not is_ipv4(value):

@@ -57,7 +57,7 @@ class Pair:
 
     def cut(self) -> None:
         """No packet between the two, until the head has been restarted and waits for the worker."""
-        address = self.head.root("hostname -I").split()[0]
+        address = self.head.ssh.address
         rules = [f"INPUT -s {address}", f"OUTPUT -d {address}"]
         begin = time.monotonic()
         self.worker.root("; ".join(f"iptables -w -I {rule} -j DROP" for rule in rules))

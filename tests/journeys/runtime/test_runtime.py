@@ -99,7 +99,7 @@ def test_docker_starts_with_the_host(spark: Spark) -> None:
     assert spark.service("docker").is_enabled
 
 
-# The last one: it takes the toolkit away, sees Docker's own error, and lets the role repair it.
+# It takes the toolkit away, sees Docker's own error, and lets the role repair it.
 def test_no_toolkit_real_error_role_accepted(spark: Spark, probe: str, ansible_playbook: AnsiblePlaybook) -> None:
     with spark.sudo():
         spark.check_output("DEBIAN_FRONTEND=noninteractive apt-get -qq purge --yes %s %s %s %s", *PACKAGES)
@@ -118,3 +118,35 @@ def test_no_toolkit_real_error_role_accepted(spark: Spark, probe: str, ansible_p
     after = run_probe(spark, probe)
     assert after.rc == 0, after.stdout + after.stderr
     assert daemon_json(spark)["log-opts"] == {"max-size": "7m"}
+
+
+def configured(spark: Spark) -> str:
+    """What the roles change, to the byte, with owner and mode."""
+    files = "/etc/docker/daemon.json /etc/security/limits.d /etc/sysctl.d /etc/default/earlyoom"
+    return spark.root(
+        f"find {files} -type f -exec sha256sum {{}} + -exec stat --format '%n %a %u %g' {{}} + | sort;"
+        " cat /proc/sys/net/core/somaxconn;"
+        " for verb in is-enabled is-active; do systemctl $verb earlyoom || true; done;"
+        " docker info --format '{{range $name, $runtime := .Runtimes}}{{println $name}}{{end}}'"
+    )
+
+
+def test_what_the_roles_changed_can_be_put_back(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
+    for playbook in ("playbooks/uninstall.yml", "playbooks/restore_host.yml"):
+        run = ansible_playbook(playbook, spark.limit)
+        assert run.code == 0, run.output
+    before = configured(spark)
+    run = ansible_playbook("playbooks/prepare.yml", spark.limit, spark_host_sysctl={"net.core.somaxconn": 4095})
+    assert run.code == 0, run.output
+    prepared = configured(spark)
+    assert prepared != before
+    assert "600 0 0" in spark.root("stat --format '%a %u %g' /var/lib/dgxspark/host.json")
+
+    look = ansible_playbook("playbooks/restore_host.yml", spark.limit, "--check", "--diff")
+    assert (look.code, configured(spark)) == (0, prepared), look.output
+    run = ansible_playbook("playbooks/restore_host.yml", spark.limit)
+    assert run.code == 0, run.output
+    assert configured(spark) == before
+
+    run = ansible_playbook("playbooks/prepare.yml", spark.limit)
+    assert run.code == 0, run.output

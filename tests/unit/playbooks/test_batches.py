@@ -61,7 +61,9 @@ def test_one_failure_ends_the_rollout(playbook: str, tmp_path: Path, ansible_pla
 def test_the_batches_are_those_of_a_deployment(playbook: str) -> None:
     deploy, play = (yaml.safe_load((ROOT / "playbooks" / name).read_text())[-1] for name in ("deploy.yml", playbook))
     for keyword in ("hosts", "become", "serial", "max_fail_percentage", "pre_tasks"):
-        assert play[keyword] == deploy[keyword]
+        # in the first play of a run the lookup knows no hosts
+        plain = playbook == "stop.yml" and keyword == "serial"
+        assert play[keyword] == ([1, "25%", "100%"] if plain else deploy[keyword])
 
 
 @pytest.mark.parametrize("playbook", ["prepare.yml", "deploy.yml"])

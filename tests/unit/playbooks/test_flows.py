@@ -219,6 +219,9 @@ def test_what_did_not_serve_is_not_started(run: tuple[Fleet, str]) -> None:
     assert starts(fleet, "alone") == [("restarted", True), ("stopped", False)]
     told = "trial, which was stopped for it, serves again. The new release failed: it is broken"
     assert told in failure(output, "alone")
+    left = "Its container stays, with the log, until the next deployment or playbooks/uninstall.yml."
+    assert left in failure(output, "alone")
+    assert left not in failure(output, "broken")  # the last good release has replaced it
 
 
 def test_a_server_that_does_not_come_back_is_told(run: tuple[Fleet, str]) -> None:
@@ -258,11 +261,11 @@ def test_what_is_somebody_elses_is_not_touched(run: tuple[Fleet, str], host: str
         assert (fleet.folder / host / ".env").read_text() == "OPENWEBUI_SECRET=irreplaceable\n"
 
 
-def test_a_server_is_asked_with_its_own_key(run: tuple[Fleet, str]) -> None:
-    """Not with the one of the release that `current` names, and that was never started."""
+def test_a_run_that_ended_between_the_link_and_the_start(run: tuple[Fleet, str]) -> None:
+    """The module takes the key of the release that the container is of, not that of `current`."""
     fleet, output = run
     (asked,) = fleet.calls("half-switched", "vllm_health")
-    assert asked[1]["env_file"] == f"{fleet.folder}/half-switched/releases/{R1}/.env"
+    assert asked[1]["env_file"] == f"{fleet.folder}/half-switched/.env"
     assert "It was left alone; to restart it: systemctl restart vllm.service" in failure(output, "half-switched")
     assert fleet.link("half-switched", "current") == R1  # what that would start
 
@@ -292,7 +295,7 @@ def test_a_stage_touches_nothing_that_runs_and_shows_the_conflicts(
     assert "WARNING: h0: the container trial is in the way. Stop it" in said
     assert f"h0: release {R2} (Qwen/Qwen3-8B-FP8) is staged" in said
     assert (code, [verdict for _down, verdict in rows(output).values()]) == (2, ["staged", SERVES_ON])
-    assert "To go on without it: add -l '!h1' to the command." in output
+    assert "To go on without it: run the command with -l '!h1'." in output
     for host in hosts:
         assert fleet.calls(host, "systemd", "vllm_takeover") == []
         assert fleet.calls(host, "deploy_lock")[-1][1]["state"] == "absent"

@@ -65,3 +65,19 @@ def test_the_image_counts(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> 
     text, seen = catalog(ansible_playbook, tmp_path, vllm_models={"tiny": TINY}, vllm_image=image, vllm_images=images)
     assert f"those of {image}" in text
     assert (seen["tiny"][1], seen["gpt-oss-20b"][0]) == ("16,000", "no")
+
+
+def test_the_model_of_the_inventory_with_its_extra_options(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """What explain.yml says of it. Those of the inventory are for no other model."""
+    text, seen = catalog(
+        ansible_playbook,
+        tmp_path,
+        vllm_models={"tiny": TINY, "other": {**TINY, "id": "a/d"}},
+        vllm_model="tiny",
+        vllm_image=GUIDES,
+        vllm_extra_args={"num_gpu_blocks_override": 1000},
+    )
+    assert list(seen) == [*Catalog().models(), "tiny", "other"]
+    assert seen["tiny"][1] == "16,000"
+    assert seen["other"][1] != "16,000"
+    assert "; tiny with vllm_extra_args" in " ".join(text.split())

@@ -14,6 +14,7 @@ import typing as t
 
 import pytest
 import yaml
+from role_on_standins import IN_FORKS
 
 from support.paths import ROOT
 from support.playbook import THIS_MACHINE, AnsiblePlaybook, Run
@@ -106,7 +107,7 @@ def _fleet(
                 *flags,
                 inventory="hosts.yml",
                 folder=folder,
-                environment={"PATH": f"{folder}/bin:{os.environ['PATH']}", **environment},
+                environment={**IN_FORKS, "PATH": f"{folder}/bin:{os.environ['PATH']}", **environment},
             )
 
         yield run

@@ -133,7 +133,7 @@ def test_a_worker_keeps_as_many_releases_as_it_says(tmp_path: Path, ansible_play
 def test_health_shows_a_difference_on_the_head_alone(
     head: str, drifts: bool, tmp_path: Path, ansible_playbook: AnsiblePlaybook
 ) -> None:
-    runs = [health("ready", unit_id(R1, R1)), health("ready", R1, completion=None)]
+    runs = [health("ready", unit_id(R1, R1), **host_info()), health("ready", R1, completion=None, **host_info())]
     for its in runs:
         its["container"].update(image=TOGETHER["vllm_image"], status="running")
     fleet = pair(ansible_playbook, tmp_path, {"vllm_health": runs[:1]}, {"vllm_health": runs[1:]})

@@ -16,6 +16,7 @@ import typing as t
 
 import pytest
 import yaml
+from role_on_standins import IN_FORKS
 
 from support.paths import ROOT
 from support.playbook import AnsiblePlaybook
@@ -32,6 +33,7 @@ STANDINS = (
     "ansible.posix.acl",
     "ansible.posix.sysctl",
     "dgxspark.vllm.daemon_json",
+    "dgxspark.vllm.host_record",
     "dgxspark.vllm.spark_info",
 )
 ACTION = """
@@ -60,6 +62,7 @@ LIMITS = """\
 """
 PASSWORD = "S3cretPassw0rd"
 EARLYOOM = yaml.safe_load((ROOT / "roles/spark_host/defaults/main.yml").read_text())["spark_host_earlyoom_args"]
+OPEN = "/var/lib/dgxspark/host.open.json"
 TIMER = "/etc/systemd/system/dgxspark-hf-clean.timer"
 
 
@@ -100,6 +103,7 @@ READY: dict[str, t.Any] = {
         "/etc/sysctl.d/90-dgxspark.conf": file("vm.swappiness=10\n"),
         "/etc/default/earlyoom": file(f'EARLYOOM_ARGS="{EARLYOOM}"\n'),
         TIMER: {"type": "absent"},
+        OPEN: {"type": "absent"},
         "/opt/hf": file(kind="directory", mode="0755"),
     },
     "sysctl": {"vm.swappiness": "10"},
@@ -114,9 +118,11 @@ READY: dict[str, t.Any] = {
     "commands": {"rsync": None, "setfacl": None},
     "cache": {"path": "/opt/hf", "folder": "/opt/hf"},
 }
-SPARK_HOST = ["blockinfile", "sysctl", "lineinfile", "systemd_service", "spark_info"]
+SPARK_HOST = ["host_record", "blockinfile", "sysctl", "lineinfile", "systemd_service", "host_record", "spark_info"]
 DIRECTORY = ["file", "spark_info"]
-APPLY = ["daemon_json", "daemon_json", "systemd_service", "spark_info"]
+APPLY = ["host_record", "daemon_json", "daemon_json", "systemd_service", "spark_info", "host_record"]
+REPAIR = ["host_record", "systemd_service", "spark_info", "host_record"]
+MERGE = ["host_record", "daemon_json", "host_record"]
 
 # What is different on the host, or wanted; and the calls after the first look.
 CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], list[str]]] = {
@@ -132,7 +138,12 @@ CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], list[str]]] = {
     "earlyoom_mode": ({"files": {"/etc/default/earlyoom": {"mode": "0640"}}}, {}, SPARK_HOST),
     "earlyoom_stopped": ({"units": {"earlyoom.service": {"active_state": "inactive"}}}, {}, SPARK_HOST),
     "earlyoom_disabled": ({"units": {"earlyoom.service": {"unit_file_state": "disabled"}}}, {}, SPARK_HOST),
-    "earlyoom_removed": ({"packages": {"earlyoom": None}}, {}, [*SPARK_HOST[:2], "apt", *SPARK_HOST[2:]]),
+    "earlyoom_removed": (
+        {"packages": {"earlyoom": None}},
+        {},
+        [*SPARK_HOST[:3], "apt", "host_record", *SPARK_HOST[3:]],
+    ),
+    "record_left_open": ({"files": {OPEN: file("")}}, {}, SPARK_HOST),
     "no_switch_is_on": (
         {"files": {"/etc/default/earlyoom": file("")}, "sysctl": {"vm.swappiness": "60"}},
         {"spark_host_earlyoom": False, "spark_host_sysctl": {}},
@@ -143,16 +154,16 @@ CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], list[str]]] = {
     "password_in_options": (
         {"daemon_json": {"http-proxy": "http://********@proxy"}},
         {"container_runtime_daemon_options": {"http-proxy": f"http://corp:{PASSWORD}@proxy"}},
-        ["daemon_json"],
+        MERGE,
     ),
     "password_rejected": (
         {},
         {"container_runtime_daemon_options": {"http-proxy": f"http://corp:{PASSWORD}@proxy"}},
-        ["daemon_json"],
+        MERGE,
     ),
-    "docker_stopped": ({"docker": {"running": False, "server": None}}, {}, ["systemd_service", "spark_info"]),
+    "docker_stopped": ({"docker": {"running": False, "server": None}}, {}, REPAIR),
     "docker_has_not_read_it": ({"docker": {"runtimes": ["runc"]}}, {}, APPLY),
-    "cdi_not_listed": ({"toolkit": {"cdi_devices": []}}, {}, ["systemd_service", "spark_info"]),
+    "cdi_not_listed": ({"toolkit": {"cdi_devices": []}}, {}, REPAIR),
     "directory_mode": ({}, {"hf_cache_mode": "0700"}, DIRECTORY),
     "directory_of_a_user": (
         {"files": {"/opt/hf": {"mode": "0700", "owner": "dgx", "uid": 1000, "group": "dgx", "gid": 1000}}},
@@ -208,7 +219,9 @@ def runs(
     (play,) = yaml.safe_load((ROOT / "playbooks" / "prepare.yml").read_text())
     play.update(become=False, serial="100%", max_fail_percentage=100)
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    run = ansible_playbook(folder / "play.yml", "-vvv", inventory=folder / "hosts.json", folder=folder)
+    run = ansible_playbook(
+        folder / "play.yml", "-vvv", inventory=folder / "hosts.json", folder=folder, environment=IN_FORKS
+    )
     print(run.output)
     assert PASSWORD not in run.output
     assert "Docker rejects the file. Correct container_runtime_daemon_options" in run.output

@@ -68,6 +68,25 @@ def test_a_model_that_the_image_can_run(model: str) -> None:
     assert said(vllm_model=model, vllm_image=GUIDE) == ""
 
 
+@pytest.mark.parametrize(
+    ("architecture", "last"),
+    [
+        ("Phi4FlashForCausalLM", "0.10.2"),
+        ("MotifForCausalLM", "0.11.0"),
+        ("AquilaForCausalLM", "0.24.0"),
+        ("Phi4FlashForCausalLM,MotifForCausalLM", "0.11.0"),
+    ],
+)
+def test_a_model_that_vllm_has_dropped_is_refused_with_an_image_that_has_it(architecture: str, last: str) -> None:
+    """What its name does not tell, its config.json does, once the host is asked."""
+    checked, _wrong = TypedValues.of(options_of("vllm"), {"vllm_model": "example-org/dropped"})
+    info = {"id": "example-org/dropped", "architectures": architecture.split(",")}
+    refusal = resolve(checked, Catalog(), model_info=info).image_refusal
+    instead = refusal.rpartition("use ")[2].split(",")[0]
+    assert "any more" in refusal
+    assert version_key(Catalog().images()[instead]["vllm"]) <= version_key(last)
+
+
 # --- a language model in a part, blocks one by one -------------------------------------------------------------------
 def read(name: str) -> Values:
     return t.cast("Values", json.loads((OWNERS / name).read_text()))
@@ -107,6 +126,117 @@ def test_numbers_of_a_token(config: Values, token: int) -> None:
     args = {"max_model_len": 4096, "max_num_batched_tokens": 2048, "kv_cache_memory_bytes": 2 * 2 * token * 16 * 1000}
     found = memory_plan({"id": "a/b", **entry}, 120 * GIB, args, vllm="0.32.0")
     assert found["kv_tokens"] == 16_000
+
+
+LATENT: Values = {**TEXT, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "index_topk": 2048, "index_head_dim": 128}
+WINDOWED: Values = {**TEXT, "index_topk": 512, "index_head_dim": 128, "sliding_window": 128}
+
+
+@pytest.mark.parametrize(
+    ("config", "fields"),
+    [
+        (LATENT, {"index_dim": 128}),
+        ({**LATENT, "index_topk_freq": 2}, {"index_dim": 128, "index_layers": 3}),
+        ({**LATENT, "index_topk_freq": 4, "index_skip_topk_offset": 3}, {"index_dim": 128, "index_layers": 3}),
+        ({**LATENT, "index_topk_pattern": "FSSF"}, {"index_dim": 128, "index_layers": 2}),
+        ({**LATENT, "layer_types": ["indexed_attention"] * 4}, {"index_dim": 128}),
+        ({**LATENT, "index_kpool": 16}, {"index_dim": 8}),
+        (
+            {
+                **WINDOWED,
+                "compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": 128},
+                "layer_types": ["heavily_compressed_attention"] * 3 + ["compressed_sparse_attention"],
+            },
+            {"index_dim": 128, "compressed": {4: 1, 128: 3}},
+        ),
+        ({**WINDOWED, "compress_ratios": [0, 4, 128, 4, 0]}, {"index_dim": 128, "compressed": {4: 2, 128: 1}}),
+        ({**WINDOWED, "compress_ratios": [1, 4, 4, 4]}, {"index_dim": 128, "compressed": {4: 3}}),
+    ],
+)
+def test_what_sparse_attention_keeps(config: Values, fields: Values) -> None:
+    found, assumed = entry_of({"max_position_embeddings": 4096, **config}, 10**9)
+    assert {name: found[name] for name in ("index_dim", "index_layers", "compressed") if name in found} == fields
+    assert assumed == []
+
+
+KDA: Values = {"model_type": "kimi_linear", "layer_types": ["linear_attention"] * 3 + ["full_attention"]}
+OWN_KDA: Values = {"full_attn_layers": [4], "num_heads": 8, "head_dim": 32, "short_conv_kernel_size": 4}
+
+
+def test_delta_attention_in_the_words_of_its_files_and_of_transformers_is_the_same() -> None:
+    latent = {**TEXT, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "max_position_embeddings": 4096}
+    newer = {**latent, **KDA, "linear_num_heads": 8, "linear_head_dim": 32, "linear_conv_kernel_dim": 4}
+    older = {**latent, "model_type": "kimi_linear", "linear_attn_config": OWN_KDA}
+    assert entry_of(newer, 10**9) == entry_of(older, 10**9)
+    assert (entry_of(newer, 10**9)[0]["state_layers"], entry_of(newer, 10**9)[1]) == (3, [])
+
+
+def test_windows_with_a_state_beside_them_are_windows() -> None:
+    inkling = {"layer_types": ["hybrid_sliding"] * 3 + ["hybrid"], "sliding_window_size": 512}
+    found, assumed = entry_of({**TEXT, **inkling, "swa_num_key_value_heads": 8}, 10**9)
+    assert [(kind["layers"], kind.get("sliding_window")) for kind in found["attention_kinds"]] == [(1, None), (3, 512)]
+    assert "the state of 4 layers is not counted" in assumed
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {**TEXT, "sparse_attention_config": {"use_sparse_attention": True}},
+        {**WINDOWED, "compress_ratios": [0, 4, 16, 4]},
+        {**WINDOWED, "compress_ratios": ["4", {}, None, 4]},
+        {**WINDOWED, "compress_ratios": {"4": 2}},
+        {**TEXT, "index_topk": 2048},
+    ],
+)
+def test_sparse_attention_of_another_kind_is_told(config: Values) -> None:
+    found, assumed = entry_of(config, 10**9)
+    assert "compressed" not in found
+    assert any("is not understood" in line for line in assumed)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "keeps"),
+    [
+        ("LlamaBidirectionalModel", False),
+        ("LlamaBidirectionalForSequenceClassification", False),
+        ("LlamaNemotronVLModel", False),
+        ("VoyageQwen3BidirectionalEmbedModel", False),
+        ("LlamaForCausalLM", True),
+    ],
+)
+def test_a_decoder_that_vllm_makes_an_encoder_keeps_nothing(architecture: str, keeps: bool) -> None:
+    found, _assumed = entry_of({**TEXT, "architectures": [architecture]}, 10**9)
+    assert (found.get("attention_kinds") != []) is keeps
+
+
+def test_a_long_context_of_a_pair_with_compressed_vectors_fits() -> None:
+    """With a whole vector for each token it would need 86 GiB."""
+    flash = {**WINDOWED, "num_hidden_layers": 43, "head_dim": 512, "num_key_value_heads": 1}
+    flash |= {"compress_ratios": [0, 0, *[4, 128] * 20, 4, 0], "max_position_embeddings": 1048576}
+    found, _assumed = entry_of(flash, 160 * 10**9)
+    args = {"max_model_len": 1048576, "max_num_batched_tokens": 8192, "gpu_memory_utilization": 0.85}
+    planned = memory_plan({"id": "a/b", **found}, 120 * GIB, args, hosts=2, vllm="0.32.0")
+    assert (planned["fits"], planned["kv_cache_dtype"], planned["block_tokens"]) == (True, "fp8", 4)
+    assert not memory_plan({"id": "a/b", **found, "compressed": None}, 120 * GIB, args, hosts=2, vllm="0.32.0")["fits"]
+
+
+@pytest.mark.parametrize("option", ["cpu_offload_gb", "kv_offloading_size"])
+def test_memory_beside_that_of_the_gpu_is_the_same_memory(option: str) -> None:
+    entry = {"id": "a/b", "weights_bytes": 20 * 10**9, "layers": 8, "kv_heads": 2, "head_dim": 128}
+    args = {"max_model_len": 8192, "gpu_memory_utilization": 0.8, option: 8}
+    plain = memory_plan(entry, 120 * GIB, {**args, option: None}, vllm="0.32.0")
+    beside = memory_plan(entry, 120 * GIB, args, vllm="0.32.0")
+    assert beside["needed_bytes"] == plain["needed_bytes"] + 8 * GIB
+    assert (plain["fits"], beside["fits"]) == (True, True)
+    refused = memory_plan(entry, 120 * GIB, {**args, option: "24"}, vllm="0.32.0")
+    assert "24.0 GiB of cpu_offload_gb and kv_offloading_size lie beside the 96.0 GiB" in refused["problem"]
+
+
+def test_a_latent_cache_of_sparse_attention_in_8_bits_keeps_scales_and_positions() -> None:
+    found, _assumed = entry_of(LATENT, 10**9)
+    args = {"max_model_len": 4096, "kv_cache_dtype": "fp8"}
+    planned = memory_plan({"id": "a/b", **found, "native_context": 4096}, 120 * GIB, args, vllm="0.32.0")
+    assert planned["kv_bytes_per_token"] == 4 * (656 + 132)
 
 
 # --- the plan --------------------------------------------------------------------------------------------------------

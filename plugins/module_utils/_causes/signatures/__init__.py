@@ -32,15 +32,18 @@ from .memory import DRIVER, MEMORY_SIGNATURES
 from .models import MODELS
 from .network import NETWORK
 from .options import OPTIONS
+from .parsers import PARSERS
+from .toolkit import NVIDIA_TOOLKIT
+from .unit import UNIT
 
 SECTIONS: tuple[tuple[str, tuple[Signature, ...]], ...] = (
-    ("Docker, the container toolkit and the unit", DOCKER),
+    ("Docker, the container toolkit and the unit", (*DOCKER, *NVIDIA_TOOLKIT, *UNIT)),
     ("Driver and GPU", DRIVER),
     ("Memory", MEMORY_SIGNATURES),
     ("Kernels on the GB10", KERNELS),
     ("The image", IMAGE),
     ("Compilers in the image", COMPILERS),
-    ("Options", OPTIONS),
+    ("Options", (*OPTIONS, *PARSERS)),
     ("The model and its checkpoint", MODELS),
     ("Network between hosts", NETWORK),
     ("The hub", HUB),

@@ -113,7 +113,7 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(
         "stopped",
         "the server was told to stop and did",
-        "start it again with `systemctl start` of its unit, or deploy again",
+        "start it again with playbooks/restart.yml (on the host: `systemctl start` of its unit)",
     ),
     Condition(
         "exited_after_ready",

@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Docker, the container toolkit, and the unit around them: the container never started."""
+"""Docker and the container toolkit: the container never started."""
 
 from __future__ import annotations
 
-from ..entries import MEMORY, Signature
+from ..entries import Signature
 
 TOOLKIT = "run playbooks/prepare.yml: the role container_runtime installs and registers the NVIDIA container toolkit"
 
@@ -49,6 +49,22 @@ DOCKER: tuple[Signature, ...] = (
         source="sandbox, journey faults",
     ),
     Signature(
+        "docker_cdi_stale",
+        "fatal",
+        "docker",
+        ("failed to fulfil mount request", "error mounting"),
+        r"(?:failed to fulfil mount request: open|error mounting) \"?"
+        r"(?P<path>/usr/(?:lib|bin|local|share)/[^\s\":]{0,200}(?:nvidia|cuda|nvoptix"
+        r"|vdpau)[^\s\":]{0,100})\"?[^\n]{0,200}?no such file",
+        "the CDI specification of the GPU names a file that the driver of this host does not have any more: {path}",
+        "run `systemctl restart nvidia-cdi-refresh.service` on the host, or playbooks/prepare.yml, which write"
+        " it again,"
+        " and deploy again; reboot the host after a driver update",
+        versions="NVIDIA container toolkit 1.17 to 1.19, Docker 26 to 29",
+        known="report",
+        source="NVIDIA container toolkit documentation, CDI",
+    ),
+    Signature(
         "docker_port_in_use",
         "fatal",
         "docker",
@@ -60,6 +76,50 @@ DOCKER: tuple[Signature, ...] = (
         versions="Docker 20 to 29",
         known="seen",
         source="sandbox, journey faults",
+    ),
+    Signature(
+        "docker_iptables",
+        "fatal",
+        "docker",
+        ("iptables", "nftable", "ip6tables"),
+        r"(?:iptables failed|ip6?tables: No chain/target/match|nftables?[^\n]{0,80}?(?:failed"
+        r"|No such file))[^\n]{0,60}",
+        "Docker could not write its rules of the firewall: another program has removed Docker's chains since"
+        " Docker started",
+        "run `systemctl restart docker` on the host, which writes them again, and deploy again; a firewall that"
+        " is reloaded"
+        " later needs the same",
+        versions="Docker 20 to 29",
+        known="report",
+        source="moby/moby, bridge driver",
+    ),
+    Signature(
+        "docker_memory",
+        "fatal",
+        "memory",
+        ("cannot allocate memory",),
+        r"(?:fork/exec|failed to start shim|OCI runtime|runc)[^\n]{0,400}?cannot allocate memory",
+        "the host had no memory left to create the container",
+        "stop what uses the memory (`free -g`, `nvidia-smi` and `docker ps` on the host show it), or lower"
+        " vllm_gpu_memory_utilization of the service that holds it; then deploy again",
+        versions="Docker 20 to 29, containerd",
+        known="report",
+        source="errno 12; containerd's shim",
+    ),
+    Signature(
+        "docker_certificate",
+        "fatal",
+        "docker",
+        ("x509: ",),
+        r"x509: (?P<what>certificate (?:has expired or is not yet valid|signed by unknown authority"
+        r"|is (?:valid for|not valid))[^\n]{0,120})",
+        "Docker does not trust the registry: {what}",
+        "check the clock of the host (`timedatectl`; chrony sets it) if the time in the message is wrong; put the"
+        " certificate of a proxy or of your own registry where the host trusts it (update-ca-certificates), and restart"
+        " Docker; then deploy again",
+        versions="Docker 20 to 29",
+        known="report",
+        source="Go, crypto/x509; Docker's documentation of registries",
     ),
     Signature(
         "docker_name_in_use",
@@ -295,133 +355,5 @@ DOCKER: tuple[Signature, ...] = (
         known="source",
         source="opencontainers/runc, libcontainer/cgroups",
         retry=True,
-    ),
-    Signature(
-        "nvidia_cli_requirement",
-        "fatal",
-        "driver",
-        ("nvidia-container-cli: requirement error",),
-        r"nvidia-container-cli: requirement error: unsatisfied condition: (?P<condition>cuda\s*>=\s*[\d.]+)",
-        "the image needs {condition}, more than the driver of the host offers",
-        "update the driver, or select an older image (vllm_image)",
-        versions="NVIDIA container toolkit",
-        known="report",
-        source="NVIDIA container toolkit documentation",
-    ),
-    Signature(
-        "nvidia_cli",
-        "fatal",
-        "driver",
-        ("nvidia-container-", "nvidia-cdi-hook: "),
-        r"nvidia-(?:container-cli|container-runtime|container-runtime-hook|cdi-hook): (?P<what>[^\n]{1,160}?)"
-        r"(?:: unknown)?$",
-        "the NVIDIA container toolkit could not prepare the container: {what}",
-        "run `nvidia-smi` on the host: if that fails, reboot; else run playbooks/prepare.yml, which installs the"
-        " toolkit, or set vllm_gpu: cdi, which does without this program",
-        versions="NVIDIA container toolkit 1.13 to 1.19",
-        known="report",
-        source="NVIDIA/nvidia-container-toolkit#131, #230",
-        generic=True,
-    ),
-    Signature(
-        "nvml_mismatch",
-        "fatal",
-        "driver",
-        ("driver/library version mismatch",),
-        r"(?:nvml error: |NVML: )?driver/library version mismatch",
-        "the NVIDIA driver was updated and the old kernel module is still loaded",
-        "reboot the host (`systemctl reboot`), then deploy again",
-        versions="NVIDIA container toolkit, nvidia-smi, every driver",
-        known="report",
-        source="NVIDIA/nvidia-container-toolkit, NVML error 18",
-    ),
-    Signature(
-        "gpu_not_there",
-        "fatal",
-        "driver",
-        ("device error: ",),
-        r"nvidia-container-cli: device error: (?:unknown device: )?(?P<device>[^\s:]{1,80})",
-        "the container asks for a GPU that the host does not have: {device}",
-        "remove NVIDIA_VISIBLE_DEVICES and CUDA_VISIBLE_DEVICES from vllm_extra_env; if they are not there, check that"
-        " `nvidia-smi -L` on the host lists the GPU and `dmesg` has no Xid 79, and reboot",
-        versions="NVIDIA container toolkit, legacy mode",
-        known="source",
-        source="libnvidia-container, src/cli/common.c",
-    ),
-    Signature(
-        "driver_library_missing",
-        "fatal",
-        "driver",
-        (
-            "load library failed",
-            "nvidia-container-cli",
-            "driver not loaded",
-            "no nvidia device",
-            "failed to initialize nvml",
-        ),
-        r"nvidia-container-cli: .{0,120}?(?:load library failed: (?P<library>\S+?):|driver not loaded|driver rpc error"
-        r"|nvml error: (?!driver/library)[^\n]{1,80}|detection error|cuda error: [^\n]{1,80})"
-        r"|Failed to initialize NVML: (?!Driver/library)[^\n]{1,80}",
-        "the NVIDIA driver of the host is not installed, not loaded, or does not answer",
-        "check `nvidia-smi` on the host; reboot after a driver update; reinstall the driver with DGX OS's packages,"
-        " then"
-        " run playbooks/prepare.yml",
-        versions="NVIDIA container toolkit",
-        known="report",
-        source="NVIDIA/nvidia-container-toolkit#230",
-    ),
-    Signature(
-        "gpu_mount",
-        "fatal",
-        "driver",
-        ("nvidia-container-cli: mount error",),
-        r"nvidia-container-cli: mount error: (?P<detail>.{1,300}?)(?:: unknown|$)",
-        "the driver's files could not be mounted into the container: {detail}",
-        "reboot the host after a driver update; set vllm_gpu: cdi, which mounts them another way; if a file of the"
-        " driver exists in the image already (file exists), use another vllm_image",
-        versions="NVIDIA container toolkit, legacy mode",
-        known="report",
-        source="NVIDIA/nvidia-docker#1068, #825; NVIDIA/nvidia-container-toolkit#678",
-    ),
-    # --- the unit: its guard prevents the start ------------------------------------------------------------------
-    Signature(
-        "start_memory",
-        "fatal",
-        "memory",
-        ("gib of memory are needed",),
-        r"not started: (?P<need>[\d.]+) GiB of memory are needed, (?P<have>[\d.]+) GiB are available"
-        r" after (?P<seconds>\d+) s; most is held by (?P<holders>.{1,250})",
-        "the service waits for {need} GiB of memory and has {have} GiB (most is held by {holders})",
-        "stop what holds the memory, or lower vllm_gpu_memory_utilization",
-        versions="the role vllm",
-        known="seen",
-        source="sandbox, journey resilience",
-        guide=MEMORY,
-    ),
-    Signature(
-        "peer_silent",
-        "fatal",
-        "network",
-        ("and serves the model together",),
-        r"not started: (?P<peers>[\d., ]{1,250}) did not answer for (?P<seconds>\d+) s, and serves the model together",
-        "the service waits for another host of vllm_nodes, {peers}, which did not answer for {seconds} s",
-        "start that host; if it runs, check its vllm_node_address, the cable and the firewall",
-        versions="the role vllm",
-        known="seen",
-        source="sandbox, journey pair",
-    ),
-    Signature(
-        "start_tries",
-        "fatal",
-        "service",
-        ("and never answered",),
-        r"not started: release (?P<release>\S+) was started (?P<number>\d+) times since (?P<since>.{1,20}?)"
-        r" \(.{1,40}?\) and never answered; deploy again, or run: (?P<command>.{1,200})",
-        "release {release} was started {number} times since {since} and never answered, so it is not started any more",
-        "playbooks/health.yml names the cause of the last start: fix it and deploy again; or, to"
-        " start it as it is, run on the host: {command}",
-        versions="the role vllm",
-        known="seen",
-        source="sandbox, journey resilience",
     ),
 )

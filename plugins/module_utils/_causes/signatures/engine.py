@@ -54,6 +54,22 @@ ENGINE: tuple[Signature, ...] = (
         source="vllm/v1/engine/utils.py, vllm/v1/engine/core_client.py",
         guide=DOWNLOAD,
     ),
+    Signature(
+        "dp_coordinator",
+        "fatal",
+        "engine",
+        ("dp coordinator process",),
+        r"DP Coordinator process failed to report ZMQ addresses(?:[^\n]{0,40}?within (?P<seconds>\d+) ?s)?",
+        "the process that coordinates data_parallel_size did not start in time ({seconds} s): the host was"
+        " busy, mostly with"
+        " reading the model or the image",
+        "deploy again, which reads from the page cache; remove data_parallel_size from vllm_extra_args: a Spark"
+        " has one GPU;"
+        " or use a newer vllm_image, which waits longer",
+        versions="vLLM 0.19 to 0.22",
+        known="report",
+        source="vllm-project/vllm#42343, #43611",
+    ),
     # --- wrappers: the cause is in another line; the most telling first ------------------------------------------
     Signature(
         "engine_killed",
@@ -80,7 +96,7 @@ ENGINE: tuple[Signature, ...] = (
         r"Failed core proc\(s\): \{[^}\n]*: ?-(?:15|2)\b|(?:died|exited"
         r"|terminated)[^\n]{0,80}?(?:exit ?code:? -(?:15|2)\b|signal 15)",
         "the server was told to stop while it started",
-        "start it again with `systemctl start` of its unit, or deploy again",
+        "start it again with playbooks/restart.yml (on the host: `systemctl start` of its unit)",
         versions="vLLM 0.10 to 0.32",
         known="source",
         source="vllm/v1/engine/utils.py",

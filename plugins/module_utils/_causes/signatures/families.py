@@ -16,7 +16,8 @@ FAMILIES: tuple[Family, ...] = (
         "stop_requested",
         "service",
         "the server was told to stop while it started",
-        "start it again with `systemctl start` of its unit, or deploy again ({exception} is how vLLM ends on a signal)",
+        "start it again with playbooks/restart.yml (on the host: `systemctl start` of its unit; {exception} is how vLLM"
+        " ends on a signal)",
     ),
     Family(
         "docker_failed",
@@ -76,6 +77,14 @@ FAMILIES: tuple[Family, ...] = (
         " VLLM_USE_FLASHINFER_MOE_FP8: 0 and VLLM_USE_DEEP_GEMM: 0 in vllm_extra_env, by what the trace names; they"
         " keep"
         " image and model. Then use a newer vllm_image",
+    ),
+    Family(
+        "marlin_failed",
+        "kernel",
+        "the Marlin kernels do not run with this model: {exception}",
+        f"{UNSURE}it looks like Marlin. If linear_backend: marlin or moe_backend: marlin is set in vllm_extra_args, set"
+        " triton or auto there; it keeps image and model. Then use a newer vllm_image, or a checkpoint with another"
+        " quantization (vllm_model)",
     ),
     Family(
         "image_broken",
@@ -174,6 +183,7 @@ RULES: tuple[Rule, ...] = (
         r"|CUDA (?:unknown|initialization) error|initialization error|no CUDA-capable|libcuda\.so|libnvidia-|nvidia-uvm"
         r"|cudaErrorInitialization|cudaErrorSystem|cudaErrorDevices|system not yet initialized|busy or unavailable",
     ),
+    Rule("files_failed", name=r"CacheNotFound$|CorruptedCacheException$"),
     # the class of a client of the hub tells more than its text, in which the model's name may be that of a kernel
     Rule(
         "hub_failed",
@@ -237,6 +247,14 @@ RULES: tuple[Rule, ...] = (
         r"|torch/_(?:inductor|dynamo)/(?!standalone_compile\.py:__call__|output_code|utils\.py:run)"
         r"|vllm/compilation/|cutlass/(?:base_dsl|cute)|tilelang|tvm",
     ),
+    # vLLM says of the checkpoint itself what it lacks
+    Rule(
+        "weights_unfit",
+        text=r"\bcheckpoint\b[^\n]{0,60}\b(?:incomplete|missing|has no|have no|lacks?|does not (?:have|contain|include)"
+        r"|did not contain|expects?|unexpected|zero or non-finite)",
+        name=r"^(?:Value|Key|Runtime|Assertion|Attribute)Error$",
+    ),
+    Rule("marlin_failed", name=r"^(?:Runtime|Value|Assertion|NotImplemented)Error$", inner=r"marlin"),
     Rule(
         "kernel_failed",
         name=r"AcceleratorError$|CUDAError$|OutOfResources$|CudaError$|^cutlass\.|^flashinfer\.|^triton\.|TVMError$",
@@ -257,7 +275,7 @@ RULES: tuple[Rule, ...] = (
     # a layer that is built or filled, not computed
     Rule(
         "weights_unfit",
-        name=r"^(?:Value|NotImplemented|Assertion|Key)Error$",
+        name=r"^(?:Value|NotImplemented|Assertion|Key|Runtime)Error$",
         frames=r"initialize_model|create_weights|load_weights",
         inner=r"layers/quantization/",
     ),
@@ -334,7 +352,7 @@ RULES: tuple[Rule, ...] = (
     # a value of the model's config.json that the code of its architecture does not have
     Rule(
         "model_unfit",
-        name=r"^(?:Value|NotImplemented)Error$",
+        name=r"^(?:Value|NotImplemented|Runtime|Assertion)Error$",
         text=r"\b(?:layer|block|mixer|attention|attn|norm|ffn|router|scoring|activation|position\w*)_(?:type|func\w*|fn"
         r"|act|impl\w*)\b"
         r"|Error: (?:Invalid|Unknown|Unsupported)\b(?![^\n]*(?:--|kv_cache|dtype|quant|parallel|lora|backend))",

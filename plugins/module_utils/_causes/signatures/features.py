@@ -15,6 +15,7 @@ FEATURES: tuple[Feature, ...] = (
         r"spec_decode/|/speculator|models/\w*(?:_mtp|eagle|medusa|dflash|speculator)\w*\.py|rejection_sampler",
         "drop speculative_config from vllm_extra_args",
         optional=True,
+        used=r"speculative_config(?:=SpeculativeConfig\(|['\"]: ?\{)",
     ),
     Feature(
         "LoRA",
@@ -29,6 +30,7 @@ FEATURES: tuple[Feature, ...] = (
         "remove kv_transfer_config and kv_offloading_size from vllm_extra_args",
         inner=True,
         optional=True,
+        used=r"kv_transfer_config(?:=KVTransferConfig\(|['\"]: ?\{)|['\"]kv_offloading_size['\"]: ?[\d.]",
     ),
     Feature(
         "structured output",
@@ -88,6 +90,12 @@ FEATURES: tuple[Feature, ...] = (
         "set VLLM_USE_DEEP_GEMM: 0 in vllm_extra_env",
         inner=True,
         optional=True,
+    ),
+    Feature(
+        "FlashInfer's tuning of kernels",
+        r"flashinfer_autotune|flashinfer/autotuner",
+        "set enable_flashinfer_autotune: false in vllm_extra_args",
+        when="start",
     ),
     Feature(
         "the state of a hybrid model",

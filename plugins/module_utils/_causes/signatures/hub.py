@@ -215,7 +215,7 @@ HUB: tuple[Signature, ...] = (
         ),
         r"Name or service not known|Temporary failure in name resolution|Network is unreachable"
         r"|Max retries exceeded with url|http(?:core|x)2?\.Connect(?:Error|Timeout)"
-        r"|requests\.exceptions\.(?:ConnectionError|ConnectTimeout|ProxyError)"
+        r"|requests\.exceptions\.(?:ConnectionError|ConnectTimeout|ReadTimeout|ProxyError)"
         r"|We couldn't connect to '(?P<endpoint>https?://[^']{1,200})' to load",
         "the container cannot reach the hub",
         REACH,
@@ -416,13 +416,15 @@ FILES: tuple[Signature, ...] = (
         "config_corrupt",
         "fatal",
         "files",
-        ("is not a valid json file",),
-        r"It looks like the config file at '(?P<path>[^']{1,400})' is not a valid JSON file",
-        "{path} is empty or damaged",
-        "remove that file of the model from hf_cache_path (link and blob) and deploy again",
-        versions="transformers 4 and 5",
+        ("is not a valid json file", " (char "),
+        r"It looks like the config file at '(?P<path>[^']{1,400})' is not a valid JSON file"
+        r"|^\s*Value error, [^\n]{3,80}: line \d+ column \d+ \(char \d+\)",
+        "a JSON file of the model ({path}) is empty, damaged, or only a pointer to the real one",
+        "run playbooks/stage.yml, which compares the files with the hub; remove the damaged one (config.json first) of"
+        " the model from hf_cache_path (link and blob) and deploy again; or select another vllm_model",
+        versions="transformers 4 and 5; vLLM 0.10",
         known="seen",
-        source="sandbox",
+        source="sandbox; vllm-project/vllm#26161",
         guide=DOWNLOAD,
     ),
     Signature(

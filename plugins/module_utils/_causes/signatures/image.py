@@ -162,6 +162,7 @@ IMAGE: tuple[Signature, ...] = (
         "compiler",
         (
             "checksum does not match",
+            "compilation artifact",
             "internaltorchdynamoerror",
             "compile_cache",
             "torch_compile",
@@ -174,7 +175,10 @@ IMAGE: tuple[Signature, ...] = (
             "unpicklingerror",
             "flashinfer",
         ),
-        r"(?:torch_(?:aot_)?compile(?:_cache)?|compile_cache|inductor_cache|torchinductor|\.triton/cache|\.cache/vllm)"
+        r"corrupted compilation artifact"
+        r"|No such file or directory: '[^'\n]{0,200}(?:\.triton/cache|torch_compile_cache|torchinductor"
+        r"|inductor_cache)/"
+        r"|(?:torch_(?:aot_)?compile(?:_cache)?|compile_cache|inductor_cache|torchinductor|\.triton/cache|\.cache/vllm)"
         r"[\s\S]{0,400}?(?:EOFError|UnpicklingError|JSONDecodeError|Ran out of input|invalid load key|corrupt"
         r"|zip archive"
         r"|BadZipFile|truncated)"
@@ -197,16 +201,26 @@ IMAGE: tuple[Signature, ...] = (
         "compile_cache_read",
         "fatal",
         "compiler",
-        ("eoferror", "unpicklingerror", "jsondecodeerror", "ran out of input", "badzipfile", "pickle", "syntaxerror"),
-        r"^\w*\.?(?:EOFError|\w*UnpicklingError|\w*JSONDecodeError|\w*BadZipFile|SyntaxError)\b",
-        "the compile cache of an earlier start is damaged",
+        (
+            "eoferror",
+            "unpicklingerror",
+            "jsondecodeerror",
+            "ran out of input",
+            "badzipfile",
+            "pickle",
+            "syntaxerror",
+            "expected tensors only",
+        ),
+        r"Expected tensors only, but got"
+        r"|^\w*\.?(?:EOFError|\w*UnpicklingError|\w*JSONDecodeError|\w*BadZipFile|SyntaxError)\b",
+        "the compile cache of an earlier start is damaged, or of another image",
         "remove the folder torch_compile_cache (and triton) under the cache of vllm_home and deploy again; or set"
         " VLLM_DISABLE_COMPILE_CACHE: 1 in vllm_extra_env for one start",
         versions="vLLM 0.9 to 0.32",
         known="source",
         source="vllm/compilation/caching.py",
         frames=r"vllm/compilation/|torch/_inductor/(?:codecache|runtime/caching)|triton/runtime/cache"
-        r"|_functorch/_aot_autograd",
+        r"|_functorch/_aot_autograd|standalone_compile\.py:__call__|torch/_dynamo/aot_compile",
         sets=((ENV, "VLLM_DISABLE_COMPILE_CACHE", "1"),),
     ),
 )
@@ -324,6 +338,21 @@ COMPILERS: tuple[Signature, ...] = (
         source="triton/runtime/build.py",
     ),
     Signature(
+        "linker_library",
+        "exit",
+        "compiler",
+        ("cannot find -lcu", "cannot find -lnv"),
+        r"ld(?:\.\w+)?: cannot find -l(?P<library>(?:cu|nv)\w+)",
+        "a kernel or helper cannot be linked in the image: the library {library} has no file that the linker finds",
+        "set LIBRARY_PATH: /usr/local/cuda/lib64/stubs in vllm_extra_env (images with the CUDA toolkit have libcuda"
+        " there), and check that vllm_gpu is not none; else use another vllm_image. Memory is not the cause",
+        versions="Triton 3, PyTorch Inductor",
+        known="report",
+        source="vllm-project/vllm#16984, #11643",
+        refines=("compiler", "kernel", "helper_not_compiled"),
+        sets=((ENV, "LIBRARY_PATH", "/usr/local/cuda/lib64/stubs"),),
+    ),
+    Signature(
         "compiler_killed",
         "fatal",
         "memory",
@@ -335,6 +364,7 @@ COMPILERS: tuple[Signature, ...] = (
         versions="FlashInfer 0.5 to 0.6 on 20 processors",
         known="report",
         source="FlashInfer's JIT with ninja; CUDA's nvcc",
+        refines=("compiler", "helper_not_compiled"),
         sets=((ENV, "MAX_JOBS", "2"),),
     ),
     Signature(

@@ -137,6 +137,19 @@ KERNELS: tuple[Signature, ...] = (
         source="vLLM 0.24 on an H200",
     ),
     Signature(
+        "no_attention_backend",
+        "fatal",
+        "kernel",
+        ("no valid attention backend found",),
+        r"No valid attention backend found[^\n]{0,600}?Reasons: (?P<reasons>\{[^\n]{1,600})",
+        "no attention backend of this image computes this model on this GPU: {reasons}",
+        "remove attention_backend from vllm_extra_args, and kv_cache_dtype if the reasons name it; that keeps image and"
+        " model. If it says the same then (sparse or MLA attention), use a newer vllm_image, or another vllm_model",
+        versions="vLLM 0.13 to 0.32",
+        known="report",
+        source="vllm-project/vllm#31480, #57932",
+    ),
+    Signature(
         "attention_backend",
         "fatal",
         "kernel",
@@ -149,7 +162,8 @@ KERNELS: tuple[Signature, ...] = (
             "sinks",
             "flashinfer requires",
         ),
-        r"No valid attention backend found|Selected backend \S+ is not valid for this configuration"
+        r"No valid attention backend found(?![^\n]{0,600}?Reasons:)"
+        r"|Selected backend \S+ is not valid for this configuration"
         r"|Invalid attention backend\b.{0,120}|(?:attention backend"
         r"|AttentionBackend)\S* .{0,80}?(?:not supported|requires)"
         r"|FlashAttention(?: version)?-? ?\d? ?(?:only supports|is not supported|requires).{0,120}"
@@ -336,6 +350,23 @@ KERNELS: tuple[Signature, ...] = (
         versions="driver, CUDA, PyTorch",
         known="report",
         source="vllm-project/vllm#36835",
+        generic=True,
+    ),
+    Signature(
+        "device_assert",
+        "fatal",
+        "kernel",
+        ("device-side assert", "cudaerrorassert"),
+        r"device-side assert triggered|cudaErrorAssert\b",
+        "a kernel stopped because it was given an index that is out of range: a fault of this vLLM with this"
+        " model, or with"
+        " one request (images, a token beyond the vocabulary)",
+        "drop speculative_config and other options that you added from vllm_extra_args, then use another"
+        " vllm_image; if one"
+        " kind of request does it, limit_mm_per_prompt refuses images. Memory and driver are not the cause",
+        versions="vLLM 0.10 to 0.24",
+        known="report",
+        source="vllm-project/vllm#44734, #23954",
         generic=True,
     ),
     Signature(

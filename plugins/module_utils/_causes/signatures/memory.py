@@ -41,10 +41,11 @@ DRIVER: tuple[Signature, ...] = (
         r"Error 80(?P<code>[34]): (?:system has unsupported display driver|forward compatibility was attempted)",
         "the driver's library and kernel module do not match, or CUDA's compatibility library is used where it is not"
         " supported",
-        "reboot after a driver update; keep /usr/local/cuda/compat out of LD_LIBRARY_PATH (vllm_extra_env)",
+        "reboot after a driver update; else set VLLM_ENABLE_CUDA_COMPATIBILITY: 0 in vllm_extra_env, and keep"
+        " /usr/local/cuda/compat out of LD_LIBRARY_PATH there; it keeps image and model",
         versions="driver, CUDA, PyTorch",
         known="report",
-        source="CUDA runtime API, errors 803 and 804",
+        source="CUDA runtime API, errors 803 and 804; vllm-project/vllm#34821",
     ),
     Signature(
         "cuda_unknown",
@@ -60,10 +61,23 @@ DRIVER: tuple[Signature, ...] = (
         source="PyTorch, c10/cuda",
     ),
     Signature(
+        "cuda_os_call",
+        "fatal",
+        "driver",
+        ("os call failed", "cudaerroroperatingsystem", "cuda_error_operating_system"),
+        r"OS call failed or operation not supported on this OS|cudaErrorOperatingSystem|CUDA_ERROR_OPERATING_SYSTEM",
+        "the operating system refused what the driver asked of it: mostly memory that may not be pinned, or none left",
+        "keep memlock: -1 in vllm_ulimits and vllm_ipc: host, check `dmesg` (NVRM, NV_ERR_NO_MEMORY) and `free -g`,"
+        " stop what else uses the memory, and deploy again; if `dmesg` shows errors of the driver, reboot the host",
+        versions="CUDA 12 and 13, error 304; vLLM 0.21",
+        known="report",
+        source="vllm-project/vllm#43473; CUDA runtime API",
+    ),
+    Signature(
         "gpu_lost",
         "fatal",
         "driver",
-        ("gpu is lost", "fallen off the bus", "gpu requires reset", "device-side assert", "uncorrectable ecc"),
+        ("gpu is lost", "fallen off the bus", "gpu requires reset", "uncorrectable ecc"),
         r"GPU is lost|fallen off the bus|GPU requires reset|uncorrectable ECC error",
         "the driver lost the GPU",
         "check `dmesg` for Xid lines, power off the host and start it again; if it happens again, have the machine"
@@ -338,7 +352,8 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "fatal",
         "memory",
         ("cannot allocate memory", "unable to allocate", "std::bad_alloc", "defaultcpuallocator"),
-        r"\[Errno 12\] Cannot allocate memory|std::bad_alloc|DefaultCPUAllocator: can't allocate memory"
+        r"\[Errno 12\] Cannot allocate memory|Cannot allocate memory \(12\)|std::bad_alloc"
+        r"|DefaultCPUAllocator: can't allocate memory"
         r"|Unable to allocate [\d.]+ [KMGT]iB for an array",
         "the host ran out of memory; GPU and processor share it",
         "stop what else uses the memory, or lower vllm_gpu_memory_utilization so that more is left for the host",

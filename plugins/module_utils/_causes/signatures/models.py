@@ -59,6 +59,37 @@ MODELS: tuple[Signature, ...] = (
         source="sandbox; NVIDIA/dgx-spark-playbooks#75",
     ),
     Signature(
+        "model_path",
+        "fatal",
+        "model",
+        ("invalid repository id or local directory",),
+        r"Invalid repository ID or local directory specified: '(?P<model>[^'\n]{1,200})'",
+        "{model} is neither a model that the hub has given, nor a folder with a config.json in the container",
+        "correct vllm_model: an id of the hub, or a folder as the container sees it (hf_cache_path is"
+        " /root/.cache/huggingface; vllm_mounts adds others). If the id is right, check vllm_hf_token,"
+        " vllm_hf_offline and"
+        " the way to the hub",
+        versions="vLLM 0.7 to 0.32",
+        known="report",
+        source="vllm-project/vllm#13510; vllm/transformers_utils/config.py",
+    ),
+    Signature(
+        "repository_file",
+        "exit",
+        "hub",
+        ("entry not found for url", "entrynotfounderror"),
+        r"Entry Not Found for url: https?://[^/\s]{1,200}/(?P<file>[^\s?]{1,300}?)\.?(?:\s|$)"
+        r"|\.(?:Remote)?EntryNotFoundError\b",
+        "the hub has the repository, and not the file that this image asks for ({file})",
+        "correct vllm_model, or revision in vllm_extra_args: a repository without config.json is an adapter,"
+        " GGUF files or"
+        " parts of another program; else use a newer vllm_image, or another checkpoint of the model",
+        versions="huggingface_hub 0.30 to 1",
+        known="report",
+        source="huggingface_hub, hf_raise_for_status",
+        unless=r"LocalEntryNotFound",
+    ),
+    Signature(
         "no_architecture",
         "fatal",
         "model",
@@ -256,7 +287,8 @@ MODELS: tuple[Signature, ...] = (
         "fatal",
         "weights",
         ("is not divisible by", "must be divisible by", "not aligned"),
-        r"(?:output|input|weight|hidden|intermediate)[\w ]{0,40}(?:size|dim\w*)?[^\n]{0,80}?(?:is not"
+        r"size_[kn] = \d+ is not divisible by \w{1,40}[^\n]{0,120}"
+        r"|(?:output|input|weight|hidden|intermediate)[\w ]{0,40}(?:size|dim\w*)?[^\n]{0,80}?(?:is not"
         r"|must be) divisible by"
         r"[^\n]{0,120}",
         "a layer of the model does not fit the blocks of its quantization or of the kernel",

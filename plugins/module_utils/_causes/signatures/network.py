@@ -121,12 +121,12 @@ NETWORK: tuple[Signature, ...] = (
     ),
     Signature(
         "nccl_timeout",
-        "exit",
+        "fatal",
         "network",
         ("watchdog caught collective operation timeout", "collective operation timeout", "workncclerror", "worknccl("),
         r"Watchdog caught collective operation timeout: WorkNCCL\(.{0,80}?OpType=(?P<operation>\w+)"
         r"(?:.{0,200}?ran for (?P<ms>\d+) milliseconds)?|collective operation timeout",
-        "the hosts of the group stopped exchanging data: the operation {operation} did not end in {ms} ms",
+        "the hosts of the group stopped exchanging data in time ({operation}: nothing in {ms} ms)",
         "check that all hosts of the group run and log no error of their own; use an image with NCCL 2.29.3 or newer"
         " (NCCL 2.28.9 of vLLM 0.20 to 0.26 from pip deadlocks on this processor), set NCCL_SOCKET_IFNAME and, for NCCL"
         " 2.30.4, NCCL_NVLS_ENABLE: 0 in vllm_extra_env",
@@ -151,7 +151,7 @@ NETWORK: tuple[Signature, ...] = (
             "diststoreerror",
         ),
         r"(?:Dist(?:Network|Store)Error: )?(?:The )?client socket has (?:timed out(?: after (?P<ms>\d+) ?ms)?"
-        r"|failed).{0,120}?(?:connect to \(?(?P<head>[^)\s]{1,80}(?:, \d+)?)|$)"
+        r"|failed).{0,120}?(?:connect to (?:any network address of )?[\[(]?(?P<head>[^)\s,]{1,80}(?:, \d+)?)|$)"
         r"|TCPStore[^\n]{0,200}|server socket has failed to (?:listen|bind)[^\n]{0,120}|Timed out waiting for clients"
         r"|Dist(?:Network|Store)Error[^\n]{0,200}|wait timeout after \d+ ?ms",
         "the head of the group cannot be reached ({head})",
@@ -227,6 +227,21 @@ NETWORK: tuple[Signature, ...] = (
         versions="Ray 2",
         known="report",
         source="ray/_private/utils.py, check_version_info",
+    ),
+    Signature(
+        "ray_worker_died",
+        "fatal",
+        "memory",
+        ("worker exit type: system_error", "connection error code 2"),
+        r"Worker exit type: SYSTEM_ERROR|unexpectedly exits with a connection error code 2",
+        "a worker of Ray ended and left no exception: it was killed for lack of memory, or crashed",
+        "check `dmesg` for `out of memory` and Xid lines and `journalctl -u earlyoom` on the host that the line"
+        " names; if"
+        " one of them names vLLM or ray, lower vllm_gpu_memory_utilization or set RAY_memory_monitor_refresh_ms: 0 in"
+        " vllm_extra_env",
+        versions="Ray 2",
+        known="report",
+        source="OpenRLHF/OpenRLHF#265; Ray documentation, fault tolerance",
     ),
     Signature(
         "ray_connect",

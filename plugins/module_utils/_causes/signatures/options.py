@@ -14,7 +14,9 @@ OPTIONS: tuple[Signature, ...] = (
         "fatal",
         "option",
         ("json", "jsondecodeerror", "cannot be converted to"),
-        r"(?:error: argument (?P<option>\S+?): )?(?:Value|Invalid|Failed to parse)[^\n]{0,80}?(?:cannot be converted to"
+        r"error: argument (?P<option_2>\S+?): Invalid JSON[^\n]{0,160}"
+        r"|(?:error: argument (?P<option>\S+?): )?(?:Value|Invalid"
+        r"|Failed to parse)[^\n]{0,80}?(?:cannot be converted to"
         r"|as JSON|JSON string|valid JSON)[^\n]{0,160}",
         "an option that takes JSON cannot be read: {option}",
         "write it as a dictionary in vllm_extra_args, not as text: the role turns it into JSON",
@@ -67,35 +69,6 @@ OPTIONS: tuple[Signature, ...] = (
         source="sandbox, journey faults",
     ),
     Signature(
-        "parser_unknown",
-        "fatal",
-        "option",
-        ("invalid tool call parser", "invalid reasoning parser", "tool parser", "reasoning parser"),
-        r"invalid (?P<kind>tool call|reasoning) parser: (?P<name>\S+)(?: \(chose from \{(?P<names>[^}]{1,300}))?"
-        r"|(?P<what>Tool|Reasoning) parser:? '?(?P<name_2>[\w.-]+)'? (?:not found|is not registered)"
-        r"(?:.{0,40}?(?:Available(?: parsers)?|registered):? ?(?P<names_2>[^\n]{1,300}))?",
-        "this vLLM does not know the parser {name} (tool_call_parser or reasoning_parser)",
-        "set tool_call_parser (or reasoning_parser) in vllm_extra_args to one that it knows"
-        " ({names}), or use a newer vllm_image",
-        versions="vLLM 0.8 to 0.32",
-        known="report",
-        source="public log; vllm/entrypoints/openai/tool_parsers",
-    ),
-    Signature(
-        "parser_tokens",
-        "fatal",
-        "option",
-        ("could not locate",),
-        r"(?:(?P<name>\w+) )?(?P<kind>[Rr]easoning|[Tt]ool) parser could not locate (?P<tokens>[\w ]{1,40}?)"
-        r" ?(?:start/end )?tokens",
-        "the parser is not the one of this model: its tokenizer has no such tokens ({kind} parser)",
-        "set reasoning_parser or tool_call_parser in vllm_extra_args to the one of the model's card, or drop it with"
-        " `null`; the model serves without a parser",
-        versions="vLLM 0.8 to 0.33",
-        known="report",
-        source="vllm-project/recipes#515, vllm-project/vllm#38674",
-    ),
-    Signature(
         "option_requires",
         "fatal",
         "option",
@@ -132,7 +105,7 @@ OPTIONS: tuple[Signature, ...] = (
         r"No adapter found for (?P<path>\S{1,300})"
         r"|No such file or directory: '(?P<path_2>[^']{0,300}adapter_config\.json)'"
         r"|Loading lora (?P<path_3>\S{1,200}) failed|LoRA adapter .{0,200}?(?:does not exist|not found)"
-        r"|(?:Failed|Unable) to load LoRA|Call to add_lora",
+        r"|(?:Failed|Unable) to load LoRA|Call to add_lora(?![^\n]{0,400}unsupported|[^\n]{0,400}unexpected modules)",
         "the LoRA adapter cannot be loaded: {path}",
         "correct its path in lora_modules (vllm_extra_args): the container sees hf_cache_path as"
         " /root/.cache/huggingface and the cache folder of vllm_home as /root/.cache; the folder must hold"
@@ -157,34 +130,6 @@ OPTIONS: tuple[Signature, ...] = (
         versions="vLLM 0.8 to 0.32",
         known="source",
         source="vllm/lora/models.py, vllm/lora/peft_helper.py, vllm/lora/layers/logits_processor.py",
-    ),
-    Signature(
-        "chat_template",
-        "fatal",
-        "option",
-        ("chat template", "chat_template", ".jinja"),
-        r"The supplied chat template (?:string )?\(?(?P<path>[^)\n]{1,300}?)\)? (?:looks like a file path"
-        r"|appears path-like|is not|does not).{0,200}|No such file or directory: '(?P<path_2>[^']{1,300}\.jinja2?)'"
-        r"|chat template .{0,200}?(?:does not exist|failed to be opened|cannot be opened)",
-        "the chat template cannot be opened: {path}",
-        "correct chat_template in vllm_extra_args: it is a path in the container, which sees the cache folder of"
-        " vllm_home as /root/.cache and hf_cache_path as /root/.cache/huggingface; or remove it to use the model's own",
-        versions="vLLM 0.8 to 0.32",
-        known="report",
-        source="vllm/entrypoints/chat_utils.py",
-    ),
-    Signature(
-        "chat_template_syntax",
-        "fatal",
-        "option",
-        ("jinja2.exceptions.template",),
-        r"jinja2\.exceptions\.Template(?:SyntaxError|AssertionError|s?NotFound)(?:: (?P<detail>[^\n]{1,160}))?",
-        "the chat template is not valid Jinja: {detail}",
-        "correct the file that chat_template in vllm_extra_args names, or remove chat_template to use the model's own;"
-        " if that one is broken, use another checkpoint (vllm_model)",
-        versions="vLLM 0.10 to 0.33",
-        known="report",
-        source="runpod-workers/worker-vllm#129, vllm-project/vllm#17821",
     ),
     Signature(
         "world_size",
@@ -224,6 +169,49 @@ OPTIONS: tuple[Signature, ...] = (
         versions="nvcr.io/nvidia/vllm 26.05 and later, vllm/vllm-openai v0.18 and later",
         known="report",
         source="NVIDIA/dgx-spark-playbooks#109",
+    ),
+    Signature(
+        "dtype_unsupported",
+        "fatal",
+        "option",
+        ("is not supported for quantization method",),
+        r"(?P<dtype>torch\.\w+) is not supported for quantization method (?P<method>\w+)\."
+        r"(?: Supported dtypes: \[(?P<allowed>[^\]\n]{1,120})\])?",
+        "the quantization {method} does not compute with {dtype} (allowed: {allowed})",
+        "set dtype in vllm_extra_args to one that is allowed, for example float16; or use a checkpoint with another"
+        " quantization (vllm_model)",
+        versions="vLLM 0.6 to 0.32",
+        known="source",
+        source="vllm/model_executor/model_loader/weight_utils.py",
+    ),
+    Signature(
+        "runner_unfit",
+        "fatal",
+        "option",
+        ("does not support `--runner", "does not support `--convert", "does not support `--task"),
+        r"This model does not support `--(?:runner|convert|task) (?P<runner>\w+)`",
+        "the model cannot do what it is started for ({runner}): it makes embeddings or ranks, or it writes text",
+        "remove runner, convert and task from vllm_extra_args, or set runner: pooling for a model of"
+        " embeddings; to write"
+        " text, select another vllm_model",
+        versions="vLLM 0.10 to 0.32",
+        known="source",
+        source="vllm/config/model.py",
+    ),
+    Signature(
+        "block_size",
+        "fatal",
+        "option",
+        ("block size", "block_size"),
+        r"No common block size for (?P<size>\d+)|[Uu]nsupported block[ _]size:? (?P<size_2>\d+)"
+        r"|block_size must be (?:a multiple|divisible|one of)[^\n]{0,80}",
+        "the attention backends of this model have no common size of a block of the KV cache ({size})",
+        "remove block_size, attention_backend and kv_cache_dtype from vllm_extra_args, so that vLLM selects"
+        " what fits; if it"
+        " says the same then, drop speculative_config, or use a newer vllm_image",
+        versions="vLLM 0.11 to 0.32",
+        known="source",
+        source="vllm/v1/worker/utils.py",
     ),
     Signature(
         "unknown_quant",
@@ -293,19 +281,6 @@ OPTIONS: tuple[Signature, ...] = (
         versions="vLLM 0.10 to 0.32",
         known="source",
         source="vllm/envs.py",
-    ),
-    Signature(
-        "structured_output_backend",
-        "fatal",
-        "option",
-        ("structured output", "structured_output", "guided_decoding"),
-        r"(?:structured[ _]outputs?|guided_decoding)[ _](?:backend|config).{0,120}?(?:not supported|invalid|must"
-        r"|unknown|requires)",
-        "the backend for structured output does not run with these options",
-        "remove structured_outputs_config (or guided_decoding_backend) from vllm_extra_args, or use a newer vllm_image",
-        versions="vLLM 0.8 to 0.32",
-        known="source",
-        source="vllm/config/structured_outputs.py",
     ),
     Signature(
         "speculative",

@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.hf_cache import unknown_source
 
 from support.paths import BIN
@@ -17,6 +18,92 @@ from support.playbook import AnsiblePlaybook
 
 TOKEN = "hf_" + "z9Y8" * 8
 DEFAULTS = "{role: vllm}"
+ALL_ROLES = ["vllm", "hf_cache", "spark_host", "container_runtime"]
+TOO_LARGE = {"vllm_model": "llama33-70b-fp8", "vllm_max_model_len": 131072}
+# of the switch spark_host_allow_other_hardware, and whether more memory than a Spark has is allowed
+SWITCHES: list[tuple[t.Any, bool]] = [(False, False), ("{{ not false }}", True), ("{{ no_such }}", False)]
+BAD_PATH: list[str | list[str]] = ["vllm", "hf_cache", ["hf_cache", "vllm"]]
+OLD_NAMES: list[tuple[str, str, str | list[str]]] = [
+    ("vllm_hf_cache", "hf_cache_path", "vllm"),
+    ("vllm_hf_cache", "hf_cache_path", "hf_cache"),  # it cleans and fills that folder
+    ("vllm_roll_back_to", "vllm_rollback_release", ["hf_cache", "vllm"]),
+]
+ONE_LINE: list[tuple[dict[str, t.Any], str]] = [
+    ({"hf_cache_path": "{{ no_such }}"}, "hf_cache_path: cannot be read; 'no_such' is undefined"),
+    ({"vllm_hf_token": "{{ vault_token }}"}, "vllm_hf_token: cannot be read; 'vault_token' is undefined"),
+    (
+        {"vllm_hf_token": f'{{{{ "{TOKEN}" | no_such_filter }}}}'},
+        "vllm_hf_token: cannot be read; its template or vault gives ",
+    ),
+    ({"vllm_home": "{{ omit }}"}, "vllm_home: cannot be read; "),
+    ({"vllm_modle": "x"}, "vllm_modle: unknown variable; did you mean vllm_model?"),
+    ({"vllm_hf_token": None}, 'vllm_hf_token: is null; remove the line to get the default ""'),
+    (
+        {"vllm_hf_token": [TOKEN]},
+        "vllm_hf_token: its value is not allowed; use one text, not a list or a mapping",
+    ),
+    ({"vllm_hf_token": f"{TOKEN} "}, "vllm_hf_token: its value holds a blank; use the token alone"),
+    ({"vllm_extra_args": {"port": 1}}, "vllm_extra_args.port: is not allowed here; set vllm_port instead"),
+]
+# By host: the roles that are checked there, and the host's variables.
+HOSTS: dict[str, tuple[str | list[str], dict[str, t.Any]]] = {
+    # no interpreter, no connection: the action needs none
+    "defaults": (
+        "vllm",
+        {"ansible_connection": "ssh", "ansible_host": "192.0.2.1", "ansible_python_interpreter": "/nonexistent"},
+    ),
+    "all_roles": (ALL_ROLES, {"hf_cache_mode": "999", "vllm_port": 0}),
+    "templates": (
+        "vllm",
+        {
+            "my_port": "{{ 8000 + 1 }}",
+            "vllm_port": "{{ my_port }}",
+            "vllm_service_name": "vllm-{{ inventory_hostname }}",
+            "vllm_container_name": "{{ vllm_service_name }}-one",
+            "vllm_hf_offline": "{{ false }}",
+            "vllm_max_model_len": "{{ none }}",
+            "vllm_extra_args": "{{ {'max_num_seqs': 8} | combine(more) }}",
+            "more": {"kv_cache_dtype": "fp8", "hf_overrides": {"a": "{{ my_port }}"}},
+            "vllm_models": {"mine": "{{ base | combine({'id': 'a/b'}) }}"},
+            "base": {"weights_bytes": 10, "layers": 1, "kv_heads": 1, "head_dim": 8, "native_context": 40000},
+            "vllm_model": "mine",
+        },
+    ),
+    "unknown_role": ("vlm", {}),
+    **{
+        f"switch{number}": ("vllm", {**TOO_LARGE, "spark_host_allow_other_hardware": switch})
+        for number, (switch, _allowed) in enumerate(SWITCHES)
+    },
+    **{f"path{number}": (roles, {"hf_cache_path": "opt/hf"}) for number, roles in enumerate(BAD_PATH)},
+    **{f"old{number}": (roles, {old: "/srv/hf"}) for number, (old, _new, roles) in enumerate(OLD_NAMES)},
+    **{f"line{number}": ("vllm", variables) for number, (variables, _line) in enumerate(ONE_LINE)},
+}
+
+
+Checked = t.Callable[[str], dict[str, t.Any]]
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlaybook) -> Checked:
+    """What each host got, all in one run."""
+    folder = tmp_path_factory.mktemp("check")
+    hosts = {name: {"checked_roles": roles, **variables} for name, (roles, variables) in HOSTS.items()}
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}), encoding="utf-8")
+    task = {"name": "Check", "dgxspark.vllm.check_variables": {"role": "{{ checked_roles }}"}}
+    (folder / "play.yml").write_text(
+        yaml.safe_dump([{"hosts": "all", "connection": "local", "gather_facts": False, "tasks": [task]}]),
+        encoding="utf-8",
+    )
+    environment = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
+    run = ansible_playbook(
+        folder / "play.yml", "-vvv", inventory=folder / "hosts.yml", folder=folder, environment=environment
+    )
+    output = run.json()
+    results = output["plays"][0]["tasks"][0]["hosts"]
+    failed = {host: stats["failures"] == 1 for host, stats in output["stats"].items()}
+    assert all(failed[host] == bool(results[host]["problems"]) for host in HOSTS), run.output
+    assert run.code != 0
+    return lambda host: t.cast("dict[str, t.Any]", results[host])
 
 
 def play(
@@ -53,86 +140,42 @@ def play(
     }
 
 
-def test_defaults_are_fine_and_nothing_is_touched(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
-    # no interpreter, no connection: the action needs none
-    run = play(
-        ansible_playbook,
-        tmp_path,
-        "ansible_connection: ssh\nansible_host: 192.0.2.1\nansible_python_interpreter: /nonexistent",
-    )
-    assert run["rc"] == 0, run["text"]
-    assert run["result"]["problems"] == []
-    assert run["result"]["changed"] is False
+def test_defaults_are_fine_and_nothing_is_touched(checked: Checked) -> None:
+    assert checked("defaults")["problems"] == []
+    assert checked("defaults")["changed"] is False
 
 
-def test_all_roles_at_once(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
-    run = play(
-        ansible_playbook,
-        tmp_path,
-        "hf_cache_mode: '999'\nvllm_port: 0",
-        "{role: [vllm, hf_cache, spark_host, container_runtime]}",
-    )
-    assert run["result"]["problems"] == [
+def test_all_roles_at_once(checked: Checked) -> None:
+    result = checked("all_roles")
+    assert result["problems"] == [
         "vllm_port: 0 is not allowed; use a TCP port from 1 to 65535",
         'hf_cache_mode: "999" is not allowed; use four octal digits in quotes, such as "0755"',
     ]
-    assert run["result"]["msg"].splitlines() == run["result"]["problems"]
-    assert run["rc"] != 0
+    assert result["msg"].splitlines() == result["problems"]
 
 
-def test_templates_are_followed(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
-    run = play(
-        ansible_playbook,
-        tmp_path,
-        """
-        my_port: "{{ 8000 + 1 }}"
-        vllm_port: "{{ my_port }}"
-        vllm_service_name: "vllm-{{ inventory_hostname }}"
-        vllm_container_name: "{{ vllm_service_name }}-one"
-        vllm_hf_offline: "{{ false }}"
-        vllm_max_model_len: "{{ none }}"
-        vllm_extra_args: "{{ {'max_num_seqs': 8} | combine(more) }}"
-        more: {kv_cache_dtype: fp8, hf_overrides: {a: "{{ my_port }}"}}
-        vllm_models:
-          mine: "{{ base | combine({'id': 'a/b'}) }}"
-        base: {weights_bytes: 10, layers: 1, kv_heads: 1, head_dim: 8, native_context: 40000}
-        vllm_model: mine
-        """.replace("        ", ""),
-    )
-    assert run["rc"] == 0, run["text"]
+def test_templates_are_followed(checked: Checked) -> None:
+    assert checked("templates")["problems"] == []
 
 
-@pytest.mark.parametrize(("switch", "rc"), [("false", 2), ("'{{ not false }}'", 0), ("'{{ no_such }}'", 2)])
-def test_other_hardware_may_have_more_memory(
-    tmp_path: Path, ansible_playbook: AnsiblePlaybook, switch: str, rc: int
-) -> None:
-    wanted = "vllm_model: llama33-70b-fp8\nvllm_max_model_len: 131072"
-    run = play(ansible_playbook, tmp_path, f"{wanted}\nspark_host_allow_other_hardware: {switch}")
-    assert run["rc"] == rc, run["text"]
-    assert ("does not fit into the memory of a Spark" in run["text"]) is (rc != 0)
+@pytest.mark.parametrize("number", range(len(SWITCHES)), ids=[str(switch) for switch, _allowed in SWITCHES])
+def test_other_hardware_may_have_more_memory(checked: Checked, number: int) -> None:
+    _switch, allowed = SWITCHES[number]
+    problems = checked(f"switch{number}")["problems"]
+    assert (problems == []) is allowed
+    assert ("does not fit into the memory of a Spark" in str(problems)) is not allowed
 
 
-@pytest.mark.parametrize("roles", ["vllm", "hf_cache", "[hf_cache, vllm]"])
-def test_the_folder_of_the_models_is_a_variable_of_two_roles(
-    tmp_path: Path, ansible_playbook: AnsiblePlaybook, roles: str
-) -> None:
-    run = play(ansible_playbook, tmp_path, "hf_cache_path: opt/hf", f"{{role: {roles}}}")
-    assert run["result"]["problems"] == ['hf_cache_path: "opt/hf" is not allowed; use an absolute path such as /opt/hf']
+@pytest.mark.parametrize("number", range(len(BAD_PATH)), ids=map(str, BAD_PATH))
+def test_the_folder_of_the_models_is_a_variable_of_two_roles(checked: Checked, number: int) -> None:
+    said = 'hf_cache_path: "opt/hf" is not allowed; use an absolute path such as /opt/hf'
+    assert checked(f"path{number}")["problems"] == [said]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "roles"),
-    [
-        ("vllm_hf_cache", "hf_cache_path", "vllm"),
-        ("vllm_hf_cache", "hf_cache_path", "hf_cache"),  # it cleans and fills that folder
-        ("vllm_roll_back_to", "vllm_rollback_release", "[hf_cache, vllm]"),
-    ],
-)
-def test_an_old_name_is_answered_with_the_new_one(
-    tmp_path: Path, ansible_playbook: AnsiblePlaybook, old: str, new: str, roles: str
-) -> None:
-    run = play(ansible_playbook, tmp_path, f"{old}: /srv/hf", f"{{role: {roles}}}")
-    assert run["result"]["problems"] == [f"{old}: was renamed to {new}; rename it where it is set"]
+@pytest.mark.parametrize("number", range(len(OLD_NAMES)), ids=map(str, OLD_NAMES))
+def test_an_old_name_is_answered_with_the_new_one(checked: Checked, number: int) -> None:
+    old, new, _roles = OLD_NAMES[number]
+    assert checked(f"old{number}")["problems"] == [f"{old}: was renamed to {new}; rename it where it is set"]
 
 
 def test_a_vaulted_token(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
@@ -149,33 +192,12 @@ def test_a_vaulted_token(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> N
         assert TOKEN not in run["text"]
 
 
-@pytest.mark.parametrize(
-    ("variables", "line"),
-    [
-        ("hf_cache_path: '{{ no_such }}'", "hf_cache_path: cannot be read; 'no_such' is undefined"),
-        ("vllm_hf_token: '{{ vault_token }}'", "vllm_hf_token: cannot be read; 'vault_token' is undefined"),
-        (
-            f"vllm_hf_token: '{{{{ \"{TOKEN}\" | no_such_filter }}}}'",
-            "vllm_hf_token: cannot be read; its template or vault gives ",
-        ),
-        ("vllm_home: '{{ omit }}'", "vllm_home: cannot be read; "),
-        ("vllm_modle: x", "vllm_modle: unknown variable; did you mean vllm_model?"),
-        ("vllm_hf_token:", 'vllm_hf_token: is null; remove the line to get the default ""'),
-        (
-            f"vllm_hf_token: ['{TOKEN}']",
-            "vllm_hf_token: its value is not allowed; use one text, not a list or a mapping",
-        ),
-        (f"vllm_hf_token: '{TOKEN} '", "vllm_hf_token: its value holds a blank; use the token alone"),
-        ("vllm_extra_args: {port: 1}", "vllm_extra_args.port: is not allowed here; set vllm_port instead"),
-    ],
-)
-def test_one_line_and_no_secret(tmp_path: Path, ansible_playbook: AnsiblePlaybook, variables: str, line: str) -> None:
-    run = play(ansible_playbook, tmp_path, variables, DEFAULTS, 1, "-vvv")
-    assert run["rc"] != 0
-    assert len(run["result"]["problems"]) == 1
-    assert run["result"]["problems"][0].startswith(line)
+@pytest.mark.parametrize("number", range(len(ONE_LINE)), ids=[line for _variables, line in ONE_LINE])
+def test_one_line_and_no_secret(checked: Checked, number: int) -> None:
+    (problem,) = checked(f"line{number}")["problems"]
+    assert problem.startswith(ONE_LINE[number][1])
     # the play itself may hold the secret; the result may not
-    assert TOKEN not in json.dumps(run["result"])
+    assert TOKEN not in json.dumps(checked(f"line{number}"))
 
 
 def test_files_of_the_controller_are_read_and_not_shown(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
@@ -196,9 +218,8 @@ def test_extra_variables_and_check_mode(tmp_path: Path, ansible_playbook: Ansibl
     assert run["result"]["problems"] == ["vllm_port: 99999 is not allowed; use a TCP port from 1 to 65535"]
 
 
-def test_an_unknown_role(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
-    run = play(ansible_playbook, tmp_path, "", "{role: vlm}")
-    assert run["result"]["problems"] == ["role: vlm is not a role of this collection; did you mean vllm?"]
+def test_an_unknown_role(checked: Checked) -> None:
+    assert checked("unknown_role")["problems"] == ["role: vlm is not a role of this collection; did you mean vllm?"]
 
 
 def test_an_image_to_avoid_is_a_warning_if_it_is_allowed(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:

@@ -26,6 +26,7 @@ CASES = [
     ("kernel", "FooBarError: grid is too large", "triton/runtime/jit.py:run"),
     ("kernel", "AssertionError: block", "vllm/model_executor/layers/fused_moe/layer.py:forward"),
     ("kernel", "ValueError: head_dim 72", "vllm_flash_attn/flash_attn_interface.py:flash_attn_varlen_func"),
+    ("kernel", "RuntimeError: Invalid thread config", "vllm/x/marlin_utils.py:apply_gptq_marlin_linear"),
     ("kernel", "RuntimeError: Marlin repack needs size_k % 16", "vllm/_custom_ops.py:gptq_marlin_repack"),
     ("image", "ImportError: dlopen failed for _foo_C", "foo/__init__.py:<module>"),
     ("image", "AttributeError: module 'triton.language' has no attribute 'foo_dot'", "vllm/x.py:<module>"),
@@ -57,6 +58,7 @@ CASES = [
     ("model", "TypeError: argument of type NoneType is not iterable", "transformers/modeling_rope_utils.py:validate"),
     ("model", "ValueError: model_type foo has no text_config", "vllm/config/model.py:x"),
     ("model", "OSError: no tokenizer in ['model.safetensors']", "vllm/tokenizers/mistral.py:find"),
+    ("model", "RuntimeError: Unknown mixer_type foo", "vllm/model_executor/models/foo.py:__init__"),
     ("model", "RuntimeError: no replacement for items", "vllm/multimodal/processing.py:apply"),
     (
         "weights",
@@ -185,6 +187,7 @@ PARTS = [
     ("vllm/tool_parsers/foo.py:__init__", False, "set the tool_call_parser"),
     ("vllm/model_executor/model_loader/runai_streamer_loader.py:load", False, "remove load_format"),
     ("vllm/v1/sample/ops/topk_topp_sampler.py:flashinfer_sample", False, "VLLM_USE_FLASHINFER_SAMPLER: 0"),
+    ("flashinfer/autotuner.py:choose_one", False, "enable_flashinfer_autotune: false"),
     ("deep_gemm/jit.py:compile", False, "VLLM_USE_DEEP_GEMM: 0"),
     ("vllm/v1/worker/gpu/pool/pooling_runner.py:select", False, "VLLM_USE_V2_MODEL_RUNNER: 0"),
     ("vllm/multimodal/profiling.py:get", False, "limit_mm_per_prompt"),

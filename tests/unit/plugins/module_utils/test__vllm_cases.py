@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from pathlib import Path
 
@@ -72,6 +73,106 @@ def test_case(name: str, prefix: str) -> None:
 @pytest.mark.parametrize("name", [name for name, want in EXPECTED.items() if want.get("exit_code", 128) < 128])
 def test_the_log_alone_tells_the_same(name: str) -> None:
     assert diagnose(text(name))["cause"] == said(name)["cause"]
+
+
+OTHER_WORKER = (
+    "(Worker_TP1 pid=991) INFO 07-10 12:16:31 [parallel_state.py:1735] rank 1 is assigned as DP rank 0\n"
+    "(Worker_TP1 pid=991) WARNING 07-10 12:16:31 [utils.py:10] Using default value\n"
+    "[Gloo] Rank 0 is connected to 0 peer ranks. Expected number of connected peer ranks is : 0\n"
+)
+PROCESS = re.compile(r"\(((?:EngineCore|Worker|VllmWorker)[^)]*?)pid=(\d+)\)")
+
+
+def other_numbers(log: str) -> str:
+    """Another installation, at another time."""
+    log = PROCESS.sub(lambda found: f"({found[1]}pid={int(found[2]) + 4711})", log)
+    log = re.sub(r", line (\d+)", lambda found: f", line {int(found[1]) + 37}", log)
+    log = re.sub(r"\[([\w.]+\.py):\d+\]", r"[v1/engine/\1:7]", log)
+    return log.replace("/usr/local/lib/python3.12/dist-packages/", "/opt/venv/lib/python3.13/site-packages/")
+
+
+def other_workers(log: str) -> str:
+    """Another process writes in between, and a second worker fails alike, line by line."""
+    lines = []
+    for number, line in enumerate(log.splitlines(keepends=True)):
+        lines.append(line)
+        process = PROCESS.match(line)
+        if process and "encountered a fatal" not in line:
+            lines.append(f"({process[1].strip()}_B pid={int(process[2]) + 1})" + line[process.end() :])
+            lines.append(OTHER_WORKER if number % 5 == 0 else "")
+    return "".join(lines)
+
+
+def other_modules(log: str) -> str:
+    """The classes of the exceptions have moved."""
+    return re.sub(r"(?m)((?:^|\] |\) ))(?:[a-z_]\w*\.)+([A-Z]\w*(?:Error|Exception)\b)", r"\1\2", log)
+
+
+def noisy(log: str) -> str:
+    """NCCL and PyTorch write where they like, and Python cleans up at the end."""
+    noise = (
+        "spark01:151:290 [0] NCCL INFO Channel 00/02 : 0 1\n"
+        "[rank0]:[W723 11:20:31.51 ProcessGroupNCCL.cpp:1524] Warning: WARNING: destroy_process_group() was not\n"
+    )
+    lines = [line + (noise if number % 4 == 1 else "") for number, line in enumerate(log.splitlines(keepends=True))]
+    return "".join(lines) + "UserWarning: There appear to be 1 leaked shared_memory objects to clean up at shutdown\n"
+
+
+def dressed(log: str) -> str:
+    """Colors, and the line ends of a terminal."""
+    log = re.sub(r"(?m)^(\([^)]*pid=\d+[^)]*\))", "\x1b[1;36m\\1\x1b[0;0m", log)
+    return log.replace("\n", "  \r\n")
+
+
+def collected(log: str) -> str:
+    """A prefix that no program is known for."""
+    return "".join(
+        f"<14> 2026/11/28-06:12:{number % 60:02} gpu7 =>\t{line}" for number, line in enumerate(log.splitlines(True))
+    )
+
+
+def told_twice(log: str) -> str:
+    """Ray says of a line that other workers wrote it too."""
+    return re.sub(r"(?m)^(\((?:EngineCore|Worker)[^\n]*Error: [^\n]*)$", r"\1 [repeated 3x across cluster]", log)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, want in EXPECTED.items() if want.keys().isdisjoint({"source", "health"})]
+)
+def test_what_does_not_matter_changes_nothing(name: str) -> None:
+    options = {key: EXPECTED[name][key] for key in ("exit_code", "running") if key in EXPECTED[name]}
+    log = text(name)
+    before = diagnose(log, **options)
+    many = PROCESS.search(log) is not None and log.count("pid=") > 3
+    for change in (
+        other_numbers,
+        other_workers,
+        other_modules,
+        noisy,
+        dressed,
+        told_twice,
+        *([collected] if many else []),
+    ):
+        after = diagnose(change(log), **options)
+        for key in ("cause", "hint"):
+            ids = [found[key]["id"] if found[key] else None for found in (before, after)]
+            assert ids[0] == ids[1], change.__name__
+        assert before["verdict"] == after["verdict"], change.__name__
+
+
+@pytest.mark.parametrize("name", [name for name, want in EXPECTED.items() if want.get("exit_code", 128) < 128])
+@pytest.mark.parametrize("lost", [0, 2])
+def test_the_beginning_may_be_cut_off(name: str, lost: int) -> None:
+    """docker logs --tail, even in the middle of the first traceback, as long as what tells the cause is there."""
+    lines = text(name).splitlines(keepends=True)
+    first = next((number for number, line in enumerate(lines) if "Traceback" in line), 0)
+    log = "".join(lines[first + lost :])
+    before = diagnose(text(name), exit_code=EXPECTED[name]["exit_code"])["cause"]
+    told = before["evidence"].strip("…")
+    if told not in " ".join(log.split()) or "Traceback" not in log:
+        return  # it is among what was cut off
+    after = diagnose(log, exit_code=EXPECTED[name]["exit_code"])["cause"]
+    assert after["id"] == before["id"]
 
 
 def test_a_hint_becomes_the_cause_when_nothing_moves() -> None:

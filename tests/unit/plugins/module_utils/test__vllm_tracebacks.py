@@ -75,6 +75,8 @@ def cause(text: str) -> tuple[str, str]:
         ("[rank0]: Traceback (most recent call last):", Line("Traceback (most recent call last):", "rank0")),
         ('  |   File "/x.py", line 1, in f', Line('  File "/x.py", line 1, in f')),
         ("(no process) y", Line("(no process) y")),
+        ("2025-11-02 13:17:04,315 - vllm.v1.engine.core - ERROR - y", Line("y", "", "ERROR", True)),
+        ("vllm.core - ERROR - y", Line("vllm.core - ERROR - y")),
     ],
 )
 def test_a_line_without_what_stands_before_it(text: str, line: Line) -> None:

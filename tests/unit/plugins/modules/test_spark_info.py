@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host import daemon_json
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import daemon_json, reading
 from ansible_collections.dgxspark.vllm.plugins.modules import spark_info
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "spark"
@@ -134,7 +134,7 @@ def test_a_daemon_that_is_down(code: int, commands: Path, run: Run) -> None:
 
 
 def test_a_daemon_that_hangs_does_not_hang_us(commands: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spark_info, "TIMEOUT_SECONDS", 3)
+    monkeypatch.setattr(reading, "TIMEOUT_SECONDS", 3)
     command(
         commands,
         "docker",

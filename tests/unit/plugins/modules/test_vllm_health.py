@@ -393,7 +393,9 @@ def test_what_runs_under_another_name_is_found(
 
 
 @pytest.mark.parametrize("container", ["vllm-x", "vllm-old"])  # with our name, or with our label alone
-@pytest.mark.parametrize("whose", ["ours", "another release's", "an image with our labels"])
+@pytest.mark.parametrize(
+    "whose", ["ours", "ours, with a key of its own", "another release's", "an image with our labels"]
+)
 def test_the_key_is_for_our_own_container(
     host: Host,
     server: tuple[type[Server], int],
@@ -422,9 +424,12 @@ def test_the_key_is_for_our_own_container(
         ' inspect*) echo "Error: No such container" >&2; exit 1;; esac',
     )
     (tmp_path / ".env").write_text(f"VLLM_API_KEY='{KEY}'\n")
+    if whose == "ours, with a key of its own":  # that of the service is the one of `current`, another release
+        (tmp_path / "home" / "releases" / "0123456789ab" / ".env").write_text(f"VLLM_API_KEY='{KEY}'\n")
+        (tmp_path / ".env").write_text("VLLM_API_KEY='another-key-than-that'\n")
     url = f"http://127.0.0.1:{host.port}"
     found = run(host, capsys, url=url, service="vllm", env_file=str(tmp_path / ".env"))
-    if whose == "ours":
+    if whose.startswith("ours"):
         assert f"Bearer {KEY}" in sent  # and none with the look for paths that are open without it
     else:
         assert set(sent) <= {None}
@@ -449,6 +454,21 @@ def test_the_key_is_not_for_whoever_has_the_port(
     run(host, capsys, service="vllm", env_file=str(tmp_path / ".env"))
     assert sent
     assert set(sent) == {None}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_host_is_read_in_the_same_call(
+    host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str], tmp_path: Path, there: bool
+) -> None:
+    if there:
+        host.container("")
+    else:
+        host.no_container()
+    found = run(host, capsys, read_host=True, cache_path=str(tmp_path), cache_repo=MODEL)
+    assert found["verdict"] == ("ready" if there else "absent")
+    assert found["spark"]["cache"] == {"path": str(tmp_path), "folder": str(tmp_path)}
+    assert found["spark"]["memory"]["total_bytes"] > 0
+    assert "spark" not in run(host, capsys)
 
 
 def keys(server: type[Server], monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
@@ -579,7 +599,7 @@ def test_documentation_names_every_key_of_the_result(host: Host, capsys: pytest.
     host.unit()
     found = run(host, capsys, service="vllm")
     documented = yaml.safe_load(vllm_health.RETURN)
-    assert set(found) - {"changed", "invocation"} == set(documented) - {"seconds", "msg"}
+    assert set(found) - {"changed", "invocation"} == set(documented) - {"seconds", "msg", "spark"}
     for name in ("progress", "metrics", "container", "service", "completion"):
         assert set(found[name]) == set(documented[name]["contains"]) - {"rate_bps"}, name
 

@@ -292,3 +292,8 @@ def test_its_config_counts_more_than_its_name() -> None:
     read = {"id": "a/b", "architectures": ["Gemma4ForConditionalGeneration"]}
     found = complete(catalog.model("a/b", None, image), read, catalog, image)
     assert "older than 0.19" in str(found["image_cannot_run"])
+
+
+def test_a_gguf_file_of_the_hub_is_told() -> None:
+    with pytest.raises(CatalogError, match="names a GGUF file of a repository.*use its repository of safetensors"):
+        Catalog().model("some-org/Qwen3-8B-GGUF:Q4_K_M")

@@ -64,6 +64,8 @@ def test_moves(ref: str, moving: bool) -> None:
         ("vllm/vllm-openai:qwen38", {"vllm": None}),
         ("nvcr.io/nvidia/vllm:26.05.post2-py3", {"vllm": "0.20.1", "ray": False}),
         ("nvcr.io/nvidia/vllm:27.01-py3", {"vllm": None, "ray": False}),
+        ("scitrera/dgx-spark-vllm:0.15.0-t5", {"vllm": "0.15.0", "ray": True, "multi_node": True, "nccl": None}),
+        ("scitrera/dgx-spark-vllm:latest", {"vllm": None, "ray": None}),
         ("some-org/other:v0.27.1", {"vllm": None}),  # a version of its own
         ("some-org/my-vllm-openai:v0.27.1", {"vllm": None}),
     ],

@@ -10,7 +10,6 @@ import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.catalog_table import (
     about,
-    markdown,
     planned,
     terminal,
     tokens,
@@ -94,10 +93,3 @@ def test_a_narrow_terminal_has_fewer_columns(width: int) -> None:
     assert max(map(len, lines)) <= width
     assert lines[0].split()[0] == "model"
     assert "fits?" in lines[0]
-
-
-def test_markdown() -> None:
-    model = {**Catalog().model("mine", {"mine": MINE}), "good_for": "a | b"}
-    head, rule, line = markdown([model]).splitlines()
-    assert head.count("|") == rule.count("|")
-    assert line == "| `mine` | `a/b` | 15 GB ? | 4,000 | - | - | - | a \\| b | - |"

@@ -1,0 +1,109 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The KV cache of DeepSeek V4, which keeps one vector for several tokens. Pure; the rules are those of vLLM 0.32.
+
+Every layer has a window of whole vectors. Most also keep one vector for 4 or for 128 tokens, and the state of the
+program that makes it, which is a window of some tokens. Groups of layers have pages of different sizes, and a block is
+as large as the largest group.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._catalog.vllm_options import whole
+from .kv_cache import FULL, WINDOW, Group, Layers, Pool
+
+BLOCK, WINDOW_BLOCK = 256, 64  # tokens
+STATE_BLOCKS = {4: 4, 128: 8}  # tokens of a block with states, by how many tokens become one vector
+SIDES = {4: 2, 128: 1}  # spans of tokens that a vector is made of
+ALIGNED = 576  # bytes: pages are multiples of it
+IN_BF16, SCALES = 64, 8  # numbers of a vector with positions, which stay BF16; bytes of scales
+FLOAT = 4
+
+
+class Shape(t.NamedTuple):
+    layers: int
+    window: int
+    head_dim: int
+    index_dim: int
+    ratios: t.Mapping[int, int]  # layers by how many tokens become one vector
+
+
+class _Bucket(t.NamedTuple):
+    """Layers that need the same blocks; each repeats these pages."""
+
+    kind: str
+    layers: int
+    pages: tuple[int, ...]
+    block: int
+    tokens: int = 0
+
+
+def shape(entry: t.Mapping[str, t.Any], drafting_layers: int) -> Shape | None:
+    """Of what an entry says, {4: 21, 128: 20}; None if it is another model."""
+    ratios = entry.get("compressed")
+    found = {str(ratio): count for ratio, count in ratios.items()} if isinstance(ratios, t.Mapping) else {}
+    counts = {ratio: whole(found.get(str(ratio))) or 0 for ratio in STATE_BLOCKS}
+    own = {ratio: count for ratio, count in counts.items() if count}
+    if not own:
+        return None
+    layers, window, head_dim, index_dim = (
+        whole(entry.get(name)) or 1 for name in ("layers", "sliding_window", "head_dim", "index_dim")
+    )
+    return Shape(layers + drafting_layers, window, head_dim, index_dim, own)
+
+
+def kinds(shape: Shape) -> list[Layers]:
+    """What a token costs, to the byte, in layers of each kind."""
+    found = [
+        Layers(FULL, count, -(-sum(_vectors(shape, ratio)) // BLOCK), latent=True)
+        for ratio, count in shape.ratios.items()
+    ]
+    return [*found, Layers(WINDOW, shape.layers, _row(shape), shape.window, latent=True)]
+
+
+def pool(shape: Shape, in_flight: int) -> Pool:
+    buckets = _buckets(shape)
+    repeats = _repeats(buckets)
+    groups, widest = [], 0
+    for bucket in buckets:
+        number = -(-bucket.layers // repeats) if repeats and bucket.kind == WINDOW else 1
+        groups.append(Group(bucket.kind, number, bucket.block, bucket.tokens))
+        widest = max(widest, -(-bucket.layers // number) * sum(bucket.pages))
+    widest = max(widest, sum(count * sum(_vectors(shape, ratio)) for ratio, count in shape.ratios.items()))
+    return Pool(min(group.block for group in groups), widest, (*groups, Group(FULL, 1, BLOCK, 0)), in_flight, 1)
+
+
+def _row(shape: Shape) -> int:
+    """A vector: FP8 but for its positions."""
+    return shape.head_dim + IN_BF16 + SCALES
+
+
+def _page(size: int) -> int:
+    return -(-size // ALIGNED) * ALIGNED
+
+
+def _vectors(shape: Shape, ratio: int) -> list[int]:
+    """Pages of BLOCK tokens in one layer: of the vectors, and of the keys that choose among many of them."""
+    found = [_page(BLOCK // ratio * _row(shape))]
+    return [*found, _page(BLOCK // ratio * (shape.index_dim + 4))] if ratio == min(STATE_BLOCKS) else found
+
+
+def _buckets(shape: Shape) -> list[_Bucket]:
+    found = [_Bucket(WINDOW, shape.layers, (_page(WINDOW_BLOCK * _row(shape)),), WINDOW_BLOCK, shape.window)]
+    for ratio, count in shape.ratios.items():
+        block, sides = STATE_BLOCKS[ratio], SIDES[ratio]
+        widths = [shape.head_dim, shape.index_dim] if ratio == min(STATE_BLOCKS) else [shape.head_dim]
+        pages = tuple(_page(block * 2 * sides * width * FLOAT) for width in widths)
+        found.append(_Bucket(WINDOW, count, pages, block, sides * ratio))
+    return found
+
+
+def _repeats(buckets: t.Sequence[_Bucket]) -> int:
+    """Layers in a group: what pads the least. Pages of several sizes stay together."""
+    least = max((bucket.layers for bucket in buckets if len(bucket.pages) > 1), default=0)
+    if not least:
+        return 0
+    most = max(least, *(bucket.layers for bucket in buckets))
+    return min(range(least, most + 1), key=lambda size: (sum(-bucket.layers % size for bucket in buckets), -size))

@@ -1,0 +1,112 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a log shows by its structure alone: what was relayed, cut off, or switched on, whatever collected it."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.diagnose import diagnose
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.lines import undressed
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
+from ansible_collections.dgxspark.vllm.tests.unit.plugins.module_utils.test__vllm_tracebacks import (
+    ENGINE,
+    WRAPPER,
+    cause,
+    trace,
+)
+
+RELAYED = trace("KeyError: 'getpwuid(): uid not found: 1042'")
+
+
+@pytest.mark.parametrize("relay", ["RuntimeError: Error raised in subprocess:", 'foo.RemoteError: \n"""'])
+def test_a_traceback_in_the_text_of_an_exception_is_its_cause(relay: str) -> None:
+    text = trace(relay) + RELAYED
+    assert cause("".join(f"{ENGINE}{line}\n" for line in text.splitlines()) + WRAPPER)[0] == "uid_without_name"
+
+
+def test_a_traceback_after_an_exception_is_none_of_it() -> None:
+    first = trace("torch.OutOfMemoryError: CUDA out of memory.", ENGINE, "EngineCore failed to start.")
+    assert cause(first + trace("ValueError: another one", ENGINE) + WRAPPER)[0] == "cuda_oom"
+
+
+def test_what_cpp_says_at_its_end_is_an_exception() -> None:
+    log = (
+        "terminate called after throwing an instance of 'c10::Error'\n"
+        "  what():  CUDA error: an illegal memory access was encountered\n"
+        "(EngineCore pid=1) ERROR 07-23 11:20:36 [multiproc_executor.py:283] Worker proc W-0 died unexpectedly\n"
+    )
+    assert cause(log + WRAPPER) == ("illegal_access", "what(): CUDA error: an illegal memory access was encountered")
+    assert cause(log.replace("CUDA error: an illegal memory access was encountered", "std::bad_alloc"))[0] == "host_oom"
+
+
+def test_frames_whose_header_was_cut_off() -> None:
+    log = trace("AssertionError: foo", ENGINE, path="/x/dist-packages/vllm/v1/spec_decode/eagle.py") + WRAPPER
+    found = parse(log.split("\n", 1)[1]).cause
+    assert found is not None
+    assert (found.evidence, found.certain) == ("AssertionError: foo", False)
+    assert "raised in vllm/v1/spec_decode/eagle.py (f)" in found.remedy
+
+
+def test_what_nccl_writes_into_a_traceback_is_no_part_of_it() -> None:
+    noise = "spark01:151:290 [0] NCCL INFO Channel 00/02 : 0 1\n"
+    log = trace("ValueError: foo", header="EngineCore failed to start.")
+    for line in log.splitlines(keepends=True)[1:]:
+        assert cause(log.replace(line, line + noise, 1) + WRAPPER)[1] == "ValueError: foo"
+
+
+def test_frames_of_a_signal_are_no_exception() -> None:
+    dump = 'Fatal Python error: Aborted\n\nThread 0x7 (most recent call first):\n  File "/x/y.py", line 1 in w\n'
+    assert parse(f"{dump}foo\n{dump}").problems == []
+
+
+REQUEST = trace(
+    "ValueError: too long", "(APIServer pid=1) ERROR 12-02 10:00:00 [serving.py:1] ", "Error in preprocessing"
+)
+ORDERLY = "(APIServer pid=1) INFO:     Shutting down\n(APIServer pid=1) INFO:     Application shutdown complete.\n"
+
+
+def test_a_server_whose_start_was_cut_off() -> None:
+    answered = '(APIServer pid=1) INFO:     192.0.2.9:5 - "POST /v1/chat/completions HTTP/1.1" 200 OK\n'
+    loggers = "(APIServer pid=1) INFO 12-02 10:00:00 [loggers.py:271] Engine 000: Avg prompt throughput: 0.0 tokens/s\n"
+    for serves in (answered, loggers):
+        assert diagnose(REQUEST + serves)["verdict"] == "ready"
+    assert diagnose(REQUEST + ORDERLY, exit_code=0)["cause"]["id"] == "stopped"
+    dead = trace("AttributeError: foo", ENGINE, "EngineCore encountered a fatal error.")
+    died = "(APIServer pid=1) ERROR 12-02 10:00:00 [async_llm.py:1] AsyncLLM output_handler failed.\n"
+    assert diagnose(REQUEST + dead + died, exit_code=0)["cause"]["id"] == "engine_dead"
+    # a start that is seen is judged as one
+    banner = "(APIServer pid=1) INFO 12-02 09:00:00 [x.py:1] vLLM API server version 0.24.0\n"
+    assert diagnose(banner + REQUEST + ORDERLY, exit_code=1)["phase"] == "container"
+
+
+CONFIG = "(EngineCore pid=1) INFO 12-02 09:00:00 [core.py:1] Initializing a V1 LLM engine (v0.24.0) with config: {}\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "advice"),
+    [
+        ("speculative_config=SpeculativeConfig(method='mtp')", "drop speculative_config"),
+        ("'speculative_config': {'method': 'mtp'}", "drop speculative_config"),
+        ("kv_transfer_config=KVTransferConfig(kv_connector='x')", "remove kv_transfer_config"),
+        ("'kv_offloading_size': 32.0", "remove kv_transfer_config"),
+        ("speculative_config=None, kv_transfer_config=None", ""),
+    ],
+)
+def test_a_part_that_the_start_used_is_the_first_suspect(config: str, advice: str) -> None:
+    fault = trace("AssertionError", ENGINE, "EngineCore failed to start.") + WRAPPER
+    found = parse(CONFIG.format(f"model='x', _config=0, {config}") + fault).cause
+    assert found is not None
+    assert ("because this start used" in found.remedy) == bool(advice)
+    assert found.remedy.startswith(advice or "No signature")
+    known = parse(CONFIG.format(config) + fault.replace("AssertionError", "torch.OutOfMemoryError: x")).cause
+    assert known is not None
+    assert "this start used" not in known.remedy
+
+
+def test_a_prefix_that_nobody_knows() -> None:
+    log = trace("ValueError: foo", ENGINE, "EngineCore failed to start.") + WRAPPER
+    for prefix in ("<14> gpu7 => ", "\t", "2026/11/28-06:12:07.5 [vllm] "):
+        assert undressed("".join(f"{prefix}{line}\n" for line in log.splitlines())) == log
+    some = log.replace(ENGINE, f"x {ENGINE}", 1)  # not of most lines
+    assert undressed(some) == some
+    assert undressed("foo bar\nfoo baz\n") == "foo bar\nfoo baz\n"

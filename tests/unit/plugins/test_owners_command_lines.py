@@ -1,0 +1,219 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Command lines in the style of owners of Sparks, written in variables: what the container gets says the same.
+
+Kinds of needs, not anybody's file. The container may get more options, those of the profile; none with another value.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import typing as t
+
+import pytest
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import options_of
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import resolve
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems import problems
+
+CATALOG, KNOWN = Catalog(), options_of("vllm")
+SPARK = {"memory": {"total_bytes": 130_663_448_576}}
+UPSTREAM, NGC = "vllm/vllm-openai:v0.28.0", "nvcr.io/nvidia/vllm:26.09-py3"
+Values = dict[str, t.Any]
+
+
+def options(words: t.Iterable[str]) -> dict[str, list[t.Any]]:
+    """Words by the option that they follow; JSON as what it says."""
+    found: dict[str, list[t.Any]] = {"": []}
+    last = ""
+    for word in words:
+        if word.startswith("--"):
+            last = word
+            found[last] = []
+            continue
+        try:
+            found[last].append(json.loads(word))
+        except ValueError:
+            found[last].append(word)
+    return found
+
+
+MTP = {"method": "mtp", "num_speculative_tokens": 3}
+DRAFT = {"method": "dflash", "model": "/models/drafter", "num_speculative_tokens": 10}
+RERANKER = {"architectures": ["Qwen3ForSequenceClassification"], "is_original_qwen3_reranker": True}
+CASES: list[tuple[str, str, Values, Values, list[str]]] = [
+    (
+        "a recipe with MTP",
+        "nvidia/Qwen3.6-35B-A3B-NVFP4 --gpu-memory-utilization 0.50 --max-model-len 262144 --kv-cache-dtype fp8"
+        f" --moe-backend marlin --speculative-config '{json.dumps(MTP)}' --reasoning-parser qwen3"
+        " --enable-auto-tool-choice --tool-call-parser qwen3_xml --max-num-seqs 8 --async-scheduling",
+        {
+            "vllm_model": "qwen36-35b-a3b-nvfp4",
+            "vllm_image": UPSTREAM,
+            "vllm_gpu_memory_utilization": 0.5,
+            "vllm_max_model_len": 262144,
+            "vllm_extra_args": {
+                "kv_cache_dtype": "fp8",
+                "moe_backend": "marlin",
+                "speculative_config": MTP,
+                "max_num_seqs": 8,
+                "reasoning_parser": "qwen3",
+                "enable_auto_tool_choice": True,
+                "tool_call_parser": "qwen3_xml",
+                "async_scheduling": True,
+            },
+        },
+        {},
+        [],
+    ),
+    (
+        "an image of the host, a model in a folder",
+        "/models/mine --load-format fastsafetensors --attention-backend flashinfer --max-model-len 131072",
+        {
+            "vllm_model": "/models/mine",
+            "vllm_image": "vllm-node",
+            "vllm_image_allow": ["moving", "unknown"],
+            "vllm_max_model_len": 131072,
+            "vllm_extra_args": {"load_format": "fastsafetensors", "attention_backend": "flashinfer"},
+        },
+        {},
+        ["/models/mine"],
+    ),
+    (
+        "a context beyond the model's, a parser of one's own",
+        "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-NVFP4 --max-model-len 1000000 --reasoning-parser super_v3"
+        " --reasoning-parser-plugin /opt/files/parser.py --mamba-ssm-cache-dtype float16 --max-num-seqs 4",
+        {
+            "vllm_model": "nemotron3-super",
+            "vllm_max_model_len": 1_000_000,
+            "vllm_extra_env": {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"},
+            "vllm_files": [{"content": "x = 1", "target": "/opt/files/parser.py"}],
+            "vllm_extra_args": {
+                "reasoning_parser": "super_v3",
+                "reasoning_parser_plugin": "/opt/files/parser.py",
+                "mamba_ssm_cache_dtype": "float16",
+                "max_num_seqs": 4,
+            },
+        },
+        {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"},
+        [],
+    ),
+    (
+        "a draft in a folder, language only",
+        f"/models/body --speculative-config '{json.dumps(DRAFT)}' --quantization modelopt --language-model-only"
+        " --max-num-batched-tokens 32768",
+        {
+            "vllm_model": "/models/body",
+            "vllm_image": "ghcr.io/some-org/vllm-dflash:2026-04-28",
+            "vllm_image_allow": ["unknown"],
+            "vllm_mounts": [{"source": "/models/drafter", "target": "/models/drafter"}],
+            "vllm_extra_args": {
+                "speculative_config": DRAFT,
+                "quantization": "modelopt",
+                "language_model_only": True,
+                "max_num_batched_tokens": 32768,
+            },
+        },
+        {},
+        ["/models/body", "/models/drafter"],
+    ),
+    (
+        "a reranker",
+        f"Qwen/Qwen3-Reranker-4B --runner pooling --hf-overrides '{json.dumps(RERANKER)}'"
+        " --chat-template /opt/files/rerank.jinja --gpu-memory-utilization 0.12",
+        {
+            "vllm_model": "Qwen/Qwen3-Reranker-4B",
+            "vllm_image": UPSTREAM,
+            "vllm_service_name": "vllm-rerank",
+            "vllm_gpu_memory_utilization": 0.12,
+            "vllm_files": [{"content": "{}", "target": "/opt/files/rerank.jinja"}],
+            "vllm_extra_args": {
+                "runner": "pooling",
+                "hf_overrides": RERANKER,
+                "chat_template": "/opt/files/rerank.jinja",
+            },
+        },
+        {},
+        [],
+    ),
+    (
+        "adapters, pictures from a folder",
+        "some-org/Qwen3-VL-8B --enable-lora --lora-modules sql=/adapters/sql notes=/adapters/notes"
+        ' --limit-mm-per-prompt \'{"image": 4, "video": 0}\' --allowed-local-media-path /data/images',
+        {
+            "vllm_model": "some-org/Qwen3-VL-8B",
+            "vllm_image": UPSTREAM,
+            "vllm_mounts": [
+                {"source": "/srv/adapters", "target": "/adapters"},
+                {"source": "/srv/images", "target": "/data/images"},
+            ],
+            "vllm_extra_args": {
+                "enable_lora": True,
+                "lora_modules": ["sql=/adapters/sql", "notes=/adapters/notes"],
+                "limit_mm_per_prompt": {"image": 4, "video": 0},
+                "allowed_local_media_path": "/data/images",
+            },
+        },
+        {},
+        ["/srv/adapters", "/srv/images"],
+    ),
+    (
+        "not root, offline, sizes with a letter, an option switched off",
+        "Qwen/Qwen3-14B-FP8 --kv-cache-memory-bytes 4800M --no-enable-prefix-caching --served-model-name a b",
+        {
+            "vllm_model": "Qwen/Qwen3-14B-FP8",
+            "vllm_image": UPSTREAM,
+            "vllm_container_user": "1000:1000",
+            "vllm_hf_offline": True,
+            "vllm_extra_args": {
+                "kv_cache_memory_bytes": "4800M",
+                "enable_prefix_caching": False,
+                "served_model_name": ["a", "b"],
+            },
+        },
+        {"HF_HUB_OFFLINE": "1"},
+        [],
+    ),
+    (
+        "Mistral's own files",
+        "mistralai/Devstral-Small-2507 --tokenizer-mode mistral --config-format mistral --load-format mistral",
+        {
+            "vllm_model": "mistralai/Devstral-Small-2507",
+            "vllm_image": UPSTREAM,
+            "vllm_extra_args": dict.fromkeys(("tokenizer_mode", "config_format", "load_format"), "mistral"),
+        },
+        {},
+        [],
+    ),
+    (
+        "two Sparks",
+        "deepseek-ai/DeepSeek-V4-Flash --block-size 256 --kv-cache-dtype fp8 --tokenizer-mode deepseek_v4"
+        " --tensor-parallel-size 2 --distributed-executor-backend mp --nnodes 2",
+        {
+            "vllm_model": "deepseek-ai/DeepSeek-V4-Flash",
+            "vllm_image": NGC,
+            "vllm_nodes": ["spark01", "spark02"],
+            "vllm_node_address": "192.168.100.1",
+            "vllm_extra_args": {"block_size": 256, "kv_cache_dtype": "fp8", "tokenizer_mode": "deepseek_v4"},
+        },
+        {},
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "values", "environment", "mounts"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_the_container_gets_what_the_line_says(
+    line: str, values: Values, environment: Values, mounts: list[str]
+) -> None:
+    assert problems("vllm", values, KNOWN, CATALOG) == []
+    checked, _wrong = TypedValues.of(KNOWN, values)
+    service = resolve(checked, CATALOG, SPARK)
+    wanted, given = options(shlex.split(line)), options(service.arguments)
+    assert {name: given.get(name) for name in wanted} == wanted
+    assert {name: service.environment.get(name) for name in environment} == environment
+    assert set(mounts) <= {mount["source"] for mount in service.mounts}

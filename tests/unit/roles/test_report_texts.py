@@ -1,0 +1,75 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the templates of the role vllm tell the operator, rendered as Ansible does."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from support.paths import ROOT
+
+
+def said(template: str, **variables: t.Any) -> list[str]:
+    text = trust_as_template((ROOT / "roles" / "vllm" / "templates" / template).read_text())
+    return str(Templar(loader=DataLoader(), variables=variables).template(text)).splitlines()
+
+
+@pytest.mark.parametrize(("limit", "wanted"), [("", "!b,!c"), ("rack1", "rack1,!b,!c"), ("a,b,c", "a,b,c,!b,!c")])
+def test_how_to_go_on_keeps_the_hosts_that_were_chosen(limit: str, wanted: str) -> None:
+    """A second -l replaces the first one: -l rack1 -l '!b' would deploy every other host of the inventory."""
+    lines = said(
+        "rollout.j2",
+        ansible_play_hosts_all=["a", "b", "c"],
+        ansible_play_hosts=["a"],
+        hostvars={"a": {}, "b": {}, "c": {}},
+        **({"ansible_limit": limit} if limit else {}),
+    )
+    assert lines[-1] == f"To go on without them: run the command with -l '{wanted}'."
+    assert len(lines) == 5  # the head of the table, the hosts
+
+
+@pytest.mark.parametrize(
+    ("address", "key", "url"),
+    [
+        ("127.0.0.1", "", "http://127.0.0.1:8000/v1 on the host itself; from elsewhere: ssh -L"),
+        ("0.0.0.0", "k", "http://192.168.1.41:8000/v1 (every address of the host), with the API key"),
+        ("10.0.0.7", "", "http://10.0.0.7:8000/v1, open to everybody"),
+    ],
+)
+def test_the_summary_has_an_address_that_a_client_can_use(address: str, key: str, url: str) -> None:
+    health = {
+        "verdict": "ready",
+        "model": "m",
+        "vllm_version": "1",
+        "kv_cache_tokens": None,
+        "completion": {"text": "", "tokens": 1, "seconds": 1.0},
+    }
+    resolved = {
+        "rank": 0,
+        "nodes": [],
+        "url": "http://127.0.0.1:8000",
+        "address": address,
+        "plan": {},
+        "home": "/opt/vllm",
+    }
+    lines = said(
+        "summary.j2",
+        inventory_hostname="spark01",
+        ansible_host="192.168.1.41",
+        ansible_check_mode=False,
+        vllm_port=8000,
+        vllm_api_key=key,
+        __vllm_switch=False,
+        __vllm_stage_only=False,
+        __vllm_interrupted=False,
+        __vllm_release="1" * 12,
+        __vllm_health=health,
+        __vllm_current_health=health,
+        __vllm_resolved=resolved,
+        __vllm_service_option="",
+    )
+    assert next(line for line in lines if line.startswith("URL:")).startswith(f"URL:          {url}")
