@@ -120,24 +120,26 @@ class AnsiblePlaybook:
     ) -> Run:
         """Run it to its end, with the options and variables of start(). on_line sees each line as it is shown.
 
-        A line that contains INTERRUPT is answered with Ctrl-C. ansible-core may hang then: it is killed after 5 s.
+        A line that contains INTERRUPT is answered with Ctrl-C. ansible-core may hang then: it is killed after 5 s. Or it
+        goes on, as Python loses a signal that comes while it forks: then Ctrl-C is pressed again.
         """
         process = self.start(playbook, *arguments, **options)
         lines: list[tuple[float, str]] = []
         late = threading.Timer(timeout, process.kill)
         late.start()
+        hangs: threading.Timer | None = None
         try:
             assert process.stdout is not None
             for line in process.stdout:
                 lines.append((time.time(), line.rstrip("\n")))
                 if on_line:
                     on_line(line)
-                if interrupt and interrupt in line:
+                if interrupt and ("TASK [" if hangs else interrupt) in line:
                     os.killpg(process.pid, signal.SIGINT)
-                    interrupt = ""
-                    hangs = threading.Timer(5, process.kill)
-                    hangs.daemon = True
-                    hangs.start()
+                    if hangs is None:
+                        hangs = threading.Timer(5, process.kill)
+                        hangs.daemon = True
+                        hangs.start()
         except BaseException:
             process.kill()
             raise
@@ -146,11 +148,8 @@ class AnsiblePlaybook:
             in_time = late.is_alive()
             late.cancel()
         output = "".join(f"{line}\n" for _when, line in lines)
-        shown = [
-            secret
-            for secret in secrets_of(options, arguments, Path(options.get("folder") or self.folder))
-            if secret in output
-        ]
+        given = secrets_of(options, arguments, Path(options.get("folder") or self.folder))
+        shown = [secret for secret in given if secret in output]
         assert not shown, f"{playbook} shows {len(shown)} of the secrets that it was given"
         assert in_time, f"{playbook} did not end within {timeout} s:\n{output}"
         return Run(code, output, lines)
