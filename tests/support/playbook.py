@@ -120,8 +120,8 @@ class AnsiblePlaybook:
     ) -> Run:
         """Run it to its end, with the options and variables of start(). on_line sees each line as it is shown.
 
-        A line that contains INTERRUPT is answered with Ctrl-C. ansible-core may hang then: it is killed after 5 s. Or it
-        goes on, as Python loses a signal that comes while it forks: then Ctrl-C is pressed again.
+        A line that contains INTERRUPT is answered with Ctrl-C. ansible-core may hang then: it is killed after 5 s. Or
+        it goes on, as Python loses a signal that comes while it forks: then Ctrl-C is pressed again.
         """
         process = self.start(playbook, *arguments, **options)
         lines: list[tuple[float, str]] = []
