@@ -455,3 +455,45 @@ def test_what_computing_takes_has_causes() -> None:
     assert more == 8192 * (100_000 + 4096 * 20)
     assert plan(shape, enforce_eager=True)["graph_bytes"] == 0
     assert plan(shape, max_num_seqs=16)["graph_bytes"] < plan(shape, max_num_seqs=256)["graph_bytes"]
+
+
+OLD_DGX_OS = Host(int(119.7 * GIB), highest=0.91)
+
+
+def test_offloading_beside_a_cache_of_a_given_size() -> None:
+    """The share is looked for at the start only: what is used is what counts."""
+    model = {**ANY, "weights_bytes": 16 * GIB}
+    much = plan(model, OLD_DGX_OS, gpu_memory_utilization=0.3, kv_cache_memory_bytes=70 * GIB, kv_offloading_size=40)
+    assert not much["fits"]
+    assert much["needed_bytes"] > 126 * GIB
+    little = plan(model, OLD_DGX_OS, gpu_memory_utilization=0.85, kv_cache_memory_bytes=8 * GIB, kv_offloading_size=20)
+    assert little["fits"]
+    assert little["needed_bytes"] == pytest.approx(0.85 * OLD_DGX_OS.total, abs=1)  # which holds both
+
+
+def test_offloading_that_lies_beside_too_large_a_share_has_remedies() -> None:
+    found = plan("qwen3-32b-fp8", OLD_DGX_OS, kv_offloading_size=20)
+    assert "20.0 GiB of offloading lie beside the 107.7 GiB that vLLM may use (0.90 of 119.7 GiB)" in found["problem"]
+    assert found["remedies"][0].startswith("vllm_gpu_memory_utilization: 0.74 instead of 0.9;")
+    assert found["remedies"][1].startswith("no kv_offloading_size, and vllm_gpu_memory_utilization: 0.9;")
+    assert plan("qwen3-32b-fp8", OLD_DGX_OS, kv_offloading_size=20, gpu_memory_utilization=0.74)["fits"]
+    assert plan("qwen3-32b-fp8", OLD_DGX_OS, gpu_memory_utilization=0.9)["fits"]
+
+
+def test_a_share_is_said_without_what_is_offloaded() -> None:
+    said = plan(ANY, OLD_DGX_OS, gpu_memory_utilization=0.85, kv_offloading_size=5)["reasons"]
+    assert said[:2] == ["0.85 of 119.7 GiB is 101.7 GiB", "offloading takes 5.0 GiB beside that, of the same memory"]
+
+
+def test_hosts_share_an_offloaded_cache() -> None:
+    one, two = (plan(ANY, SPARK._replace(number=number), kv_offloading_size=20) for number in (1, 2))
+    assert (one["offloaded_bytes"], two["offloaded_bytes"]) == (20 * GIB, 10 * GIB)
+
+
+def test_offloaded_weights_leave_the_share() -> None:
+    model = {**ANY, "weights_bytes": 60 * GIB}
+    args: Values = {"gpu_memory_utilization": 0.45, "max_model_len": 8192}
+    assert not plan(model, OLD_DGX_OS, **args)["fits"]
+    found = plan(model, OLD_DGX_OS, **args, cpu_offload_gb=20)
+    assert (found["fits"], found["weights_bytes"], found["offloaded_bytes"]) == (True, 40 * GIB, 20 * GIB)
+    assert plan(model, OLD_DGX_OS, **args, cpu_offload_gb=100)["offloaded_bytes"] == 60 * GIB
