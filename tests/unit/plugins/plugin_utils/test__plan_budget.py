@@ -11,7 +11,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.budget import 
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import resolve
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.share import LEAST, REST, Budget
 
-from support.services import CATALOG, GIB, TOTAL, service, spark, values
+from support.services import CATALOG, GIB, service, spark, values
 
 CHAT: dict[str, t.Any] = {"vllm_model": "qwen3-32b-fp8"}
 EMBED: dict[str, t.Any] = {"vllm_service_name": "vllm-embed", "vllm_model": "qwen3-8b-fp8"}
@@ -137,50 +137,3 @@ def test_who_is_refused(services: list[dict[str, t.Any] | Unread], refused: list
     together = found(*services)
     assert list(together.refused) == refused
     assert together.problem == ""
-
-
-def offloading(**gibs: float) -> dict[str, t.Any]:
-    return {"vllm_extra_args": gibs}
-
-
-def plans(together: Budget, *services: dict[str, t.Any]) -> list[dict[str, t.Any]]:
-    return [resolve(values(**each), CATALOG, spark(), budget=together).plan for each in services]
-
-
-@pytest.mark.parametrize("gib", [0.5, 1, 5, 20, 33])
-@pytest.mark.parametrize("own", [{}, share(0.2)])
-@pytest.mark.parametrize("which", [0, 1])
-def test_services_that_offload_fit_together(which: int, own: dict[str, t.Any], gib: float) -> None:
-    services = [CHAT, {**EMBED, **own}]
-    services[which] = {**services[which], **offloading(kv_offloading_size=gib)}
-    together = found(*services)
-    assert together.problem == ""
-    planned = plans(together, *services)
-    assert [plan["problem"] for plan in planned] == [None, None]
-    assert sum(plan["needed_bytes"] for plan in planned) <= TOTAL - 10 * GIB + len(planned)
-    before = found(CHAT, {**EMBED, **own}).parts
-    assert together.parts[1].share == before[1].share
-    part = together.parts[which]
-    assert part.planned_bytes == int(part.share * TOTAL) + gib * GIB
-    assert part.text.startswith(f"{part.service} {part.share:.2f} (")
-    assert f" with {gib:.1f} GiB of offloading" in part.text
-
-
-def test_offloading_that_leaves_too_little_for_others() -> None:
-    services = (CHAT, {**EMBED, **offloading(kv_offloading_size=80)})
-    together = found(*services)
-    assert together.parts[1].share == found(CHAT, EMBED).parts[1].share
-    chat, embed = plans(together, *services)
-    assert not chat["fits"]
-    assert embed["fits"]
-    much = found(CHAT, {**EMBED, **offloading(kv_offloading_size=200)})
-    assert much.problem == (
-        "vllm_gpu_memory_utilization: vllm-embed 0.17 leave nothing for vllm, and this host can give 0.00 of 121.7 GiB"
-        " beside 200.0 GiB of offloading; give them less"
-    )
-
-
-def test_weights_that_are_offloaded_need_no_share() -> None:
-    plain, moved = (found(CHAT, each).parts[1] for each in (EMBED, {**EMBED, **offloading(cpu_offload_gb=4)}))
-    assert moved.share < plain.share
-    assert moved.planned_bytes == pytest.approx(plain.planned_bytes, abs=0.01 * TOTAL)

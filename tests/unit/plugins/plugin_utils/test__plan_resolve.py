@@ -520,24 +520,3 @@ def test_another_user_has_a_home_and_a_cache_of_its_own() -> None:
         "LOGNAME": "vllm",
     }
     assert resolved(spark()).compile_cache == "/opt/vllm/cache"
-
-
-@pytest.mark.parametrize(("gib", "utilization"), [(0, 0.9), (0.5, 0.9), (1.5, 0.9), (2, 0.9), (5, 0.87), (20, 0.75)])
-def test_the_share_leaves_room_for_what_is_offloaded(gib: float, utilization: float) -> None:
-    found = resolved(spark(), vllm_model="qwen3-32b-fp8", vllm_extra_args={"kv_offloading_size": gib})
-    assert (found.plan["problem"], found.utilization) == (None, utilization)
-    assert found.needed_bytes <= 111.7 * GIB + 1
-    assert (f", less {gib:.1f} GiB of offloading" in found.capped_by) is (gib > 0)
-
-
-@pytest.mark.parametrize(
-    ("gib", "problem"),
-    [
-        (80, "than the 31.6 GiB that vLLM may use (0.26 of 121.7 GiB) beside 80.0 GiB of offloading"),
-        (200, "200.0 GiB of offloading lie beside the 1.2 GiB that vLLM may use"),
-    ],
-)
-def test_offloading_that_leaves_no_room_for_the_model(gib: int, problem: str) -> None:
-    found = resolved(spark(), vllm_model="qwen3-32b-fp8", vllm_extra_args={"kv_offloading_size": gib})
-    assert found.plan["remedies"][0].startswith("no kv_offloading_size, and vllm_gpu_memory_utilization: 0.9;")
-    assert problem in found.plan["problem"]
