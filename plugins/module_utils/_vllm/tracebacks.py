@@ -15,7 +15,8 @@ MAX_LINES = 40  # of the text of one exception
 MAX_KEPT = 60  # exceptions at either end of a log
 
 _HEADER = re.compile(r"\s*(?:Exception Group )?Traceback \(most recent call last\):")
-_FRAME = re.compile(r'\s*File "([^"]{1,300})", line \d+(?:, in (.{1,120}))?')
+# Without the comma it belongs to no exception: faulthandler prints its frames so when a signal ends the process.
+_FRAME = re.compile(r'\s*File "([^"]{1,300})", line \d+(?!\d| in )(?:, in (.{1,120}))?')
 _RAISED = re.compile(r"([A-Za-z_][\w.]*(?:\([A-Za-z_]\w*\))?)(?:: ?|$)")
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)(?:\([A-Za-z_]\w*\))?(?::|$)")
 _CHAINS = {
@@ -24,8 +25,6 @@ _CHAINS = {
 }
 # The inner exception is in the next line: "BackendCompilerFailed: backend='inductor' raised:".
 _ANNOUNCES = re.compile(r": .*\S:\s*$")
-# Frames that belong to no exception: Python prints them when a signal ends it.
-_LAST_FIRST = re.compile(r"most recent call first|^(?:Current )?[Tt]hread 0x")
 # C++ has no traceback: its runtime names the class, the next line is the text, and the process ends.
 _TERMINATE = re.compile(r"terminate called after throwing an instance of '([\w:.]{1,120})'|libc\+\+abi: terminating")
 # A traceback that another process has printed follows in the text: "Error raised in subprocess:".
@@ -126,7 +125,7 @@ class Tracebacks:
                 self._open = {line.process: state}
         message = line.message
         problem = state.problem
-        if problem is None and state.last is None and not _LAST_FIRST.search(state.header) and _FRAME.match(message):
+        if problem is None and state.last is None and _FRAME.match(message):
             self._begin(state, line, ready, phase)  # its header was cut off with the beginning of the log
             problem = state.problem
         if _HEADER.match(message):

@@ -212,7 +212,7 @@ IMAGE: tuple[Signature, ...] = (
             "expected tensors only",
         ),
         r"Expected tensors only, but got"
-        r"|^\w*\.?(?:EOFError|\w*UnpicklingError|\w*JSONDecodeError|\w*BadZipFile|SyntaxError)\b",
+        r"|^\w{0,60}\.?(?:EOFError|\w{0,60}(?:UnpicklingError|JSONDecodeError|BadZipFile)|SyntaxError)\b",
         "the compile cache of an earlier start is damaged, or of another image",
         "remove the folder torch_compile_cache (and triton) under the cache of vllm_home and deploy again; or set"
         " VLLM_DISABLE_COMPILE_CACHE: 1 in vllm_extra_env for one start",

@@ -361,5 +361,6 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         known="report",
         source="errno 12",
         guide=MEMORY,
+        unless=r"\bibv_|\bNCCL (?:WARN|INFO)\b",  # of RDMA: a limit, and NCCL may go on without it
     ),
 )

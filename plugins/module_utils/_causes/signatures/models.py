@@ -37,6 +37,19 @@ MODELS: tuple[Signature, ...] = (
         source="public log; vllm/model_executor/models/registry.py",
     ),
     Signature(
+        "arch_gone",
+        "fatal",
+        "model",
+        ("was supported in vllm until", "is not supported in-tree anymore"),
+        r"Model architecture (?P<architecture>\w{1,120}) (?:was supported in vLLM until v?(?P<last>\d[\w.]{0,20}\w)"
+        r"|is not supported in-tree anymore)",
+        "this vLLM does not know the model's architecture any more ({architecture})",
+        "use an older vllm_image, of a vLLM that still has it (the last one: {last}), or another vllm_model",
+        versions="vLLM 0.10.2 to 0.32",
+        known="source",
+        source="vllm/model_executor/models/registry.py",
+    ),
+    Signature(
         "arch_unsupported",
         "fatal",
         "model",

@@ -35,7 +35,7 @@ OPTIONS: tuple[Signature, ...] = (
             "error: the following arguments",
             "error: ambiguous option",
         ),
-        r"\w+(?:\.py)?(?: serve)?: error: "
+        r"\w(?:\.py)?(?: serve)?: error: "
         r"(?P<detail>(?:unrecognized arguments|argument [^:]{1,80}|the following arguments|ambiguous option).{0,300})",
         "this vLLM does not accept an option: {detail}",
         CORRECT,
@@ -289,7 +289,7 @@ OPTIONS: tuple[Signature, ...] = (
         ("speculative", "draft model", "draft_model", "num_speculative_tokens"),
         r"(?:speculative(?:_config| decoding| method)?|num_speculative_tokens|draft[_ ]model)[^\n]{0,200}?"
         r"(?:not supported|is required|must be|mismatch|invalid|unknown|unsupported|should (?:be|match|have)"
-        r"|not compatible)[^\n]{0,80}",
+        r"|not compatible)[^\n]{0,80}|Unsupported speculative method[^\n]{0,80}",
         "vLLM rejects the options of speculative decoding",
         "correct speculative_config in vllm_extra_args (method, model, num_speculative_tokens), or drop it: the model"
         " serves without a draft model; or use a newer vllm_image",
