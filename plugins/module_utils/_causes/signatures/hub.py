@@ -43,7 +43,7 @@ HUB: tuple[Signature, ...] = (
         ),
         r"CAS (?:service|client) [Ee]rror|ReqwestMiddleware Error|File reconstruction error|cas-(?:bridge"
         r"|server)\.xethub"
-        r"|Data processing error: (?!IO Error)|(?:hf_xet|xet_core|XetDownload)\S*.{0,200}?(?:[Ee]rror|[Ff]ailed"
+        r"|Data processing error: (?!IO Error)|(?:hf_xet|xet_core|XetDownload).{0,260}?(?:[Ee]rror|[Ff]ailed"
         r"|timed out)",
         "the connection to the hub's Xet store broke off",
         "check network and proxy of the host, set HF_HUB_DISABLE_XET: 1 in vllm_extra_env to download without that"

@@ -15,8 +15,8 @@ IMAGE: tuple[Signature, ...] = (
         "fatal",
         "image",
         ("undefined symbol", "symbol lookup error", "version `"),
-        r"(?P<file>[^\s:'\"]{1,200}\.so[\w.]*): (?:undefined symbol: (?P<symbol>\w+)|version `[^']{1,60}' not found)"
-        r"|undefined symbol: (?P<name>\w+)|symbol lookup error|version `GLIBC\w*",
+        r"(?P<file>[^\s:'\"]{1,200}\.so[\w.]{0,40}): (?:undefined symbol: (?P<symbol>\w+)"
+        r"|version `[^']{1,60}' not found)|undefined symbol: (?P<name>\w+)|symbol lookup error|version `GLIBC\w*",
         "vLLM, PyTorch or another library of this image do not match each other (a symbol is missing)",
         OTHER_IMAGE,
         versions="images that were changed with pip",
@@ -28,7 +28,8 @@ IMAGE: tuple[Signature, ...] = (
         "fatal",
         "image",
         ("cannot open shared object file",),
-        r"(?P<library>(?!libcuda\.so|libnvidia-ml)[\w.+-]+\.so[\w.]*)(?: \(deleted\))?: cannot open shared object file",
+        r"(?P<library>(?!libcuda\.so|libnvidia-ml)[\w.+-]{1,120}\.so[\w.]{0,40})(?: \(deleted\))?"
+        r": cannot open shared object file",
         "the image lacks the library {library}: vLLM and CUDA or PyTorch in it do not match",
         OTHER_IMAGE,
         versions="vLLM 0.13 to 0.23 with another CUDA",
@@ -66,8 +67,8 @@ IMAGE: tuple[Signature, ...] = (
             "please install",
             "pip install",
         ),
-        r"(?P<package_2>[\w.\[\]-]+[<>=!~]{1,2}[\w.,<>=!~ ]{1,60}) is required for a normal functioning of this module"
-        r"(?:, but found (?P<have>\S+))?|PackageNotFoundError: (?:No package metadata was found for"
+        r"(?P<package_2>[\w.\[\]-]{1,80}[<>=!~]{1,2}[\w.,<>=!~ ]{1,60}) is required for a normal functioning"
+        r" of this module(?:, but found (?P<have>\S+))?|PackageNotFoundError: (?:No package metadata was found for"
         r" )?(?P<package>[\w.-]+)"
         r"|VersionConflict",
         "the image has a version of a Python package that another package rejects ({package})",

@@ -63,8 +63,8 @@ MODELS: tuple[Signature, ...] = (
         ),
         r"Model architectures? (?P<architecture>\[.{0,200}?\]) (?:are|is) not supported"
         r"|has model type `(?P<architecture_2>[^`]{1,80})` but Transformers does not recognize"
-        r"|'(?P<architecture_3>\w+)' is not a registered model in the Transformers library"
-        r"|(?P<architecture_4>\w+) has no vLLM implementation|Unrecognized (?:model in|configuration class)",
+        r"|'(?P<architecture_3>\w{1,120})' is not a registered model in the Transformers library"
+        r"|(?P<architecture_4>\w{1,120}) has no vLLM implementation|Unrecognized (?:model in|configuration class)",
         "this vLLM does not know the model's architecture ({architecture})",
         "use a newer image (vllm_image) or another vllm_model",
         versions="vLLM 0.10.1.1 to 0.32, transformers 4 and 5; nvcr.io/nvidia/vllm:25.11-py3 with Gemma 4",
@@ -175,8 +175,8 @@ MODELS: tuple[Signature, ...] = (
         "fatal",
         "model",
         ("has no attribute",),
-        r"(?P<name>\w*(?:Tokenizer|Processor|TokenizersBackend|ImageProcessor"
-        r"|FeatureExtractor)\w*)'?(?: object)? has no"
+        r"(?P<name>\w{0,60}(?:Tokenizer|Processor|TokenizersBackend|ImageProcessor"
+        r"|FeatureExtractor)\w{0,80})'?(?: object)? has no"
         r" attribute '?(?P<attribute>\w+)",
         "the image has a transformers that does not fit its vLLM or the model ({name} has no {attribute})",
         "use another vllm_image, in which vLLM and transformers match; or another checkpoint of the model (vllm_model)",
@@ -196,7 +196,7 @@ MODELS: tuple[Signature, ...] = (
             "rope_type",
             "rope_theta",
         ),
-        r"'?(?P<name>\w*Config)'? object has no attribute '(?P<attribute>\w+)'"
+        r"'?(?P<name>\w{0,80}Config)'? object has no attribute '(?P<attribute>\w+)'"
         r"|(?:rope_scaling|rope_parameters|rope_type)[^\n]{0,160}?(?:must|missing|invalid|unknown|unrecognized"
         r"|KeyError)"
         r"|KeyError: '(?:rope_type|rope_theta|rope_scaling)'",
