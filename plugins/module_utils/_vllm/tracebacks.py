@@ -25,6 +25,8 @@ _CHAINS = {
 }
 # The inner exception is in the next line: "BackendCompilerFailed: backend='inductor' raised:".
 _ANNOUNCES = re.compile(r": .*\S:\s*$")
+# What is listed the other way round, of a process that hangs for example, ends with no exception either.
+_LAST_FIRST = re.compile(r"most recent call first|^(?:Current )?[Tt]hread 0x")
 # C++ has no traceback: its runtime names the class, the next line is the text, and the process ends.
 _TERMINATE = re.compile(r"terminate called after throwing an instance of '([\w:.]{1,120})'|libc\+\+abi: terminating")
 # A traceback that another process has printed follows in the text: "Error raised in subprocess:".
@@ -125,7 +127,8 @@ class Tracebacks:
                 self._open = {line.process: state}
         message = line.message
         problem = state.problem
-        if problem is None and state.last is None and _FRAME.match(message):
+        frame = problem is None and _FRAME.match(message)
+        if frame and state.last is None and not _LAST_FIRST.search(state.header):
             self._begin(state, line, ready, phase)  # its header was cut off with the beginning of the log
             problem = state.problem
         if _HEADER.match(message):
@@ -157,7 +160,7 @@ class Tracebacks:
             problem.header = stripped if ended else problem.header
             self._keep(problem)
             return True
-        if stripped:
+        if stripped and not frame:
             state.header = stripped[:300]
         return False
 

@@ -43,7 +43,7 @@ MODELS: tuple[Signature, ...] = (
         ("was supported in vllm until", "is not supported in-tree anymore"),
         r"Model architecture (?P<architecture>\w{1,120}) (?:was supported in vLLM until v?(?P<last>\d[\w.]{0,20}\w)"
         r"|is not supported in-tree anymore)",
-        "this vLLM does not know the model's architecture any more ({architecture})",
+        "this vLLM no longer knows the model's architecture ({architecture})",
         "use an older vllm_image, of a vLLM that still has it (the last one: {last}), or another vllm_model",
         versions="vLLM 0.10.2 to 0.32",
         known="source",

@@ -88,6 +88,8 @@ NOISE = "spark01:151:290 [0] NCCL INFO Channel 00/02 : 0 1\n"
 def test_what_follows_the_frames_of_a_signal_is_read(head: str, after: str, expected: str, noise: str) -> None:
     dump = DUMP.format(head).replace("  File", f"{noise}  File")
     assert cause(f"{dump}{after}\n")[0] == expected
+    other = DUMP.format("Stack (most recent call first)").replace(" in ", ", in ")
+    assert cause(f"{other}{after}\n")[0] == expected
     cut_off = dump.partition(":\n")[2]
     assert cause(f"{cut_off}{after}\n")[0] == expected
     assert cause(trace("ValueError: foo").replace("    g()\n", f"    g()\n{dump}"))[1] == "ValueError: foo"
