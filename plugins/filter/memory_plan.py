@@ -54,7 +54,9 @@ options:
     type: int
     default: 1
   max_utilization:
-    description: Largest possible share of the memory. Remedies use at most this share, and at most 0.90.
+    description:
+      - Largest possible share of the memory, including what is offloaded. Remedies use at most this share, and at most
+        0.90.
     type: float
     default: 0.95
   vllm:
@@ -116,11 +118,18 @@ _value:
       type: int
     needed_bytes:
       description:
-        - Free memory that a start requires. This is the share of the whole memory, even if the size of the KV cache is
-          given. vLLM's CPU build requires only what it uses in that case.
+        - Free memory that a start requires. This is the share of the whole memory and RV(_value.offloaded_bytes). If
+          the size of the KV cache is given, it is the share, or all that is used if that is more. vLLM's CPU build
+          requires only what it uses in that case.
       type: int
+    offloaded_bytes:
+      description:
+        - Memory beside the share, for C(cpu_offload_gb) and this host's part of C(kv_offloading_size). On unified
+          memory, it is the same memory.
+      type: int
+      sample: 0
     weights_bytes:
-      description: Weights on each host.
+      description: Weights on each host, without those that C(cpu_offload_gb) moves out of the share.
       type: int
     activation_bytes:
       description: Activations of a full batch.

@@ -280,8 +280,9 @@ _value:
       sample: 0.9
     utilization_cap:
       description:
-        - Largest possible share on the host, without C(vllm_memory_reserve_gib) and RV(_value[].other_services). V(1.0)
-          if the host was not read. 0 or less if the reserve exceeds the memory of the host.
+        - Largest possible share on the host, without C(vllm_memory_reserve_gib), RV(_value[].other_services) and what
+          C(cpu_offload_gb) and C(kv_offloading_size) take. V(1.0) if the host was not read. 0 or less if the reserve
+          exceeds the memory of the host.
       type: float
       sample: 0.91
     capped_by:

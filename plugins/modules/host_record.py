@@ -19,8 +19,8 @@ options:
     description:
       - V(opened) notes what is there, before a change. Of what an interrupted run has noted, the first note counts.
       - V(closed) notes what is there after the change. What has not changed is forgotten.
-      - V(restored) puts everything in the record back, and forgets it. Fails if a service of this collection is
-        installed, or if a record is open.
+      - V(restored) puts everything in the record back, and forgets it. What an interrupted run has left open is closed
+        first. Fails if a service of this collection is installed.
     type: str
     choices: [opened, closed, restored]
     required: true
@@ -106,6 +106,7 @@ left:
   sample: ["/etc/docker/daemon.json: it was changed by others since"]
 """
 
+import contextlib
 import json
 import os
 import typing as t
@@ -129,6 +130,8 @@ def keep(path: str, content: t.Mapping[str, t.Any]) -> None:
 def forget(path: str) -> None:
     if os.path.lexists(path):
         os.unlink(path)
+        with contextlib.suppress(OSError):  # not empty
+            os.rmdir(os.path.dirname(path))
 
 
 def save(changes: host_record.Changes) -> None:
@@ -136,8 +139,6 @@ def save(changes: host_record.Changes) -> None:
         keep(RECORD, changes)
         return
     forget(RECORD)
-    if os.path.isdir(os.path.dirname(RECORD)) and not os.listdir(os.path.dirname(RECORD)):
-        os.rmdir(os.path.dirname(RECORD))
 
 
 def opened(host: Host, asked: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -147,19 +148,24 @@ def opened(host: Host, asked: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {"changed": False}  # of the host, that is
 
 
-def closed(host: Host, _asked: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+def closing(host: Host) -> host_record.Changes:
+    """The record, with what a run has left open: it may have been interrupted."""
+    known = t.cast(host_record.Changes, read_json(RECORD))
     before = read_json(OPEN)
-    if before and not host.module.check_mode:
-        save(host_record.close(t.cast(host_record.Changes, read_json(RECORD)), before, host.read(before)))
+    return host_record.close(known, before, host.read(before)) if before else known
+
+
+def closed(host: Host, _asked: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    if os.path.exists(OPEN) and not host.module.check_mode:
+        save(closing(host))
         forget(OPEN)
     return {"changed": False}
 
 
 class Restoration:
-    def __init__(self, host: Host, remove_packages: bool) -> None:
+    def __init__(self, host: Host, known: host_record.Changes, remove_packages: bool) -> None:
         self.host = host
         self.remove_packages = remove_packages
-        known = read_json(RECORD)
         self.changes = t.cast(
             host_record.Changes, {section: dict(known.get(section, {})) for section in host_record.SECTIONS}
         )
@@ -181,11 +187,15 @@ class Restoration:
         finally:
             if not self.host.module.check_mode:
                 save(self.changes)
+                forget(OPEN)
 
     def put_back(self, section: str, name: str, now: host_record.Value) -> None:
         change = self.changes[section][name]
         if not host_record.same(change["before"], now):
-            if why := host_record.why_left(change, now):
+            why = host_record.why_left(change, now)
+            if why is None and section == "files":
+                why = self.host.docker_rejects(name, change["before"])
+            if why is not None:
                 self.left.append(f"{name}: {why}")
                 return
             docker = self.host.docker_does(name, change["before"]) if section == "files" else ""
@@ -222,9 +232,7 @@ def restored(host: Host, asked: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         raise Failed(
             f"{', '.join(services)} is installed on this host; run playbooks/uninstall.yml first. Nothing was changed"
         )
-    if os.path.exists(OPEN):
-        raise Failed("the last run of playbooks/prepare.yml was interrupted; run it again first. Nothing was changed")
-    work = Restoration(host, asked["remove_packages"])
+    work = Restoration(host, closing(host), asked["remove_packages"])
     work.run()
     result = {"changed": bool(work.restored), "restored": work.restored, "left": work.left}
     return {**result, "diff": {"prepared": "".join(f"back: {line}\n" for line in work.restored)}}

@@ -27,10 +27,11 @@ SECRETS = ("vllm_api_key", "vllm_hf_token", "monitoring_webhook", "gateway_keys"
 THIS_MACHINE = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
 
 
-def secrets_of(variables: Mapping[str, Any], arguments: Iterable[str | Path]) -> set[str]:
-    """The secrets among extra variables: of keywords, and of files that the arguments name."""
-    files = [str(argument).partition("@")[2] for argument in arguments if "@" in str(argument)]
-    given = [variables, *(yaml.safe_load(Path(file).read_text("utf-8")) for file in files if Path(file).is_file())]
+def secrets_of(variables: Mapping[str, Any], arguments: Iterable[str | Path], folder: Path = ROOT) -> set[str]:
+    """The secrets among extra variables: of keywords, and of plain files that the arguments name, in the folder."""
+    files = [folder / str(argument).partition("@")[2] for argument in arguments if "@" in str(argument)]
+    texts = [file.read_text("utf-8") for file in files if file.is_file()]
+    given = [variables, *(yaml.safe_load(text) for text in texts if "!vault" not in text)]
     values = [each.get(name) for each in given if isinstance(each, Mapping) for name in SECRETS]
     found = {key["key"] for value in values if isinstance(value, list) for key in value if "key" in key}
     found |= {value for value in values if isinstance(value, str) and "{{" not in value}
@@ -119,24 +120,26 @@ class AnsiblePlaybook:
     ) -> Run:
         """Run it to its end, with the options and variables of start(). on_line sees each line as it is shown.
 
-        A line that contains INTERRUPT is answered with Ctrl-C. ansible-core may hang then: it is killed after 5 s.
+        A line that contains INTERRUPT is answered with Ctrl-C. ansible-core may hang then: it is killed after 5 s. Or
+        it goes on, as Python loses a signal that comes while it forks: then Ctrl-C is pressed again.
         """
         process = self.start(playbook, *arguments, **options)
         lines: list[tuple[float, str]] = []
         late = threading.Timer(timeout, process.kill)
         late.start()
+        hangs: threading.Timer | None = None
         try:
             assert process.stdout is not None
             for line in process.stdout:
                 lines.append((time.time(), line.rstrip("\n")))
                 if on_line:
                     on_line(line)
-                if interrupt and interrupt in line:
+                if interrupt and ("TASK [" if hangs else interrupt) in line:
                     os.killpg(process.pid, signal.SIGINT)
-                    interrupt = ""
-                    hangs = threading.Timer(5, process.kill)
-                    hangs.daemon = True
-                    hangs.start()
+                    if hangs is None:
+                        hangs = threading.Timer(5, process.kill)
+                        hangs.daemon = True
+                        hangs.start()
         except BaseException:
             process.kill()
             raise
@@ -145,7 +148,8 @@ class AnsiblePlaybook:
             in_time = late.is_alive()
             late.cancel()
         output = "".join(f"{line}\n" for _when, line in lines)
-        shown = [secret for secret in secrets_of(options, arguments) if secret in output]
+        given = secrets_of(options, arguments, Path(options.get("folder") or self.folder))
+        shown = [secret for secret in given if secret in output]
         assert not shown, f"{playbook} shows {len(shown)} of the secrets that it was given"
         assert in_time, f"{playbook} did not end within {timeout} s:\n{output}"
         return Run(code, output, lines)

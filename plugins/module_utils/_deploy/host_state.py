@@ -9,8 +9,9 @@ import re
 import stat
 import typing as t
 
-from .._host import configuration, daemon_json, services
+from .._host import configuration, daemon_json, docker_daemon, services
 from .._host.docker_daemon import Daemon, File, Note, previous
+from .._outside.text import plain
 from . import host_record
 from .releases import names_in, replace
 
@@ -20,6 +21,8 @@ if t.TYPE_CHECKING:
 # No file that a role changes is longer.
 LONGEST = 1024 * 1024
 _DOCKER = {"docker.io", "docker-ce"}
+# The unit that reads a file when it starts, and is not told otherwise. Docker is: by the module daemon_json.
+_READ_BY = {"/etc/default/earlyoom": "earlyoom.service"}
 
 
 class Failed(Exception):
@@ -48,13 +51,15 @@ class Host:
     def file(self, path: str) -> host_record.Value:
         """None if it is not there. What is no file is none of ours: whoever wants to write it fails."""
         try:
-            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    return "no file"
-                content = file.read(LONGEST + 1)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            return "no file"
+        with open(descriptor, "rb") as file:
+            content = file.read(LONGEST + 1)
         if len(content) > LONGEST:
             raise Failed(f"{path} is longer than 1 MiB; nothing was changed")
         return host_record.file_value(content, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
@@ -89,6 +94,7 @@ class Host:
             self._announce(value)
         if value is None:
             os.unlink(path)
+            self._read_again(path)
             return
 
         def make(new: str) -> None:
@@ -101,6 +107,11 @@ class Host:
                 os.fsync(descriptor)
 
         replace(path, make)
+        self._read_again(path)
+
+    def _read_again(self, path: str) -> None:
+        if path in _READ_BY:
+            self.run("systemctl", "try-restart", "--", _READ_BY[path])
 
     def docker_does(self, path: str, value: host_record.Value) -> str:
         """What Docker does for a file that is to become VALUE; "" if it is not its own, or nothing is to be done."""
@@ -110,6 +121,16 @@ class Host:
         names = ", ".join(sorted(one["name"] for one in note.containers))
         done = "Docker is restarted" if note.restart else "Docker reloads it"
         return f"{done}, which interrupts {names}" if names else done
+
+    def docker_rejects(self, path: str, value: host_record.Value) -> str | None:
+        """Why Docker could not start with a daemon.json that is to become VALUE; None for any other file."""
+        if path != os.path.realpath(daemon_json.PATH) or value is None:
+            return None
+        try:
+            Daemon(self.module).validate(host_record.content_of(value).decode("utf-8", "surrogateescape"))
+        except docker_daemon.Failed as failed:
+            return str(failed)
+        return None
 
     def _reading(self, value: host_record.Value) -> Note | None:
         """The note for the module daemon_json; None if Docker has nothing to read."""
@@ -153,8 +174,12 @@ class Host:
 
     def why_kept(self, names: list[str]) -> str | None:
         """Why these packages are not removed; None if nobody else needs them."""
-        if _DOCKER & set(names) and (containers := self.run("docker", "ps", "--all", "--quiet")[1].split()):
-            return f"Docker has {len(containers)} containers; remove them first"
+        if _DOCKER & set(names):
+            code, out, error = self.run("docker", "ps", "--all", "--quiet")
+            if code not in (0, 127):  # 127: there is no client, and nothing that it could have started
+                return f"Docker does not say which containers it has: {plain(error.splitlines()[0]) if error else code}"
+            if containers := out.split():
+                return f"Docker has {len(containers)} containers; remove them first"
         code, out, error = self.run("apt-get", "--simulate", "purge", "--", *names)
         if code:
             return f"apt-get cannot remove it: {error.splitlines()[-1] if error else 'see apt-get purge'}"

@@ -137,7 +137,7 @@ class Daemon:
         if good or "not installed" in error or "unknown flag" in error:
             return
         reason = re.sub(r"^unable to configure the Docker daemon with file \S+\s+", "", error)
-        raise Failed(f"Docker rejects the merged {daemon_json.PATH}: {reason}. The file was not changed")
+        raise Failed(f"Docker rejects the new {daemon_json.PATH}: {reason}. The file was not changed")
 
     def needs(self, keys: list[str], after: daemon_json.Facts, note: Note | None, restart: bool) -> str:
         """none, reload or restart: what makes Docker run with the file."""

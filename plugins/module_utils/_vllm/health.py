@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict, dataclass, field
 
-from .._causes import causes, machine
+from .._causes import causes, machine, place
 from .._causes.causes import Cause, as_dict, condition, explain
 from .._causes.text import mask
 from .._hf_cache.usage import CachedBytes
@@ -212,7 +212,7 @@ def _death(seen: Observation, container: Container) -> Cause:
     if cause is not None and (cause.certain or container.exit_code not in CRASHES):
         return cause
     if container.exit_code in CRASHES:
-        return condition("crashed", evidence)
+        return place.suspect(condition("crashed", evidence), log.uses)
     if container.exit_code == 0 and not log.ready:  # a start that fails ends with another one
         return condition("stopped", evidence)
     return _last_hint(log) or condition("exited_after_ready" if log.ready else "exited", evidence)

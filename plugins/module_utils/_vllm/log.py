@@ -31,10 +31,11 @@ _STOP = re.compile(
     r"|^Shutting down|^Gracefully stopping|^terminated\b"
 )
 
-# What only a server that serves writes. Its first lines may be cut off (docker logs --tail), or its access log be off.
-_SERVES = re.compile(
-    r"\"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS) /\S{0,300} HTTP/\d|Avg prompt throughput: |^EngineCore encountered a fatal"
-    r"|^AsyncLLM output_handler failed|^Shutting down|^Waiting for application shutdown"
+# What only a server that serves writes: the end of its start may be missing, where uvicorn's own log is off.
+_ANSWERS = re.compile(r"\"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS) /\S{0,300} HTTP/\d|Avg prompt throughput: ")
+# How it ends, where nothing of its start was seen (docker logs --tail). An engine may also die before it serves.
+_ENDS = re.compile(
+    r"EngineCore encountered a fatal|AsyncLLM output_handler failed|Shutting down|Waiting for application shutdown"
 )
 
 
@@ -65,9 +66,9 @@ class LogState:
     lines: int = 0
 
     @property
-    def may_serve(self) -> bool:
-        """Nothing of a start was seen, or all of it."""
-        return self.phase == "server" or (self.version is None and self.phase == "container")
+    def start_is_cut_off(self) -> bool:
+        """Nothing of a start was seen."""
+        return self.version is None and self.phase == "container"
 
     @property
     def failed(self) -> bool:
@@ -129,7 +130,8 @@ _FACTS: tuple[_Fact, ...] = (
         (("capture_seconds", float),),
     ),
 )
-# What the start says of its own options: before the model is loaded, whoever sets them.
+# What vLLM says of its own options, at the start and where the engine fails. A prompt may quote any of it.
+_OPTIONS = re.compile(r"non-default args: |[\w ]{1,60} LLM engine \(v\S{1,80}\) with config: ")
 _USES: tuple[tuple[str, t.Pattern[str]], ...] = tuple(
     (entry.name, re.compile(entry.used)) for entry in FEATURES if entry.used
 )
@@ -193,9 +195,9 @@ def parse(text: str) -> LogState:
             state.version = version
         state.lines += 1
         state.last_line = line
-        if not state.ready and state.may_serve and _SERVES.search(message):
-            state.phase, state.ready, state.hint, state.wait = "ready", True, None, None
-        if "_config" in message:
+        if not state.ready:
+            _find_service(state, traces, message)
+        if _OPTIONS.match(message):
             state.uses |= {name for name, pattern in _USES if pattern.search(message)}
         if level in ("INFO", "DEBUG"):
             _read_progress(state, traces, message)
@@ -243,12 +245,25 @@ def _fill(state: LogState, message: str, facts: tuple[_Fact, ...]) -> None:
                     setattr(state, name, kind(value))
 
 
+def _find_service(state: LogState, traces: Tracebacks, message: str) -> None:
+    """A server that serves, of which no line says that its start is complete."""
+    if state.phase == "server" and _ANSWERS.search(message):
+        _started(state, traces)
+    elif state.start_is_cut_off and (_ANSWERS.search(message) or _ENDS.match(message)):
+        state.phase, state.ready, state.hint, state.wait = "ready", True, None, None
+
+
+def _started(state: LogState, traces: Tracebacks) -> None:
+    """It survived whatever was logged before."""
+    state.phase, state.ready = "ready", True
+    state.found, state.hint, state.wait = [], None, None
+    traces.forget()
+
+
 def _read_progress(state: LogState, traces: Tracebacks, message: str) -> None:
     if message.startswith("Application startup complete"):
-        state.phase, state.ready, state.shutdown = "ready", True, ""
-        # It survived whatever was logged before.
-        state.found, state.hint, state.wait = [], None, None
-        traces.forget()
+        _started(state, traces)
+        state.shutdown = ""
         return
     told = not state.shutdown and ("hut" in message or "eceived" in message) and _STOP.search(message)
     if told and (state.ready or not (traces.problems or state.found)):

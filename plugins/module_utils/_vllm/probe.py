@@ -110,6 +110,8 @@ class Probe:
             seen.container = self.other(self.docker, options["service"])
             seen.is_wanted = seen.container is None
         if options["service"]:
+            self.env_file = self.env_file_of(seen.container) or self.env_file
+            self.key = self.read_key(self.env_file)  # before a log is read, in which it is masked
             seen.unit = self.unit(options["service"])
             if seen.unit and seen.unit.started_monotonic:
                 seen.unit_started = time.time() - time.monotonic() + seen.unit.started_monotonic
@@ -217,8 +219,6 @@ class Probe:
 
     def address(self, seen: Observation) -> None:
         """Where the server is, and whether it may have the key."""
-        self.env_file = self.env_file_of(seen.container) or self.env_file
-        self.key = self.read_key(self.env_file)
         if not seen.is_wanted and seen.container and seen.container.published:
             self.url = f"http://{seen.container.published}"
         self.sent_key = self.key if self.may_have_key(seen.container) else None
@@ -256,7 +256,7 @@ class Probe:
 
     def env_file_of(self, container: Container | None) -> str | None:
         """That of the release which the container is of: after an interrupted run, `current` may name another one."""
-        if not self.options["service"] or not self.env_file or container is None or not is_our_own(container):
+        if not self.env_file or container is None or not is_our_own(container):
             return None
         service, release = (container.labels.get(name, "") for name in (SERVICE_LABEL, RELEASE_LABEL))
         path = f"{home_of(service)}/releases/{release}/{os.path.basename(self.env_file)}"

@@ -20,7 +20,7 @@ def fields(text: Config, layers: int, attention: int, assumed: list[str]) -> dic
     found: dict[str, t.Any] = {}
     dim = number(text, "index_head_dim")
     ratios = _ratios(text)
-    if ratios and set(map(str, ratios)) <= set(map(str, (*_RATIOS, *_NONE))):
+    if len(ratios) >= layers and set(map(str, ratios)) <= set(map(str, (*_RATIOS, *_NONE))):
         own = ratios[:layers]
         if dim and number(text, "sliding_window") and any(ratio in _RATIOS for ratio in own):
             found = {"index_dim": dim, "compressed": {ratio: own.count(ratio) for ratio in _RATIOS if ratio in own}}

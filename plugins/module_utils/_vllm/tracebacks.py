@@ -15,7 +15,8 @@ MAX_LINES = 40  # of the text of one exception
 MAX_KEPT = 60  # exceptions at either end of a log
 
 _HEADER = re.compile(r"\s*(?:Exception Group )?Traceback \(most recent call last\):")
-_FRAME = re.compile(r'\s*File "([^"]{1,300})", line \d+(?:, in (.{1,120}))?')
+# Without the comma it belongs to no exception: faulthandler prints its frames so when a signal ends the process.
+_FRAME = re.compile(r'\s*File "([^"]{1,300})", line \d+(?!\d| in )(?:, in (.{1,120}))?')
 _RAISED = re.compile(r"([A-Za-z_][\w.]*(?:\([A-Za-z_]\w*\))?)(?:: ?|$)")
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)(?:\([A-Za-z_]\w*\))?(?::|$)")
 _CHAINS = {
@@ -24,7 +25,7 @@ _CHAINS = {
 }
 # The inner exception is in the next line: "BackendCompilerFailed: backend='inductor' raised:".
 _ANNOUNCES = re.compile(r": .*\S:\s*$")
-# Frames that belong to no exception: Python prints them when a signal ends it.
+# What is listed the other way round, of a process that hangs for example, ends with no exception either.
 _LAST_FIRST = re.compile(r"most recent call first|^(?:Current )?[Tt]hread 0x")
 # C++ has no traceback: its runtime names the class, the next line is the text, and the process ends.
 _TERMINATE = re.compile(r"terminate called after throwing an instance of '([\w:.]{1,120})'|libc\+\+abi: terminating")
@@ -126,7 +127,8 @@ class Tracebacks:
                 self._open = {line.process: state}
         message = line.message
         problem = state.problem
-        if problem is None and state.last is None and not _LAST_FIRST.search(state.header) and _FRAME.match(message):
+        frame = problem is None and _FRAME.match(message)
+        if frame and state.last is None and not _LAST_FIRST.search(state.header):
             self._begin(state, line, ready, phase)  # its header was cut off with the beginning of the log
             problem = state.problem
         if _HEADER.match(message):
@@ -158,7 +160,7 @@ class Tracebacks:
             problem.header = stripped if ended else problem.header
             self._keep(problem)
             return True
-        if stripped:
+        if stripped and not frame:
             state.header = stripped[:300]
         return False
 

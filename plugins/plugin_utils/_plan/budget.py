@@ -59,19 +59,20 @@ def budget(services: t.Sequence[Values | Unread], catalog: Catalog, host: HostSt
         found[name] = None
         own = own_share(shares) if shares else 0
         if own:
-            found[name] = Part(name, own, int(own * total))
+            offloaded = 0 if isinstance(each, Unread) else _offloaded(each, catalog, total)
+            found[name] = Part(name, own, int(own * total) + offloaded, offloaded_bytes=offloaded)
         elif shares and not has_rest:
             has_rest, rest = True, None if isinstance(each, Unread) else each
         elif isinstance(each, Unread):
             unknown[name] = each.why
         else:
             try:
-                least = _least(each, catalog, total)
+                least, offloaded = _least(each, catalog, total)
             except (ChoiceError, ResolveError) as error:  # which it says itself
                 unknown[name] = str(error)
                 continue
             if least:
-                found[name] = Part(name, least, int(least * total), LEAST)
+                found[name] = Part(name, least, int(least * total) + offloaded, LEAST, offloaded)
             else:
                 unknown[name] = f"nobody has said how large {each['vllm_model']} is"
                 refused[name] = (
@@ -85,7 +86,8 @@ def budget(services: t.Sequence[Values | Unread], catalog: Catalog, host: HostSt
         else:
             found[name] = _rest(rest, catalog, total, [part for part in found.values() if part])
     parts = tuple(part for part in found.values() if part)
-    highest = min((_highest(each, total) for each in services if not isinstance(each, Unread)), default=1.0)
+    offloaded = sum(part.offloaded_bytes for part in parts)
+    highest = min((_highest(each, total, offloaded) for each in services if not isinstance(each, Unread)), default=1.0)
     return Budget(parts, _problem(parts, highest, total), refused)
 
 
@@ -107,27 +109,44 @@ def own_share(values: Values) -> float:
         return 0
 
 
-def _highest(values: Values, total: int) -> float:
-    return share({"memory": {"total_bytes": total}}, "", 1.0, values["vllm_memory_reserve_gib"]).cap
+def _highest(values: Values, total: int, offloaded: int) -> float:
+    """The largest share that the host can give to all services, beside what they offload."""
+    return share({"memory": {"total_bytes": total}}, "", 1.0, values["vllm_memory_reserve_gib"] + offloaded / GIB).cap
+
+
+def _offloaded(values: Values, catalog: Catalog, total: int) -> int:
+    """What a service takes beside its share; 0 if that cannot be said."""
+    try:
+        found = resolve(values, catalog, {"memory": {"total_bytes": total}})
+    except (ChoiceError, ResolveError):  # which it says itself
+        return 0
+    return int(found.plan.get("offloaded_bytes") or 0)
 
 
 def _rest(values: Values, catalog: Catalog, total: int, others: t.Sequence[Part]) -> Part | None:
     try:
-        wish = resolve(values, catalog, {"memory": {"total_bytes": total}}).utilization_wish
+        alone = resolve(values, catalog, {"memory": {"total_bytes": total}})
     except (ChoiceError, ResolveError):  # which it says itself
         return None
-    taken = sum(part.planned_bytes for part in others) / GIB
-    left = share({"memory": {"total_bytes": total}}, "", wish, values["vllm_memory_reserve_gib"] + taken)
+    offloaded = int(alone.plan.get("offloaded_bytes") or 0)
+    taken = (sum(part.planned_bytes for part in others) + offloaded) / GIB
+    wish, reserve_gib = alone.utilization_wish, values["vllm_memory_reserve_gib"]
+    left = share({"memory": {"total_bytes": total}}, "", wish, reserve_gib + taken)
     most = max(left.utilization, 0)
-    return Part(values["vllm_service_name"], most, int(most * total), REST)
+    return Part(values["vllm_service_name"], most, int(most * total) + offloaded, REST, offloaded)
 
 
-def _least(values: Values, catalog: Catalog, total: int) -> float:
-    """The smallest share that holds one request, with what the plan may be wrong by. 0 if nothing can be planned."""
+def _least(values: Values, catalog: Catalog, total: int) -> tuple[float, int]:
+    """The smallest share that holds one request, with what the plan may be wrong by, and what is offloaded beside it.
+
+    The share is 0 if nothing can be planned.
+    """
     alone = resolve(_With(values, UTILIZATION), catalog, {"memory": {"total_bytes": total}})
     if not alone.plan:
-        return 0
-    where = Host(total, 1.0, max(1, len(alone.nodes)))
+        return 0, 0
+    offloaded = alone.plan["offloaded_bytes"]
+    # whether the host has room for what is offloaded is asked of all parts together
+    where = Host(total, 1.0 + offloaded / total, max(1, len(alone.nodes)))
 
     def planned(hundredths: int) -> dict[str, t.Any]:
         args = {**alone.args, "gpu_memory_utilization": hundredths / 100}
@@ -141,7 +160,7 @@ def _least(values: Values, catalog: Catalog, total: int) -> float:
     parts = ("weights_bytes", "activation_bytes", "graph_bytes", "engine_bytes", "kv_bytes")
     used = max(low / 100 * total, sum(fitting[name] for name in parts))  # a KV cache of a given size ignores the share
     unsure = most["kv_bytes"] - most["kv_bytes_least"]
-    return min(math.ceil((used + unsure) / total * 100) / 100, _LARGEST)
+    return min(math.ceil((used + unsure) / total * 100) / 100, _LARGEST), offloaded
 
 
 def _problem(parts: t.Sequence[Part], highest: float, total: int) -> str:
@@ -150,8 +169,10 @@ def _problem(parts: t.Sequence[Part], highest: float, total: int) -> str:
     if shares <= highest + 1e-9 and all(part.share > 0 for part in parts):
         return ""
     held = ", ".join(f"{part.service} {share_text(part.share)}" for part in parts if part.share > 0)
+    offloaded = sum(part.offloaded_bytes for part in parts)
+    beside = f" beside {gib(offloaded)} of offloading" if offloaded else ""
     nothing = [part.service for part in parts if part.share <= 0]
     return (
         f"{_SHARE}: {held} {'leave nothing for ' + nothing[0] if nothing else f'are {shares:.2f} together'},"
-        f" and this host can give {share_text(highest)} of {gib(total)}; give them less"
+        f" and this host can give {share_text(max(highest, 0))} of {gib(total)}{beside}; give them less"
     )

@@ -14,9 +14,9 @@ import json
 import math
 import typing as t
 
-from .._catalog.vllm_options import share_text, tokens_of, version_key, whole
+from .._catalog.vllm_options import tokens_of, version_key, whole
 from . import compressed, kv_cache
-from .words import GIB, Plan, gib, reasons
+from .words import GIB, Bounds, Plan, gib, problem, reasons
 
 # What is needed beside weights and KV cache, by causes. docs/reference/memory.md names the logs.
 ENGINE_BYTES = int(0.5 * GIB)  # M: CUDA context, communication, workspaces: 0.48 to 0.57 GiB in six logs of vLLM 0.24
@@ -51,7 +51,8 @@ ONLINE = {
     **dict.fromkeys(("nvfp4_per_token", "bitsandbytes"), 0.28),
 }
 PACKED_BYTES = 80  # S: what sparse attention keeps of a latent vector beside 8 bits a number: positions in BF16, scales
-BESIDE = ("cpu_offload_gb", "kv_offloading_size")  # GiB that vLLM takes beside its share of the memory
+# GiB that vLLM takes beside its share of the memory: weights of each host, and a KV cache of all hosts together.
+CPU_OFFLOAD, KV_OFFLOADING = OFFLOADING = ("cpu_offload_gb", "kv_offloading_size")
 # Options that bring models of their own, whose weights and caches nobody knows here.
 SPECULATIVE = ("speculative_config", "spec_model")
 MORE_MODELS = (*SPECULATIVE, "enable_lora", "lora_modules")
@@ -76,7 +77,7 @@ class Host(t.NamedTuple):
     """What there is to plan with."""
 
     total: int  # bytes that vLLM takes its share of
-    highest: float  # the largest share that the host can give
+    highest: float  # the largest share that the host can give, with what is offloaded
     number: int = 1  # hosts that serve the model together
 
 
@@ -90,7 +91,10 @@ def plan(
     """The plan for one model with these options of `vllm serve`, without remedies."""
     given = _Given(entry, host, args, environment, vllm)
     share = given.share
-    weights = _ceil(given.weights, given.parallel)
+    stored = _ceil(given.weights, given.parallel)
+    moved = min(given.offloading(CPU_OFFLOAD), stored)
+    offloaded = moved + _ceil(given.offloading(KV_OFFLOADING), given.parallel)
+    weights = stored - moved
     rest = given.activations + given.graphs + ENGINE_BYTES
     requested = math.ceil(host.total * share)
     pool = given.pool()
@@ -104,8 +108,9 @@ def plan(
     if context is None:  # vLLM is told to find it
         context = max(longest, 1)
     need = pool.bytes_of(context)
-    needed = weights + rest + size if is_given and given.on_cpu else requested
-    beside = given.beside
+    needed = requested + offloaded
+    if is_given:  # the share is looked for at the start, and is no limit after it
+        needed = max(0 if given.on_cpu else requested, weights + rest + size + offloaded)
     less, more = (0, 0) if is_given else given.uncertainty
     found: Plan = {
         "fits": True,
@@ -113,7 +118,8 @@ def plan(
         "utilization": share,
         "hosts": host.number,
         "total_bytes": host.total,
-        "needed_bytes": needed + beside,
+        "needed_bytes": needed,
+        "offloaded_bytes": offloaded,
         "weights_bytes": weights,
         "activation_bytes": given.activations,
         "graph_bytes": given.graphs,
@@ -130,38 +136,9 @@ def plan(
         "max_context": longest,
         "sequences": round(pool.sequences(blocks, context), 2),
     }
-    used = weights + rest + size
-    most = int(host.total * host.highest)
-    loading = _ceil(given.loading, given.parallel)
-    if is_given and used > most:
-        found["problem"] = (
-            f"{gib(size)} of KV cache were asked for, and with {gib(weights)} of weights and {gib(rest)} for"
-            f" activations, graphs and the engine that is more than the {gib(most)} that this host can give"
-        )
-    elif given.limit and context > given.limit:
-        found["problem"] = f"{context:,} tokens of context are more than the {given.limit:,} that the model allows"
-    elif weights + rest > requested and not is_given:
-        found["problem"] = (
-            f"{gib(weights)} of weights and {gib(rest)} for activations, graphs and the engine are more than the"
-            f" {gib(requested)} that vLLM may use ({share_text(share)} of {gib(host.total)})"
-        )
-    elif beside and requested + beside > most:
-        found["problem"] = (
-            f"{gib(beside)} of {' and '.join(BESIDE)} lie beside the {gib(requested)} that vLLM may use, in the"
-            f" same memory: more than the {gib(most)} that this host can give"
-        )
-    elif loading > most:
-        found["problem"] = (
-            f"vLLM {vllm} loads {gib(loading)} of weights before it quantizes them, more than the {gib(most)} that"
-            f" this host can give; {ONLINE_STREAMED} and later do so layer by layer"
-        )
-    elif need > size:
-        found["problem"] = f"one request of {context:,} tokens needs {gib(need)} of KV cache, and there are {gib(size)}"
-        if not is_given:
-            found["problem"] += (
-                f", {share_text(share)} of {gib(host.total)} less {gib(weights)} of weights and {gib(rest)} for"
-                " activations, graphs and the engine"
-            )
+    most, loading = host.total * host.highest, _ceil(given.loading, given.parallel)
+    bounds = Bounds(most, is_given, given.limit, loading, need, vllm, ONLINE_STREAMED)
+    found["problem"] = problem(found, bounds)
     found["fits"] = found["problem"] is None
     found["reasons"] = [*reasons(found, is_given, bool(pool.groups)), *given.assumed]
     return found
@@ -243,9 +220,8 @@ class _Given:
         draft = DRAFT_BYTES if self.drafts and not self._is_known_draft() else 0
         return rest + draft + (0 if self.on_cpu else UNIFIED_BYTES), rest
 
-    @property
-    def beside(self) -> int:
-        return sum(int(_number(self.args.get(name), 0) * GIB) for name in BESIDE)
+    def offloading(self, name: str) -> int:
+        return max(0, int(_number(self.args.get(name), 0) * GIB))
 
     @property
     def bytes_of_a_token(self) -> int:

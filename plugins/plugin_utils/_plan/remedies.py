@@ -11,7 +11,7 @@ import itertools
 import math
 import typing as t
 
-from .memory import Entry, Host, plan
+from .memory import OFFLOADING, Entry, Host, plan
 from .words import GIB, Plan, gib, holds
 
 # Where the host became unstable for others (M: sparky-cluster, ADR-0028): no advice goes higher.
@@ -53,16 +53,24 @@ def _remedies(
         yield f"vllm_max_model_len: {rounded} instead of {context}; {found['max_context']} is the longest that fits"
     if args.get("kv_cache_memory_bytes") is not None:
         rest = found["weights_bytes"] + found["activation_bytes"] + found["graph_bytes"] + found["engine_bytes"]
-        most = max(int(host.total * host.highest) - rest, 0) // GIB * GIB
+        most = max(int(host.total * host.highest) - rest - found["offloaded_bytes"], 0) // GIB * GIB
         fitting = tried(kv_cache_memory_bytes=most)
         if fitting["fits"]:
             yield f"vllm_extra_args: {{kv_cache_memory_bytes: {most}}}; KV cache of {holds(fitting)}"
-    best = math.floor(min(host.highest, HIGHEST_ADVICE) * 100) / 100
-    if best > found["utilization"]:
+    best = _hundredths(min(host.highest - found["offloaded_bytes"] / host.total, HIGHEST_ADVICE))
+    if best > found["utilization"] or found["offloaded_bytes"]:
         fitting = tried(gpu_memory_utilization=best)
         if fitting["fits"]:
             instead = f"{best} instead of {found['utilization']}"
             yield f"vllm_gpu_memory_utilization: {instead}; KV cache of {holds(fitting)}"
+    if found["offloaded_bytes"]:
+        offloading = [name for name in OFFLOADING if args.get(name)]
+        best = _hundredths(min(host.highest, HIGHEST_ADVICE))
+        changes: dict[str, t.Any] = {"gpu_memory_utilization": best, **dict.fromkeys(offloading)}
+        fitting = tried(**changes)
+        if fitting["fits"]:
+            without = f"no {' and no '.join(offloading)}"
+            yield f"{without}, and vllm_gpu_memory_utilization: {best}; KV cache of {holds(fitting)}"
     if found["kv_cache_dtype"] != "fp8":
         fitting = tried(kv_cache_dtype="fp8")
         if fitting["fits"]:
@@ -80,6 +88,10 @@ def _remedies(
             together = f"{number} hosts that serve it together (vllm_nodes)"
             yield f"{together}; KV cache of {holds(fitting)}"
             break
+
+
+def _hundredths(share: float) -> float:
+    return math.floor(share * 100 + 1e-9) / 100
 
 
 def _smaller(entry: Entry, catalog: t.Mapping[str, Entry]) -> t.Iterator[tuple[str, Entry]]:

@@ -141,16 +141,25 @@ def resolve(
     if not (model and image and profile):
         raise AssertionError("choose() returns all three parts, or raises")
     service = values["vllm_service_name"]
-    may_take = _share(values, host, profile, budget)
+
+    def planned(offloaded_bytes: int = 0) -> tuple[share.Share, Settings, Plan]:
+        may_take = _share(values, host, profile, budget, offloaded_bytes)
+        try:
+            settings = merged(layers(values, choice, may_take, remedy, together, host))
+        except ValueError as error:
+            raise ResolveError(str(error)) from error
+        return may_take, settings, _plan(values, catalog, choice, settings, may_take, together.number)
+
+    may_take, settings, plan = planned()
+    if plan.get("offloaded_bytes"):  # which the options say, and then the share is what it leaves
+        may_take, settings, plan = planned(plan["offloaded_bytes"])
     try:
-        settings = merged(layers(values, choice, may_take, remedy, together, host))
         arguments = [model_path(values, model), *to_argv(settings.args)]
         lines = settings.lines
     except ValueError as error:
         raise ResolveError(str(error)) from error
     entrypoint = list(values["vllm_entrypoint"])
     gpu = _gpu(values["vllm_gpu"], host)
-    plan = _plan(values, catalog, choice, settings, may_take, together.number)
     needed = plan["needed_bytes"] if plan and gpu != "none" else 0
     served_name = _served_name(settings.args, model_path(values, model))
     container, url, image_ref = names.container(values, model), names.url(values), names.image_ref(values, image)
@@ -243,10 +252,13 @@ def _nccl(
         yield wrong
 
 
-def _share(values: Values, host: share.HostState, profile: Entry, budget: share.Budget) -> share.Share:
+def _share(
+    values: Values, host: share.HostState, profile: Entry, budget: share.Budget, offloaded_bytes: int
+) -> share.Share:
     wish = values["vllm_gpu_memory_utilization"] or profile["args"].get("gpu_memory_utilization") or UTILIZATION
     try:
-        return share.share(host, values["vllm_service_name"], float(wish), values["vllm_memory_reserve_gib"], budget)
+        reserve_gib = values["vllm_memory_reserve_gib"]
+        return share.share(host, values["vllm_service_name"], float(wish), reserve_gib, budget, offloaded_bytes)
     except (TypeError, ValueError):
         raise ResolveError(f"gpu_memory_utilization: {wish!r} is no number; use a share such as 0.90") from None
 
@@ -271,7 +283,7 @@ def _plan(
     is_known = model.get("native_context") or (length and str(length) not in ("auto", "-1"))
     if not (model.get("weights_bytes") and may_take.memory_bytes and is_known):
         return {}
-    host = Host(may_take.memory_bytes, may_take.cap, number)
+    host = Host(may_take.memory_bytes, may_take.highest, number)
     models = catalog.models(values["vllm_models"])
     try:
         return plan_with_remedies(model, host, settings.args, settings.environment, models, image["vllm"])

@@ -32,14 +32,16 @@ class Part(t.NamedTuple):
 
     service: str
     share: float
-    planned_bytes: int
+    planned_bytes: int  # with what it offloads
     why: str = ""  # REST, LEAST, or empty for a share of its own
+    offloaded_bytes: int = 0
 
     @property
     def text(self) -> str:
         """For people."""
         why = f", {self.why}" if self.why else ""
-        return f"{self.service} {share_text(self.share)} ({gib(self.planned_bytes)}{why})"
+        offloaded = f" with {gib(self.offloaded_bytes)} of offloading" if self.offloaded_bytes else ""
+        return f"{self.service} {share_text(self.share)} ({gib(self.planned_bytes)}{offloaded}{why})"
 
 
 class Budget(t.NamedTuple):
@@ -64,6 +66,7 @@ class Share(t.NamedTuple):
     wish: float
     cap: float
     is_least: bool = False
+    offloaded_bytes: int = 0  # of this service, beside its share
 
     @property
     def memory_gib(self) -> float:
@@ -78,6 +81,14 @@ class Share(t.NamedTuple):
         return min(self.wish, self.cap)
 
     @property
+    def highest(self) -> float:
+        """The cap, and what is offloaded as far as the host can give it: both as a share of the memory."""
+        if not self.offloaded_bytes or not self.memory_bytes:
+            return self.cap
+        left = 1 - (self.reserve_gib + self.other_services_gib) / self.memory_gib
+        return min(self.cap + self.offloaded_bytes / self.memory_bytes, max(left, self.cap))
+
+    @property
     def is_capped(self) -> bool:
         return self.utilization < self.wish
 
@@ -90,22 +101,35 @@ class Share(t.NamedTuple):
         if self.other_services:
             names = ", ".join(service["service"] for service in self.other_services)
             text += f", less {self.other_services_gib:.1f} GiB of {names}"
+        if self.offloaded_bytes:
+            text += f", less {gib(self.offloaded_bytes)} of offloading"
         return text
 
 
-def share(host: HostState, service: str, wish: float, reserve_gib: float, budget: Budget = NO_BUDGET) -> Share:
-    """The share of SERVICE, which the host may serve already. Others of BUDGET count by their part of it."""
+def share(
+    host: HostState,
+    service: str,
+    wish: float,
+    reserve_gib: float,
+    budget: Budget = NO_BUDGET,
+    offloaded_bytes: int = 0,
+) -> Share:
+    """The share of SERVICE, which the host may serve already. Others of BUDGET count by their part of it.
+
+    OFFLOADED_BYTES is what the service takes beside its share.
+    """
     memory_bytes = int((host.get("memory") or {}).get("total_bytes") or 0)
     own = budget.of(service)
     parts = [{"service": part.service, "planned_bytes": part.planned_bytes} for part in budget.parts if part != own]
     others = parts + [each for each in other_services(host, service) if not budget.of(each["service"])]
-    found = Share(memory_bytes, reserve_gib, others, wish, 1.0)
+    found = Share(memory_bytes, reserve_gib, others, wish, 1.0, offloaded_bytes=offloaded_bytes)
     if not memory_bytes:
         return found
     alone = _left(found.memory_gib, found.memory_gib - reserve_gib)
-    if not others or alone <= 0:
+    if alone <= 0 or not (others or offloaded_bytes):
         return found._replace(cap=alone)
-    left = max(_left(found.memory_gib, found.memory_gib - reserve_gib - found.other_services_gib), LOWEST)
+    taken = reserve_gib + found.other_services_gib + offloaded_bytes / GIB
+    left = max(_left(found.memory_gib, found.memory_gib - taken), LOWEST)
     if own and own.why == LEAST and own.share <= left:
         return found._replace(cap=own.share, is_least=True)
     return found._replace(cap=left)

@@ -11,14 +11,70 @@ from .._catalog.vllm_options import share_text
 GIB = 1024**3
 
 Plan = dict[str, t.Any]  # what memory.plan() returns
+ROUNDING = 1  # byte that a share of the memory may be off by
+
+
+class Bounds(t.NamedTuple):
+    """What a plan is measured by."""
+
+    most: float  # bytes that the host can give, with what is offloaded
+    is_given: bool  # the size of the KV cache
+    limit: int | None  # the longest context that the model allows
+    loading: int  # bytes of the weights before they are quantized
+    need: int  # bytes of KV cache for one request
+    vllm: str | None
+    streamed: str  # the first version that needs no more for loading than afterwards
+
+
+def problem(found: Plan, bounds: Bounds) -> str | None:
+    """Why it does not fit, in one line."""
+    weights, size, offloaded, context = (
+        found[name] for name in ("weights_bytes", "kv_bytes", "offloaded_bytes", "context")
+    )
+    rest = found["activation_bytes"] + found["graph_bytes"] + found["engine_bytes"]
+    used, requested = weights + rest + size, found["total_bytes"] * found["utilization"]
+    computing = "for activations, graphs and the engine"
+    share = f"{share_text(found['utilization'])} of {gib(found['total_bytes'])}"
+    beside = f" beside {gib(offloaded)} of offloading" if offloaded else ""
+    most = bounds.most - offloaded
+    if bounds.is_given and used > most + ROUNDING:
+        return (
+            f"{gib(size)} of KV cache were asked for, and with {gib(weights)} of weights and {gib(rest)} {computing}"
+            f" that is more than the {gib(max(most, 0))} that this host can give{beside}"
+        )
+    if bounds.limit and context > bounds.limit:
+        return f"{context:,} tokens of context are more than the {bounds.limit:,} that the model allows"
+    if offloaded and not bounds.is_given and requested > most + ROUNDING:
+        return (
+            f"{gib(offloaded)} of offloading lie beside the {gib(requested)} that vLLM may use ({share}), in the same"
+            f" memory: more than the {gib(bounds.most)} that this host can give"
+        )
+    if weights + rest > requested + ROUNDING and not bounds.is_given:
+        return (
+            f"{gib(weights)} of weights and {gib(rest)} {computing} are more than the {gib(requested)} that vLLM may"
+            f" use ({share}){beside}"
+        )
+    if bounds.loading > bounds.most:
+        return (
+            f"vLLM {bounds.vllm} loads {gib(bounds.loading)} of weights before it quantizes them, more than the"
+            f" {gib(bounds.most)} that this host can give; {bounds.streamed} and later do so layer by layer"
+        )
+    if bounds.need > size:
+        less = f", {share} less {gib(weights)} of weights and {gib(rest)} {computing}{beside}"
+        return (
+            f"one request of {context:,} tokens needs {gib(bounds.need)} of KV cache, and there are {gib(size)}"
+            f"{'' if bounds.is_given else less}"
+        )
+    return None
 
 
 def reasons(found: Plan, is_given: bool, has_cache: bool) -> t.Iterator[str]:
     """How the figures come about, a line each."""
     share = f"{share_text(found['utilization'])} of {gib(found['total_bytes'])}"
-    yield (
-        "the size of the KV cache was given" if is_given and has_cache else f"{share} is {gib(found['needed_bytes'])}"
-    )
+    requested = found["total_bytes"] * found["utilization"]
+    yield "the size of the KV cache was given" if is_given and has_cache else f"{share} is {gib(requested)}"
+    if found["offloaded_bytes"]:
+        yield f"offloading takes {gib(found['offloaded_bytes'])} beside that, of the same memory"
     yield f"weights {gib(found['weights_bytes'])}{' on each host' if found['hosts'] > 1 else ''}"
     yield (
         f"activations {gib(found['activation_bytes'])}, graphs {gib(found['graph_bytes'])},"

@@ -65,8 +65,8 @@ LINKED_FOR = 600
 # Seconds that a worker may take to connect to a head that listens. One whose head was started again before a look
 # found it connected waits for ever, and so does that head.
 CONNECTS_WITHIN = 300
-# Seconds that a head may be out of reach: its own watchdog needs longer to restart it for want of a token; the key
-# cut_for of release.json.
+# Seconds from the first to the last look that found the head out of reach: its own watchdog needs longer to restart it
+# for want of a token; the key cut_for of release.json.
 CUT_FOR = 90
 # Seconds without a container until Compose counts as hung: seen to outlive what it started (docker/compose#13985).
 CONTAINER_WITHIN = 120
@@ -146,12 +146,14 @@ def restart(service: Service, reason: str) -> None:
 def is_hung(service: Service, containers: t.Collection[str], now: float, boot: str) -> bool:
     """Whether the unit is active without a container, and has been for longer than Compose takes to start one."""
     state = in_this_boot(read_json(service.watchdog), boot)
-    since = state.get("absent")
-    # a Docker that does not answer says nothing of containers
-    is_absent = not containers and run("docker", "ps", "--quiet")[0] == 0
-    hangs = is_absent and since is not None and now - since >= CONTAINER_WITHIN
-    absent = (now if since is None or hangs else since) if is_absent else None  # the next Compose has its time, too
-    if absent != since:
+    before, absent, hangs = state.get("absent"), None, False
+    # a Docker that does not answer says nothing of containers, and an image that is not there is being pulled
+    if not containers and run("docker", "image", "inspect", "--", str(service.parameters.get("image")))[0] == 0:
+        start = run("systemctl", "show", "--property=InvocationID", "--value", f"{service.name}.service")[1].strip()
+        since = before["since"] if before and before["start"] == start else now
+        hangs = now - since >= CONTAINER_WITHIN
+        absent = {"start": start, "since": since}
+    if absent != before:
         with contextlib.suppress(OSError):
             write_json(service.watchdog, {**state, "absent": absent})
     return hangs
@@ -162,10 +164,10 @@ def loss(peers: Peers, state: State, lost: t.Sequence[str], answer: str, now: fl
     head = f"the head {peers.head}"
     if lost:
         return f"no connection to {head} any more"
-    silent = state.get("silent")
-    if answer != SILENT and state["linked"] and silent is not None and now - silent >= cut_for:
+    first, last = state.get("silent") or (now, now)
+    if answer != SILENT and state["linked"] and last - first >= cut_for:
         # a connection that nobody uses outlives the process at its other end, if no packet told of its end
-        return f"{head} could not be reached for {now - silent:.0f} s, and may have been restarted meanwhile"
+        return f"{head} could not be reached for {last - first:.0f} s, and may have been restarted meanwhile"
     if answer == OPEN and not state["linked"] and now - state["since"] >= CONNECTS_WITHIN:
         return f"no connection to {head}, which listens"
     return ""
@@ -178,8 +180,8 @@ def watch_worker(
     state, lost = link(service, peers, min(containers), now, boot)
     answer = reach(peers.head, peers.port)
     reason = loss(peers, state, lost, answer, now, float(service.parameters.get("cut_for", CUT_FOR)))
-    since = state.get("silent")
-    silent = (now if since is None else since) if answer == SILENT else None
+    first = (state.get("silent") or [now])[0]
+    silent = [first, now] if answer == SILENT else None  # the first and the last look of a row
     verdict = "silent" if reason else "answers" if state["linked"] else "loads"
     with contextlib.suppress(OSError):
         write_json(service.link, {**state, "silent": silent})

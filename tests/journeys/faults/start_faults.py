@@ -182,7 +182,7 @@ FAULTS = [
     Fault(
         "empty config.json",
         "config_corrupt",
-        "remove that file of the model",
+        "remove the damaged one (config.json first)",
         **broken_copy(": > config.json"),
     ),
     Fault(

@@ -155,14 +155,14 @@ def test_docker_stop_is_repaired_by_systemd(spark: Spark, look: Callable[..., re
     told = look("container stopped by hand, `docker stop`")
     assert (told["verdict"], told["cause"]) == ("loading", "stopped")
     assert told["before"] == "the server was told to stop and did"
-    assert "start it again with `systemctl start`" in told["remedy"]
+    assert "start it again with playbooks/restart.yml" in told["remedy"]
 
 
 def test_systemctl_stop(spark: Spark, look: Callable[..., re.Match[str]]) -> None:
     spark.root(f"systemctl stop {SERVICE}")
     told = look("container stopped by hand, `systemctl stop`")
     assert (told["verdict"], told["cause"]) == ("failed", "stopped")
-    assert "start it again with `systemctl start`" in told["remedy"]
+    assert "start it again with playbooks/restart.yml" in told["remedy"]
 
 
 REQUESTS = (

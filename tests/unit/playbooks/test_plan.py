@@ -70,6 +70,16 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "blind": {"vllm_model": "a/missing", "vllm_hf_offline": True, "vllm_enforce_memory_plan": False},
     # beside what is not of this collection
     "ollama": {"available": 90 * GIB},
+    "offloading_beside_ollama": {"available": 90 * GIB, "vllm_extra_args": {"kv_offloading_size": 20}},
+    "cache_beside_ollama": {
+        "available": 90 * GIB,
+        "vllm_gpu_memory_utilization": 0.3,
+        "vllm_extra_args": {"kv_cache_memory_bytes": 90 * GIB},
+    },
+    "share_beside_ollama": {
+        "available": 90 * GIB,
+        "vllm_extra_args": {"kv_cache_memory_bytes": 8 * GIB, "kv_offloading_size": 1},
+    },
     "tried_beside_ollama": {"available": 90 * GIB, "vllm_enforce_memory_plan": False},
     "staged_beside_ollama": {"available": 90 * GIB, "__vllm_stage_only": True},
     "unchanged_beside_ollama": {"available": 90 * GIB, "__vllm_switch": False},
@@ -289,6 +299,22 @@ def test_what_is_not_of_this_collection_is_found_before_the_download(run: tuple[
     said = told(run, "served_less", TAKEN_REFUSED)
     assert said
     assert "(0.90 of 121.7 GiB), also when what runs of it now has ended." in said
+
+
+@pytest.mark.parametrize(
+    ("host", "needs", "remedy"),
+    [
+        # 0.75 and what is offloaded; a share of 0.57 leaves room for that
+        ("offloading_beside_ollama", "111.3 GiB at its start (0.75 of 121.7 GiB, and 20.0 GiB of offloading)", "0.57."),
+        ("cache_beside_ollama", "101.0 GiB at its start (a KV cache of a given size)", "or set a smaller KV cache."),
+        ("share_beside_ollama", "109.5 GiB at its start (0.90 of 121.7 GiB)", "0.73."),
+    ],
+)
+def test_what_a_start_needs_is_told_by_its_parts(run: tuple[str, Path], host: str, needs: str, remedy: str) -> None:
+    said = told(run, host, TAKEN_REFUSED)
+    assert said
+    assert f"needs {needs}" in said
+    assert remedy in said
 
 
 def test_memory_is_no_matter_where_nothing_changes(run: tuple[str, Path]) -> None:

@@ -18,7 +18,10 @@ def said(template: str, **variables: t.Any) -> list[str]:
     return str(Templar(loader=DataLoader(), variables=variables).template(text)).splitlines()
 
 
-@pytest.mark.parametrize(("limit", "wanted"), [("", "!b,!c"), ("rack1", "rack1,!b,!c"), ("a,b,c", "a,b,c,!b,!c")])
+@pytest.mark.parametrize(
+    ("limit", "wanted"),
+    [("", "!b,!c"), ("rack1", "rack1,!b,!c"), ("a,b,c", "a,b,c,!b,!c"), ("a:b:c", "a:b:c:!b:!c")],
+)
 def test_how_to_go_on_keeps_the_hosts_that_were_chosen(limit: str, wanted: str) -> None:
     """A second -l replaces the first one: -l rack1 -l '!b' would deploy every other host of the inventory."""
     lines = said(

@@ -175,13 +175,17 @@ DOCKER: tuple[Signature, ...] = (
             "authentication required",
             "repository does not exist",
             "name unknown",
+            "failed to authorize",
+            "failed to fetch oauth token",
+            "failed to fetch anonymous token",
         ),
         r"manifest unknown|manifest for \S+ not found|pull access denied for (?P<image>\S+?),|No such image"
         r"|(?:Head|Get|from daemon:?|denied:) .{0,300}?unauthorized: |unauthorized: authentication required"
-        r"|repository does not exist|name unknown: ",
+        r"|repository does not exist|name unknown: "
+        r"|failed to (?:authorize|fetch (?:oauth|anonymous) token)[^\n]{0,600}? (?:401 Unauthorized|403 Forbidden)",
         "the image cannot be pulled",
         "check vllm_image (and vllm_image_registry), and log in to the registry if it requires it",
-        versions="Docker 26",
+        versions="Docker 26; containerd's image store",
         known="seen",
         source="sandbox, journey rollback",
     ),

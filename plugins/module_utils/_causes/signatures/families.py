@@ -340,7 +340,7 @@ RULES: tuple[Rule, ...] = (
         "model_unfit",
         text=r"transformers|tokeniz|\bprocessor\b|model_type|architectures?\b|config\.json|AutoModel|AutoConfig"
         r"|AutoTokenizer"
-        r"|auto_map|PretrainedConfig|chat template|rope_|hf_config|\w+Config'? object has no attribute"
+        r"|auto_map|PretrainedConfig|chat template|rope_|hf_config|\wConfig'? object has no attribute"
         r"|vocab(?:ulary)?\b",
     ),
     Rule(

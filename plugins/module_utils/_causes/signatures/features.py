@@ -15,7 +15,7 @@ FEATURES: tuple[Feature, ...] = (
         r"spec_decode/|/speculator|models/\w*(?:_mtp|eagle|medusa|dflash|speculator)\w*\.py|rejection_sampler",
         "drop speculative_config from vllm_extra_args",
         optional=True,
-        used=r"speculative_config(?:=SpeculativeConfig\(|['\"]: ?\{)",
+        used=r"speculative_config(?:=|['\"]: ?)(?:SpeculativeConfig\(|\{)",
     ),
     Feature(
         "LoRA",
@@ -30,7 +30,7 @@ FEATURES: tuple[Feature, ...] = (
         "remove kv_transfer_config and kv_offloading_size from vllm_extra_args",
         inner=True,
         optional=True,
-        used=r"kv_transfer_config(?:=KVTransferConfig\(|['\"]: ?\{)|['\"]kv_offloading_size['\"]: ?[\d.]",
+        used=r"kv_transfer_config(?:=|['\"]: ?)(?:KVTransferConfig\(|\{)|['\"]kv_offloading_size['\"]: ?[\d.]",
     ),
     Feature(
         "structured output",

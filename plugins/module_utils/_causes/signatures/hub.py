@@ -43,7 +43,7 @@ HUB: tuple[Signature, ...] = (
         ),
         r"CAS (?:service|client) [Ee]rror|ReqwestMiddleware Error|File reconstruction error|cas-(?:bridge"
         r"|server)\.xethub"
-        r"|Data processing error: (?!IO Error)|(?:hf_xet|xet_core|XetDownload)\S*.{0,200}?(?:[Ee]rror|[Ff]ailed"
+        r"|Data processing error: (?!IO Error)|(?:hf_xet|xet_core|XetDownload).{0,260}?(?:[Ee]rror|[Ff]ailed"
         r"|timed out)",
         "the connection to the hub's Xet store broke off",
         "check network and proxy of the host, set HF_HUB_DISABLE_XET: 1 in vllm_extra_env to download without that"
@@ -72,10 +72,14 @@ HUB: tuple[Signature, ...] = (
         "hf_gated_denied",
         "exit",
         "hub",
-        ("not in the authorized list",),
-        r"(?:Access to model (?P<repo>\S+) is restricted and )?you are not in the authorized list",
-        "the model is gated and the token's account has no access to it",
-        "accept the license on the model's page with the account of vllm_hf_token, and check the token's scopes",
+        ("not in the authorized list", "your request to access model", "enable access to public gated"),
+        r"you are not in the authorized list"
+        r"|Your request to access model \S{1,200} (?:is awaiting a review|has been rejected)"
+        r"|enable access to public gated repositories in your fine-grained token",
+        "the model is gated and the token, or its account, has no access to it",
+        "accept the license on the model's page with the account of vllm_hf_token; where the authors review requests,"
+        " wait for their consent, and after a refusal use another vllm_model; a fine-grained token must also have the"
+        " scope to read public gated repositories",
         versions="huggingface_hub 0.34 to 1",
         known="seen",
         source="sandbox, journey faults",
@@ -85,11 +89,11 @@ HUB: tuple[Signature, ...] = (
         "hf_gated",
         "exit",
         "hub",
-        ("trying to access a gated repo",),
-        r"You are trying to access a gated repo",
+        ("trying to access a gated repo", "cannot access gated repo"),
+        r"You are trying to access a gated repo|Cannot access gated repo for url",
         "the model is gated, and the hub gave no access to it",
         "accept the license on the model's page, and set vllm_hf_token to a token of the account that accepted it",
-        versions="transformers 4 and 5",
+        versions="transformers 4 and 5, huggingface_hub 0.34 to 1",
         known="seen",
         source="sandbox, journey faults",
         guide=DOWNLOAD,

@@ -15,8 +15,8 @@ IMAGE: tuple[Signature, ...] = (
         "fatal",
         "image",
         ("undefined symbol", "symbol lookup error", "version `"),
-        r"(?P<file>[^\s:'\"]{1,200}\.so[\w.]*): (?:undefined symbol: (?P<symbol>\w+)|version `[^']{1,60}' not found)"
-        r"|undefined symbol: (?P<name>\w+)|symbol lookup error|version `GLIBC\w*",
+        r"(?P<file>[^\s:'\"]{1,200}\.so[\w.]{0,40}): (?:undefined symbol: (?P<symbol>\w+)"
+        r"|version `[^']{1,60}' not found)|undefined symbol: (?P<name>\w+)|symbol lookup error|version `GLIBC\w*",
         "vLLM, PyTorch or another library of this image do not match each other (a symbol is missing)",
         OTHER_IMAGE,
         versions="images that were changed with pip",
@@ -28,7 +28,8 @@ IMAGE: tuple[Signature, ...] = (
         "fatal",
         "image",
         ("cannot open shared object file",),
-        r"(?P<library>(?!libcuda\.so|libnvidia-ml)[\w.+-]+\.so[\w.]*)(?: \(deleted\))?: cannot open shared object file",
+        r"(?P<library>(?!libcuda\.so|libnvidia-ml)[\w.+-]{1,120}\.so[\w.]{0,40})(?: \(deleted\))?"
+        r": cannot open shared object file",
         "the image lacks the library {library}: vLLM and CUDA or PyTorch in it do not match",
         OTHER_IMAGE,
         versions="vLLM 0.13 to 0.23 with another CUDA",
@@ -66,8 +67,8 @@ IMAGE: tuple[Signature, ...] = (
             "please install",
             "pip install",
         ),
-        r"(?P<package_2>[\w.\[\]-]+[<>=!~]{1,2}[\w.,<>=!~ ]{1,60}) is required for a normal functioning of this module"
-        r"(?:, but found (?P<have>\S+))?|PackageNotFoundError: (?:No package metadata was found for"
+        r"(?P<package_2>[\w.\[\]-]{1,80}[<>=!~]{1,2}[\w.,<>=!~ ]{1,60}) is required for a normal functioning"
+        r" of this module(?:, but found (?P<have>\S+))?|PackageNotFoundError: (?:No package metadata was found for"
         r" )?(?P<package>[\w.-]+)"
         r"|VersionConflict",
         "the image has a version of a Python package that another package rejects ({package})",
@@ -212,7 +213,7 @@ IMAGE: tuple[Signature, ...] = (
             "expected tensors only",
         ),
         r"Expected tensors only, but got"
-        r"|^\w*\.?(?:EOFError|\w*UnpicklingError|\w*JSONDecodeError|\w*BadZipFile|SyntaxError)\b",
+        r"|^\w{0,60}\.?(?:EOFError|\w{0,60}(?:UnpicklingError|JSONDecodeError|BadZipFile)|SyntaxError)\b",
         "the compile cache of an earlier start is damaged, or of another image",
         "remove the folder torch_compile_cache (and triton) under the cache of vllm_home and deploy again; or set"
         " VLLM_DISABLE_COMPILE_CACHE: 1 in vllm_extra_env for one start",

@@ -41,7 +41,7 @@ KERNELS: tuple[Signature, ...] = (
             "unsupported sm",
             "unsupported cuda arch",
         ),
-        r"\[FP4 gemm Runner\] Failed to run|Failed to run cutlass FP4 gemm|(?:cutlass_(?:scaled_)?fp4\w*|nvfp4_gemm\w*)"
+        r"\[FP4 gemm Runner\] Failed to run|Failed to run cutlass FP4 gemm|(?:cutlass_(?:scaled_)?fp4|nvfp4_gemm)"
         r".{0,300}?(?:Error Internal|not (?:implemented|supported)|No compiled|failed)"
         r"|No compiled nvfp4 mm kernel|Unsupported (?:SM|cuda arch).{0,60}?fp4",
         "CUTLASS's FP4 kernel of this image does not run on the GB10 (sm_121)",
@@ -96,7 +96,7 @@ KERNELS: tuple[Signature, ...] = (
             "kernel does not support",
             "is not valid for this configuration",
         ),
-        r"(?P<kind>[\w-]+ )?(?:MoE |linear |attention )?backend '?(?P<value>[\w.-]+)'?"
+        r"(?P<kind>[\w-]{1,40} )?(?:MoE |linear |attention )?backend '?(?P<value>[\w.-]{1,80})'?"
         r" (?:does not support the deployment configuration since (?P<reason>.{1,160})"
         r"|is not valid for this configuration\.?(?: Reason: (?P<reason_2>.{1,160}))?)"
         r"|(?P<reason_3>kernel does not support (?:current device|MoEActivation).{0,120})",
@@ -181,7 +181,7 @@ KERNELS: tuple[Signature, ...] = (
         "kernel",
         ("deepgemm", "deep_gemm", "deep-gemm"),
         r"Assertion error \([^)]{0,300}deep_?gemm[^)]{0,200}\)(?::.{0,100})?|DeepGEMM (?:backend|is) .{0,100}"
-        r"|deep_gemm\S*.{0,200}?(?:Unsupported|Unknown|not supported|assert)",
+        r"|deep_gemm.{0,240}?(?:Unsupported|Unknown|not supported|assert)",
         "DeepGEMM of this image does not know the GPU",
         "set VLLM_USE_DEEP_GEMM: 0 in vllm_extra_env; it keeps image and model. A newer vllm_image is the second"
         " choice",
@@ -196,7 +196,7 @@ KERNELS: tuple[Signature, ...] = (
         "kernel",
         ("no compiled cutlass", "no compiled cuda"),
         r"No compiled cutlass_scaled_mm for (?:a compute capability less than )?CUDA device capability:"
-        r" (?P<capability>\d+)|No compiled cutlass\w*.{0,120}?(?:capability:? ?(?P<capability_2>\d+)|$)",
+        r" (?P<capability>\d+)|No compiled cutlass.{0,160}?(?:capability:? ?(?P<capability_2>\d+)|$)",
         "this image has no FP8 kernel for the GPU (capability {capability})",
         f"{MARLIN}. An image built for the GB10 (vllm_image) is the second choice",
         versions="vLLM's kernels",

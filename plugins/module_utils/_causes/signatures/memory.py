@@ -161,7 +161,7 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "fatal",
         "memory",
         ("ray.exceptions.outofmemoryerror", "node running low on memory", "memory monitor"),
-        r"(?:ray\.exceptions\.OutOfMemoryError: )?\d* ?worker\(s\) were killed due to the node running low on"
+        r"(?:ray\.exceptions\.OutOfMemoryError: )?\d{0,6} ?worker\(s\) were killed due to the node running low on"
         r" memory(?:.{0,200}?was (?P<used>[\d.]+ ?GB)"
         r" / (?P<total>[\d.]+ ?GB))?|ray\.exceptions\.OutOfMemoryError",
         "Ray's memory monitor killed a worker: it counts the unified memory of the GPU as used memory of the host"
@@ -361,5 +361,6 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         known="report",
         source="errno 12",
         guide=MEMORY,
+        unless=r"\bibv_|\bNCCL (?:WARN|INFO)\b",  # of RDMA: a limit, and NCCL may go on without it
     ),
 )

@@ -37,6 +37,19 @@ MODELS: tuple[Signature, ...] = (
         source="public log; vllm/model_executor/models/registry.py",
     ),
     Signature(
+        "arch_gone",
+        "fatal",
+        "model",
+        ("was supported in vllm until", "is not supported in-tree anymore"),
+        r"Model architecture (?P<architecture>\w{1,120}) (?:was supported in vLLM until v?(?P<last>\d[\w.]{0,20}\w)"
+        r"|is not supported in-tree anymore)",
+        "this vLLM no longer knows the model's architecture ({architecture})",
+        "use an older vllm_image, of a vLLM that still has it (the last one: {last}), or another vllm_model",
+        versions="vLLM 0.10.2 to 0.32",
+        known="source",
+        source="vllm/model_executor/models/registry.py",
+    ),
+    Signature(
         "arch_unsupported",
         "fatal",
         "model",
@@ -50,8 +63,8 @@ MODELS: tuple[Signature, ...] = (
         ),
         r"Model architectures? (?P<architecture>\[.{0,200}?\]) (?:are|is) not supported"
         r"|has model type `(?P<architecture_2>[^`]{1,80})` but Transformers does not recognize"
-        r"|'(?P<architecture_3>\w+)' is not a registered model in the Transformers library"
-        r"|(?P<architecture_4>\w+) has no vLLM implementation|Unrecognized (?:model in|configuration class)",
+        r"|'(?P<architecture_3>\w{1,120})' is not a registered model in the Transformers library"
+        r"|(?P<architecture_4>\w{1,120}) has no vLLM implementation|Unrecognized (?:model in|configuration class)",
         "this vLLM does not know the model's architecture ({architecture})",
         "use a newer image (vllm_image) or another vllm_model",
         versions="vLLM 0.10.1.1 to 0.32, transformers 4 and 5; nvcr.io/nvidia/vllm:25.11-py3 with Gemma 4",
@@ -162,8 +175,8 @@ MODELS: tuple[Signature, ...] = (
         "fatal",
         "model",
         ("has no attribute",),
-        r"(?P<name>\w*(?:Tokenizer|Processor|TokenizersBackend|ImageProcessor"
-        r"|FeatureExtractor)\w*)'?(?: object)? has no"
+        r"(?P<name>\w{0,60}(?:Tokenizer|Processor|TokenizersBackend|ImageProcessor"
+        r"|FeatureExtractor)\w{0,80})'?(?: object)? has no"
         r" attribute '?(?P<attribute>\w+)",
         "the image has a transformers that does not fit its vLLM or the model ({name} has no {attribute})",
         "use another vllm_image, in which vLLM and transformers match; or another checkpoint of the model (vllm_model)",
@@ -183,7 +196,7 @@ MODELS: tuple[Signature, ...] = (
             "rope_type",
             "rope_theta",
         ),
-        r"'?(?P<name>\w*Config)'? object has no attribute '(?P<attribute>\w+)'"
+        r"'?(?P<name>\w{0,80}Config)'? object has no attribute '(?P<attribute>\w+)'"
         r"|(?:rope_scaling|rope_parameters|rope_type)[^\n]{0,160}?(?:must|missing|invalid|unknown|unrecognized"
         r"|KeyError)"
         r"|KeyError: '(?:rope_type|rope_theta|rope_scaling)'",

@@ -35,7 +35,7 @@ OPTIONS: tuple[Signature, ...] = (
             "error: the following arguments",
             "error: ambiguous option",
         ),
-        r"\w+(?:\.py)?(?: serve)?: error: "
+        r"\w(?:\.py)?(?: serve)?: error: "
         r"(?P<detail>(?:unrecognized arguments|argument [^:]{1,80}|the following arguments|ambiguous option).{0,300})",
         "this vLLM does not accept an option: {detail}",
         CORRECT,
@@ -119,8 +119,8 @@ OPTIONS: tuple[Signature, ...] = (
         "fatal",
         "option",
         ("lora", "dora", "target modules", "unexpected modules"),
-        r"(?P<model>\w+) does not support LoRA|To support LoRA for [^\n]{1,80}|unexpected modules: .{0,200}|(?:expected"
-        r"|unsupported) target modules.{0,200}"
+        r"(?P<model>\w{1,120}) does not support LoRA|To support LoRA for [^\n]{1,80}|unexpected modules: .{0,200}"
+        r"|(?:expected|unsupported) target modules.{0,200}"
         r"|unsupported LoRA weight|When using LoRA, vocab(?:ulary)? size must be .{0,60}"
         r"|vLLM does not yet support .{0,40}(?:DoRA|LoRA)|does not support (?:LoRA"
         r"|DoRA)(?: yet)?",
@@ -289,7 +289,7 @@ OPTIONS: tuple[Signature, ...] = (
         ("speculative", "draft model", "draft_model", "num_speculative_tokens"),
         r"(?:speculative(?:_config| decoding| method)?|num_speculative_tokens|draft[_ ]model)[^\n]{0,200}?"
         r"(?:not supported|is required|must be|mismatch|invalid|unknown|unsupported|should (?:be|match|have)"
-        r"|not compatible)[^\n]{0,80}",
+        r"|not compatible)[^\n]{0,80}|Unsupported speculative method[^\n]{0,80}",
         "vLLM rejects the options of speculative decoding",
         "correct speculative_config in vllm_extra_args (method, model, num_speculative_tokens), or drop it: the model"
         " serves without a draft model; or use a newer vllm_image",
@@ -330,7 +330,7 @@ OPTIONS: tuple[Signature, ...] = (
         "fatal",
         "option",
         ("unexpected keyword argument",),
-        r"(?P<call>[\w.]*(?:EngineArgs|Config)[\w.]*)(?:\.__init__)?\(\) got an unexpected keyword argument"
+        r"(?P<call>[\w.]{0,80}(?:EngineArgs|Config)[\w.]{0,80})(?:\.__init__)?\(\) got an unexpected keyword argument"
         r" '(?P<option>\w+)'",
         "this vLLM does not know the option {option} ({call})",
         "remove {option} from vllm_extra_args, or use a vllm_image that knows it",

@@ -42,7 +42,7 @@ PARSERS: tuple[Signature, ...] = (
         "fatal",
         "option",
         ("could not locate",),
-        r"(?:(?P<name>\w+) )?(?P<kind>[Rr]easoning|[Tt]ool) parser could not locate (?P<tokens>[\w ]{1,40}?)"
+        r"(?:(?P<name>\w{1,60}) )?(?P<kind>[Rr]easoning|[Tt]ool) parser could not locate (?P<tokens>[\w ]{1,40}?)"
         r" ?(?:start/end )?tokens",
         "the parser is not the one of this model: its tokenizer has no such tokens ({kind} parser)",
         "set reasoning_parser or tool_call_parser in vllm_extra_args to the one of the model's card, or drop it with"

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import importlib
 import random
+import time
 import typing as t
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.entries import Signature
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.signatures import SIGNATURES
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.text import compiled
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.lines import MAX_LINE
 
 PARSER = importlib.import_module("re._parser")
 TRIES = 40  # texts of one alternative: its inner choices are taken at random
@@ -81,6 +84,22 @@ def test_every_alternative_is_reached(signature: Signature) -> None:
         for _time in range(TRIES):
             text = sample(tree, dice).lower()
             assert any(literal in text for literal in signature.literals), (alternative, text)
+
+
+LONG = 0.15  # seconds; a pattern whose runs are bounded takes a third of it at most
+
+
+@pytest.mark.parametrize("signature", SIGNATURES, ids=lambda signature: signature.id)
+def test_the_longest_line_is_searched_at_once(signature: Signature) -> None:
+    """An unbounded run that may begin anywhere takes the square of the line's length."""
+    pattern = compiled(signature.pattern)
+    for literal in signature.literals:
+        for filling in ("_", "7", "a."):
+            run = (filling * MAX_LINE)[: MAX_LINE - len(literal)]
+            begin = time.process_time()
+            pattern.search(run + literal)
+            pattern.search(literal + run)
+            assert time.process_time() - begin < LONG, (literal, filling)
 
 
 def test_the_alternatives_of_a_pattern() -> None:

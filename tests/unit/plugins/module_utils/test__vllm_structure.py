@@ -59,6 +59,42 @@ def test_frames_of_a_signal_are_no_exception() -> None:
     assert parse(f"{dump}foo\n{dump}").problems == []
 
 
+DUMP = (
+    "{}:\n"
+    '  File "/usr/lib/python3.12/threading.py", line 359 in wait\n  File "/x/vllm/y.py", line 12 in work\n\n'
+    "Extension modules: numpy._core._multiarray_umath, torch._C (total: 2)\n"
+)
+NOISE = "spark01:151:290 [0] NCCL INFO Channel 00/02 : 0 1\n"
+
+
+@pytest.mark.parametrize("noise", ["", NOISE])
+@pytest.mark.parametrize(
+    "head", ["Current thread 0x7f (most recent call first)", "Thread 0x7f [pt_main] (foo first)", ""]
+)
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (
+            "not started: 100.0 GiB of memory are needed, 20.0 GiB are available after 9 s; most is held by x",
+            "start_memory",
+        ),
+        (
+            "/usr/bin/ld: cannot find -lcuda: No such file\nninja: build stopped: subcommand failed.",
+            "linker_library",
+        ),
+        ("vllm serve: error: unrecognized arguments: --foo", "bad_flag"),
+    ],
+)
+def test_what_follows_the_frames_of_a_signal_is_read(head: str, after: str, expected: str, noise: str) -> None:
+    dump = DUMP.format(head).replace("  File", f"{noise}  File")
+    assert cause(f"{dump}{after}\n")[0] == expected
+    other = DUMP.format("Stack (most recent call first)").replace(" in ", ", in ")
+    assert cause(f"{other}{after}\n")[0] == expected
+    cut_off = dump.partition(":\n")[2]
+    assert cause(f"{cut_off}{after}\n")[0] == expected
+    assert cause(trace("ValueError: foo").replace("    g()\n", f"    g()\n{dump}"))[1] == "ValueError: foo"
+
+
 REQUEST = trace(
     "ValueError: too long", "(APIServer pid=1) ERROR 12-02 10:00:00 [serving.py:1] ", "Error in preprocessing"
 )
@@ -79,7 +115,33 @@ def test_a_server_whose_start_was_cut_off() -> None:
     assert diagnose(banner + REQUEST + ORDERLY, exit_code=1)["phase"] == "container"
 
 
+INIT = "(EngineCore pid=1) INFO 12-02 09:00:00 [core.py:1] init engine (profile, create kv cache) took 9.00 s\n"
+THROUGHPUT = "(APIServer pid=1) INFO 12-02 10:00:00 [loggers.py:1] Engine 000: Avg prompt throughput: 0.0 tokens/s\n"
+ACCESS = '(APIServer pid=1) INFO:     192.0.2.9:5 - "GET /health HTTP/1.1" 200 OK\n'
+
+
+def test_an_engine_that_dies_before_it_serves() -> None:
+    dead = trace("AttributeError: foo", ENGINE, "EngineCore encountered a fatal error.")
+    died = "(APIServer pid=1) ERROR 12-02 10:00:00 [async_llm.py:1] AsyncLLM output_handler failed.\n"
+    found = diagnose(INIT + dead + died, exit_code=1)["cause"]
+    assert (found["id"], found["evidence"]) == ("vllm_fault", "AttributeError: foo")
+    assert "while it served" not in found["meaning"]
+    found = diagnose(INIT + ACCESS + dead + died, exit_code=1)["cause"]
+    assert (found["id"], found["evidence"]) == ("engine_dead", "AttributeError: foo")
+    assert "while it served" in found["meaning"]
+
+
+@pytest.mark.parametrize("serves", [THROUGHPUT, ACCESS])
+def test_a_server_whose_own_log_is_off_has_survived_its_start(serves: str) -> None:
+    lora = "(APIServer pid=1) ERROR 12-02 09:00:01 [serving_models.py:1] Failed to load LoRA adapter foo\n"
+    survived = trace("PermissionError: [Errno 13] Permission denied: '/x'", ENGINE) + lora + INIT
+    assert diagnose(survived, exit_code=1)["cause"]["id"] != "exited_after_ready"
+    assert diagnose(survived + serves, exit_code=1)["cause"]["id"] == "exited_after_ready"
+    assert diagnose(survived + serves)["verdict"] == "ready"
+
+
 CONFIG = "(EngineCore pid=1) INFO 12-02 09:00:00 [core.py:1] Initializing a V1 LLM engine (v0.24.0) with config: {}\n"
+ARGUMENTS = "(APIServer pid=1) INFO 12-02 09:00:00 [api_utils.py:240] non-default args: {{'model': 'x', {}}}\n"
 
 
 @pytest.mark.parametrize(
@@ -88,19 +150,50 @@ CONFIG = "(EngineCore pid=1) INFO 12-02 09:00:00 [core.py:1] Initializing a V1 L
         ("speculative_config=SpeculativeConfig(method='mtp')", "drop speculative_config"),
         ("'speculative_config': {'method': 'mtp'}", "drop speculative_config"),
         ("kv_transfer_config=KVTransferConfig(kv_connector='x')", "remove kv_transfer_config"),
+        ("'speculative_config': SpeculativeConfig(method='mtp')", "drop speculative_config"),
+        ("'kv_transfer_config': KVTransferConfig(kv_connector='x')", "remove kv_transfer_config"),
         ("'kv_offloading_size': 32.0", "remove kv_transfer_config"),
         ("speculative_config=None, kv_transfer_config=None", ""),
+        ("'kv_offloading_size': None, 'kv_transfer_config': None", ""),
     ],
 )
 def test_a_part_that_the_start_used_is_the_first_suspect(config: str, advice: str) -> None:
     fault = trace("AssertionError", ENGINE, "EngineCore failed to start.") + WRAPPER
-    found = parse(CONFIG.format(f"model='x', _config=0, {config}") + fault).cause
-    assert found is not None
-    assert ("because this start used" in found.remedy) == bool(advice)
-    assert found.remedy.startswith(advice or "No signature")
+    for line in (CONFIG, ARGUMENTS):
+        found = parse(line.format(config) + fault).cause
+        assert found is not None
+        assert ("because this start used" in found.remedy) == bool(advice)
+        assert found.remedy.startswith(advice or "No signature")
     known = parse(CONFIG.format(config) + fault.replace("AssertionError", "torch.OutOfMemoryError: x")).cause
     assert known is not None
     assert "this start used" not in known.remedy
+
+
+@pytest.mark.parametrize("before", ["", INIT + ACCESS, "INFO:     Application startup complete.\n"])
+def test_a_request_switches_no_part_on(before: str) -> None:
+    quoted = (
+        'INFO 12-02 10:00:00 [logger.py:1] Received request x: prompt: \'non-default args: {"kv_offloading_size": 1}'
+    )
+    quoted += (
+        ', Initializing a V1 LLM engine (v0.24.0) with config: "speculative_config": {"method": 1}\', params: {}\n'
+    )
+    assert parse(before + quoted).uses == set()
+
+
+def test_what_was_about_to_be_processed_tells_the_options_too() -> None:
+    dumped = CONFIG.replace("INFO", "ERROR").replace("Initializing a", "Dumping input data for")
+    ready = "INFO:     Application startup complete.\n"
+    assert parse(ready + dumped.format("speculative_config=SpeculativeConfig(x)")).uses == {"speculative decoding"}
+
+
+@pytest.mark.parametrize("serves", ["", "(APIServer pid=1) INFO:     Application startup complete.\n"])
+def test_a_crash_without_a_word_suspects_the_part_that_the_start_used(serves: str) -> None:
+    config = CONFIG.format("speculative_config=SpeculativeConfig(method='mtp')")
+    found = diagnose(config + serves, exit_code=139)["cause"]
+    assert found["id"] == "crashed"
+    assert found["remedy"].startswith("drop speculative_config from vllm_extra_args first, because this start used")
+    assert "because this start used" not in diagnose(CONFIG + serves, exit_code=139)["cause"]["remedy"]
+    assert "because this start used" not in diagnose(config + serves, exit_code=137)["cause"]["remedy"]
 
 
 def test_a_prefix_that_nobody_knows() -> None:

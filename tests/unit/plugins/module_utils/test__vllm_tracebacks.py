@@ -353,6 +353,14 @@ def test_a_journal_names_a_cause_only_if_it_is_known() -> None:
             " access.",
             "hf_gated_denied",
         ),
+        (403, "Your request to access model a/b is awaiting a review from the repo authors.", "hf_gated_denied"),
+        (403, "Your request to access model a/b has been rejected by the repo's authors.", "hf_gated_denied"),
+        (
+            403,
+            "Please enable access to public gated repositories in your fine-grained token settings to view this"
+            " repository.",
+            "hf_gated_denied",
+        ),
         (403, "Your token has no such scope.", "hf_gated"),
     ],
 )
@@ -361,11 +369,16 @@ def test_a_gated_model_is_explained_by_what_the_hub_says(status: int, hub: str, 
     """transformers says the same for all of them, and quotes the hub below an empty line."""
     url = "http://hub/a/b/resolve/main/config.json"
     quoted = [f"{status} Client Error. (Request ID: x)", "", f"Cannot access gated repo for url {url}.", hub]
-    text = "".join(
+    client = "".join(
         [
             trace(f"httpx.HTTPStatusError: Client error '{status}' for url '{url}'", prefix),
             f"{prefix}\n{prefix}The above exception was the direct cause of the following exception:\n{prefix}\n",
             trace("huggingface_hub.errors.GatedRepoError: " + f"\n{prefix}".join(quoted), prefix),
+        ]
+    )
+    text = "".join(
+        [
+            client,
             f"{prefix}\n{prefix}The above exception was the direct cause of the following exception:\n{prefix}\n",
             trace(
                 f"\n{prefix}".join(
@@ -376,3 +389,4 @@ def test_a_gated_model_is_explained_by_what_the_hub_says(status: int, hub: str, 
         ]
     )
     assert cause(text)[0] == expected
+    assert cause(client)[0] == expected  # without transformers

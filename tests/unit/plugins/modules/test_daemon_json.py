@@ -216,7 +216,7 @@ def test_dockers_complaints_hold_no_password_and_change_nothing(host: Host) -> N
     host.owner(PROXY)
     for check in (True, False):
         result = host.run(options={"bad": 1}, check=check)
-        assert "Docker rejects the merged" in result["msg"]
+        assert "Docker rejects the new" in result["msg"]
         assert PASSWORD not in result["msg"]
     assert host.content() == PROXY
     assert not host.note.exists()

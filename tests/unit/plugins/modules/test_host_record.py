@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import host_state
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import (
     configuration,
     daemon_json,
@@ -39,7 +40,7 @@ class Host:
         self.unit = {"ActiveState": "inactive", "UnitFileState": "disabled"}
         self.installed: set[str] = set()
         self.needed_by: list[str] = []
-        self.containers = ""
+        self.containers, self.rejected, self.is_docker_silent = "", "", False
         self.calls: list[str] = []
         monkeypatch.setattr(host_record, "RECORD", str(self.record))
         monkeypatch.setattr(host_record, "OPEN", str(self.open))
@@ -60,6 +61,10 @@ class Host:
             return 0, "Id=earlyoom.service\n" + "".join(f"{key}={value}\n" for key, value in self.unit.items()), ""
         if program == "dpkg-query":
             return 1, "".join(f"{name} installed\n" for name in self.installed), "no packages found matching other"
+        if program == "dockerd":
+            return (1, "", self.rejected) if self.rejected else (0, "", "")
+        if program == "docker" and self.is_docker_silent:
+            return 1, "", "Cannot connect to the Docker daemon"
         if program == "docker":
             return 0, self.containers if verb == "ps" else '{"runc": {}, "nvidia": {}}', ""
         if call.startswith("apt-get --simulate"):
@@ -68,7 +73,8 @@ class Host:
         self.calls.append(call)
         if program == "systemctl":
             states = {"enable": "enabled", "disable": "disabled", "start": "active", "stop": "inactive"}
-            self.unit["UnitFileState" if "able" in verb else "ActiveState"] = states[verb]
+            if verb in states:
+                self.unit["UnitFileState" if "able" in verb else "ActiveState"] = states[verb]
         if program == "apt-get":
             self.installed -= set(words)
         return 0, "", ""
@@ -175,15 +181,53 @@ def test_a_change_of_others_between_two_of_ours_is_not_lost(host: Host) -> None:
     assert result["left"] == [f"{host.daemon}: it was changed by others since"]
 
 
-def test_an_interrupted_run_is_continued_first(host: Host) -> None:
+@pytest.mark.parametrize("is_continued", [True, False])
+def test_what_an_interrupted_run_has_changed_is_put_back(is_continued: bool, host: Host) -> None:
     before = host.bytes()
     host.run("opened", files=[str(host.limits)])
     host.limits.write_text("half\n")  # and the run is killed
-    result = host.run("restored")
-    assert result["failed"] and "run it again first" in result["msg"]
-    host.prepare()
+    assert host.run("restored", check=True)["restored"]
+    assert host.limits.read_text() == "half\n" and host.open.exists()
+    if is_continued:
+        host.prepare()
     host.run("restored", remove_packages=True)
     assert host.bytes() == before
+    assert not host.open.parent.exists()
+
+
+def test_a_file_that_docker_rejects_is_left(host: Host) -> None:
+    """It would not start with it, and the file that is there is the one that it runs with."""
+    host.prepare()
+    host.rejected = "invalid key: graph"
+    result = host.run("restored")
+    assert any(line.startswith(f"{host.daemon}: Docker rejects the new") for line in result["left"])
+    assert host.daemon.read_text() == MERGED
+    assert docker_daemon.Note.read() is None
+    host.rejected = ""
+    host.run("restored")
+    assert host.daemon.read_text() == OWNERS
+
+
+def test_docker_that_does_not_answer_keeps_its_packages(host: Host) -> None:
+    host.prepare()
+    host.is_docker_silent = True
+    result = host.run("restored", remove_packages=True)
+    assert "docker.io" in host.installed
+    assert any("Docker does not say which containers it has" in line for line in result["left"])
+
+
+def test_earlyoom_reads_its_file_again(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_state, "_READ_BY", {str(host.limits): "earlyoom.service"})
+    host.prepare()
+    host.run("restored")
+    assert "systemctl try-restart -- earlyoom.service" in host.calls
+
+
+def test_a_folder_in_the_place_of_a_file_is_left(host: Host) -> None:
+    host.prepare()
+    host.daemon.unlink()
+    host.daemon.mkdir()
+    assert f"{host.daemon}: it was changed by others since" in host.run("restored")["left"]
 
 
 def test_a_service_goes_first(host: Host) -> None:

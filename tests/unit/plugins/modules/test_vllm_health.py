@@ -212,6 +212,27 @@ def test_key_comes_from_the_env_file_and_shows_nowhere(
     assert "AbC123" not in text
 
 
+def test_the_log_of_a_stopped_container_hides_the_key_of_its_own_release(
+    host: Host, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run was interrupted: `current` names another release, with another key."""
+    monkeypatch.setattr(services, "UNITS", str(tmp_path))
+    release = tmp_path / "home" / "releases" / "0123456789ab"
+    release.mkdir(parents=True)
+    (release / ".env").write_text(f"VLLM_API_KEY='{KEY}'\n")
+    (tmp_path / ".env").write_text("VLLM_API_KEY='another-key-than-that'\n")
+    (tmp_path / "vllm.service").write_text(f"# Written by dgxspark.vllm.\nWorkingDirectory={tmp_path}/home/current\n")
+    host.container(f"non-default args: {KEY}\n", Status="exited", ExitCode=1)
+    entry = json.loads((host.folder / "inspect.json").read_text())
+    entry[0]["Config"]["Labels"] = {"dgxspark.vllm.service": "vllm", "dgxspark.vllm.release": release.name}
+    entry[0]["Mounts"] = [{"Type": "bind", "Source": f"{tmp_path}/home/cache", "Destination": "/root/.cache"}]
+    (host.folder / "inspect.json").write_text(json.dumps(entry))
+    host.unit("")
+    found = run(host, capsys, service="vllm", env_file=str(tmp_path / ".env"))
+    assert found["last_line"] == "non-default args: ***"
+    assert KEY not in json.dumps(found)
+
+
 @pytest.mark.parametrize("content", [None, "VLLM_API_KEY='wrong'\n"])
 def test_key_refused(
     host: Host,
