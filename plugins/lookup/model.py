@@ -205,7 +205,7 @@ _value:
           also have a window, RV(_value[].sliding_window).
       type: dict
       returned: if it has such layers
-      sample: {4: 21, 128: 20}
+      sample: {"4": 21, "128": 20}
     state_layers:
       description: Number of layers with a state of constant size instead of a KV cache. They do not count as C(layers).
       type: int
