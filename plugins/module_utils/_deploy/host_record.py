@@ -20,7 +20,7 @@ SECTIONS = ("units", "files", "sysctl", "packages")
 class Change(t.TypedDict):
     before: Value
     after: Value
-    others: bool  # somebody else changed it between two of our changes
+    others: bool  # someone else changed it between two of our changes
 
 
 Changes = dict[str, dict[str, Change]]

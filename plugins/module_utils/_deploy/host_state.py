@@ -173,7 +173,7 @@ class Host:
                 raise Failed(f"{', '.join(names)} cannot be removed: {(error or out.strip()).splitlines()[-1:]}")
 
     def why_kept(self, names: list[str]) -> str | None:
-        """Why these packages are not removed; None if nobody else needs them."""
+        """Why these packages are not removed; None if no one else needs them."""
         if _DOCKER & set(names):
             code, out, error = self.run("docker", "ps", "--all", "--quiet")
             if code not in (0, 127):  # 127: there is no client, and nothing that it could have started

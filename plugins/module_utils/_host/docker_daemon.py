@@ -44,7 +44,7 @@ def _boot() -> str:
 
 
 def previous() -> str:
-    """Where the file is kept until Docker has read another one, if nobody needs it after that."""
+    """Where the file is kept until Docker has read another one, if no one needs it after that."""
     return f"{daemon_json.NOTE}.previous"
 
 

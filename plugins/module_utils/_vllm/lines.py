@@ -39,7 +39,7 @@ _BEGINS = re.compile(
 )
 # Ray leaves out what other workers write too, and says so.
 _REPEATED = re.compile(r" \[repeated \d{1,6}x across cluster\](?: \(Ray dedup[^\n]{0,300})?")
-SAMPLE = 400  # lines of either end that are looked at for a prefix that nobody knows
+SAMPLE = 400  # lines of either end that are looked at for a prefix that no one knows
 _GLOG = re.compile(r"\[?([IWEF])\d{0,4} (?:\d\d:\d\d:\d\d\.\d{1,9} )?(?:\d+ )?[\w./-]{1,120}:\d+\] ?")
 _GLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "ERROR"}
 _GROUP = re.compile(r" +(?:\| ?|\+ (?=Exception Group))")  # of an ExceptionGroup
@@ -63,7 +63,7 @@ def clean(text: str) -> str:
 
 
 def undressed(text: str) -> str:
-    """A clean log without what Ray adds to lines, and what a program that nobody knows has put before each of them."""
+    """A clean log without what Ray adds to lines, and what a program that no one knows has put before each of them."""
     if "across cluster]" in text:
         text = _REPEATED.sub("", text)
     lines = text[: SAMPLE * 200].split("\n")[:SAMPLE] + text[-SAMPLE * 200 :].split("\n")[-SAMPLE:]

@@ -166,7 +166,7 @@ def loss(peers: Peers, state: State, lost: t.Sequence[str], answer: str, now: fl
         return f"no connection to {head} any more"
     first, last = state.get("silent") or (now, now)
     if answer != SILENT and state["linked"] and last - first >= cut_for:
-        # a connection that nobody uses outlives the process at its other end, if no packet told of its end
+        # a connection that no one uses outlives the process at its other end, if no packet told of its end
         return f"{head} could not be reached for {last - first:.0f} s, and may have been restarted meanwhile"
     if answer == OPEN and not state["linked"] and now - state["since"] >= CONNECTS_WITHIN:
         return f"no connection to {head}, which listens"

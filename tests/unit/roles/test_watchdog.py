@@ -261,7 +261,7 @@ def test_who_was_without_a_container_twice_was_not_for_long(between: str, servic
 
 
 def test_an_image_that_is_being_pulled_has_its_time(service: Service) -> None:
-    """Compose pulls what somebody has removed: a restart would begin anew."""
+    """Compose pulls what someone has removed: a restart would begin anew."""
     no_container(service, '[ "$1" != image ]')
     for now in (1000.0, 2000.0, 3000.0):
         watchdog.watch(service, now)
