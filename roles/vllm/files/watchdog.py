@@ -184,7 +184,8 @@ def watch_worker(
     silent = [first, now] if answer == SILENT else None  # the first and the last look of a row
     verdict = "silent" if reason else "answers" if state["linked"] else "loads"
     with contextlib.suppress(OSError):
-        write_json(service.link, {**state, "silent": silent})
+        if silent != state.get("silent"):  # link() has written the rest
+            write_json(service.link, {**state, "silent": silent})
         running = sorted(set(containers.values()))
         write_json(service.look, {"verdict": verdict, "time": now, "boot": boot, "running": running})
     if state["linked"] and now - state["since"] >= LINKED_FOR:
