@@ -94,22 +94,8 @@ class Host:
             self._announce(value)
         if value is None:
             os.unlink(path)
-            self._read_again(path)
-            return
-
-        def make(new: str) -> None:
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(descriptor, "wb") as file:
-                os.fchown(descriptor, value["uid"], value["gid"])
-                os.fchmod(descriptor, int(value["mode"], 8))
-                file.write(host_record.content_of(value))
-                file.flush()
-                os.fsync(descriptor)
-
-        replace(path, make)
-        self._read_again(path)
-
-    def _read_again(self, path: str) -> None:
+        else:
+            replace(path, lambda new: _write_as_before(new, value))
         if path in _READ_BY:
             self.run("systemctl", "try-restart", "--", _READ_BY[path])
 
@@ -185,6 +171,16 @@ class Host:
             return f"apt-get cannot remove it: {error.splitlines()[-1] if error else 'see apt-get purge'}"
         others = sorted(set(re.findall(r"^(?:Purg|Remv) (\S+)", out, re.MULTILINE)) - set(names))
         return f"{', '.join(others)} would be removed with it" if others else None
+
+
+def _write_as_before(path: str, value: host_record.Value) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        os.fchown(descriptor, value["uid"], value["gid"])
+        os.fchmod(descriptor, int(value["mode"], 8))
+        file.write(host_record.content_of(value))
+        file.flush()
+        os.fsync(descriptor)
 
 
 def _write_private(path: str, text: str) -> None:
