@@ -19,23 +19,6 @@ def said(template: str, **variables: t.Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("limit", "wanted"),
-    [("", "!b,!c"), ("rack1", "rack1,!b,!c"), ("a,b,c", "a,b,c,!b,!c"), ("a:b:c", "a:b:c:!b:!c")],
-)
-def test_how_to_go_on_keeps_the_hosts_that_were_chosen(limit: str, wanted: str) -> None:
-    """A second -l replaces the first one: -l rack1 -l '!b' would deploy every other host of the inventory."""
-    lines = said(
-        "rollout.j2",
-        ansible_play_hosts_all=["a", "b", "c"],
-        ansible_play_hosts=["a"],
-        hostvars={"a": {}, "b": {}, "c": {}},
-        **({"ansible_limit": limit} if limit else {}),
-    )
-    assert lines[-1] == f"To go on without them: run the command with -l '{wanted}'."
-    assert len(lines) == 5  # the head of the table, the hosts
-
-
-@pytest.mark.parametrize(
     ("address", "key", "url"),
     [
         ("127.0.0.1", "", "http://127.0.0.1:8000/v1 on the host itself; from elsewhere: ssh -L"),
