@@ -54,7 +54,8 @@ SPOKEN = ("stderr", "module_stderr", "stdout", "module_stdout")
 
 BROKEN_OFF = (
     "The run was broken off. Start it again with the same command: a deployment reads from the hosts what was begun, "
-    f"and completes it or takes it back. More: {read_more('docs/reference/deploy.md#interrupted-runs')}"
+    "and completes it or takes it back. Until then, playbooks/health.yml shows what serves. "
+    f"More: {read_more('docs/reference/deploy.md#interrupted-runs')}"
 )
 
 

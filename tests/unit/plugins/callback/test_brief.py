@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 import typing as t
 from pathlib import Path
 
@@ -140,3 +143,19 @@ def test_how_to_go_on_without_a_lost_host(
     run = ansible_playbook(tmp_path / "play.yml", "-l", "all", inventory=tmp_path / "hosts.yml", environment=BRIEF)
     assert run.code == 4, run.output
     assert next((told for told in run.output.splitlines() if told.startswith("To go on")), "") == line, run.output
+
+
+def test_a_run_that_is_broken_off_says_how_to_go_on(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    tasks = [{"ansible.builtin.debug": {"msg": "begun"}}, {"ansible.builtin.command": "sleep 60"}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"spark01": THIS_MACHINE}}}))
+    process = ansible_playbook.start(tmp_path / "play.yml", inventory=tmp_path / "hosts.yml", environment=BRIEF)
+    assert process.stdout is not None
+    while "begun" not in (line := process.stdout.readline()):
+        assert line, "it ended before its time"
+    time.sleep(2)  # until it waits: a signal that comes while Python forks is lost
+    os.killpg(process.pid, signal.SIGINT)
+    told = process.communicate(timeout=60)[0].splitlines()
+    assert process.returncode == 99
+    assert told[-1].startswith("The run was broken off. Start it again with the same command: ")
+    assert "playbooks/health.yml shows what serves" in told[-1]
