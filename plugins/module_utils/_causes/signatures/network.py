@@ -94,16 +94,17 @@ NETWORK: tuple[Signature, ...] = (
         "nccl_peer_lost",
         "exit",
         "network",
-        ("remote process exited", "connection closed by remote peer", "ncclremoteerror"),
+        ("remote process exited", "connection closed by remote peer", "ncclremoteerror", "by peer"),
         r"remote process exited or there was a network error|ncclRemoteError"
-        r"|NCCL WARN .{0,120}?Connection closed by remote peer (?P<peer>\S{0,60})",
+        r"|NCCL WARN .{0,120}?Connection closed by remote peer (?P<peer>\S{0,60})"
+        r"|gloo/transport/[^\n]{0,120}?Connection (?:closed|reset) by peer",
         "the other host of the group ended, or the connection to it was lost",
         "diagnose the other host first: its log has the cause; then restart all hosts of vllm_nodes"
         " (playbooks/restart.yml). If none of them ended, check vllm_node_address, NCCL_SOCKET_IFNAME, cable and link"
         " of the interface between them",
-        versions="NCCL 2.28.9, vLLM 0.24",
+        versions="NCCL 2.28.9, Gloo, vLLM 0.24",
         known="seen",
-        source="two H200 processes of vLLM 0.24, one killed",
+        source="two H200 processes of vLLM 0.24, one killed or failed",
         refines=("network", "nccl"),
     ),
     Signature(
@@ -118,6 +119,20 @@ NETWORK: tuple[Signature, ...] = (
         versions="PyTorch 2.9 to 2.13",
         known="report",
         source="gpustack/gpustack#6019",
+    ),
+    Signature(
+        "head_awaited",
+        "retry",
+        "network",
+        ("the client socket has failed to connect", "tcp client failed to connect"),
+        r"\[c10d\] (?:The client socket has failed to connect to any network address of [\[(]?(?P<head>[^)\s,]{1,80}"
+        r"(?:, \d+)?)|TCP client failed to connect/validate to host (?P<head_2>\S{1,80}) - retrying)",
+        "the head of the group does not answer at {head}, and is tried again",
+        "check that the first host of vllm_nodes runs, and that vllm_node_address and vllm_master_port are those of the"
+        " head on every host; nothing has to be restarted once it answers",
+        versions="PyTorch 2.11",
+        known="seen",
+        source="two H200 processes of vLLM 0.24, the head at an address that nobody has",
     ),
     Signature(
         "nccl_timeout",
@@ -282,12 +297,24 @@ NETWORK: tuple[Signature, ...] = (
         source="vllm/distributed/device_communicators/shm_broadcast.py; NVIDIA/nccl#2353",
     ),
     Signature(
+        "group_wait",
+        "wait",
+        "network",
+        ("world_size=",),
+        r"world_size=(?:[2-9]|\d\d+) rank=\d+ local_rank=\d+ distributed_init_method=(?P<method>\S+)",
+        "the hosts of the group have not all come to {method}, where they meet",
+        "look at the others first: one of them has failed or is not started. Otherwise vllm_master_port,"
+        " vllm_node_address of the head or the firewall keeps them apart",
+        versions="vLLM 0.24",
+        known="seen",
+        source="two H200 processes of vLLM 0.24, one failed, absent, or with another port",
+    ),
+    Signature(
         "collective_wait",
         "wait",
         "network",
-        ("vllm is using nccl==", "init start", "world_size="),
-        r"vLLM is using nccl==(?P<version>[\d.]+)|ncclCommInitRank\w* .{0,200}?Init START"
-        r"|world_size=(?:[2-9]|\d\d+) rank=\d+ local_rank=\d+ distributed_init_method=(?P<method>\S+)",
+        ("vllm is using nccl==", "init start"),
+        r"vLLM is using nccl==(?P<version>[\d.]+)|ncclCommInitRank\w* .{0,200}?Init START",
         "the hosts of the group do not get past their first exchange of data",
         "check that the other host is started with the same image and options; set NCCL_SOCKET_IFNAME,"
         " GLOO_SOCKET_IFNAME and VLLM_HOST_IP in vllm_extra_env; use an image with NCCL 2.29.3 or newer, and set"
