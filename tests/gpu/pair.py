@@ -142,6 +142,11 @@ class Pair:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, which)
         self.event(f"rank {number}: {signal.Signals(which).name}")
+        if which == signal.SIGTERM:
+            server.wait_for_end(10)  # then Docker ends the others
+            for pid in processes(server.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def state(self, ask: bool) -> dict[str, t.Any]:
         found: dict[str, t.Any] = {}

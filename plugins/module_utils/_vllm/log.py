@@ -72,6 +72,13 @@ class LogState:
         return self.version is None and self.phase == "container"
 
     @property
+    def stands_at(self) -> Match | None:
+        """What this phase waits for; a line that names a fault of the same kind says more."""
+        waits = self.hint or self.wait
+        lines = [line for line in self.found if waits and line.signature.family == waits.signature.family]
+        return next((line for line in lines if not line.signature.generic), waits)
+
+    @property
     def failed(self) -> bool:
         """The log alone proves that this start is over. What a ready server logs proves nothing: ask its API."""
         return not self.ready and choose(self).over

@@ -75,6 +75,20 @@ NETWORK: tuple[Signature, ...] = (
         refines=("network", "nccl", "nccl_peer_lost"),
     ),
     Signature(
+        "interface_missing",
+        "exit",
+        "network",
+        ("no socket interface found", "unable to find address for"),
+        r"NCCL WARN .{0,120}?[Nn]o socket interface found|Unable to find address for: (?P<interface>\S{1,40})",
+        "NCCL or Gloo is to use a network interface that this host does not have ({interface})",
+        "remove NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME and TP_SOCKET_IFNAME from vllm_extra_env: each host gets the"
+        " interface with its vllm_node_address; if they are not set there, deploy again, since the interface was renamed",
+        versions="NCCL 2.28.9 and 2.29.7, PyTorch 2.11 and 2.13",
+        known="seen",
+        source="two H200 processes of vLLM 0.24 and 0.32, with the name of an interface that does not exist",
+        refines=("network", "nccl"),
+    ),
+    Signature(
         "nccl_unreachable",
         "exit",
         "network",
@@ -82,7 +96,7 @@ NETWORK: tuple[Signature, ...] = (
         r"NCCL WARN [^\n]{0,120}?connect[^\n]{0,40}?(?P<peer>\d[\w.:]{5,40}<\d+>)[^\n]{0,60}?"
         r"(?:failed|unreachable|No route to host|refused|timed? ?out)"
         r"|NCCL WARN [^\n]{0,120}?connect[^\n]{0,80}?(?:failed|unreachable|No route to host|refused|timed? ?out)"
-        r"|NCCL WARN .{0,120}?(?:No socket interface found|Bootstrap : no socket interface|Call to bind failed)",
+        r"|NCCL WARN .{0,120}?Call to bind failed",
         "NCCL cannot reach the other host ({peer}): it uses the wrong interface, or the connection is down",
         INTERFACE,
         versions="NCCL 2.28 on a pair of Sparks",
@@ -182,7 +196,7 @@ NETWORK: tuple[Signature, ...] = (
         "fatal",
         "network",
         ("gloo",),
-        r"gloo[^\n]{0,300}?(?:Connection (?:closed|reset|refused)|timed? ?out|Unable to find address|no error message"
+        r"gloo[^\n]{0,300}?(?:Connection refused|timed? ?out|no error message"
         r"|(?:could not|cannot|unable to|failed to) connect)"
         r"[^\n]{0,120}|Gloo connectFullMesh failed",
         "Gloo, which the hosts use for control messages, cannot connect them",
