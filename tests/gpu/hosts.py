@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two hosts in one machine: names and networks of their own, and a cable between them. Needs root and pyroute2.
+"""Two hosts in one machine: names, networks and shared memory of their own, and a cable between them. Needs root and pyroute2.
 
 The process that makes them is on the first host. To NCCL they are two machines, because their names differ.
 """
@@ -11,14 +11,18 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import typing as t
 
 NAMES = ("spark01", "spark02")
 
 
 def _own(name: str) -> None:
-    os.unshare(os.CLONE_NEWNET | os.CLONE_NEWUTS)
+    os.unshare(os.CLONE_NEWNET | os.CLONE_NEWUTS | os.CLONE_NEWNS)
     socket.sethostname(name)
+    # vLLM takes ranks that share this memory for processes of one host
+    for words in (["--make-rprivate", "/"], ["-t", "tmpfs", "tmpfs", "/dev/shm"]):
+        subprocess.run(["mount", *words], check=True)
 
 
 def _set_up(address: str, interface: str) -> None:
@@ -63,7 +67,7 @@ class Hosts:
 
     def on_the_second(self) -> None:
         """Moves the process that calls it."""
-        for kind, name in ((os.CLONE_NEWNET, "net"), (os.CLONE_NEWUTS, "uts")):
+        for kind, name in ((os.CLONE_NEWNET, "net"), (os.CLONE_NEWUTS, "uts"), (os.CLONE_NEWNS, "mnt")):
             with open(f"/proc/{self.second}/ns/{name}") as file:
                 os.setns(file.fileno(), kind)
 
