@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two hosts in one machine: names, networks and shared memory of their own, and a cable between them. Needs root and pyroute2.
+"""Two hosts in one machine: names, networks and shared memory of their own, and a cable between them.
 
-The process that makes them is on the first host. To NCCL they are two machines, because their names differ.
+Needs root and pyroute2. The process that makes them is on the first host. To NCCL they are two machines, because their names differ.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import sys
@@ -100,9 +99,7 @@ class Pair:
         self.event(f"rank {number} started")
         return server
 
-    def both(
-        self, head: t.Mapping[str, t.Any] | None = None, worker: t.Mapping[str, t.Any] | None = None
-    ) -> None:
+    def both(self, head: t.Mapping[str, t.Any] | None = None, worker: t.Mapping[str, t.Any] | None = None) -> None:
         """The workers first, as the role does."""
         for number, given in ((1, worker), (0, head)):
             options = {**LITTLE, **((given or {}).get("options") or {})}
@@ -199,9 +196,7 @@ def _after(number: int, which: int, under_load: bool, seconds: float) -> Fault:
     return fault
 
 
-def _never_together(
-    head: t.Mapping[str, t.Any] | None = None, worker: t.Mapping[str, t.Any] | None = None
-) -> Fault:
+def _never_together(head: t.Mapping[str, t.Any] | None = None, worker: t.Mapping[str, t.Any] | None = None) -> Fault:
     def fault(pair: Pair) -> None:
         pair.both(head, worker)
         pair.watch(SECONDS)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the role gives the two hosts of vllm_nodes: arguments and environment of each rank, for pair.py. Needs no GPU.
 
-    ranks.py > ranks.json        of every model that pair.py starts
+ranks.py > ranks.json        of every model that pair.py starts
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import sys
 import typing as t
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.nodes import Node, Nodes
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import resolve
-
 from plan import OWN
 
 from support.services import CATALOG, spark, values
@@ -51,7 +50,8 @@ def rank(number: int, model: str) -> dict[str, t.Any]:
 
 def main() -> int:
     ranks = {model: [rank(number, model) for number in range(len(HOSTS))] for model in MODELS}
-    print(json.dumps({"interface": INTERFACE, "addresses": [host.address for host in HOSTS], "models": ranks}, indent=1))
+    addresses = [host.address for host in HOSTS]
+    print(json.dumps({"interface": INTERFACE, "addresses": addresses, "models": ranks}, indent=1))
     return 0
 
 

@@ -148,17 +148,15 @@ def import_vllm() -> None:
     log(f"vLLM imported in {time.monotonic() - begin:.0f} s")
 
 
-def become_vllm(
-    argv: list[str], output: int, errors: int, inside: t.Callable[[], None] | None = None
-) -> t.NoReturn:
+def become_vllm(argv: list[str], output: int, errors: int, inside: t.Callable[[], None] | None = None) -> t.NoReturn:
     """What a fork does from here on: the command `vllm`, with its exit code, and nothing of the parent's end."""
     code = 1
     try:
         os.dup2(output, 1)
         os.dup2(errors, 2)
-        os.chdir(MODELS)
         if inside:
             inside()
+        os.chdir(MODELS)
         sys.argv = argv
         from vllm.entrypoints.cli.main import main  # type: ignore[import-not-found, unused-ignore]
 
@@ -206,9 +204,7 @@ class Server:
         if self.pid == 0:
             self._child(argv, {**(environment or {}), **({"AT_THE_DOOR": "1"} if door else {})}, inside)
 
-    def _child(
-        self, argv: list[str], environment: dict[str, str], inside: t.Callable[[], None] | None
-    ) -> t.NoReturn:
+    def _child(self, argv: list[str], environment: dict[str, str], inside: t.Callable[[], None] | None) -> t.NoReturn:
         os.setsid()
         file = os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.environ.update(environment)
