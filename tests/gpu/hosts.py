@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two hosts in one machine: names, networks and shared memory of their own, and a cable between them.
 
-Needs root and pyroute2. The process that makes them is on the first host. To NCCL they are two machines, because their names differ.
+Needs root and pyroute2. The process that makes them is on the first host. To NCCL they are two machines, because their
+names differ.
 """
 
 from __future__ import annotations
