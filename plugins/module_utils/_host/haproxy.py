@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Servers of a HAProxy, as its administration socket tells of them. Pure.
 
-Source: "show servers state" (version 1), "show stat", "show sess", "show map" and "show proc" in HAProxy's management guide, the same
-in 2.6 and 2.8.
+Source: "show servers state" (version 1), "show stat", "show sess", "show map" and "show proc" in HAProxy's management
+guide, the same in 2.6 and 2.8.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def old_workers(processes: str) -> list[int]:
 
 def entries(text: str) -> list[str]:
     """Of a map, as lines of its file."""
-    return [line.split(" ", 1)[1] for line in text.splitlines() if " " in line]
+    return [line.split(" ", 1)[1] for line in text.splitlines() if line.startswith("0x")]
 
 
 def is_alone(name: str, servers: t.Sequence[Server]) -> bool:

@@ -300,19 +300,20 @@ def test_without_a_gateway_or_of_an_unknown_server_nothing_is_done(
 
 
 def test_processes_from_before_a_reload_are_found_in_what_the_master_says() -> None:
-    head = "#<PID>          <type>          <reloads>       <uptime>        <version>      \n"
-    now = (
-        f"{head}1162            master          5               0d00h02m07s     2.6.12\n# workers\n1271   worker   0\n"
-    )
-    assert haproxy.old_workers(f"{now}# old workers\n1233  worker  3 \n1244  worker  1 \n# programs\n\n") == [
-        1233,
-        1244,
-    ]
+    now = "#<PID>   <type>   <reloads>   <uptime>   <version>  \n1162   master   5   0d00h02m07s   2.6.12\n# workers\n"
+    now += "1271   worker   0   0d00h00m00s   2.6.12\n"
+    old = "# old workers\n1233   worker   3   0d00h00m43s   2.6.12\n1244   worker   1   0d00h00m43s   2.6.12\n"
+    assert haproxy.old_workers(f"{now}{old}# programs\n\n") == [1233, 1244]
     assert haproxy.old_workers(f"{now}\n") == []
     assert haproxy.with_old([], ["Can't find the target PID matching the prefix '@!1233'\n"]) == []
     before = "0x55: proto=tcpv4 src=127.0.0.1:4 fe=gateway be=1-m srv=spark01 ts=00 age=1s calls=2\n"
     server = haproxy.Server("1-m", "spark01", is_up=True, is_drained=False, is_out=False, sessions=2)
     assert haproxy.with_old([server], [before * 2, before])[0].sessions == 5
+
+
+def test_the_entries_of_a_map_are_lines_of_its_file() -> None:
+    assert haproxy.entries("0x55b8 1-m 1764460800\n0x55b9 2-m 1764460801\n\n") == ["1-m 1764460800", "2-m 1764460801"]
+    assert haproxy.entries("Unknown map identifier. Please use #<id> or <file>.\n") == []  # gateway_hold_seconds: 0
 
 
 @pytest.mark.parametrize("text", ["2\n# be_name\n", "", "1\n# be_name srv_name\nx y\n"])
