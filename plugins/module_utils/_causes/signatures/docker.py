@@ -38,9 +38,14 @@ DOCKER: tuple[Signature, ...] = (
         "docker_no_cdi_device",
         "fatal",
         "docker",
-        ("unresolvable cdi devices", "cdi device injection failed", "failed to inject cdi devices"),
+        (
+            "unresolvable cdi devices",
+            "cdi device injection failed",
+            "failed to inject cdi devices",
+            "failed to discover gpu vendor from cdi",
+        ),
         r"(?:CDI device injection failed: )?unresolvable CDI devices (?P<devices>\S+)|(?:CDI device injection failed"
-        r"|failed to inject CDI devices)",
+        r"|failed to inject CDI devices|failed to discover GPU vendor from CDI)",
         "Docker found no CDI specification of the GPU ({devices})",
         "run playbooks/prepare.yml, or `systemctl restart nvidia-cdi-refresh.service` on the host, or set"
         " vllm_gpu: nvidia",
@@ -320,6 +325,20 @@ DOCKER: tuple[Signature, ...] = (
         versions="any shell",
         known="report",
         source="POSIX shell, exit codes 126 and 127",
+    ),
+    Signature(
+        "threads_forbidden",
+        "fatal",
+        "docker",
+        ("std::system_error",),
+        r"std::system_error[\s\S]{0,40}?Operation not permitted",
+        "the program may not start a thread: mostly, Docker is older than the C library of the image, and its filter of"
+        " system calls forbids a call that it does not know",
+        "update Docker, containerd and libseccomp2 on the host (playbooks/maintain.yml updates its packages), restart"
+        " Docker, and deploy again; or use an older vllm_image",
+        versions="Docker before 20.10.10 with images of glibc 2.34 and newer",
+        known="report",
+        source="vllm-project/vllm#14416; moby/moby, clone3 in the seccomp profile",
     ),
     Signature(
         "docker_permission",

@@ -174,7 +174,7 @@ RULES: tuple[Rule, ...] = (
         text=r"\bNCCL\b|\bnccl[A-Z]|\bgloo\b|TCPStore|ProcessGroup|all_?reduce|all_?gather|RDMA|ibv_|InfiniBand"
         r"|\bRay (?:cluster|node|actor)|master_addr|rendezvous|process group|placement group",
     ),
-    Rule("network_failed", name=r"^zmq\."),
+    Rule("network_failed", name=r"^(?:zmq|nixl)\."),
     Rule("network_failed", inner=r"torch/distributed/|pynccl|/ray/|distributed/parallel_state"),
     Rule("driver_failed", name=r"NVMLError\w*$|CudaDriverError$"),
     Rule(
@@ -220,6 +220,14 @@ RULES: tuple[Rule, ...] = (
         "image_broken",
         name=r"^AttributeError$",
         text=r"(?:partially initialized )?module '[\w.]+' has no attribute|_OpNamespace|torch\.ops",
+    ),
+    # code that calls a kernel of another package, which takes other arguments: one of the two is of another age
+    Rule(
+        "image_broken",
+        name=r"^TypeError$",
+        text=r"got an unexpected keyword argument|takes \d+ positional arguments? but|required positional argument",
+        inner=r"vllm/(?:v1/(?:attention|sample)|model_executor/(?:layers|kernels|warmup)|models/\w+/\w+|_custom_ops"
+        r"|utils/(?:flashinfer|deep_gemm)|third_party)",
     ),
     # --- compilers and kernels -----------------------------------------------------------------------------------
     # compiled code that names what is not there; what its kernels raise is a kernel's fault

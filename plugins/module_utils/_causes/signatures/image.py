@@ -228,6 +228,20 @@ IMAGE: tuple[Signature, ...] = (
 
 COMPILERS: tuple[Signature, ...] = (
     Signature(
+        "cuda_home",
+        "exit",
+        "compiler",
+        ("/nvcc: not found", "/nvcc: no such file"),
+        r"sh: (?:\d+: )?(?P<path>(?!/usr/local/cuda/bin/):?/[^\s:]{1,200}/nvcc): (?:not found|No such file)",
+        "FlashInfer or PyTorch looks for nvcc where CUDA_HOME points to, and {path} is not there",
+        "set CUDA_HOME: /usr/local/cuda in vllm_extra_env (a path in the container, without a colon before it); if the"
+        " image has no CUDA toolkit at all, use one that has (vllm_image; NGC images have it)",
+        versions="FlashInfer 0.5 to 0.6, PyTorch",
+        known="report",
+        source="vllm-project/vllm#36077",
+        sets=((ENV, "CUDA_HOME", "/usr/local/cuda"),),
+    ),
+    Signature(
         "nvcc_missing",
         "fatal",
         "compiler",

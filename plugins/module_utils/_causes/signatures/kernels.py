@@ -161,19 +161,21 @@ KERNELS: tuple[Signature, ...] = (
             "flash_attn",
             "sinks",
             "flashinfer requires",
+            "flash attention build",
         ),
         r"No valid attention backend found(?![^\n]{0,600}?Reasons:)"
         r"|Selected backend \S+ is not valid for this configuration"
         r"|Invalid attention backend\b.{0,120}|(?:attention backend"
         r"|AttentionBackend)\S* .{0,80}?(?:not supported|requires)"
         r"|FlashAttention(?: version)?-? ?\d? ?(?:only supports|is not supported|requires).{0,120}"
-        r"|FlashInfer requires GPUs? with.{0,80}|Sinks are only supported",
+        r"|FlashInfer requires GPUs? with.{0,80}|Sinks are only supported"
+        r"|flash attention build does not support.{0,80}",
         "the attention backend does not run with this model on this GPU",
         "set attention_backend: TRITON_ATTN (or FLASHINFER) in vllm_extra_args (older images:"
         " VLLM_ATTENTION_BACKEND in vllm_extra_env), and remove kv_cache_dtype if it is set; it keeps image and model",
         versions="vLLM 0.10 to 0.32",
         known="report",
-        source="vllm-project/vllm#26565; vllm/v1/attention/selector.py",
+        source="vllm-project/vllm#26565, #25502; vllm/v1/attention/selector.py",
     ),
     Signature(
         "deep_gemm",
@@ -249,6 +251,7 @@ KERNELS: tuple[Signature, ...] = (
         known="report",
         source="vllm-project/vllm#31740",
         guide=FP8,
+        refines=("nccl",),
         sets=(*SET_MARLIN, (ENV, "VLLM_USE_FLASHINFER_MOE_FP4", "0")),
     ),
     Signature(
@@ -351,6 +354,7 @@ KERNELS: tuple[Signature, ...] = (
         known="report",
         source="vllm-project/vllm#36835",
         generic=True,
+        refines=("nccl",),  # NCCL only meets it first
     ),
     Signature(
         "device_assert",
@@ -368,6 +372,7 @@ KERNELS: tuple[Signature, ...] = (
         known="report",
         source="vllm-project/vllm#44734, #23954",
         generic=True,
+        refines=("nccl",),  # NCCL only meets it first
     ),
     Signature(
         "cublas",

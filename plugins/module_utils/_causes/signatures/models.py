@@ -72,6 +72,20 @@ MODELS: tuple[Signature, ...] = (
         source="sandbox; NVIDIA/dgx-spark-playbooks#75",
     ),
     Signature(
+        "gguf_architecture",
+        "fatal",
+        "model",
+        ("gguf model with architecture", "unknown gguf model_type"),
+        r"GGUF model with architecture (?P<architecture>[\w.-]{1,60}) is not supported"
+        r"|Unknown gguf model_type: (?P<architecture_2>[\w.-]{1,60})",
+        "this image cannot read GGUF files of the architecture {architecture}",
+        "use a checkpoint of the model in safetensors (vllm_model), FP8, NVFP4 or AWQ for example, or a newer"
+        " vllm_image",
+        versions="vLLM 0.5 to 0.20, transformers 4 and 5",
+        known="report",
+        source="vllm-project/vllm#42229, #33229",
+    ),
+    Signature(
         "model_path",
         "fatal",
         "model",

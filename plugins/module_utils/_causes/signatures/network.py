@@ -50,12 +50,14 @@ NETWORK: tuple[Signature, ...] = (
         r"ibv_(?:reg_mr\w*|reg_dmabuf_mr|create_\w+|alloc_pd)[^\n]{0,40}? failed(?: with (?:error )?)?"
         r"[^\n]{0,12}?(?:Cannot allocate memory|ENOMEM|12\b)",
         "NCCL may not pin the memory that RDMA between the hosts needs",
-        "keep memlock: -1 in vllm_ulimits on every host of the group, and check for firmware updates (`fwupdmgr"
-        " get-updates`); NCCL_IB_DISABLE: 1 in vllm_extra_env uses sockets until then, which is slower and keeps image"
-        " and model",
-        versions="NCCL 2.18 to 2.29 on ConnectX-7",
+        "keep memlock: -1 in vllm_ulimits on every host of the group; if `uname -r` says 7.0.0-1019-nvidia, boot that"
+        " host with kernel 6.17.0-1032-nvidia or with kho=off on the kernel command line; else check for firmware"
+        " updates (`fwupdmgr get-updates`). NCCL_IB_DISABLE: 1 in vllm_extra_env uses sockets until then, which is"
+        " slower and keeps image and model",
+        versions="NCCL 2.18 to 2.30 on ConnectX-7",
         known="report",
-        source="NVIDIA/nccl-tests#206, MiaAI-Lab/DeepSeek-v4-Flash-DSpark-2x-DGX-Spark#259",
+        source="NVIDIA/nccl-tests#206, MiaAI-Lab/DeepSeek-v4-Flash-DSpark-2x-DGX-Spark#259,"
+        " eugr/spark-vllm-docker#392, NVIDIA's forum 383023",
         refines=("network", "nccl", "nccl_peer_lost"),
     ),
     Signature(
@@ -72,6 +74,23 @@ NETWORK: tuple[Signature, ...] = (
         versions="NCCL 2.18 to 2.29",
         known="report",
         source="NCCL's documentation, troubleshooting of RoCE",
+        unless=r"\bUCX\b",  # of a KV connector, which uses no NCCL
+        refines=("network", "nccl", "nccl_peer_lost"),
+    ),
+    Signature(
+        "nccl_mismatch",
+        "exit",
+        "network",
+        ("message truncated", "message size truncated", " bytes instead of "),
+        r"[Mm]essage (?:size )?truncated ?: ?receiv(?:ed|ing) \d+ bytes instead of \d+",
+        "two processes of the group do not expect the same of each other: they run with different images, options or"
+        " NCCL settings, or with different interfaces",
+        "start all hosts of vllm_nodes with the same vllm_image (pinned by its digest), the same options, and the same"
+        " NCCL_* variables in vllm_extra_env: deploy all of them in one run; then run playbooks/fabric.yml, which"
+        " compares their links",
+        versions="NCCL 2.7 to 2.29",
+        known="report",
+        source="NVIDIA/nccl#1176, #605",
         refines=("network", "nccl", "nccl_peer_lost"),
     ),
     Signature(

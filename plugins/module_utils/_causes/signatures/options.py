@@ -143,11 +143,13 @@ OPTIONS: tuple[Signature, ...] = (
             "invalid device ordinal",
             "attention heads",
             "nnodes",
+            "duplicate gpu detected",
         ),
         r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size \((?P<tp>\d+)\)"
         r"|World size \((?P<world>\d+)\) is larger than the number of available GPUs \((?P<gpus>\d+)\)"
         r"|The number of required GPUs exceeds the total number of available GPUs|invalid device ordinal"
-        r"|tensor_parallel_size .{0,120}?(?:must|cannot|exceeds|is (?:larger|greater))",
+        r"|tensor_parallel_size .{0,120}?(?:must|cannot|exceeds|is (?:larger|greater))"
+        r"|Duplicate GPU detected : rank \d+ and rank \d+ both on",
         "tensor_parallel_size or pipeline_parallel_size in vllm_extra_args does not fit the GPUs or the model; a"
         " Spark has"
         " one GPU",
@@ -155,8 +157,9 @@ OPTIONS: tuple[Signature, ...] = (
         " hosts",
         versions="vLLM 0.8 to 0.32",
         known="report",
-        source="NVIDIA/dgx-spark-playbooks#63",
+        source="NVIDIA/dgx-spark-playbooks#63; verl-project/verl#161",
         unless=r"placement group",
+        refines=("network", "nccl"),
     ),
     Signature(
         "multi_node_unknown",
@@ -188,15 +191,21 @@ OPTIONS: tuple[Signature, ...] = (
         "runner_unfit",
         "fatal",
         "option",
-        ("does not support `--runner", "does not support `--convert", "does not support `--task"),
-        r"This model does not support `--(?:runner|convert|task) (?P<runner>\w+)`",
+        (
+            "does not support `--runner",
+            "does not support `--convert",
+            "does not support `--task",
+            "has no attribute 'pooler'",
+        ),
+        r"This model does not support `--(?:runner|convert|task) (?P<runner>\w+)`"
+        r"|'\w{1,120}' object has no attribute 'pooler'",
         "the model cannot do what it is started for ({runner}): it makes embeddings or ranks, or it writes text",
         "remove runner, convert and task from vllm_extra_args, or set runner: pooling for a model of"
-        " embeddings; to write"
+        " embeddings (a reranker also needs the hf_overrides of its card); to write"
         " text, select another vllm_model",
-        versions="vLLM 0.10 to 0.32",
+        versions="vLLM 0.9 to 0.32",
         known="source",
-        source="vllm/config/model.py",
+        source="vllm/config/model.py; QwenLM/Qwen3-Embedding#24",
     ),
     Signature(
         "block_size",
