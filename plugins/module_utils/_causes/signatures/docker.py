@@ -99,6 +99,33 @@ DOCKER: tuple[Signature, ...] = (
         source="moby/moby, bridge driver",
     ),
     Signature(
+        "docker_bridge",
+        "fatal",
+        "docker",
+        ("could not find bridge", "to bridge "),
+        r"could not find bridge (?P<bridge>[\w.-]{1,32})|to bridge (?P<bridge_2>[\w.-]{1,32}) failed",
+        "Docker's network bridge {bridge} is gone from the host: another program has removed it since Docker started",
+        "run `systemctl restart docker` on the host, which makes it again, and deploy again; a program that manages the"
+        " network must leave Docker's interfaces alone",
+        versions="Docker 20 to 29",
+        known="report",
+        source="moby/moby, bridge driver",
+    ),
+    Signature(
+        "compose_property",
+        "fatal",
+        "docker",
+        ("additional propert", "unsupported config option"),
+        r"(?:services|networks|volumes)\.[\w.-]{1,120} Additional propert(?:y|ies) (?P<property>[\w.-]{1,60})"
+        r" (?:is|are) not allowed|Unsupported config option for [\w.'-]{1,80}: '?(?P<property_2>[\w.-]{1,60})",
+        "Docker Compose of this host does not know {property} of the service file",
+        "install the Compose plugin that belongs to this Docker (docker-compose-plugin), and deploy again;"
+        " playbooks/prepare.yml checks it. A compose.yaml that was edited by hand is written again by a deployment",
+        versions="Docker Compose 1 and 2",
+        known="report",
+        source="langflow-ai/openrag#779",
+    ),
+    Signature(
         "docker_memory",
         "fatal",
         "memory",

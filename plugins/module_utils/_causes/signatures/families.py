@@ -188,7 +188,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "hub_failed",
         name=r"^(?:huggingface_hub|requests|httpx2?|httpcore2?|urllib3|aiohttp|hf_xet)\.",
-        text=r"^(?![\s\S]*(?:\[Errno (?:5|13|17|20|21|24|27|28|30|36|122)\]|\(os error (?:5|13|28|30|122)\)))",
+        text=r"^(?![\s\S]*(?:\[Errno (?:5|13|17|20|21|24|27|28|30|36|37|116|122)\]|\(os error (?:5|13|28|30|122)\)))",
     ),
     # --- a damaged part of the image -----------------------------------------------------------------------------
     # raised while a module is imported: nothing of the model or the options is at work yet
@@ -209,7 +209,7 @@ RULES: tuple[Rule, ...] = (
         r"|incompatible with (?:your|the) (?:installed|current)|requires? \S+ ?[<>=!~]=|version (?:conflict|mismatch)"
         r"|versions? .{0,60}(?:does|do) not match|was compiled (?:with|using|for)|compiled against"
         r"|please (?:re)?install"
-        r"|pip install|not installed|has no attribute '__version__'|dlopen|cannot import",
+        r"|pip install|not installed|to be installed|has no attribute '__version__'|dlopen|cannot import",
     ),
     Rule(
         "image_broken",
@@ -295,7 +295,7 @@ RULES: tuple[Rule, ...] = (
         r"|layers/mamba/ops|layers/fla/",
     ),
     # --- files: the operating system's numbers tell more than whoever met them --------------------------------------
-    Rule("files_failed", text=r"\[Errno (?:5|13|17|20|21|24|27|28|30|36|122)\]|\(os error (?:5|13|28|30|122)\)"),
+    Rule("files_failed", text=r"\[Errno (?:5|13|17|20|21|24|27|28|30|36|37|116|122)\]|\(os error (?:5|13|28|30|122)\)"),
     # --- the hub -------------------------------------------------------------------------------------------------
     Rule(
         "hub_failed",

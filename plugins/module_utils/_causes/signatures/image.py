@@ -383,6 +383,20 @@ COMPILERS: tuple[Signature, ...] = (
         sets=((ENV, "MAX_JOBS", "2"),),
     ),
     Signature(
+        "triton_compiler",
+        "exit",
+        "compiler",
+        ("passmanager::run failed", "llvm error:"),
+        r"PassManager::run failed|LLVM ERROR: (?P<detail>[^\n]{1,160})",
+        "Triton of this image cannot compile a kernel for the GPU: {detail}",
+        "set moe_backend: marlin (attention: attention_backend: FLASHINFER) in vllm_extra_args, by the kernel that the"
+        " log names; it keeps image and model. A newer vllm_image, with a newer Triton, is the second choice",
+        versions="Triton 3.3 to 3.6 on Blackwell",
+        known="source",
+        source="triton/backends/nvidia/compiler.py",
+        refines=("compiler", "kernel"),
+    ),
+    Signature(
         "helper_not_compiled",
         "exit",
         "compiler",

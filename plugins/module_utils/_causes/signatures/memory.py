@@ -197,7 +197,8 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         r" GPU memory utilization \((?P<util>[\d.]+), (?P<wanted>[\d.]+) GiB\)",
         "{free} of {total} GiB were free at the start, vllm_gpu_memory_utilization {util} asks for {wanted} GiB",
         "set vllm_gpu_memory_utilization to {suggested}: {free} of {total} GiB were free; or stop what else uses the"
-        " memory, and leave vllm_drop_page_cache on: on unified memory vLLM counts the page cache as used",
+        " memory, and leave vllm_drop_page_cache on: on unified memory vLLM counts the page cache as used. If `free -g`"
+        " and `nvidia-smi` show no one who holds it, reboot the host: servers that were killed can leave it taken",
         versions="vLLM 0.10.1.1 to 0.32",
         known="seen",
         source="H200 run of vLLM 0.24",

@@ -94,6 +94,37 @@ NETWORK: tuple[Signature, ...] = (
         refines=("network", "nccl", "nccl_peer_lost"),
     ),
     Signature(
+        "nccl_no_net",
+        "exit",
+        "network",
+        ("failed to initialize any net plugin",),
+        r"NCCL WARN Failed to initialize any NET plugin",
+        "NCCL finds none of the ways to the other host that its variables allow: mostly, the container has no device"
+        " for RDMA",
+        "check that /dev/infiniband is there on every host of vllm_nodes (playbooks/fabric.yml checks its ports), and"
+        " deploy all of them again, which gives it to the container; remove NCCL_NET, NCCL_NET_PLUGIN and NCCL_IB_HCA"
+        " from vllm_extra_env. NCCL_IB_DISABLE: 1 uses sockets until then",
+        versions="NCCL 2.27 to 2.30",
+        known="report",
+        source="getainode/ainode#87",
+        refines=("network", "nccl"),
+    ),
+    Signature(
+        "nccl_unsupported",
+        "exit",
+        "network",
+        ("operation not supported",),
+        r"NCCL WARN Cuda failure (?:801 )?'operation not supported'",
+        "NCCL uses a way to share memory that this GPU or container does not offer",
+        "set NCCL_NVLS_ENABLE: 0 in vllm_extra_env, and NCCL_CUMEM_ENABLE: 0 if it says the same then; that keeps image"
+        " and model",
+        versions="NCCL 2.19 to 2.30, CUDA 12 and 13",
+        known="report",
+        source="NCCL's documentation, NCCL_CUMEM_ENABLE and NCCL_NVLS_ENABLE; CUDA runtime API, error 801",
+        refines=("network", "nccl"),
+        sets=((ENV, "NCCL_NVLS_ENABLE", "0"),),
+    ),
+    Signature(
         "nccl_unreachable",
         "exit",
         "network",
@@ -152,7 +183,7 @@ NETWORK: tuple[Signature, ...] = (
         versions="PyTorch 2, NCCL 2.28",
         known="report",
         source="vllm-project/vllm#41725, NVIDIA/nccl#2353, #2167",
-        refines=("network", "nccl", "engine"),
+        refines=("network", "nccl", "engine", "rpc_timeout"),
     ),
     Signature(
         "head_unreachable",
@@ -329,13 +360,15 @@ NETWORK: tuple[Signature, ...] = (
             "nccl warn",
         ),
         r"NCCL error(?: in)?:|nccl(?:System|UnhandledCuda|Internal|InvalidUsage|InvalidArgument)Error|DistBackendError"
-        r"|NCCL WARN (?!.{0,40}(?:NET/|No device|environment|MNNVL)).{1,200}?(?:failed|error)",
-        "NCCL, which connects the GPUs of a group, failed",
-        "keep vllm_ipc: host, set NCCL_SOCKET_IFNAME to the interface between the hosts and NCCL_DEBUG: INFO in"
-        " vllm_extra_env, and deploy again: NCCL then names what failed",
+        r"|NCCL WARN (?P<detail>(?!.{0,40}(?:NET/|No device|environment|MNNVL)).{1,200}?(?:fail(?:ed|ure)|error)"
+        r".{0,120})",
+        "NCCL, which connects the GPUs of a group, failed: {detail}",
+        "check the log of the other host first; keep vllm_ipc: host, set NCCL_SOCKET_IFNAME to the interface between"
+        " the hosts and NCCL_DEBUG: INFO in vllm_extra_env, and deploy again: NCCL then tells more",
         versions="driver, CUDA, PyTorch",
         known="report",
         source="PyTorch, ProcessGroupNCCL",
         generic=True,
+        refines=("nccl",),  # NCCL's own line says more than the exception
     ),
 )

@@ -264,6 +264,19 @@ OPTIONS: tuple[Signature, ...] = (
         guide=FP8,
     ),
     Signature(
+        "kv_dtype_fp8",
+        "fatal",
+        "option",
+        ("only supports fp8 kv", "only support fp8 kv", "requires fp8 kv"),
+        r"(?:only supports?|requires) fp8 kv[-_ ]?cache[^\n]{0,80}",
+        "this model computes with a KV cache of type fp8 only",
+        "set kv_cache_dtype: fp8 in vllm_extra_args",
+        versions="vLLM 0.21 to 0.29, DeepSeek V4",
+        known="report",
+        source="FujitsuPolycom/sparkring#42; vllm/models/deepseek_v4",
+        sets=(("vllm_extra_args", "kv_cache_dtype", "fp8"),),
+    ),
+    Signature(
         "kv_dtype",
         "fatal",
         "option",
@@ -354,8 +367,10 @@ OPTIONS: tuple[Signature, ...] = (
         ("validation error for", "validation errors for"),
         r"validation errors? for (?P<config>(?!.*Request\b)[\w\[\]]+)\s+(?P<option>[a-z][\w.\[\]-]*)\s*\n\s*"
         r"(?P<detail>(?!Value error)[^\n\[]{3,200})(?:\[type=(?P<type>\w+), input_value=(?P<value>[^\n]{1,60}?),)?",
-        "the option {option} has a value that vLLM rejects: {detail} (given: {value})",
-        "correct {option} in vllm_extra_args or the profile; `null` drops an option of the profile",
+        "the option {option} ({config}) has a value that vLLM rejects: {detail} (given: {value})",
+        "correct {option} in vllm_extra_args or the profile, where it may be part of speculative_config,"
+        " compilation_config or another option; `null` drops an option of the profile; a newer vllm_image may know the"
+        " value",
         versions="vLLM 0.10 to 0.32 (pydantic)",
         known="report",
         source="public log; pydantic's messages",
