@@ -100,7 +100,7 @@ KERNELS: tuple[Signature, ...] = (
         r" (?:does not support the deployment configuration since (?P<reason>.{1,160})"
         r"|is not valid for this configuration\.?(?: Reason: (?P<reason_2>.{1,160}))?)"
         r"|(?P<reason_3>kernel does not support (?:current device|MoEActivation).{0,120})",
-        "the backend {value} cannot run this model on this GPU: {reason}",
+        "the selected backend ({value}) cannot run this model on this GPU: {reason}",
         "remove the backend from vllm_extra_args (moe_backend, linear_backend, attention_backend), or set it to"
         " marlin or triton; it keeps image and model",
         versions="vLLM 0.20 to 0.32",
@@ -126,7 +126,7 @@ KERNELS: tuple[Signature, ...] = (
         "fatal",
         "kernel",
         ("failed to find a kernel that can implement",),
-        r"Failed to find a kernel that can implement the (?P<layer>[\w ]{1,40}?) linear layer\."
+        r"Failed to find a kernel that can implement the (?P<layer>\w[\w ]{0,39}?) linear layer\."
         r"(?:\s{0,8}Reasons:\s{0,8}(?P<reason>.{1,200}))?",
         "no kernel that is allowed computes the {layer} layers of this model on this GPU: {reason}",
         "remove linear_backend from vllm_extra_args, or set it to marlin, and remove VLLM_DISABLED_KERNELS from"
@@ -395,7 +395,7 @@ KERNELS: tuple[Signature, ...] = (
         r"(?:OutOfResources: )?out of resource: (?P<resource>[\w ]{1,30}), Required: (?P<need>\d+), Hardware limit:"
         r" (?P<limit>\d+)"
         r"|OutOfResources",
-        "a Triton kernel needs more {resource} ({need}) than the GB10 has ({limit})",
+        "a Triton kernel needs more than the GB10 has ({resource}: {need}, the limit is {limit})",
         "set attention_backend: FLASHINFER or moe_backend: marlin in vllm_extra_args, by the kernel that the trace"
         " names; it keeps image and model. A newer vllm_image is the second choice",
         versions="Triton 3 on sm_121 (99 KiB of shared memory)",

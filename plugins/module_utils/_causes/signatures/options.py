@@ -87,14 +87,26 @@ OPTIONS: tuple[Signature, ...] = (
         "fatal",
         "option",
         ("max_lora_rank",),
-        r"LoRA rank (?P<rank>\d+) is greater than max_lora_rank (?P<limit>\d+)"
-        r"|max_lora_rank \((?P<given>\d+)\) must be one of (?P<allowed>[^\n]{1,80})",
+        r"LoRA rank (?P<rank>\d+) is greater than max_lora_rank (?P<limit>\d+)",
         "the adapter has rank {rank}, and max_lora_rank allows {limit}",
         "set max_lora_rank: {rank} in vllm_extra_args (vLLM allows 8, 16, 32, 64, 128, 256, 320 and 512: take the next"
         " that is not smaller); memory is not the cause",
         versions="vLLM 0.8 to 0.32",
         known="report",
         source="vllm/lora/peft_helper.py",
+    ),
+    Signature(
+        "lora_rank_value",
+        "fatal",
+        "option",
+        ("max_lora_rank",),
+        r"max_lora_rank \((?P<given>\d+)\) must be one of (?P<allowed>[^\n]{1,80})",
+        "vLLM allows no max_lora_rank of {given}",
+        "set max_lora_rank in vllm_extra_args to one of {allowed}: the next that is not smaller than the rank of the"
+        " adapter",
+        versions="vLLM 0.8 to 0.32",
+        known="source",
+        source="vllm/config/lora.py",
     ),
     Signature(
         "lora_path",
