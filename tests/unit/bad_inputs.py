@@ -388,8 +388,8 @@ BAD: list[tuple[Values, str]] = [
     (
         one("vllm_images", {"a/b:1": {"kernels": []}}),
         "vllm_images[a/b:1].kernels: unknown field; known: vllm, cuda, min_driver, nccl, digest, pull_bytes,"
-        " unpacked_bytes, entrypoint, command_prefix, architectures, ray, multi_node, args, environment, status,"
-        " faults, cannot_run, security, sources",
+        " unpacked_bytes, entrypoint, command_prefix, architectures, options, ray, multi_node, args, environment,"
+        " status, faults, cannot_run, security, sources",
     ),
     (
         one("vllm_images", {"a/b:1": {"digest": "sha256:abc"}}),
@@ -406,7 +406,8 @@ BAD: list[tuple[Values, str]] = [
     ),
     (
         {"vllm_image": "a/b:1", "vllm_images": {"a/b:1": {"vllm": "0.32.0", "args": {"swap_space": 4}}}},
-        "vllm_images[a/b:1].args.swap_space: unknown option of vLLM 0.32.0; `vllm serve --help` lists what there is",
+        "vllm_images[a/b:1].args.swap_space: unknown option of vLLM 0.32.0; remove it: on a Spark it would be the"
+        " memory of the GPU",
     ),
     (
         {"vllm_image": "a/b:1", "vllm_images": {"a/b:1": {"environment": {"HF_TOKEN": "x"}}}},
@@ -432,12 +433,12 @@ BAD: list[tuple[Values, str]] = [
     ),
     (
         {**LATEST_RECORDED, "vllm_extra_args": {"swap_space": 4}},
-        "vllm_extra_args.swap_space: unknown option of vLLM 0.32.0; leave it out: on a Spark it would be the"
+        "vllm_extra_args.swap_space: unknown option of vLLM 0.32.0; remove it: on a Spark it would be the"
         " memory of the GPU",
     ),
     (
         {**LATEST_RECORDED, "vllm_extra_args": {"disable_log_requests": True}},
-        "vllm_extra_args.disable_log_requests: unknown option of vLLM 0.32.0; leave it out: requests are logged with"
+        "vllm_extra_args.disable_log_requests: unknown option of vLLM 0.32.0; remove it: requests are logged with"
         " enable_log_requests only",
     ),
     (
@@ -978,7 +979,7 @@ BAD: list[tuple[Values, str]] = [
     (
         one("vllm_entrypoint", ["python3", "-m", "vllm.entrypoints.openai.api_server"]),
         "vllm_entrypoint[2]: vllm.entrypoints.openai.api_server takes the model as an option only, and would serve"
-        " another one; leave vllm_entrypoint out, `vllm serve` is the same server",
+        " another one; remove vllm_entrypoint, `vllm serve` is the same server",
     ),
     (one("vllm_entrypoint", ["bash", "a\x07b"]), "vllm_entrypoint[1]: holds the control character U+0007; remove it"),
     (

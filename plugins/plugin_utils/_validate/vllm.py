@@ -79,8 +79,8 @@ def _entrypoint(checked: TypedValues) -> Lines:
             yield f"{name}[{number}]: holds the control character {control}; remove it"
         elif word == _API_SERVER:
             yield (
-                f"{name}[{number}]: {word} takes the model as an option only, and would serve another one; leave {name}"
-                " out, `vllm serve` is the same server"
+                f"{name}[{number}]: {word} takes the model as an option only, and would serve another one; remove"
+                f" {name}, `vllm serve` is the same server"
             )
 
 
