@@ -190,7 +190,9 @@ QWEN36_27B: Values = {
 }
 LONG = {"max_model_len": 262144, "kv_cache_dtype": "fp8"}
 LARGE_BATCHES = {
-    **{"gpu_memory_utilization": 0.70, "max_num_batched_tokens": 65536, "max_num_seqs": 8},
+    "gpu_memory_utilization": 0.70,
+    "max_num_batched_tokens": 65536,
+    "max_num_seqs": 8,
     "enable_prefix_caching": True,
 }
 SHORT_BATCHES = {"gpu_memory_utilization": 0.85, "max_num_batched_tokens": 8192, "max_num_seqs": 16}
