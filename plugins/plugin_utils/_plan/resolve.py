@@ -107,6 +107,7 @@ class Resolved:
     host_faults: list[dict[str, str]]
     budget: list[str]
     budget_problem: str
+    copies: list[str]
     facts: dict[str, t.Any]
 
     def as_dict(self) -> dict[str, t.Any]:
@@ -224,6 +225,7 @@ def resolve(
         ],
         budget=[part.text for part in budget.parts],
         budget_problem=budget.problem_of(values["vllm_service_name"]),
+        copies=list(budget.copies),
         # What programs on the host have to know of a release: its file release.json, with the name of the release.
         facts={
             "container": container,
