@@ -61,8 +61,9 @@ def problem(host: str, group: str, serves_together: bool, services: t.Sequence[V
 
 def _listed(services: t.Sequence[Values | Unread]) -> list[tuple[str, Values]]:
     """Names and values. A service of which neither can be read is left out: its own run refuses it."""
-    return [
-        (each.service, each.shares) if isinstance(each, Unread) else (each["vllm_service_name"], each)
-        for each in services
-        if not isinstance(each, Unread) or each.shares
-    ]
+    found: list[tuple[str, Values]] = []
+    for each in services:
+        values = each.shares if isinstance(each, Unread) else each
+        if values:
+            found.append((values["vllm_service_name"], values))
+    return found
