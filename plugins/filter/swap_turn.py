@@ -14,7 +14,9 @@ description:
 positional: own
 options:
   _input:
-    description: Output of C(systemctl show --property=Id,ActiveState,UnitFileState) for all units of the group.
+    description:
+      - Output of C(systemctl show --property=Id,ActiveState) and C(systemctl list-unit-files --no-legend --plain) for
+        all units of the group.
     type: str
     required: true
   own:

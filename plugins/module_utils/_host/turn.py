@@ -13,9 +13,6 @@ import typing as t
 from .._outside.text import plain
 from .services import NAME
 
-# For `systemctl show --property`.
-PROPERTIES = "Id,ActiveState,UnitFileState"
-
 _RUNS = ("active", "activating", "reloading")
 _COMES_BACK = ("enabled", "enabled-runtime")
 
@@ -25,14 +22,28 @@ class State(t.NamedTuple):
     file: str
 
 
+def commands(units: t.Sequence[str]) -> list[list[str]]:
+    """What says the states of UNITS. Of their files `show` has what the last reload read, so the disk is asked."""
+    return [
+        ["systemctl", "show", "--property=Id,ActiveState", "--", *units],
+        ["systemctl", "list-unit-files", "--no-legend", "--plain", "--", *units],
+    ]
+
+
 def states(shown: str) -> dict[str, State]:
-    """`systemctl show UNIT...`: a block of lines for each unit."""
-    found: dict[str, State] = {}
-    for block in shown.split("\n\n"):
-        values = dict(plain(line).split("=", 1) for line in block.splitlines() if "=" in plain(line))
-        if values.get("Id"):
-            found[values["Id"]] = State(values.get("ActiveState", ""), values.get("UnitFileState", ""))
-    return found
+    """The output of both commands, one after the other."""
+    active: dict[str, str] = {}
+    files: dict[str, str] = {}
+    name = ""
+    for line in map(plain, shown.splitlines()):
+        key, is_pair, value = line.partition("=")
+        if is_pair and key == "Id":
+            name = value
+        elif is_pair and key == "ActiveState":
+            active[name] = value
+        elif not is_pair and len(words := line.split()) > 1:
+            files[words[0]] = words[1]
+    return {name: State(state, files.get(name, "")) for name, state in active.items()}
 
 
 def on_turn(own: str, units: t.Mapping[str, State]) -> str:

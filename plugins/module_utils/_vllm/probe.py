@@ -174,10 +174,9 @@ class Probe:
     def waits_for(self, service: str, unit: Unit) -> str:
         """The unit of its swap group that has the turn instead of this one; empty if none has."""
         group = turn.group_of(unit.conflicts)
-        systemctl = self.module.get_bin_path("systemctl")
-        if systemctl is None or not group or not unit_is_down(unit):
+        if not group or not unit_is_down(unit):
             return ""
-        shown = self.run([systemctl, "show", "--property", turn.PROPERTIES, "--", service, *group])[1]
+        shown = "\n".join(self.run(command)[1] for command in turn.commands([service, *group]))
         found = turn.on_turn(service, turn.states(shown))
         return "" if found == service else found
 

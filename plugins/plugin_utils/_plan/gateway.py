@@ -70,10 +70,7 @@ def gateway(
 ) -> Gateway:
     """The gateway on SERVER. KEYS are gateway_keys, LIMITS those of a key that has none of its own."""
     names = list(dict.fromkeys(unit.model for unit in units))
-    models = [
-        _model(name, number, units, server)
-        for number, name in enumerate(names, 1)
-    ]
+    models = [_model(name, number, units, server) for number, name in enumerate(names, 1)]
     return Gateway(
         models=[model._asdict() for model in models],
         clients=[{"name": key["name"], **{name: key.get(name, limits[name]) for name in LIMITS}} for key in keys],

@@ -209,7 +209,7 @@ def waits(programs: Programs, name: str, conflicts: str) -> bool | None:
     group = turn.group_of(conflicts)
     if not group:
         return None
-    shown = programs.run("systemctl", "show", f"--property={turn.PROPERTIES}", name, *group) or ""
+    shown = "\n".join(programs.run(*command) or "" for command in turn.commands([name, *group]))
     return turn.on_turn(name, turn.states(shown)) in group
 
 

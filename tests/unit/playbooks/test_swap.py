@@ -21,16 +21,15 @@ BROKEN = {"failed": True, "msg": "it is broken", "cause": {"id": "x", "change": 
 SYSTEMCTL = """#!/bin/sh
 case $1 in
   show) cat {folder}/units.txt ;;
+  list-unit-files) printf 'vllm-b.service disabled enabled\nvllm.service enabled enabled\n' ;;
   *) echo "$@" >>{folder}/told ;;
 esac
 """
 UNITS = """Id=vllm-b.service
 ActiveState=inactive
-UnitFileState=disabled
 
 Id=vllm.service
 ActiveState=active
-UnitFileState=enabled
 """
 
 

@@ -109,8 +109,9 @@ def test_an_old_look_says_nothing(host: Path, entry: dict[str, Any]) -> None:
 
 GROUP = """
 case "$*" in
-  *Id,ActiveState*) printf 'Id=vllm.service\\nActiveState=inactive\\nUnitFileState=disabled\\n\\n'
-    printf 'Id=vllm-b.service\\nActiveState=%s\\nUnitFileState=disabled\\n' "$STATE" ;;
+  *list-unit-files*) printf 'vllm.service disabled enabled\\nvllm-b.service disabled enabled\\n' ;;
+  *Id,ActiveState*) printf 'Id=vllm.service\\nActiveState=inactive\\n\\n'
+    printf 'Id=vllm-b.service\\nActiveState=%s\\n' "$STATE" ;;
   *) printf 'LoadState=loaded\\nActiveState=inactive\\nConflicts=shutdown.target vllm-b.service\\n' ;;
 esac
 """

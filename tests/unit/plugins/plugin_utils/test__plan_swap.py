@@ -101,11 +101,9 @@ A, B = "vllm.service", "vllm-b.service"
 
 def shown(**units: str) -> str:
     """a="active enabled"."""
-    blocks = []
-    for name, said in units.items():
-        active, file = said.split()
-        blocks.append(f"Id={A if name == 'a' else B}\nActiveState={active}\nUnitFileState={file}\n")
-    return "\n".join(blocks)
+    said = {A if name == "a" else B: text.split() for name, text in units.items()}
+    blocks = [f"Id={name}\nActiveState={active}\n" for name, (active, _file) in said.items()]
+    return "\n".join([*blocks, *(f"{name} {file} enabled" for name, (_active, file) in said.items())])
 
 
 @pytest.mark.parametrize(
@@ -118,7 +116,7 @@ def shown(**units: str) -> str:
         (shown(a="inactive disabled", b="inactive disabled"), ""),
         (shown(a="inactive enabled", b="inactive enabled"), A),  # its own
         (shown(b="active enabled", a="active enabled"), A),
-        ("Id=vllm.service\nActiveState=inactive\nUnitFileState=\n", ""),  # there is no such unit
+        ("Id=vllm.service\nActiveState=inactive\n", ""),  # there is no such unit
         ("", ""),
     ],
 )
