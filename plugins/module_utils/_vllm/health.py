@@ -143,6 +143,8 @@ def _judge(seen: Observation) -> Verdict:
         return _without_container(seen, there_is_one=True)
     if _unit_is_working(seen, container):
         return Verdict("loading", "container")
+    if container.error and _is_of_an_earlier_start(seen, container):
+        return _without_container(seen)
     if container.error:
         return Verdict(
             "failed", "container", causes.recognize(container.error) or condition("start_error", container.error)
@@ -150,6 +152,13 @@ def _judge(seen: Observation) -> Verdict:
     if container.status == "exited" and _has_failed(seen.unit) and _ended_before_the_unit(seen, container):
         return _without_container(seen)
     return Verdict("failed", _phase(seen), _death(seen, container))
+
+
+def _is_of_an_earlier_start(seen: Observation, container: Container) -> bool:
+    """A container that could not be made anew still shows why the one before it was not started.
+
+    Compose writes Docker's answer, so what a start ended with stands in the journal of that start."""
+    return _has_failed(seen.unit) and container.error not in seen.unit_log and recognize(seen.unit_log) is not None
 
 
 def _has_failed(unit: Unit | None) -> bool:

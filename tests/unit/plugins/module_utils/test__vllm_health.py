@@ -137,6 +137,26 @@ TABLE: dict[str, tuple[Observation, str, str | None, str | None]] = {
         "container",
         "docker_no_gpu_runtime",
     ),
+    "created, Docker refused an earlier start, and this one sooner": (
+        seen(
+            container=container("created", error=NO_GPU),
+            unit=unit("activating", "auto-restart"),
+            unit_log="Error response from daemon: unknown or invalid runtime name: nvidia-legacy\n",
+        ),
+        "failed",
+        "container",
+        "docker_unknown_runtime",
+    ),
+    "created, Docker refused this start, after Compose's own words": (
+        seen(
+            container=container("created", error=NO_GPU),
+            unit=unit("failed"),
+            unit_log=f"Container vllm  Created\nError response from daemon: {NO_GPU}\n",
+        ),
+        "failed",
+        "container",
+        "docker_no_gpu_runtime",
+    ),
     # --- loading
     "just started": (seen(container=container(), api=RESET), "loading", "container", None),
     "imports": (
