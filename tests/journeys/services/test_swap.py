@@ -25,7 +25,7 @@ COMMON: dict[str, Any] = {
 ONE: dict[str, Any] = {"name": "vllm", "vllm_extra_args": {**EAGER, "served_model_name": "one"}}
 TWO: dict[str, Any] = {"name": "vllm-b", "vllm_port": 8001, "vllm_extra_args": {**EAGER, "served_model_name": "two"}}
 BROKEN = {**TWO, "vllm_extra_args": {**TWO["vllm_extra_args"], "quantization": "awq"}}
-UNITS = "systemctl is-active vllm vllm-b; systemctl is-enabled vllm vllm-b; true"
+UNITS = "systemctl is-active vllm vllm-b || true; systemctl is-enabled vllm vllm-b || true"
 
 
 class Group:
