@@ -135,7 +135,7 @@ def test_what_else_is_done_to_one_that_waits(
     ("spark", "group", "line"),
     [
         ([ONE, TWO], "big", "m-vllm and m-vllm-b take turns, so only one of them can be brought into service"),
-        ([TWO], "", "m-vllm-b has no vllm_swap_group, so it takes no turns; choose a service of a group"),
+        ([TWO], "", "m-vllm-b has no vllm_swap_group, so it takes no turns; choose a service that has one"),
     ],
 )
 def test_what_cannot_be_swapped(
