@@ -338,6 +338,11 @@ _value:
       description: One line, if the services of the list do not fit into the memory together.
       type: str
       sample: ""
+    copies:
+      description: What it costs that several services of the list serve the same model, a line for each model.
+      type: list
+      elements: str
+      sample: []
     swap_others:
       description:
         - The other services of C(vllm_swap_group) on the host, each with C(host), its name in the inventory,

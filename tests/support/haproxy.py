@@ -134,11 +134,11 @@ class Gateway:
         self, folder: Path, engines: t.Sequence[Engine], keys: list[dict[str, t.Any]], **variables: t.Any
     ) -> None:
         self.folder, self.engines = folder, engines
-        self.socket, self.port = str(folder / "socket"), free_port()
+        self.socket, self.master, self.port = str(folder / "socket"), str(folder / "master"), free_port()
         self.variables = {"gateway_port": self.port, "gateway_stats_port": free_port(), **variables}
         self.write(keys)
         self._log = (folder / "log").open("w+")
-        command = [haproxy(), "-W", "-f", str(folder / "haproxy.cfg"), "-p", str(folder / "pid")]
+        command = [haproxy(), "-W", "-S", self.master, "-f", str(folder / "haproxy.cfg"), "-p", str(folder / "pid")]
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
 
     def write(self, keys: list[dict[str, t.Any]]) -> None:
@@ -167,6 +167,8 @@ class Gateway:
             limit = {"__gateway_limit": Path(entry["name"]).stem}
             text = TEMPLATES.get_template(entry["template"]).render({**values, **limit})
             (self.folder / entry["name"]).write_text(text)
+        for name in values["__gateway_switched"]:
+            (self.folder / name).touch()
         text = TEMPLATES.get_template("haproxy.cfg.j2").render(values)
         text = text.replace("wait-for-body time 30s", "wait-for-body time 1s")
         (self.folder / "haproxy.cfg").write_text(re.sub(r"^ +(user|group|chroot) .*\n", "", text, flags=re.MULTILINE))

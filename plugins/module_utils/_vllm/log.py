@@ -28,8 +28,10 @@ MAX_FOUND = 80  # lines that match a signature
 # The API server was told to stop; an engine that fails is stopped too, but then it has logged why.
 _STOP = re.compile(
     r"shutdown triggered|received signal=SIG(?:TERM|INT)|[Rr]eceived (?:SIGTERM|SIGINT|signal (?:15|2)\b)"
-    r"|^Shutting down|^Gracefully stopping|^terminated\b"
+    r"|^Shutting down|^Gracefully stopping|^terminated\b|^Shutdown initiated \(timeout="
 )
+# Before the server is ready, it may be the API server that ends the engine, and prints why only after that.
+_ENGINE = re.compile(r"EngineCore")
 
 # What only a server that serves writes: the end of its start may be missing, where uvicorn's own log is off.
 _ANSWERS = re.compile(r"\"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS) /\S{0,300} HTTP/\d|Avg prompt throughput: ")
@@ -58,6 +60,7 @@ class LogState:
     uses: set[str] = field(default_factory=set)  # optional parts of vLLM that are switched on
     ready: bool = False
     shutdown: str = ""  # line with which the server began to end because it was told to
+    engine_told: str = ""  # the same of the engine alone, before the server was ready
     problems: list[Problem] = field(default_factory=list)  # exceptions, in order
     found: list[Match] = field(default_factory=list)  # lines outside of exceptions that match a signature
     hint: Match | None = None  # last line that says what this phase waits for
@@ -200,7 +203,7 @@ def parse(text: str) -> LogState:
         if _OPTIONS.match(message):
             state.uses |= {name for name, pattern in _USES if pattern.search(message)}
         if level in ("INFO", "DEBUG"):
-            _read_progress(state, traces, message)
+            _read_progress(state, traces, entry)
         elif level == "WARNING" and entry.dated:  # a banner's warning has no date
             _find_hint(state, message)
         elif state.shutdown:  # a server that was told to stop may miss its engine for a moment
@@ -208,6 +211,8 @@ def parse(text: str) -> LogState:
         elif not traces.feed(entry, state.ready, state.phase):
             _read_plain(state, entry)
     state.problems = traces.problems
+    if state.engine_told and not (state.problems or state.found):
+        state.shutdown = state.shutdown or state.engine_told
     state.last_line = shorten(mask(state.last_line.strip()))
     state.kv_cache_tokens = _tokens(state)
     return state
@@ -260,13 +265,16 @@ def _started(state: LogState, traces: Tracebacks) -> None:
     traces.forget()
 
 
-def _read_progress(state: LogState, traces: Tracebacks, message: str) -> None:
+def _read_progress(state: LogState, traces: Tracebacks, line: Line) -> None:
+    message = line.message
     if message.startswith("Application startup complete"):
         _started(state, traces)
-        state.shutdown = ""
+        state.shutdown = state.engine_told = ""
         return
     told = not state.shutdown and ("hut" in message or "eceived" in message) and _STOP.search(message)
-    if told and (state.ready or not (traces.problems or state.found)):
+    if told and not state.ready and _ENGINE.search(line.process or message):
+        state.engine_told = shorten(mask(message.strip()))
+    elif told and (state.ready or not (traces.problems or state.found)):
         state.shutdown = shorten(mask(message.strip()))
     if state.ready:  # from here on it is requests, until the end
         return

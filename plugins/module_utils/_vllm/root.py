@@ -320,7 +320,8 @@ def _refine(lines: t.Iterable[Match], problem: Problem) -> Match | None:
     about = {generic.signature.id, generic.signature.family} if generic else set[str]()
     entry = _family(problem)
     about |= {entry.id, entry.family}
-    return next((line for line in known if about & set(line.signature.refines)), generic)
+    refining = [line for line in known if about & set(line.signature.refines)]
+    return next((line for line in refining if not line.signature.generic), next(iter(refining), generic))
 
 
 def _wrapper(state: LogState) -> Match | None:

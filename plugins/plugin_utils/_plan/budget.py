@@ -19,6 +19,7 @@ import typing as t
 from .._catalog.catalog import Catalog
 from .._catalog.vllm_options import share_text
 from .choice import ChoiceError, Values
+from .copies import copies
 from .memory import UTILIZATION, Host, plan
 from .resolve import ResolveError, resolve
 from .share import LEAST, REST, Budget, HostState, Part, by_turns, share
@@ -97,7 +98,9 @@ def budget(services: t.Sequence[Values | Unread], catalog: Catalog, host: HostSt
     parts = tuple(part for part in found.values() if part)
     offloaded = sum(part.offloaded_bytes for part in by_turns(parts))
     highest = min((_highest(each, total, offloaded) for each in services if not isinstance(each, Unread)), default=1.0)
-    return Budget(parts, _problem(parts, highest, total), refused)
+    found_budget = Budget(parts, _problem(parts, highest, total), refused)
+    read = [each for each in services if not isinstance(each, Unread)]
+    return found_budget._replace(copies=copies(read, found_budget, catalog, total))
 
 
 def _unknown(name: str, others: t.Mapping[str, str]) -> str:

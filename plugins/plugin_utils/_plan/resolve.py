@@ -111,6 +111,7 @@ class Resolved:
     host_faults: list[dict[str, str]]
     budget: list[str]
     budget_problem: str
+    copies: list[str]
     swap_others: list[dict[str, t.Any]]
     facts: dict[str, t.Any]
 
@@ -231,6 +232,7 @@ def resolve(
         ],
         budget=[part.text for part in budget.parts],
         budget_problem=budget.problem_of(values["vllm_service_name"]),
+        copies=list(budget.copies),
         swap_others=[member._asdict() for member in swap_others],
         # What programs on the host have to know of a release: its file release.json, with the name of the release.
         facts={

@@ -50,6 +50,7 @@ class Budget(t.NamedTuple):
     parts: tuple[Part, ...] = ()  # none for a service alone on its host
     problem: str = ""  # of all of them together
     refused: t.Mapping[str, str] = {}  # services of which no part can be said, and why
+    copies: tuple[str, ...] = ()  # what it costs that several of them serve one model
 
     def problem_of(self, service: str) -> str:
         return self.refused.get(service) or self.problem

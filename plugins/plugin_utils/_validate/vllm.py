@@ -33,6 +33,10 @@ _REGISTRY = (
 )
 
 
+# S: in vLLM only the command `serve` reads the model that comes first.
+_API_SERVER = "vllm.entrypoints.openai.api_server"
+
+
 def vllm(checked: TypedValues, catalog: Catalog) -> Lines:
     yield from choice(checked, catalog)
     yield from _network(checked)
@@ -73,6 +77,11 @@ def _entrypoint(checked: TypedValues) -> Lines:
             )
         elif control := control_character(word):
             yield f"{name}[{number}]: holds the control character {control}; remove it"
+        elif word == _API_SERVER:
+            yield (
+                f"{name}[{number}]: {word} takes the model as an option only, and would serve another one; remove"
+                f" {name}, `vllm serve` is the same server"
+            )
 
 
 def _frontend(checked: TypedValues) -> Lines:

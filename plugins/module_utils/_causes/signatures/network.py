@@ -50,12 +50,14 @@ NETWORK: tuple[Signature, ...] = (
         r"ibv_(?:reg_mr\w*|reg_dmabuf_mr|create_\w+|alloc_pd)[^\n]{0,40}? failed(?: with (?:error )?)?"
         r"[^\n]{0,12}?(?:Cannot allocate memory|ENOMEM|12\b)",
         "NCCL may not pin the memory that RDMA between the hosts needs",
-        "keep memlock: -1 in vllm_ulimits on every host of the group, and check for firmware updates (`fwupdmgr"
-        " get-updates`); NCCL_IB_DISABLE: 1 in vllm_extra_env uses sockets until then, which is slower and keeps image"
-        " and model",
-        versions="NCCL 2.18 to 2.29 on ConnectX-7",
+        "keep memlock: -1 in vllm_ulimits on every host of the group; if `uname -r` says 7.0.0-1019-nvidia, boot that"
+        " host with kernel 6.17.0-1032-nvidia or with kho=off on the kernel command line; else check for firmware"
+        " updates (`fwupdmgr get-updates`). NCCL_IB_DISABLE: 1 in vllm_extra_env uses sockets until then, which is"
+        " slower and keeps image and model",
+        versions="NCCL 2.18 to 2.30 on ConnectX-7",
         known="report",
-        source="NVIDIA/nccl-tests#206, MiaAI-Lab/DeepSeek-v4-Flash-DSpark-2x-DGX-Spark#259",
+        source="NVIDIA/nccl-tests#206, MiaAI-Lab/DeepSeek-v4-Flash-DSpark-2x-DGX-Spark#259,"
+        " eugr/spark-vllm-docker#392, NVIDIA's forum 383023",
         refines=("network", "nccl", "nccl_peer_lost"),
     ),
     Signature(
@@ -72,7 +74,55 @@ NETWORK: tuple[Signature, ...] = (
         versions="NCCL 2.18 to 2.29",
         known="report",
         source="NCCL's documentation, troubleshooting of RoCE",
+        unless=r"\bUCX\b",  # of a KV connector, which uses no NCCL
         refines=("network", "nccl", "nccl_peer_lost"),
+    ),
+    Signature(
+        "nccl_mismatch",
+        "exit",
+        "network",
+        ("message truncated", "message size truncated", " bytes instead of "),
+        r"[Mm]essage (?:size )?truncated ?: ?receiv(?:ed|ing) \d+ bytes instead of \d+",
+        "two processes of the group do not expect the same of each other: they run with different images, options or"
+        " NCCL settings, or with different interfaces",
+        "start all hosts of vllm_nodes with the same vllm_image (pinned by its digest), the same options, and the same"
+        " NCCL_* variables in vllm_extra_env: deploy all of them in one run; then run playbooks/fabric.yml, which"
+        " compares their links",
+        versions="NCCL 2.7 to 2.29",
+        known="report",
+        source="NVIDIA/nccl#1176, #605",
+        refines=("network", "nccl", "nccl_peer_lost"),
+    ),
+    Signature(
+        "nccl_no_net",
+        "exit",
+        "network",
+        ("failed to initialize any net plugin",),
+        r"NCCL WARN Failed to initialize any NET plugin",
+        "NCCL finds none of the ways to the other host that its variables allow: mostly, the container has no device"
+        " for RDMA",
+        "check that /dev/infiniband is there on every host of vllm_nodes (playbooks/fabric.yml checks its ports), and"
+        " deploy all of them again, which gives it to the container; remove NCCL_NET, NCCL_NET_PLUGIN and NCCL_IB_HCA"
+        " from vllm_extra_env. NCCL_IB_DISABLE: 1 uses sockets until then",
+        versions="NCCL 2.27 to 2.30",
+        known="report",
+        source="getainode/ainode#87",
+        refines=("network", "nccl"),
+    ),
+    Signature(
+        "nccl_unsupported",
+        "exit",
+        "network",
+        ("operation not supported",),
+        r"NCCL WARN Cuda failure (?:801 )?'operation not supported'",
+        "NCCL uses a way to share memory that this GPU or container does not offer",
+        "set NCCL_NVLS_ENABLE: 0 in vllm_extra_env, and NCCL_CUMEM_ENABLE: 0 if it says the same then; that keeps image"
+        " and model",
+        versions="NCCL 2.19 to 2.30, CUDA 12 and 13",
+        known="report",
+        source="NCCL's documentation, NCCL_CUMEM_ENABLE and NCCL_NVLS_ENABLE; CUDA runtime API, error 801",
+        refines=("network", "nccl"),
+        sets=((ENV, "NCCL_NVLS_ENABLE", "0"),),
     ),
     Signature(
         "nccl_unreachable",
@@ -133,7 +183,7 @@ NETWORK: tuple[Signature, ...] = (
         versions="PyTorch 2, NCCL 2.28",
         known="report",
         source="vllm-project/vllm#41725, NVIDIA/nccl#2353, #2167",
-        refines=("network", "nccl", "engine"),
+        refines=("network", "nccl", "engine", "rpc_timeout"),
     ),
     Signature(
         "head_unreachable",
@@ -310,13 +360,15 @@ NETWORK: tuple[Signature, ...] = (
             "nccl warn",
         ),
         r"NCCL error(?: in)?:|nccl(?:System|UnhandledCuda|Internal|InvalidUsage|InvalidArgument)Error|DistBackendError"
-        r"|NCCL WARN (?!.{0,40}(?:NET/|No device|environment|MNNVL)).{1,200}?(?:failed|error)",
-        "NCCL, which connects the GPUs of a group, failed",
-        "keep vllm_ipc: host, set NCCL_SOCKET_IFNAME to the interface between the hosts and NCCL_DEBUG: INFO in"
-        " vllm_extra_env, and deploy again: NCCL then names what failed",
+        r"|NCCL WARN (?P<detail>(?!.{0,40}(?:NET/|No device|environment|MNNVL)).{1,200}?(?:fail(?:ed|ure)|error)"
+        r".{0,120})",
+        "NCCL, which connects the GPUs of a group, failed: {detail}",
+        "check the log of the other host first; keep vllm_ipc: host, set NCCL_SOCKET_IFNAME to the interface between"
+        " the hosts and NCCL_DEBUG: INFO in vllm_extra_env, and deploy again: NCCL then tells more",
         versions="driver, CUDA, PyTorch",
         known="report",
         source="PyTorch, ProcessGroupNCCL",
         generic=True,
+        refines=("nccl",),  # NCCL's own line says more than the exception
     ),
 )
