@@ -48,6 +48,8 @@ def free_port() -> int:
 class Engine:
     """A unit. It answers like vLLM, notes what it was asked, and holds each generation until GO is set."""
 
+    swap_group = ""
+
     def __init__(self, model: str, name: str) -> None:
         self.model, self.name = model, name
         self.asked: list[tuple[str, dict[str, str], bytes]] = []
@@ -146,7 +148,10 @@ class Gateway:
             **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
             **self.variables,
         }
-        units = [Unit(each.name, "here", each.model, each.port, "127.0.0.1", "digest", "", "") for each in self.engines]
+        units = [
+            Unit(each.name, "here", each.model, each.port, "127.0.0.1", "digest", "", "", each.swap_group)
+            for each in self.engines
+        ]
         limits = {name: values[f"gateway_{name}"] for name in LIMITS}
         found = gateway(Server("gw", "here"), units, keys, limits)
         assert found.problems == []

@@ -876,6 +876,10 @@ BAD: list[tuple[Values, str]] = [
         "vllm_hf_endpoint: must not hold a user or password; use an address such as https://mirror.example.org",
     ),
     # names and folders
+    (
+        one("vllm_swap_group", "Big Models"),
+        'vllm_swap_group: "Big Models" is not allowed; use up to 25 lower case letters, digits and -, such as chat',
+    ),
     *(
         (one("vllm_service_name", name), f'vllm_service_name: "{name}" is not allowed; use {SERVICE}')
         for name in (

@@ -156,6 +156,13 @@ def _names(checked: TypedValues) -> Lines:
     )
     yield from matches(
         checked,
+        "vllm_swap_group",
+        r"[a-z0-9][a-z0-9-]{0,24}",
+        "up to 25 lower case letters, digits and -, such as chat",
+        empty=True,
+    )
+    yield from matches(
+        checked,
         "vllm_container_name",
         r"[A-Za-z0-9][A-Za-z0-9_.-]{1,62}",
         "a letter or digit, then 1 to 62 letters, digits and . _ -",
