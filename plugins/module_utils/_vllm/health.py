@@ -269,7 +269,7 @@ def _loading(seen: Observation) -> Verdict:
     log, still = seen.log, idle_seconds(seen)
     if still is not None and still >= seen.wanted.stall_timeout:
         evidence = f"nothing for {still:.0f} s; last line: {log.last_line}"
-        hint = log.hint or log.wait
+        hint = log.stands_at
         return Verdict("stuck", _phase(seen), explain(hint) if hint else condition("stuck", evidence))
     return Verdict("loading", _phase(seen))
 

@@ -58,6 +58,7 @@ class LogState:
     capture_total: int | None = None
     capture_seconds: float | None = None
     uses: set[str] = field(default_factory=set)  # optional parts of vLLM that are switched on
+    headless: bool = False
     ready: bool = False
     shutdown: str = ""  # line with which the server began to end because it was told to
     engine_told: str = ""  # the same of the engine alone, before the server was ready
@@ -72,6 +73,13 @@ class LogState:
     def start_is_cut_off(self) -> bool:
         """Nothing of a start was seen."""
         return self.version is None and self.phase == "container"
+
+    @property
+    def stands_at(self) -> Match | None:
+        """What this phase waits for; a line that names a fault of the same kind says more."""
+        waits = self.hint or self.wait
+        lines = [line for line in self.found if waits and line.signature.family == waits.signature.family]
+        return next((line for line in lines if not line.signature.generic), waits)
 
     @property
     def failed(self) -> bool:
@@ -154,7 +162,12 @@ _BARS: tuple[_Fact, ...] = (
 _NCCL: tuple[_Fact, ...] = (
     ("NCCL INFO Using", re.compile(r"NCCL INFO Using network (\w{1,20})"), (("nccl_network", str),)),
 )
+# A rank without an API: it says so instead of a banner, and nothing more while it serves.
+_HEADLESS = re.compile(r"Launching vLLM \(v(\S{1,80})\) headless")
+_WARM = "Kernel JIT monitor activated"  # the last step of a rank's start, since 0.24
+_CPP_FRAME = re.compile(r"frame #\d{1,3}: ")  # where C++ was: names of code, which tell no failure
 _VERSIONS = (
+    _HEADLESS,
     re.compile(r"vLLM API server version (\S{1,80})"),
     re.compile(r"█.{0,20} version (\S{1,80})$"),
 )
@@ -190,12 +203,16 @@ def parse(text: str) -> LogState:
             continue
         entry = read(line)
         message, level = entry.message, entry.level
-        version = _version(message) if "version " in message and (level == "INFO" or level is None) else None
+        if _CPP_FRAME.match(message):
+            continue
+        names_it = "version " in message or "headless" in message
+        version = _version(message) if names_it and (level == "INFO" or level is None) else None
         if version:
             # Another attempt begins: a second banner, or one after the last lines of a server that was told to stop.
             if state.version is not None or state.shutdown:
                 state, traces = LogState(lines=state.lines), Tracebacks()
             state.version = version
+            state.headless = _HEADLESS.search(message) is not None
         state.lines += 1
         state.last_line = line
         if not state.ready:
@@ -267,7 +284,7 @@ def _started(state: LogState, traces: Tracebacks) -> None:
 
 def _read_progress(state: LogState, traces: Tracebacks, line: Line) -> None:
     message = line.message
-    if message.startswith("Application startup complete"):
+    if message.startswith("Application startup complete") or (state.headless and message.startswith(_WARM)):
         _started(state, traces)
         state.shutdown = state.engine_told = ""
         return
@@ -291,7 +308,8 @@ def _read_plain(state: LogState, line: Line) -> None:
         _advance(state, message)
         _fill(state, message, _BARS)
     _fill(state, message, _NCCL)
-    if len(state.found) >= MAX_FOUND:
+    # PyTorch tries a connection again for minutes, whatever the level of its lines; in the end it raises an exception
+    if len(state.found) >= MAX_FOUND or message.startswith("[c10d]"):
         _find_hint(state, message)
         return
     for match in causes.find(message):
@@ -305,7 +323,7 @@ def _read_plain(state: LogState, line: Line) -> None:
 
 
 def _find_hint(state: LogState, message: str) -> None:
-    if state.ready:
+    if state.ready and not state.headless:
         return
     for match in causes.find(message, causes.HINTS):
         if match.signature.kind == "wait":

@@ -277,12 +277,24 @@ class _Given:
         """The most that computing takes at one time: the widest layer, the pictures of a batch, or choosing tokens."""
         if self.on_cpu:
             return self.batched * ACTIVATION_BYTES
-        forward = self.batched * (self._whole("activation_bytes") or ACTIVATION_BYTES)
+        forward = self.batched * self._widest()
         if self.drafts and not self._is_mtp():
             forward += self.batched * self._whole("hidden_size") * DRAFT_STATES * 2
         pictures = self.batched * self._whole("vision_bytes") if self._sees() else 0
         choosing = self.requests * self._whole("vocab_size") * SAMPLER_BYTES
         return max(forward, pictures, choosing)
+
+    def _widest(self) -> int:
+        """Bytes for a token in the widest layer. Ranks divide what is inside it, but not what goes in and comes out.
+
+        Experts work on whole copies of that. A model has experts if a token needs less than half of its weights.
+        """
+        widest, hidden = self._whole("activation_bytes") or ACTIVATION_BYTES, self._whole("hidden_size")
+        ranks = whole(self.args.get("tensor_parallel_size")) or 1
+        if not hidden or 2 * self._whole("active_bytes") < self._whole("weights_bytes"):
+            return widest
+        kept = min(widest, 2 * hidden * 2)
+        return kept + _ceil(widest - kept, ranks)
 
     def _sees(self) -> bool:
         """Whether the parts that see are loaded and measured."""

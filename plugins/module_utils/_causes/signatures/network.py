@@ -78,6 +78,20 @@ NETWORK: tuple[Signature, ...] = (
         refines=("network", "nccl", "nccl_peer_lost"),
     ),
     Signature(
+        "interface_missing",
+        "exit",
+        "network",
+        ("no socket interface found", "unable to find address for"),
+        r"NCCL WARN .{0,120}?[Nn]o socket interface found|Unable to find address for: (?P<interface>\S{1,40})",
+        "NCCL or Gloo is to use a network interface that this host does not have ({interface})",
+        "remove NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME and TP_SOCKET_IFNAME from vllm_extra_env: each host gets the"
+        " interface with its vllm_node_address; if they are not set there, deploy again, as the interface was renamed",
+        versions="NCCL 2.28.9 and 2.29.7, PyTorch 2.11 and 2.13",
+        known="seen",
+        source="two H200 processes of vLLM 0.24 and 0.32, with the name of an interface that does not exist",
+        refines=("network", "nccl"),
+    ),
+    Signature(
         "nccl_mismatch",
         "exit",
         "network",
@@ -132,7 +146,7 @@ NETWORK: tuple[Signature, ...] = (
         r"NCCL WARN [^\n]{0,120}?connect[^\n]{0,40}?(?P<peer>\d[\w.:]{5,40}<\d+>)[^\n]{0,60}?"
         r"(?:failed|unreachable|No route to host|refused|timed? ?out)"
         r"|NCCL WARN [^\n]{0,120}?connect[^\n]{0,80}?(?:failed|unreachable|No route to host|refused|timed? ?out)"
-        r"|NCCL WARN .{0,120}?(?:No socket interface found|Bootstrap : no socket interface|Call to bind failed)",
+        r"|NCCL WARN .{0,120}?Call to bind failed",
         "NCCL cannot reach the other host ({peer}): it uses the wrong interface, or the connection is down",
         INTERFACE,
         versions="NCCL 2.28 on a pair of Sparks",
@@ -144,16 +158,17 @@ NETWORK: tuple[Signature, ...] = (
         "nccl_peer_lost",
         "exit",
         "network",
-        ("remote process exited", "connection closed by remote peer", "ncclremoteerror"),
+        ("remote process exited", "connection closed by remote peer", "ncclremoteerror", "by peer"),
         r"remote process exited or there was a network error|ncclRemoteError"
-        r"|NCCL WARN .{0,120}?Connection closed by remote peer (?P<peer>\S{0,60})",
+        r"|NCCL WARN .{0,120}?Connection closed by remote peer (?P<peer>\S{0,60})"
+        r"|gloo/transport/[^\n]{0,120}?Connection (?:closed|reset) by peer",
         "the other host of the group ended, or the connection to it was lost",
         "diagnose the other host first: its log has the cause; then restart all hosts of vllm_nodes"
         " (playbooks/restart.yml). If none of them ended, check vllm_node_address, NCCL_SOCKET_IFNAME, cable and link"
         " of the interface between them",
-        versions="NCCL 2.28.9, vLLM 0.24",
+        versions="NCCL 2.28.9, Gloo, vLLM 0.24",
         known="seen",
-        source="two H200 processes of vLLM 0.24, one killed",
+        source="two H200 processes of vLLM 0.24, one killed or failed",
         refines=("network", "nccl"),
     ),
     Signature(
@@ -168,6 +183,20 @@ NETWORK: tuple[Signature, ...] = (
         versions="PyTorch 2.9 to 2.13",
         known="report",
         source="gpustack/gpustack#6019",
+    ),
+    Signature(
+        "head_awaited",
+        "retry",
+        "network",
+        ("the client socket has failed to connect", "tcp client failed to connect"),
+        r"\[c10d\] (?:The client socket has failed to connect to any network address of [\[(]?(?P<head>[^)\s,]{1,80}"
+        r"(?:, \d+)?)|TCP client failed to connect/validate to host (?P<head_2>\S{1,80}) - retrying)",
+        "the head of the group does not answer at {head}, and is tried again",
+        "check that the first host of vllm_nodes runs, and that vllm_node_address and vllm_master_port are those of the"
+        " head on every host; nothing has to be restarted once it answers",
+        versions="PyTorch 2.11",
+        known="seen",
+        source="two H200 processes of vLLM 0.24, the head at an address that nobody has",
     ),
     Signature(
         "nccl_timeout",
@@ -217,7 +246,7 @@ NETWORK: tuple[Signature, ...] = (
         "fatal",
         "network",
         ("gloo",),
-        r"gloo[^\n]{0,300}?(?:Connection (?:closed|reset|refused)|timed? ?out|Unable to find address|no error message"
+        r"gloo[^\n]{0,300}?(?:Connection refused|timed? ?out|no error message"
         r"|(?:could not|cannot|unable to|failed to) connect)"
         r"[^\n]{0,120}|Gloo connectFullMesh failed",
         "Gloo, which the hosts use for control messages, cannot connect them",
@@ -332,12 +361,24 @@ NETWORK: tuple[Signature, ...] = (
         source="vllm/distributed/device_communicators/shm_broadcast.py; NVIDIA/nccl#2353",
     ),
     Signature(
+        "group_wait",
+        "wait",
+        "network",
+        ("world_size=",),
+        r"world_size=(?:[2-9]|\d\d+) rank=\d+ local_rank=\d+ distributed_init_method=(?P<method>\S+)",
+        "the hosts of the group have not all come to {method}, where they meet",
+        "look at the others first: one of them has failed or is not started. Otherwise vllm_master_port,"
+        " vllm_node_address of the head or the firewall keeps them apart",
+        versions="vLLM 0.24",
+        known="seen",
+        source="two H200 processes of vLLM 0.24, one failed, absent, or with another port",
+    ),
+    Signature(
         "collective_wait",
         "wait",
         "network",
-        ("vllm is using nccl==", "init start", "world_size="),
-        r"vLLM is using nccl==(?P<version>[\d.]+)|ncclCommInitRank\w* .{0,200}?Init START"
-        r"|world_size=(?:[2-9]|\d\d+) rank=\d+ local_rank=\d+ distributed_init_method=(?P<method>\S+)",
+        ("vllm is using nccl==", "init start"),
+        r"vLLM is using nccl==(?P<version>[\d.]+)|ncclCommInitRank\w* .{0,200}?Init START",
         "the hosts of the group do not get past their first exchange of data",
         "check that the other host is started with the same image and options; set NCCL_SOCKET_IFNAME,"
         " GLOO_SOCKET_IFNAME and VLLM_HOST_IP in vllm_extra_env; use an image with NCCL 2.29.3 or newer, and set"
