@@ -3,6 +3,8 @@ VENV ?= .venv
 PYTHON ?= python3
 export VENV PYTHON
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# Otherwise each pytest compiles all tests and plugins again, which takes ten seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 in_venv = PATH="$(abspath $(VENV))/bin:$$PATH"
 play = $(in_venv) ansible-playbook

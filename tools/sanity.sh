@@ -13,8 +13,8 @@ home=$work/home
 
 rm -rf "$copy"
 mkdir -p "$copy" "$home/.ansible/test/cache" "$home/.config" "$home/.pip"
-# Only what the rules are for: recorded output is not source, and sandbox and tools are not part of the collection.
-git ls-files -z --cached --others --exclude-standard --deduplicate -- ':!tests/fixtures' ':!molecule' ':!tools' \
+# Only what the rules are for: tests, sandbox and tools are not part of the collection (make lint checks them).
+git ls-files -z --cached --others --exclude-standard --deduplicate -- ':!tests' ':!molecule' ':!tools' \
     | { while IFS= read -r -d '' file; do [ ! -e "$file" ] || printf '%s\0' "$file"; done; } \
     | tar --create --null --files-from=- | tar --extract --directory "$copy"
 git -C "$copy" init --quiet

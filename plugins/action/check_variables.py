@@ -22,6 +22,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory impo
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.names import container, home
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import READS as RESOLVED
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.services import HOST
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.swap import GROUP, problem
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.conflicts import Service, clashes
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.hf_cache import unknown_source
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.memory import SPARK
@@ -82,6 +83,8 @@ class ActionModule(ActionBase):
             lines += services(own, task_vars, values.get("vllm_service_name"), taken)
             if is_spark and not lines:
                 lines += self._budget(task_vars, catalog)
+            if values.get(GROUP) and not lines:
+                lines += self._swap_group(own, values, task_vars)
             lines += self._clashes(task_vars, catalog)
             lines += self._groups(task_vars, whole_groups)
             if not any(line.startswith("vllm_files") for line in lines):
@@ -128,8 +131,13 @@ class ActionModule(ActionBase):
         found = budget(values, catalog, SPARK)
         refused = found.refused.get(task_vars.get("vllm_service_name") or "")
         beside = [host for host in task_vars.get("ansible_play_hosts_all") or [] if host in group]
-        problem = found.problem if beside[:1] == [task_vars["inventory_hostname"]] else ""
-        return [line for line in (refused, problem) if line]
+        of_all = found.problem if beside[:1] == [task_vars["inventory_hostname"]] else ""
+        return [line for line in (refused, of_all) if line]
+
+    def _swap_group(self, own: str, values: dict[str, t.Any], task_vars: dict[str, t.Any]) -> list[str]:
+        beside = siblings(task_vars, self._templar, options_of("vllm"), [])
+        line = problem(own, str(values[GROUP]), bool(values.get("vllm_nodes")), beside)
+        return [line] if line else []
 
     def _groups(self, task_vars: dict[str, t.Any], whole: bool) -> list[str]:
         """Of all hosts of the play, with those that they name or that may name them; the first one looks, as above."""

@@ -32,7 +32,7 @@ State = dict[str, t.Any]
 
 # A host is late if its answer took so many intervals.
 LATE = 3
-COLORS = {"ready": None, ASKED: None, "loading": C.COLOR_CHANGED}
+COLORS = {"ready": None, "waiting": None, ASKED: None, "loading": C.COLOR_CHANGED}
 
 display = Display()
 

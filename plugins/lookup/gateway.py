@@ -40,12 +40,12 @@ _value:
       description:
         - Models in the order of the inventory, each with C(name), which clients ask for, C(backend), its name in the
           configuration of HAProxy, C(key_of), a host with the C(vllm_api_key) of its servers, empty if they have none,
-          and C(servers), each with C(name) and C(address).
+          C(servers), each with C(name) and C(address), and C(takes_turns_with), models of the same C(vllm_swap_group).
       type: list
       elements: dict
       sample:
         - {name: Qwen/Qwen3-8B-FP8, backend: 1-Qwen_Qwen3-8B-FP8, key_of: spark01,
-           servers: [{name: spark01, address: "192.168.1.41:8000"}]}
+           servers: [{name: spark01, address: "192.168.1.41:8000"}], takes_turns_with: []}
     clients:
       description: The keys, each with its C(name) and its limits, without the keys themselves.
       type: list
@@ -106,7 +106,7 @@ class LookupModule(LookupBase):
 def _unit(host: str, hosts: Inventory, options: Options, catalog: Catalog) -> Unit | None:
     """None for a host that has no API, because it serves together with another one that has it."""
     try:
-        typed = hosts.values(host, options, [*READS, "gateway_server_address"])
+        typed = hosts.values(host, options, [*READS, "gateway_server_address", "vllm_swap_group"])
     except InventoryError as error:
         raise AnsibleLookupError(f"gateway: {error}") from error
     if is_worker(host, typed):
@@ -126,4 +126,5 @@ def _unit(host: str, hosts: Inventory, options: Options, catalog: Catalog) -> Un
         key=hashlib.sha256(key.encode()).hexdigest() if key else "",
         reached=reached,
         address=typed["gateway_server_address"],
+        swap_group=typed["vllm_swap_group"],
     )

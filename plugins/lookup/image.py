@@ -101,6 +101,11 @@ _value:
       type: list
       elements: str
       returned: if known
+    options:
+      description: Options that its vLLM has beside those of its version.
+      type: list
+      elements: str
+      returned: if known
     command_prefix:
       description:
         - Arguments of the container before the model. Empty if the entry point of the image is C(vllm serve).

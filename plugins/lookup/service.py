@@ -347,6 +347,19 @@ _value:
       description: One line, if the services of the list do not fit into the memory together.
       type: str
       sample: ""
+    copies:
+      description: What it costs that several services of the list serve the same model, a line for each model.
+      type: list
+      elements: str
+      sample: []
+    swap_others:
+      description:
+        - The other services of C(vllm_swap_group) on the host, each with C(host), its name in the inventory,
+          C(service), C(unit), C(home) and C(is_earlier), whether it precedes this one in C(vllm_services).
+        - Empty without a group.
+      type: list
+      elements: dict
+      sample: []
     facts:
       description: Content of the file C(release.json) of the release, for programs on the host.
       type: dict
@@ -366,6 +379,8 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.budget import 
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import ChoiceError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import InventoryError, members, siblings
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import READS, ResolveError, resolve
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.services import HOST
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.swap import others
 
 
 class LookupModule(LookupBase):
@@ -398,13 +413,15 @@ class LookupModule(LookupBase):
         found = []
         try:
             nodes = members(values["vllm_nodes"], variables or {}, self._templar, known)
-            shares = budget(siblings(variables or {}, self._templar, known, READS), catalog, state)
+            beside = siblings(variables or {}, self._templar, known, READS)
+            shares = budget(beside, catalog, state)
+            turns = others(values["vllm_service_name"], (variables or {}).get(HOST, ""), beside)
         except InventoryError as error:
             raise AnsibleLookupError(f"service: {error}") from error
         for wanted in [{"vllm_model": model} for model in models] or [{}]:
             typed, _lines = TypedValues.of(known, {**values, **wanted})
             try:
-                service = resolve(typed, catalog, state, remedied, info, files, probe, nodes, shares)
+                service = resolve(typed, catalog, state, remedied, info, files, probe, nodes, shares, turns)
             except (ChoiceError, ResolveError) as error:
                 raise AnsibleLookupError(f"service: {error}") from error
             found.append(service.as_dict())

@@ -13,8 +13,8 @@ author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
   - Runs on a host on which the role P(dgxspark.vllm.gateway#role) has set up HAProxy, and uses its administration
-    socket. Nothing is restarted. A reload of HAProxy forgets the state; while the module waits, it sets it again.
-  - A drained server gets no new requests. Those that it has go on to their end.
+    socket. Nothing is restarted. What a reload of HAProxy would forget is also written to files that it reads.
+  - A drained server gets no new requests. Those that it has go on to their end, also those that began before a reload.
   - A server that an operator has set to maintenance is left as it is.
   - Where no gateway runs, or the gateway does not know the server, nothing is done and nothing fails.
 options:
@@ -105,24 +105,31 @@ held:
   sample: true
 """
 
+import contextlib
+import fcntl
+import os
 import socket
 import time
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import write
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import haproxy
 
 SOCKET = "/run/dgxspark-gateway.sock"
-HELD = "/etc/haproxy/dgxspark/held.map"
+MASTER = "/run/haproxy-master.sock"  # as the distribution starts HAProxy; it leads to processes from before a reload
+FOLDER = "/etc/haproxy/dgxspark"
 PAUSE = 0.5  # seconds between two looks
 WORDS = {"drained": "drain", "ready": "ready"}
 
 
-def ask(command: str) -> str:
+def ask(command: str, path: str = "") -> str:
     """What HAProxy answers to one command. Raises OSError."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(10)
-        connection.connect(SOCKET)
+        connection.connect(path or SOCKET)
         connection.sendall(f"{command}\n".encode())
+        connection.shutdown(socket.SHUT_WR)  # the master waits for another command otherwise
         answer = b""
         while True:
             part = connection.recv(65536)
@@ -131,8 +138,58 @@ def ask(command: str) -> str:
             answer += part
 
 
+def ask_master(command: str) -> str:
+    """It does not listen for a moment while it reloads."""
+    end = time.monotonic() + 5
+    while True:
+        try:
+            return ask(command, MASTER)
+        except ConnectionRefusedError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
+def ask_old(command: str) -> list[str]:
+    """What the processes from before a reload answer. Where HAProxy has no master, there are none."""
+    try:
+        processes = haproxy.old_workers(ask_master(haproxy.PROCESSES))
+    except FileNotFoundError:
+        return []
+    return [ask_master(f"@!{process} {command}") for process in processes]
+
+
 def look() -> list[haproxy.Server]:
-    return haproxy.parse(ask(haproxy.STATES), ask(haproxy.STATISTICS))
+    servers = haproxy.parse(ask(haproxy.STATES), ask(haproxy.STATISTICS))
+    return haproxy.with_old(servers, ask_old(haproxy.REQUESTS))
+
+
+def held_map() -> str:
+    return f"{FOLDER}/held.map"
+
+
+@contextlib.contextmanager
+def kept(module: AnsibleModule) -> t.Iterator[None]:
+    """Writes what is changed meanwhile for the next reload. One at a time: the files are of all servers."""
+    if module.check_mode:
+        yield
+        return
+    folder = os.open(FOLDER, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+        keep("held.map", haproxy.entries(ask(f"show map {held_map()}")))
+        keep("drained.map", [f"{each.backend}/{each.name} 1" for each in look() if each.is_drained])
+    finally:
+        os.close(folder)
+
+
+def keep(name: str, lines: t.Iterable[str]) -> None:
+    path, text = f"{FOLDER}/{name}", "".join(f"{line}\n" for line in lines)
+    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+        if file.read() == text:
+            return
+    write(path, text, 0o600)
 
 
 def is_reached(state: str, mine: list[haproxy.Server]) -> bool:
@@ -163,11 +220,22 @@ def hold(backends: set[str], since: int) -> bool:
     """Whether all BACKENDS let their requests wait now."""
     refused = False
     for backend in backends:
-        answer = ask(f"set map {HELD} {backend} {since}")
+        answer = ask(f"set map {held_map()} {backend} {since}")
         if "not found" in answer:
-            answer = ask(f"add map {HELD} {backend} {since}")
+            answer = ask(f"add map {held_map()} {backend} {since}")
         refused = refused or bool(answer.strip())
     return bool(backends) and not refused
+
+
+def release(module: AnsibleModule, name: str, backends: set[str], servers: list[haproxy.Server]) -> None:
+    """Lets those go that wait for NAME. A process from before a reload looks at no server any more, so it is told."""
+    for server in servers:
+        if server.name == name and server.is_up and not server.is_out:
+            ask_old(f"set map {held_map()} {server.backend} {name}")
+    with kept(module):
+        for backend in backends:
+            if haproxy.ends_hold(name, backend, servers):
+                ask(f"del map {held_map()} {backend}")
 
 
 def run(module: AnsibleModule) -> dict[str, object]:
@@ -176,9 +244,10 @@ def run(module: AnsibleModule) -> dict[str, object]:
     is_held = state == "drained" and module.params["hold"] and not module.check_mode
     try:
         backends = {server.backend for server in look() if server.name == name}
-        if is_held:
-            held = hold(backends, since)
-        changed, servers = tell(module, name, state)
+        with kept(module):
+            if is_held:
+                held = hold(backends, since)
+            changed, servers = tell(module, name, state)
     except (FileNotFoundError, ConnectionRefusedError):
         return {
             "changed": False,
@@ -193,14 +262,13 @@ def run(module: AnsibleModule) -> dict[str, object]:
     mine = [server for server in servers if server.name == name]
     while not is_reached(state, mine) and time.monotonic() < end and not module.check_mode:
         time.sleep(PAUSE)
-        if is_held:  # both again: a reload of HAProxy forgets them
-            held = hold(backends, since)
-        servers = tell(module, name, state)[1]
+        with kept(module):  # again: a reload of HAProxy just then may have forgotten it
+            if is_held:
+                held = hold(backends, since)
+            servers = tell(module, name, state)[1]
         mine = [server for server in servers if server.name == name]
     if state == "ready" and not module.check_mode:  # only now: what waited goes to a server that is up
-        for backend in backends:
-            if haproxy.ends_hold(name, backend, servers):
-                ask(f"del map {HELD} {backend}")
+        release(module, name, backends, servers)
     return {
         "changed": changed,
         "found": bool(mine),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a GPU machine without internet needs, as files of 53 MiB that can be carried one at a time:
 #   tests/gpu/build.sh FOLDER
-#   FOLDER/part.NN    vLLM 0.24.0 for CUDA 13 and the packages that the machine's Python lacks, packed with xz
+#   FOLDER/part.NN    vLLM 0.24.0, or VLLM_VERSION, for CUDA 13 and the packages that the machine's Python lacks, packed with xz
 #   FOLDER/host.NN    the host image of site/Dockerfile, packed with zstd, with zstd itself; left out if the sandbox's images are not there
 #   FOLDER/kit/       these scripts, ansible-core and the collections that this one needs
 # The machine brings Python 3.12, torch 2.11 (cu130), triton, transformers and tokenizers. Needs Python 3.12 with pip here, and 3 GB of disk.
@@ -11,7 +11,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(realpath -m "$1")
-version=0.24.0
+version=${VLLM_VERSION:-0.24.0}
+newer=$here/requirements-$version.txt # what this version has instead
 core=2.21.5
 python=${PYTHON312:-python3.12}
 "$python" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 12))' \
@@ -24,11 +25,13 @@ rm -f "$folder"/part.*
 install() { PIP_CONSTRAINT='' "$work/venv/bin/pip" -q --disable-pip-version-check install --no-deps --no-compile "$@"; }
 [ -d "$work/tree/vllm" ] || {
     install --target "$work/tree" -r "$here/requirements.txt"
+    [ ! -f "$newer" ] || install --target "$work/tree" --upgrade --only-binary :all: -r "$newer"
     install --target "$work/tree" --only-binary :all: "vllm==$version"
 }
-[ -d "$folder/kit/ansible/ansible" ] || install --target "$folder/kit/ansible" "ansible-core==$core" resolvelib
+[ -d "$folder/kit/ansible/ansible" ] || install --target "$folder/kit/ansible" "ansible-core==$core" resolvelib pyroute2==0.9.7
 rm -rf "$folder/kit/ansible/ansible_test"
 cp -r "$here"/*.py "$here/site" "$folder/kit/"
+"$here/../../.venv/bin/python" "$here/ranks.py" > "$folder/kit/ranks.json"
 mkdir -p "$folder/kit/collections"
 cp -r "$here"/../../.venv/lib/python*/site-packages/ansible_collections/{ansible,community} "$folder/kit/collections/"
 
@@ -44,5 +47,5 @@ fi
 # Of pycountry the names are enough; its translations are 20 MB.
 tar -C "$work/tree" --exclude='_vllm_fa2_C*' --exclude='_flashmla*' --exclude=vllm-rs --exclude='deep_gemm/include' \
     --exclude='third_party/fmha_sm100' --exclude='_C.cpython-31[0134]*' --exclude='pycountry/locales' \
-    --exclude=__pycache__ -cf - . | xz -T0 -4 | split -b 53M -d - "$folder/part."
+    --exclude='torch/include' --exclude='torch/test' --exclude=__pycache__ -cf - . | xz -T0 -4 | split -b 53M -d - "$folder/part."
 ls -la "$folder"

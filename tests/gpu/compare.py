@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the memory plan says of the starts of plan.py, beside vLLM's own log. Needs no GPU.
+"""What the memory plan says of the starts of plan.py and pair.py, beside vLLM's own log. Needs no GPU.
 
     compare.py record FOLDER...        the lines that count, as JSON, of folders with starts.json and logs
     compare.py table plan.json         the comparison, as a table for docs/reference/gpu-proof.md
@@ -63,7 +63,8 @@ def record(folders: t.Sequence[Path]) -> dict[str, t.Any]:
         found["machine"] = {name: ran["machine"][name] for name in ("name", "total", "driver", "torch", "cuda")}
         for name, start in ran["starts"].items():
             if start["state"] == "seen":
-                lines = kept((folder / f"{name}.log").read_text(errors="replace"))
+                (log,) = (path for path in (folder / f"{name}{of}.log" for of in ("", ".head")) if path.exists())
+                lines = kept(log.read_text(errors="replace"))
                 found["starts"][name] = {"args": start["args"], "log": lines}
     return found
 
@@ -79,12 +80,13 @@ def compare(name: str, start: dict[str, t.Any], total: int) -> Compared:
     assert log.weights_gib and log.kv_cache_tokens and available, name
     entry = entry_of(name)
     host, kv_gib = Host(total, HIGHEST), float(available[1])
-    loaded = {**entry, "weights_bytes": int(log.weights_gib * GIB)}
+    hosts = start["args"].get("nnodes", 1)  # each logs its part of the weights
+    loaded = {**entry, "weights_bytes": int(hosts * log.weights_gib * GIB)}
     found = plan(loaded, host, start["args"], {}, log.version)
     given = plan(loaded, host, {**start["args"], "kv_cache_memory_bytes": int(kv_gib * GIB)}, {}, log.version)
     return Compared(
         name,
-        entry["weights_bytes"] / GIB,
+        entry["weights_bytes"] / GIB / hosts,
         log.weights_gib,
         kv_gib,
         found["kv_bytes"] / GIB,

@@ -47,7 +47,8 @@ IMPORTED = (
     "vllm.benchmarks.serve",
 )
 MODELS = Path("/tmp/models")
-DOOR = Path("/tmp/gpu.lock")
+GPU = os.environ.get("CUDA_VISIBLE_DEVICES") or "0"  # a second GPU can serve a second run of a script
+DOOR = Path(f"/tmp/gpu{GPU}.lock")
 FREE = 1536  # MiB in use on a GPU that nobody uses
 KV_SIZE = re.compile(r"Maximum concurrency for")
 READY = re.compile(r"Application startup complete")
@@ -59,8 +60,8 @@ def log(*words: object) -> None:
 
 
 def used_mib() -> int:
-    """Memory in use on the first GPU."""
-    command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "-i", "0"]
+    """Memory in use on the GPU."""
+    command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "-i", GPU]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     return int(found) if found.isdigit() else 0
 
@@ -147,12 +148,14 @@ def import_vllm() -> None:
     log(f"vLLM imported in {time.monotonic() - begin:.0f} s")
 
 
-def become_vllm(argv: list[str], output: int, errors: int) -> t.NoReturn:
+def become_vllm(argv: list[str], output: int, errors: int, inside: t.Callable[[], None] | None = None) -> t.NoReturn:
     """What a fork does from here on: the command `vllm`, with its exit code, and nothing of the parent's end."""
     code = 1
     try:
         os.dup2(output, 1)
         os.dup2(errors, 2)
+        if inside:
+            inside()
         os.chdir(MODELS)
         sys.argv = argv
         from vllm.entrypoints.cli.main import main  # type: ignore[import-not-found, unused-ignore]
@@ -174,7 +177,7 @@ def become_vllm(argv: list[str], output: int, errors: int) -> t.NoReturn:
 class Server:
     """One `vllm serve`: a process group of its own and a log."""
 
-    port = 8100
+    port = 8100 + 100 * int(GPU)
 
     def __init__(
         self,
@@ -184,7 +187,9 @@ class Server:
         environment: t.Mapping[str, str] | None = None,
         door: bool = True,
         command: str = "serve",
+        inside: t.Callable[[], None] | None = None,
     ) -> None:
+        """INSIDE is called in the new process, before vLLM. WORDS that name the format of the weights are complete."""
         Server.port += 1
         self.name, self.log_file, self.port = name, log_file, Server.port
         if "--port" in words:
@@ -192,18 +197,18 @@ class Server:
         self.words, self.begin = list(words), time.monotonic()
         self.code: int | None = None
         argv = ["vllm", command, *words]
-        if command == "serve":
+        if command == "serve" and "--load-format" not in words:
             argv += ["--load-format", "dummy", *([] if "--port" in words else ["--port", str(self.port)])]
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            self._child(argv, {**(environment or {}), **({"AT_THE_DOOR": "1"} if door else {})})
+            self._child(argv, {**(environment or {}), **({"AT_THE_DOOR": "1"} if door else {})}, inside)
 
-    def _child(self, argv: list[str], environment: dict[str, str]) -> t.NoReturn:
+    def _child(self, argv: list[str], environment: dict[str, str], inside: t.Callable[[], None] | None) -> t.NoReturn:
         os.setsid()
         file = os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.environ.update(environment)
-        become_vllm(argv, file, file)
+        become_vllm(argv, file, file, inside)
 
     def text(self) -> str:
         try:

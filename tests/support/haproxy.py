@@ -48,6 +48,8 @@ def free_port() -> int:
 class Engine:
     """A unit. It answers like vLLM, notes what it was asked, and holds each generation until GO is set."""
 
+    swap_group = ""
+
     def __init__(self, model: str, name: str) -> None:
         self.model, self.name = model, name
         self.asked: list[tuple[str, dict[str, str], bytes]] = []
@@ -132,11 +134,11 @@ class Gateway:
         self, folder: Path, engines: t.Sequence[Engine], keys: list[dict[str, t.Any]], **variables: t.Any
     ) -> None:
         self.folder, self.engines = folder, engines
-        self.socket, self.port = str(folder / "socket"), free_port()
+        self.socket, self.master, self.port = str(folder / "socket"), str(folder / "master"), free_port()
         self.variables = {"gateway_port": self.port, "gateway_stats_port": free_port(), **variables}
         self.write(keys)
         self._log = (folder / "log").open("w+")
-        command = [haproxy(), "-W", "-f", str(folder / "haproxy.cfg"), "-p", str(folder / "pid")]
+        command = [haproxy(), "-W", "-S", self.master, "-f", str(folder / "haproxy.cfg"), "-p", str(folder / "pid")]
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
 
     def write(self, keys: list[dict[str, t.Any]]) -> None:
@@ -146,7 +148,10 @@ class Gateway:
             **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
             **self.variables,
         }
-        units = [Unit(each.name, "here", each.model, each.port, "127.0.0.1", "digest", "", "") for each in self.engines]
+        units = [
+            Unit(each.name, "here", each.model, each.port, "127.0.0.1", "digest", "", "", each.swap_group)
+            for each in self.engines
+        ]
         limits = {name: values[f"gateway_{name}"] for name in LIMITS}
         found = gateway(Server("gw", "here"), units, keys, limits)
         assert found.problems == []
@@ -162,6 +167,8 @@ class Gateway:
             limit = {"__gateway_limit": Path(entry["name"]).stem}
             text = TEMPLATES.get_template(entry["template"]).render({**values, **limit})
             (self.folder / entry["name"]).write_text(text)
+        for name in values["__gateway_switched"]:
+            (self.folder / name).touch()
         text = TEMPLATES.get_template("haproxy.cfg.j2").render(values)
         text = text.replace("wait-for-body time 30s", "wait-for-body time 1s")
         (self.folder / "haproxy.cfg").write_text(re.sub(r"^ +(user|group|chroot) .*\n", "", text, flags=re.MULTILINE))

@@ -388,8 +388,8 @@ BAD: list[tuple[Values, str]] = [
     (
         one("vllm_images", {"a/b:1": {"kernels": []}}),
         "vllm_images[a/b:1].kernels: unknown field; known: vllm, cuda, min_driver, nccl, digest, pull_bytes,"
-        " unpacked_bytes, entrypoint, command_prefix, architectures, ray, multi_node, args, environment, status,"
-        " faults, cannot_run, security, sources",
+        " unpacked_bytes, entrypoint, command_prefix, architectures, options, ray, multi_node, args, environment,"
+        " status, faults, cannot_run, security, sources",
     ),
     (
         one("vllm_images", {"a/b:1": {"digest": "sha256:abc"}}),
@@ -406,7 +406,8 @@ BAD: list[tuple[Values, str]] = [
     ),
     (
         {"vllm_image": "a/b:1", "vllm_images": {"a/b:1": {"vllm": "0.32.0", "args": {"swap_space": 4}}}},
-        "vllm_images[a/b:1].args.swap_space: unknown option of vLLM 0.32.0; `vllm serve --help` lists what there is",
+        "vllm_images[a/b:1].args.swap_space: unknown option of vLLM 0.32.0; remove it: on a Spark it would be the"
+        " memory of the GPU",
     ),
     (
         {"vllm_image": "a/b:1", "vllm_images": {"a/b:1": {"environment": {"HF_TOKEN": "x"}}}},
@@ -432,7 +433,35 @@ BAD: list[tuple[Values, str]] = [
     ),
     (
         {**LATEST_RECORDED, "vllm_extra_args": {"swap_space": 4}},
-        "vllm_extra_args.swap_space: unknown option of vLLM 0.32.0; `vllm serve --help` lists what there is",
+        "vllm_extra_args.swap_space: unknown option of vLLM 0.32.0; remove it: on a Spark it would be the"
+        " memory of the GPU",
+    ),
+    (
+        {**LATEST_RECORDED, "vllm_extra_args": {"disable_log_requests": True}},
+        "vllm_extra_args.disable_log_requests: unknown option of vLLM 0.32.0; remove it: requests are logged with"
+        " enable_log_requests only",
+    ),
+    (
+        one("vllm_extra_args", {"tp": 1}),
+        "vllm_extra_args.tp: unknown option of vLLM 0.10.1.1; write tensor_parallel_size",
+    ),
+    (
+        one("vllm_extra_args", {"-sc": {}}),
+        "vllm_extra_args.-sc: is not the name of an option; write speculative_config",
+    ),
+    (
+        one("vllm_extra_args", {"O3": True}),
+        "vllm_extra_args.O3: is not the name of an option; write optimization_level: 3",
+    ),
+    (
+        {"vllm_image": "mine:1", "vllm_image_allow": ["unknown"], "vllm_extra_args": {"mxfp4_layers": "moe"}},
+        "vllm_extra_args.mxfp4_layers: unknown option of vLLM 0.10.1.1 to 0.33.0; `vllm serve --help` lists what there"
+        ' is (or name it in vllm_images["mine:1"].options, if the image\'s own vLLM has it)',
+    ),
+    (
+        one("vllm_extra_args", {"config": "/opt/files/vllm.yaml"}),
+        "vllm_extra_args.config: is not allowed; it would bring options of a file that nobody checks or plans; write"
+        " them here instead",
     ),
     (
         one("vllm_extra_args", {"max-num-seqs": 8}),
@@ -611,6 +640,7 @@ BAD: list[tuple[Values, str]] = [
             ("HF_ENDPOINT", "vllm_hf_endpoint"),
             ("HF_HUB_OFFLINE", "vllm_hf_offline"),
             ("HF_HOME", "hf_cache_path"),
+            ("HUGGINGFACE_HUB_CACHE", "hf_cache_path"),
             ("HF_HUB_CACHE", "hf_cache_path"),
         )
     ),
@@ -846,6 +876,10 @@ BAD: list[tuple[Values, str]] = [
         "vllm_hf_endpoint: must not hold a user or password; use an address such as https://mirror.example.org",
     ),
     # names and folders
+    (
+        one("vllm_swap_group", "Big Models"),
+        'vllm_swap_group: "Big Models" is not allowed; use up to 25 lower case letters, digits and -, such as chat',
+    ),
     *(
         (one("vllm_service_name", name), f'vllm_service_name: "{name}" is not allowed; use {SERVICE}')
         for name in (
@@ -946,6 +980,11 @@ BAD: list[tuple[Values, str]] = [
         pair(vllm_container_user="1000:1000"),
         'vllm_container_user: "1000:1000" is not allowed with vllm_nodes, whose ranks lock memory for RDMA; use ""',
     ),
+    (
+        one("vllm_entrypoint", ["python3", "-m", "vllm.entrypoints.openai.api_server"]),
+        "vllm_entrypoint[2]: vllm.entrypoints.openai.api_server takes the model as an option only, and would serve"
+        " another one; remove vllm_entrypoint, `vllm serve` is the same server",
+    ),
     (one("vllm_entrypoint", ["bash", "a\x07b"]), "vllm_entrypoint[1]: holds the control character U+0007; remove it"),
     (
         {"vllm_entrypoint": ["bash", "-c", f"HF_TOKEN={TOKEN} vllm serve"], "vllm_hf_token": TOKEN},
@@ -982,6 +1021,11 @@ BAD: list[tuple[Values, str]] = [
     (one("vllm_auto_remedy", "maybe"), 'vllm_auto_remedy: "maybe" is not allowed; use true or false'),
     # what the container sees of the owner; more in test__validate_mounts.py
     (one("vllm_model", "./mine"), f'vllm_model: "./mine" {WHOLE_PATH}'),
+    (
+        one("vllm_model", "/data/hub/models--a--b.c/snapshots/0123abcd"),
+        'vllm_model: "/data/hub/models--a--b.c/snapshots/0123abcd" is a snapshot in a model cache, whose links lead out'
+        " of it; use vllm_model: a/b.c, hf_cache_path: /data/hub and, to pin it, vllm_extra_args: {revision: 0123abcd}",
+    ),
     (
         one("vllm_model", "/srv"),
         'vllm_model: "/srv" is a folder of the system; use one of its own such as /srv/models/mine',

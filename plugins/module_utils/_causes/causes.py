@@ -112,11 +112,11 @@ def find(text: str, slots: str = ALL, frames: str = "") -> tuple[Match, ...]:
         match = compiled(entry.signature.pattern).search(text)
         if match is not None and _fits(entry, match, text, frames):
             shown = evidence(text, match.start(), match.end())
-            found.append(Match(entry.signature, _groups(match), shown))
+            found.append(Match(entry.signature, groups(match), shown))
     return tuple(sorted(found, key=lambda match: match.signature.generic))
 
 
-def _groups(match: t.Match[str]) -> dict[str, str]:
+def groups(match: t.Match[str]) -> dict[str, str]:
     """What the pattern names; `name_2` is another place for `name`."""
     found: dict[str, str] = {}
     for name, value in match.groupdict().items():

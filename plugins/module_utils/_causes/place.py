@@ -54,7 +54,9 @@ def feature(frames: t.Sequence[str], when: str) -> Feature | None:
 
 def advise(entry: Feature | None, remedy: str) -> str:
     """A remedy that begins with the switch."""
-    return f"{entry.advice} first, because the trace leads through {entry.name}. {remedy}" if entry else remedy
+    if entry is None or remedy.startswith(entry.advice):
+        return remedy
+    return f"{entry.advice} first, because the trace leads through {entry.name}. {remedy[:1].upper()}{remedy[1:]}"
 
 
 def suspect(cause: Cause, uses: t.Collection[str]) -> Cause:
@@ -63,7 +65,8 @@ def suspect(cause: Cause, uses: t.Collection[str]) -> Cause:
     open_cause = (not cause.certain and cause.family in SUSPECTED) or cause.id in CRASHES
     if part is None or not open_cause or " first, because " in cause.remedy:
         return cause
-    return cause._replace(remedy=f"{part.advice} first, because this start used {part.name}. {cause.remedy}")
+    then = f"{cause.remedy[:1].upper()}{cause.remedy[1:]}"
+    return cause._replace(remedy=f"{part.advice} first, because this start used {part.name}. {then}")
 
 
 def explain(

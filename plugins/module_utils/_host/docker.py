@@ -45,6 +45,7 @@ class Unit:
     restarts: int
     invocation_id: str
     started_monotonic: float  # seconds on the host's monotonic clock, 0 if it never ran
+    conflicts: str = ""  # units that its start stops, as systemd lists them
 
 
 def first_inspected(inspected: str) -> dict[str, t.Any]:
@@ -126,6 +127,7 @@ def parse_unit(shown: str) -> Unit | None:
         restarts=whole(values.get("NRestarts")) or 0,
         invocation_id=values.get("InvocationID", ""),
         started_monotonic=(whole(values.get("ExecMainStartTimestampMonotonic")) or 0) / 1e6,
+        conflicts=values.get("Conflicts", ""),
     )
 
 

@@ -2,21 +2,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Servers of a HAProxy, as its administration socket tells of them. Pure.
 
-Source: "show servers state" (version 1) and "show stat" in HAProxy's management guide, the same in 2.6 and 2.8.
+Source: "show servers state" (version 1), "show stat", "show sess", "show map" and "show proc" in HAProxy's management
+guide, the same in 2.6 and 2.8.
 """
 
 from __future__ import annotations
 
+import collections
 import csv
+import re
 import typing as t
 
 STATES = "show servers state"
 STATISTICS = "show stat -1 4 -1"  # of servers only
+PROCESSES = "show proc"  # to the master
+REQUESTS = "show sess"  # of a process that ends, whose statistics are empty
 
 RUNNING = 2  # srv_op_state
 # Bits of srv_admin_state: taken out over the socket, for maintenance or to drain.
 FORCED_OUT = 0x01 | 0x08
 DRAINED = 0x08
+_REQUEST = re.compile(r"^0x\S+ .* be=(\S+) srv=(\S+) ", re.MULTILINE)
 
 
 class Server(t.NamedTuple):
@@ -57,6 +63,24 @@ def _server(row: t.Mapping[str, str], sessions: t.Mapping[tuple[str, str], int])
         is_out=bool(admin & FORCED_OUT),
         sessions=sessions.get((row["be_name"], row["srv_name"]), 0),
     )
+
+
+def with_old(servers: t.Iterable[Server], requests: t.Iterable[str]) -> list[Server]:
+    """SERVERS, with the requests that processes from before a reload still have."""
+    more = collections.Counter(found for text in requests for found in _REQUEST.findall(text))
+    return [each._replace(sessions=each.sessions + more[each.backend, each.name]) for each in servers]
+
+
+def old_workers(processes: str) -> list[int]:
+    """Processes that a reload has replaced, and that still have requests."""
+    _before, _title, rest = processes.partition("# old workers\n")
+    lines = rest.partition("#")[0].splitlines()
+    return [int(line.split()[0]) for line in lines if line.split()]
+
+
+def entries(text: str) -> list[str]:
+    """Of a map, as lines of its file."""
+    return [line.split(" ", 1)[1] for line in text.splitlines() if line.startswith("0x")]
 
 
 def is_alone(name: str, servers: t.Sequence[Server]) -> bool:

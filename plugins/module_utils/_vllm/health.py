@@ -73,6 +73,7 @@ class Observation:
     previous: LogState | None = None  # log of the attempt before, when there was one
     unit_log: str = ""  # what the unit's last start wrote to the journal, when the container did not start
     gave_up: bool = False  # systemd's limit of tries is reached
+    waits_for: str = ""  # the unit of its swap group that has the turn instead
     link: Link | None = None  # None for a host that serves alone
     docker_missing: bool = False
     docker_error: str = ""  # what Docker said instead of an answer
@@ -86,7 +87,7 @@ class Observation:
 
 
 class Verdict(t.NamedTuple):
-    verdict: str  # ready, loading, stuck, degraded, failed, absent
+    verdict: str  # ready, waiting, loading, stuck, degraded, failed, absent
     phase: str | None = None
     cause: Cause | None = None
 
@@ -125,6 +126,8 @@ def _judge(seen: Observation) -> Verdict:
             "failed", None, causes.recognize(seen.docker_error) or condition("docker_error", seen.docker_error)
         )
     container = seen.container
+    if seen.waits_for and (container is None or container.status != "running"):
+        return Verdict("waiting", None, condition("waiting", f"{seen.waits_for} has its turn"))
     if container is None:
         return _without_container(seen)
     if container.status == "running" and seen.link and seen.link.rank:
@@ -266,7 +269,7 @@ def _loading(seen: Observation) -> Verdict:
     log, still = seen.log, idle_seconds(seen)
     if still is not None and still >= seen.wanted.stall_timeout:
         evidence = f"nothing for {still:.0f} s; last line: {log.last_line}"
-        hint = log.hint or log.wait
+        hint = log.stands_at
         return Verdict("stuck", _phase(seen), explain(hint) if hint else condition("stuck", evidence))
     return Verdict("loading", _phase(seen))
 

@@ -59,7 +59,7 @@ def clean(text: str) -> str:
         text = text[:MAX_TEXT] + "\n" + text[-MAX_TEXT:]
     if text.startswith('{"log":'):
         text = "".join(_unpacked(line) for line in text.splitlines())
-    return plain_lines(text.replace("\r", "\n"))
+    return plain_lines(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def undressed(text: str) -> str:

@@ -28,8 +28,10 @@ MAX_FOUND = 80  # lines that match a signature
 # The API server was told to stop; an engine that fails is stopped too, but then it has logged why.
 _STOP = re.compile(
     r"shutdown triggered|received signal=SIG(?:TERM|INT)|[Rr]eceived (?:SIGTERM|SIGINT|signal (?:15|2)\b)"
-    r"|^Shutting down|^Gracefully stopping|^terminated\b"
+    r"|^Shutting down|^Gracefully stopping|^terminated\b|^Shutdown initiated \(timeout="
 )
+# Before the server is ready, it may be the API server that ends the engine, and prints why only after that.
+_ENGINE = re.compile(r"EngineCore")
 
 # What only a server that serves writes: the end of its start may be missing, where uvicorn's own log is off.
 _ANSWERS = re.compile(r"\"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS) /\S{0,300} HTTP/\d|Avg prompt throughput: ")
@@ -56,8 +58,10 @@ class LogState:
     capture_total: int | None = None
     capture_seconds: float | None = None
     uses: set[str] = field(default_factory=set)  # optional parts of vLLM that are switched on
+    headless: bool = False
     ready: bool = False
     shutdown: str = ""  # line with which the server began to end because it was told to
+    engine_told: str = ""  # the same of the engine alone, before the server was ready
     problems: list[Problem] = field(default_factory=list)  # exceptions, in order
     found: list[Match] = field(default_factory=list)  # lines outside of exceptions that match a signature
     hint: Match | None = None  # last line that says what this phase waits for
@@ -69,6 +73,13 @@ class LogState:
     def start_is_cut_off(self) -> bool:
         """Nothing of a start was seen."""
         return self.version is None and self.phase == "container"
+
+    @property
+    def stands_at(self) -> Match | None:
+        """What this phase waits for; a line that names a fault of the same kind says more."""
+        waits = self.hint or self.wait
+        lines = [line for line in self.found if waits and line.signature.family == waits.signature.family]
+        return next((line for line in lines if not line.signature.generic), waits)
 
     @property
     def failed(self) -> bool:
@@ -151,7 +162,12 @@ _BARS: tuple[_Fact, ...] = (
 _NCCL: tuple[_Fact, ...] = (
     ("NCCL INFO Using", re.compile(r"NCCL INFO Using network (\w{1,20})"), (("nccl_network", str),)),
 )
+# A rank without an API: it says so instead of a banner, and nothing more while it serves.
+_HEADLESS = re.compile(r"Launching vLLM \(v(\S{1,80})\) headless")
+_WARM = "Kernel JIT monitor activated"  # the last step of a rank's start, since 0.24
+_CPP_FRAME = re.compile(r"frame #\d{1,3}: ")  # where C++ was: names of code, which tell no failure
 _VERSIONS = (
+    _HEADLESS,
     re.compile(r"vLLM API server version (\S{1,80})"),
     re.compile(r"█.{0,20} version (\S{1,80})$"),
 )
@@ -187,12 +203,16 @@ def parse(text: str) -> LogState:
             continue
         entry = read(line)
         message, level = entry.message, entry.level
-        version = _version(message) if "version " in message and (level == "INFO" or level is None) else None
+        if _CPP_FRAME.match(message):
+            continue
+        names_it = "version " in message or "headless" in message
+        version = _version(message) if names_it and (level == "INFO" or level is None) else None
         if version:
             # Another attempt begins: a second banner, or one after the last lines of a server that was told to stop.
             if state.version is not None or state.shutdown:
                 state, traces = LogState(lines=state.lines), Tracebacks()
             state.version = version
+            state.headless = _HEADLESS.search(message) is not None
         state.lines += 1
         state.last_line = line
         if not state.ready:
@@ -200,7 +220,7 @@ def parse(text: str) -> LogState:
         if _OPTIONS.match(message):
             state.uses |= {name for name, pattern in _USES if pattern.search(message)}
         if level in ("INFO", "DEBUG"):
-            _read_progress(state, traces, message)
+            _read_progress(state, traces, entry)
         elif level == "WARNING" and entry.dated:  # a banner's warning has no date
             _find_hint(state, message)
         elif state.shutdown:  # a server that was told to stop may miss its engine for a moment
@@ -208,6 +228,8 @@ def parse(text: str) -> LogState:
         elif not traces.feed(entry, state.ready, state.phase):
             _read_plain(state, entry)
     state.problems = traces.problems
+    if state.engine_told and not (state.problems or state.found):
+        state.shutdown = state.shutdown or state.engine_told
     state.last_line = shorten(mask(state.last_line.strip()))
     state.kv_cache_tokens = _tokens(state)
     return state
@@ -260,13 +282,16 @@ def _started(state: LogState, traces: Tracebacks) -> None:
     traces.forget()
 
 
-def _read_progress(state: LogState, traces: Tracebacks, message: str) -> None:
-    if message.startswith("Application startup complete"):
+def _read_progress(state: LogState, traces: Tracebacks, line: Line) -> None:
+    message = line.message
+    if message.startswith("Application startup complete") or (state.headless and message.startswith(_WARM)):
         _started(state, traces)
-        state.shutdown = ""
+        state.shutdown = state.engine_told = ""
         return
     told = not state.shutdown and ("hut" in message or "eceived" in message) and _STOP.search(message)
-    if told and (state.ready or not (traces.problems or state.found)):
+    if told and not state.ready and _ENGINE.search(line.process or message):
+        state.engine_told = shorten(mask(message.strip()))
+    elif told and (state.ready or not (traces.problems or state.found)):
         state.shutdown = shorten(mask(message.strip()))
     if state.ready:  # from here on it is requests, until the end
         return
@@ -283,7 +308,8 @@ def _read_plain(state: LogState, line: Line) -> None:
         _advance(state, message)
         _fill(state, message, _BARS)
     _fill(state, message, _NCCL)
-    if len(state.found) >= MAX_FOUND:
+    # PyTorch tries a connection again for minutes, whatever the level of its lines; in the end it raises an exception
+    if len(state.found) >= MAX_FOUND or message.startswith("[c10d]"):
         _find_hint(state, message)
         return
     for match in causes.find(message):
@@ -297,7 +323,7 @@ def _read_plain(state: LogState, line: Line) -> None:
 
 
 def _find_hint(state: LogState, message: str) -> None:
-    if state.ready:
+    if state.ready and not state.headless:
         return
     for match in causes.find(message, causes.HINTS):
         if match.signature.kind == "wait":

@@ -15,6 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 from .._causes.machine import Shown, look
 from .._causes.text import mask
 from .._hf_cache.usage import cached_bytes
+from .._host import turn
 from .._host.clock import Clock, age_of, clock
 from .._host.docker import Container, Unit, epoch, log_since, parse_inspect, parse_unit
 from .._host.peers import missing, peers_of, read_connections
@@ -113,6 +114,8 @@ class Probe:
             self.env_file = self.env_file_of(seen.container) or self.env_file
             self.key = self.read_key(self.env_file)  # before a log is read, in which it is masked
             seen.unit = self.unit(options["service"])
+            if seen.unit:
+                seen.waits_for = self.waits_for(options["service"], seen.unit)
             if seen.unit and seen.unit.started_monotonic:
                 seen.unit_started = time.time() - time.monotonic() + seen.unit.started_monotonic
         if seen.container is None or seen.container.status == "created" or unit_is_down(seen.unit):
@@ -165,8 +168,17 @@ class Probe:
         if systemctl is None:
             return None
         properties = "LoadState,ActiveState,SubState,Result,NRestarts,InvocationID,ExecMainStartTimestampMonotonic"
-        rc, out, _err = self.run([systemctl, "show", "--property", properties, "--", service])
+        rc, out, _err = self.run([systemctl, "show", "--property", f"{properties},Conflicts", "--", service])
         return parse_unit(out) if rc == 0 else None
+
+    def waits_for(self, service: str, unit: Unit) -> str:
+        """The unit of its swap group that has the turn instead of this one; empty if none has."""
+        group = turn.group_of(unit.conflicts)
+        if not group or not unit_is_down(unit):
+            return ""
+        shown = "\n".join(self.run(command)[1] for command in turn.commands([service, *group]))
+        found = turn.on_turn(service, turn.states(shown))
+        return "" if found == service else found
 
     def unit_log(self, service: str, unit: Unit) -> str:
         """What the processes of the unit's last start wrote."""

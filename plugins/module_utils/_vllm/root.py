@@ -193,6 +193,7 @@ def _while_serving(state: LogState) -> Choice:
         best = next(known, fatal[0] if fatal else None)
         return Choice(causes.explain(best) if best else None, False)
     own = [problem for problem in mine if not _QUOTES.search(problem.text)] or mine
+    own = [problem for problem in own if _strength(problem) > CONSEQUENCE] or own
     root = next((problem for problem in own if _DEATH.search(problem.header)), own[-1] if own else None)
     told = _told(wrapped) if wrapped and wrapped.signature.id in _KILLED and not fatal else None
     if told and all(_strength(problem) <= CONSEQUENCE for problem in own):
@@ -320,7 +321,8 @@ def _refine(lines: t.Iterable[Match], problem: Problem) -> Match | None:
     about = {generic.signature.id, generic.signature.family} if generic else set[str]()
     entry = _family(problem)
     about |= {entry.id, entry.family}
-    return next((line for line in known if about & set(line.signature.refines)), generic)
+    refining = [line for line in known if about & set(line.signature.refines)]
+    return next((line for line in refining if not line.signature.generic), next(iter(refining), generic))
 
 
 def _wrapper(state: LogState) -> Match | None:

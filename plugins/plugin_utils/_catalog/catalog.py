@@ -98,8 +98,8 @@ class Catalog:
         """Kernels and drivers that are known to be bad."""
         return t.cast("list[Entry]", read(self._folder / "hosts.yml"))
 
-    def options(self, version: str | None) -> Options:
-        return self._recorded.options(version)
+    def options(self, version: str | None, added: t.Iterable[str] = ()) -> Options:
+        return self._recorded.options(version, added)
 
     def model(self, name: str, own: t.Mapping[str, t.Any] | None = None, image: Entry | None = None) -> Entry:
         """One model by its name, its Hugging Face id or its folder on the host, complete, with its name; and what it

@@ -83,6 +83,7 @@ IMAGE_FIELDS = {
     "entrypoint": Field("list of texts"),
     "command_prefix": Field("list of texts"),
     "architectures": Field("list of texts"),
+    "options": Field("list of texts"),
     "ray": Field("boolean"),
     "multi_node": Field("boolean"),
     "args": Field("mapping"),

@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 from .._common.plain import plain
+from .option_words import in_full, written
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # Options that take one value each time: several are given by repeating the option.
@@ -32,7 +33,7 @@ def misspelled(name: t.Any, value: t.Any = None) -> str | None:
             inner = f"{{{key}: {inner}}}"
         return f"write {option}: {inner}"
     flat = re.sub(r"[\s_-]+", "_", str(name).strip().strip("-")).lower()
-    return f"write {flat}" if NAME.fullmatch(flat) else "use lower case letters, digits and _"
+    return f"write {in_full(flat)}" if NAME.fullmatch(flat) else "use lower case letters, digits and _"
 
 
 def to_argv(options: t.Mapping[str, t.Any]) -> list[str]:
@@ -132,9 +133,15 @@ class Option(t.NamedTuple):
 class Options:
     """The options of one version, or of the adjacent recorded ones when it was not recorded itself."""
 
-    def __init__(self, versions: t.Sequence[str], lists: t.Sequence[t.Sequence[t.Mapping[str, t.Any]]]) -> None:
+    def __init__(
+        self,
+        versions: t.Sequence[str],
+        lists: t.Sequence[t.Sequence[t.Mapping[str, t.Any]]],
+        added: t.Iterable[str] = (),
+    ) -> None:
+        """ADDED are options that an image's own vLLM has beside those, of which nothing but the name is known."""
         self.versions = tuple(versions)
-        self.by_name: dict[str, Option] = {}
+        self.by_name: dict[str, Option] = {str(name).replace("-", "_"): Option(True, True, True) for name in added}
         for options in lists:
             for item in options:
                 name = str(item["name"]).replace("-", "_")
@@ -158,9 +165,10 @@ class Options:
             positive = name.removeprefix("no_")
             if positive != name and self.by_name.get(positive, Option(False, False, False)).negatable:
                 return f"unknown option of vLLM {self.title}; write {positive}: false"
-            near = nearest(name, self.by_name)
-            known = f"did you mean {near}?" if near else "`vllm serve --help` lists what there is"
-            return f"unknown option of vLLM {self.title}; {known}"
+            word = written(name)
+            near = None if word else nearest(name, self.by_name)
+            word = word or (f"did you mean {near}?" if near else "`vllm serve --help` lists what there is")
+            return f"unknown option of vLLM {self.title}; {word}"
         if value is None:
             return None
         if value is True:
@@ -182,9 +190,9 @@ class Recorded:
     def versions(self) -> list[str]:
         return sorted((path.stem for path in self._folder.glob("*.yml")), key=version_key)
 
-    def options(self, version: str | None) -> Options:
+    def options(self, version: str | None, added: t.Iterable[str] = ()) -> Options:
         chosen = adjacent_versions(version, self.versions())
-        return Options(chosen, [self._read(self._folder / f"{item}.yml")["options"] for item in chosen])
+        return Options(chosen, [self._read(self._folder / f"{item}.yml")["options"] for item in chosen], added)
 
 
 def adjacent_versions(version: str | None, recorded: t.Sequence[str]) -> list[str]:

@@ -6,6 +6,9 @@ It follows from the inventory and the memory of the host, and not from what runs
 before and after the others are deployed. A share of its own counts as it is. The first service without one gets what
 the others leave, and each further one what its model needs for one request. A service of which that cannot be said
 refuses those that need it, and no others.
+
+The services of a swap group run by turns: together they count as the largest of them, and they are nothing to each
+other. So if the first service without a share is in a group, all of that group without one get what the others leave.
 """
 
 from __future__ import annotations
@@ -16,14 +19,17 @@ import typing as t
 from .._catalog.catalog import Catalog
 from .._catalog.vllm_options import share_text
 from .choice import ChoiceError, Values
+from .copies import copies
 from .memory import UTILIZATION, Host, plan
 from .resolve import ResolveError, resolve
-from .share import LEAST, REST, Budget, HostState, Part, share
+from .share import LEAST, REST, Budget, HostState, Part, by_turns, share
 from .words import GIB, gib
 
 _SHARE = "vllm_gpu_memory_utilization"
 _LARGEST = 0.95  # as of _SHARE
-SHARES = (_SHARE, "vllm_extra_args")  # where a service may have a share of its own
+_GROUP = "vllm_swap_group"
+# Where a service may have a share of its own, and what is known of one that cannot be read as a whole.
+SHARES = (_SHARE, "vllm_extra_args", _GROUP, "vllm_service_name", "vllm_home")
 
 
 class Unread(t.NamedTuple):
@@ -52,17 +58,19 @@ def budget(services: t.Sequence[Values | Unread], catalog: Catalog, host: HostSt
     found: dict[str, Part | None] = {}
     unknown: dict[str, str] = {}  # whose part cannot be said, and why
     refused: dict[str, str] = {}
-    rest: Values | None = None
-    has_rest = False
+    rest: list[Values] = []
+    has_rest, rest_group = False, ""
     for each in services:
         name, shares = (each.service, each.shares) if isinstance(each, Unread) else (each["vllm_service_name"], each)
         found[name] = None
         own = own_share(shares) if shares else 0
         if own:
             offloaded = 0 if isinstance(each, Unread) else _offloaded(each, catalog, total)
-            found[name] = Part(name, own, int(own * total) + offloaded, offloaded_bytes=offloaded)
-        elif shares and not has_rest:
-            has_rest, rest = True, None if isinstance(each, Unread) else each
+            group = shares[_GROUP] if shares else ""
+            found[name] = Part(name, own, int(own * total) + offloaded, offloaded_bytes=offloaded, group=group)
+        elif shares and (not has_rest or (rest_group and shares[_GROUP] == rest_group)):
+            has_rest, rest_group = True, rest_group if has_rest else shares[_GROUP]
+            rest += [] if isinstance(each, Unread) else [each]
         elif isinstance(each, Unread):
             unknown[name] = each.why
         else:
@@ -72,23 +80,27 @@ def budget(services: t.Sequence[Values | Unread], catalog: Catalog, host: HostSt
                 unknown[name] = str(error)
                 continue
             if least:
-                found[name] = Part(name, least, int(least * total) + offloaded, LEAST, offloaded)
+                found[name] = Part(name, least, int(least * total) + offloaded, LEAST, offloaded, each[_GROUP])
             else:
                 unknown[name] = f"nobody has said how large {each['vllm_model']} is"
                 refused[name] = (
                     f"{_SHARE}: {name} needs one, because {unknown[name]}; "
                     "give it a share such as 0.15, or describe the model in vllm_models"
                 )
-    if rest is not None:
-        name = rest["vllm_service_name"]
+    fixed = [part for part in found.values() if part]
+    for values in rest:
+        name = values["vllm_service_name"]
         if unknown:
             refused[name] = _unknown(name, unknown)
         else:
-            found[name] = _rest(rest, catalog, total, [part for part in found.values() if part])
+            beside = [part for part in fixed if not (rest_group and part.group == rest_group)]
+            found[name] = _rest(values, catalog, total, by_turns(beside))
     parts = tuple(part for part in found.values() if part)
-    offloaded = sum(part.offloaded_bytes for part in parts)
+    offloaded = sum(part.offloaded_bytes for part in by_turns(parts))
     highest = min((_highest(each, total, offloaded) for each in services if not isinstance(each, Unread)), default=1.0)
-    return Budget(parts, _problem(parts, highest, total), refused)
+    found_budget = Budget(parts, _problem(parts, highest, total), refused)
+    read = [each for each in services if not isinstance(each, Unread)]
+    return found_budget._replace(copies=copies(read, found_budget, catalog, total))
 
 
 def _unknown(name: str, others: t.Mapping[str, str]) -> str:
@@ -133,7 +145,7 @@ def _rest(values: Values, catalog: Catalog, total: int, others: t.Sequence[Part]
     wish, reserve_gib = alone.utilization_wish, values["vllm_memory_reserve_gib"]
     left = share({"memory": {"total_bytes": total}}, "", wish, reserve_gib + taken)
     most = max(left.utilization, 0)
-    return Part(values["vllm_service_name"], most, int(most * total) + offloaded, REST, offloaded)
+    return Part(values["vllm_service_name"], most, int(most * total) + offloaded, REST, offloaded, values[_GROUP])
 
 
 def _least(values: Values, catalog: Catalog, total: int) -> tuple[float, int]:
@@ -165,11 +177,12 @@ def _least(values: Values, catalog: Catalog, total: int) -> tuple[float, int]:
 
 def _problem(parts: t.Sequence[Part], highest: float, total: int) -> str:
     """One line with who holds what, if all of it is more than the host can give."""
-    shares = sum(part.share for part in parts)
+    together = by_turns(parts)
+    shares = sum(part.share for part in together)
     if shares <= highest + 1e-9 and all(part.share > 0 for part in parts):
         return ""
-    held = ", ".join(f"{part.service} {share_text(part.share)}" for part in parts if part.share > 0)
-    offloaded = sum(part.offloaded_bytes for part in parts)
+    held = ", ".join(f"{part.service} {share_text(part.share)}" for part in together if part.share > 0)
+    offloaded = sum(part.offloaded_bytes for part in together)
     beside = f" beside {gib(offloaded)} of offloading" if offloaded else ""
     nothing = [part.service for part in parts if part.share <= 0]
     return (

@@ -35,15 +35,20 @@ class Unit(t.NamedTuple):
     key: str  # a digest of vllm_api_key, to compare keys; empty without one
     reached: str  # ansible_host
     address: str  # gateway_server_address
+    swap_group: str = ""  # vllm_swap_group
 
 
 class Model(t.NamedTuple):
-    """A model and its units. KEY_OF is the unit whose API key all of them have; empty without a key."""
+    """A model and its units. KEY_OF is the unit whose API key all of them have; empty without a key.
+
+    TAKES_TURNS_WITH are models of which one is served at a time with this one, by a unit of it.
+    """
 
     name: str
     backend: str
     key_of: str
     servers: list[dict[str, str]]  # name, and address with the port
+    takes_turns_with: list[str]
 
 
 # Limits of a key. Those of all keys are variables of the role.
@@ -65,10 +70,7 @@ def gateway(
 ) -> Gateway:
     """The gateway on SERVER. KEYS are gateway_keys, LIMITS those of a key that has none of its own."""
     names = list(dict.fromkeys(unit.model for unit in units))
-    models = [
-        _model(name, number, [unit for unit in units if unit.model == name], server)
-        for number, name in enumerate(names, 1)
-    ]
+    models = [_model(name, number, units, server) for number, name in enumerate(names, 1)]
     return Gateway(
         models=[model._asdict() for model in models],
         clients=[{"name": key["name"], **{name: key.get(name, limits[name]) for name in LIMITS}} for key in keys],
@@ -78,13 +80,17 @@ def gateway(
     )
 
 
-def _model(name: str, number: int, units: t.Sequence[Unit], server: Server) -> Model:
+def _model(name: str, number: int, everybody: t.Sequence[Unit], server: Server) -> Model:
     """The number keeps names apart that differ only in what a backend's name cannot have."""
+    units = [unit for unit in everybody if unit.model == name]
+    groups = {(unit.machine, unit.swap_group) for unit in units if unit.swap_group}
+    others = [unit.model for unit in everybody if unit.model != name and (unit.machine, unit.swap_group) in groups]
     return Model(
         name=name,
         backend=f"{number}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}",
         key_of=units[0].name if units[0].key else "",
         servers=[{"name": unit.name, "address": f"{_address(unit, server)}:{unit.port}"} for unit in units],
+        takes_turns_with=list(dict.fromkeys(others)),
     )
 
 

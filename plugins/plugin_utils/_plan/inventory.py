@@ -76,14 +76,14 @@ def members(names: t.Sequence[str], known: t.Mapping[str, t.Any], templar: t.Any
 def siblings(
     known: t.Mapping[str, t.Any], templar: t.Any, options: Options, names: t.Sequence[str]
 ) -> list[TypedValues | Unread]:
-    """Variables with these NAMES of all services that the host of the current one lists."""
+    """Variables with these NAMES, and those of SHARES, of all services that the host of the current one lists."""
     if not known.get(HOST):
         return []
     inventory = Inventory(known, templar)
 
     def read(host: str) -> TypedValues | Unread:
         try:
-            return inventory.values(host, options, names)
+            return inventory.values(host, options, {**dict.fromkeys(names), **dict.fromkeys(SHARES)})
         except InventoryError as error:
             why = str(error)
         name = str(known["hostvars"].raw_get(host)["vllm_service_name"])

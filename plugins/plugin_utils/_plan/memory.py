@@ -50,6 +50,13 @@ ONLINE = {
     **dict.fromkeys(("int8_per_channel_weight_only", "experts_int8"), 0.5),
     **dict.fromkeys(("nvfp4_per_token", "bitsandbytes"), 0.28),
 }
+# S: vLLM's AttentionSpec (0.27.1): bytes of a vector of keys or values, as numbers and what belongs to each vector.
+PACKED_CACHES: dict[str, t.Callable[[int], int]] = {
+    "nvfp4": lambda numbers: numbers // 2 + numbers // 16,  # a scale for each 16
+    "int4_per_token_head": lambda numbers: numbers // 2 + 4,
+    "int8_per_token_head": lambda numbers: numbers + 4,
+    "fp8_per_token_head": lambda numbers: numbers + 4,
+}
 PACKED_BYTES = 80  # S: what sparse attention keeps of a latent vector beside 8 bits a number: positions in BF16, scales
 # GiB that vLLM takes beside its share of the memory: weights of each host, and a KV cache of all hosts together.
 CPU_OFFLOAD, KV_OFFLOADING = OFFLOADING = ("cpu_offload_gb", "kv_offloading_size")
@@ -270,12 +277,24 @@ class _Given:
         """The most that computing takes at one time: the widest layer, the pictures of a batch, or choosing tokens."""
         if self.on_cpu:
             return self.batched * ACTIVATION_BYTES
-        forward = self.batched * (self._whole("activation_bytes") or ACTIVATION_BYTES)
+        forward = self.batched * self._widest()
         if self.drafts and not self._is_mtp():
             forward += self.batched * self._whole("hidden_size") * DRAFT_STATES * 2
         pictures = self.batched * self._whole("vision_bytes") if self._sees() else 0
         choosing = self.requests * self._whole("vocab_size") * SAMPLER_BYTES
         return max(forward, pictures, choosing)
+
+    def _widest(self) -> int:
+        """Bytes for a token in the widest layer. Ranks divide what is inside it, but not what goes in and comes out.
+
+        Experts work on whole copies of that. A model has experts if a token needs less than half of its weights.
+        """
+        widest, hidden = self._whole("activation_bytes") or ACTIVATION_BYTES, self._whole("hidden_size")
+        ranks = whole(self.args.get("tensor_parallel_size")) or 1
+        if not hidden or 2 * self._whole("active_bytes") < self._whole("weights_bytes"):
+            return widest
+        kept = min(widest, 2 * hidden * 2)
+        return kept + _ceil(widest - kept, ranks)
 
     def _sees(self) -> bool:
         """Whether the parts that see are loaded and measured."""
@@ -300,6 +319,8 @@ class _Given:
         if wanted == "auto" and own:
             self.assumed.append(f"its checkpoint asks for a KV cache of {own}")
             wanted = str(own)
+        if wanted in PACKED_CACHES and not self._whole("latent_dim"):
+            return wanted, 1
         if wanted.startswith("fp8"):
             return "fp8", 1
         if wanted == "auto" and str(self.args.get("dtype") or "") in ("float32", "float"):
@@ -345,9 +366,9 @@ class _Given:
     def _kind(self, kind: t.Mapping[str, t.Any], latent: int) -> kv_cache.Layers:
         heads = max(1, (whole(kind.get("kv_heads")) or 1) // self.parallel)
         keys = whole(kind.get("head_dim")) or 1
-        size = (
-            latent * self.width if latent else heads * (keys + (whole(kind.get("value_head_dim")) or keys)) * self.width
-        )
+        values = whole(kind.get("value_head_dim")) or keys
+        vector = PACKED_CACHES.get(self.dtype, lambda numbers: numbers * self.width)
+        size = latent * self.width if latent else heads * (vector(keys) + vector(values))
         if latent and self.width == 1 and self._whole("index_dim"):
             size = latent + PACKED_BYTES
         name, tokens = (kv_cache.CROSS, self.batched) if kind.get("cross") else (kv_cache.FULL, 0)

@@ -37,6 +37,10 @@ READS = (
 )
 
 
+if t.TYPE_CHECKING:
+    from .swap import Member
+
+
 class ResolveError(ValueError):
     """One line that says why the service cannot be resolved."""
 
@@ -108,6 +112,8 @@ class Resolved:
     host_faults: list[dict[str, str]]
     budget: list[str]
     budget_problem: str
+    copies: list[str]
+    swap_others: list[dict[str, t.Any]]
     facts: dict[str, t.Any]
 
     def as_dict(self) -> dict[str, t.Any]:
@@ -124,6 +130,7 @@ def resolve(
     image_probe: t.Mapping[str, t.Any] | None = None,
     members: nodes.Nodes | None = None,
     budget: share.Budget = share.NO_BUDGET,
+    swap_others: t.Sequence[Member] = (),
 ) -> Resolved:
     """HOST is what spark_info returns in spark; without it nothing is capped and nothing planned.
 
@@ -131,6 +138,7 @@ def resolve(
     are those of vllm_files. IMAGE_PROBE is what the module vllm_image_probe returns; it changes nothing of the service,
     whose release has its name by then, and only says what the image would refuse. MEMBERS are the hosts of vllm_nodes
     with their addresses; without them only their number counts. BUDGET is that of the other services of vllm_services.
+    SWAP_OTHERS are those of them that take turns with this one.
     """
     host = host or {}
     values = _WithCache(values, host)
@@ -141,7 +149,7 @@ def resolve(
     model, image, profile = choice
     if not (model and image and profile):
         raise AssertionError("choose() returns all three parts, or raises")
-    service = values["vllm_service_name"]
+    service, swapped = values["vllm_service_name"], [member.service for member in swap_others]
 
     def planned(offloaded_bytes: int = 0) -> tuple[share.Share, Settings, Plan]:
         may_take = _share(values, host, profile, budget, offloaded_bytes)
@@ -216,9 +224,9 @@ def resolve(
         needed_bytes=needed,
         available_bytes=share.available_bytes(host),
         own_services=share.own_services(host, service),
-        comes_free_bytes=share.comes_free_bytes(host, service),
-        memory_is_taken=share.is_taken(host, service, needed),
-        oversized=share.oversized(host, service, budget),
+        comes_free_bytes=share.comes_free_bytes(host, service, swapped),
+        memory_is_taken=share.is_taken(host, service, needed, swapped),
+        oversized=share.oversized(host, service, budget, swapped),
         container_release=_container_release(host, service),
         host_faults=[
             *host_faults(catalog.hosts(), host, {**settings.args, **settings.environment}),
@@ -226,6 +234,8 @@ def resolve(
         ],
         budget=[part.text for part in budget.parts],
         budget_problem=budget.problem_of(values["vllm_service_name"]),
+        copies=list(budget.copies),
+        swap_others=[member._asdict() for member in swap_others],
         # What programs on the host have to know of a release: its file release.json, with the name of the release.
         facts={
             "container": container,

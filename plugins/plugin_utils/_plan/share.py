@@ -35,11 +35,13 @@ class Part(t.NamedTuple):
     planned_bytes: int  # with what it offloads
     why: str = ""  # REST, LEAST, or empty for a share of its own
     offloaded_bytes: int = 0
+    group: str = ""  # vllm_swap_group
 
     @property
     def text(self) -> str:
         """For people."""
         why = f", {self.why}" if self.why else ""
+        why += f", by turns in {self.group}" if self.group else ""
         offloaded = f" with {gib(self.offloaded_bytes)} of offloading" if self.offloaded_bytes else ""
         return f"{self.service} {share_text(self.share)} ({gib(self.planned_bytes)}{offloaded}{why})"
 
@@ -48,6 +50,7 @@ class Budget(t.NamedTuple):
     parts: tuple[Part, ...] = ()  # none for a service alone on its host
     problem: str = ""  # of all of them together
     refused: t.Mapping[str, str] = {}  # services of which no part can be said, and why
+    copies: tuple[str, ...] = ()  # what it costs that several of them serve one model
 
     def problem_of(self, service: str) -> str:
         return self.refused.get(service) or self.problem
@@ -57,6 +60,15 @@ class Budget(t.NamedTuple):
 
 
 NO_BUDGET = Budget()
+
+
+def by_turns(parts: t.Iterable[Part]) -> list[Part]:
+    """Those that can run at the same time: of each swap group the largest one."""
+    largest: dict[tuple[str, str], Part] = {}
+    for part in parts:
+        key = (part.group, "" if part.group else part.service)
+        largest[key] = max(largest.get(key, part), part, key=lambda each: each.planned_bytes)
+    return list(largest.values())
 
 
 class Share(t.NamedTuple):
@@ -120,7 +132,8 @@ def share(
     """
     memory_bytes = int((host.get("memory") or {}).get("total_bytes") or 0)
     own = budget.of(service)
-    parts = [{"service": part.service, "planned_bytes": part.planned_bytes} for part in budget.parts if part != own]
+    beside = [part for part in budget.parts if part != own and not (own and own.group and part.group == own.group)]
+    parts = [{"service": part.service, "planned_bytes": part.planned_bytes} for part in by_turns(beside)]
     others = parts + [each for each in other_services(host, service) if not budget.of(each["service"])]
     found = Share(memory_bytes, reserve_gib, others, wish, 1.0, offloaded_bytes=offloaded_bytes)
     if not memory_bytes:
@@ -155,12 +168,14 @@ def own_services(host: HostState, service: str) -> list[dict[str, t.Any]]:
     return [own for own in host.get("services") or [] if own["service"] == service]
 
 
-def oversized(host: HostState, service: str, budget: Budget) -> list[dict[str, t.Any]]:
-    """Other services of BUDGET that hold more than their part of it, until they are deployed again."""
+def oversized(host: HostState, service: str, budget: Budget, swapped: t.Collection[str] = ()) -> list[dict[str, t.Any]]:
+    """Other services of BUDGET that hold more than their part until they are deployed again. SWAPPED give way."""
     return [
         {"service": other["service"], "planned_bytes": other["planned_bytes"], "part_bytes": part.planned_bytes}
         for other in other_services(host, service)
-        if (part := budget.of(other["service"])) and other["planned_bytes"] > part.planned_bytes + TOLERANCE_BYTES
+        if other["service"] not in swapped
+        and (part := budget.of(other["service"]))
+        and other["planned_bytes"] > part.planned_bytes + TOLERANCE_BYTES
     ]
 
 
@@ -168,17 +183,18 @@ def available_bytes(host: HostState) -> int:
     return int((host.get("memory") or {}).get("available_bytes") or 0)
 
 
-def comes_free_bytes(host: HostState, service: str) -> int:
+def comes_free_bytes(host: HostState, service: str, swapped: t.Collection[str] = ()) -> int:
     """What a start of this service finds: what it holds now comes back, at most its plan and a few GiB beside it.
 
-    Of one that was deployed without a plan nothing is known: all of the memory may be its own.
+    So does what those hold that it takes turns with (SWAPPED). Of one that was deployed without a plan nothing is
+    known: all of the memory may be its own.
     """
     total = int((host.get("memory") or {}).get("total_bytes") or 0)
-    own = own_services(host, service)
+    own = [each for name in (service, *swapped) for each in own_services(host, name)]
     back = sum(int(each.get("planned_bytes") or total) + BESIDE_PLAN_BYTES for each in own)
     return min(available_bytes(host) + back, total)
 
 
-def is_taken(host: HostState, service: str, needed_bytes: int) -> bool:
+def is_taken(host: HostState, service: str, needed_bytes: int, swapped: t.Collection[str] = ()) -> bool:
     """Whether something else uses the memory that a start needs: a desktop, Ollama, a container that is not ours."""
-    return available_bytes(host) > 0 and comes_free_bytes(host, service) + TOLERANCE_BYTES < needed_bytes
+    return available_bytes(host) > 0 and comes_free_bytes(host, service, swapped) + TOLERANCE_BYTES < needed_bytes

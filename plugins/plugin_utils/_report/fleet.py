@@ -21,6 +21,8 @@ from .notes import NOTES, STORED, UNSEEN
 Facts = t.Mapping[str, t.Any]
 Report = dict[str, t.Any]
 
+# A service that waits for its turn in a swap group is as it should be.
+WELL = {"ready", "waiting"}
 KV_NEARLY_FULL = 0.95
 # Less of the planned KV cache is worth a word: something took memory that was free in the plan. A release says itself
 # how little its plan expects; of one that does not, this share.
@@ -59,7 +61,7 @@ def build(
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
         "verdicts": dict(Counter(each["verdict"] for each in entries)),
-        "unhealthy": [each["host"] for each in entries if each["verdict"] != "ready"],
+        "unhealthy": [each["host"] for each in entries if each["verdict"] not in WELL],
         "hosts": entries,
         "notes": [
             *merged(
@@ -140,7 +142,7 @@ def exit_code(hosts: t.Sequence[Facts]) -> int:
     verdicts = {host["verdict"] for host in hosts}
     if "unreachable" in verdicts:
         return 4
-    if verdicts - {"ready"}:
+    if verdicts - WELL:
         return 2
     return 3 if any(host["drift"] for host in hosts) else 0
 

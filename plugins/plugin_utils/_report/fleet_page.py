@@ -31,7 +31,13 @@ from .fleet_table import shorten as cut
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_])hf_[A-Za-z0-9]{16,}")
 FOLDER = Path(__file__).parent / "page"
 # Word and sign of a verdict: nothing is told by color alone.
-_SIGNS = {"ready": ("good", "✓"), "loading": ("wait", "…"), "unreachable": ("bad", "?"), "unknown": ("bad", "?")}
+_SIGNS = {
+    "ready": ("good", "✓"),
+    "loading": ("wait", "…"),
+    "waiting": ("wait", "–"),
+    "unreachable": ("bad", "?"),
+    "unknown": ("bad", "?"),
+}
 _OTHER = ("bad", "✕")
 # Verdicts of hosts of which nothing is known.
 UNSEEN = ("unreachable", "unknown")

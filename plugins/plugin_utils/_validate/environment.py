@@ -20,6 +20,8 @@ _OWN_VARIABLE = {
     "HF_HUB_OFFLINE": "vllm_hf_offline",
     "HF_HOME": "hf_cache_path",
     "HF_HUB_CACHE": "hf_cache_path",
+    "HUGGINGFACE_HUB_CACHE": "hf_cache_path",
+    "TRANSFORMERS_CACHE": "hf_cache_path",
 }
 
 

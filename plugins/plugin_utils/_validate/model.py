@@ -10,6 +10,7 @@ import typing as t
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry, image_problems, model_problems, profile_problems
 from .._catalog.images import find
+from .._catalog.option_words import written
 from .._catalog.specs import options_of
 from .._catalog.vllm_options import misspelled, tokens_of, version_key
 from .._common.text import nearest, show
@@ -67,6 +68,7 @@ _UNUSABLE = {
     "headless": _NO_HTTP,
     "grpc": _NO_HTTP,
     "ssl_keyfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
+    "config": "would bring options of a file that nobody checks or plans; write them here instead",
     "ssl_certfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
 }
 
@@ -116,7 +118,10 @@ def choice(checked: TypedValues, catalog: Catalog) -> Lines:
 
 def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer], image: Entry | None) -> Lines:
     """Every option is known to the image's vLLM, spelled right, and has no variable of its own."""
-    known = catalog.options(image["vllm"] if image else None)
+    known = catalog.options(image["vllm"], image.get("options") or ()) if image else catalog.options(None)
+    of_image = ""
+    if image and image["key"] not in catalog.images():
+        of_image = f" (or name it in vllm_images[{show(image['ref'])}].options, if the image's own vLLM has it)"
     secrets = checked.secrets()
     together = checked.valid("vllm_nodes") and bool(checked["vllm_nodes"])
     for source in sources:
@@ -146,7 +151,7 @@ def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer],
                 yield f"{at}: holds the control character {control}; remove it"
             elif (wrong := known.problem(name, value, nearest)) is not None:
                 shown = f"{show(value)} " if wrong.startswith("takes no value") else ""
-                yield f"{at}: {shown}{wrong}"
+                yield f"{at}: {shown}{wrong}{of_image if name not in known.by_name and not written(name) else ''}"
             elif (isinstance(value, (list, dict)) and not value) or (value == "" and _NEVER_EMPTY.search(name)):
                 yield f"{at}: is empty; use null to drop the option"
 

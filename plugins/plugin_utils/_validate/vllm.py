@@ -33,6 +33,10 @@ _REGISTRY = (
 )
 
 
+# S: in vLLM only the command `serve` reads the model that comes first.
+_API_SERVER = "vllm.entrypoints.openai.api_server"
+
+
 def vllm(checked: TypedValues, catalog: Catalog) -> Lines:
     yield from choice(checked, catalog)
     yield from _network(checked)
@@ -73,6 +77,11 @@ def _entrypoint(checked: TypedValues) -> Lines:
             )
         elif control := control_character(word):
             yield f"{name}[{number}]: holds the control character {control}; remove it"
+        elif word == _API_SERVER:
+            yield (
+                f"{name}[{number}]: {word} takes the model as an option only, and would serve another one; remove"
+                f" {name}, `vllm serve` is the same server"
+            )
 
 
 def _frontend(checked: TypedValues) -> Lines:
@@ -144,6 +153,13 @@ def _names(checked: TypedValues) -> Lines:
         "vllm_service_name",
         r"vllm(-[a-z0-9-]{1,25})?",
         "vllm, or vllm- and up to 25 lower case letters, digits and -: it names a systemd unit",
+    )
+    yield from matches(
+        checked,
+        "vllm_swap_group",
+        r"[a-z0-9][a-z0-9-]{0,24}",
+        "up to 25 lower case letters, digits and -, such as chat",
+        empty=True,
     )
     yield from matches(
         checked,

@@ -23,6 +23,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import turn
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import (
     GPU_FIELDS,
     filesystem_space,
@@ -61,6 +62,7 @@ HELP = {
     "vllm_start_time_seconds": "Start of the main process of the unit",
     "vllm_unanswered_starts": "Starts of the release without an answer since",
     "vllm_unit_active": "Whether the systemd unit is active",
+    "vllm_waiting": "Whether another service of its swap group has the turn on the host",
     "vllm_watchdog_restarts": "Restarts by the watchdog within the last two hours",
 }
 
@@ -197,9 +199,18 @@ def kernel_log(page: Page, state: State, boot: str, device: str = "/dev/kmsg") -
 
 def unit(programs: Programs, name: str) -> dict[str, str]:
     """Properties of a systemd unit; empty if systemd does not answer."""
-    wanted = "LoadState,ActiveState,ExecMainStartTimestamp"
+    wanted = "LoadState,ActiveState,ExecMainStartTimestamp,Conflicts"
     output = programs.run("systemctl", "show", f"--property={wanted}", "--timestamp=unix", name) or ""
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+
+def waits(programs: Programs, name: str, conflicts: str) -> bool | None:
+    """Whether another unit of its swap group has the turn. None without a group."""
+    group = turn.group_of(conflicts)
+    if not group:
+        return None
+    shown = "\n".join(programs.run(*command) or "" for command in turn.commands([name, *group]))
+    return turn.on_turn(name, turn.states(shown)) in group
 
 
 def vllm(page: Page, programs: Programs, service: Service, now: float, boot: str) -> bool:
@@ -215,6 +226,8 @@ def vllm(page: Page, programs: Programs, service: Service, now: float, boot: str
         page.add("vllm_unit_active", int(found.get("ActiveState") in ("active", "activating")), service=name)
         started = re.fullmatch(r"@(\d{1,12})", found.get("ExecMainStartTimestamp", ""))
         page.add("vllm_start_time_seconds", int(started[1]) if started else None, service=name)
+        is_waiting = waits(programs, f"{name}.service", found.get("Conflicts", ""))
+        page.add("vllm_waiting", None if is_waiting is None else int(is_waiting), service=name)
     page.add("vllm_unanswered_starts", len(service.starts()), service=name)
     restarts = sequence(read_json(service.watchdog).get("restarts"))
     page.add("vllm_watchdog_restarts", len(restarts), service=name)

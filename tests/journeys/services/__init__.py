@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Three services that one host lists, for chat, embeddings and ranks: each proven, rolled back and removed alone."""
+"""Services that one host lists, each proven, rolled back and removed alone; and two that take turns."""
 
-SECONDS = 200
+SECONDS = 260
 TURN = 0

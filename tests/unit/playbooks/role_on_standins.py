@@ -78,12 +78,6 @@ EXTRA = {
     "__vllm_group_release_id": "{{ __vllm_release }}",
 }
 
-# The modules run in the forks of Ansible: callbacks/in_forks.py.
-IN_FORKS = {
-    "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callbacks"),
-    "ANSIBLE_CALLBACKS_ENABLED": "in_forks",
-}
-
 
 def health(verdict: str, release: str = "", unit: str = "active", **more: t.Any) -> dict[str, t.Any]:
     """What vllm_health says."""
@@ -201,9 +195,7 @@ class Fleet:
                 play.pop(keyword, None)
         (self.folder / "play.yml").write_text(yaml.safe_dump(plays))
         options = ["-e", json.dumps(EXTRA if extra is None else extra), *(["--check"] if check else [])]
-        done = self.ansible_playbook(
-            "play.yml", *options, inventory="hosts.yml", folder=self.folder, environment=IN_FORKS
-        )
+        done = self.ansible_playbook("play.yml", *options, inventory="hosts.yml", folder=self.folder)
         return done.code, done.output
 
     def calls(self, host: str, *names: str) -> list[tuple[str, dict[str, t.Any]]]:

@@ -31,22 +31,22 @@ def worked() -> float:
 
 
 def timed(
-    ansible_playbook: AnsiblePlaybook, folder: Path, hosts: dict[str, dict[str, t.Any]], playbook: Path, *flags: str
+    ansible_playbook: AnsiblePlaybook, folder: Path, hosts: dict[str, dict[str, t.Any]], playbook: Path
 ) -> tuple[Run, float]:
     """Runs a playbook, and says how many seconds the processors worked for it, whatever else the machine has to do."""
     inventory = folder / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"spark": {"hosts": hosts}}), encoding="utf-8")
     environment = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
     start = worked()
-    run = ansible_playbook(playbook, *flags, inventory=inventory, environment=environment)
+    run = ansible_playbook(playbook, inventory=inventory, environment=environment)
     return run, worked() - start
 
 
 def site(
-    ansible_playbook: AnsiblePlaybook, folder: Path, hosts: dict[str, dict[str, t.Any]], *flags: str
+    ansible_playbook: AnsiblePlaybook, folder: Path, hosts: dict[str, dict[str, t.Any]]
 ) -> tuple[dict[str, t.Any], float]:
     """Runs site.yml, and returns what it said, and how many seconds of a processor that took."""
-    run, seconds = timed(ansible_playbook, folder, hosts, ROOT / "site.yml", *flags)
+    run, seconds = timed(ansible_playbook, folder, hosts, ROOT / "site.yml")
     assert run.code != 0, run.output
     return run.json(), seconds
 
@@ -69,7 +69,7 @@ def output(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePl
         f"host{number}": {**NOWHERE, "ansible_port": 1 + number, **values}
         for number, (values, _line) in enumerate(INPUTS)
     }
-    found, _seconds = site(ansible_playbook, tmp_path_factory.mktemp("site"), hosts, "--forks", "8")
+    found, _seconds = site(ansible_playbook, tmp_path_factory.mktemp("site"), hosts)
     return found
 
 
@@ -89,28 +89,28 @@ def test_each_is_told_its_line(output: dict[str, t.Any], number: int) -> None:
     assert result["msg"].splitlines() == result["problems"]
 
 
-def test_it_takes_no_five_seconds(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+def test_it_takes_no_five_seconds(tmp_path: Path, as_a_user: AnsiblePlaybook) -> None:
     values, line = INPUTS[0]
     hosts = {"spark01": {**NOWHERE, **values}}
-    output, seconds = site(ansible_playbook, tmp_path, hosts)
+    output, seconds = site(as_a_user, tmp_path, hosts)
     assert output["plays"][0]["tasks"][0]["hosts"]["spark01"]["problems"] == [line]
-    assert_quick(ansible_playbook, tmp_path, hosts, seconds)
+    assert_quick(as_a_user, tmp_path, hosts, seconds)
 
 
-def test_two_services_of_one_machine_want_one_port(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+def test_two_services_of_one_machine_want_one_port(tmp_path: Path, as_a_user: AnsiblePlaybook) -> None:
     hosts = {
         "spark01": NOWHERE,
         "spark01-small": {**NOWHERE, "vllm_service_name": "vllm-small"},
         "spark02": {**NOWHERE, "ansible_host": "192.0.2.2"},
     }
-    output, seconds = site(ansible_playbook, tmp_path, hosts)
+    output, seconds = site(as_a_user, tmp_path, hosts)
     results = output["plays"][0]["tasks"][0]["hosts"]
     assert results["spark01"]["problems"] == [
         "vllm_port: 8000 is taken twice, spark01 and spark01-small are one machine (192.0.2.1); give one of them"
         " another port"
     ]
     assert all(stats["unreachable"] == stats["changed"] == 0 for stats in output["stats"].values())
-    assert_quick(ansible_playbook, tmp_path, hosts, seconds)
+    assert_quick(as_a_user, tmp_path, hosts, seconds)
 
 
 def test_two_services_of_one_machine_want_one_name(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:

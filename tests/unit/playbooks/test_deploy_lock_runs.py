@@ -57,8 +57,8 @@ class Operators:
 
 
 @pytest.fixture
-def operators(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> t.Iterator[Operators]:
-    yield Operators(tmp_path, ansible_playbook)
+def operators(tmp_path: Path, as_a_user: AnsiblePlaybook) -> t.Iterator[Operators]:
+    yield Operators(tmp_path, as_a_user)
     (tmp_path / "go").touch()  # ends what a killed run has left
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from role_on_standins import IN_FORKS
 
 from support.paths import ROOT
 from support.playbook import THIS_MACHINE, AnsiblePlaybook
@@ -66,9 +65,7 @@ def test_hosts_of_one_run_have_one_image(
         "tasks": [{"include_tasks": str(TASKS)}],
     }
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
-    run = ansible_playbook(
-        tmp_path / "play.yml", inventory=tmp_path / "hosts.yml", folder=tmp_path, environment=IN_FORKS
-    )
+    run = ansible_playbook(tmp_path / "play.yml", inventory=tmp_path / "hosts.yml", folder=tmp_path)
     assert (run.code != 0) is bool(fails), run.output
     warned = known is not None and any(known not in str(digests) for digests in (first, second) if digests)
     assert ("expects sha256:" in " ".join(run.output.split())) is warned

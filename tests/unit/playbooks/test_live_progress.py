@@ -14,7 +14,6 @@ import typing as t
 
 import pytest
 import yaml
-from role_on_standins import IN_FORKS
 
 from support.paths import ROOT
 from support.playbook import THIS_MACHINE, AnsiblePlaybook, Run
@@ -107,7 +106,11 @@ def _fleet(
                 *flags,
                 inventory="hosts.yml",
                 folder=folder,
-                environment={**IN_FORKS, "PATH": f"{folder}/bin:{os.environ['PATH']}", **environment},
+                environment={
+                    "ANSIBLE_CALLBACKS_ENABLED": "modules_in_tasks",  # the hosts speak at once
+                    "PATH": f"{folder}/bin:{os.environ['PATH']}",
+                    **environment,
+                },
             )
 
         yield run

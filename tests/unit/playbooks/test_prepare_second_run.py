@@ -16,7 +16,6 @@ import typing as t
 
 import pytest
 import yaml
-from role_on_standins import IN_FORKS
 
 from support.paths import ROOT
 from support.playbook import AnsiblePlaybook
@@ -219,9 +218,7 @@ def runs(
     (play,) = yaml.safe_load((ROOT / "playbooks" / "prepare.yml").read_text())
     play.update(become=False, serial="100%", max_fail_percentage=100)
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    run = ansible_playbook(
-        folder / "play.yml", "-vvv", inventory=folder / "hosts.json", folder=folder, environment=IN_FORKS
-    )
+    run = ansible_playbook(folder / "play.yml", "-vvv", inventory=folder / "hosts.json", folder=folder)
     print(run.output)
     assert PASSWORD not in run.output
     assert "Docker rejects the file. Correct container_runtime_daemon_options" in run.output

@@ -43,6 +43,16 @@ def options(words: t.Iterable[str]) -> dict[str, list[t.Any]]:
 MTP = {"method": "mtp", "num_speculative_tokens": 3}
 DRAFT = {"method": "dflash", "model": "/models/drafter", "num_speculative_tokens": 10}
 RERANKER = {"architectures": ["Qwen3ForSequenceClassification"], "is_original_qwen3_reranker": True}
+BUILT_HERE = {"vllm_image": "vllm-node", "vllm_image_allow": ["moving", "unknown"]}
+PACKAGES = "/usr/local/lib/python3.12/dist-packages"
+FILMS = {"video": {"fps": 2, "num_frames": 256}}
+DSPARK = {"method": "dspark", "num_speculative_tokens": 7, "draft_sample_method": "greedy"}
+ASSISTANT = {"method": "mtp", "model": "some-org/assistant", "num_speculative_tokens": 4, "moe_backend": "triton"}
+CONNECTOR = {
+    "kv_connector": "UCMConnector",
+    "kv_role": "kv_both",
+    "kv_connector_extra_config": {"UCM_CONFIG_FILE": "/opt/files/cache.yaml"},
+}
 CASES: list[tuple[str, str, Values, Values, list[str]]] = [
     (
         "a recipe with MTP",
@@ -197,6 +207,150 @@ CASES: list[tuple[str, str, Values, Values, list[str]]] = [
             "vllm_nodes": ["spark01", "spark02"],
             "vllm_node_address": "192.168.100.1",
             "vllm_extra_args": {"block_size": 256, "kv_cache_dtype": "fp8", "tokenizer_mode": "deepseek_v4"},
+        },
+        {},
+        [],
+    ),
+    (
+        "a diffusing model: JSON with null, a template of one's own",
+        "some-org/diffusion-26B-NVFP4 --diffusion-config '{\"canvas_length\": 256}' --attention-backend TRITON_ATTN"
+        " --override-generation-config '{\"max_new_tokens\": null}' --chat-template /opt/files/fixed.jinja",
+        {
+            "vllm_model": "some-org/diffusion-26B-NVFP4",
+            **BUILT_HERE,
+            "vllm_files": [{"content": "{}", "target": "/opt/files/fixed.jinja"}],
+            "vllm_extra_args": {
+                "diffusion_config": {"canvas_length": 256},
+                "attention_backend": "TRITON_ATTN",
+                "override_generation_config": {"max_new_tokens": None},
+                "chat_template": "/opt/files/fixed.jinja",
+            },
+        },
+        {},
+        [],
+    ),
+    (
+        "pictures, films and sound",
+        'some-org/Omni-30B --limit-mm-per-prompt \'{"video": 1, "image": 1, "audio": 1}\''
+        f" --media-io-kwargs '{json.dumps(FILMS)}' --allowed-local-media-path /data",
+        {
+            "vllm_model": "some-org/Omni-30B",
+            "vllm_image": UPSTREAM,
+            "vllm_mounts": [{"source": "/srv/media", "target": "/data"}],
+            "vllm_extra_args": {
+                "limit_mm_per_prompt": {"video": 1, "image": 1, "audio": 1},
+                "media_io_kwargs": FILMS,
+                "allowed_local_media_path": "/data",
+            },
+        },
+        {},
+        ["/srv/media"],
+    ),
+    (
+        "an image by tag and digest, a draft in the checkpoint, an empty variable",
+        f"some-org/DeepSeek-V4-REAP --speculative-config '{json.dumps(DSPARK)}' --moe-backend flashinfer_b12x"
+        " --kv-cache-dtype fp8 --block-size 256 --max-cudagraph-capture-size 32 --generation-config vllm",
+        {
+            "vllm_model": "some-org/DeepSeek-V4-REAP",
+            "vllm_image": f"ghcr.io/some-org/dspark-vllm:0.1.1@sha256:{'a8' * 32}",
+            "vllm_image_allow": ["unknown"],
+            "vllm_extra_env": {"VLLM_B12X_FORCE_TILE_CONFIG": "", "VLLM_USE_B12X_MOE": "1"},
+            "vllm_extra_args": {
+                "speculative_config": DSPARK,
+                "moe_backend": "flashinfer_b12x",
+                "kv_cache_dtype": "fp8",
+                "block_size": 256,
+                "max_cudagraph_capture_size": 32,
+                "generation_config": "vllm",
+            },
+        },
+        {"VLLM_B12X_FORCE_TILE_CONFIG": "", "VLLM_USE_B12X_MOE": "1"},
+        [],
+    ),
+    (
+        "weights quantized at the start, a draft with a kernel of its own",
+        f"google/gemma-4-26B-A4B-it --quantization fp8 --speculative-config '{json.dumps(ASSISTANT)}'",
+        {
+            "vllm_model": "google/gemma-4-26B-A4B-it",
+            "vllm_extra_args": {"quantization": "fp8", "speculative_config": ASSISTANT},
+        },
+        {},
+        [],
+    ),
+    (
+        "two Sparks, a cache connector with a file of its own",
+        f"some-org/MiMo-Flash --kv-transfer-config '{json.dumps(CONNECTOR)}' --no-async-scheduling"
+        " --tensor-parallel-size 2 --reasoning-parser mimo",
+        {
+            "vllm_model": "some-org/MiMo-Flash",
+            **BUILT_HERE,
+            "vllm_nodes": ["spark01", "spark02"],
+            "vllm_node_address": "192.168.100.1",
+            "vllm_files": [{"content": "store: posix", "target": "/opt/files/cache.yaml"}],
+            "vllm_extra_args": {
+                "kv_transfer_config": CONNECTOR,
+                "async_scheduling": False,
+                "reasoning_parser": "mimo",
+            },
+        },
+        {},
+        [],
+    ),
+    (
+        "options of a patched image",
+        "openai/gpt-oss-120b --mxfp4-backend CUTLASS --mxfp4-layers moe,qkv,o,lm_head --quantization mxfp4",
+        {
+            "vllm_model": "gpt-oss-120b",
+            "vllm_image": "vllm-mxfp4:1",
+            "vllm_images": {"vllm-mxfp4:1": {"options": ["mxfp4_backend", "mxfp4_layers"]}},
+            "vllm_extra_args": {
+                "mxfp4_backend": "CUTLASS",
+                "mxfp4_layers": "moe,qkv,o,lm_head",
+                "quantization": "mxfp4",
+            },
+        },
+        {},
+        [],
+    ),
+    (
+        "a patched file of vLLM, a name with a blank, a level of optimization",
+        "some-org/gemma-4-31B --served-model-name 'Gemma 4 31B:FP8' --optimization-level 3 --mm-encoder-tp-mode data",
+        {
+            "vllm_model": "some-org/gemma-4-31B",
+            "vllm_image": UPSTREAM,
+            "vllm_files": [{"content": "x = 1", "target": f"{PACKAGES}/vllm/model_executor/models/gemma4_mtp.py"}],
+            "vllm_extra_args": {
+                "served_model_name": "Gemma 4 31B:FP8",
+                "optimization_level": 3,
+                "mm_encoder_tp_mode": "data",
+            },
+        },
+        {},
+        [],
+    ),
+    (
+        "a cache of fixed size beside others, embeddings",
+        "Qwen/Qwen3-Embedding-8B --runner pooling --kv-cache-memory-bytes 1610612736 --gpu-memory-utilization 0.25",
+        {
+            "vllm_model": "Qwen/Qwen3-Embedding-8B",
+            "vllm_image": UPSTREAM,
+            "vllm_service_name": "vllm-embed",
+            "vllm_port": 8002,
+            "vllm_gpu_memory_utilization": 0.25,
+            "vllm_extra_args": {"runner": "pooling", "kv_cache_memory_bytes": 1610612736},
+        },
+        {},
+        [],
+    ),
+    (
+        "a snapshot of a cache, pinned",
+        "some-org/Nano-30B-NVFP4 --revision ab537beb128913d389306a4d0cc1a2097ac5a5af --max-model-len 32768",
+        {
+            "vllm_model": "some-org/Nano-30B-NVFP4",
+            "hf_cache_path": "/srv/vllm/hub",
+            "vllm_image": UPSTREAM,
+            "vllm_max_model_len": 32768,
+            "vllm_extra_args": {"revision": "ab537beb128913d389306a4d0cc1a2097ac5a5af"},
         },
         {},
         [],

@@ -242,6 +242,23 @@ def test_a_latent_cache_of_sparse_attention_in_8_bits_keeps_scales_and_positions
 
 
 # --- the plan --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("dtype", "vector"),
+    [
+        ("auto", 256),
+        ("fp8_e4m3", 128),
+        ("nvfp4", 72),
+        ("int4_per_token_head", 68),
+        ("int8_per_token_head", 132),
+        ("fp8_per_token_head", 132),
+    ],
+)
+def test_the_bytes_of_a_token_by_the_type_of_the_cache(dtype: str, vector: int) -> None:
+    """8 layers of 2 heads of 128 numbers, keys and values; by hand, as vLLM's AttentionSpec has it."""
+    args = {"max_model_len": 8192, "kv_cache_dtype": dtype}
+    assert memory_plan(MODEL, 120 * GIB, args, vllm="0.32.0")["kv_bytes_per_token"] == 8 * 2 * 2 * vector
+
+
 MODEL: Values = {
     "id": "a/b",
     "weights_bytes": 20 * 10**9,

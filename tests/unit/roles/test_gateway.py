@@ -280,6 +280,21 @@ def test_a_unit_that_is_gone_gets_nothing_and_a_model_without_units_is_said(
         assert get(gateway, "/health", None).status == 200  # of the other model
 
 
+def test_a_model_that_waits_for_its_turn_is_known_and_refused_at_once(tmp_path: Path) -> None:
+    serves, waits = Engine(A, "one"), Engine(B, "two")
+    serves.swap_group = waits.swap_group = "big"
+    with Gateway(tmp_path, [serves, waits], KEYS) as gateway:
+        waits.stop()
+        wait_until(lambda: gateway.servers()["two"] == "DOWN", "HAProxy has seen it", pause=0.05)
+        answer = post(gateway, chat(B))
+        assert (answer.status, answer.headers["retry-after"]) == (503, "30")
+        said = f"This model is not loaded: it takes turns with {A}, and it is not its turn"
+        assert answer.json["error"]["message"] == said
+        assert post(gateway, chat(A)).status == 200
+        assert {model["id"] for model in get(gateway, "/v1/models").json["data"]} == {A, B}
+    serves.stop()
+
+
 def test_a_unit_that_serves_another_model_gets_nothing(tmp_path: Path) -> None:
     engine = Engine(A, "spark01")
     with Gateway(tmp_path, [engine], KEYS) as gateway:

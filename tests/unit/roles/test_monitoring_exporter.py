@@ -107,6 +107,23 @@ def test_an_old_look_says_nothing(host: Path, entry: dict[str, Any]) -> None:
     assert "dgxspark_vllm_canary" not in page(host)
 
 
+GROUP = """
+case "$*" in
+  *list-unit-files*) printf 'vllm.service disabled enabled\\nvllm-b.service disabled enabled\\n' ;;
+  *Id,ActiveState*) printf 'Id=vllm.service\\nActiveState=inactive\\n\\n'
+    printf 'Id=vllm-b.service\\nActiveState=%s\\n' "$STATE" ;;
+  *) printf 'LoadState=loaded\\nActiveState=inactive\\nConflicts=shutdown.target vllm-b.service\\n' ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("state", "waits"), [("active", 1), ("inactive", 0)])
+def test_a_service_that_waits_for_its_turn(host: Path, state: str, waits: int) -> None:
+    assert "dgxspark_vllm_waiting" not in page(host)  # without a group
+    program(host, "systemctl", f"STATE={state}{GROUP}")
+    assert f'dgxspark_vllm_waiting{{service="vllm"}} {waits}\n' in page(host)
+
+
 def test_a_host_where_nothing_answers(host: Path) -> None:
     for name in ("nvidia-smi", "systemctl"):
         program(host, name, "echo broken; exit 9")

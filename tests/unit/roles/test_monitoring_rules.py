@@ -125,6 +125,15 @@ CASES = [
         {**UNIT, "job": "vllm"},
         f"{ON} does not answer",
     ),
+    # a service that waits for its turn is as it should be
+    Case(
+        "VllmDown",
+        "1m15s",
+        {UP: "1 0 0 0 0 0", f'dgxspark_vllm_waiting{{{WHERE},job="node"}}': "0+0x10"},
+        {UP: "0+0x10", f'dgxspark_vllm_waiting{{{WHERE},job="node"}}': "1+0x10"},
+        {**UNIT, "job": "vllm"},
+        f"{ON} does not answer",
+    ),
     Case(
         "VllmStartTooLong", "1h5m", start(1, 1), start(0, 1), {**NODE, **SERVICE}, f"{ON} has been starting for an hour"
     ),

@@ -52,6 +52,7 @@ def test_the_summary_has_an_address_that_a_client_can_use(address: str, key: str
         __vllm_switch=False,
         __vllm_stage_only=False,
         __vllm_interrupted=False,
+        __vllm_waits_for="",
         __vllm_release="1" * 12,
         __vllm_health=health,
         __vllm_current_health=health,

@@ -25,7 +25,8 @@ from .docker import DOCKER
 from .engine import ENGINE
 from .families import FAMILIES, RULES
 from .features import FEATURES
-from .hub import FILES, HUB
+from .files import FILES
+from .hub import HUB
 from .image import COMPILERS, IMAGE
 from .kernels import KERNELS
 from .memory import DRIVER, MEMORY_SIGNATURES

@@ -207,6 +207,11 @@ CONDITIONS: tuple[Condition, ...] = (
         "deploy it with playbooks/deploy.yml, or correct vllm_container_name",
     ),
     Condition(
+        "waiting",
+        "another service of its swap group has its turn on this host",
+        "bring this one into service with playbooks/swap.yml, if it is wanted now",
+    ),
+    Condition(
         "restarting",
         "the server was restarted while it was waited for",
         "check `docker logs` and `journalctl` of its unit for who restarted it, and deploy again",

@@ -38,9 +38,14 @@ DOCKER: tuple[Signature, ...] = (
         "docker_no_cdi_device",
         "fatal",
         "docker",
-        ("unresolvable cdi devices", "cdi device injection failed", "failed to inject cdi devices"),
+        (
+            "unresolvable cdi devices",
+            "cdi device injection failed",
+            "failed to inject cdi devices",
+            "failed to discover gpu vendor from cdi",
+        ),
         r"(?:CDI device injection failed: )?unresolvable CDI devices (?P<devices>\S+)|(?:CDI device injection failed"
-        r"|failed to inject CDI devices)",
+        r"|failed to inject CDI devices|failed to discover GPU vendor from CDI)",
         "Docker found no CDI specification of the GPU ({devices})",
         "run playbooks/prepare.yml, or `systemctl restart nvidia-cdi-refresh.service` on the host, or set"
         " vllm_gpu: nvidia",
@@ -92,6 +97,33 @@ DOCKER: tuple[Signature, ...] = (
         versions="Docker 20 to 29",
         known="report",
         source="moby/moby, bridge driver",
+    ),
+    Signature(
+        "docker_bridge",
+        "fatal",
+        "docker",
+        ("could not find bridge", "to bridge "),
+        r"could not find bridge (?P<bridge>[\w.-]{1,32})|to bridge (?P<bridge_2>[\w.-]{1,32}) failed",
+        "Docker's network bridge {bridge} is gone from the host: another program has removed it since Docker started",
+        "run `systemctl restart docker` on the host, which makes it again, and deploy again; a program that manages the"
+        " network must leave Docker's interfaces alone",
+        versions="Docker 20 to 29",
+        known="report",
+        source="moby/moby, bridge driver",
+    ),
+    Signature(
+        "compose_property",
+        "fatal",
+        "docker",
+        ("additional propert", "unsupported config option"),
+        r"(?:services|networks|volumes)\.[\w.-]{1,120} Additional propert(?:y|ies) (?P<property>[\w.-]{1,60})"
+        r" (?:is|are) not allowed|Unsupported config option for [\w.'-]{1,80}: '?(?P<property_2>[\w.-]{1,60})",
+        "Docker Compose of this host does not know {property} of the service file",
+        "install the Compose plugin that belongs to this Docker (docker-compose-plugin), and deploy again;"
+        " playbooks/prepare.yml checks it. A compose.yaml that was edited by hand is written again by a deployment",
+        versions="Docker Compose 1 and 2",
+        known="report",
+        source="langflow-ai/openrag#779",
     ),
     Signature(
         "docker_memory",
@@ -320,6 +352,20 @@ DOCKER: tuple[Signature, ...] = (
         versions="any shell",
         known="report",
         source="POSIX shell, exit codes 126 and 127",
+    ),
+    Signature(
+        "threads_forbidden",
+        "fatal",
+        "docker",
+        ("std::system_error",),
+        r"std::system_error[\s\S]{0,40}?Operation not permitted",
+        "the program may not start a thread: mostly, Docker is older than the C library of the image, and its filter of"
+        " system calls forbids a call that it does not know",
+        "update Docker, containerd and libseccomp2 on the host (playbooks/maintain.yml updates its packages), restart"
+        " Docker, and deploy again; or use an older vllm_image",
+        versions="Docker before 20.10.10 with images of glibc 2.34 and newer",
+        known="report",
+        source="vllm-project/vllm#14416; moby/moby, clone3 in the seccomp profile",
     ),
     Signature(
         "docker_permission",

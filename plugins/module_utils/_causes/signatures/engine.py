@@ -16,7 +16,8 @@ ENGINE: tuple[Signature, ...] = (
         "a worker did not answer {call} within VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS (300 s by default): a"
         " kernel or"
         " an operation between hosts hangs, or the memory is under pressure",
-        "check `dmesg` (NVRM, Xid) and `journalctl -u earlyoom`, and deploy again; raise"
+        "with vllm_nodes, look at the other host first: it is frozen, or the connection to it is down. Check `dmesg`"
+        " (NVRM, Xid) and `journalctl -u earlyoom`, and deploy again; raise"
         " VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS in vllm_extra_env only if requests are that slow; if it happens again, use"
         " another vllm_image",
         versions="vLLM 0.20 to 0.28 on the GB10",

@@ -174,7 +174,7 @@ RULES: tuple[Rule, ...] = (
         text=r"\bNCCL\b|\bnccl[A-Z]|\bgloo\b|TCPStore|ProcessGroup|all_?reduce|all_?gather|RDMA|ibv_|InfiniBand"
         r"|\bRay (?:cluster|node|actor)|master_addr|rendezvous|process group|placement group",
     ),
-    Rule("network_failed", name=r"^zmq\."),
+    Rule("network_failed", name=r"^(?:zmq|nixl)\."),
     Rule("network_failed", inner=r"torch/distributed/|pynccl|/ray/|distributed/parallel_state"),
     Rule("driver_failed", name=r"NVMLError\w*$|CudaDriverError$"),
     Rule(
@@ -188,7 +188,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "hub_failed",
         name=r"^(?:huggingface_hub|requests|httpx2?|httpcore2?|urllib3|aiohttp|hf_xet)\.",
-        text=r"^(?![\s\S]*(?:\[Errno (?:5|13|17|20|21|24|27|28|30|36|122)\]|\(os error (?:5|13|28|30|122)\)))",
+        text=r"^(?![\s\S]*(?:\[Errno (?:5|13|17|20|21|24|27|28|30|36|37|116|122)\]|\(os error (?:5|13|28|30|122)\)))",
     ),
     # --- a damaged part of the image -----------------------------------------------------------------------------
     # raised while a module is imported: nothing of the model or the options is at work yet
@@ -209,7 +209,7 @@ RULES: tuple[Rule, ...] = (
         r"|incompatible with (?:your|the) (?:installed|current)|requires? \S+ ?[<>=!~]=|version (?:conflict|mismatch)"
         r"|versions? .{0,60}(?:does|do) not match|was compiled (?:with|using|for)|compiled against"
         r"|please (?:re)?install"
-        r"|pip install|not installed|has no attribute '__version__'|dlopen|cannot import",
+        r"|pip install|not installed|to be installed|has no attribute '__version__'|dlopen|cannot import",
     ),
     Rule(
         "image_broken",
@@ -220,6 +220,14 @@ RULES: tuple[Rule, ...] = (
         "image_broken",
         name=r"^AttributeError$",
         text=r"(?:partially initialized )?module '[\w.]+' has no attribute|_OpNamespace|torch\.ops",
+    ),
+    # code that calls a kernel of another package, which takes other arguments: one of the two is of another age
+    Rule(
+        "image_broken",
+        name=r"^TypeError$",
+        text=r"got an unexpected keyword argument|takes \d+ positional arguments? but|required positional argument",
+        inner=r"vllm/(?:v1/(?:attention|sample)|model_executor/(?:layers|kernels|warmup)|models/\w+/\w+|_custom_ops"
+        r"|utils/(?:flashinfer|deep_gemm)|third_party)",
     ),
     # --- compilers and kernels -----------------------------------------------------------------------------------
     # compiled code that names what is not there; what its kernels raise is a kernel's fault
@@ -287,7 +295,7 @@ RULES: tuple[Rule, ...] = (
         r"|layers/mamba/ops|layers/fla/",
     ),
     # --- files: the operating system's numbers tell more than whoever met them --------------------------------------
-    Rule("files_failed", text=r"\[Errno (?:5|13|17|20|21|24|27|28|30|36|122)\]|\(os error (?:5|13|28|30|122)\)"),
+    Rule("files_failed", text=r"\[Errno (?:5|13|17|20|21|24|27|28|30|36|37|116|122)\]|\(os error (?:5|13|28|30|122)\)"),
     # --- the hub -------------------------------------------------------------------------------------------------
     Rule(
         "hub_failed",

@@ -18,6 +18,12 @@ FEATURES: tuple[Feature, ...] = (
         used=r"speculative_config(?:=|['\"]: ?)(?:SpeculativeConfig\(|\{)",
     ),
     Feature(
+        "the Transformers backend",
+        r"model_executor/models/transformers/",
+        "remove model_impl: transformers from vllm_extra_args, if it is set there,",
+        optional=True,
+    ),
+    Feature(
         "LoRA",
         r"vllm/lora/|lora_model_runner",
         "remove enable_lora and lora_modules from vllm_extra_args",

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Hugging Face hub, the disk, and the files of a model."""
+"""The Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ HUB: tuple[Signature, ...] = (
         "hub",
         ("server error",),
         r"(?P<status>50\d|52\d) Server Error: ?(?P<reason>[\w -]{0,40}?) for url: https?://(?P<host>[^/\s:]+)",
-        "the hub answers with an error of its own: {status} {reason} ({host})",
+        "the hub ({host}) answers with an error of its own, {status}: {reason}",
         "wait some minutes and deploy again; vllm_hf_endpoint names a mirror; if the model is in hf_cache_path, set"
         " vllm_hf_offline: true",
         versions="huggingface_hub 0.30 to 1.10",
@@ -283,165 +283,5 @@ HUB: tuple[Signature, ...] = (
         known="source",
         source="huggingface_hub/utils/_fixes.py",
         guide=DOWNLOAD,
-    ),
-)
-
-FILES: tuple[Signature, ...] = (
-    Signature(
-        "disk_full",
-        "fatal",
-        "files",
-        ("[errno 28]", "os error 28", "no space left on device", "enospc", "disk quota exceeded"),
-        r"\[Errno 28\] No space left on device|os error 28\b|No space left on device|ENOSPC|Disk quota exceeded",
-        "the disk of the host is full, or a quota is used up",
-        "free space under hf_cache_path or vllm_home; playbooks/clean_cache.yml removes dead partial downloads",
-        versions="any",
-        known="seen",
-        source="sandbox, journey faults",
-        guide=DOWNLOAD,
-        unless=r"/dev/shm|register layer|extract layer|Error processing tar|/var/lib/(?:docker|containerd)",
-    ),
-    Signature(
-        "read_only",
-        "exit",
-        "files",
-        ("[errno 30]", "read-only file system", "os error 30"),
-        r"\[Errno 30\] Read-only file system(?:: '(?P<path>[^']{1,400})')?|\(os error 30\)"
-        r"|cannot (?:create|touch|remove|open|make) [^\n]{1,300}: Read-only file system"
-        r"|open (?P<path_2>/[^\n:]{1,300}): read-only file system",
-        "the server writes where its file system is read-only: {path}",
-        "set vllm_read_only_root: false if it is on and that is a folder of the image; a mount needs read_only: false"
-        " in vllm_mounts; below hf_cache_path the host's own disk is mounted read-only: look at `dmesg`, and deploy"
-        " again",
-        versions="any",
-        known="source",
-        source="errno 30",
-    ),
-    Signature(
-        "permission",
-        "exit",
-        "files",
-        ("[errno 13]", "os error 13"),
-        r"(?:PermissionError: )?\[Errno 13\] Permission denied: '(?P<path>[^']{1,400})'"
-        r"|Permission denied \(os error 13\)",
-        "the container may not write to a file or folder: {path}",
-        "give the folder to the user of the container: hf_cache_owner, hf_cache_group and hf_cache_mode set it for"
-        " hf_cache_path; everything else is in the cache folder of vllm_home",
-        versions="any",
-        known="seen",
-        source="sandbox",
-        guide=DOWNLOAD,
-    ),
-    Signature(
-        "open_files",
-        "fatal",
-        "files",
-        ("[errno 24]",),
-        r"\[Errno 24\]",
-        "the container may open no more files and connections",
-        "set nofile: 65536 in vllm_ulimits, and deploy again",
-        versions="any",
-        known="report",
-        source="errno 24",
-    ),
-    Signature(
-        "thread_limit",
-        "fatal",
-        "files",
-        ("can't start new thread", "pthread_create", "[errno 11] resource temporarily", "libgomp: thread creation"),
-        r"can't start new thread|pthread_create(?:\(\))? failed|libgomp: Thread creation failed"
-        r"|\[Errno 11\] Resource temporarily unavailable",
-        "the container may start no more threads: a limit of processes is reached",
-        "check `systemctl show -p TasksMax docker` and default-ulimits of /etc/docker/daemon.json, raise nproc in"
-        " vllm_ulimits, or set OMP_NUM_THREADS: 1 and a smaller api_server_count; then deploy again",
-        versions="any",
-        known="report",
-        source="errno 11, Docker's documentation of limits",
-    ),
-    Signature(
-        "weights_truncated",
-        "fatal",
-        "files",
-        ("error while deserializing header", "pytorchstreamreader failed", "invalid header"),
-        r"Error while deserializing header: ?(?P<detail>incomplete metadata, file not fully covered"
-        r"|header too small|header too large|invalid header\w*|MetadataIncompleteBuffer|HeaderTooSmall|HeaderTooLarge"
-        r"|InvalidHeader\w*)|PytorchStreamReader failed[^\n]{0,80}",
-        "a weight file is cut short, empty or not a safetensors file ({detail})",
-        "remove that file of the model from hf_cache_path (link and blob) and deploy again",
-        versions="safetensors 0.4 to 0.6",
-        known="seen",
-        source="sandbox, journey faults",
-        guide=DOWNLOAD,
-    ),
-    Signature(
-        "weights_missing_shard",
-        "fatal",
-        "files",
-        ("referenced in index but missing",),
-        r"Weight files referenced in index but missing: (?P<files>\{[^}]{1,300}\}?)",
-        "weight files are missing: {files}",
-        "deploy again with vllm_hf_offline: false, so that they are downloaded",
-        versions="vLLM 0.32",
-        known="seen",
-        source="sandbox, journey faults",
-        guide=DOWNLOAD,
-    ),
-    Signature(
-        "weights_missing",
-        "fatal",
-        "files",
-        ("cannot find any model weights with", "no file named ", "no safetensors weights found"),
-        r"Cannot find any model weights with `(?P<model>[^`]{1,200})`|No safetensors weights found"
-        r"|Error no file named (?P<file>model\.safetensors|pytorch_model\.bin)",
-        "the model's folder holds no weights that vLLM can load",
-        "deploy again with vllm_hf_offline: false, so that they are downloaded; if the repository has them only as GGUF"
-        " or in another format, select another vllm_model",
-        versions="vLLM 0.10.1.1 to 0.32",
-        known="seen",
-        source="sandbox",
-        guide=DOWNLOAD,
-    ),
-    Signature(
-        "dangling_symlink",
-        "fatal",
-        "files",
-        ("[errno 2] no such file or directory",),
-        r"FileNotFoundError: \[Errno 2\] No such file or directory: '(?P<path>(?![^']*(?:(?:dist|site)-packages"
-        r"|adapter_config|adapter_model|/usr/|/tmp/|compile_cache|\.cache/vllm|\.triton))[^']{1,400}\.(?:safetensors"
-        r"|json|bin))'",
-        "the model's folder names {path}, and the file behind it is gone",
-        "remove that link from hf_cache_path and deploy again, so that the file is downloaded",
-        versions="any",
-        known="seen",
-        source="sandbox, journey faults",
-        guide=DOWNLOAD,
-    ),
-    Signature(
-        "config_corrupt",
-        "fatal",
-        "files",
-        ("is not a valid json file", " (char "),
-        r"It looks like the config file at '(?P<path>[^']{1,400})' is not a valid JSON file"
-        r"|^\s*Value error, [^\n]{3,80}: line \d+ column \d+ \(char \d+\)",
-        "a JSON file of the model ({path}) is empty, damaged, or only a pointer to the real one",
-        "run playbooks/stage.yml, which compares the files with the hub; remove the damaged one (config.json first) of"
-        " the model from hf_cache_path (link and blob) and deploy again; or select another vllm_model",
-        versions="transformers 4 and 5; vLLM 0.10",
-        known="seen",
-        source="sandbox; vllm-project/vllm#26161",
-        guide=DOWNLOAD,
-    ),
-    Signature(
-        "fastsafetensors",
-        "fatal",
-        "files",
-        ("fastsafetensors", "cufile", "data_offsets"),
-        r"fastsafetensors[^\n]{0,200}?(?:[Ee]rror|failed|not)|cuFile\w*[^\n]{0,80}?(?:[Ee]rror|failed)"
-        r"|KeyError: 'data_offsets'",
-        "the fast loader of the weights failed",
-        "remove load_format: fastsafetensors from vllm_extra_args: the default loader reads every checkpoint",
-        versions="fastsafetensors 0.1, vLLM 0.10 to 0.32",
-        known="report",
-        source="foundation-model-stack/fastsafetensors#88",
     ),
 )

@@ -228,6 +228,20 @@ IMAGE: tuple[Signature, ...] = (
 
 COMPILERS: tuple[Signature, ...] = (
     Signature(
+        "cuda_home",
+        "exit",
+        "compiler",
+        ("/nvcc: not found", "/nvcc: no such file"),
+        r"sh: (?:\d+: )?(?P<path>(?!/usr/local/cuda/bin/):?/[^\s:]{1,200}/nvcc): (?:not found|No such file)",
+        "FlashInfer or PyTorch looks for nvcc where CUDA_HOME points to, and {path} is not there",
+        "set CUDA_HOME: /usr/local/cuda in vllm_extra_env (a path in the container, without a colon before it); if the"
+        " image has no CUDA toolkit at all, use one that has (vllm_image; NGC images have it)",
+        versions="FlashInfer 0.5 to 0.6, PyTorch",
+        known="report",
+        source="vllm-project/vllm#36077",
+        sets=((ENV, "CUDA_HOME", "/usr/local/cuda"),),
+    ),
+    Signature(
         "nvcc_missing",
         "fatal",
         "compiler",
@@ -367,6 +381,20 @@ COMPILERS: tuple[Signature, ...] = (
         source="FlashInfer's JIT with ninja; CUDA's nvcc",
         refines=("compiler", "helper_not_compiled"),
         sets=((ENV, "MAX_JOBS", "2"),),
+    ),
+    Signature(
+        "triton_compiler",
+        "exit",
+        "compiler",
+        ("passmanager::run failed", "llvm error:"),
+        r"PassManager::run failed|LLVM ERROR: (?P<detail>[^\n]{1,160})",
+        "Triton of this image cannot compile a kernel for the GPU: {detail}",
+        "set moe_backend: marlin (attention: attention_backend: FLASHINFER) in vllm_extra_args, by the kernel that the"
+        " log names; it keeps image and model. A newer vllm_image, with a newer Triton, is the second choice",
+        versions="Triton 3.3 to 3.6 on Blackwell",
+        known="source",
+        source="triton/backends/nvidia/compiler.py",
+        refines=("compiler", "kernel"),
     ),
     Signature(
         "helper_not_compiled",

@@ -100,7 +100,7 @@ KERNELS: tuple[Signature, ...] = (
         r" (?:does not support the deployment configuration since (?P<reason>.{1,160})"
         r"|is not valid for this configuration\.?(?: Reason: (?P<reason_2>.{1,160}))?)"
         r"|(?P<reason_3>kernel does not support (?:current device|MoEActivation).{0,120})",
-        "the backend {value} cannot run this model on this GPU: {reason}",
+        "the selected backend ({value}) cannot run this model on this GPU: {reason}",
         "remove the backend from vllm_extra_args (moe_backend, linear_backend, attention_backend), or set it to"
         " marlin or triton; it keeps image and model",
         versions="vLLM 0.20 to 0.32",
@@ -126,7 +126,7 @@ KERNELS: tuple[Signature, ...] = (
         "fatal",
         "kernel",
         ("failed to find a kernel that can implement",),
-        r"Failed to find a kernel that can implement the (?P<layer>[\w ]{1,40}?) linear layer\."
+        r"Failed to find a kernel that can implement the (?P<layer>\w[\w ]{0,39}?) linear layer\."
         r"(?:\s{0,8}Reasons:\s{0,8}(?P<reason>.{1,200}))?",
         "no kernel that is allowed computes the {layer} layers of this model on this GPU: {reason}",
         "remove linear_backend from vllm_extra_args, or set it to marlin, and remove VLLM_DISABLED_KERNELS from"
@@ -161,19 +161,21 @@ KERNELS: tuple[Signature, ...] = (
             "flash_attn",
             "sinks",
             "flashinfer requires",
+            "flash attention build",
         ),
         r"No valid attention backend found(?![^\n]{0,600}?Reasons:)"
         r"|Selected backend \S+ is not valid for this configuration"
         r"|Invalid attention backend\b.{0,120}|(?:attention backend"
         r"|AttentionBackend)\S* .{0,80}?(?:not supported|requires)"
         r"|FlashAttention(?: version)?-? ?\d? ?(?:only supports|is not supported|requires).{0,120}"
-        r"|FlashInfer requires GPUs? with.{0,80}|Sinks are only supported",
+        r"|FlashInfer requires GPUs? with.{0,80}|Sinks are only supported"
+        r"|flash attention build does not support.{0,80}",
         "the attention backend does not run with this model on this GPU",
         "set attention_backend: TRITON_ATTN (or FLASHINFER) in vllm_extra_args (older images:"
         " VLLM_ATTENTION_BACKEND in vllm_extra_env), and remove kv_cache_dtype if it is set; it keeps image and model",
         versions="vLLM 0.10 to 0.32",
         known="report",
-        source="vllm-project/vllm#26565; vllm/v1/attention/selector.py",
+        source="vllm-project/vllm#26565, #25502; vllm/v1/attention/selector.py",
     ),
     Signature(
         "deep_gemm",
@@ -249,6 +251,7 @@ KERNELS: tuple[Signature, ...] = (
         known="report",
         source="vllm-project/vllm#31740",
         guide=FP8,
+        refines=("nccl",),
         sets=(*SET_MARLIN, (ENV, "VLLM_USE_FLASHINFER_MOE_FP4", "0")),
     ),
     Signature(
@@ -351,6 +354,7 @@ KERNELS: tuple[Signature, ...] = (
         known="report",
         source="vllm-project/vllm#36835",
         generic=True,
+        refines=("nccl",),  # NCCL only meets it first
     ),
     Signature(
         "device_assert",
@@ -368,6 +372,7 @@ KERNELS: tuple[Signature, ...] = (
         known="report",
         source="vllm-project/vllm#44734, #23954",
         generic=True,
+        refines=("nccl",),  # NCCL only meets it first
     ),
     Signature(
         "cublas",
@@ -390,7 +395,7 @@ KERNELS: tuple[Signature, ...] = (
         r"(?:OutOfResources: )?out of resource: (?P<resource>[\w ]{1,30}), Required: (?P<need>\d+), Hardware limit:"
         r" (?P<limit>\d+)"
         r"|OutOfResources",
-        "a Triton kernel needs more {resource} ({need}) than the GB10 has ({limit})",
+        "a Triton kernel needs more than the GB10 has ({resource}: {need}, the limit is {limit})",
         "set attention_backend: FLASHINFER or moe_backend: marlin in vllm_extra_args, by the kernel that the trace"
         " names; it keeps image and model. A newer vllm_image is the second choice",
         versions="Triton 3 on sm_121 (99 KiB of shared memory)",

@@ -126,6 +126,20 @@ DRIVER: tuple[Signature, ...] = (
 
 MEMORY_SIGNATURES: tuple[Signature, ...] = (
     Signature(
+        "sleep_mode",
+        "exit",
+        "memory",
+        ("cumem_allocator.cpp",),
+        r"CUDA Error: (?P<detail>(?!out of memory)[^\n]{1,80}?) at \S{0,120}cumem_allocator\.cpp:\d+",
+        "the allocator that enable_sleep_mode switches on failed ({detail}); there may be memory enough",
+        "remove enable_sleep_mode from vllm_extra_args: the server needs it only to give its memory back while it"
+        " runs; or use a newer vllm_image",
+        versions="vLLM 0.8 to 0.17",
+        known="report",
+        source="vllm-project/vllm#35612, modelscope/ms-swift#9613",
+        refines=("memory", "weights_oom", "cuda_oom", "memory_taken"),
+    ),
+    Signature(
         "shm_too_small",
         "fatal",
         "memory",
@@ -183,7 +197,8 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         r" GPU memory utilization \((?P<util>[\d.]+), (?P<wanted>[\d.]+) GiB\)",
         "{free} of {total} GiB were free at the start, vllm_gpu_memory_utilization {util} asks for {wanted} GiB",
         "set vllm_gpu_memory_utilization to {suggested}: {free} of {total} GiB were free; or stop what else uses the"
-        " memory, and leave vllm_drop_page_cache on: on unified memory vLLM counts the page cache as used",
+        " memory, and leave vllm_drop_page_cache on: on unified memory vLLM counts the page cache as used. If `free -g`"
+        " and `nvidia-smi` show no one who holds it, reboot the host: servers that were killed can leave it taken",
         versions="vLLM 0.10.1.1 to 0.32",
         known="seen",
         source="H200 run of vLLM 0.24",
@@ -338,13 +353,14 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         ),
         r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory|CUDA (?:driver )?error: out of memory"
         r"|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED"
-        r"|NVML_SUCCESS == [^\n]{0,80}INTERNAL ASSERT FAILED",
+        r"|NVML_SUCCESS == [^\n]{0,80}INTERNAL ASSERT FAILED|NCCL WARN Cuda failure (?:\d+ )?'out of memory'",
         "the GPU ran out of memory after the check at the start",
         "lower vllm_gpu_memory_utilization (leave 10 to 15 % to the system), or max_num_batched_tokens and max_num_seqs"
         " in vllm_extra_args",
         versions="vLLM 0.10.1.1 to 0.32, PyTorch",
         known="report",
         source="vllm-project/vllm#49476, #46307",
+        refines=("nccl",),  # that NCCL met it first makes it no question of the network
         guide=MEMORY,
     ),
     Signature(

@@ -72,6 +72,20 @@ MODELS: tuple[Signature, ...] = (
         source="sandbox; NVIDIA/dgx-spark-playbooks#75",
     ),
     Signature(
+        "gguf_architecture",
+        "fatal",
+        "model",
+        ("gguf model with architecture", "unknown gguf model_type"),
+        r"GGUF model with architecture (?P<architecture>[\w.-]{1,60}) is not supported"
+        r"|Unknown gguf model_type: (?P<architecture_2>[\w.-]{1,60})",
+        "this image cannot read GGUF files of the architecture {architecture}",
+        "use a checkpoint of the model in safetensors (vllm_model), FP8, NVFP4 or AWQ for example, or a newer"
+        " vllm_image",
+        versions="vLLM 0.5 to 0.20, transformers 4 and 5",
+        known="report",
+        source="vllm-project/vllm#42229, #33229",
+    ),
+    Signature(
         "model_path",
         "fatal",
         "model",
@@ -169,6 +183,33 @@ MODELS: tuple[Signature, ...] = (
         versions="transformers 4 with checkpoints of transformers 5; vLLM before 0.20",
         known="report",
         source="modelscope/ms-swift#8352, PaddlePaddle/PaddleOCR#17587",
+    ),
+    Signature(
+        "mistral_tokenizer",
+        "fatal",
+        "option",
+        ("tokenizer' object has no attribute",),
+        r"'(?P<name>(?:Mistral|Tekken)\w{0,40}Tokenizer)' object has no attribute '(?P<attribute>\w+)'",
+        "tokenizer_mode: mistral does not go together with the rest of this checkpoint ({name} has no {attribute})",
+        "remove tokenizer_mode: mistral from vllm_extra_args; for a checkpoint in Mistral's own format set"
+        " config_format: mistral and load_format: mistral beside it instead",
+        versions="vLLM 0.8 to 0.11",
+        known="report",
+        source="vllm-project/vllm#16292, #16681",
+    ),
+    Signature(
+        "draft_of_another",
+        "fatal",
+        "option",
+        ("shapes cannot be multiplied",),
+        r"mat1 and mat2 shapes cannot be multiplied \((?P<shapes>[\dx]{1,40} and [\dx]{1,40})\)",
+        "the draft model was made for another model: the two do not exchange states of the same size ({shapes})",
+        "name the draft model that was made for exactly this vllm_model in speculative_config (vllm_extra_args), or"
+        " drop speculative_config: the model serves without it",
+        versions="vLLM 0.18 to 0.24, EAGLE-3 and DFlash",
+        known="report",
+        source="vllm-project/vllm#48113, #48259",
+        frames=r"combine_hidden_states",
     ),
     Signature(
         "tokenizer_attribute",

@@ -50,12 +50,14 @@ NETWORK: tuple[Signature, ...] = (
         r"ibv_(?:reg_mr\w*|reg_dmabuf_mr|create_\w+|alloc_pd)[^\n]{0,40}? failed(?: with (?:error )?)?"
         r"[^\n]{0,12}?(?:Cannot allocate memory|ENOMEM|12\b)",
         "NCCL may not pin the memory that RDMA between the hosts needs",
-        "keep memlock: -1 in vllm_ulimits on every host of the group, and check for firmware updates (`fwupdmgr"
-        " get-updates`); NCCL_IB_DISABLE: 1 in vllm_extra_env uses sockets until then, which is slower and keeps image"
-        " and model",
-        versions="NCCL 2.18 to 2.29 on ConnectX-7",
+        "keep memlock: -1 in vllm_ulimits on every host of the group; if `uname -r` says 7.0.0-1019-nvidia, boot that"
+        " host with kernel 6.17.0-1032-nvidia or with kho=off on the kernel command line; else check for firmware"
+        " updates (`fwupdmgr get-updates`). NCCL_IB_DISABLE: 1 in vllm_extra_env uses sockets until then, which is"
+        " slower and keeps image and model",
+        versions="NCCL 2.18 to 2.30 on ConnectX-7",
         known="report",
-        source="NVIDIA/nccl-tests#206, MiaAI-Lab/DeepSeek-v4-Flash-DSpark-2x-DGX-Spark#259",
+        source="NVIDIA/nccl-tests#206, MiaAI-Lab/DeepSeek-v4-Flash-DSpark-2x-DGX-Spark#259,"
+        " eugr/spark-vllm-docker#392, NVIDIA's forum 383023",
         refines=("network", "nccl", "nccl_peer_lost"),
     ),
     Signature(
@@ -72,7 +74,69 @@ NETWORK: tuple[Signature, ...] = (
         versions="NCCL 2.18 to 2.29",
         known="report",
         source="NCCL's documentation, troubleshooting of RoCE",
+        unless=r"\bUCX\b",  # of a KV connector, which uses no NCCL
         refines=("network", "nccl", "nccl_peer_lost"),
+    ),
+    Signature(
+        "interface_missing",
+        "exit",
+        "network",
+        ("no socket interface found", "unable to find address for"),
+        r"NCCL WARN .{0,120}?[Nn]o socket interface found|Unable to find address for: (?P<interface>\S{1,40})",
+        "NCCL or Gloo is to use a network interface that this host does not have ({interface})",
+        "remove NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME and TP_SOCKET_IFNAME from vllm_extra_env: each host gets the"
+        " interface with its vllm_node_address; if they are not set there, deploy again, as the interface was renamed",
+        versions="NCCL 2.28.9 and 2.29.7, PyTorch 2.11 and 2.13",
+        known="seen",
+        source="two H200 processes of vLLM 0.24 and 0.32, with the name of an interface that does not exist",
+        refines=("network", "nccl"),
+    ),
+    Signature(
+        "nccl_mismatch",
+        "exit",
+        "network",
+        ("message truncated", "message size truncated", " bytes instead of "),
+        r"[Mm]essage (?:size )?truncated ?: ?receiv(?:ed|ing) \d+ bytes instead of \d+",
+        "two processes of the group do not expect the same of each other: they run with different images, options or"
+        " NCCL settings, or with different interfaces",
+        "start all hosts of vllm_nodes with the same vllm_image (pinned by its digest), the same options, and the same"
+        " NCCL_* variables in vllm_extra_env: deploy all of them in one run; then run playbooks/fabric.yml, which"
+        " compares their links",
+        versions="NCCL 2.7 to 2.29",
+        known="report",
+        source="NVIDIA/nccl#1176, #605",
+        refines=("network", "nccl", "nccl_peer_lost"),
+    ),
+    Signature(
+        "nccl_no_net",
+        "exit",
+        "network",
+        ("failed to initialize any net plugin",),
+        r"NCCL WARN Failed to initialize any NET plugin",
+        "NCCL finds none of the ways to the other host that its variables allow: mostly, the container has no device"
+        " for RDMA",
+        "check that /dev/infiniband is there on every host of vllm_nodes (playbooks/fabric.yml checks its ports), and"
+        " deploy all of them again, which gives it to the container; remove NCCL_NET, NCCL_NET_PLUGIN and NCCL_IB_HCA"
+        " from vllm_extra_env. NCCL_IB_DISABLE: 1 uses sockets until then",
+        versions="NCCL 2.27 to 2.30",
+        known="report",
+        source="getainode/ainode#87",
+        refines=("network", "nccl"),
+    ),
+    Signature(
+        "nccl_unsupported",
+        "exit",
+        "network",
+        ("operation not supported",),
+        r"NCCL WARN Cuda failure (?:801 )?'operation not supported'",
+        "NCCL uses a way to share memory that this GPU or container does not offer",
+        "set NCCL_NVLS_ENABLE: 0 in vllm_extra_env, and NCCL_CUMEM_ENABLE: 0 if it says the same then; that keeps image"
+        " and model",
+        versions="NCCL 2.19 to 2.30, CUDA 12 and 13",
+        known="report",
+        source="NCCL's documentation, NCCL_CUMEM_ENABLE and NCCL_NVLS_ENABLE; CUDA runtime API, error 801",
+        refines=("network", "nccl"),
+        sets=((ENV, "NCCL_NVLS_ENABLE", "0"),),
     ),
     Signature(
         "nccl_unreachable",
@@ -82,7 +146,7 @@ NETWORK: tuple[Signature, ...] = (
         r"NCCL WARN [^\n]{0,120}?connect[^\n]{0,40}?(?P<peer>\d[\w.:]{5,40}<\d+>)[^\n]{0,60}?"
         r"(?:failed|unreachable|No route to host|refused|timed? ?out)"
         r"|NCCL WARN [^\n]{0,120}?connect[^\n]{0,80}?(?:failed|unreachable|No route to host|refused|timed? ?out)"
-        r"|NCCL WARN .{0,120}?(?:No socket interface found|Bootstrap : no socket interface|Call to bind failed)",
+        r"|NCCL WARN .{0,120}?Call to bind failed",
         "NCCL cannot reach the other host ({peer}): it uses the wrong interface, or the connection is down",
         INTERFACE,
         versions="NCCL 2.28 on a pair of Sparks",
@@ -94,16 +158,17 @@ NETWORK: tuple[Signature, ...] = (
         "nccl_peer_lost",
         "exit",
         "network",
-        ("remote process exited", "connection closed by remote peer", "ncclremoteerror"),
+        ("remote process exited", "connection closed by remote peer", "ncclremoteerror", "by peer"),
         r"remote process exited or there was a network error|ncclRemoteError"
-        r"|NCCL WARN .{0,120}?Connection closed by remote peer (?P<peer>\S{0,60})",
+        r"|NCCL WARN .{0,120}?Connection closed by remote peer (?P<peer>\S{0,60})"
+        r"|gloo/transport/[^\n]{0,120}?Connection (?:closed|reset) by peer",
         "the other host of the group ended, or the connection to it was lost",
         "diagnose the other host first: its log has the cause; then restart all hosts of vllm_nodes"
         " (playbooks/restart.yml). If none of them ended, check vllm_node_address, NCCL_SOCKET_IFNAME, cable and link"
         " of the interface between them",
-        versions="NCCL 2.28.9, vLLM 0.24",
+        versions="NCCL 2.28.9, Gloo, vLLM 0.24",
         known="seen",
-        source="two H200 processes of vLLM 0.24, one killed",
+        source="two H200 processes of vLLM 0.24, one killed or failed",
         refines=("network", "nccl"),
     ),
     Signature(
@@ -120,6 +185,20 @@ NETWORK: tuple[Signature, ...] = (
         source="gpustack/gpustack#6019",
     ),
     Signature(
+        "head_awaited",
+        "retry",
+        "network",
+        ("the client socket has failed to connect", "tcp client failed to connect"),
+        r"\[c10d\] (?:The client socket has failed to connect to any network address of [\[(]?(?P<head>[^)\s,]{1,80}"
+        r"(?:, \d+)?)|TCP client failed to connect/validate to host (?P<head_2>\S{1,80}) - retrying)",
+        "the head of the group does not answer at {head}, and is tried again",
+        "check that the first host of vllm_nodes runs, and that vllm_node_address and vllm_master_port are those of the"
+        " head on every host; nothing has to be restarted once it answers",
+        versions="PyTorch 2.11",
+        known="seen",
+        source="two H200 processes of vLLM 0.24, the head at an address that nobody has",
+    ),
+    Signature(
         "nccl_timeout",
         "fatal",
         "network",
@@ -133,7 +212,7 @@ NETWORK: tuple[Signature, ...] = (
         versions="PyTorch 2, NCCL 2.28",
         known="report",
         source="vllm-project/vllm#41725, NVIDIA/nccl#2353, #2167",
-        refines=("network", "nccl", "engine"),
+        refines=("network", "nccl", "engine", "rpc_timeout"),
     ),
     Signature(
         "head_unreachable",
@@ -167,7 +246,7 @@ NETWORK: tuple[Signature, ...] = (
         "fatal",
         "network",
         ("gloo",),
-        r"gloo[^\n]{0,300}?(?:Connection (?:closed|reset|refused)|timed? ?out|Unable to find address|no error message"
+        r"gloo[^\n]{0,300}?(?:Connection refused|timed? ?out|no error message"
         r"|(?:could not|cannot|unable to|failed to) connect)"
         r"[^\n]{0,120}|Gloo connectFullMesh failed",
         "Gloo, which the hosts use for control messages, cannot connect them",
@@ -282,12 +361,24 @@ NETWORK: tuple[Signature, ...] = (
         source="vllm/distributed/device_communicators/shm_broadcast.py; NVIDIA/nccl#2353",
     ),
     Signature(
+        "group_wait",
+        "wait",
+        "network",
+        ("world_size=",),
+        r"world_size=(?:[2-9]|\d\d+) rank=\d+ local_rank=\d+ distributed_init_method=(?P<method>\S+)",
+        "the hosts of the group have not all come to {method}, where they meet",
+        "look at the others first: one of them has failed or is not started. Otherwise vllm_master_port,"
+        " vllm_node_address of the head or the firewall keeps them apart",
+        versions="vLLM 0.24",
+        known="seen",
+        source="two H200 processes of vLLM 0.24, one failed, absent, or with another port",
+    ),
+    Signature(
         "collective_wait",
         "wait",
         "network",
-        ("vllm is using nccl==", "init start", "world_size="),
-        r"vLLM is using nccl==(?P<version>[\d.]+)|ncclCommInitRank\w* .{0,200}?Init START"
-        r"|world_size=(?:[2-9]|\d\d+) rank=\d+ local_rank=\d+ distributed_init_method=(?P<method>\S+)",
+        ("vllm is using nccl==", "init start"),
+        r"vLLM is using nccl==(?P<version>[\d.]+)|ncclCommInitRank\w* .{0,200}?Init START",
         "the hosts of the group do not get past their first exchange of data",
         "check that the other host is started with the same image and options; set NCCL_SOCKET_IFNAME,"
         " GLOO_SOCKET_IFNAME and VLLM_HOST_IP in vllm_extra_env; use an image with NCCL 2.29.3 or newer, and set"
@@ -310,13 +401,15 @@ NETWORK: tuple[Signature, ...] = (
             "nccl warn",
         ),
         r"NCCL error(?: in)?:|nccl(?:System|UnhandledCuda|Internal|InvalidUsage|InvalidArgument)Error|DistBackendError"
-        r"|NCCL WARN (?!.{0,40}(?:NET/|No device|environment|MNNVL)).{1,200}?(?:failed|error)",
-        "NCCL, which connects the GPUs of a group, failed",
-        "keep vllm_ipc: host, set NCCL_SOCKET_IFNAME to the interface between the hosts and NCCL_DEBUG: INFO in"
-        " vllm_extra_env, and deploy again: NCCL then names what failed",
+        r"|NCCL WARN (?P<detail>(?!.{0,40}(?:NET/|No device|environment|MNNVL)).{1,200}?(?:fail(?:ed|ure)|error)"
+        r".{0,120})",
+        "NCCL, which connects the GPUs of a group, failed: {detail}",
+        "check the log of the other host first; keep vllm_ipc: host, set NCCL_SOCKET_IFNAME to the interface between"
+        " the hosts and NCCL_DEBUG: INFO in vllm_extra_env, and deploy again: NCCL then tells more",
         versions="driver, CUDA, PyTorch",
         known="report",
         source="PyTorch, ProcessGroupNCCL",
         generic=True,
+        refines=("nccl",),  # NCCL's own line says more than the exception
     ),
 )

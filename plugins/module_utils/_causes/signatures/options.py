@@ -87,14 +87,26 @@ OPTIONS: tuple[Signature, ...] = (
         "fatal",
         "option",
         ("max_lora_rank",),
-        r"LoRA rank (?P<rank>\d+) is greater than max_lora_rank (?P<limit>\d+)"
-        r"|max_lora_rank \((?P<given>\d+)\) must be one of (?P<allowed>[^\n]{1,80})",
+        r"LoRA rank (?P<rank>\d+) is greater than max_lora_rank (?P<limit>\d+)",
         "the adapter has rank {rank}, and max_lora_rank allows {limit}",
         "set max_lora_rank: {rank} in vllm_extra_args (vLLM allows 8, 16, 32, 64, 128, 256, 320 and 512: take the next"
         " that is not smaller); memory is not the cause",
         versions="vLLM 0.8 to 0.32",
         known="report",
         source="vllm/lora/peft_helper.py",
+    ),
+    Signature(
+        "lora_rank_value",
+        "fatal",
+        "option",
+        ("max_lora_rank",),
+        r"max_lora_rank \((?P<given>\d+)\) must be one of (?P<allowed>[^\n]{1,80})",
+        "vLLM allows no max_lora_rank of {given}",
+        "set max_lora_rank in vllm_extra_args to one of {allowed}: the next that is not smaller than the rank of the"
+        " adapter",
+        versions="vLLM 0.8 to 0.32",
+        known="source",
+        source="vllm/config/lora.py",
     ),
     Signature(
         "lora_path",
@@ -143,11 +155,13 @@ OPTIONS: tuple[Signature, ...] = (
             "invalid device ordinal",
             "attention heads",
             "nnodes",
+            "duplicate gpu detected",
         ),
         r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size \((?P<tp>\d+)\)"
         r"|World size \((?P<world>\d+)\) is larger than the number of available GPUs \((?P<gpus>\d+)\)"
         r"|The number of required GPUs exceeds the total number of available GPUs|invalid device ordinal"
-        r"|tensor_parallel_size .{0,120}?(?:must|cannot|exceeds|is (?:larger|greater))",
+        r"|tensor_parallel_size .{0,120}?(?:must|cannot|exceeds|is (?:larger|greater))"
+        r"|Duplicate GPU detected : rank \d+ and rank \d+ both on",
         "tensor_parallel_size or pipeline_parallel_size in vllm_extra_args does not fit the GPUs or the model; a"
         " Spark has"
         " one GPU",
@@ -155,8 +169,9 @@ OPTIONS: tuple[Signature, ...] = (
         " hosts",
         versions="vLLM 0.8 to 0.32",
         known="report",
-        source="NVIDIA/dgx-spark-playbooks#63",
+        source="NVIDIA/dgx-spark-playbooks#63; verl-project/verl#161",
         unless=r"placement group",
+        refines=("network", "nccl"),
     ),
     Signature(
         "multi_node_unknown",
@@ -188,15 +203,21 @@ OPTIONS: tuple[Signature, ...] = (
         "runner_unfit",
         "fatal",
         "option",
-        ("does not support `--runner", "does not support `--convert", "does not support `--task"),
-        r"This model does not support `--(?:runner|convert|task) (?P<runner>\w+)`",
+        (
+            "does not support `--runner",
+            "does not support `--convert",
+            "does not support `--task",
+            "has no attribute 'pooler'",
+        ),
+        r"This model does not support `--(?:runner|convert|task) (?P<runner>\w+)`"
+        r"|'\w{1,120}' object has no attribute 'pooler'",
         "the model cannot do what it is started for ({runner}): it makes embeddings or ranks, or it writes text",
         "remove runner, convert and task from vllm_extra_args, or set runner: pooling for a model of"
-        " embeddings; to write"
+        " embeddings (a reranker also needs the hf_overrides of its card); to write"
         " text, select another vllm_model",
-        versions="vLLM 0.10 to 0.32",
+        versions="vLLM 0.9 to 0.32",
         known="source",
-        source="vllm/config/model.py",
+        source="vllm/config/model.py; QwenLM/Qwen3-Embedding#24",
     ),
     Signature(
         "block_size",
@@ -253,6 +274,19 @@ OPTIONS: tuple[Signature, ...] = (
         known="source",
         source="vllm/model_executor/model_loader/weight_utils.py",
         guide=FP8,
+    ),
+    Signature(
+        "kv_dtype_fp8",
+        "fatal",
+        "option",
+        ("only supports fp8 kv", "only support fp8 kv", "requires fp8 kv"),
+        r"(?:only supports?|requires) fp8 kv[-_ ]?cache[^\n]{0,80}",
+        "this model computes with a KV cache of type fp8 only",
+        "set kv_cache_dtype: fp8 in vllm_extra_args",
+        versions="vLLM 0.21 to 0.29, DeepSeek V4",
+        known="report",
+        source="FujitsuPolycom/sparkring#42; vllm/models/deepseek_v4",
+        sets=(("vllm_extra_args", "kv_cache_dtype", "fp8"),),
     ),
     Signature(
         "kv_dtype",
@@ -345,8 +379,10 @@ OPTIONS: tuple[Signature, ...] = (
         ("validation error for", "validation errors for"),
         r"validation errors? for (?P<config>(?!.*Request\b)[\w\[\]]+)\s+(?P<option>[a-z][\w.\[\]-]*)\s*\n\s*"
         r"(?P<detail>(?!Value error)[^\n\[]{3,200})(?:\[type=(?P<type>\w+), input_value=(?P<value>[^\n]{1,60}?),)?",
-        "the option {option} has a value that vLLM rejects: {detail} (given: {value})",
-        "correct {option} in vllm_extra_args or the profile; `null` drops an option of the profile",
+        "the option {option} ({config}) has a value that vLLM rejects: {detail} (given: {value})",
+        "correct {option} in vllm_extra_args or the profile, where it may be part of speculative_config,"
+        " compilation_config or another option; `null` drops an option of the profile; a newer vllm_image may know the"
+        " value",
         versions="vLLM 0.10 to 0.32 (pydantic)",
         known="report",
         source="public log; pydantic's messages",

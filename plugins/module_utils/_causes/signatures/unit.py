@@ -26,7 +26,8 @@ UNIT: tuple[Signature, ...] = (
         "fatal",
         "network",
         ("and serves the model together",),
-        r"not started: (?P<peers>[\d., ]{1,250}) did not answer for (?P<seconds>\d+) s, and serves the model together",
+        r"not started: (?P<peers>\d[\d., ]{0,249}) did not answer for (?P<seconds>\d+) s,"
+        r" and serves the model together",
         "the service waits for another host of vllm_nodes, {peers}, which did not answer for {seconds} s",
         "start that host; if it runs, check its vllm_node_address, the cable and the firewall",
         versions="the role vllm",

@@ -97,6 +97,10 @@ def test_limits_and_templates(tmp_path: Path, ansible_playbook: AnsiblePlaybook)
             [*TWO, {"name": "vllm-c", "vllm_port": 8002, "vllm_gpu_memory_utilization": 0.95}],
             "vllm-c 0.95 leave nothing for vllm, and this host can give 0.91",
         ),
+        (
+            [TWO[0], {**TWO[1], "vllm_swap_group": "big"}],
+            "vllm_swap_group: big has spark03-vllm-b alone, and a group takes turns on one host; give it to another",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_changes(

@@ -178,6 +178,7 @@ def test_no_family_has_the_remedy_of_another() -> None:
 PARTS = [
     ("vllm/v1/spec_decode/eagle.py:load_model", False, "drop speculative_config"),
     ("vllm/model_executor/models/foo_mtp.py:load_weights", False, "drop speculative_config"),
+    ("vllm/model_executor/models/transformers/base.py:forward", False, "remove model_impl: transformers"),
     ("vllm/lora/worker_manager.py:create", False, "remove enable_lora and lora_modules"),
     ("vllm/distributed/kv_transfer/kv_connector/foo.py:start", False, "remove kv_transfer_config"),
     ("vllm/distributed/device_communicators/symm_mem.py:__init__", False, "VLLM_ALLREDUCE_USE_SYMM_MEM: 0"),
@@ -229,7 +230,7 @@ def test_a_known_cause_names_only_a_part_that_is_optional() -> None:
     assert missing is not None
     assert (draft.id, model.id, missing.id) == ("weights_key", "weights_key", "disk_full")
     assert draft.remedy == "drop speculative_config from vllm_extra_args first, because the trace leads through" + (
-        f" speculative decoding. {model.remedy}"
+        f" speculative decoding. {model.remedy[0].upper()}{model.remedy[1:]}"
     )
     assert "speculative" not in model.remedy + missing.remedy
 

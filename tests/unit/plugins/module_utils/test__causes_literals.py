@@ -10,6 +10,7 @@ import time
 import typing as t
 
 import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes import causes
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.entries import Signature
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.signatures import SIGNATURES
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.text import compiled
@@ -84,6 +85,20 @@ def test_every_alternative_is_reached(signature: Signature) -> None:
         for _time in range(TRIES):
             text = sample(tree, dice).lower()
             assert any(literal in text for literal in signature.literals), (alternative, text)
+
+
+@pytest.mark.parametrize("signature", SIGNATURES, ids=lambda signature: signature.id)
+def test_what_a_line_does_not_name_leaves_no_gap(signature: Signature) -> None:
+    """Not every alternative has every group; a sentence that needs one would have a question mark in its place."""
+    dice = random.Random(2)
+    tree = PARSER.parse(signature.pattern)
+    for _time in range(TRIES):
+        match = compiled(signature.pattern).search(sample(tree, dice))
+        if match is None:  # what is only looked at, before or after, is not in the text
+            continue
+        cause = causes.explain(causes.Match(signature, causes.groups(match), ""))
+        said = cause.meaning + cause.remedy
+        assert "?" not in said.replace(match.group(), ""), (match.group(), said)
 
 
 LONG = 0.15  # seconds; a pattern whose runs are bounded takes a third of it at most

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults of a real vLLM on a real GPU: each log with the diagnosis that is right. tests/gpu/faults.py recorded them."""
+"""Faults of a real vLLM on real GPUs: each log with the diagnosis that is right. tests/gpu recorded them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ import pytest
 import yaml
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.diagnose import diagnose
 
-FAULTS = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm" / "0.24" / "faults"
+RECORDED = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm" / "0.24"
+FAULTS, PAIR = RECORDED / "faults", RECORDED / "pair"
 EXPECTED: dict[str, dict[str, t.Any]] = yaml.safe_load((FAULTS / "expected.yml").read_text())
+OF_A_PAIR: dict[str, dict[str, t.Any]] = yaml.safe_load((PAIR / "expected.yml").read_text())
 
 
 def text(name: str) -> str:
     return (FAULTS / f"{name}.log").read_text()
 
 
-def test_every_log_is_expected() -> None:
-    assert {path.stem for path in FAULTS.glob("*.log")} == set(EXPECTED)
+@pytest.mark.parametrize(("folder", "expected"), [(FAULTS, EXPECTED), (PAIR, OF_A_PAIR)])
+def test_every_log_is_expected(folder: Path, expected: dict[str, t.Any]) -> None:
+    assert {path.stem for path in folder.glob("*.log")} == set(expected)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -39,3 +42,20 @@ def test_fault(name: str) -> None:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_log_alone_tells_the_same(name: str) -> None:
     assert diagnose(text(name))["cause"] == diagnose(text(name), exit_code=EXPECTED[name]["exit_code"])["cause"]
+
+
+@pytest.mark.parametrize("name", OF_A_PAIR)
+def test_rank(name: str) -> None:
+    """A rank that serves logs nothing: neither that it has lost the head nor that the head asks nothing of it."""
+    want = OF_A_PAIR[name]
+    code = want.get("exit_code")
+    log = (PAIR / f"{name}.log").read_text()
+    found = diagnose(log, exit_code=code, running=code is None, idle_seconds=0 if code is not None else 1000)
+    assert found["verdict"] == want.get("verdict", "failed")
+    assert (found["cause"] or {}).get("id") == want.get("cause")
+    assert (found["hint"] or {}).get("id") == want.get("hint", (found["hint"] or {}).get("id"))
+    assert want.get("phase", found["phase"]) == found["phase"]
+    if found["cause"]:
+        assert found["cause"]["family"] == want.get("family", "network")
+        assert want.get("meaning", "") in found["cause"]["meaning"]
+        assert all(piece in found["cause"]["remedy"] for piece in want.get("remedy", []))

@@ -97,6 +97,14 @@ TABLE: dict[str, tuple[Observation, str, str | None, str | None]] = {
         "docker_image",
     ),
     "absent, unit gave up": (seen(unit=unit("failed", result="exit-code")), "failed", "container", "unit_failed"),
+    # --- another service of its swap group has the turn
+    "waits": (seen(unit=unit("inactive", "dead"), waits_for="vllm-b.service"), "waiting", None, "waiting"),
+    "waits, with what a failed swap left": (
+        seen(container=container("exited", exit_code=1), unit=unit("failed"), waits_for="vllm-b.service"),
+        "waiting",
+        None,
+        "waiting",
+    ),
     # --- created
     "created": (seen(container=container("created")), "loading", "container", None),
     "created, Docker refused": (

@@ -314,6 +314,27 @@ def test_the_orderly_end_before_is_not_of_this_attempt() -> None:
     assert not parse(stopped + read("startup_ok.log")[:3000]).shutdown
 
 
+@pytest.mark.parametrize(
+    "told", ["[shutdown] EngineCore: trigger received signal=SIGTERM", "Shutdown initiated (timeout=0)"]
+)
+def test_an_engine_that_is_ended_before_the_server_is_ready(told: str) -> None:
+    """The API server may end it, and prints why only after that; where it prints nothing, it was an order."""
+    begin = "(APIServer pid=1) INFO 11-29 03:10:01 [api_server.py:1351] vLLM API server version 0.29.0\n"
+    engine = f"(EngineCore pid=120) INFO 11-29 03:10:02 [core.py:1313] {told}\n"
+    failure = (
+        "(APIServer pid=1) Traceback (most recent call last):\n"
+        '(APIServer pid=1)   File "/x/dist-packages/vllm/entrypoints/openai/api_server.py", line 7, in build_app\n'
+        "(APIServer pid=1) ModuleNotFoundError: No module named 'my_middleware'\n"
+    )
+    assert parse(begin + engine).shutdown == told
+    failed = parse(begin + engine + failure)
+    assert not failed.shutdown
+    assert failed.cause is not None
+    assert failed.cause.id == "python_module"
+    ready = "(APIServer pid=1) INFO:     Application startup complete.\n"
+    assert parse(begin + ready + engine + failure).shutdown == told
+
+
 def test_banner_of_the_image_belongs_to_the_attempt() -> None:
     banner = "       version 550.54 was detected and compatibility mode is UNAVAILABLE.\n"
     cause = parse(banner + read("startup_ok.log")[:3000]).cause

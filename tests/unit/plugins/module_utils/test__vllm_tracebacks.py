@@ -227,7 +227,7 @@ def test_what_follows_from_another_end_is_told_where_there_is_nothing_else() -> 
     died = "ray.exceptions.ActorDiedError: The actor died unexpectedly: its node has died."
     assert cause(trace(died, ENGINE, "EngineCore failed to start.") + WRAPPER)[0] == "ray_connect"
     gone = "RuntimeError: [../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [192.0.2.3]:1"
-    assert cause(trace(gone, ENGINE, "EngineCore failed to start.") + WRAPPER)[0] == "gloo"
+    assert cause(trace(gone, ENGINE, "EngineCore failed to start.") + WRAPPER)[0] == "nccl_peer_lost"
 
 
 # --- start, serving, request, shutdown --------------------------------------------------------------------------------

@@ -50,7 +50,8 @@ class Module:
 @pytest.fixture
 def run(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, t.Any]]:
     monkeypatch.setattr(gateway_server, "SOCKET", gateway.socket)
-    monkeypatch.setattr(gateway_server, "HELD", str(gateway.folder / "held.map"))
+    monkeypatch.setattr(gateway_server, "MASTER", gateway.master)
+    monkeypatch.setattr(gateway_server, "FOLDER", str(gateway.folder))
     monkeypatch.setattr(gateway_server, "PAUSE", 0.02)
     return lambda **params: gateway_server.run(t.cast(t.Any, Module(**params)))
 
@@ -145,7 +146,7 @@ def test_requests_wait_for_the_only_server_and_streams_in_progress_end_before(
         assert [each.result().status for each in held] == [200] * 4
     assert len(engines[0].asked) == asked + 4
     wait_until(lambda: waiting_requests(gateway) == 0, "none waits", 20, 0.02)
-    assert "spark" not in gateway.ask(f"show map {gateway_server.HELD}")
+    assert "spark" not in gateway.ask(f"show map {gateway_server.held_map()}")
 
 
 def test_who_waits_is_refused_when_nothing_comes_back(
@@ -163,7 +164,7 @@ def test_who_waits_is_refused_when_nothing_comes_back(
     backend = gateway_server.look()[0].backend
     assert gateway_server.hold({backend}, int(time.time()) - 21)
     assert chat(gateway, "late").status == 503
-    gateway_server.ask(f"del map {gateway_server.HELD} {backend}")
+    gateway_server.ask(f"del map {gateway_server.held_map()} {backend}")
     engines[0].model = MODEL
 
 
@@ -191,7 +192,7 @@ def test_what_waited_is_no_flood(
         concurrent.futures.ThreadPoolExecutor(150) as pool,
     ):
         monkeypatch.setattr(gateway_server, "SOCKET", gateway.socket)
-        monkeypatch.setattr(gateway_server, "HELD", str(tmp_path / "held.map"))
+        monkeypatch.setattr(gateway_server, "FOLDER", str(tmp_path))
         run(server="spark01", state="drained", hold=True)
         held = [pool.submit(chat, gateway, f"held {number}") for number in range(150)]
         wait_until(lambda: waiting_requests(gateway) == 150, "all wait", 20, 0.05)
@@ -204,7 +205,51 @@ def test_what_waited_is_no_flood(
         assert {each.result().status for each in held} == {200}
 
 
-def test_a_reload_that_forgets_the_drain_is_told_again(
+def test_a_reload_while_requests_wait_loses_none(
+    alone: t.Callable[..., dict[str, t.Any]], gateway: Gateway, engines: list[Engine]
+) -> None:
+    """Those that wait are in a process that ends, which looks at no server any more."""
+    asked = len(engines[0].asked)
+    assert alone(server="spark01", state="drained", hold=True)["held"]
+    engines[0].model = "not yet"
+    wait_until(lambda: not next(s for s in gateway_server.look() if s.name == "spark01").is_up, "it is down", 20)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        before = [pool.submit(chat, gateway, f"before {number}", stream=number == 0) for number in range(2)]
+        wait_until(lambda: waiting_requests(gateway) == 2, "two wait", 20, 0.02)
+        gateway.reload()
+        after = [pool.submit(chat, gateway, f"after {number}", stream=number == 0) for number in range(2)]
+        wait_until(lambda: waiting_requests(gateway) == 2, "two wait in the new process", 20, 0.02)
+        assert len(engines[0].asked) == asked
+        engines[0].model = MODEL
+        assert alone(server="spark01", state="ready", timeout=30)["reached"]
+        assert [each.result().status for each in (*before, *after)] == [200] * 4
+    for name in ("held.map", "drained.map"):
+        assert "spark01" not in (gateway.folder / name).read_text()
+        assert (gateway.folder / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_drained_server_stays_so_after_a_reload_and_its_requests_from_before_are_counted(
+    run: t.Callable[..., dict[str, t.Any]], gateway: Gateway, engines: list[Engine]
+) -> None:
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        held = ten_in_progress(pool, gateway, engines)
+        mine = engines[0].in_progress
+        gateway.reload()
+        late = run(server="spark01", state="drained")
+        assert (late["reached"], late["sessions"]) == (False, mine)
+        gateway.reload()
+        assert next(s for s in gateway_server.look() if s.name == "spark01").is_drained
+        for engine in engines:
+            engine.go.set()
+        assert {each.result().status for each in held} == {200}
+        assert run(server="spark01", state="drained", timeout=30)["reached"]
+    assert {chat(gateway, f"later {number}").json["unit"] for number in range(10)} == {"spark02"}
+    assert run(server="spark01", state="ready", timeout=30)["reached"]
+    gateway.reload()
+    assert not any(server.is_out for server in gateway_server.look())
+
+
+def test_a_drain_that_is_taken_back_meanwhile_is_told_again(
     run: t.Callable[..., dict[str, t.Any]], gateway: Gateway, engines: list[Engine]
 ) -> None:
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
@@ -252,6 +297,23 @@ def test_without_a_gateway_or_of_an_unknown_server_nothing_is_done(
     monkeypatch.setattr(gateway_server, "SOCKET", str(tmp_path / "none"))
     nothing = {"changed": False, "found": False, "missing": False, "reached": True, "sessions": 0, "alone": False}
     assert run(server="spark01", state="drained") == {**nothing, "held": False}
+
+
+def test_processes_from_before_a_reload_are_found_in_what_the_master_says() -> None:
+    now = "#<PID>   <type>   <reloads>   <uptime>   <version>  \n1162   master   5   0d00h02m07s   2.6.12\n# workers\n"
+    now += "1271   worker   0   0d00h00m00s   2.6.12\n"
+    old = "# old workers\n1233   worker   3   0d00h00m43s   2.6.12\n1244   worker   1   0d00h00m43s   2.6.12\n"
+    assert haproxy.old_workers(f"{now}{old}# programs\n\n") == [1233, 1244]
+    assert haproxy.old_workers(f"{now}\n") == []
+    assert haproxy.with_old([], ["Can't find the target PID matching the prefix '@!1233'\n"]) == []
+    before = "0x55: proto=tcpv4 src=127.0.0.1:4 fe=gateway be=1-m srv=spark01 ts=00 age=1s calls=2\n"
+    server = haproxy.Server("1-m", "spark01", is_up=True, is_drained=False, is_out=False, sessions=2)
+    assert haproxy.with_old([server], [before * 2, before])[0].sessions == 5
+
+
+def test_the_entries_of_a_map_are_lines_of_its_file() -> None:
+    assert haproxy.entries("0x55b8 1-m 1764460800\n0x55b9 2-m 1764460801\n\n") == ["1-m 1764460800", "2-m 1764460801"]
+    assert haproxy.entries("Unknown map identifier. Please use #<id> or <file>.\n") == []  # gateway_hold_seconds: 0
 
 
 @pytest.mark.parametrize("text", ["2\n# be_name\n", "", "1\n# be_name srv_name\nx y\n"])

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 import pytest
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog import option_words
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import (
     Options,
@@ -180,3 +182,24 @@ def test_recorded_kinds() -> None:
 def test_plain_containers() -> None:
     value = plain({"a": ({"b": 1},), 2: [True]})
     assert value == {"a": [{"b": 1}], "2": [True]}
+
+
+def test_options_of_a_patched_vllm_are_taken_as_they_are() -> None:
+    known = Options(["0.1"], [[{"name": "seed", "kind": "value"}]], ["mxfp4-backend", "mxfp4_layers"])
+    for value in (True, False, "moe,qkv", None):
+        assert known.problem("mxfp4_backend", value, lambda *_args: None) is None
+    assert known.problem("mxfp4_layer", 1, lambda *_args: "mxfp4_layers") is not None
+    assert known.problem("seed", True, lambda *_args: None) is not None
+
+
+def test_every_option_that_is_gone_or_short_is_no_option_of_today_but_what_it_says_is() -> None:
+    newest = Catalog().options("0.33.0").by_name
+    for name in option_words.GONE:
+        assert name not in newest
+    for name, full in option_words.SHORT.items():
+        assert name not in newest
+        assert full in newest
+    assert "optimization_level" in newest
+    for word in option_words.GONE.values():
+        for option in re.findall(r"^write (\w+)", word):
+            assert option in newest

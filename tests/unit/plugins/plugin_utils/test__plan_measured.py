@@ -168,6 +168,70 @@ def test_starts_on_a_spark(config: Values, weights_gib: float, vllm: str, args: 
     assert found["kv_bytes"] / GIB == pytest.approx(kv_gib, rel=0.1)
 
 
+# --- three starts on two other Sparks, of a dense model with linear attention, vision and MTP ------------------------
+QWEN36_27B: Values = {
+    "model_type": "qwen3_5",
+    "text_config": {
+        **LINEAR,
+        "model_type": "qwen3_5_text",
+        "num_hidden_layers": 64,
+        "hidden_size": 5120,
+        "intermediate_size": 17408,
+        "num_attention_heads": 24,
+        "num_key_value_heads": 4,
+        "linear_num_value_heads": 48,
+        "mamba_ssm_dtype": "float32",
+        "mtp_num_hidden_layers": 1,
+        "num_experts": None,
+        "vocab_size": 248320,
+        "max_position_embeddings": 262144,
+    },
+    "vision_config": {"hidden_size": 1152, "intermediate_size": 4304, "spatial_merge_size": 2},
+}
+LONG = {"max_model_len": 262144, "kv_cache_dtype": "fp8"}
+LARGE_BATCHES = {
+    "gpu_memory_utilization": 0.70,
+    "max_num_batched_tokens": 65536,
+    "max_num_seqs": 8,
+    "enable_prefix_caching": True,
+}
+SHORT_BATCHES = {"gpu_memory_utilization": 0.85, "max_num_batched_tokens": 8192, "max_num_seqs": 16}
+
+
+def mtp(tokens: int) -> Values:
+    return {"speculative_config": {"method": "mtp", "num_speculative_tokens": tokens}}
+
+
+@pytest.mark.parametrize("memory_gib", [119.63, 121.69])  # the logs do not say which of the two it was
+@pytest.mark.parametrize(
+    ("weights_gib", "vllm", "args", "kv_gib", "tokens", "block", "requests"),
+    [
+        (19.78, "0.23.1rc1", {**LONG, **LARGE_BATCHES}, 47.84, 1_505_068, 1568, 5.74),
+        (20.57, "0.23.1rc1", {**LONG, **LARGE_BATCHES, **mtp(2)}, 48.60, 1_394_129, 1600, 5.32),
+        (24.97, "0.24.0", {**LONG, **SHORT_BATCHES, **mtp(3)}, 73.56, 2_110_557, 1600, 8.05),
+    ],
+    ids=["no draft", "MTP", "MTP, no prefix caching"],
+)
+def test_starts_of_a_hybrid_on_a_spark(
+    memory_gib: float,
+    weights_gib: float,
+    vllm: str,
+    args: Values,
+    kv_gib: float,
+    tokens: int,
+    block: int,
+    requests: float,
+) -> None:
+    entry, assumed = entry_of(QWEN36_27B, int(weights_gib * GIB))
+    assert assumed == []
+    spark = Host(int(memory_gib * GIB), highest=0.95)
+    found = plan(entry, spark, args, {}, vllm)
+    assert found["kv_bytes_least"] / GIB <= kv_gib <= found["kv_bytes_most"] / GIB
+    assert found["kv_bytes"] / GIB == pytest.approx(kv_gib, rel=0.07)
+    given = plan(entry, spark, {**args, "kv_cache_memory_bytes": int(kv_gib * GIB)}, {}, vllm)
+    assert (given["kv_tokens"], given["block_tokens"], given["sequences"]) == (tokens, block, requests)
+
+
 def test_how_many_requests_the_log_says() -> None:
     """M: vLLM 0.20.0 on a Spark with 40.61 GiB: `Maximum concurrency for 8,192 tokens per request: 35.75x`."""
     entry, _assumed = entry_of(GEMMA4_26B, int(48.49 * GIB))

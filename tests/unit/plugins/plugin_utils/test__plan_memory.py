@@ -183,9 +183,11 @@ def test_further_models_are_not_planned_and_said(name: str) -> None:
 
 def test_other_numbers_in_the_cache() -> None:
     assert plan(ANY, dtype="float32")["kv_bytes_per_token"] == 2 * plan(ANY)["kv_bytes_per_token"]
-    assert plan(ANY, kv_cache_dtype="nvfp4")["reasons"][-1] == (
-        "kv_cache_dtype nvfp4 is planned with 2 bytes a number, as if it were BF16"
-    )
+    for entry, dtype in ((ANY, "turboquant_4bit_nc"), (LATENT, "nvfp4")):
+        assert plan(entry, kv_cache_dtype=dtype)["kv_bytes_per_token"] == plan(entry)["kv_bytes_per_token"]
+        assert plan(entry, kv_cache_dtype=dtype)["reasons"][-1] == (
+            f"kv_cache_dtype {dtype} is planned with 2 bytes a number, as if it were BF16"
+        )
 
 
 def test_a_latent_cache() -> None:

@@ -189,6 +189,14 @@ def test_a_check_that_failed(state: Facts | None) -> None:
     assert seen in fleet_table.render(report)
 
 
+def test_a_service_that_waits_for_its_turn_is_well() -> None:
+    waits = health("waiting", "waiting")
+    report = build({"spark01-vllm": health(), "spark01-vllm-b": waits})
+    assert report["unhealthy"] == []
+    assert report_fleet.exit_code(report["hosts"]) == 0
+    assert table_of(report)[2].split()[:2] == ["spark01-vllm-b", "waiting"]
+
+
 def test_nobody_knows_anything() -> None:
     report = report_fleet.build(["a"], {}, {}, {}, NOW)
     assert re.fullmatch(r"a     unknown(  +-){13}", table_of(report)[1])

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs modules for this machine in the fork that Ansible has for the task, and imports once what the forks need.
+"""Runs modules for this machine in the process that Ansible has for the task.
 
 Python's start and a module's imports take half a second each, most of what a play of many small tasks takes. Arguments,
 environment, output and exit code go the way they always do. Only for tests.
@@ -12,30 +12,25 @@ import contextlib
 import importlib
 import io
 import os
+import sys
 import typing as t
 from pathlib import Path
 from unittest import mock
 
-from ansible import constants
 from ansible.executor.module_common import _BuiltModule
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins import action
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
-name: in_forks
+name: modules_in_tasks
 type: aggregate
 short_description: Runs modules without a process of their own
 description:
-  - Modules for this machine run in the fork that Ansible has for the task.
+  - Modules for this machine run in the process that Ansible has for the task.
 author:
   - The dgxspark.vllm authors (@dgxspark)
 """
-COLLECTION = "ansible_collections.dgxspark.vllm.plugins"
-IMPORTED_ONCE = (
-    *("action.check_variables", "action.vllm_health", "lookup.service", "lookup.batches", "lookup.model"),
-    *("modules.vllm_release", "modules.vllm_releases_info"),
-)
 MARK = b"in this process"
 
 _build = action.modify_module
@@ -64,7 +59,8 @@ def _prepare(self: action.ActionBase, *args: t.Any, **kwargs: t.Any) -> tuple[_B
 def _ready(**how: t.Any) -> _BuiltModule:
     global _next
     name = _python_name(Path(how["module_path"]))
-    if not name or not _is_local or how["async_timeout"] or how["become_plugin"]:
+    is_ours = _is_local and how["task_vars"].get("ansible_python_interpreter") in (None, sys.executable)
+    if not name or not is_ours or how["async_timeout"] or how["become_plugin"]:
         built: _BuiltModule = _build(**how)
         return built
     _next = (name, how["module_args"], {key: str(value) for key, value in how["environment"].items()})
@@ -91,20 +87,13 @@ def _run(self: action.ActionBase, cmd: str, *args: t.Any, **kwargs: t.Any) -> di
     return {"rc": code, "stdout": out.getvalue(), "stderr": errors.getvalue()}
 
 
-# Before the workers are forked, so that all of them have it.
 action.modify_module = _ready
 action.ActionBase._configure_module = _prepare
 action.ActionBase._low_level_execute_command = _run
-# Ansible asks a thousand times a second whether a task has ended.
-constants.DEFAULT_INTERNAL_POLL_INTERVAL = 0.01
 
 
 class CallbackModule(CallbackBase):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
-    CALLBACK_NAME = "in_forks"
+    CALLBACK_NAME = "modules_in_tasks"
     CALLBACK_NEEDS_ENABLED = True
-
-    def v2_playbook_on_start(self, playbook: t.Any) -> None:
-        for name in IMPORTED_ONCE:
-            importlib.import_module(f"{COLLECTION}.{name}")
