@@ -10,7 +10,7 @@ in_venv = PATH="$(abspath $(VENV))/bin:$$PATH"
 play = $(in_venv) ansible-playbook
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox sandbox-down sandbox-purge test test-all lint unit hub bench sanity other-python journeys soak page gpu docs build
+.PHONY: help setup demo sandbox sandbox-down sandbox-purge test test-all lint unit hub bench sanity other-python journeys soak page gpu docs docsite build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ docs: setup ## write what is generated: docs/models.md, the roles' variables, do
 	@$(in_venv) python tools/variables_table.py
 	@$(in_venv) python tools/troubleshooting.py
 	@$(in_venv) python tools/dashboards.py
+
+docsite: setup ## the pages of ansible-doc as a web site, in .cache/docsite; installs Sphinx there
+	@tools/docsite.sh
 
 build: setup ## the collection as a file for `ansible-galaxy collection install`
 	@$(in_venv) ansible-galaxy collection build --force

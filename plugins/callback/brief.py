@@ -15,7 +15,8 @@ description:
   - Prints a task only if it changed something or failed. Messages of M(ansible.builtin.debug) are printed as text.
   - Prints a failure once, as text. A failure that the playbook handles itself is one line; the message of the task that
     ends the host's run names its reason.
-  - A run that was broken off, with Ctrl-C for example, ends with a line on how to go on.
+  - A run that was broken off, with Ctrl-C for example, ends with a line on how to go on. So does a play in batches that
+    has lost hosts, whatever it was doing; the line names the limit that leaves them out.
   - With C(-v) it prints everything, as P(ansible.builtin.default#callback) does.
   - If no host failed and none was unreachable, C(ansible-playbook) ends with the exit code that a task returned as
     RV(dgxspark.vllm.health_report#module:exit_code). If that is not 0, other callbacks do not print their summaries, as
@@ -38,6 +39,7 @@ from ansible import constants as C
 from ansible.playbook.block import Block
 from ansible.plugins.callback.default import CallbackModule as Default
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.pages import read_more
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.go_on import go_on
 
 MESSAGES = ("debug", "ansible.builtin.debug")
 # What modules say where the reason is in the output of the program that they ran, and where that is.
@@ -52,7 +54,8 @@ SPOKEN = ("stderr", "module_stderr", "stdout", "module_stdout")
 
 BROKEN_OFF = (
     "The run was broken off. Start it again with the same command: a deployment reads from the hosts what was begun, "
-    f"and completes it or takes it back. More: {read_more('docs/reference/deploy.md#interrupted-runs')}"
+    "and completes it or takes it back. Until then, playbooks/health.yml shows what serves. "
+    f"More: {read_more('docs/reference/deploy.md#interrupted-runs')}"
 )
 
 
@@ -150,8 +153,28 @@ class CallbackModule(Default):
     def v2_playbook_on_stats(self, stats: t.Any) -> None:
         self._runs_in = None
         super().v2_playbook_on_stats(stats)
+        if stats.failures or stats.dark:
+            self._say_how_to_go_on({*stats.failures, *stats.dark}, stats.dark)
         if self._exit_code and not stats.failures and not stats.dark:
             raise SystemExit(self._exit_code)
+
+    def _say_how_to_go_on(self, failed: t.Collection[str], unreachable: t.Collection[str]) -> None:
+        """No task can: where a whole batch is lost, Ansible ends the run."""
+        if self._play is None or not self._play.serial:  # other plays have done what they could on each host
+            return
+        known = self._play.get_variable_manager().get_vars(play=self._play)
+        hosts, variables = known["ansible_play_hosts_all"], known["hostvars"]
+        lost: dict[str, None] = {}  # in the order of the inventory
+        gone: set[str] = set()
+        for host in (name for name in hosts if name in failed):
+            # what hosts serve together waits for all of them; a machine is lost with all of its services
+            machine = variables[host].get("dgxspark_host") if host in unreachable else None
+            group = variables[host].get("vllm_nodes") or []
+            lost |= dict.fromkeys([machine or host, *(name for name in hosts if name in group)])
+            gone |= {host, *group, *(known["groups"].get(machine) or [])}
+        line = go_on(list(lost), [name for name in hosts if name not in gone], known.get("ansible_limit") or "")
+        if line:
+            self._line(line, C.COLOR_WARN)
 
     def _is_verbose(self) -> bool:
         return bool(self._display.verbosity)

@@ -312,9 +312,18 @@ _value:
       type: int
       sample: 124554051584
     memory_is_taken:
-      description: Whether software outside of this collection uses memory that the start requires.
+      description:
+        - Whether memory that the start requires is in use, by software outside of this collection or by the services in
+          RV(_value[].oversized).
       type: bool
       sample: false
+    oversized:
+      description:
+        - Other services of C(vllm_services) that hold more memory than their part of RV(_value[].budget) until they
+          are deployed again.
+      type: list
+      elements: dict
+      sample: []
     container_release:
       description: Release of the container of the service. Empty if there is none.
       type: str

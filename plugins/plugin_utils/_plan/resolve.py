@@ -107,6 +107,7 @@ class Resolved:
     own_services: list[dict[str, t.Any]]
     comes_free_bytes: int
     memory_is_taken: bool
+    oversized: list[dict[str, t.Any]]
     container_release: str
     host_faults: list[dict[str, str]]
     budget: list[str]
@@ -225,6 +226,7 @@ def resolve(
         own_services=share.own_services(host, service),
         comes_free_bytes=share.comes_free_bytes(host, service, swapped),
         memory_is_taken=share.is_taken(host, service, needed, swapped),
+        oversized=share.oversized(host, service, budget, swapped),
         container_release=_container_release(host, service),
         host_faults=[
             *host_faults(catalog.hosts(), host, {**settings.args, **settings.environment}),

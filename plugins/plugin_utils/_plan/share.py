@@ -168,6 +168,17 @@ def own_services(host: HostState, service: str) -> list[dict[str, t.Any]]:
     return [own for own in host.get("services") or [] if own["service"] == service]
 
 
+def oversized(host: HostState, service: str, budget: Budget, swapped: t.Collection[str] = ()) -> list[dict[str, t.Any]]:
+    """Other services of BUDGET that hold more than their part until they are deployed again. SWAPPED give way."""
+    return [
+        {"service": other["service"], "planned_bytes": other["planned_bytes"], "part_bytes": part.planned_bytes}
+        for other in other_services(host, service)
+        if other["service"] not in swapped
+        and (part := budget.of(other["service"]))
+        and other["planned_bytes"] > part.planned_bytes + TOLERANCE_BYTES
+    ]
+
+
 def available_bytes(host: HostState) -> int:
     return int((host.get("memory") or {}).get("available_bytes") or 0)
 

@@ -337,7 +337,9 @@ def ansible_doc(look: Look) -> None:
 def ansible_vault(look: Look) -> None:
     options = parsed("ansible-vault", look.command)
     for path in options.args:
-        assert path.startswith("inventories/mine/group_vars/spark/"), look.command
+        assert path.startswith(("inventories/mine/group_vars/spark/", "inventories/mine/group_vars/gateway/")), (
+            look.command
+        )
 
 
 def ansible_galaxy(look: Look) -> None:

@@ -19,23 +19,6 @@ def said(template: str, **variables: t.Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("limit", "wanted"),
-    [("", "!b,!c"), ("rack1", "rack1,!b,!c"), ("a,b,c", "a,b,c,!b,!c"), ("a:b:c", "a:b:c:!b:!c")],
-)
-def test_how_to_go_on_keeps_the_hosts_that_were_chosen(limit: str, wanted: str) -> None:
-    """A second -l replaces the first one: -l rack1 -l '!b' would deploy every other host of the inventory."""
-    lines = said(
-        "rollout.j2",
-        ansible_play_hosts_all=["a", "b", "c"],
-        ansible_play_hosts=["a"],
-        hostvars={"a": {}, "b": {}, "c": {}},
-        **({"ansible_limit": limit} if limit else {}),
-    )
-    assert lines[-1] == f"To go on without them: run the command with -l '{wanted}'."
-    assert len(lines) == 5  # the head of the table, the hosts
-
-
-@pytest.mark.parametrize(
     ("address", "key", "url"),
     [
         ("127.0.0.1", "", "http://127.0.0.1:8000/v1 on the host itself; from elsewhere: ssh -L"),
@@ -69,6 +52,7 @@ def test_the_summary_has_an_address_that_a_client_can_use(address: str, key: str
         __vllm_switch=False,
         __vllm_stage_only=False,
         __vllm_interrupted=False,
+        __vllm_waits_for="",
         __vllm_release="1" * 12,
         __vllm_health=health,
         __vllm_current_health=health,
@@ -76,3 +60,42 @@ def test_the_summary_has_an_address_that_a_client_can_use(address: str, key: str
         __vllm_service_option="",
     )
     assert next(line for line in lines if line.startswith("URL:")).startswith(f"URL:          {url}")
+
+
+@pytest.mark.parametrize(
+    ("oversized", "told"),
+    [
+        ([], "Something else uses the memory, such as a desktop"),
+        (
+            [{"service": "vllm-embed", "planned_bytes": 60 * 2**30, "part_bytes": 12 * 2**30}],
+            "vllm-embed holds 60.0 GiB and is to have 12.0 GiB by the inventory: deploy it first "
+            "(-l spark01-vllm-embed).",
+        ),
+    ],
+)
+def test_who_holds_the_memory_that_a_start_needs(oversized: list[dict[str, t.Any]], told: str) -> None:
+    gib = 2**30
+    resolved = {
+        "needed_bytes": 70 * gib,
+        "memory_bytes": 120 * gib,
+        "memory_gib": 120.0,
+        "available_bytes": 50 * gib,
+        "comes_free_bytes": 50 * gib,
+        "plan": {"utilization": 70 / 120, "offloaded_bytes": 0},
+        "own_services": [],
+        "oversized": oversized,
+        "container": "c",
+    }
+    (line,) = said(
+        "memory_taken.j2",
+        inventory_hostname="spark01-vllm",
+        dgxspark_host="spark01",
+        __vllm_resolved=resolved,
+        __vllm_taken_refuses=True,
+    )
+    assert line.startswith(
+        "spark01-vllm has 50.0 GiB of memory available, and c needs 70.0 GiB at its start (0.58 of 120.0 GiB). "
+    )
+    assert told in line
+    assert ("Something else" in line) == (not oversized)
+    assert line.endswith(" Nothing was changed; vllm_enforce_memory_plan: false tries it all the same.")

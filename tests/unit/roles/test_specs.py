@@ -53,6 +53,13 @@ def test_every_entry_point_is_a_task_file(role: str) -> None:
     assert {"main", "validate"} <= set(specs(role))
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_every_entry_point_is_described(role: str) -> None:
+    for entry, spec in specs(role).items():
+        assert spec.get("short_description"), entry
+        assert spec.get("description"), entry
+
+
 @pytest.mark.parametrize(("role", "option"), every_option())
 def test_every_option_is_described_and_typed(role: str, option: dict[str, Any]) -> None:
     assert option["description"]

@@ -352,7 +352,7 @@ NETWORK: tuple[Signature, ...] = (
         "network",
         ("no available shared memory broadcast block", "shared memory broadcast block found"),
         r"No available shared memory broadcast block found in (?P<seconds>\d+) ?(?:s\b|seconds)",
-        "a worker has not answered for {seconds} s: it compiles, or hangs in an operation between the hosts",
+        "a process of vLLM has not answered for {seconds} s: it compiles, or hangs",
         "if it stays so: check the log of the other host, use an image with NCCL 2.29.3 or newer, set"
         " NCCL_SOCKET_IFNAME"
         " in vllm_extra_env; on one host, try enforce_eager: true in vllm_extra_args",

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 import typing as t
 from pathlib import Path
 
@@ -107,3 +110,53 @@ def test_drift_ends_with_a_code_of_its_own(
     run = play(ansible_playbook, tmp_path, tasks)
     assert run.code == code, run.output
     assert "spark01 | release 0123456789ab runs, and the inventory wants ba9876543210" in run.output
+
+
+NOBODY = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "serial", "line"),
+    [
+        ({"h1": NOBODY, "h2": {}}, [1], "To go on without it: run the command with -l 'all,!h1'."),
+        ({"h1": NOBODY, "h2": {}}, [], ""),  # the other host was done
+        ({"h1": {**NOBODY, "vllm_nodes": ["h1", "h2"]}, "h2": {}}, [1], ""),  # nobody is left
+        (
+            {"h1": {**NOBODY, "dgxspark_host": "rack"}, "h2": {"dgxspark_host": "rack"}, "h3": {}},
+            [1],
+            "To go on without it: run the command with -l 'all,!rack'.",
+        ),
+    ],
+)
+def test_how_to_go_on_without_a_lost_host(
+    hosts: dict[str, dict[str, t.Any]], serial: list[int], line: str, tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    plays = [
+        {"hosts": "all", "gather_facts": False, "tasks": []},
+        {"hosts": "all", "gather_facts": False, "serial": serial, "tasks": [{"ansible.builtin.ping": {}}]},
+    ]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(plays), encoding="utf-8")
+    rack = {"hosts": {name: {} for name, its in hosts.items() if "dgxspark_host" in its}}
+    inventory = {"all": {"hosts": {name: {**THIS_MACHINE, **its} for name, its in hosts.items()}}}
+    inventory["all"]["children"] = {"rack": rack}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    run = ansible_playbook(tmp_path / "play.yml", "-l", "all", inventory=tmp_path / "hosts.yml", environment=BRIEF)
+    assert run.code == 4, run.output
+    assert next((told for told in run.output.splitlines() if told.startswith("To go on")), "") == line, run.output
+
+
+def test_a_run_that_is_broken_off_says_how_to_go_on(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    tasks = [{"ansible.builtin.debug": {"msg": "begun"}}, {"ansible.builtin.command": "sleep 60"}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"spark01": THIS_MACHINE}}}))
+    process = ansible_playbook.start(tmp_path / "play.yml", inventory=tmp_path / "hosts.yml", environment=BRIEF)
+    assert process.stdout is not None
+    while "begun" not in (line := process.stdout.readline()):
+        assert line, "it ended before its time"
+    time.sleep(2)  # until it waits: a signal that comes while Python forks is lost
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode != 0
+    (told,) = (line for line in output.splitlines() if line.startswith("The run was broken off. "))
+    assert "Start it again with the same command" in told
+    assert "playbooks/health.yml shows what serves" in told

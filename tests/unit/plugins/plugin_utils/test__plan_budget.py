@@ -60,6 +60,15 @@ def test_the_shares_do_not_depend_on_what_runs(running: list[dict[str, t.Any]]) 
         assert resolve(values(**each), CATALOG, host, budget=together).utilization == part.share
 
 
+@pytest.mark.parametrize(("holds_gib", "named"), [(60, ["vllm-embed"]), (37, []), (20, [])])
+def test_a_service_that_has_to_shrink_first_is_named(holds_gib: int, named: list[str]) -> None:
+    """It got 36.5 GiB in the list, and holds what an earlier list gave it until it is deployed again."""
+    services = [CHAT, {**EMBED, **share(0.3)}]
+    host = spark(services=[service("vllm-embed", holds_gib * GIB), service("vllm", 90 * GIB)])
+    first = resolve(values(**services[0]), CATALOG, host, budget=found(*services, host=host))
+    assert [other["service"] for other in first.oversized] == named
+
+
 def test_a_service_that_no_list_names_counts_too() -> None:
     together = found(CHAT, EMBED)
     alone = resolve(values(**CHAT), CATALOG, spark(services=[service("vllm-old", 20 * GIB)]), budget=together)

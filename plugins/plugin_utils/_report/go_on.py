@@ -1,0 +1,20 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How to repeat a run without the hosts that it has lost."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+def go_on(lost: t.Sequence[str], hosts: t.Collection[str], limit: str = "") -> str:
+    """The line that names the limit without LOST, which may be groups; empty if none of HOSTS would be left.
+
+    A second -l replaces the first, so LIMIT, that of this run, is repeated. Where it has a comma, Ansible takes no
+    colon as a separator.
+    """
+    if not lost or not hosts:
+        return ""
+    between = ":" if ":" in limit and "," not in limit else ","
+    whole = between.join([*([limit] if limit else []), *(f"!{name}" for name in lost)])
+    return f"To go on without {'it' if len(lost) == 1 else 'them'}: run the command with -l '{whole}'."
