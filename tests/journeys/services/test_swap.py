@@ -34,7 +34,7 @@ class Group:
 
     def run(self, playbook: str, service: str = "", two: dict[str, Any] = TWO) -> Run:
         limit = f"{self.spark.limit}-{service}" if service else self.spark.limit
-        return self.ansible_playbook(f"playbooks/{playbook}.yml", limit, vllm_services=[ONE, two], **COMMON)
+        return self.ansible_playbook(playbook, limit, vllm_services=[ONE, two], **COMMON)
 
     def on_turn(self) -> list[str]:
         """Each of both is either active and enabled, or neither."""
@@ -46,30 +46,30 @@ class Group:
 @pytest.fixture(scope="module")
 def group(spark: Spark, ansible_playbook: AnsiblePlaybook) -> Iterator[Group]:
     group = Group(spark, ansible_playbook)
-    first = group.run("deploy")
+    first = group.run("playbooks/deploy.yml")
     assert first.code == 0, first.output
     assert f"{spark.name}-vllm has the turn of swap group big" in first.words
     assert group.on_turn() == ["vllm"]
     yield group
-    removed = group.run("uninstall")
+    removed = group.run("playbooks/uninstall.yml")
     assert removed.code == 0, removed.output
 
 
 def test_a_swap_that_fails_goes_back(group: Group, spark: Spark) -> None:
-    run = group.run("swap", "vllm-b", BROKEN)
+    run = group.run("playbooks/swap.yml", "vllm-b", BROKEN)
     assert run.code != 0
     assert f"{spark.name}-vllm serves again, as before. The new release failed" in run.words, run.output
     assert group.on_turn() == ["vllm"]
 
 
 def test_a_swap_and_what_follows_it(group: Group, spark: Spark) -> None:
-    run = group.run("swap", "vllm-b")
+    run = group.run("playbooks/swap.yml", "vllm-b")
     assert run.code == 0, run.output
     assert group.on_turn() == ["vllm-b"]
-    again = group.run("deploy")
+    again = group.run("playbooks/deploy.yml")
     assert again.code == 0, again.output
     assert [again.count(f"{spark.name}-{part}", "changed") for part in ("vllm", "vllm-b")] == [0, 0], again.output
     assert group.on_turn() == ["vllm-b"]
-    health = group.run("health")
+    health = group.run("playbooks/health.yml")
     assert health.code == 0, health.output
     assert f"{spark.name}-vllm waiting" in health.words and f"{spark.name}-vllm-b ready" in health.words

@@ -527,6 +527,7 @@ def test_variables(tmp_path: Path, inventory: Callable[[str], Inventory], ansibl
                 own["ansible_host"] = f"{own.get('ansible_host', name)}.{number}-{variant}.example"
                 if own.get("hf_cache_source") in names:
                     own["hf_cache_source"] = names[own["hf_cache_source"]]
+                own.pop("vllm_swap_group", None)  # one of a list of services, which these hosts do not come from
                 own["vllm_nodes"] = [names[node] for node in own.get("vllm_nodes", [])]
                 hosts[alias] = own
     (tmp_path / "hosts.yml").write_text(

@@ -89,8 +89,8 @@ def test_one_place_waits_for_readiness() -> None:
 
 def test_one_place_starts_the_unit() -> None:
     assert used_in("ansible.builtin.systemd_service", state="restarted") == ["activate"]
-    # what was stopped for the update of a host that failed: the same release, as it was
-    assert used_in("ansible.builtin.systemd_service", state="started") == ["start_again"]
+    # as it was: what was stopped for the update of a host that failed, and another service after a failed swap
+    assert used_in("ansible.builtin.systemd_service", state="started") == ["start_again", "return_turn"]
 
 
 @pytest.mark.parametrize("role", sorted(path.name for path in ROLES.iterdir()))
