@@ -177,7 +177,8 @@ spark:
       type: list
       elements: dict
       returned: always
-      sample: [{service: vllm, container: vllm-qwen3-8b-fp8, planned_bytes: 117606941982, release: 0123456789ab, running: true}]
+      sample:
+        - {service: vllm, container: vllm-x, planned_bytes: 117606941982, release: 0123456789ab, running: true}
     toolkit:
       description:
         - NVIDIA container toolkit. V(null) if C(nvidia-ctk) is not installed.

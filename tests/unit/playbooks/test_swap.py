@@ -14,17 +14,18 @@ import pytest
 import yaml
 from role_on_standins import R2, Fleet, health
 
+from support.paths import ROOT
 from support.playbook import AnsiblePlaybook
 
 ONE, TWO = "m-vllm", "m-vllm-b"
 BROKEN = {"failed": True, "msg": "it is broken", "cause": {"id": "x", "change": {}}}
-# The files in active and enabled are the units that are so, unless the module has stopped one. It notes what it is told.
+# The files in active and enabled are the units that are so, unless the module has stopped one. It notes its orders.
 SYSTEMCTL = """#!/bin/sh
 cd {folder}
 verb=$1
 state() {{
-  [ -e active/$1 ] && ! grep -hsF '["systemd", {{"name": "'$1'"' m-vllm/calls m-vllm-b/calls | tail -n 1 | grep -q stopped &&
-    echo active || echo inactive
+  module=$(grep -hsF '["systemd", {{"name": "'$1'"' m-vllm/calls m-vllm-b/calls | tail -n 1)
+  case $module in *stopped*) echo inactive ;; *) [ -e active/$1 ] && echo active || echo inactive ;; esac
 }}
 file() {{ [ -e enabled/$1 ] && echo enabled || echo disabled; }}
 case $verb in enable|disable|stop) echo "$@" >>told ;; esac
@@ -134,6 +135,35 @@ def test_a_swap_that_fails_gives_the_turn_back(tmp_path: Path, ansible_playbook:
     assert (proof["container"], proof["service"]) == ("vllm-2", "vllm.service")
 
 
+def test_an_interruption_after_the_stop(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """The next deployment finds the note, and finishes the swap."""
+    fleet = Swap(ansible_playbook, tmp_path, [TWO], [health("ready", R2)])
+    here = tmp_path / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks/swap/take_turn.yml"
+    tasks = here.read_text()
+    here.write_text(tasks + "\n- ansible.builtin.meta: end_host\n")
+    fleet.run_it("swap.yml")
+    note = tmp_path / TWO / "had_turn"
+    assert (note.read_text(), note.stat().st_mode & 0o777, fleet.enabled()) == (f"{A}\n", 0o600, [B])
+    here.write_text(tasks)
+    code, words = fleet.run_it("deploy.yml")
+    assert code == 0, words
+    assert "Waits: m-vllm; playbooks/swap.yml -l m-vllm swaps back" in words
+    assert (note.exists(), fleet.enabled()) == (False, [B])
+
+
+def test_the_time_without_a_server_begins_after_the_drain() -> None:
+    tasks = ROOT / "roles" / "vllm" / "tasks"
+    names = [task["name"] for task in yaml.safe_load((tasks / "swap" / "take_turn.yml").read_text())]
+    first, second, third = (
+        next(number for number, name in enumerate(names) if part in name)
+        for part in ("out of the gateways", "time of the stop", "and stop that")
+    )
+    assert first < second < third
+    (block,) = (task for task in yaml.safe_load((tasks / "deploy" / "activate.yml").read_text()) if "block" in task)
+    steps = [task["name"].rpartition(" | ")[2] for task in block["block"]]
+    assert steps.index("End the turn of the other service") < steps.index("Record the time of the stop")
+
+
 @pytest.mark.parametrize(
     ("playbook", "code", "line"),
     [
@@ -179,7 +209,9 @@ def test_a_stop_of_all_of_them(tmp_path: Path, ansible_playbook: AnsiblePlaybook
     """The second one was only staged: nothing is installed of it, and it is no longer one that waits."""
     fleet = Swap(ansible_playbook, tmp_path, [ONE, TWO], [])
     read = tmp_path / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks/deploy/read_installed.yml"
-    read.write_text(json.dumps([{"ansible.builtin.fail": {"msg": "not deployed"}, "when": f"inventory_hostname == '{TWO}'"}]))
+    read.write_text(
+        json.dumps([{"ansible.builtin.fail": {"msg": "not deployed"}, "when": f"inventory_hostname == '{TWO}'"}])
+    )
     code, words = fleet.run_it("stop.yml")
     assert code == 0, words
     assert (fleet.units(ONE), fleet.units(TWO), fleet.enabled()) == ([(A, "stopped", None)], [], [])
