@@ -256,13 +256,20 @@ def _running(seen: Observation) -> Verdict:
         if api.health < 500:
             return Verdict("degraded", "server", condition("wrong_model", evidence))
         return Verdict("failed", _phase(seen), log.cause or condition("engine_unhealthy", evidence))
-    if log.failed:
-        return Verdict("failed", _phase(seen), log.cause)
-    if log.ready and (log.shutdown or log.died):
-        return Verdict("failed", _phase(seen), log.cause or condition("stopped", log.shutdown or log.last_line))
+    over = _over(seen)
+    if over:
+        return over
     if log.ready:
         return Verdict("degraded", "server", condition("no_answer", f"/health: {api.error}"))
     return _loading(seen)
+
+
+def _over(seen: Observation) -> Verdict | None:
+    """The end of a container that still runs, where its log alone proves one."""
+    log = seen.log
+    if log.failed or (log.ready and (log.shutdown or log.died)):
+        return Verdict("failed", _phase(seen), log.cause or condition("stopped", log.shutdown or log.last_line))
+    return None
 
 
 def _loading(seen: Observation) -> Verdict:
@@ -276,8 +283,9 @@ def _loading(seen: Observation) -> Verdict:
 
 def _worker(seen: Observation, link: Link) -> Verdict:
     """It has no API, and only its head can give a token: it is fine while it runs and is connected with the head."""
-    if seen.log.failed:
-        return Verdict("failed", _phase(seen), seen.log.cause)
+    over = _over(seen)
+    if over:
+        return over
     if not link.missing:
         return Verdict("ready", "ready")
     if seen.log.phase != "container":  # they met before the model was loaded

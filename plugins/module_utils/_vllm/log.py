@@ -317,8 +317,8 @@ def _read_plain(state: LogState, line: Line) -> None:
             state.hint = match
         elif match.signature.kind == "wait":
             state.wait = match
-        # of a request; it is survived, and forgotten for long when the end comes
-        elif not (state.ready and match.signature.kind == "exit"):
+        # of a request; it is survived, and forgotten for long when the end comes. Between hosts there are no requests.
+        elif not (state.ready and match.signature.kind == "exit" and match.signature.family != "network"):
             state.found.append(match)
 
 

@@ -13,7 +13,6 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import Met
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import (
     Api,
     Completion,
-    Link,
     Observation,
     Wanted,
     judge,
@@ -647,41 +646,3 @@ def test_the_guard_waits_for_memory(sub: str) -> None:
     """The container of the start before ended after that start: it is no news."""
     waits = seen(container=container("exited", exit_code=137), unit=unit("activating", sub))
     assert judge(waits)[:2] == ("loading", "container")
-
-
-LOADING = parse("(Worker_TP1 pid=7) INFO 11-29 10:00:00 [cpu_model_runner.py:58] Starting to load model x...")
-LOST, LINKED = Link(1, "10.0.0.1", ["10.0.0.1"]), Link(1, "10.0.0.1", [])
-
-
-@pytest.mark.parametrize(
-    ("observed", "verdict", "cause"),
-    [
-        (seen(container=container(), link=LINKED, log=LOADING), "ready", None),
-        (seen(container=container(), link=LOST, log=LOADING), "degraded", "peer_lost"),
-        (seen(container=container(), link=LOST), "loading", None),  # it has yet to meet its head
-        (seen(container=container(), link=LOST, last_log=NOW - 100, wanted=QUIET_100), "stuck", "stuck"),
-        (seen(container=container(), link=LOST, log=parse(OOM)), "failed", "cuda_oom"),
-        (
-            seen(
-                container=container(),
-                link=Link(0, "10.0.0.1", ["10.0.0.2"]),
-                api=api(completion=None, completion_error="HTTP 500: EngineDeadError", metrics=None),
-            ),
-            "degraded",
-            "peer_lost",
-        ),
-        (
-            seen(
-                container=container(),
-                link=Link(0, "10.0.0.1", []),
-                api=api(completion=None, completion_error="timeout", metrics=None),
-            ),
-            "degraded",
-            "peer_lost",
-        ),
-        (seen(container=container(), link=Link(0, "10.0.0.1", ["10.0.0.2"]), api=HEALTHY), "ready", None),
-    ],
-)
-def test_hosts_that_serve_together(observed: Observation, verdict: str, cause: str | None) -> None:
-    found = judge(observed)
-    assert (found.verdict, found.cause.id if found.cause else None) == (verdict, cause)
