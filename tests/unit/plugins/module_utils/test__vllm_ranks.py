@@ -70,7 +70,7 @@ DIED = (
 )
 ILLEGAL = f"{RAISED}{SAID}torch.AcceleratorError: CUDA error: an illegal memory access was encountered\n"
 ABORT = (
-    "terminate called after throwing an instance of 'c10::DistBackendError'\n  what():  NCCL error: unhandled cuda\n"
+    "terminate called after throwing an instance of 'c10::DistBackendError'\n  what():  NCCL error: unhandled\n"
 )
 
 
