@@ -186,8 +186,10 @@ _CPP_FRAME = re.compile(r"frame #\d{1,3}: ")  # where C++ was: names of code, wh
 _VERSIONS = (
     _HEADLESS,
     re.compile(r"vLLM API server version (\S{1,80})"),
-    re.compile(r"█.{0,20} version (\S{1,80})$"),
+    re.compile(r"[ ▀▄█]{1,40} version (\S{1,80})$"),
 )
+# A line of one request, with enable_log_requests or enable_log_outputs: it may quote anything.
+_OF_A_REQUEST = re.compile(r"Received request[ :]|Request \S{1,80} details: |Generated response ")
 _PHASE_MARKS: tuple[tuple[str, str], ...] = (
     ("Starting to load model", "load"),
     ("Using model weights format", "load"),
@@ -222,6 +224,9 @@ def parse(text: str) -> LogState:
         message, level = entry.message, entry.level
         if _CPP_FRAME.match(message):
             continue
+        if level in ("INFO", "DEBUG") and _OF_A_REQUEST.match(message):
+            state.lines, state.last_line = state.lines + 1, line
+            continue
         names_it = "version " in message or "headless" in message
         version = _version(message) if names_it and (level == "INFO" or level is None) else None
         if version:
@@ -229,7 +234,7 @@ def parse(text: str) -> LogState:
             if state.version is not None or state.shutdown or state.engine_told:
                 state, traces = LogState(lines=state.lines), Tracebacks()
             state.version = version
-            state.headless = _HEADLESS.search(message) is not None
+            state.headless = _HEADLESS.match(message) is not None
         state.lines += 1
         state.last_line = line
         if not state.ready:
@@ -262,7 +267,7 @@ def _tokens(state: LogState) -> int | None:
 
 def _version(message: str) -> str | None:
     for pattern in _VERSIONS:
-        found = pattern.search(message)
+        found = pattern.match(message)
         if found:
             return found.group(1)
     return None

@@ -69,9 +69,7 @@ DIED = (
     " executor.\n"
 )
 ILLEGAL = f"{RAISED}{SAID}torch.AcceleratorError: CUDA error: an illegal memory access was encountered\n"
-ABORT = (
-    "terminate called after throwing an instance of 'c10::DistBackendError'\n  what():  NCCL error: unhandled\n"
-)
+ABORT = "terminate called after throwing an instance of 'c10::DistBackendError'\n  what():  NCCL error: unhandled\n"
 
 
 @pytest.mark.parametrize(
