@@ -286,7 +286,8 @@ def _loading(seen: Observation) -> Verdict:
 
 
 def _worker(seen: Observation, link: Link) -> Verdict:
-    """It has no API, and only its head can give a token: it is fine while it runs and is connected with the head."""
+    """It has no API, and only its head can give a token: it is fine while it is connected with the head, and its log
+    shows no end."""
     over = _over(seen)
     if over:
         return over
