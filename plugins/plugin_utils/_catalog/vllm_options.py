@@ -141,7 +141,9 @@ class Options:
     ) -> None:
         """ADDED are options that an image's own vLLM has beside those, of which nothing but the name is known."""
         self.versions = tuple(versions)
-        self.by_name: dict[str, Option] = {str(name).replace("-", "_"): Option(True, True, True) for name in added}
+        self.by_name: dict[str, Option] = {
+            str(name).lstrip("-").replace("-", "_"): Option(True, True, True) for name in added
+        }
         for options in lists:
             for item in options:
                 name = str(item["name"]).replace("-", "_")

@@ -185,9 +185,10 @@ def test_plain_containers() -> None:
 
 
 def test_options_of_a_patched_vllm_are_taken_as_they_are() -> None:
-    known = Options(["0.1"], [[{"name": "seed", "kind": "value"}]], ["mxfp4-backend", "mxfp4_layers"])
+    known = Options(["0.1"], [[{"name": "seed", "kind": "value"}]], ["mxfp4-backend", "mxfp4_layers", "--my-opt"])
     for value in (True, False, "moe,qkv", None):
         assert known.problem("mxfp4_backend", value, lambda *_args: None) is None
+    assert known.problem("my_opt", 1, lambda *_args: None) is None
     assert known.problem("mxfp4_layer", 1, lambda *_args: "mxfp4_layers") is not None
     assert known.problem("seed", True, lambda *_args: None) is not None
 
