@@ -96,8 +96,8 @@ def test_links_that_lead_out_of_the_folder(run: Run, tmp_path: Path) -> None:
             continue
         assert "config.json is a link to what the container does not see, " in found[0]
         assert found[0].endswith(
-            f"; use vllm_model: Qwen/Qwen3-8B-FP8, hf_cache_path: {tmp_path}/other and, to pin it, vllm_extra_args: {{revision:"
-            f" {COMMIT}}}, or copy the model with cp -rL, which takes files for links"
+            f"; use vllm_model: Qwen/Qwen3-8B-FP8, hf_cache_path: {tmp_path}/other and, to pin it, vllm_extra_args:"
+            f" {{revision: {COMMIT}}}, or copy the model with cp -rL, which takes files for links"
         )
         # a copy with its files, as cp -rL and a client without links make it, is like any other folder
         copy = tmp_path / "copy" / snapshot.relative_to(tmp_path / "other")

@@ -51,7 +51,7 @@ def test_two_hosts_with_the_weights_of_the_entry(name: str) -> None:
 
 
 def test_experts_in_mxfp4_are_padded_for_marlin_only() -> None:
-    """M: a published log of gpt-oss-120b on one GPU: `Model loading took 65.9651 GiB memory`."""
+    """M: a published log of gpt-oss-120b on one GPU, vLLM 0.11.2: `Model loading took 65.9651 GiB memory`."""
     entry, host, marlin = compare.entry_of("gpt-oss-120b"), Host(140 * compare.GIB, 0.95), {"moe_backend": "marlin"}
 
     def weights(args: dict[str, t.Any], of: dict[str, t.Any] = entry, hosts: int = 1) -> float:
