@@ -44,7 +44,7 @@ _value:
       type: list
       elements: dict
       sample:
-        - {name: Qwen/Qwen3-8B-FP8, backend: 1-Qwen_Qwen3-8B-FP8, key_of: spark01,
+        - {name: Qwen/Qwen3-8B-FP8, backend: Qwen_Qwen3-8B-FP8-8c5c177b, key_of: spark01,
            servers: [{name: spark01, address: "192.168.1.41:8000"}], takes_turns_with: []}
     clients:
       description: The keys, each with its C(name) and its limits, without the keys themselves.

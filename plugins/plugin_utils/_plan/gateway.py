@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from zlib import crc32
 
 from .._common.addresses import LOOPBACK, is_loopback, is_reachable
 from .inventory import Server
@@ -70,7 +71,7 @@ def gateway(
 ) -> Gateway:
     """The gateway on SERVER. KEYS are gateway_keys, LIMITS those of a key that has none of its own."""
     names = list(dict.fromkeys(unit.model for unit in units))
-    models = [_model(name, number, units, server) for number, name in enumerate(names, 1)]
+    models = [_model(name, units, server) for name in names]
     return Gateway(
         models=[model._asdict() for model in models],
         clients=[{"name": key["name"], **{name: key.get(name, limits[name]) for name in LIMITS}} for key in keys],
@@ -80,14 +81,15 @@ def gateway(
     )
 
 
-def _model(name: str, number: int, everybody: t.Sequence[Unit], server: Server) -> Model:
-    """The number keeps names apart that differ only in what a backend's name cannot have."""
+def _model(name: str, everybody: t.Sequence[Unit], server: Server) -> Model:
+    """The sum keeps names apart that differ only in what a backend's name cannot have. It does not depend on the other
+    models: by this name HAProxy remembers over a reload who is out and who waits."""
     units = [unit for unit in everybody if unit.model == name]
     groups = {(unit.machine, unit.swap_group) for unit in units if unit.swap_group}
     others = [unit.model for unit in everybody if unit.model != name and (unit.machine, unit.swap_group) in groups]
     return Model(
         name=name,
-        backend=f"{number}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}",
+        backend=f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}-{crc32(name.encode()):08x}",
         key_of=units[0].name if units[0].key else "",
         servers=[{"name": unit.name, "address": f"{_address(unit, server)}:{unit.port}"} for unit in units],
         takes_turns_with=list(dict.fromkeys(others)),

@@ -288,7 +288,7 @@ def test_a_model_that_waits_for_its_turn_is_known_and_refused_at_once(tmp_path: 
         wait_until(lambda: gateway.servers()["two"] == "DOWN", "HAProxy has seen it", pause=0.05)
         answer = post(gateway, chat(B))
         assert (answer.status, answer.headers["retry-after"]) == (503, "30")
-        said = f"This model is not loaded: it takes turns with {A}, and it is not its turn"
+        said = f"No server of this model is ready. It takes turns with {A}, and may not be loaded now"
         assert answer.json["error"]["message"] == said
         assert post(gateway, chat(A)).status == 200
         assert {model["id"] for model in get(gateway, "/v1/models").json["data"]} == {A, B}

@@ -65,13 +65,13 @@ def test_units_are_grouped_by_the_name_that_clients_ask_for_and_no_secret_is_ret
     assert [(model["name"], model["backend"], model["servers"]) for model in found["models"]] == [
         (
             "Qwen/Qwen3-8B-FP8",
-            "1-Qwen_Qwen3-8B-FP8",
+            "Qwen_Qwen3-8B-FP8-8c5c177b",
             [
                 {"name": "spark01", "address": "192.168.1.41:8000"},
                 {"name": "spark02", "address": "192.168.1.42:8001"},
             ],
         ),
-        ("small", "2-small", [{"name": "spark03", "address": "192.168.1.42:8000"}]),
+        ("small", "small-7545ea13", [{"name": "spark03", "address": "192.168.1.42:8000"}]),
     ]
     assert [client["concurrent"] for client in found["clients"]] == [3, 7]
     assert found["problems"] == []
