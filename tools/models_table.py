@@ -67,11 +67,12 @@ FACTS = {  # title -> fields of an entry that are printed under it
 
 def fits(entry: Entry, catalog: Catalog) -> str:
     """The longest context up to the model's own that one Spark has memory for, and how often at the same time."""
-    image = catalog.image(catalog.image_for(entry))  # what it adds counts, such as a kernel that pads the weights
+    model = dict(entry)
+    image = catalog.image(catalog.image_for(model))  # what it adds counts, such as a kernel that pads the weights
     args = {
         **catalog.profiles()[PROFILE]["args"],
         **(entry.get("args") or {}),
-        **catalog.on(entry, image)["image_args"],
+        **catalog.on(model, image)["image_args"],
         "max_model_len": entry["native_context"],
     }
     host = Host(total=SPARK_BYTES, highest=0.9)
