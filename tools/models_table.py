@@ -42,8 +42,9 @@ that is not listed. `vllm_model` takes any Hugging Face id, too; the memory plan
 
 LEGEND = """\
 - **size**: the weights, in GB (10⁹ bytes).
-- **fits with context**: tokens of context on one Spark (121.7 GiB) with the profile `{profile}`, and how many requests
-  of that length fit into the KV cache at the same time. Computed by the [memory plan](reference/memory.md).
+- **fits with context**: tokens of context on one Spark (121.7 GiB) with the profile `{profile}` and what its image adds
+  (drafts, kernels), and how many requests of that length fit into the KV cache at the same time. Computed by the
+  [memory plan](reference/memory.md).
 - **speed**: tokens per second for one user. *Published* was measured by others with vLLM on one Spark; *limit* is the
   most that the memory bandwidth of 273 GB/s allows, computed from the bytes that one token reads.
 
