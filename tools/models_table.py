@@ -42,8 +42,9 @@ that is not listed. `vllm_model` takes any Hugging Face id, too; the memory plan
 
 LEGEND = """\
 - **size**: the weights, in GB (10⁹ bytes).
-- **fits with context**: tokens of context on one Spark (121.7 GiB) with the profile `{profile}`, and how many requests
-  of that length fit into the KV cache at the same time. Computed by the [memory plan](reference/memory.md).
+- **fits with context**: tokens of context on one Spark (121.7 GiB) with the profile `{profile}` and what its image adds
+  (drafts, kernels), and how many requests of that length fit into the KV cache at the same time. Computed by the
+  [memory plan](reference/memory.md).
 - **speed**: tokens per second for one user. *Published* was measured by others with vLLM on one Spark; *limit* is the
   most that the memory bandwidth of 273 GB/s allows, computed from the bytes that one token reads.
 
@@ -67,9 +68,12 @@ FACTS = {  # title -> fields of an entry that are printed under it
 
 def fits(entry: Entry, catalog: Catalog) -> str:
     """The longest context up to the model's own that one Spark has memory for, and how often at the same time."""
+    model = dict(entry)
+    image = catalog.image(catalog.image_for(model))  # what it adds counts, such as a kernel that pads the weights
     args = {
         **catalog.profiles()[PROFILE]["args"],
         **(entry.get("args") or {}),
+        **catalog.on(model, image)["image_args"],
         "max_model_len": entry["native_context"],
     }
     host = Host(total=SPARK_BYTES, highest=0.9)

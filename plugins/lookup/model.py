@@ -246,6 +246,16 @@ _value:
       type: int
       returned: if known
       sample: 4096
+    experts:
+      description: Experts in MXFP4 of a layer. The kernel Marlin pads each, which needs memory.
+      type: int
+      returned: if it has such experts
+      sample: 128
+    expert_size:
+      description: Inner width of such an expert.
+      type: int
+      returned: if it has such experts
+      sample: 2880
     vocab_size:
       description: Words of its vocabulary. vLLM keeps some bytes of memory for each word of each request.
       type: int

@@ -91,7 +91,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.sources import Place, Source, problems
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import memory
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.layout import CacheError, shown
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.model_folder import lacks, root_of
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.model_folder import by_id, lacks, root_of
 
 INSTEAD = "copy the model there, or correct the path"
 
@@ -112,7 +112,9 @@ def model_problem(folder: str, place: Place) -> str | None:
             return lines[0]
     gaps = lacks(folder, place.cache)
     if gaps:
-        how = "copy the model there again (cp -rL takes files for links)"
+        how, instead = "copy the model there again (cp -rL takes files for links)", by_id(folder, place.cache)
+        if instead:
+            how = f"use {shown(instead)}, or copy the model with cp -rL, which takes files for links"
         return f"{at} is not complete: {shown(gaps)}; {how}"
     return None
 

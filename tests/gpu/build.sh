@@ -21,14 +21,16 @@ python=${PYTHON312:-python3.12}
 work=$folder/work
 mkdir -p "$work" "$folder/kit/ansible"
 rm -f "$folder"/part.*
+tree=$work/tree-$version # one for each: a folder may hold what was built for another
 "$python" -m venv "$work/venv"
 install() { PIP_CONSTRAINT='' "$work/venv/bin/pip" -q --disable-pip-version-check install --no-deps --no-compile "$@"; }
-[ -d "$work/tree/vllm" ] || {
-    install --target "$work/tree" -r "$here/requirements.txt"
-    [ ! -f "$newer" ] || install --target "$work/tree" --upgrade --only-binary :all: -r "$newer"
-    install --target "$work/tree" --only-binary :all: "vllm==$version"
+[ -d "$tree/vllm" ] || {
+    install --target "$tree" -r "$here/requirements.txt"
+    [ ! -f "$newer" ] || install --target "$tree" --upgrade --only-binary :all: -r "$newer"
+    install --target "$tree" --only-binary :all: "vllm==$version"
 }
-[ -d "$folder/kit/ansible/ansible" ] || install --target "$folder/kit/ansible" "ansible-core==$core" resolvelib pyroute2==0.9.7
+[ -d "$folder/kit/ansible/ansible" ] && [ -d "$folder/kit/ansible/pyroute2" ] \
+    || install --target "$folder/kit/ansible" "ansible-core==$core" resolvelib pyroute2==0.9.7
 rm -rf "$folder/kit/ansible/ansible_test"
 cp -r "$here"/*.py "$here/site" "$folder/kit/"
 "$here/../../.venv/bin/python" "$here/ranks.py" > "$folder/kit/ranks.json"
@@ -45,7 +47,7 @@ if docker image inspect dgxspark-sandbox/host:dgx >/dev/null 2>&1; then
 fi
 
 # Of pycountry the names are enough; its translations are 20 MB.
-tar -C "$work/tree" --exclude='_vllm_fa2_C*' --exclude='_flashmla*' --exclude=vllm-rs --exclude='deep_gemm/include' \
+tar -C "$tree" --exclude='_vllm_fa2_C*' --exclude='_flashmla*' --exclude=vllm-rs --exclude='deep_gemm/include' \
     --exclude='third_party/fmha_sm100' --exclude='_C.cpython-31[0134]*' --exclude='pycountry/locales' \
     --exclude='torch/include' --exclude='torch/test' --exclude=__pycache__ -cf - . | xz -T0 -4 | split -b 53M -d - "$folder/part."
 ls -la "$folder"

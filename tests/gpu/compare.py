@@ -81,7 +81,7 @@ def compare(name: str, start: dict[str, t.Any], total: int) -> Compared:
     entry = entry_of(name)
     host, kv_gib = Host(total, HIGHEST), float(available[1])
     hosts = start["args"].get("nnodes", 1)  # each logs its part of the weights
-    loaded = {**entry, "weights_bytes": int(hosts * log.weights_gib * GIB)}
+    loaded = {**entry, "weights_bytes": int(hosts * log.weights_gib * GIB), "experts": None}  # padded, if they are
     found = plan(loaded, host, start["args"], {}, log.version)
     given = plan(loaded, host, {**start["args"], "kv_cache_memory_bytes": int(kv_gib * GIB)}, {}, log.version)
     return Compared(

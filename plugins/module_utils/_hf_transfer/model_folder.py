@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import os
+import re
+import typing as t
 
 from .._hf_cache import door
 from .._host.folders import lies_in
 from . import model_files
 
 _MOST_NAMED = 4
+_SNAPSHOT = re.compile(r"(/.*)/models--([^/]+?)--([^/]+)/snapshots/([^/]+)")
 
 
 def root_of(folder: str, cache: str) -> str:
@@ -31,7 +34,7 @@ def lacks(folder: str, cache: str) -> str | None:
         missing = [name for name in missing if name != "config.json"]
     if not missing and not damaged:
         return None
-    links = [name for name in _links(top) if name not in present]
+    links = _leading_out(top, present)
     plural = "the weights"
     named = [f"{name} {'are' if name == plural else 'is'} missing" for name in sorted(missing) if name not in links]
     named += [f"{name} is damaged" for name in sorted(damaged)]
@@ -40,13 +43,29 @@ def lacks(folder: str, cache: str) -> str | None:
     return ", ".join(named[:_MOST_NAMED]) + (f", and {more} more" if more > 0 else "")
 
 
-def _links(top: str) -> list[str]:
-    """Links directly in the folder, as in a snapshot of a cache."""
+def by_id(folder: str, cache: str) -> str | None:
+    """The variables that serve a snapshot of another cache without a copy; None if no link of it leads out.
+
+    A copy with files instead of the links may have the name of a snapshot, too, and is served as it is.
+    """
+    root, top = root_of(folder, cache), os.path.realpath(folder)
+    found = _SNAPSHOT.fullmatch(top)
+    if not found or not _leading_out(top, model_files.sizes_below(top, root)):
+        return None
+    path, owner, name, revision = found.groups()
+    return (
+        f"vllm_model: {owner}/{name}, hf_cache_path: {path} and, to pin it, vllm_extra_args: {{revision: {revision}}}"
+    )
+
+
+def _leading_out(top: str, present: t.Mapping[str, int]) -> list[str]:
+    """Links directly in the folder, as in a snapshot of a cache, to what is not in it."""
     try:
         with os.scandir(top) as entries:
-            return sorted(entry.name for entry in entries if entry.is_symlink() and model_files.is_name(entry.name))
+            links = sorted(entry.name for entry in entries if entry.is_symlink() and model_files.is_name(entry.name))
     except OSError:
         return []
+    return [name for name in links if name not in present]
 
 
 class Folder:

@@ -36,16 +36,21 @@ def _dense(text: Config) -> int:
 def _experts(text: Config, hidden: int) -> int:
     """A token's experts each have their own copy of input and product: two workspaces as wide as the wider of them."""
     chosen = number(text, "num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts", "moe_top_k")
-    inner = number(text, "moe_intermediate_size", "expert_ffn_hidden_size", "ffn_hidden_size_moe")
-    experts = number(text, "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+    experts, inner = experts_and_width(text)
     if not (chosen and experts):
         return 0
-    inner = inner or number(text, "intermediate_size")
     own = number(text, "moe_latent_size") or hidden  # experts may work in a narrower space
     shared = number(text, "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size")
     shared = shared or inner * number(text, "n_shared_experts", "num_shared_experts")
     workspaces = (max(inner, own) + max(2 * inner, own)) * WIDTH + inner
     return chosen * workspaces + hidden * WIDTH + shared * WIDTH + experts * 4
+
+
+def experts_and_width(text: Config) -> tuple[int, int]:
+    """How many experts a layer has, and the inner width of one."""
+    experts = number(text, "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+    inner = number(text, "moe_intermediate_size", "expert_ffn_hidden_size", "ffn_hidden_size_moe")
+    return experts, inner or number(text, "intermediate_size")
 
 
 def _attention(text: Config) -> int:

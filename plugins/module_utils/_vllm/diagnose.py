@@ -70,7 +70,7 @@ def _container(status: str, exit_code: int = 0, error: str = "") -> Container:
 
 def _ready(log: LogState) -> Verdict | None:
     """Whether a server that runs answers is not in its log."""
-    return Verdict("ready", "ready") if log.ready and not (log.died or log.shutdown) else None
+    return Verdict("ready", "ready") if log.ready and not (log.died or log.order()) else None
 
 
 def _by_the_log(log: LogState) -> Verdict:
@@ -79,6 +79,7 @@ def _by_the_log(log: LogState) -> Verdict:
     if ready:
         return ready
     phase = "server" if log.phase == "ready" else log.phase
-    if log.shutdown and not log.died:
-        return Verdict("failed", phase, condition("stopped", log.shutdown))
+    order = log.order()
+    if order:
+        return Verdict("failed", phase, condition("stopped", order))
     return Verdict("failed", phase, log.cause) if log.cause else Verdict("loading", phase)

@@ -213,8 +213,9 @@ def _death(seen: Observation, container: Container) -> Cause:
     evidence = f"exit code {container.exit_code}: {log.last_line}"
     if container.oom_killed:
         return condition("oom_killed", log.last_line)
-    if log.shutdown and not log.died:
-        return condition("stopped", log.shutdown)
+    order = log.order(container.exit_code)
+    if order:
+        return condition("stopped", order)
     known = log.known
     if not known and container.exit_code == 137:
         return condition("killed", evidence)
@@ -232,8 +233,9 @@ def _death(seen: Observation, container: Container) -> Cause:
 
 def _end(log: LogState) -> Cause:
     """Why an attempt ended of which only the log is left."""
-    if log.shutdown and not log.died:
-        return condition("stopped", log.shutdown)
+    order = log.order()
+    if order:
+        return condition("stopped", order)
     cause = log.cause
     if cause is not None:
         return cause
@@ -256,13 +258,22 @@ def _running(seen: Observation) -> Verdict:
         if api.health < 500:
             return Verdict("degraded", "server", condition("wrong_model", evidence))
         return Verdict("failed", _phase(seen), log.cause or condition("engine_unhealthy", evidence))
-    if log.failed:
-        return Verdict("failed", _phase(seen), log.cause)
-    if log.ready and (log.shutdown or log.died):
-        return Verdict("failed", _phase(seen), log.cause or condition("stopped", log.shutdown or log.last_line))
+    over = _over(seen)
+    if over:
+        return over
     if log.ready:
         return Verdict("degraded", "server", condition("no_answer", f"/health: {api.error}"))
     return _loading(seen)
+
+
+def _over(seen: Observation) -> Verdict | None:
+    """The end of a container that still runs, where its log alone proves one."""
+    log = seen.log
+    if log.ready and log.order():
+        return Verdict("failed", _phase(seen), condition("stopped", log.order()))
+    if log.failed or log.died:
+        return Verdict("failed", _phase(seen), log.cause or condition("stopped", log.last_line))
+    return None
 
 
 def _loading(seen: Observation) -> Verdict:
@@ -275,9 +286,11 @@ def _loading(seen: Observation) -> Verdict:
 
 
 def _worker(seen: Observation, link: Link) -> Verdict:
-    """It has no API, and only its head can give a token: it is fine while it runs and is connected with the head."""
-    if seen.log.failed:
-        return Verdict("failed", _phase(seen), seen.log.cause)
+    """It has no API, and only its head can give a token: it is fine while it is connected with the head, and its log
+    shows no end."""
+    over = _over(seen)
+    if over:
+        return over
     if not link.missing:
         return Verdict("ready", "ready")
     if seen.log.phase != "container":  # they met before the model was loaded

@@ -30,8 +30,9 @@ _STOP = re.compile(
     r"shutdown triggered|received signal=SIG(?:TERM|INT)|[Rr]eceived (?:SIGTERM|SIGINT|signal (?:15|2)\b)"
     r"|^Shutting down|^Gracefully stopping|^terminated\b|^Shutdown initiated \(timeout="
 )
-# Before the server is ready, it may be the API server that ends the engine, and prints why only after that.
+# It may be the API server that ends the engine, and prints why only after that.
 _ENGINE = re.compile(r"EngineCore")
+ORDERED = (None, 0, 130, 143)  # exit codes of a server that an order to stop may have ended; None: not known
 
 # What only a server that serves writes: the end of its start may be missing, where uvicorn's own log is off.
 _ANSWERS = re.compile(r"\"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS) /\S{0,300} HTTP/\d|Avg prompt throughput: ")
@@ -39,6 +40,14 @@ _ANSWERS = re.compile(r"\"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS) /\S{0,300} HTTP/\
 _ENDS = re.compile(
     r"EngineCore encountered a fatal|AsyncLLM output_handler failed|Shutting down|Waiting for application shutdown"
 )
+
+
+class Told(t.NamedTuple):
+    """The engine began to end, and what the log had shown by then."""
+
+    line: str
+    found: list[Match]
+    problems: list[Problem]
 
 
 @dataclass
@@ -61,7 +70,7 @@ class LogState:
     headless: bool = False
     ready: bool = False
     shutdown: str = ""  # line with which the server began to end because it was told to
-    engine_told: str = ""  # the same of the engine alone, before the server was ready
+    engine_told: Told | None = None  # the same of the engine, where nothing that follows tells another reason
     problems: list[Problem] = field(default_factory=list)  # exceptions, in order
     found: list[Match] = field(default_factory=list)  # lines outside of exceptions that match a signature
     hint: Match | None = None  # last line that says what this phase waits for
@@ -95,6 +104,14 @@ class LogState:
     def died(self) -> bool:
         """A ready server has lost its engine, and was not told to stop."""
         return self.ready and choose(self).over
+
+    def order(self, exit_code: int | None = None) -> str:
+        """The line that shows that an order ended the server; empty if something else did, or nothing."""
+        if self.died:
+            return ""
+        if self.engine_told and (self.shutdown or exit_code in ORDERED):
+            return self.engine_told.line
+        return self.shutdown
 
     @property
     def cause(self) -> Cause | None:
@@ -169,8 +186,10 @@ _CPP_FRAME = re.compile(r"frame #\d{1,3}: ")  # where C++ was: names of code, wh
 _VERSIONS = (
     _HEADLESS,
     re.compile(r"vLLM API server version (\S{1,80})"),
-    re.compile(r"█.{0,20} version (\S{1,80})$"),
+    re.compile(r"[ ▀▄█]{1,40} version (\S{1,80})$"),
 )
+# A line of one request, with enable_log_requests or enable_log_outputs: it may quote anything.
+_OF_A_REQUEST = re.compile(r"Received request[ :]|Request \S{1,80} details: |Generated response ")
 _PHASE_MARKS: tuple[tuple[str, str], ...] = (
     ("Starting to load model", "load"),
     ("Using model weights format", "load"),
@@ -205,14 +224,17 @@ def parse(text: str) -> LogState:
         message, level = entry.message, entry.level
         if _CPP_FRAME.match(message):
             continue
+        if level in ("INFO", "DEBUG") and _OF_A_REQUEST.match(message):
+            state.lines, state.last_line = state.lines + 1, line
+            continue
         names_it = "version " in message or "headless" in message
         version = _version(message) if names_it and (level == "INFO" or level is None) else None
         if version:
             # Another attempt begins: a second banner, or one after the last lines of a server that was told to stop.
-            if state.version is not None or state.shutdown:
+            if state.version is not None or state.shutdown or state.engine_told:
                 state, traces = LogState(lines=state.lines), Tracebacks()
             state.version = version
-            state.headless = _HEADLESS.search(message) is not None
+            state.headless = _HEADLESS.match(message) is not None
         state.lines += 1
         state.last_line = line
         if not state.ready:
@@ -228,8 +250,7 @@ def parse(text: str) -> LogState:
         elif not traces.feed(entry, state.ready, state.phase):
             _read_plain(state, entry)
     state.problems = traces.problems
-    if state.engine_told and not (state.problems or state.found):
-        state.shutdown = state.shutdown or state.engine_told
+    _weigh_order(state)
     state.last_line = shorten(mask(state.last_line.strip()))
     state.kv_cache_tokens = _tokens(state)
     return state
@@ -246,7 +267,7 @@ def _tokens(state: LogState) -> int | None:
 
 def _version(message: str) -> str | None:
     for pattern in _VERSIONS:
-        found = pattern.search(message)
+        found = pattern.match(message)
         if found:
             return found.group(1)
     return None
@@ -286,13 +307,10 @@ def _read_progress(state: LogState, traces: Tracebacks, line: Line) -> None:
     message = line.message
     if message.startswith("Application startup complete") or (state.headless and message.startswith(_WARM)):
         _started(state, traces)
-        state.shutdown = state.engine_told = ""
+        state.shutdown, state.engine_told = "", None
         return
-    told = not state.shutdown and ("hut" in message or "eceived" in message) and _STOP.search(message)
-    if told and not state.ready and _ENGINE.search(line.process or message):
-        state.engine_told = shorten(mask(message.strip()))
-    elif told and (state.ready or not (traces.problems or state.found)):
-        state.shutdown = shorten(mask(message.strip()))
+    if not state.shutdown and ("hut" in message or "eceived" in message) and _STOP.search(message):
+        _find_order(state, traces, line)
     if state.ready:  # from here on it is requests, until the end
         return
     _advance(state, message)
@@ -300,6 +318,30 @@ def _read_progress(state: LogState, traces: Tracebacks, line: Line) -> None:
     if "Capturing CUDA graphs" in message:
         _fill(state, message, _BARS)
     _find_hint(state, message)
+
+
+def _find_order(state: LogState, traces: Tracebacks, line: Line) -> None:
+    if not state.ready and (traces.problems or state.found):  # it ends because of those
+        return
+    said = shorten(mask(line.message.strip()))
+    if not _ENGINE.search(line.process or line.message):
+        state.shutdown = said
+    elif state.engine_told is None:
+        state.engine_told = Told(said, list(state.found), traces.problems)
+
+
+def _weigh_order(state: LogState) -> None:
+    """What was logged after the engine began to end follows from the order, or else is the reason."""
+    told = state.engine_told
+    if told and state.shutdown:
+        state.found, state.problems = told.found, told.problems
+    elif told and (len(state.found) > len(told.found) or not _end_alike(state.problems, told.problems)):
+        state.engine_told = None
+
+
+def _end_alike(now: list[Problem], before: list[Problem]) -> bool:
+    """Whether no exception has come since; of many, those in the middle are not kept."""
+    return not now or (bool(before) and now[-1] is before[-1])
 
 
 def _read_plain(state: LogState, line: Line) -> None:
@@ -317,8 +359,8 @@ def _read_plain(state: LogState, line: Line) -> None:
             state.hint = match
         elif match.signature.kind == "wait":
             state.wait = match
-        # of a request; it is survived, and forgotten for long when the end comes
-        elif not (state.ready and match.signature.kind == "exit"):
+        # of a request; it is survived, and forgotten for long when the end comes. Between hosts there are no requests.
+        elif not (state.ready and match.signature.kind == "exit" and match.signature.family != "network"):
             state.found.append(match)
 
 

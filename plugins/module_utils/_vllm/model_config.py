@@ -123,6 +123,9 @@ def _computing(entry: Entry, config: Config, text: Config) -> None:
     if isinstance(quantization, dict):
         method = quantization.get("quant_method") or ("modelopt" if "quantization" in quantization else "")
         entry["quantization"] = method[:40] if isinstance(method, str) and method else "unknown"
+        experts, width = activations.experts_and_width(text) if method == "mxfp4" else (0, 0)
+        if experts and width:
+            entry["experts"], entry["expert_size"] = experts, width
 
 
 def _is_tied(config: Config, text: Config) -> bool:

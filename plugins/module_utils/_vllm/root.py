@@ -28,7 +28,12 @@ _FATAL = re.compile(
     r"|^Process \S{1,80}:$|Error executing method|Application startup failed|Exception in worker",
     re.IGNORECASE,
 )
-_DEATH = re.compile(r"EngineCore encountered a fatal error|AsyncLLM output_handler failed|EngineDeadError")
+_DEATH = re.compile(
+    r"EngineCore encountered a fatal error|AsyncLLM output_handler failed|EngineDeadError"
+    r"|^terminate called|^libc\+\+abi: terminating"
+)
+# What a rank does not get over: it goes on to wait for the head, which does not learn of it.
+_BREAKS = ("driver", "kernel", "memory", "network")
 # What was logged and survived: by what stands before it, or by where it was raised.
 _SURVIVED = re.compile(
     r"^Exception in thread |^Exception ignored in|never retrieved|[Ff]all(?:ing)? ?back|[Ii]gnoring|will be ignored"
@@ -191,7 +196,8 @@ def _while_serving(state: LogState) -> Choice:
             return Choice(None, False)
         known = (match for problem in mine if (match := _refine([], problem)) and match.signature.kind == "fatal")
         best = next(known, fatal[0] if fatal else None)
-        return Choice(causes.explain(best) if best else None, False)
+        broken = state.headless and best is not None and best.signature.family in _BREAKS
+        return Choice(causes.explain(best) if best else None, broken)
     own = [problem for problem in mine if not _QUOTES.search(problem.text)] or mine
     own = [problem for problem in own if _strength(problem) > CONSEQUENCE] or own
     root = next((problem for problem in own if _DEATH.search(problem.header)), own[-1] if own else None)

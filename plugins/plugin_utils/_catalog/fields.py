@@ -46,6 +46,8 @@ MODEL_FIELDS = {
     "state_chunk": Field("whole number"),
     "mtp_layers": Field("whole number"),
     "hidden_size": Field("whole number"),
+    "experts": Field("whole number"),
+    "expert_size": Field("whole number"),
     "vocab_size": Field("whole number"),
     "embedding_bytes": Field("whole number"),
     "activation_bytes": Field("whole number"),

@@ -4,20 +4,39 @@
 
 from __future__ import annotations
 
+import json
 import re
+import typing as t
 
-# S: vllm/engine/arg_utils.py of 0.32. -O has its level without a blank.
+from .._common.plain import plain
+
+# S: vllm/engine/arg_utils.py and entrypoints' cli_args.py of 0.32.
 SHORT = {
     "tp": "tensor_parallel_size",
     "pp": "pipeline_parallel_size",
     "dp": "data_parallel_size",
-    "q": "quantization",
+    "dpn": "data_parallel_rank",
+    "dpr": "data_parallel_start_rank",
+    "dpl": "data_parallel_size_local",
+    "dpa": "data_parallel_address",
+    "dpp": "data_parallel_rpc_port",
+    "dpb": "data_parallel_backend",
+    "dph": "data_parallel_hybrid_lb",
+    "dpe": "data_parallel_external_lb",
+    "dpm": "data_parallel_multi_port_external_lb",
+    "dcp": "decode_context_parallel_size",
+    "pcp": "prefill_context_parallel_size",
+    "ep": "enable_expert_parallel",
     "n": "nnodes",
+    "r": "node_rank",
+    "asc": "api_server_count",
+    "q": "quantization",
     "sc": "speculative_config",
+    "dc": "diffusion_config",
     "cc": "compilation_config",
     "ac": "attention_config",
 }
-_LEVEL = re.compile(r"o([0-3])?")
+_LEVEL = re.compile(r"o(\d?)")  # -O3, or -O 3
 _REMOVE = "remove it"
 # What to write where an option is gone. An option that only another name has replaced is found by that name.
 GONE = {
@@ -46,13 +65,28 @@ GONE = {
 }
 
 
-def in_full(name: str) -> str:
+def in_full(name: str, value: t.Any = None) -> str:
     """A short form as its option is written here; any other name as it is."""
     level = _LEVEL.fullmatch(name)
-    return f"optimization_level: {level[1] or 3}" if level else SHORT.get(name, name)
+    return _optimization(level[1] or value) if level else SHORT.get(name, name)
 
 
-def written(name: str) -> str | None:
+def of_mapping(name: str) -> str:
+    """The option of which `-cc.mode` or `--compilation-config.mode` is a part. -O was a short form of it, too."""
+    return in_full("cc" if name == "o" else name)
+
+
+def _optimization(value: t.Any) -> str:
+    """What -O means: a level, or in older versions a mapping, which may be written as JSON."""
+    if isinstance(value, dict):
+        return f"compilation_config: {json.dumps(plain(value), ensure_ascii=False, default=str)}"
+    if isinstance(value, str) and value.strip().startswith("{"):
+        return f"compilation_config: {value.strip()}"
+    is_level = not isinstance(value, bool) and re.fullmatch(r"\d", str(value))
+    return f"optimization_level: {value}" if is_level else "optimization_level"
+
+
+def written(name: str, value: t.Any = None) -> str | None:
     """What to write instead of an option that a version does not know; None if nothing is known of it."""
-    full = in_full(name)
+    full = in_full(name, value)
     return GONE.get(name) if full == name else f"write {full}"

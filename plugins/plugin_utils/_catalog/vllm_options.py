@@ -10,7 +10,7 @@ import typing as t
 from pathlib import Path
 
 from .._common.plain import plain
-from .option_words import in_full, written
+from .option_words import in_full, of_mapping, written
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # Options that take one value each time: several are given by repeating the option.
@@ -31,9 +31,9 @@ def misspelled(name: t.Any, value: t.Any = None) -> str | None:
         inner = f"{json.dumps(plain(value), ensure_ascii=False, default=str)}"
         for key in reversed(rest.split(".")):
             inner = f"{{{key}: {inner}}}"
-        return f"write {option}: {inner}"
+        return f"write {of_mapping(option)}: {inner}"
     flat = re.sub(r"[\s_-]+", "_", str(name).strip().strip("-")).lower()
-    return f"write {in_full(flat)}" if NAME.fullmatch(flat) else "use lower case letters, digits and _"
+    return f"write {in_full(flat, value)}" if NAME.fullmatch(flat) else "use lower case letters, digits and _"
 
 
 def to_argv(options: t.Mapping[str, t.Any]) -> list[str]:
@@ -141,7 +141,9 @@ class Options:
     ) -> None:
         """ADDED are options that an image's own vLLM has beside those, of which nothing but the name is known."""
         self.versions = tuple(versions)
-        self.by_name: dict[str, Option] = {str(name).replace("-", "_"): Option(True, True, True) for name in added}
+        self.by_name: dict[str, Option] = {
+            str(name).lstrip("-").replace("-", "_"): Option(True, True, True) for name in added
+        }
         for options in lists:
             for item in options:
                 name = str(item["name"]).replace("-", "_")
@@ -165,7 +167,7 @@ class Options:
             positive = name.removeprefix("no_")
             if positive != name and self.by_name.get(positive, Option(False, False, False)).negatable:
                 return f"unknown option of vLLM {self.title}; write {positive}: false"
-            word = written(name)
+            word = written(name, value)
             near = None if word else nearest(name, self.by_name)
             word = word or (f"did you mean {near}?" if near else "`vllm serve --help` lists what there is")
             return f"unknown option of vLLM {self.title}; {word}"

@@ -15,7 +15,7 @@ import math
 import typing as t
 
 from .._catalog.vllm_options import tokens_of, version_key, whole
-from . import compressed, kv_cache
+from . import compressed, experts, kv_cache
 from .words import GIB, Bounds, Plan, gib, problem, reasons
 
 # What is needed beside weights and KV cache, by causes. docs/reference/memory.md names the logs.
@@ -68,7 +68,7 @@ NUMBERS = (
     *("sliding_window", "full_attention_layers", "latent_dim", "index_dim", "index_layers", "state_layers"),
     *("state_bytes",),
     *("state_matrix", "state_width", "state_channels", "state_chunk", "activation_bytes", "vision_bytes", "vocab_size"),
-    *("embedding_bytes", "mtp_layers", "value_head_dim", "hidden_size"),
+    *("embedding_bytes", "mtp_layers", "value_head_dim", "hidden_size", "experts", "expert_size"),
 )
 CPU_POOL = "VLLM_CPU_KVCACHE_SPACE"  # GiB: the one way to size the pool of vLLM's CPU build
 _ANY_CONTEXT = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
@@ -262,7 +262,11 @@ class _Given:
         return served + draft, loading + draft
 
     def _own_weights(self) -> tuple[int, int]:
-        stored = int(self.entry["weights_bytes"])
+        ranks = self.parallel // (whole(self.args.get("pipeline_parallel_size")) or 1)
+        padded = experts.padding(self.entry, self.args, max(1, ranks))
+        stored = int(self.entry["weights_bytes"]) + padded
+        if padded:
+            self.assumed.append(f"{gib(padded)} of the weights pad its experts to the tiles of Marlin")
         left = ONLINE.get(str(self.args.get("quantization") or ""))
         if left is None or self.entry.get("quantization"):
             return stored, stored

@@ -36,7 +36,6 @@ _IMAGES = re.compile(
     r"|/usr/(local/)?(bin|include|lib|lib64|libexec|local|sbin|share)"
     r"|/usr/(local/)?lib/python[0-9.]+(/(dist|site)-packages)?"
 )
-_SNAPSHOT = re.compile(r"(/.*)/models--([^/]+?)--([^/]+)/snapshots/([^/]+)/?")
 _KERNELS = re.compile(r"/(dev|proc|run|sys)(/.*)?")
 
 
@@ -137,11 +136,6 @@ def _model(checked: TypedValues, folder: str) -> Lines:
             wrong = f"and vllm_home ({mine}), which holds secrets, lie in one another; use another folder"
         elif lies_in(cache, folder):
             wrong = f"holds the model cache ({cache}); use the folder of one model such as {MODEL_FOLDER}"
-        elif (found := _SNAPSHOT.fullmatch(folder)) and not lies_in(folder, cache):
-            wrong = (
-                f"is a snapshot in a model cache, whose links lead out of it; use vllm_model: {found[2]}/{found[3]},"
-                f" hf_cache_path: {found[1]} and, to pin it, vllm_extra_args: {{revision: {found[4]}}}"
-            )
     if wrong:
         yield f"vllm_model: {show(folder)} {wrong}"
 

@@ -6,10 +6,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from support.deployments import EAGER, B, deployed
 from support.playbook import AnsiblePlaybook, Run
@@ -20,7 +18,7 @@ CLIENT = "c0ffee1d9c1d44a2c8f0e9f3f6d2b7a5"
 GATEWAY = "spark01"
 PORT = 8080
 MODEL = "sandbox/tiny"  # two engines and their clients have two cores here
-SERVED: dict[str, Any] = {
+SERVED = {
     **B,
     "vllm_extra_args": {**EAGER, "max_num_seqs": 32},
     "vllm_publish_address": "0.0.0.0",
@@ -30,10 +28,6 @@ SERVED: dict[str, Any] = {
     "gateway_connections": 5000,
     "gateway_hold_requests": 4000,
 }
-TWO: list[dict[str, Any]] = [
-    {"name": "vllm", "vllm_gpu_memory_utilization": 0.15},
-    {"name": "vllm-b", "vllm_port": 8001, "vllm_gpu_memory_utilization": 0.15},
-]
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +36,6 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> str:
     path: Path = tmp_path_factory.mktemp("gateway") / "gateway.yml"
     path.write_text(f"gateway:\n  hosts:\n    {GATEWAY}:\n")
     return f"--inventory={path}"
-
-
-@pytest.fixture(scope="module")
-def two_services(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The same, with two services of one model on the gateway's host. It is divided once its list is read."""
-    folder: Path = tmp_path_factory.mktemp("two_services")
-    hosts = {"spark": {"hosts": {GATEWAY: {"vllm_services": TWO}}}, "gateway": {"hosts": {GATEWAY: None}}}
-    (folder / "hosts.yml").write_text(yaml.safe_dump(hosts))
-    (folder / "services.yml").write_text("plugin: dgxspark.vllm.services\n")
-    return f"--inventory={folder}"
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Set-up; under load a rolling deployment, a killed server, a switch of the only one, and of two services of one host;
-removal. In this order."""
+"""Set-up; under load a rolling deployment, a killed server, a switch of the only one; removal. In this order."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import ADDRESSES, Spark
 from support.waiting import wait_until
 
-from .conftest import CLIENT, GATEWAY, KEY, MODEL, PORT, SERVED, TWO
+from .conftest import CLIENT, GATEWAY, KEY, MODEL, PORT, SERVED
 
 PER_SECOND = 20
 (OTHER,) = (name for name in ADDRESSES if name != GATEWAY)
@@ -127,33 +126,6 @@ def test_the_only_server_is_switched_under_load_and_no_request_fails(
     again = running(spark)
     assert (again[0], again[1] != now[1]) == (now[0], True), refused.output
     assert load.failed == []
-
-
-def test_of_two_services_of_one_host_one_always_serves(
-    set_up: Run,
-    serving: dict[str, Spark],
-    ansible_playbook: AnsiblePlaybook,
-    two_services: str,
-    figure: Callable[[str], None],
-) -> None:
-    """The other host is stopped."""
-    spark, only = serving[GATEWAY], f"--limit={GATEWAY}"
-    names = [f"{GATEWAY}-{service['name']}" for service in TWO]
-    deployed(ansible_playbook, SERVED, two_services, only)
-    ready = ansible_playbook("playbooks/gateway.yml", two_services, **SERVED)
-    assert ready.code == 0, ready.output
-    wait_until(lambda: up(spark) == names, "both services are up", timeout=60)
-    with started() as load:
-        run = deployed(
-            ansible_playbook, {**SERVED, "vllm_extra_args": {**EAGER, "max_num_seqs": 16}}, two_services, only
-        )
-    figure(f"two services of one host: {load.figures}")
-    assert "only ready server" not in run.words, run.output
-    assert [run.count(name, "changed") > 0 for name in names] == [True, True], run.output
-    assert load.failed == []
-    assert up(spark) == names
-    removed = ansible_playbook("playbooks/uninstall.yml", two_services, f"--limit={names[1]}", **SERVED)
-    assert removed.code == 0, removed.output
 
 
 def test_a_removal_leaves_the_package_and_nothing_else(

@@ -3,7 +3,7 @@
 """Runs modules for this machine in the process that Ansible has for the task.
 
 Python's start and a module's imports take half a second each, most of what a play of many small tasks takes. Arguments,
-environment, output and exit code go the way they always do. Only for tests.
+environment, output and exit code go the way they always do, and the process is afterwards what it was. Only for tests.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import io
 import os
+import signal
 import sys
 import typing as t
 from pathlib import Path
@@ -67,6 +68,23 @@ def _ready(**how: t.Any) -> _BuiltModule:
     return _BuiltModule(b_module_data=MARK, module_style="new", shebang="#!/", serialization_profile="legacy")
 
 
+@contextlib.contextmanager
+def _process_as_it_was() -> t.Iterator[None]:
+    """What a module changes of its process, and would take with it at its end."""
+    mask, folder = os.umask(0o077), os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    os.umask(mask)
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    try:
+        yield
+    finally:
+        os.umask(mask)
+        os.fchdir(folder)
+        os.close(folder)
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) != handler:  # None: not set by Python
+                signal.signal(number, handler)
+
+
 def _run(self: action.ActionBase, cmd: str, *args: t.Any, **kwargs: t.Any) -> dict[str, t.Any]:
     if kwargs.get("in_data") != MARK:
         executed: dict[str, t.Any] = _execute(self, cmd, *args, **kwargs)
@@ -75,6 +93,7 @@ def _run(self: action.ActionBase, cmd: str, *args: t.Any, **kwargs: t.Any) -> di
     name, module_args, environment = _next
     out, errors, code = io.StringIO(), io.StringIO(), 0
     with (
+        _process_as_it_was(),
         patch_module_args(module_args),
         mock.patch.dict(os.environ, environment),
         contextlib.redirect_stdout(out),

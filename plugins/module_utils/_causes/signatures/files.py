@@ -68,14 +68,29 @@ FILES: tuple[Signature, ...] = (
         "file_locks",
         "exit",
         "files",
-        ("[errno 37]", "[errno 116]", "stale file handle"),
-        r"\[Errno 37\] No locks available|\[Errno 116\]|[Ss]tale file handle",
-        "the file system of the cache cannot lock its files, or has lost them: it is one of a network",
+        ("[errno 37]",),
+        r"\[Errno 37\] No locks available(?:: '(?P<path>[^']{1,400})')?",
+        "the file system of the cache cannot lock its files: it is one of a network ({path})",
         "set hf_cache_path (and vllm_home) to a folder on a disk of the host itself; vllm_mounts can add a model that"
         " lies on a network, read-only",
         versions="huggingface_hub, filelock",
         known="source",
-        source="errno 37 and 116",
+        source="errno 37",
+    ),
+    Signature(
+        "file_stale",
+        "exit",
+        "files",
+        ("[errno 116]", "stale file handle"),
+        r"\[Errno 116\](?: Stale file handle)?(?:: '(?P<path>[^']{1,400})')?|Stale file handle",
+        "a file that the server reads is gone from under it: it lies on a network, whose server has replaced or lost it"
+        " ({path})",
+        "look on the host whether that file system is mounted and has the file, mount it again, and deploy again: the"
+        " container keeps the old mount. A model in hf_cache_path, on a disk of the host itself, does not depend on a"
+        " network",
+        versions="any",
+        known="source",
+        source="errno 116",
     ),
     Signature(
         "thread_limit",

@@ -229,13 +229,16 @@ IMAGE: tuple[Signature, ...] = (
 COMPILERS: tuple[Signature, ...] = (
     Signature(
         "cuda_home",
-        "exit",
+        "fatal",
         "compiler",
         ("/nvcc: not found", "/nvcc: no such file"),
         r"sh: (?:\d+: )?(?P<path>(?!/usr/local/cuda/bin/):?/[^\s:]{1,200}/nvcc): (?:not found|No such file)",
-        "FlashInfer or PyTorch looks for nvcc where CUDA_HOME points to, and {path} is not there",
-        "set CUDA_HOME: /usr/local/cuda in vllm_extra_env (a path in the container, without a colon before it); if the"
-        " image has no CUDA toolkit at all, use one that has (vllm_image; NGC images have it)",
+        "FlashInfer or PyTorch compiles a kernel at the start, and {path} is not there: CUDA_HOME points to a wrong"
+        " folder, or the image has no nvcc",
+        "set CUDA_HOME: /usr/local/cuda in vllm_extra_env (a path in the container, without a colon before it). If nvcc"
+        " is not there either, use an image with the CUDA toolkit (vllm_image; NGC images have it), or set"
+        " VLLM_USE_FLASHINFER_SAMPLER: 0 and VLLM_USE_FLASHINFER_MOE_FP4: 0 in vllm_extra_env, so that nothing is"
+        " compiled; that keeps image and model",
         versions="FlashInfer 0.5 to 0.6, PyTorch",
         known="report",
         source="vllm-project/vllm#36077",
@@ -387,7 +390,8 @@ COMPILERS: tuple[Signature, ...] = (
         "exit",
         "compiler",
         ("passmanager::run failed", "llvm error:"),
-        r"PassManager::run failed|LLVM ERROR: (?P<detail>[^\n]{1,160})",
+        # of LLVM, too: a disk that is full, a limit of threads, memory, or a pipe that nobody reads any more
+        r"PassManager::run failed|LLVM ERROR: (?P<detail>(?!IO failure|pthread_|out of memory)[^\n]{1,160})",
         "Triton of this image cannot compile a kernel for the GPU: {detail}",
         "set moe_backend: marlin (attention: attention_backend: FLASHINFER) in vllm_extra_args, by the kernel that the"
         " log names; it keeps image and model. A newer vllm_image, with a newer Triton, is the second choice",

@@ -130,7 +130,9 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "exit",
         "memory",
         ("cumem_allocator.cpp",),
-        r"CUDA Error: (?P<detail>(?!out of memory)[^\n]{1,80}?) at \S{0,120}cumem_allocator\.cpp:\d+",
+        # a fault of a kernel stays with the GPU, and every later call meets it
+        r"CUDA Error: (?P<detail>(?!out of memory|an illegal |device-side assert|unspecified launch|misaligned address)"
+        r"[^\n]{1,80}?) at \S{0,120}cumem_allocator\.cpp:\d+",
         "the allocator that enable_sleep_mode switches on failed ({detail}); there may be memory enough",
         "remove enable_sleep_mode from vllm_extra_args: the server needs it only to give its memory back while it"
         " runs; or use a newer vllm_image",
@@ -367,9 +369,9 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "host_oom",
         "fatal",
         "memory",
-        ("cannot allocate memory", "unable to allocate", "std::bad_alloc", "defaultcpuallocator"),
+        ("cannot allocate memory", "unable to allocate", "std::bad_alloc", "defaultcpuallocator", "llvm error: out of"),
         r"\[Errno 12\] Cannot allocate memory|Cannot allocate memory \(12\)|std::bad_alloc"
-        r"|DefaultCPUAllocator: can't allocate memory"
+        r"|DefaultCPUAllocator: can't allocate memory|LLVM ERROR: out of memory"
         r"|Unable to allocate [\d.]+ [KMGT]iB for an array",
         "the host ran out of memory; GPU and processor share it",
         "stop what else uses the memory, or lower vllm_gpu_memory_utilization so that more is left for the host",

@@ -83,9 +83,11 @@ NETWORK: tuple[Signature, ...] = (
         "network",
         ("no socket interface found", "unable to find address for"),
         r"NCCL WARN .{0,120}?[Nn]o socket interface found|Unable to find address for: (?P<interface>\S{1,40})",
-        "NCCL or Gloo is to use a network interface that this host does not have ({interface})",
-        "remove NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME and TP_SOCKET_IFNAME from vllm_extra_env: each host gets the"
-        " interface with its vllm_node_address; if they are not set there, deploy again, as the interface was renamed",
+        "NCCL or Gloo is to use a network interface that this host does not have, or that has no address ({interface})",
+        "look at `ip -br addr` on this host. If the interface is there without an address, check its link and cable,"
+        " and run playbooks/fabric.yml. If it is not there, remove NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME and"
+        " TP_SOCKET_IFNAME from vllm_extra_env: each host gets the interface with its vllm_node_address; if they are"
+        " not set there, deploy again, as the interface was renamed",
         versions="NCCL 2.28.9 and 2.29.7, PyTorch 2.11 and 2.13",
         known="seen",
         source="two H200 processes of vLLM 0.24 and 0.32, with the name of an interface that does not exist",

@@ -13,7 +13,6 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import Met
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import (
     Api,
     Completion,
-    Link,
     Observation,
     Wanted,
     judge,
@@ -618,6 +617,48 @@ def test_the_guard_refused_the_start(there: t.Any, state: Unit, line: str, cause
     assert verdict.cause.id == cause
 
 
+BANNER = "(APIServer pid=1) INFO 11-29 03:10:01 [api_server.py:1351] vLLM API server version 0.29.0\n"
+SERVES = f"{BANNER}(APIServer pid=1) INFO:     Application startup complete.\n"
+REQUEST = (
+    "(APIServer pid=1) ERROR 11-29 03:10:02 [serving.py:830] Error in chat completion stream generator.\n"
+    "(APIServer pid=1) ERROR 11-29 03:10:02 [serving.py:830] Traceback (most recent call last):\n"
+    "(APIServer pid=1) ERROR 11-29 03:10:02 [serving.py:830] ValueError: a request\n"
+)
+ENDS = "(EngineCore pid=120) INFO 11-29 03:10:03 [core.py:1238] Shutdown initiated (timeout=0)\n"
+VANISHED = (
+    "(APIServer pid=1) ERROR 11-29 03:10:04 [core_client.py:638] Engine core proc EngineCore died unexpectedly,"
+    " shutting down client.\n"
+)
+FILES = (
+    '(APIServer pid=1) Traceback (most recent call last):\n(APIServer pid=1)   File "/x/uvloop/loop.py", line 7, in x\n'
+    "(APIServer pid=1) OSError: [Errno 24] Too many open files\n"
+)
+SERVER_STOPS = "(APIServer pid=1) INFO:     Shutting down\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "cause"),
+    [
+        *((text + ENDS, code, "stopped") for text in (BANNER, SERVES, SERVES + REQUEST) for code in (0, 130, 143)),
+        *((text + ENDS, 139, "crashed") for text in (BANNER, SERVES)),
+        *((text + ENDS, 137, "killed") for text in (BANNER, SERVES)),
+        (BANNER + ENDS, 1, "exited"),
+        (BANNER + ENDS, 2, "exited"),
+        (SERVES + ENDS, 1, "exited_after_ready"),
+        (SERVES + ENDS + FILES, 1, "exited_after_ready"),
+        (SERVES + ENDS + VANISHED, 1, "worker_killed"),
+        (SERVES + ENDS + VANISHED + SERVER_STOPS, 0, "stopped"),  # it misses an engine that ends in order
+        (SERVES + VANISHED + ENDS + SERVER_STOPS, 0, "worker_killed"),  # it ends the other engines
+        (SERVES + ENDS + SERVER_STOPS, 137, "stopped"),
+    ],
+)
+def test_an_engine_that_ends_is_no_order_by_itself(said: str, code: int, cause: str) -> None:
+    """The API server ends it too, when it ends by itself."""
+    found = judge(seen(container=container("exited", exit_code=code), log=parse(said)))
+    assert found.cause is not None
+    assert found.cause.id == cause
+
+
 def test_what_the_guard_said_before_the_start_that_runs_is_old_news() -> None:
     there = seen(container=container(), unit=unit("active", "running"), unit_log=REFUSED_MEMORY, api=HEALTHY)
     assert judge(there).verdict == "ready"
@@ -647,41 +688,3 @@ def test_the_guard_waits_for_memory(sub: str) -> None:
     """The container of the start before ended after that start: it is no news."""
     waits = seen(container=container("exited", exit_code=137), unit=unit("activating", sub))
     assert judge(waits)[:2] == ("loading", "container")
-
-
-LOADING = parse("(Worker_TP1 pid=7) INFO 11-29 10:00:00 [cpu_model_runner.py:58] Starting to load model x...")
-LOST, LINKED = Link(1, "10.0.0.1", ["10.0.0.1"]), Link(1, "10.0.0.1", [])
-
-
-@pytest.mark.parametrize(
-    ("observed", "verdict", "cause"),
-    [
-        (seen(container=container(), link=LINKED, log=LOADING), "ready", None),
-        (seen(container=container(), link=LOST, log=LOADING), "degraded", "peer_lost"),
-        (seen(container=container(), link=LOST), "loading", None),  # it has yet to meet its head
-        (seen(container=container(), link=LOST, last_log=NOW - 100, wanted=QUIET_100), "stuck", "stuck"),
-        (seen(container=container(), link=LOST, log=parse(OOM)), "failed", "cuda_oom"),
-        (
-            seen(
-                container=container(),
-                link=Link(0, "10.0.0.1", ["10.0.0.2"]),
-                api=api(completion=None, completion_error="HTTP 500: EngineDeadError", metrics=None),
-            ),
-            "degraded",
-            "peer_lost",
-        ),
-        (
-            seen(
-                container=container(),
-                link=Link(0, "10.0.0.1", []),
-                api=api(completion=None, completion_error="timeout", metrics=None),
-            ),
-            "degraded",
-            "peer_lost",
-        ),
-        (seen(container=container(), link=Link(0, "10.0.0.1", ["10.0.0.2"]), api=HEALTHY), "ready", None),
-    ],
-)
-def test_hosts_that_serve_together(observed: Observation, verdict: str, cause: str | None) -> None:
-    found = judge(observed)
-    assert (found.verdict, found.cause.id if found.cause else None) == (verdict, cause)

@@ -326,13 +326,44 @@ def test_an_engine_that_is_ended_before_the_server_is_ready(told: str) -> None:
         '(APIServer pid=1)   File "/x/dist-packages/vllm/entrypoints/openai/api_server.py", line 7, in build_app\n'
         "(APIServer pid=1) ModuleNotFoundError: No module named 'my_middleware'\n"
     )
-    assert parse(begin + engine).shutdown == told
+    assert parse(begin + engine).order() == told
+    assert parse(begin + failure + engine).order() == ""
     failed = parse(begin + engine + failure)
-    assert not failed.shutdown
+    assert failed.order() == ""
     assert failed.cause is not None
     assert failed.cause.id == "python_module"
-    ready = "(APIServer pid=1) INFO:     Application startup complete.\n"
-    assert parse(begin + ready + engine + failure).shutdown == told
+
+
+QUOTED = [
+    "Launching vLLM (v0.24.0) headless multiproc executor",
+    "vLLM API server version 0.24.0",
+    "█  version 0.24.0",
+    "I received SIGTERM",
+    '"GET /x HTTP/1.1"',
+]
+LOGGED = [
+    "[logger.py:40] Received request cmpl-1: prompt: '{}', params: SamplingParams(n=1)",
+    "[logger.py:40] Received request cmpl-1: prompt: '{}",
+    "[logger.py:77] Generated response cmpl-1: output: '{}', output_token_ids: None, finish_reason: stop",
+    "[logger.py:46] Request cmpl-1 details: prompt: '{}', prompt_token_ids: None",
+]
+
+
+@pytest.mark.parametrize("quoted", QUOTED)
+@pytest.mark.parametrize("logged", LOGGED)
+def test_what_a_request_quotes_is_no_start_and_no_end(logged: str, quoted: str) -> None:
+    served = read("startup_ok.log").split("[shutdown]")[0].rpartition("\n")[0] + "\n"
+    before = parse(served)
+    after = parse(f"{served}(APIServer pid=9) INFO 11-23 09:34:30 {logged.format(quoted)}\n")
+    assert before.ready
+    assert (after.version, after.ready, after.headless, after.order()) == ("0.32.0", True, False, "")
+    assert after.kv_cache_tokens == before.kv_cache_tokens
+
+
+@pytest.mark.parametrize("said", QUOTED[:3])
+def test_another_program_that_names_vllm_begins_no_start(said: str) -> None:
+    served = parse(read("startup_ok.log")[:3000] + f"INFO 11-23 09:34:30 [x.py:1] told: {said}\n")
+    assert (served.version, served.headless) == ("0.32.0", False)
 
 
 def test_banner_of_the_image_belongs_to_the_attempt() -> None:

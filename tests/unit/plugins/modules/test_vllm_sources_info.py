@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import typing as t
 from pathlib import Path
@@ -83,13 +84,29 @@ def test_what_is_not_whole(run: Run, tmp_path: Path, files: dict[str, bytes | st
 
 def test_links_that_lead_out_of_the_folder(run: Run, tmp_path: Path) -> None:
     """A snapshot of a cache that is not the one of the service: the container would see links to nothing."""
-    for cache, words in (("other", "config.json is a link to what the container does not see, "), ("hf", None)):
+    for cache in ("other", "hf"):
         repo = Repo(tmp_path / cache)
         for name in ("config.json", "tokenizer.json"):
             repo.add(name, "{}")
         repo.add("model.safetensors", safetensors())
-        found = run(model=str(repo.path / "snapshots" / COMMIT))
-        assert (words in found[0]) if words else not found
+        snapshot = repo.path / "snapshots" / COMMIT
+        found = run(model=str(snapshot))
+        if cache == "hf":
+            assert not found
+            continue
+        assert "config.json is a link to what the container does not see, " in found[0]
+        assert found[0].endswith(
+            f"; use vllm_model: Qwen/Qwen3-8B-FP8, hf_cache_path: {tmp_path}/other and, to pin it, vllm_extra_args:"
+            f" {{revision: {COMMIT}}}, or copy the model with cp -rL, which takes files for links"
+        )
+        # a copy with its files, as cp -rL and a client without links make it, is like any other folder
+        copy = tmp_path / "copy" / snapshot.relative_to(tmp_path / "other")
+        shutil.copytree(snapshot, copy)
+        assert not run(model=str(copy))
+        (copy / "config.json").unlink()
+        assert run(model=str(copy))[0].endswith(
+            "config.json is missing; copy the model there again (cp -rL takes files for links)"
+        )
 
 
 def test_a_pipe_in_the_folder_is_not_read(run: Run, tmp_path: Path) -> None:

@@ -87,11 +87,36 @@ def test_spelling(name: t.Any, advice: str | None) -> None:
         ("--limit-mm-per-prompt.image", 2, "write limit_mm_per_prompt: {image: 2}"),
         ("compilation-config.pass.fuse", True, "write compilation_config: {pass: {fuse: true}}"),
         ("speculative_config.method", "mtp", 'write speculative_config: {method: "mtp"}'),
+        ("-cc.mode", 3, "write compilation_config: {mode: 3}"),
+        ("-O.level", 3, "write compilation_config: {level: 3}"),
         ("a..b", 1, "use lower case letters, digits and _"),
     ],
 )
 def test_a_part_of_a_mapping(name: str, value: t.Any, advice: str) -> None:
     assert misspelled(name, value) == advice
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("-tp", 2, "write tensor_parallel_size"),
+        ("-ep", True, "write enable_expert_parallel"),
+        ("-dcp", 2, "write decode_context_parallel_size"),
+        ("-r", 1, "write node_rank"),
+        ("-O", 2, "write optimization_level: 2"),
+        ("-O", "0", "write optimization_level: 0"),
+        ("-O1", None, "write optimization_level: 1"),
+        ("-O", None, "write optimization_level"),
+        ("-O", True, "write optimization_level"),
+        ("-O", '{"level":3}', 'write compilation_config: {"level":3}'),
+        ("-O", {"level": 3}, 'write compilation_config: {"level": 3}'),
+    ],
+)
+def test_a_short_form_with_what_its_owner_gave_it(name: str, value: t.Any, advice: str) -> None:
+    assert misspelled(name, value) == advice
+    known = Options(["0.1"], [[]])
+    bare = name.strip("-").lower()
+    assert known.problem(bare, value, lambda *_args: None) == f"unknown option of vLLM 0.1; {advice}"
 
 
 @pytest.mark.parametrize(
@@ -185,9 +210,10 @@ def test_plain_containers() -> None:
 
 
 def test_options_of_a_patched_vllm_are_taken_as_they_are() -> None:
-    known = Options(["0.1"], [[{"name": "seed", "kind": "value"}]], ["mxfp4-backend", "mxfp4_layers"])
+    known = Options(["0.1"], [[{"name": "seed", "kind": "value"}]], ["mxfp4-backend", "mxfp4_layers", "--my-opt"])
     for value in (True, False, "moe,qkv", None):
         assert known.problem("mxfp4_backend", value, lambda *_args: None) is None
+    assert known.problem("my_opt", 1, lambda *_args: None) is None
     assert known.problem("mxfp4_layer", 1, lambda *_args: "mxfp4_layers") is not None
     assert known.problem("seed", True, lambda *_args: None) is not None
 

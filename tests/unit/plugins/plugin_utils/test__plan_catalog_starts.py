@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import entry_of
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, plan
 from ansible_collections.dgxspark.vllm.tests.gpu import compare, shapes
 
 ROOT = Path(__file__).parents[4]
@@ -37,12 +38,51 @@ def test_planned_tokens_are_within_two_percent(file: str, name: str) -> None:
     assert found.of_given == pytest.approx(found.tokens, rel=0.0015 if is_gemma else 0.0002)
 
 
+@pytest.mark.parametrize("name", RECORDED["0.24/plan_pair.json"]["starts"])
+def test_two_hosts_with_the_weights_of_the_entry(name: str) -> None:
+    """As a deployment plans, which has no log to take the weights from."""
+    recorded = RECORDED["0.24/plan_pair.json"]
+    start, entry = recorded["starts"][name], compare.entry_of(name)
+    host = Host(recorded["machine"]["total"], compare.HIGHEST)
+    found = plan(entry, host, start["args"], {}, "0.24.0")
+    measured = compare.compare(name, start, recorded["machine"]["total"])
+    assert found["weights_bytes"] / compare.GIB == pytest.approx(measured.loaded_gib, rel=0.01)
+    assert found["kv_bytes"] / compare.GIB == pytest.approx(measured.kv_gib, rel=0.007)
+
+
+def test_experts_in_mxfp4_are_padded_for_marlin_only() -> None:
+    """M: a published log of gpt-oss-120b on one GPU, vLLM 0.11.2: `Model loading took 65.9651 GiB memory`."""
+    entry, host, marlin = compare.entry_of("gpt-oss-120b"), Host(140 * compare.GIB, 0.95), {"moe_backend": "marlin"}
+
+    def weights(args: dict[str, t.Any], of: dict[str, t.Any] = entry, hosts: int = 1) -> float:
+        found = plan(of, host._replace(number=hosts), args, {}, "0.26.0")
+        assert any("pad its experts" in reason for reason in found["reasons"]) is (args == marlin and of is entry)
+        return found["weights_bytes"] / compare.GIB
+
+    assert weights(marlin) == pytest.approx(65.9651, rel=0.001)
+    assert weights({}) == weights({"moe_backend": "triton"}) == pytest.approx(60.82, abs=0.01)
+    assert weights(marlin, {**entry, "hidden_size": 3072, "expert_size": 3072}) == pytest.approx(60.82, abs=0.01)
+    # a rank pads its part of the width; whole experts need less
+    assert weights(marlin, hosts=2) > weights(marlin) / 2
+
+
+@pytest.mark.parametrize("args", [{"enable_expert_parallel": True}, {"pipeline_parallel_size": 2}])
+def test_ranks_that_have_whole_experts(args: dict[str, t.Any]) -> None:
+    entry, marlin = compare.entry_of("gpt-oss-120b"), {"moe_backend": "marlin"}
+    one, two = (
+        plan(entry, Host(140 * compare.GIB, 0.95, hosts), {**marlin, **more}, {}, "0.26.0")["weights_bytes"]
+        for hosts, more in ((1, {}), (2, args))
+    )
+    assert two == pytest.approx(one / 2, abs=1)
+
+
 @pytest.mark.parametrize("name", shapes.SHAPES)
 def test_the_shape_is_the_one_of_the_entry(name: str) -> None:
     """Otherwise the start would say nothing of the entry."""
     entry = compare.entry_of(name)
     found, assumed = entry_of(shapes.SHAPES[name], entry["weights_bytes"])
     names = {"layers", "kv_heads", "head_dim", "hidden_size", "vocab_size", "activation_bytes", "config_context"}
+    names |= {"experts", "expert_size"}
     names |= {name for name in entry if name.startswith(("state_", "sliding_", "full_attention", "attention_kinds"))}
     assert {name: found.get(name) for name in names} == {name: entry.get(name) for name in names}
     assert assumed == []

@@ -137,6 +137,7 @@ def test_refused_with_one_line(variables: dict[str, t.Any], line: str) -> None:
         {},
         {"vllm_model": "/home/nvidia/models/mine"},
         {"vllm_model": "/opt/hf/models--a--b/snapshots/" + "0" * 40},
+        {"vllm_model": "/data/hub/models--a--b/snapshots/0123abcd"},  # it may be a copy without links: the host looks
         # a patch of a file of vLLM
         files({"src": "a", "target": "/usr/local/lib/python3.12/dist-packages/vllm/envs.py"}),
         files({"src": "a", "target": "/opt/files/a"}, {"content": "", "target": "/opt/files/b"}),
