@@ -10,7 +10,7 @@ version_added: "0.1.0"
 author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
-  - Returns the unit that runs, or else the one that is enabled and so comes back with the host.
+  - The unit that runs has it, or else the one that is enabled and so comes back with the host.
 positional: own
 options:
   _input:
@@ -28,23 +28,26 @@ options:
 EXAMPLES = r"""
 - name: Show which service has its turn
   ansible.builtin.debug:
-    msg: "{{ shown.stdout | dgxspark.vllm.swap_turn('vllm.service') }}"
+    msg: "{{ (shown.stdout | dgxspark.vllm.swap_turn('vllm.service')).unit }}"
 """
 
 RETURN = r"""
 _value:
-  description: Name of the unit. Empty if none has its turn.
-  type: str
-  sample: vllm-coder.service
+  description: The turn, and what it follows from.
+  type: dict
+  contains:
+    unit: {description: Name of the unit that has its turn. Empty if none has., type: str, sample: vllm-coder.service}
+    running: {description: Units that run., type: list, elements: str, sample: [vllm-coder.service]}
+    enabled: {description: Units that come back with the host., type: list, elements: str, sample: [vllm-coder.service]}
 """
 
 import typing as t
 
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host.turn import on_turn, states
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.turn import states, turn
 
 
-def swap_turn(shown: t.Any, own: t.Any) -> str:
-    return on_turn(str(own), states(str(shown)))
+def swap_turn(shown: t.Any, own: t.Any) -> dict[str, t.Any]:
+    return turn(str(own), states(str(shown)))._asdict()
 
 
 class FilterModule:

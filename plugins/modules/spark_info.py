@@ -173,10 +173,12 @@ spark:
           one, without its unit and its release, is left out.
         - C(container) is the name of the container, and C(release) its release.
         - C(planned_bytes) is the memory of its plan. V(null) if it was deployed without a plan.
+        - C(running) is whether the container runs, so that it has this memory now.
       type: list
       elements: dict
       returned: always
-      sample: [{service: vllm, container: vllm-qwen3-8b-fp8, planned_bytes: 117606941982, release: 0123456789ab}]
+      sample:
+        - {service: vllm, container: vllm-x, planned_bytes: 117606941982, release: 0123456789ab, running: true}
     toolkit:
       description:
         - NVIDIA container toolkit. V(null) if C(nvidia-ctk) is not installed.
@@ -256,10 +258,12 @@ spark:
       description:
         - State of each of O(units), from C(systemctl show). The C(load_state) of a unit that does not exist is
           C(not-found).
+        - C(conflicted_by) has the services of this collection whose units, as systemd has read them, conflict with it.
       type: dict
       returned: always
       sample:
-        earlyoom.service: {load_state: loaded, active_state: active, unit_file_state: enabled, needs_reload: false}
+        earlyoom.service:
+          {load_state: loaded, active_state: active, unit_file_state: enabled, needs_reload: false, conflicted_by: []}
     commands:
       {description: Path of each of O(commands). V(null) if not installed., type: dict, returned: always,
        sample: {rsync: /usr/bin/rsync}}

@@ -26,7 +26,7 @@ MARKER = ".dgxspark-vllm"
 # What role, guard, watchdog and modules make in the folder.
 MADE = (
     *(".env", "cache", "caches", "current", "good", "parsed"),
-    *("releases", "replaced.json", "state", "taken_over.json", "watchdog.env"),
+    *("had_turn", "releases", "replaced.json", "state", "taken_over.json", "watchdog.env"),
 )
 # Of these, what leads somewhere.
 _LINKS = {".env": "current/.env", "current": "releases/[0-9a-f]{12}", "good": "releases/[0-9a-f]{12}"}

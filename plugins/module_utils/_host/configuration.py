@@ -15,11 +15,13 @@ import re
 import stat
 import typing as t
 
+from .turn import group_of
+
 # Larger files are hashed, but their text is not returned.
 MAX_CONTENT_BYTES = 64 * 1024
 
 # Properties for `systemctl show`; Id names the unit, also where an alias was asked for.
-UNIT_PROPERTIES = ("Id", "Names", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
+UNIT_PROPERTIES = ("Id", "Names", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "ConflictedBy")
 
 _REPOSITORY = re.compile(r"models--([\w.-]+)", re.ASCII)
 
@@ -140,5 +142,6 @@ def parse_units(text: str, asked: t.Iterable[str]) -> dict[str, Facts]:
                 "active_state": values.get("ActiveState", ""),
                 "unit_file_state": values.get("UnitFileState", ""),
                 "needs_reload": values.get("NeedDaemonReload", "") != "no",
+                "conflicted_by": group_of(values.get("ConflictedBy", "")),
             }
     return {name: found[name] for name in asked if name in found}

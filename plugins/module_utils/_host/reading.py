@@ -71,7 +71,8 @@ class Host:
         if not (docker and docker["running"]):
             return []
         labels = ("service", "planned_bytes", "release")
-        form = r"\t".join(["{{.Names}}", *(f'{{{{.Label "dgxspark.vllm.{label}"}}}}' for label in labels)])
+        read = (f'{{{{.Label "dgxspark.vllm.{label}"}}}}' for label in labels)
+        form = r"\t".join(["{{.Names}}", *read, "{{.State}}"])
         # stopped ones too: what is down for a moment keeps its share
         listing = ("ps", "--all", "--filter", "label=dgxspark.vllm.service", "--format", form)
         return host_spark.parse_services(self.run(self.module.get_bin_path("docker"), *listing)[1])

@@ -258,15 +258,15 @@ def container_of(docker_ps: str, port: int, cgroup: str, address: str = EVERYWHE
 def parse_services(docker_ps: str) -> list[Facts]:
     """Services of this collection that have a container, with their release and the memory that it was planned with.
 
-    DOCKER_PS has the container's name and its labels dgxspark.vllm.service, planned_bytes and release, by tabs. What
-    has the labels and is no service of ours holds no share of the memory.
+    DOCKER_PS has the container's name, its labels dgxspark.vllm.service, planned_bytes and release, and its state, by
+    tabs. What has the labels and is no service of ours holds no share of the memory.
     """
     services = []
     for line in docker_ps.splitlines():
-        container, service, planned, release = (plain(field) for field in (line.split("\t") + [""] * 3)[:4])
+        container, service, planned, release, state = (plain(field) for field in (line.split("\t") + [""] * 4)[:5])
         if is_ours({SERVICE_LABEL: service, RELEASE_LABEL: release}):
             found = {"service": service, "container": container, "planned_bytes": whole(planned)}
-            services.append({**found, "release": release})
+            services.append({**found, "release": release, "running": state in ("running", "paused")})
     return services
 
 

@@ -46,12 +46,23 @@ def states(shown: str) -> dict[str, State]:
     return {name: State(state, files.get(name, "")) for name, state in active.items()}
 
 
-def on_turn(own: str, units: t.Mapping[str, State]) -> str:
-    """The unit that has its turn; empty if none does. OWN comes first."""
+class Turn(t.NamedTuple):
+    unit: str  # that has its turn; empty if none does
+    running: list[str]
+    enabled: list[str]
+
+
+def turn(own: str, units: t.Mapping[str, State]) -> Turn:
+    """OWN comes first, if several qualify."""
     order = sorted(units, key=lambda name: name != own)
-    runs = [name for name in order if units[name].active in _RUNS]
-    comes_back = [name for name in order if units[name].file in _COMES_BACK]
-    return next(iter(runs + comes_back), "")
+    running = [name for name in order if units[name].active in _RUNS]
+    enabled = [name for name in order if units[name].file in _COMES_BACK]
+    return Turn(next(iter(running + enabled), ""), running, enabled)
+
+
+def on_turn(own: str, units: t.Mapping[str, State]) -> str:
+    """The unit that has its turn; empty if none does."""
+    return turn(own, units).unit
 
 
 def group_of(conflicts: str) -> list[str]:

@@ -3,7 +3,7 @@
 """What it costs that several services of one host serve the same model. Pure.
 
 Behind a gateway a deployment changes one of them while another one serves. Each has the weights in memory, so together
-they hold fewer tokens than one service would.
+they hold fewer tokens than one service would. Of those that take turns one at a time runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .share import Budget
 def copies(services: t.Sequence[Values], parts: Budget, catalog: Catalog, total: int) -> tuple[str, ...]:
     """A line for each model that several of SERVICES serve under one name. TOTAL is the memory of the host."""
     wanted = [each["vllm_model"] for each in services]
-    same: dict[tuple[str, str], list[tuple[str, Resolved]]] = {}
+    same: dict[tuple[str, str], dict[str, tuple[str, Resolved]]] = {}
     for each in services:
         if wanted.count(each["vllm_model"]) < 2:
             continue
@@ -29,9 +29,11 @@ def copies(services: t.Sequence[Values], parts: Budget, catalog: Catalog, total:
         except (ChoiceError, ResolveError):  # which it says itself
             continue
         if found.plan.get("kv_tokens"):
-            key = (found.entry["id"], found.served_name)
-            same.setdefault(key, []).append((each["vllm_service_name"], found))
-    lines = (_line(name, group, total) for (_id, name), group in same.items() if len(group) > 1)
+            key, name = (found.entry["id"], found.served_name), each["vllm_service_name"]
+            part = parts.of(name)
+            turns = f"turns {part.group}" if part and part.group else name  # no name has a space
+            same.setdefault(key, {}).setdefault(turns, (name, found))
+    lines = (_line(name, list(group.values()), total) for (_id, name), group in same.items() if len(group) > 1)
     return tuple(line for line in lines if line)
 
 

@@ -187,10 +187,11 @@ def comes_free_bytes(host: HostState, service: str, swapped: t.Collection[str] =
     """What a start of this service finds: what it holds now comes back, at most its plan and a few GiB beside it.
 
     So does what those hold that it takes turns with (SWAPPED). Of one that was deployed without a plan nothing is
-    known: all of the memory may be its own.
+    known: all of the memory may be its own. A container that has ended has given its memory back before.
     """
     total = int((host.get("memory") or {}).get("total_bytes") or 0)
-    own = [each for name in (service, *swapped) for each in own_services(host, name)]
+    names = (service, *swapped)
+    own = [each for name in names for each in own_services(host, name) if each.get("running", True)]
     back = sum(int(each.get("planned_bytes") or total) + BESIDE_PLAN_BYTES for each in own)
     return min(available_bytes(host) + back, total)
 

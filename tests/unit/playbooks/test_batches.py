@@ -76,6 +76,12 @@ def test_a_lost_host_ends_the_rollout(playbook: str, tmp_path: Path, ansible_pla
     assert touched(output) == ["h1", "h3", "h4"], output
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "playbooks").glob("*.yml")), ids=lambda path: path.stem)
+def test_the_lookup_is_not_used_in_the_first_play(path: Path) -> None:
+    """There it knows no variables of hosts, and would put services of one machine into one batch."""
+    assert "dgxspark.vllm.batches" not in str(yaml.safe_load(path.read_text())[0].get("serial"))
+
+
 def test_services_of_one_machine_are_in_no_batch_together(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     hosts = "[spark]\n" + "".join(f"{host} {LOCAL} ansible_host=10.0.0.{at % 6}\n" for at, host in enumerate(HOSTS))
     work = [{"ansible.builtin.debug": {"msg": "batch of {{ ansible_play_batch | length }}"}, "run_once": True}]

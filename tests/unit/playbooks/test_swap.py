@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import typing as t
 from pathlib import Path
 
@@ -13,24 +14,36 @@ import pytest
 import yaml
 from role_on_standins import R2, Fleet, health
 
+from support.paths import ROOT
 from support.playbook import AnsiblePlaybook
 
 ONE, TWO = "m-vllm", "m-vllm-b"
 BROKEN = {"failed": True, "msg": "it is broken", "cause": {"id": "x", "change": {}}}
-# It prints what the units are, and notes what it is told.
+# The files in active and enabled are the units that are so, unless the module has stopped one. It notes its orders.
 SYSTEMCTL = """#!/bin/sh
-case $1 in
-  show) cat {folder}/units.txt ;;
-  list-unit-files) printf 'vllm-b.service disabled enabled\nvllm.service enabled enabled\n' ;;
-  *) echo "$@" >>{folder}/told ;;
-esac
+cd {folder}
+verb=$1
+state() {{
+  module=$(grep -hsF '["systemd", {{"name": "'$1'"' m-vllm/calls m-vllm-b/calls | tail -n 1)
+  case $module in *stopped*) echo inactive ;; *) [ -e active/$1 ] && echo active || echo inactive ;; esac
+}}
+file() {{ [ -e enabled/$1 ] && echo enabled || echo disabled; }}
+case $verb in enable|disable|stop) echo "$@" >>told ;; esac
+shift
+for unit; do
+  case $verb:$unit in
+    *:-*) ;;
+    show:*) printf 'Id=%s\nActiveState=%s\n\n' $unit $(state $unit) ;;
+    list-unit-files:*) echo $unit $(file $unit) enabled ;;
+    is-active:*) state $unit ;;
+    is-enabled:*) file $unit ;;
+    enable:*) touch enabled/$unit ;;
+    disable:*) rm -f enabled/$unit ;;
+    stop:*) rm -f active/$unit ;;
+  esac
+done
 """
-UNITS = """Id=vllm-b.service
-ActiveState=inactive
-
-Id=vllm.service
-ActiveState=active
-"""
+A, B = "vllm.service", "vllm-b.service"
 
 
 class Swap(Fleet):
@@ -60,7 +73,7 @@ class Swap(Fleet):
         found = yaml.safe_load((folder / "hosts.yml").read_text())
         every = {"m": {"hosts": found["spark"]["hosts"], "vars": found["spark"]["vars"]}}
         (folder / "hosts.yml").write_text(yaml.safe_dump({**every, "spark": {"hosts": dict.fromkeys(spark, {})}}))
-        (folder / "units.txt").write_text(UNITS)
+        self.set_units([A], [A])
         (folder / "bin").mkdir()
         (folder / "bin" / "systemctl").write_text(SYSTEMCTL.format(folder=folder))
         (folder / "bin" / "systemctl").chmod(0o755)
@@ -68,6 +81,16 @@ class Swap(Fleet):
     def run_it(self, playbook: str, check: bool = False) -> tuple[int, str]:
         code, output = self.run(playbook, path=f"{self.folder / 'bin'}:{os.environ['PATH']}", check=check)
         return code, " ".join(output.split())
+
+    def set_units(self, active: t.Sequence[str], enabled: t.Sequence[str]) -> None:
+        for name, units in (("active", active), ("enabled", enabled)):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            (self.folder / name).mkdir()
+            for unit in units:
+                (self.folder / name / unit).touch()
+
+    def enabled(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "enabled").iterdir())
 
     def told(self) -> str:
         told = self.folder / "told"
@@ -92,8 +115,9 @@ def test_a_swap(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     code, words = fleet.run_it("swap.yml")
     assert code == 0, words
     # who comes back with the host is changed first, and nothing reloads systemd
-    assert fleet.told() == "enable --no-reload vllm-b.service\ndisable --no-reload vllm.service\n"
-    assert fleet.units(TWO) == [("vllm.service", "stopped", None), ("vllm-b.service", "restarted", True)]
+    assert fleet.told() == "enable --no-reload vllm-b.service\ndisable --no-reload vllm.service\nstop vllm.service\n"
+    assert fleet.units(TWO) == [(B, "restarted", True)]
+    assert not (tmp_path / TWO / "had_turn").exists()
     assert "Waits: m-vllm; playbooks/swap.yml -l m-vllm swaps back" in words
     locks = [(its["service"], its.get("state")) for _name, its in fleet.calls(TWO, "deploy_lock")]
     assert set(locks) == {(name, state) for name in ("vllm", "vllm-b") for state in (None, "absent")}
@@ -104,9 +128,40 @@ def test_a_swap_that_fails_gives_the_turn_back(tmp_path: Path, ansible_playbook:
     code, words = fleet.run_it("swap.yml")
     assert code == 2
     assert "m-vllm serves again, as before. The new release failed: it is broken" in words, words
-    assert fleet.units(TWO)[-2:] == [("vllm-b.service", "stopped", False), ("vllm.service", "started", True)]
+    assert fleet.units(TWO)[-2:] == [(B, "stopped", None), (A, "started", None)]
+    assert fleet.told().endswith("enable --no-reload vllm.service\ndisable --no-reload vllm-b.service\n")
+    assert not (tmp_path / TWO / "had_turn").exists()
     proof = fleet.calls(TWO, "vllm_health")[-1][1]
     assert (proof["container"], proof["service"]) == ("vllm-2", "vllm.service")
+
+
+def test_an_interruption_after_the_stop(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """The next deployment finds the note, and finishes the swap."""
+    fleet = Swap(ansible_playbook, tmp_path, [TWO], [health("ready", R2)])
+    here = tmp_path / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks/swap/take_turn.yml"
+    tasks = here.read_text()
+    here.write_text(tasks + "\n- ansible.builtin.meta: end_host\n")
+    fleet.run_it("swap.yml")
+    note = tmp_path / TWO / "had_turn"
+    assert (note.read_text(), note.stat().st_mode & 0o777, fleet.enabled()) == (f"{A}\n", 0o600, [B])
+    here.write_text(tasks)
+    code, words = fleet.run_it("deploy.yml")
+    assert code == 0, words
+    assert "Waits: m-vllm; playbooks/swap.yml -l m-vllm swaps back" in words
+    assert (note.exists(), fleet.enabled()) == (False, [B])
+
+
+def test_the_time_without_a_server_begins_after_the_drain() -> None:
+    tasks = ROOT / "roles" / "vllm" / "tasks"
+    names = [task["name"] for task in yaml.safe_load((tasks / "swap" / "take_turn.yml").read_text())]
+    first, second, third = (
+        next(number for number, name in enumerate(names) if part in name)
+        for part in ("out of the gateways", "time of the stop", "and stop that")
+    )
+    assert first < second < third
+    (block,) = (task for task in yaml.safe_load((tasks / "deploy" / "activate.yml").read_text()) if "block" in task)
+    steps = [task["name"].rpartition(" | ")[2] for task in block["block"]]
+    assert steps.index("End the turn of the other service") < steps.index("Record the time of the stop")
 
 
 @pytest.mark.parametrize(
@@ -148,3 +203,74 @@ def test_what_cannot_be_swapped(
     assert code == 2, words
     assert line in words
     assert not (tmp_path / TWO / "calls").exists()
+
+
+def test_a_stop_of_all_of_them(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """The second one was only staged: nothing is installed of it, and it is no longer one that waits."""
+    fleet = Swap(ansible_playbook, tmp_path, [ONE, TWO], [])
+    read = tmp_path / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks/deploy/read_installed.yml"
+    read.write_text(
+        json.dumps([{"ansible.builtin.fail": {"msg": "not deployed"}, "when": f"inventory_hostname == '{TWO}'"}])
+    )
+    code, words = fleet.run_it("stop.yml")
+    assert code == 0, words
+    assert (fleet.units(ONE), fleet.units(TWO), fleet.enabled()) == ([(A, "stopped", None)], [], [])
+    assert "m-vllm-b: no service of swap group big has the turn; nothing runs of it" in words
+    assert "m-vllm-b: vllm-b.service is stopped" not in words
+
+
+def test_a_deployment_puts_right_what_comes_back(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """A swap was interrupted before the stop."""
+    fleet = Swap(ansible_playbook, tmp_path, [TWO], [])
+    fleet.set_units([A], [B])
+    (tmp_path / TWO / "had_turn").write_text(f"{A}\n")
+    code, words = fleet.run_it("deploy.yml")
+    assert code == 0, words
+    assert (fleet.enabled(), fleet.units(TWO)) == ([A], [])
+    assert "staged and waits; m-vllm has the turn" in words
+    locks = [(its["service"], its.get("state")) for _name, its in fleet.calls(TWO, "deploy_lock")]
+    assert set(locks) == {(name, state) for name in ("vllm", "vllm-b") for state in (None, "absent")}
+
+
+def test_a_deployment_resumes_a_swap(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """It was interrupted after the stop: who served before serves again if the new one fails."""
+    fleet = Swap(ansible_playbook, tmp_path, [TWO], [BROKEN, health("ready", R2)])
+    fleet.set_units([], [B])
+    (tmp_path / TWO / "had_turn").write_text(f"{A}\n")
+    code, words = fleet.run_it("deploy.yml")
+    assert code == 2
+    assert "m-vllm serves again, as before. The new release failed: it is broken" in words, words
+    assert fleet.units(TWO)[-1] == (A, "started", None)
+    assert (fleet.enabled(), (tmp_path / TWO / "had_turn").exists()) == ([A], False)
+
+
+@pytest.mark.parametrize("playbook", ["deploy.yml", "swap.yml"])
+def test_two_that_run_are_no_group_yet(playbook: str, tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = Swap(ansible_playbook, tmp_path, [TWO], [])
+    fleet.set_units([A, B], [A, B])
+    code, words = fleet.run_it(playbook)
+    assert code == 2, words
+    assert "vllm-b.service and vllm.service run on this host, and take turns now (swap group big)" in words
+    assert "stop all but one first: playbooks/stop.yml -l m-vllm" in words
+    assert (fleet.units(TWO), fleet.told()) == ([], "")
+
+
+@pytest.mark.parametrize(("conflicts", "code"), [("vllm-b.service vllm-c.service", 2), ("vllm-c.service", 0)])
+def test_one_that_has_left_a_group(
+    conflicts: str, code: int, tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    """The unit of the other one still has it, unless it was deployed since."""
+    fleet = Swap(ansible_playbook, tmp_path, [TWO], [health("ready", R2)])
+    hosts = tmp_path / "hosts.yml"
+    hosts.write_text(hosts.read_text().replace("vllm_swap_group: big", "vllm_swap_group: ''"))
+    answers = json.loads((tmp_path / TWO / "answers.json").read_text())
+    answers["spark_info"][0]["spark"]["units"] = {B: {"conflicted_by": [A], "needs_reload": False}}
+    (tmp_path / TWO / "answers.json").write_text(json.dumps(answers))
+    (tmp_path / A).write_text(f"[Unit]\nConflicts={conflicts}\n")
+    check = tmp_path / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks/swap/check_rivals.yml"
+    check.write_text(check.read_text().replace("/etc/systemd/system", str(tmp_path)))
+    found, words = fleet.run_it("deploy.yml")
+    assert found == code, words
+    if code:
+        assert "vllm.service of m still takes turns with vllm-b.service by its unit: the start would stop it" in words
+    assert [state for _name, state, _enabled in fleet.units(TWO)] == ([] if code else ["restarted"])

@@ -25,6 +25,7 @@ LoadState=loaded
 ActiveState=failed
 UnitFileState=disabled
 NeedDaemonReload=yes
+ConflictedBy=vllm-b.service shutdown.target
 
 Id=gone.service
 Names=gone.service
@@ -112,18 +113,21 @@ def test_units() -> None:
             "active_state": "active",
             "unit_file_state": "enabled",
             "needs_reload": False,
+            "conflicted_by": [],
         },
         "other.service": {
             "load_state": "loaded",
             "active_state": "failed",
             "unit_file_state": "disabled",
             "needs_reload": True,
+            "conflicted_by": ["vllm-b.service"],
         },
         "gone.service": {
             "load_state": "not-found",
             "active_state": "inactive",
             "unit_file_state": "",
             "needs_reload": False,
+            "conflicted_by": [],
         },
     }
 

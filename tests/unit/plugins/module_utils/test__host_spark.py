@@ -385,13 +385,14 @@ def test_services_of_the_collection(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         text = f"# Written by dgxspark.vllm.\n[Service]\nWorkingDirectory={tmp_path}/home/current\n"
         (tmp_path / f"{name}.service").write_text(text)
     text = (
-        "vllm-qwen3-8b-fp8\tvllm\t117606941982\t0123456789ab\nplain\tvllm-b\t\t0123456789ab\nother\t\t5\t\n"
+        "vllm-qwen3-8b-fp8\tvllm\t117606941982\t0123456789ab\trunning\nplain\tvllm-b\t\t0123456789ab\texited\nother\t\t5\t\n"
         "x\tvllm\t999999999999\t\ny\tvllm-c\t999999999999\t0123456789ab\nz\tvllm\t5\tba9876543210\n"
         "odd\tvllm-b\t²\t0123456789ab\nlong\tvllm-b\t" + "9" * 5000 + "\t0123456789ab\n"
     )
-    found = {"planned_bytes": None, "release": "0123456789ab"}
+    found = {"planned_bytes": None, "release": "0123456789ab", "running": False}
+    serves = {"planned_bytes": 117606941982, "release": "0123456789ab", "running": True}
     assert spark.parse_services(text) == [
-        {"service": "vllm", "container": "vllm-qwen3-8b-fp8", "planned_bytes": 117606941982, "release": "0123456789ab"},
+        {"service": "vllm", "container": "vllm-qwen3-8b-fp8", **serves},
         *({"service": "vllm-b", "container": container, **found} for container in ("plain", "odd", "long")),
     ]
     assert spark.parse_services("") == []

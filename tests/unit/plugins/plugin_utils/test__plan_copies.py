@@ -39,6 +39,13 @@ def test_it_is_that_of_the_service_in_the_lookup() -> None:
     assert resolve(values(**ONE), CATALOG, spark(), budget=found).copies == list(found.copies) != []
 
 
+def test_of_a_swap_group_one_counts() -> None:
+    turns = {"vllm_gpu_memory_utilization": 0.3, "vllm_swap_group": "big"}
+    assert copies({**ONE, **turns}, {**TWO, **turns}) == ()
+    (line,) = copies({**ONE, **turns}, {**TWO, **turns}, {**OTHER, "vllm_gpu_memory_utilization": 0.45})
+    assert line.startswith("vllm and vllm-c serve the same model")
+
+
 @pytest.mark.parametrize(
     "services",
     [

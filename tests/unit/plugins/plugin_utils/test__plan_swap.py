@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host.turn import group_of, on_turn, states
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.turn import group_of, on_turn, states, turn
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.budget import Unread, budget
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import resolve
@@ -78,6 +78,8 @@ def test_what_the_other_one_holds_comes_free() -> None:
     swapped = others("vllm-coder", "spark01", [CHAT, CODER])
     assert not resolve(CODER, CATALOG, host, budget=together, swap_others=swapped).memory_is_taken
     assert resolve(CODER, CATALOG, host, budget=together).memory_is_taken
+    ended = spark(8 * GIB, services=[service("vllm", 100 * GIB, running=False)])  # what it had is not there to come
+    assert resolve(CODER, CATALOG, ended, budget=together, swap_others=swapped).memory_is_taken
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def shown(**units: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("said", "turn"),
+    ("said", "unit"),
     [
         (shown(a="active enabled", b="inactive disabled"), A),
         (shown(a="inactive enabled", b="activating disabled"), B),  # started by hand
@@ -120,8 +122,12 @@ def shown(**units: str) -> str:
         ("", ""),
     ],
 )
-def test_whose_turn_it_is(said: str, turn: str) -> None:
-    assert on_turn(A, states(said)) == turn
+def test_whose_turn_it_is(said: str, unit: str) -> None:
+    assert on_turn(A, states(said)) == unit
+
+
+def test_what_it_follows_from() -> None:
+    assert turn(A, states(shown(b="active enabled", a="active disabled"))) == (A, [A, B], [B])
 
 
 def test_a_group_by_what_systemd_lists() -> None:
