@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,7 +15,6 @@ import pytest
 
 from support.playbook import AnsiblePlaybook
 from support.sandbox import Sandbox, Spark
-from support.waiting import wait_until
 
 from .messages import moments, told
 from .second_service import DROP_IN, ITS_OWN, SERVICE, amend_unit, processes, restore_unit
@@ -55,9 +55,9 @@ def deploy(spark: Spark, ansible_playbook: AnsiblePlaybook) -> Callable[[Fault],
     """deploy.yml as an operator runs it."""
 
     def while_it_loads(command: str) -> None:
-        with spark.sudo():
-            wait_until(lambda: spark.run("sh -c %s", processes("Worker")).stdout, "vLLM loads")
-        spark.root(command)
+        # one command that waits on the host: a connection for each look takes longer than the load, on a busy machine
+        waits = f"until {processes('Worker')} | grep -q .; do sleep 0.1; done"
+        spark.root(f"timeout 300 sh -c {shlex.quote(waits)} && {command}")
 
     def deploy(fault: Fault) -> Any:
         with ThreadPoolExecutor() as pool:

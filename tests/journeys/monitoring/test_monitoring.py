@@ -21,8 +21,9 @@ PLAYBOOK = "playbooks/monitoring.yml"
 RULES = "/etc/prometheus/dgxspark/rules.yml"
 HOOK_SECRET = "hook-4f1d9c"
 # Of these series a simulated Spark has none, so queries of them alone are empty: no sensors, no log of the kernel in a
-# container, no file of memory pressure in some kernels, no speculative decoding in what is served.
+# container, no file of memory pressure in some kernels, no speculative decoding in what is served, no services in turn.
 ABSENT = (
+    "dgxspark_vllm_waiting",
     *("node_thermal_zone_temp", "host:thermal_zone_celsius:max", "dgxspark_nv_err_no_memory_total"),
     *("node_pressure_memory_stalled_seconds_total", "host:memory_stalled:ratio1m"),
     *("vllm:spec_decode_num_accepted_tokens_total", "service:draft_tokens_accepted:ratio15m"),
