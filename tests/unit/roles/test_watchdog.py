@@ -291,15 +291,23 @@ def test_a_clock_that_jumps_makes_it_forget_no_restart_and_restart_nothing(
             assert watchdog.main(["watchdog", "vllm", str(service.home)]) == 0
             passed += 60
 
-    look(9)
+    def look_until(count: int) -> None:
+        """A machine that is very busy may need more looks: what a stand-in does not answer at all is not frozen."""
+        for _number in range(30):
+            look(1)
+            if restarts(service) == count:
+                return
+        pytest.fail(f"{restarts(service)} restarts, not {count}")
+
+    look_until(watchdog.MOST_RESTARTS)
+    look(3)
     assert restarts(service) == watchdog.MOST_RESTARTS
     monkeypatch.setattr(time, "time", lambda: begin + jump)
     look(6)
     assert restarts(service) == watchdog.MOST_RESTARTS
     passed += watchdog.RESTARTS_WITHIN
     look(1, is_frozen=False)
-    look(3)
-    assert restarts(service) == watchdog.MOST_RESTARTS + 1
+    look_until(watchdog.MOST_RESTARTS + 1)
 
 
 @pytest.mark.parametrize(

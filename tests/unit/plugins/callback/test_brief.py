@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import time
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -153,9 +154,11 @@ def test_a_run_that_is_broken_off_says_how_to_go_on(tmp_path: Path, ansible_play
     assert process.stdout is not None
     while "begun" not in (line := process.stdout.readline()):
         assert line, "it ended before its time"
-    time.sleep(2)  # until it waits: a signal that comes while Python forks is lost
-    os.killpg(process.pid, signal.SIGINT)
-    output = process.communicate(timeout=60)[0]
+    output = None
+    while output is None:  # a signal that comes while Python forks is lost: it is pressed again, as users do
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            output = process.communicate(timeout=10)[0]
     assert process.returncode != 0
     (told,) = (line for line in output.splitlines() if line.startswith("The run was broken off. "))
     assert "Start it again with the same command" in told
