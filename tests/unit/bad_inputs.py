@@ -460,8 +460,8 @@ BAD: list[tuple[Values, str]] = [
     ),
     (
         one("vllm_extra_args", {"config": "/opt/files/vllm.yaml"}),
-        "vllm_extra_args.config: is not allowed; it would bring options of a file that nobody checks or plans; write"
-        " them here instead",
+        "vllm_extra_args.config: is not allowed; it would bring options of a file that is neither checked nor planned;"
+        " write them here instead",
     ),
     (
         one("vllm_extra_args", {"max-num-seqs": 8}),

@@ -68,7 +68,7 @@ _UNUSABLE = {
     "headless": _NO_HTTP,
     "grpc": _NO_HTTP,
     "ssl_keyfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
-    "config": "would bring options of a file that nobody checks or plans; write them here instead",
+    "config": "would bring options of a file that is neither checked nor planned; write them here instead",
     "ssl_certfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
 }
 
