@@ -198,7 +198,7 @@ NETWORK: tuple[Signature, ...] = (
         " head on every host; nothing has to be restarted once it answers",
         versions="PyTorch 2.11",
         known="seen",
-        source="two H200 processes of vLLM 0.24, the head at an address that nobody has",
+        source="two H200 processes of vLLM 0.24, the head at an address that no host has",
     ),
     Signature(
         "nccl_timeout",
