@@ -390,7 +390,7 @@ COMPILERS: tuple[Signature, ...] = (
         "exit",
         "compiler",
         ("passmanager::run failed", "llvm error:"),
-        # of LLVM, too: a disk that is full, a limit of threads, memory, or a pipe that nobody reads any more
+        # of LLVM, too: a disk that is full, a limit of threads, memory, or a pipe that is not read any more
         r"PassManager::run failed|LLVM ERROR: (?P<detail>(?!IO failure|pthread_|out of memory)[^\n]{1,160})",
         "Triton of this image cannot compile a kernel for the GPU: {detail}",
         "set moe_backend: marlin (attention: attention_backend: FLASHINFER) in vllm_extra_args, by the kernel that the"
