@@ -6,8 +6,9 @@
     pair.py OUT plan             starts the models of ranks.json one after the other; the first one also serves
     pair.py OUT faults [NAME...] provokes the faults at the same time, each in two hosts of its own
 
-A name with +graphs has CUDA graphs. Arguments and environment of the ranks are those that the role renders (ranks.py). Each rank sees one GPU. NCCL has no
-other way between them than the cable. Writes OUT/pair/NAME.head.log, NAME.worker.log and NAME.json.
+A name with +graphs has CUDA graphs. Arguments and environment of the ranks are those that the role renders (ranks.py).
+Each rank sees one GPU. NCCL has no other way between them than the cable. Writes OUT/pair/NAME.head.log,
+NAME.worker.log and NAME.json.
 """
 
 from __future__ import annotations

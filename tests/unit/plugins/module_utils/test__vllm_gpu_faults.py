@@ -53,7 +53,9 @@ def test_rank(path: Path) -> None:
     """A rank that serves logs nothing: neither that it has lost the head nor that the head asks nothing of it."""
     want = OF_A_PAIR[path]
     code = want.get("exit_code")
-    found = diagnose(path.read_text(), exit_code=code, running=code is None, idle_seconds=0 if code is not None else 1000)
+    found = diagnose(
+        path.read_text(), exit_code=code, running=code is None, idle_seconds=0 if code is not None else 1000
+    )
     assert found["verdict"] == want.get("verdict", "failed")
     assert (found["cause"] or {}).get("id") == want.get("cause")
     assert (found["hint"] or {}).get("id") == want.get("hint", (found["hint"] or {}).get("id"))
