@@ -117,6 +117,8 @@ def test_it_serves_again_when_the_service_is_removed(
     assert look.code == 0, look.output
     command = f"sudo docker rename {NAME}-before-1 {NAME} && sudo docker start {NAME}"
     assert f"stays stopped. To start it again under its old name, on the host: `{command}`" in look.words
+    assert "vllm would be removed, with its container." in look.words
+    assert "WARNING" not in look.output, look.output
     run = ansible_playbook("playbooks/uninstall.yml", spark.limit, vllm_restore_replaced=True)
     assert run.code == 0, run.output
     assert f"the container {NAME} of the Compose project vllm, is started again under its old name." in run.words
