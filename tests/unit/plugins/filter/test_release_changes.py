@@ -151,7 +151,7 @@ def test_another_address(before: str, after: str, said: str | None) -> None:
 def test_another_model() -> None:
     served = argv("--served-model-name", "a", "b")
     assert changes(release(), release(command=served))["clients"] == [
-        "requests for the model org/a fail; its new name is a, b"
+        "requests for the model org/a fail; the server has a, b instead"
     ]
     assert changes(release(command=served), release(command=argv("--served-model-name", "b", "a")))["clients"] == []
 
