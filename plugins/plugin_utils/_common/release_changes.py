@@ -161,7 +161,8 @@ def lost_access(before: Files, after: Files) -> list[str]:
         lines.append("clients that send the API key of before are refused")
     gone = [name for name in before.served_names if name not in after.served_names]
     if gone and after.served_names:
-        lines.append(f"requests for the model {', '.join(gone)} fail; the server has {', '.join(after.served_names)} instead")
+        served = ", ".join(after.served_names)
+        lines.append(f"requests for the model {', '.join(gone)} fail; the server has {served} instead")
     return lines
 
 
