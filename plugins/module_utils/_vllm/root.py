@@ -37,7 +37,8 @@ _BREAKS = ("driver", "kernel", "memory", "network")
 # What was logged and survived: by what stands before it, or by where it was raised.
 _SURVIVED = re.compile(
     r"^Exception in thread |^Exception ignored in|never retrieved|[Ff]all(?:ing)? ?back|[Ii]gnoring|will be ignored"
-    r"|[Ss]kipping|[Rr]etrying|not (?:critical|fatal)|^Exception in callback|^Error in atexit|^--- Logging error"
+    r"|[Ss]kipping|[Rr]etrying(?! in [\d.]{1,9}s \[Retry )|not (?:critical|fatal)|^Exception in callback"
+    r"|^Error in atexit|^--- Logging error"
 )
 _SURVIVED_FRAMES = re.compile(
     r"vllm/usage/|usage_lib|_report_usage|logging/__init__|resource_tracker|weakref\.py|atexit"
@@ -59,6 +60,8 @@ _CONSEQUENCE = re.compile(
     r"|asyncio\.exceptions\.IncompleteReadError)"
     r"|Connection (?:was likely )?closed by peer|Broken pipe|^RuntimeError: cancelled$"
 )
+# A process that was just started finds nothing of the one that started it.
+_CONSEQUENCE_FRAMES = re.compile(r"multiprocessing/synchronize\.py:__setstate__")
 _ENGINE = re.compile(r"^(?:EngineCore|\w*Worker|DPCoordinator|RayWorker|VllmWorker|rank\d)", re.IGNORECASE)
 _ENGINE_FRAMES = re.compile(
     r"v1/(?:engine/core\.py|executor|worker)|multiproc_executor|worker_busy_loop|run_busy_loop|gpu_worker"
@@ -240,6 +243,8 @@ def _strength(problem: Problem) -> int:
         return SURVIVED
     if _CONSEQUENCE.search(problem.name) or _CONSEQUENCE.search(problem.text):
         return CONSEQUENCE
+    if _CONSEQUENCE_FRAMES.search(problem.where):
+        return CONSEQUENCE
     if _QUOTES.search(problem.text):
         return LOGGED
     if _FATAL.search(problem.header):
@@ -299,7 +304,7 @@ def _members(problem: Problem) -> list[Problem]:
 
 
 def _root_of(problem: Problem) -> Problem:
-    return next(iter(_members(problem)), problem)
+    return _placed(problem)[1]
 
 
 def _evidence(problem: Problem) -> str:
@@ -307,12 +312,20 @@ def _evidence(problem: Problem) -> str:
 
 
 def _family(problem: Problem) -> Family:
-    found = place.family("unknown_exception")
-    for one in _members(problem):
-        found = place.place(one.name, one.text, one.frames)
-        if found.family != "unknown":
-            break
-    return found
+    return _placed(problem)[0]
+
+
+def _placed(problem: Problem) -> tuple[Family, Problem]:
+    """The family of a chain, and the exception that tells it. A general one may hide what it was raised in place of."""
+    members = _members(problem)
+    found = [(place.place(one.name, one.text, one.frames), one) for one in members]
+    known = [pair for pair in found if pair[0].family != "unknown"]
+    if not known:
+        return place.family("unknown_exception"), next(iter(members), problem)
+    told = known[0]
+    if told[0].id == "vllm_fault" and told[1].chained is not None and not told[1].direct:
+        return next((pair for pair in known if pair[0].id != "vllm_fault"), told)
+    return told
 
 
 def _refine(lines: t.Iterable[Match], problem: Problem) -> Match | None:

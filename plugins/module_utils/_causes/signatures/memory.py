@@ -24,14 +24,20 @@ DRIVER: tuple[Signature, ...] = (
         "cuda_driver_too_old",
         "fatal",
         "driver",
-        ("nvidia driver on your system is too old", "driver version is insufficient", "cudaerrorinsufficientdriver"),
+        (
+            "nvidia driver on your system is too old",
+            "driver version is insufficient",
+            "cudaerrorinsufficientdriver",
+            "unsupported toolchain",
+            "cudaerrorunsupportedptxversion",
+        ),
         r"The NVIDIA driver on your system is too old|CUDA driver version is insufficient for CUDA runtime"
-        r"|cudaErrorInsufficientDriver",
+        r"|cudaErrorInsufficientDriver|PTX was compiled with an unsupported toolchain|cudaErrorUnsupportedPtxVersion",
         "the driver of the host is older than the CUDA of the image",
         "update the driver, or select an older image (vllm_image)",
         versions="driver, CUDA, PyTorch",
         known="report",
-        source="PyTorch, c10/cuda",
+        source="PyTorch, c10/cuda; vllm-project/vllm#31700, #28305",
     ),
     Signature(
         "cuda_803_804",
@@ -340,6 +346,38 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         source="vLLM 0.24 on an H200",
         guide=MEMORY,
         frames=r"create_weights|load_weights|process_weights_after_loading",
+    ),
+    Signature(
+        "encoder_oom",
+        "fatal",
+        "memory",
+        ("outofmemoryerror", "out of memory"),
+        r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory",
+        "the GPU ran out of memory while the model's encoder took in images, video or audio; at the start vLLM tries"
+        " the largest ones that limit_mm_per_prompt allows",
+        "set limit_mm_per_prompt in vllm_extra_args to what you serve ({{image: 1, video: 0}}; zero for text only); if"
+        " it served already, lower vllm_gpu_memory_utilization: at the start that does not help",
+        versions="vLLM 0.10 to 0.33",
+        known="report",
+        source="vllm-project/vllm#50819",
+        guide=MEMORY,
+        frames=r"embed_multimodal|get_multimodal_embeddings|_execute_mm_encoder|vision_tower"
+        r"|_process_(?:image|video|audio)_input",
+    ),
+    Signature(
+        "profile_oom",
+        "fatal",
+        "memory",
+        ("outofmemoryerror", "out of memory"),
+        r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory",
+        "the GPU ran out of memory while vLLM tried the largest step, before there was a KV cache",
+        "lower max_num_batched_tokens, then max_num_seqs in vllm_extra_args; stop what else uses the memory, and leave"
+        " vllm_drop_page_cache on; lowering vllm_gpu_memory_utilization does not help, because it does not limit this",
+        versions="vLLM 0.10 to 0.33",
+        known="source",
+        source="vllm/v1/worker/gpu_worker.py: determine_available_memory",
+        guide=MEMORY,
+        frames=r":profile_run: |:determine_available_memory: ",
     ),
     Signature(
         "cuda_oom",

@@ -315,6 +315,32 @@ MODELS: tuple[Signature, ...] = (
         source="public log; vllm/model_executor/models, load_weights",
     ),
     Signature(
+        "fused_schemes",
+        "fatal",
+        "weights",
+        ("requires all to use the same scheme",),
+        r"different quantization schemes? for (?P<parts>[^\n]{1,200}?) in (?P<layer>[\w.]{1,200})\. vLLM requires all"
+        r" to use the same scheme",
+        "the checkpoint quantizes the parts of one layer ({layer}) differently, and vLLM computes them as one",
+        "use another checkpoint of the model (vllm_model), or a newer vllm_image; to download it again changes nothing",
+        versions="vLLM 0.9 to 0.24, compressed-tensors",
+        known="report",
+        source="vllm-project/vllm#47473",
+    ),
+    Signature(
+        "kv_scheme",
+        "fatal",
+        "weights",
+        ("supported kv cache quantization",),
+        r"supported kv cache quantization is [^\n]{1,80}?received num_bits=(?P<bits>\d{1,3})",
+        "the checkpoint asks for a KV cache of {bits} bits, which this vLLM does not have",
+        "use another checkpoint of the model (vllm_model), or a newer vllm_image; kv_cache_dtype does not change what"
+        " the checkpoint asks for",
+        versions="vLLM 0.9 to 0.22, compressed-tensors",
+        known="report",
+        source="vllm-project/vllm#45312",
+    ),
+    Signature(
         "quant_config",
         "fatal",
         "weights",

@@ -320,16 +320,17 @@ OPTIONS: tuple[Signature, ...] = (
         "speculative",
         "fatal",
         "option",
-        ("speculative", "draft model", "draft_model", "num_speculative_tokens"),
+        ("speculative", "draft model", "draft_model", "num_speculative_tokens", "eagle3 interface"),
         r"(?:speculative(?:_config| decoding| method)?|num_speculative_tokens|draft[_ ]model)[^\n]{0,200}?"
         r"(?:not supported|is required|must be|mismatch|invalid|unknown|unsupported|should (?:be|match|have)"
-        r"|not compatible)[^\n]{0,80}|Unsupported speculative method[^\n]{0,80}",
+        r"|not compatible)[^\n]{0,80}|Unsupported speculative method[^\n]{0,80}"
+        r"|Model does not support EAGLE3 interface",
         "vLLM rejects the options of speculative decoding",
         "correct speculative_config in vllm_extra_args (method, model, num_speculative_tokens), or drop it: the model"
         " serves without a draft model; or use a newer vllm_image",
         versions="vLLM 0.10 to 0.32",
         known="source",
-        source="vllm/config/speculative.py",
+        source="vllm/config/speculative.py; vllm-project/vllm#26328",
     ),
     Signature(
         "multimodal_limit",
