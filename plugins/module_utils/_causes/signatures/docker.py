@@ -97,6 +97,22 @@ DOCKER: tuple[Signature, ...] = (
         versions="Docker 20 to 29",
         known="report",
         source="moby/moby, bridge driver",
+        unless=r"do you need to insmod|can't initialize iptables",
+    ),
+    Signature(
+        "docker_kernel_module",
+        "fatal",
+        "docker",
+        ("do you need to insmod", "can't initialize iptables", "pair interfaces: operation not supported"),
+        r"can't initialize iptables table `?(?P<module>\w{1,32})|do you need to insmod"
+        r"|pair interfaces: operation not supported",
+        "the running kernel lacks a module that Docker's networks need ({module}): mostly it was updated, and the host"
+        " was not rebooted since",
+        "reboot the host, and deploy again; if it happens again, the kernel was built without that module: install the"
+        " kernel of DGX OS",
+        versions="Docker 20 to 29",
+        known="report",
+        source="moby/moby#49557",
     ),
     Signature(
         "docker_bridge",

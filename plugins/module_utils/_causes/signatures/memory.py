@@ -348,6 +348,20 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         frames=r"create_weights|load_weights|process_weights_after_loading",
     ),
     Signature(
+        "cublas_handle",
+        "fatal",
+        "memory",
+        ("cublas_status_not_initialized", "cudnn_status_not_initialized"),
+        r"CU(?:BLAS|DNN)_STATUS_NOT_INITIALIZED",
+        "CUDA's library of matrix products could not be set up: mostly because no memory is left for it",
+        "stop what else uses the memory, and leave vllm_drop_page_cache on; lower vllm_gpu_memory_utilization; if"
+        " memory is free, use another vllm_image",
+        versions="PyTorch with cuBLAS 12 and 13",
+        known="report",
+        source="pytorch/pytorch, aten/src/ATen/cuda/CublasHandlePool.cpp",
+        guide=MEMORY,
+    ),
+    Signature(
         "encoder_oom",
         "fatal",
         "memory",

@@ -89,8 +89,9 @@ MODELS: tuple[Signature, ...] = (
         "model_path",
         "fatal",
         "model",
-        ("invalid repository id or local directory",),
-        r"Invalid repository ID or local directory specified: '(?P<model>[^'\n]{1,200})'",
+        ("invalid repository id or local directory", "repo id must be in the form"),
+        r"Invalid repository ID or local directory specified: '(?P<model>[^'\n]{1,200})'"
+        r"|Repo id must be in the form [^\n]{1,60}?: '(?P<model_2>\.{0,2}/[^'\n]{1,200})'",
         "{model} is neither a model that the hub has given, nor a folder with a config.json in the container",
         "correct vllm_model: an id of the hub, or a folder as the container sees it (hf_cache_path is"
         " /root/.cache/huggingface; vllm_mounts adds others). If the id is right, check vllm_hf_token,"

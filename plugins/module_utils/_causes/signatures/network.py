@@ -279,6 +279,7 @@ NETWORK: tuple[Signature, ...] = (
         "network",
         (
             "does not allocate any gpus",
+            "available gpus in the placement group",
             "cannot provide a placement group",
             "placement group",
             "current node has no gpu",
@@ -287,6 +288,7 @@ NETWORK: tuple[Signature, ...] = (
         r"Cannot provide a placement group[^\n]{0,200}|Ray does not allocate any GPUs[^\n]{0,120}"
         r"|[Cc]urrent node has no GPU available[^\n]{0,120}"
         r"|placement group[^\n]{0,120}?(?:timed out|failed|cannot be created|could not)"
+        r"|number of available GPUs in the placement group"
         r"|Every node should have a unique IP address[^\n]{0,120}",
         "Ray cannot give vLLM the GPUs that tensor_parallel_size asks for",
         "set tensor_parallel_size: 1 in vllm_extra_args (a Spark has one GPU), or start Ray on the other Spark and"

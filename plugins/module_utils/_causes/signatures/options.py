@@ -160,6 +160,7 @@ OPTIONS: tuple[Signature, ...] = (
         r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size \((?P<tp>\d+)\)"
         r"|World size \((?P<world>\d+)\) is larger than the number of available GPUs \((?P<gpus>\d+)\)"
         r"|The number of required GPUs exceeds the total number of available GPUs|invalid device ordinal"
+        r"|Tensor parallel size \(\d+\) cannot be larger than the number of available GPUs"
         r"|tensor_parallel_size .{0,120}?(?:must|cannot|exceeds|is (?:larger|greater))"
         r"|Duplicate GPU detected : rank \d+ and rank \d+ both on",
         "tensor_parallel_size or pipeline_parallel_size in vllm_extra_args does not fit the GPUs or the model; a"
@@ -351,14 +352,15 @@ OPTIONS: tuple[Signature, ...] = (
         "ssl_files",
         "fatal",
         "option",
-        ("ssl_", "ssl.sslerror", "load_cert_chain"),
-        r"ssl\.SSLError: .{0,120}|load_cert_chain|ssl_(?:keyfile|certfile)[^\n]{0,120}",
+        ("ssl_", "ssl.sslerror", "load_cert_chain", "filenotfounderror: ", "permissionerror: "),
+        r"ssl\.SSLError: .{0,120}|load_cert_chain|ssl_(?:keyfile|certfile)[^\n]{0,120}"
+        r"|^(?:FileNotFound|Permission)Error: ",
         "the TLS key or certificate cannot be read",
         "correct ssl_keyfile and ssl_certfile in vllm_extra_args: they are paths in the container",
         versions="uvicorn",
         known="source",
         source="uvicorn/config.py",
-        frames=r"uvicorn|load_cert_chain|ssl\.py",
+        frames=r"create_ssl_context|load_cert_chain|:set_ssl",
     ),
     Signature(
         "unexpected_option",

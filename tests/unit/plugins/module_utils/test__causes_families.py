@@ -74,7 +74,7 @@ CASES = [
     ("weights", "RuntimeError: GGUF file has no tensor foo", WORKER),
     ("weights", "safetensors_rust.SafetensorError: unknown dtype F4", "safetensors/torch.py:load"),
     ("files", "FileNotFoundError: [Errno 2] No such file or directory: '/root/.cache/foo/x.bar'", "vllm/x.py:read"),
-    ("files", "OSError: [Errno 5] Input/output error: '/root/.cache/huggingface/x'", "vllm/x.py:read"),
+    ("files", "OSError: [Errno 36] File name too long: '/root/.cache/huggingface/x'", "vllm/x.py:read"),
     ("files", "NotADirectoryError: [Errno 20] Not a directory: '/root/.cache/x'", "vllm/x.py:read"),
     ("files", "json.decoder.JSONDecodeError: Expecting value: line 1 column 1", "json/decoder.py:raw_decode"),
     ("files", "OSError: [Errno 122] Disk is over its limit", "huggingface_hub/file_download.py:http_get"),
