@@ -97,8 +97,8 @@ FILES: tuple[Signature, ...] = (
         ("[errno 116]", "stale file handle", "[errno 107]", "transport endpoint is not connected"),
         r"\[Errno 116\](?: Stale file handle)?(?:: '(?P<path>[^']{1,400})')?|Stale file handle"
         # a connection that is gone has no path
-        r"|\[Errno 107\] Transport endpoint is not connected: '(?P<path_2>[^']{1,400})'|endpoint is not connected \(os"
-        r" error 107\)",
+        r"|\[Errno 107\] Transport endpoint is not connected: '(?P<path_2>[^']{1,400})'"
+        r"|Transport endpoint is not connected \(os error 107\)",
         "a file that the server reads is gone from under it: it lies on a network, whose server has replaced or lost it"
         " ({path})",
         "look on the host whether that file system is mounted and has the file, mount it again, and deploy again: the"
