@@ -182,6 +182,8 @@ _NCCL: tuple[_Fact, ...] = (
 # A rank without an API: it says so instead of a banner, and nothing more while it serves.
 _HEADLESS = re.compile(r"Launching vLLM \(v(\S{1,80})\) headless")
 _WARM = "Kernel JIT monitor activated"  # the last step of a rank's start, since 0.24
+# An error that says itself that it was survived.
+_WENT_ON = re.compile(r"[Ff]all(?:ing|s)? ?back|[Ii]gnoring|will be ignored|[Ss]kipping|not (?:critical|fatal)")
 _CPP_FRAME = re.compile(r"frame #\d{1,3}: ")  # where C++ was: names of code, which tell no failure
 _VERSIONS = (
     _HEADLESS,
@@ -354,11 +356,14 @@ def _read_plain(state: LogState, line: Line) -> None:
     if len(state.found) >= MAX_FOUND or message.startswith("[c10d]"):
         _find_hint(state, message)
         return
+    went_on = line.level is not None and _WENT_ON.search(message)
     for match in causes.find(message):
         if match.signature.kind in ("hint", "retry"):
             state.hint = match
         elif match.signature.kind == "wait":
             state.wait = match
+        elif went_on and match.signature.kind != "wrapper":
+            continue
         # of a request; it is survived, and forgotten for long when the end comes. Between hosts there are no requests.
         elif not (state.ready and match.signature.kind == "exit" and match.signature.family != "network"):
             state.found.append(match)

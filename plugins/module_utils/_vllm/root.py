@@ -88,8 +88,9 @@ _KILLED = _TELLING[:4]  # a process is gone: what the others raise only follows 
 
 
 # How sure it is that an exception ended the attempt: a process continued after it; it follows from the end of another
-# process; it was logged; the interpreter printed it; a process of the engine died of it.
-SURVIVED, CONSEQUENCE, LOGGED, PRINTED, DEADLY = range(5)
+# process; it was logged; another process died of it, and quotes it; the interpreter printed it; a process of the engine
+# died of it.
+SURVIVED, CONSEQUENCE, LOGGED, QUOTED, PRINTED, DEADLY = range(6)
 
 
 class Choice(t.NamedTuple):
@@ -113,7 +114,7 @@ def _while_starting(state: LogState) -> Choice:
     if stop and not lines:
         return Choice(causes.condition("stopped", _evidence(stop)), over)
     ranked = sorted((problem for problem in candidates if _strength(problem)), key=_strength, reverse=True)
-    root = ranked[0] if ranked else None
+    root = _original(ranked[0], ranked) if ranked else None
     match = _refine(lines, root) if root else None
     if root is not None and match is None and _family(root).family == "unknown":  # another one may say more
         root = next((other for other in ranked if _refine(lines, other)), root)
@@ -161,7 +162,7 @@ def _line(lines: list[Match], root: Problem | None) -> Match | None:
             for line in lines
             if family == "unknown"
             or line.signature.family == family
-            or (line.signature.kind == "fatal" and _strength(root) <= LOGGED)
+            or (line.signature.kind == "fatal" and _strength(root) <= QUOTED)
         ]
     specific = [line for line in lines if not line.signature.generic]
     return next(iter(specific or lines), None)
@@ -246,16 +247,25 @@ def _strength(problem: Problem) -> int:
     if _CONSEQUENCE_FRAMES.search(problem.where):
         return CONSEQUENCE
     if _QUOTES.search(problem.text):
-        return LOGGED
+        return QUOTED
     if _FATAL.search(problem.header):
         return DEADLY
     return PRINTED if problem.frames and problem.level is None else LOGGED
 
 
+def _original(root: Problem, others: list[Problem]) -> Problem:
+    """What a quote is of, with its class and its frames."""
+    quoted = _QUOTES.search(root.text) if _strength(root) == QUOTED else None
+    if quoted is None:
+        return root
+    told = quoted.group("text")
+    return next((other for other in others if told in other.text and not _QUOTES.search(other.text)), root)
+
+
 def _is_proof(problem: Problem) -> bool:
     """What is only logged as an error may be survived."""
     strength = _strength(problem)
-    return strength >= PRINTED or (strength == LOGGED and problem.level is None)
+    return strength >= PRINTED or (strength in (LOGGED, QUOTED) and problem.level is None)
 
 
 def _stop(candidates: list[Problem]) -> Problem | None:

@@ -271,3 +271,26 @@ def test_a_part_that_the_text_names_is_switched_off_first() -> None:
     )
     remedy = diagnose(log, exit_code=1)["cause"]["remedy"]
     assert remedy.startswith("remove kv_transfer_config and kv_offloading_size from vllm_extra_args first, because the")
+
+
+def test_an_error_that_was_gone_around_is_no_cause() -> None:
+    """It says so itself, in the same line."""
+    line = "(EngineCore pid=12) ERROR 01-28 06:36:45 [deep_gemm.py:77] DeepGEMM is not available, falling back to it\n"
+    failed = ENGINE + "EngineCore failed to start.\n" + trace("TypeError: foo", ENGINE) + WRAPPER
+    assert diagnose(line + failed)["cause"]["evidence"] == "TypeError: foo"
+    assert diagnose(line, exit_code=1)["cause"]["id"] == "exited"
+
+
+@pytest.mark.parametrize("worker", [ENGINE.replace("EngineCore", "Worker_TP0"), ""])
+def test_what_a_worker_died_of_counts_more_than_what_was_logged_before(worker: str) -> None:
+    """On several hosts the log of a head has only the quote."""
+    before = trace("PermissionError: [Errno 13] Permission denied: '/x'", ENGINE.replace("pid=12", "pid=13"))
+    quote = (
+        "RuntimeError: Worker failed with error 'CUDA out of memory. Tried to allocate 2 GiB', please check the stack"
+    )
+    log = before + (
+        trace("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", worker) if worker else ""
+    )
+    log += ENGINE + "EngineCore failed to start.\n" + trace(f"{quote} trace above for the root cause", ENGINE) + WRAPPER
+    cause = diagnose(log)["cause"]
+    assert (cause["id"], cause["evidence"].startswith("torch")) == ("cuda_oom", bool(worker))
