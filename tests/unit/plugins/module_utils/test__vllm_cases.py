@@ -131,6 +131,11 @@ def collected(log: str) -> str:
     )
 
 
+def relayed(log: str) -> str:
+    """A program that runs vLLM logs what it prints."""
+    return "".join(f"2026-11-28 06:12:05,690 - __main__ - INFO - {line}" for line in log.splitlines(keepends=True))
+
+
 def told_twice(log: str) -> str:
     """Ray says of a line that other workers wrote it too."""
     return re.sub(r"(?m)^(\((?:EngineCore|Worker)[^\n]*Error: [^\n]*)$", r"\1 [repeated 3x across cluster]", log)
@@ -169,7 +174,7 @@ def test_what_does_not_matter_changes_nothing(name: str) -> None:
         dressed,
         told_twice,
         after_what_was_survived,
-        *([collected] if many else []),
+        *([collected, relayed] if many else []),
     ):
         after = diagnose(change(log), **options)
         for key in ("cause", "hint"):
