@@ -333,11 +333,14 @@ DOCKER: tuple[Signature, ...] = (
             "error mounting",
             "are you trying to mount",
         ),
-        r"error while creating mount source path|bind source path does not exist: (?P<path>\S+)|invalid mount config"
+        r"error while creating mount source path(?: '(?P<path_3>[^'\n]{1,200})')?"
+        r"|invalid mount config(?:[^\n]{0,60}?does not exist: (?P<path_2>\S{1,200}))?"
+        r"|bind source path does not exist: (?P<path>\S{1,200})"
         r"|error mounting \"?(?P<source>[^\s\"]+)"
         r"|Are you trying to mount a directory onto a file",
         "a folder or file that the container mounts is missing on the host, or has the wrong type",
-        "run playbooks/prepare.yml, which creates them (hf_cache_path, vllm_home), and deploy again",
+        "correct vllm_mounts if it names what is missing ({path}); else run playbooks/prepare.yml, which creates"
+        " hf_cache_path and vllm_home, and deploy again",
         versions="Docker 20 to 29, runc",
         known="report",
         source="moby/moby, runc",

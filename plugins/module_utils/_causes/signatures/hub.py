@@ -56,6 +56,18 @@ HUB: tuple[Signature, ...] = (
         sets=(("vllm_extra_env", "HF_HUB_DISABLE_XET", "1"),),
     ),
     Signature(
+        "hf_transfer_missing",
+        "fatal",
+        "hub",
+        ("hf_hub_enable_hf_transfer",),
+        r"HF_HUB_ENABLE_HF_TRANSFER=1\)[^\n]{0,80}not available",
+        "HF_HUB_ENABLE_HF_TRANSFER asks for a Python package that the image lacks",
+        "set HF_HUB_ENABLE_HF_TRANSFER: 0 in vllm_extra_env, or remove it there: downloads need no such package",
+        versions="huggingface_hub 0.14 to 0.36",
+        known="source",
+        source="huggingface_hub/file_download.py",
+    ),
+    Signature(
         "hf_gated_noauth",
         "exit",
         "hub",

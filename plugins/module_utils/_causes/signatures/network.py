@@ -327,6 +327,21 @@ NETWORK: tuple[Signature, ...] = (
         source="OpenRLHF/OpenRLHF#265; Ray documentation, fault tolerance",
     ),
     Signature(
+        "ray_other_image",
+        "fatal",
+        "image",
+        ("raysystemerror: system error",),
+        r"RaySystemError: System error: (?:No module named '(?P<module>[\w.]{1,80})'"
+        r"|[^\n]{0,80}(?:object has no attribute|unpickl|deserializ)[^\n]{0,80})",
+        "a process of Ray on one host cannot read what another one sent: their images, or the Python that started Ray,"
+        " differ ({module})",
+        "use the same vllm_image on every host, and start Ray in that image there too; or leave"
+        " distributed_executor_backend out of vllm_extra_args: hosts that serve together (vllm_nodes) need no Ray",
+        versions="Ray 2, vLLM 0.8",
+        known="report",
+        source="gpustack/gpustack#2415; vllm-project/vllm#15199",
+    ),
+    Signature(
         "ray_connect",
         "fatal",
         "network",

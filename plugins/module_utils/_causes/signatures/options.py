@@ -156,10 +156,12 @@ OPTIONS: tuple[Signature, ...] = (
             "attention heads",
             "nnodes",
             "duplicate gpu detected",
+            "pipeline parallelism is not supported",
         ),
         r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size \((?P<tp>\d+)\)"
         r"|World size \((?P<world>\d+)\) is larger than the number of available GPUs \((?P<gpus>\d+)\)"
         r"|The number of required GPUs exceeds the total number of available GPUs|invalid device ordinal"
+        r"|Pipeline parallelism is not supported for this model"
         r"|Tensor parallel size \(\d+\) cannot be larger than the number of available GPUs"
         r"|tensor_parallel_size .{0,120}?(?:must|cannot|exceeds|is (?:larger|greater))"
         r"|Duplicate GPU detected : rank \d+ and rank \d+ both on",
