@@ -114,6 +114,8 @@ def _while_starting(state: LogState) -> Choice:
     if stop and not lines:
         return Choice(causes.condition("stopped", _evidence(stop)), over)
     ranked = sorted((problem for problem in candidates if _strength(problem)), key=_strength, reverse=True)
+    if wrapped and wrapped.signature.id in _KILLED and not lines and ranked and _strength(ranked[0]) <= CONSEQUENCE:
+        return Choice(_told(wrapped), over)
     root = _original(ranked[0], ranked) if ranked else None
     match = _refine(lines, root) if root else None
     if root is not None and match is None and _family(root).family == "unknown":  # another one may say more
@@ -244,7 +246,7 @@ def _strength(problem: Problem) -> int:
         return SURVIVED
     if _CONSEQUENCE.search(problem.name) or _CONSEQUENCE.search(problem.text):
         return CONSEQUENCE
-    if _CONSEQUENCE_FRAMES.search(problem.where):
+    if _CONSEQUENCE_FRAMES.search(problem.where) or _follows_an_end(problem):
         return CONSEQUENCE
     if _QUOTES.search(problem.text):
         return QUOTED
@@ -260,6 +262,12 @@ def _original(root: Problem, others: list[Problem]) -> Problem:
         return root
     told = quoted.group("text")
     return next((other for other in others if told in other.text and not _QUOTES.search(other.text)), root)
+
+
+def _follows_an_end(problem: Problem) -> bool:
+    """Raised while the end of another process was handled, by what cleans up."""
+    before = problem.chained
+    return before is not None and not problem.direct and _only_wraps(before)
 
 
 def _is_proof(problem: Problem) -> bool:

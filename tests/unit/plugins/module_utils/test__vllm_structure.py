@@ -294,3 +294,11 @@ def test_what_a_worker_died_of_counts_more_than_what_was_logged_before(worker: s
     log += ENGINE + "EngineCore failed to start.\n" + trace(f"{quote} trace above for the root cause", ENGINE) + WRAPPER
     cause = diagnose(log)["cause"]
     assert (cause["id"], cause["evidence"].startswith("torch")) == ("cuda_oom", bool(worker))
+
+
+@pytest.mark.parametrize(("code", "expected"), [("-9", "engine_killed"), ("-11", "engine_crashed")])
+def test_what_cleans_up_after_the_end_of_the_engine_is_no_cause(code: str, expected: str) -> None:
+    end = WRAPPER.strip().removeprefix("(APIServer pid=1) ") + f" Failed core proc(s): {{'EngineCore': {code}}}"
+    during = "\nDuring handling of the above exception, another exception occurred:\n\n"
+    log = trace(end) + during + trace("AttributeError: 'NoneType' object has no attribute 'shutdown'")
+    assert diagnose(log, exit_code=1)["cause"]["id"] == expected
