@@ -36,6 +36,7 @@ ORDERED = (None, 0, 130, 143)  # exit codes of a server that an order to stop ma
 
 # What only a server that serves writes: the end of its start may be missing, where uvicorn's own log is off.
 _ANSWERS = re.compile(r"\"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS) /\S{0,300} HTTP/\d|Avg prompt throughput: ")
+_ANSWERED = re.compile(r"\"POST /\S{0,300} HTTP/\d(?:\.\d)?\" 200 ")
 # How it ends, where nothing of its start was seen (docker logs --tail). An engine may also die before it serves.
 _ENDS = re.compile(
     r"EngineCore encountered a fatal|AsyncLLM output_handler failed|Shutting down|Waiting for application shutdown"
@@ -314,6 +315,12 @@ def _read_progress(state: LogState, traces: Tracebacks, line: Line) -> None:
     if not state.shutdown and ("hut" in message or "eceived" in message) and _STOP.search(message):
         _find_order(state, traces, line)
     if state.ready:  # from here on it is requests, until the end
+        if state.found and _ANSWERED.search(message):  # the engine got over what a request did to it
+            state.found = [
+                match
+                for match in state.found
+                if match.signature.kind == "wrapper" or match.signature.family != "engine"
+            ]
         return
     _advance(state, message)
     _fill(state, message, _FACTS)
