@@ -37,6 +37,7 @@ ORDERED = (None, 0, 130, 143)  # exit codes of a server that an order to stop ma
 # What only a server that serves writes: the end of its start may be missing, where uvicorn's own log is off.
 _ANSWERS = re.compile(r"\"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS) /\S{0,300} HTTP/\d|Avg prompt throughput: ")
 _ANSWERED = re.compile(r"\"POST /\S{0,300} HTTP/\d(?:\.\d)?\" 200 ")
+_BY_A_REQUEST = ("grammar",)  # an engine may survive it; others may be answered while it dies of something else
 # How it ends, where nothing of its start was seen (docker logs --tail). An engine may also die before it serves.
 _ENDS = re.compile(
     r"EngineCore encountered a fatal|AsyncLLM output_handler failed|Shutting down|Waiting for application shutdown"
@@ -222,11 +223,16 @@ _RANK = {phase: rank for rank, phase in enumerate(PHASES)}
 def parse(text: str) -> LogState:
     """Read the log of one attempt. Of several attempts in one text only the last one counts."""
     state, traces = LogState(), Tracebacks()
+    before = ""
     for raw in undressed(clean(text)).split("\n"):
         line = raw[:MAX_LINE].rstrip()
         if not line:
             traces.blank()
             continue
+        if line == before:  # a collector that takes a line from two places
+            state.lines += 1
+            continue
+        before = line
         entry = read(line)
         message, level = entry.message, entry.level
         if _CPP_FRAME.match(message):
@@ -321,11 +327,7 @@ def _read_progress(state: LogState, traces: Tracebacks, line: Line) -> None:
         _find_order(state, traces, line)
     if state.ready:  # from here on it is requests, until the end
         if state.found and _ANSWERED.search(message):  # the engine got over what a request did to it
-            state.found = [
-                match
-                for match in state.found
-                if match.signature.kind == "wrapper" or match.signature.family != "engine"
-            ]
+            state.found = [match for match in state.found if match.signature.id not in _BY_A_REQUEST]
         return
     _advance(state, message)
     _fill(state, message, _FACTS)

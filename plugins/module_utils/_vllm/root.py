@@ -34,6 +34,7 @@ _DEATH = re.compile(
 )
 # What a rank does not get over: it goes on to wait for the head, which does not learn of it.
 _BREAKS = ("driver", "kernel", "memory", "network")
+_COLLECTIVE = re.compile(r"NCCL error|DistBackendError")
 # What was logged and survived: by what stands before it, or by where it was raised.
 _SURVIVED = re.compile(
     r"^Exception in thread |^Exception ignored in|never retrieved|[Ff]all(?:ing)? ?back|[Ii]gnoring|will be ignored"
@@ -200,6 +201,10 @@ def _while_serving(state: LogState) -> Choice:
     if not dead:
         if state.shutdown:
             return Choice(None, False)
+        lost = next((problem for problem in mine if _has_lost_its_group(problem)), None)
+        if lost is not None:
+            match = _refine(state.found, lost)
+            return Choice(causes.explain(match) if match else _engine_fault(lost), True)
         known = (match for problem in mine if (match := _refine([], problem)) and match.signature.kind == "fatal")
         best = next(known, fatal[0] if fatal else None)
         broken = state.headless and best is not None and best.signature.family in _BREAKS
@@ -218,6 +223,11 @@ def _while_serving(state: LogState) -> Choice:
     if fatal:
         return Choice(causes.explain(fatal[0]), True, True)
     return Choice(_told(wrapped) if wrapped else None, True)
+
+
+def _has_lost_its_group(problem: Problem) -> bool:
+    """A step failed between the hosts. NCCL never connects a group anew, even where the engine does not learn of it."""
+    return _strength(problem) == DEADLY and _COLLECTIVE.search(_root_of(problem).text) is not None
 
 
 def _engine_fault(root: Problem) -> Cause:
