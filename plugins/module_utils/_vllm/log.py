@@ -370,8 +370,9 @@ def _read_plain(state: LogState, line: Line) -> None:
         _advance(state, message)
         _fill(state, message, _BARS)
     _fill(state, message, _NCCL)
-    # PyTorch tries a connection again for minutes, whatever the level of its lines; in the end it raises an exception
-    if len(state.found) >= MAX_FOUND or message.startswith("[c10d]"):
+    # NCCL goes on after what it calls INFO, such as a symbol that an older library lacks. PyTorch tries a connection again
+    # for minutes, whatever the level of its lines; in the end it raises an exception.
+    if len(state.found) >= MAX_FOUND or "NCCL INFO" in message or message.startswith("[c10d]"):
         _find_hint(state, message)
         return
     went_on = line.level is not None and _WENT_ON.search(message)

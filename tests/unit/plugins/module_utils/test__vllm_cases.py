@@ -189,6 +189,14 @@ def test_what_does_not_matter_changes_nothing(name: str) -> None:
         assert before["verdict"] == after["verdict"], change.__name__
 
 
+@pytest.mark.parametrize("name", [name for name, want in EXPECTED.items() if want.get("verdict") == "ready"])
+def test_no_prefix_of_a_server_that_serves_is_failed(name: str) -> None:
+    lines = text(name).splitlines(keepends=True)
+    for count in range(len(lines) + 1):
+        found = diagnose("".join(lines[:count]), running=True)
+        assert found["verdict"] in ("loading", "ready"), lines[count - 1]
+
+
 @pytest.mark.parametrize("name", [name for name, want in EXPECTED.items() if want.get("exit_code", 128) < 128])
 @pytest.mark.parametrize("lost", [0, 2])
 def test_the_beginning_may_be_cut_off(name: str, lost: int) -> None:
