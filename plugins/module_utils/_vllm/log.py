@@ -370,8 +370,8 @@ def _read_plain(state: LogState, line: Line) -> None:
         _advance(state, message)
         _fill(state, message, _BARS)
     _fill(state, message, _NCCL)
-    # NCCL goes on after what it calls INFO, such as a symbol that an older library lacks. PyTorch tries a connection again
-    # for minutes, whatever the level of its lines; in the end it raises an exception.
+    # NCCL goes on after what it calls INFO, such as a symbol that an older library lacks. PyTorch tries a connection
+    # again for minutes, whatever the level of its lines; in the end it raises an exception.
     if len(state.found) >= MAX_FOUND or "NCCL INFO" in message or message.startswith("[c10d]"):
         _find_hint(state, message)
         return
