@@ -102,7 +102,7 @@ def _unpacked(line: str) -> str:
 
 
 def _said(line: str) -> str | None:
-    """What a program said: Docker's file of a log (json-file), collectors, the journal, Python's formatters for JSON."""
+    """What a program said, as Docker's own file of a log, a collector, the journal, or Python's logging keeps it."""
     entry = mapping(parse_json(line))
     said = next(
         (entry[name] for name in ("log", "MESSAGE", "message", "msg") if isinstance(entry.get(name), str)), None
