@@ -75,6 +75,7 @@ class LogState:
     shutdown: str = ""  # line with which the server began to end because it was told to
     engine_told: Told | None = None  # the same of the engine, where nothing that follows tells another reason
     problems: list[Problem] = field(default_factory=list)  # exceptions, in order
+    answers: int = 0  # requests that were answered well
     found: list[Match] = field(default_factory=list)  # lines outside of exceptions that match a signature
     hint: Match | None = None  # last line that says what this phase waits for
     wait: Match | None = None  # the same, but worth a word only if nothing moves for long
@@ -263,7 +264,7 @@ def parse(text: str) -> LogState:
             continue
         elif not traces.feed(entry, state.ready, state.phase):
             _read_plain(state, entry)
-    state.problems = traces.problems
+    state.problems, state.answers = traces.problems, traces.answers
     _weigh_order(state)
     state.last_line = shorten(mask(state.last_line.strip()))
     state.kv_cache_tokens = _tokens(state)
@@ -326,7 +327,8 @@ def _read_progress(state: LogState, traces: Tracebacks, line: Line) -> None:
     if not state.shutdown and ("hut" in message or "eceived" in message) and _STOP.search(message):
         _find_order(state, traces, line)
     if state.ready:  # from here on it is requests, until the end
-        if state.found and _ANSWERED.search(message):  # the engine got over what a request did to it
+        if '" 200' in message and _ANSWERED.search(message):  # the engine got over what a request did to it
+            traces.answers += 1
             state.found = [match for match in state.found if match.signature.id not in _BY_A_REQUEST]
         return
     _advance(state, message)

@@ -196,7 +196,7 @@ def _while_serving(state: LogState) -> Choice:
     wrapped = _wrapper(state)
     dead = wrapped is not None or any(_DEATH.search(problem.header) for problem in problems)
     mine = [problem for problem in problems if _is_of_the_engine(problem) and not _only_wraps(problem)]
-    mine = [problem for problem in mine if not _is_of_the_hub(problem)]
+    mine = [problem for problem in mine if not (_is_of_the_hub(problem) or _is_got_over(problem, state))]
     fatal = [match for match in state.found if match.signature.kind == "fatal"]
     if not dead:
         if state.shutdown:
@@ -270,8 +270,8 @@ def _original(root: Problem, others: list[Problem]) -> Problem:
     quoted = _QUOTES.search(root.text) if _strength(root) == QUOTED else None
     if quoted is None:
         return root
-    told = quoted.group("text")
-    return next((other for other in others if told in other.text and not _QUOTES.search(other.text)), root)
+    told = f": {quoted.group('text')}\n"
+    return next((other for other in others if told in f"{other.text}\n" and not _QUOTES.search(other.text)), root)
 
 
 def _follows_an_end(problem: Problem) -> bool:
@@ -315,6 +315,11 @@ def _is_of_the_hub(problem: Problem) -> bool:
     """A server that is ready has its files; what it fetches later, such as an image, is of a request."""
     match = _refine([], problem)
     return match is not None and match.signature.kind == "exit" and match.signature.family == "hub"
+
+
+def _is_got_over(problem: Problem, state: LogState) -> bool:
+    """The engine only logged it, and has served since: it was of a request, such as one that loads an adapter."""
+    return problem.answers < state.answers and _strength(problem) <= LOGGED
 
 
 def _members(problem: Problem) -> list[Problem]:

@@ -331,3 +331,29 @@ def test_a_head_whose_worker_lost_the_group_is_failed() -> None:
     logged = STARTED + trace("RuntimeError: NCCL error: remote process exited", worker)
     for served in (request, logged):
         assert diagnose(served)["verdict"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("end", "answered", "expected"),
+    [
+        ("Engine core proc EngineCore_DP0 died unexpectedly, shutting down client.", True, "worker_killed"),
+        ("vllm.v1.engine.exceptions.EngineDeadError: foo", True, "engine_dead"),
+        ("vllm.v1.engine.exceptions.EngineDeadError: foo", False, "lora_rank"),  # nothing shows that it was survived
+    ],
+)
+def test_what_the_engine_got_over_is_not_what_it_died_of(end: str, answered: bool, expected: str) -> None:
+    refused = trace("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", ENGINE)
+    log = f"{STARTED}{ENGINE}Invocation of add_lora method failed\n{refused}{ANSWER * answered}"
+    dead = f"(APIServer pid=1) ERROR 03-14 09:21:07 [core_client.py:700] {end}\n"
+    assert diagnose(log + dead, exit_code=0)["cause"]["id"] == expected
+    fatal = trace(
+        "IndexError: list index", ENGINE.replace("core.py:", "core.py:1"), "EngineCore encountered a fatal error."
+    )
+    assert diagnose(log + fatal + ANSWER + dead, exit_code=0)["cause"]["evidence"] == "IndexError: list index"
+
+
+def test_a_short_quote_is_of_no_other_exception() -> None:
+    before = trace("ValueError: layer 10 is odd", ENGINE)
+    quote = "RuntimeError: Worker failed with error '1', please check the stack trace above for the root cause"
+    log = before + ENGINE + "EngineCore failed to start.\n" + trace(quote, ENGINE) + WRAPPER
+    assert "layer 10" not in diagnose(log)["cause"]["evidence"]
