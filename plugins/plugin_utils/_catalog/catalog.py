@@ -37,6 +37,7 @@ from .images import (
     nearest_good,
     newest_able,
     oldest,
+    other_server,
     split_reference,
     told_by_tag,
     unable,
@@ -256,6 +257,8 @@ def _known_instead(ref: str, images: Entries, model: Entry | None) -> str:
         return f"for a mirror use {twin[0]} and set vllm_image_registry to {twin[1] or 'the host of the mirror'}"
     instead = nearest_good(ref, images, model)
     fix = f"use {instead or 'another image'}"
+    if server := other_server(ref):
+        return f"its path names {server}, and this collection serves vLLM; {fix}, or set vllm_image_allow: [unknown]"
     if digest and not tag and instead:
         fix = f"write its tag before the @, as in {instead}@{digest[:12]}..."
     return f"{fix}, or add it to vllm_images, or set vllm_image_allow: [unknown]"

@@ -15,7 +15,7 @@ import math
 import typing as t
 
 from .._catalog.vllm_options import tokens_of, version_key, whole
-from . import compressed, experts, kv_cache
+from . import compressed, experts, kv_cache, offloading
 from .words import GIB, Bounds, Plan, gib, problem, reasons
 
 # What is needed beside weights and KV cache, by causes. docs/reference/memory.md names the logs.
@@ -58,8 +58,6 @@ PACKED_CACHES: dict[str, t.Callable[[int], int]] = {
     "fp8_per_token_head": lambda numbers: numbers + 4,
 }
 PACKED_BYTES = 80  # S: what sparse attention keeps of a latent vector beside 8 bits a number: positions in BF16, scales
-# GiB that vLLM takes beside its share of the memory: weights of each host, and a KV cache of all hosts together.
-CPU_OFFLOAD, KV_OFFLOADING = OFFLOADING = ("cpu_offload_gb", "kv_offloading_size")
 # Options that bring models of their own, whose weights and caches nobody knows here.
 SPECULATIVE = ("speculative_config", "spec_model")
 MORE_MODELS = (*SPECULATIVE, "enable_lora", "lora_modules")
@@ -99,8 +97,8 @@ def plan(
     given = _Given(entry, host, args, environment, vllm)
     share = given.share
     stored = _ceil(given.weights, given.parallel)
-    moved = min(given.offloading(CPU_OFFLOAD), stored)
-    offloaded = moved + _ceil(given.offloading(KV_OFFLOADING), given.parallel)
+    moved = min(offloading.weights(args), stored)
+    offloaded = moved + _ceil(offloading.cache(args, environment, given.parallel), given.parallel)
     weights = stored - moved
     rest = given.activations + given.graphs + ENGINE_BYTES
     requested = math.ceil(host.total * share)
@@ -192,6 +190,8 @@ class _Given:
             more = [name for name in more if name not in SPECULATIVE]
         if more:
             self.assumed.append(f"the further models of {' and '.join(more)} are not planned")
+        if unknown := offloading.unknown(args, environment):
+            self.assumed.append(f"{unknown} is not planned")
 
     def _since(self, version: str) -> bool:
         """Whether this vLLM is at least that one. An unknown one is taken for a new one."""
@@ -226,9 +226,6 @@ class _Given:
         rest = int(UNCERTAIN * (self.activations + self.graphs + ENGINE_BYTES))
         draft = DRAFT_BYTES if self.drafts and not self._is_known_draft() else 0
         return rest + draft + (0 if self.on_cpu else UNIFIED_BYTES), rest
-
-    def offloading(self, name: str) -> int:
-        return max(0, int(_number(self.args.get(name), 0) * GIB))
 
     @property
     def bytes_of_a_token(self) -> int:

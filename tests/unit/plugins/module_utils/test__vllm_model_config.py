@@ -301,3 +301,43 @@ def test_what_is_not_known_is_planned_dear_and_said() -> None:
 def test_too_little(changes: dict[str, t.Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         entry(**changes)
+
+
+# S: most of vLLM 0.32's _SPECULATIVE_DECODING_MODELS, and what checkpoints call themselves.
+DRAFTS = [
+    *("MiMoMTPModel", "MiMoV2OmniMTPModel", "EagleCohereForCausalLM", "EagleLlama4ForCausalLM"),
+    *("EagleMiniCPMForCausalLM", "DFlashDraftModel", "LiLiCorrDraftModel", "DFlash2DraftModel"),
+    *("MuseGlimmerAssistantModel", "DFlashMuseGlimmerAssistantModel", "DSparkDraftModel", "DSparkV41DraftModel"),
+    *("Qwen3DSparkModel", "K3DSparkModel", "DFlashLagunaForCausalLM", "Gemma4DSparkModel", "PEagleDraftModel"),
+    *("PeagleLlamaForCausalLM", "Eagle3LlamaForCausalLM", "LlamaForCausalLMEagle3", "Eagle3Qwen2_5vlForCausalLM"),
+    *("PeagleQwen3ForCausalLM", "EagleMistralLarge3ForCausalLM", "Eagle3DeepseekV3ForCausalLM"),
+    *("EagleDeepSeekMTPModel", "DeepseekV32MTPModel", "MiniMaxM3MTP", "Gemma4MTPModel", "ExaoneMoeMTP"),
+    *("Exaone4_5_MTP", "LongCatFlashMTPModel", "GlmOcrMTPModel", "MedusaModel", "Qwen3NextMTP", "Qwen3_5MoeMTP"),
+    *("InternS2MobiusMTP", "Gemma4AssistantForCausalLM", "Gemma4UnifiedAssistantForCausalLM", "Eagle3Speculator"),
+    "DFlashSpeculator",
+]
+
+
+@pytest.mark.parametrize("architecture", DRAFTS)
+def test_a_draft_model_serves_nothing_alone(architecture: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{architecture} is a draft model, .* speculative_config"):
+        entry(architectures=[architecture])
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "LlamaForCausalLM",
+        "Eagle2_5_VLForConditionalGeneration",
+        "Gemma4ForCausalLM",
+        "MossAudioModel",
+    ],
+)
+def test_what_is_no_draft(architecture: str) -> None:
+    assert entry(architectures=[architecture])["architectures"] == [architecture]
+
+
+@pytest.mark.parametrize("more", [{}, {"quantization_config": {"group_size": 64, "bits": 4}}])
+def test_weights_of_mlx(more: dict[str, t.Any]) -> None:
+    assert entry(quantization={"group_size": 64, "bits": 4, "mode": "affine"}, **more)["quantization"] == "mlx"
+    assert entry(quantization_config={"quant_method": "exl3", "bits": 4})["quantization"] == "exl3"
