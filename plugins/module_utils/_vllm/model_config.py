@@ -127,6 +127,7 @@ def _computing(entry: Entry, config: Config, text: Config) -> None:
         "vocab_size": vocabulary,
         "hidden_size": hidden,
         "embedding_bytes": 2 * vocabulary * hidden * (1 if _is_tied(config, text) else 2),
+        "attention_heads": number(text, "num_attention_heads", "n_head", "n_heads"),
         "mtp_layers": number(text, "num_nextn_predict_layers", "mtp_num_hidden_layers"),
     }
     entry.update({name: size for name, size in sizes.items() if size})

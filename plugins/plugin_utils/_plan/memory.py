@@ -174,6 +174,8 @@ class _Given:
         is_small = host.total < LARGE_BYTES
         self.on_cpu = bool(environment.get(CPU_POOL))
         self.parallel = max(1, host.number, whole(args.get("tensor_parallel_size")) or 1)
+        self.stages = whole(args.get("pipeline_parallel_size")) or 1  # each has a part of the layers, with all heads
+        self.ranks = max(1, self.parallel // self.stages)
         self.share = _number(args.get("gpu_memory_utilization"), UTILIZATION)
         self.batched = tokens_of(args.get("max_num_batched_tokens")) or BATCHED_TOKENS[is_small or self.on_cpu]
         self.requests = tokens_of(args.get("max_num_seqs")) or SEQUENCES[is_small or self.on_cpu]
@@ -259,7 +261,7 @@ class _Given:
         return served + draft, loading + draft
 
     def _own_weights(self) -> tuple[int, int]:
-        ranks = self.parallel // (whole(self.args.get("pipeline_parallel_size")) or 1)
+        ranks = self.parallel // self.stages
         padded = experts.padding(self.entry, self.args, max(1, ranks))
         stored = int(self.entry["weights_bytes"]) + padded
         if padded:
@@ -352,8 +354,8 @@ class _Given:
         found += [self._kind(kind, 0) for kind in self._draft.get("attention_kinds") or []]
         states = self._whole("state_layers")
         if states:
-            found.append(kv_cache.Layers(kv_cache.STATE, states, _ceil(self._state_bytes(), self.parallel)))
-        return found
+            found.append(kv_cache.Layers(kv_cache.STATE, states, _ceil(self._state_bytes(), self.ranks)))
+        return [kind._replace(number=_ceil(kind.number, self.stages)) for kind in found]
 
     def _is_mtp(self) -> bool:
         return bool(self.drafts) and "mtp" in str(self.speculative.get("method")).lower()
@@ -365,7 +367,7 @@ class _Given:
         return bool(self._draft.get("weights_bytes")) or (own and not self.speculative.get("model"))
 
     def _kind(self, kind: t.Mapping[str, t.Any], latent: int) -> kv_cache.Layers:
-        heads = max(1, (whole(kind.get("kv_heads")) or 1) // self.parallel)
+        heads = max(1, (whole(kind.get("kv_heads")) or 1) // self.ranks)
         keys = whole(kind.get("head_dim")) or 1
         values = whole(kind.get("value_head_dim")) or keys
         vector = PACKED_CACHES.get(self.dtype, lambda numbers: numbers * self.width)
