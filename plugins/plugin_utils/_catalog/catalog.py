@@ -52,6 +52,9 @@ Entries = dict[str, Entry]
 
 # What the name of a repository says of a model.
 _SAID = ("architectures", "min_vllm")
+_REFERENCE = re.compile(  # how hub and other programs name a repository, with a revision or without
+    r"(?:(?:https?://)?(?:huggingface\.co|hf\.co)/|hf://)?([\w.-]+/[\w.-]+)(?:(?:/tree/|/resolve/|@)([\w.-]+))?/?"
+)
 
 
 class CatalogError(ValueError):
@@ -127,6 +130,9 @@ class Catalog:
                     f"{show(name)} names a GGUF file of a repository, which is neither planned nor downloaded here; use"
                     " its repository of safetensors, such as one in FP8, NVFP4 or AWQ"
                 )
+            if not same_id and (part := _REFERENCE.fullmatch(name)) and is_hugging_face_id(part[1]):
+                revision = f", and vllm_extra_args: {{revision: {part[2]}}}" if part[2] else ""
+                raise CatalogError(f"{show(name)} is more than the id of a repository; write {part[1]}{revision}")
             if not same_id:
                 raise CatalogError(f"{show(name)} is not in the catalog; {known_or_add(name, models, 'vllm_models')}")
             if len(same_id) > 1:

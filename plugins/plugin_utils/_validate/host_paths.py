@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Paths in options and environment: a command line of the host names what the container sees elsewhere."""
+"""Paths in options and environment: a command line of the host names what the container has elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _PLACES = ("vllm_extra_args", "vllm_extra_env")
 
 def host_paths(checked: TypedValues, model: t.Mapping[str, t.Any] | None) -> Lines:
     """MODEL is the one that lies in a folder of the host, if it does. Mounts and files have no other problem."""
-    seen = {plain(item["source"]): plain(item["target"]) for item in checked["vllm_mounts"]}
+    seen = {plain(item["src"]): plain(item["target"]) for item in checked["vllm_files"] if item.get("src")}
+    seen |= {plain(item["source"]): plain(item["target"]) for item in checked["vllm_mounts"]}
     if model is not None:
         seen |= {mount["source"]: mount["target"] for mount in model_mounts(checked, model)}
     seen[plain(checked["hf_cache_path"])] = CONTAINER_CACHE
@@ -31,7 +32,7 @@ def host_paths(checked: TypedValues, model: t.Mapping[str, t.Any] | None) -> Lin
                 source = next((source for source in seen if lies_in(path, source)), None)
                 if source and not any(lies_in(path, target) for target in targets):
                     there = posixpath.normpath(posixpath.join(seen[source], posixpath.relpath(path, source)))
-                    yield f"{place}.{name}: {show(path)} is a path of the host; the container has it at {there}"
+                    yield f"{place}.{name}: {show(path)} is no path of the container, which has it at {there}"
 
 
 def _paths(value: t.Any) -> t.Iterator[str]:

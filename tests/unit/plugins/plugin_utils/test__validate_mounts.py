@@ -125,7 +125,7 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     ),
     (
         {"vllm_model": "/srv/models/mine", "vllm_extra_args": {"chat_template": "/srv/models/mine/tools.jinja"}},
-        'vllm_extra_args.chat_template: "/srv/models/mine/tools.jinja" is a path of the host; the container has it at'
+        'vllm_extra_args.chat_template: "/srv/models/mine/tools.jinja" is no path of the container, which has it at'
         " /models/mine/tools.jinja",
     ),
     (
@@ -133,19 +133,26 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
             **mounts({"source": "/srv/adapters", "target": "/adapters"}),
             "vllm_extra_args": {"lora_modules": ["sql=/srv/adapters/sql"]},
         },
-        'vllm_extra_args.lora_modules: "/srv/adapters/sql" is a path of the host; the container has it at'
-        " /adapters/sql",
+        'vllm_extra_args.lora_modules: "/srv/adapters/sql" is no path of the container, which has it at /adapters/sql',
     ),
     (
         {
             **mounts({"source": "/srv/drafts/", "target": "/drafts"}),
             "vllm_extra_args": {"speculative_config": {"method": "dflash", "model": "/srv/drafts"}},
         },
-        'vllm_extra_args.speculative_config: "/srv/drafts" is a path of the host; the container has it at /drafts',
+        'vllm_extra_args.speculative_config: "/srv/drafts" is no path of the container, which has it at /drafts',
+    ),
+    (
+        {
+            "vllm_files": [{"src": "/srv/play/chat.jinja", "target": "/opt/files/chat.jinja"}],
+            "vllm_extra_args": {"chat_template": "/srv/play/chat.jinja"},
+        },
+        'vllm_extra_args.chat_template: "/srv/play/chat.jinja" is no path of the container, which has it at'
+        " /opt/files/chat.jinja",
     ),
     (
         {"vllm_extra_env": {"SOME_MODEL": "/opt/hf/models--a--b"}},
-        'vllm_extra_env.SOME_MODEL: "/opt/hf/models--a--b" is a path of the host; the container has it at'
+        'vllm_extra_env.SOME_MODEL: "/opt/hf/models--a--b" is no path of the container, which has it at'
         " /root/.cache/huggingface/models--a--b",
     ),
 ]
