@@ -25,6 +25,8 @@ GUIDES = "nvcr.io/nvidia/vllm:25.09-py3"
 Image = t.Mapping[str, t.Any]
 # Formats of weights that no release of vLLM reads (S: its QUANTIZATION_METHODS); a patched build may.
 NOT_READ = frozenset(["exl2", "exl3", "mlx", "eetq", "higgs", "spqr", "vptq", "quanto"])
+# Formats that a release has left to a plugin of its own, which no image here brings (S: vllm-project/vllm#43529).
+_BY_PLUGIN = {"bitsandbytes": ("0.28", "vllm-bnb-plugin")}
 
 # What the path of an image says of the server in it, if that is not vLLM alone.
 _OTHER_SERVERS = {
@@ -240,6 +242,9 @@ def unable(model: Image, image: Image) -> str | None:
             return str(reason)
     if image.get("vllm") and model.get("quantization") in NOT_READ:
         return f"its vLLM {image['vllm']} reads no weights in the format {model['quantization']}"
+    since, plugin = _BY_PLUGIN.get(str(model.get("quantization")), ("", ""))
+    if plugin and image.get("vllm") and version_key(str(image["vllm"])) >= version_key(since):
+        return f"its vLLM {image['vllm']} reads {model['quantization']} with {plugin} only, which is no part of it"
     own, named = image.get("architectures") or [], model.get("architectures") or []
     if own and named:  # what the image itself was asked for counts more than its version
         return None if set(own) & set(named) else f"its own registry has no {' or '.join(named)}"

@@ -294,6 +294,13 @@ def test_an_image_of_another_server(ref: str, server: str | None) -> None:
     ("quantization", "image", "reason"),
     [
         ("exl3", {"vllm": "0.29.0"}, "its vLLM 0.29.0 reads no weights in the format exl3"),
+        (
+            "bitsandbytes",
+            {"vllm": "0.28.0"},
+            "its vLLM 0.28.0 reads bitsandbytes with vllm-bnb-plugin only, which is no part of it",
+        ),
+        ("bitsandbytes", {"vllm": "0.27.1"}, None),
+        ("bitsandbytes", {}, None),
         ("mlx", {"vllm": "0.29.0", "architectures": ["A"]}, "its vLLM 0.29.0 reads no weights in the format mlx"),
         ("exl3", {}, None),  # a patched build may read it
         ("fp8", {"vllm": "0.29.0"}, None),
