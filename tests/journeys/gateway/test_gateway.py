@@ -1,6 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Set-up; under load a rolling deployment, a killed server, a switch of the only one; removal. In this order."""
+"""Set-up; under load a rolling deployment, a killed server, a switch of the only one, and of two services of one host;
+removal. In this order."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import ADDRESSES, Spark
 from support.waiting import wait_until
 
-from .conftest import CLIENT, GATEWAY, KEY, MODEL, PORT, SERVED
+from .conftest import CLIENT, GATEWAY, KEY, MODEL, PORT, SERVED, TWO
 
 PER_SECOND = 20
 (OTHER,) = (name for name in ADDRESSES if name != GATEWAY)
@@ -126,6 +127,33 @@ def test_the_only_server_is_switched_under_load_and_no_request_fails(
     again = running(spark)
     assert (again[0], again[1] != now[1]) == (now[0], True), refused.output
     assert load.failed == []
+
+
+def test_of_two_services_of_one_host_one_always_serves(
+    set_up: Run,
+    serving: dict[str, Spark],
+    ansible_playbook: AnsiblePlaybook,
+    divided: str,
+    figure: Callable[[str], None],
+) -> None:
+    """The other host is stopped. The first service is what has served here; the second one is new."""
+    spark, only = serving[GATEWAY], f"--limit={GATEWAY}"
+    first, second = (f"{GATEWAY}-{service['name']}" for service in TWO)
+    deployed(ansible_playbook, SERVED, divided, f"--limit={second}")
+    ready = ansible_playbook("playbooks/gateway.yml", divided, **SERVED)
+    assert ready.code == 0, ready.output
+    wait_until(lambda: up(spark) == [first, second], "both services are up", timeout=60)
+    # a variable of the environment: vllm need not check its arguments again, which takes long on a busy machine
+    changed = {**SERVED, "vllm_extra_env": {"VLLM_LOG_STATS_INTERVAL": "11"}}
+    with started() as load:
+        run = deployed(ansible_playbook, changed, divided, only)
+    figure(f"two services of one host: {load.figures}")
+    assert "only ready server" not in run.words, run.output
+    assert [run.count(name, "changed") > 0 for name in (first, second)] == [True, True], run.output
+    assert load.failed == []
+    assert up(spark) == [first, second]
+    removed = ansible_playbook("playbooks/uninstall.yml", divided, f"--limit={second}", **SERVED)
+    assert removed.code == 0, removed.output
 
 
 def test_a_removal_leaves_the_package_and_nothing_else(
