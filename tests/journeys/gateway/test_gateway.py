@@ -14,7 +14,7 @@ import pytest
 from support.deployments import EAGER, deployed, running
 from support.load import Load
 from support.playbook import AnsiblePlaybook, Run
-from support.sandbox import ADDRESSES, Spark
+from support.sandbox import ADDRESSES, Sandbox, Spark
 from support.waiting import wait_until
 
 from .conftest import CLIENT, GATEWAY, KEY, MODEL, PORT, SERVED, TWO
@@ -129,30 +129,27 @@ def test_the_only_server_is_switched_under_load_and_no_request_fails(
     assert load.failed == []
 
 
+@pytest.mark.usefixtures("prepared")
 def test_of_two_services_of_one_host_one_always_serves(
-    set_up: Run,
-    serving: dict[str, Spark],
-    ansible_playbook: AnsiblePlaybook,
-    divided: str,
-    figure: Callable[[str], None],
+    sandbox: Sandbox, ansible_playbook: AnsiblePlaybook, divided: str, figure: Callable[[str], None]
 ) -> None:
-    """The other host is stopped. The first service is what has served here; the second one is new."""
-    spark, only = serving[GATEWAY], f"--limit={GATEWAY}"
-    first, second = (f"{GATEWAY}-{service['name']}" for service in TWO)
-    deployed(ansible_playbook, SERVED, divided, f"--limit={second}")
+    """The first service is what has served here; the second one is new. Nothing serves on the other host."""
+    spark, only = sandbox[GATEWAY], f"--limit={GATEWAY}"
+    names = [f"{GATEWAY}-{service['name']}" for service in TWO]
+    deployed(ansible_playbook, SERVED, divided, only)
     ready = ansible_playbook("playbooks/gateway.yml", divided, **SERVED)
     assert ready.code == 0, ready.output
-    wait_until(lambda: up(spark) == [first, second], "both services are up", timeout=60)
-    # a variable of the environment: vllm need not check its arguments again, which takes long on a busy machine
+    wait_until(lambda: up(spark) == names, "both services are up", timeout=60)
+    # A variable of the environment: the arguments need not be checked again, which takes long on a busy machine.
     changed = {**SERVED, "vllm_extra_env": {"VLLM_LOG_STATS_INTERVAL": "11"}}
     with started() as load:
         run = deployed(ansible_playbook, changed, divided, only)
     figure(f"two services of one host: {load.figures}")
     assert "only ready server" not in run.words, run.output
-    assert [run.count(name, "changed") > 0 for name in (first, second)] == [True, True], run.output
+    assert [run.count(name, "changed") > 0 for name in names] == [True, True], run.output
     assert load.failed == []
-    assert up(spark) == [first, second]
-    removed = ansible_playbook("playbooks/uninstall.yml", divided, f"--limit={second}", **SERVED)
+    assert up(spark) == names
+    removed = ansible_playbook("playbooks/uninstall.yml", divided, f"--limit={names[1]}", **SERVED)
     assert removed.code == 0, removed.output
 
 
