@@ -20,6 +20,8 @@ from support.waiting import wait_until
 from .conftest import CLIENT, GATEWAY, KEY, MODEL, PORT, SERVED, TWO
 
 PER_SECOND = 20
+WAITING = 4000  # of the only server, all wait
+AT_ONCE = 100  # more of them in progress would only measure how busy the machine is
 (OTHER,) = (name for name in ADDRESSES if name != GATEWAY)
 
 
@@ -38,8 +40,8 @@ def load(set_up: Run, serving: dict[str, Spark]) -> Iterator[Load]:
 
 
 @contextmanager
-def started() -> Iterator[Load]:
-    with Load(ADDRESSES[GATEWAY], PORT, CLIENT, MODEL, PER_SECOND) as load:
+def started(at_once: int = AT_ONCE) -> Iterator[Load]:
+    with Load(ADDRESSES[GATEWAY], PORT, CLIENT, MODEL, PER_SECOND, at_once) as load:
         wait_until(lambda: len(load.requests) > PER_SECOND, "requests are answered", timeout=60)
         yield load
 
@@ -110,7 +112,7 @@ def test_the_only_server_is_switched_under_load_and_no_request_fails(
     spark, only = serving[GATEWAY], f"--limit={GATEWAY}"
     assert up(spark) == [GATEWAY]
     before = running(spark)[0]
-    with started() as load:
+    with started(WAITING) as load:
         switched = ansible_playbook("playbooks/rollback.yml", inventory, only, **SERVED)
         assert switched.code == 0, switched.output
     figure(f"the only server switched: {load.figures}")
@@ -118,7 +120,7 @@ def test_the_only_server_is_switched_under_load_and_no_request_fails(
     now = running(spark)
     assert now[0] != before
     assert load.failed == []
-    with started() as load:
+    with started(WAITING) as load:
         refused = ansible_playbook(
             "playbooks/deploy.yml", inventory, only, **{**SERVED, "vllm_extra_args": {**EAGER, "quantization": "fp9"}}
         )
