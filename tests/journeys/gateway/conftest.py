@@ -31,7 +31,7 @@ SERVED: dict[str, Any] = {
     "gateway_connections": 5000,
     "gateway_hold_requests": 4000,
 }
-TWO = [{"name": "vllm"}, {"name": "vllm-b", "vllm_port": 8001}]
+TWO: list[dict[str, Any]] = [{"name": "vllm"}, {"name": "vllm-b", "vllm_port": 8001}]
 
 
 @pytest.fixture(scope="module")
