@@ -68,6 +68,7 @@ class LogState:
     capture_seconds: float | None = None
     uses: set[str] = field(default_factory=set)  # optional parts of vLLM that are switched on
     headless: bool = False
+    warms: bool = True  # its kernels, as the last step of the start
     ready: bool = False
     shutdown: str = ""  # line with which the server began to end because it was told to
     engine_told: Told | None = None  # the same of the engine, where nothing that follows tells another reason
@@ -182,6 +183,9 @@ _NCCL: tuple[_Fact, ...] = (
 # A rank without an API: it says so instead of a banner, and nothing more while it serves.
 _HEADLESS = re.compile(r"Launching vLLM \(v(\S{1,80})\) headless")
 _WARM = "Kernel JIT monitor activated"  # the last step of a rank's start, since 0.24
+# Without CUDA graphs vLLM 0.32 leaves that step out; a rank then says nothing after it has its KV cache.
+_NOT_WARMED = re.compile(r"Enforce eager set, disabling .{1,80}JIT kernel warmup")
+_HAS_CACHE = re.compile(r"Available KV cache memory: |Initial free memory .{1,60} for KV Cache")
 _CPP_FRAME = re.compile(r"frame #\d{1,3}: ")  # where C++ was: names of code, which tell no failure
 _VERSIONS = (
     _HEADLESS,
@@ -245,6 +249,7 @@ def parse(text: str) -> LogState:
             _read_progress(state, traces, entry)
         elif level == "WARNING" and entry.dated:  # a banner's warning has no date
             _find_hint(state, message)
+            state.warms = state.warms and not _NOT_WARMED.match(message)
         elif state.shutdown:  # a server that was told to stop may miss its engine for a moment
             continue
         elif not traces.feed(entry, state.ready, state.phase):
@@ -305,7 +310,7 @@ def _started(state: LogState, traces: Tracebacks) -> None:
 
 def _read_progress(state: LogState, traces: Tracebacks, line: Line) -> None:
     message = line.message
-    if message.startswith("Application startup complete") or (state.headless and message.startswith(_WARM)):
+    if message.startswith("Application startup complete") or (state.headless and _is_last_step(state, message)):
         _started(state, traces)
         state.shutdown, state.engine_told = "", None
         return
@@ -318,6 +323,10 @@ def _read_progress(state: LogState, traces: Tracebacks, line: Line) -> None:
     if "Capturing CUDA graphs" in message:
         _fill(state, message, _BARS)
     _find_hint(state, message)
+
+
+def _is_last_step(state: LogState, message: str) -> bool:
+    return message.startswith(_WARM) or (not state.warms and _HAS_CACHE.match(message) is not None)
 
 
 def _find_order(state: LogState, traces: Tracebacks, line: Line) -> None:

@@ -318,7 +318,7 @@ class _Given:
         wanted = str(self.args.get("kv_cache_dtype") or "auto")
         if self.compressed:  # which vLLM keeps in its own form of FP8
             return "fp8", 1
-        # of an unknown version the dearer reading is taken
+        # of an unknown version the larger cache is planned
         own = self.entry.get("kv_cache_dtype") if self.vllm and self._since(ASKS_CHECKPOINT) else None
         if wanted == "auto" and own:
             self.assumed.append(f"its checkpoint asks for a KV cache of {own}")

@@ -67,9 +67,9 @@ _NO_HTTP = "would leave no HTTP server that the role can prove; remove it"
 _UNUSABLE = {
     "headless": _NO_HTTP,
     "grpc": _NO_HTTP,
-    "ssl_keyfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
+    "ssl_keyfile": "would end plain HTTP, which the role's proof uses; remove it, and end TLS in a proxy",
     "config": "would bring options of a file that is neither checked nor planned; write them here instead",
-    "ssl_certfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
+    "ssl_certfile": "would end plain HTTP, which the role's proof uses; remove it, and end TLS in a proxy",
 }
 
 

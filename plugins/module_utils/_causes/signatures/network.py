@@ -168,9 +168,9 @@ NETWORK: tuple[Signature, ...] = (
         "diagnose the other host first: its log has the cause; then restart all hosts of vllm_nodes"
         " (playbooks/restart.yml). If none of them ended, check vllm_node_address, NCCL_SOCKET_IFNAME, cable and link"
         " of the interface between them",
-        versions="NCCL 2.28.9, Gloo, vLLM 0.24",
+        versions="NCCL 2.28.9 and 2.29.7, Gloo, vLLM 0.24 and 0.32",
         known="seen",
-        source="two H200 processes of vLLM 0.24, one killed or failed",
+        source="two H200 processes of vLLM 0.24 and 0.32, one killed, stopped or failed",
         refines=("network", "nccl"),
     ),
     Signature(
