@@ -36,6 +36,7 @@ ORDERED = (None, 0, 130, 143)  # exit codes of a server that an order to stop ma
 
 # What only a server that serves writes: the end of its start may be missing, where uvicorn's own log is off.
 _ANSWERS = re.compile(r"\"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS) /\S{0,300} HTTP/\d|Avg prompt throughput: ")
+_ANSWERED = re.compile(r"\"POST /\S{0,300} HTTP/\d(?:\.\d)?\" 200 ")
 # How it ends, where nothing of its start was seen (docker logs --tail). An engine may also die before it serves.
 _ENDS = re.compile(
     r"EngineCore encountered a fatal|AsyncLLM output_handler failed|Shutting down|Waiting for application shutdown"
@@ -186,6 +187,8 @@ _WARM = "Kernel JIT monitor activated"  # the last step of a rank's start, since
 # Without CUDA graphs vLLM 0.32 leaves that step out; a rank then says nothing after it has its KV cache.
 _NOT_WARMED = re.compile(r"Enforce eager set, disabling .{1,80}JIT kernel warmup")
 _HAS_CACHE = re.compile(r"Available KV cache memory: |Initial free memory .{1,60} for KV Cache")
+# An error that says itself that it was survived.
+_WENT_ON = re.compile(r"[Ff]all(?:ing|s)? ?back|[Ii]gnoring|will be ignored|[Ss]kipping|not (?:critical|fatal)")
 _CPP_FRAME = re.compile(r"frame #\d{1,3}: ")  # where C++ was: names of code, which tell no failure
 _VERSIONS = (
     _HEADLESS,
@@ -317,6 +320,12 @@ def _read_progress(state: LogState, traces: Tracebacks, line: Line) -> None:
     if not state.shutdown and ("hut" in message or "eceived" in message) and _STOP.search(message):
         _find_order(state, traces, line)
     if state.ready:  # from here on it is requests, until the end
+        if state.found and _ANSWERED.search(message):  # the engine got over what a request did to it
+            state.found = [
+                match
+                for match in state.found
+                if match.signature.kind == "wrapper" or match.signature.family != "engine"
+            ]
         return
     _advance(state, message)
     _fill(state, message, _FACTS)
@@ -363,11 +372,14 @@ def _read_plain(state: LogState, line: Line) -> None:
     if len(state.found) >= MAX_FOUND or message.startswith("[c10d]"):
         _find_hint(state, message)
         return
+    went_on = line.level is not None and _WENT_ON.search(message)
     for match in causes.find(message):
         if match.signature.kind in ("hint", "retry"):
             state.hint = match
         elif match.signature.kind == "wait":
             state.wait = match
+        elif went_on and match.signature.kind != "wrapper":
+            continue
         # of a request; it is survived, and forgotten for long when the end comes. Between hosts there are no requests.
         elif not (state.ready and match.signature.kind == "exit" and match.signature.family != "network"):
             state.found.append(match)

@@ -276,14 +276,8 @@ KERNELS: tuple[Signature, ...] = (
         "no_kernel_image",
         "fatal",
         "kernel",
-        (
-            "no kernel image is available",
-            "unsupported toolchain",
-            "cudaerrornokernelimagefordevice",
-            "cudaerrorunsupportedptxversion",
-        ),
-        r"no kernel image is available(?: for execution on the device)?|PTX was compiled with an unsupported toolchain"
-        r"|cudaErrorNoKernelImageForDevice|cudaErrorUnsupportedPtxVersion",
+        ("no kernel image is available", "cudaerrornokernelimagefordevice"),
+        r"no kernel image is available(?: for execution on the device)?|cudaErrorNoKernelImageForDevice",
         "this image, or one of its kernels, was not built for the GPU",
         "set moe_backend: marlin and linear_backend: marlin in vllm_extra_args if the trace names a MoE, FP4 or FP8"
         " kernel; else use an image built for the GB10 with CUDA 13 (vllm_image)",
