@@ -28,6 +28,7 @@ from .image import image as check_image
 from .image import notices as image_notices
 from .nodes import OWNED, nodes
 from .token import notices as token_notices
+from .unread import notices as unread_notices
 
 MAX_UTILIZATION = 0.95
 
@@ -258,4 +259,5 @@ def notices(role: str, values: t.Mapping[str, t.Any], catalog: Catalog) -> list[
     return [
         *image_notices(ref, service.image, service.entry, is_known, settings),
         *token_notices(checked, service.entry),
+        *unread_notices(checked["vllm_extra_env"], service.image.get("vllm")),
     ]
