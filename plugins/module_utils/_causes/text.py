@@ -11,10 +11,8 @@ import typing as t
 MAX_EVIDENCE = 300
 
 _NAMES = "transfer|xet|overrides|config|text|token|hub"  # of packages and options, not tokens
-_TOKEN = re.compile(
-    rf"hf_(?<![A-Za-z0-9_]hf_)(?:(?:oauth|jwt)_[\w.-]+|(?!(?:{_NAMES})(?![A-Za-z0-9]))[A-Za-z0-9]+)"
-    r"|sk-(?<![A-Za-z0-9]sk-)[\w-]{16,}"
-)
+_TOKEN = re.compile(rf"hf_(?<![A-Za-z0-9_]hf_)(?:(?:oauth|jwt)_[\w.-]+|(?!(?:{_NAMES})(?![A-Za-z0-9]))[A-Za-z0-9]+)")
+_KEY = re.compile(r"sk-(?<![A-Za-z0-9]sk-)[\w-]{16,}")
 # What stands before a secret in a header, an option, an address or a dictionary: vLLM logs its own api_key so. Plain
 # words, because a search for those skips nearly all of a log.
 _NAMED = ("api_key", "api_keys", "api-key", "apikey", "apiKey", "hf_token", "access_token", "auth_token", "password")
@@ -41,9 +39,8 @@ def link(name: str) -> str:
 
 def mask(text: str, *secrets: str | None) -> str:
     """Remove tokens, keys, passwords and signatures in addresses, and the given secrets from a text."""
-    text = _TOKEN.sub(lambda found: f"{found.group()[:3]}***", text)
-    text = _SECRET.sub(lambda found: f"{found.group(1)}***", text)
-    return hide(mask_addresses(text), *secrets)
+    text = hide(_TOKEN.sub("hf_***", text), *secrets)
+    return mask_addresses(_SECRET.sub(r"\1***", _KEY.sub("***", text)))
 
 
 def mask_addresses(text: str) -> str:
