@@ -13,6 +13,7 @@ from .._catalog.vllm_options import tokens_of, version_key
 from .._common.addresses import is_reachable
 from .._common.text import show
 from .._common.types import TypedValues
+from .._plan import ray
 from .._plan.choice import Values
 from .._plan.nodes import NCCL_HOLDS, PARALLEL, nccl_problem, parallel
 from .._plan.settings import Settings
@@ -88,19 +89,36 @@ def _image(
     environment: t.Mapping[str, t.Any],
 ) -> Lines:
     ref = show(image["ref"])
-    if not _spans_hosts(image, catalog):
+    by_ray = not _spans_hosts(image, catalog)
+    if by_ray and image["ray"] is False:
         yield (
-            f"vllm_image: {ref} cannot serve a model on several hosts (its vLLM has no option nnodes);"
-            f" use {_instead(checked, catalog, model, image)}"
+            f"vllm_image: {ref} cannot serve a model on several hosts (its vLLM has no option nnodes, and it has no"
+            f" Ray); use {_instead(checked, catalog, model, image)}"
         )
         return
+    if by_ray and checked.valid("vllm_master_port"):
+        yield from _ray_ports(checked)
     instead = _instead(checked, catalog, model, image)
     if wrong := nccl_problem(checked, image, image.get("nccl"), environment, instead):
         yield wrong
 
 
+def _ray_ports(checked: TypedValues) -> Lines:
+    first, last = ray.ports(checked["vllm_master_port"])
+    if last > 65535:
+        yield (
+            f"vllm_master_port: {first} is not allowed with this image, whose Ray uses the ports up to {last};"
+            f" use one up to {65535 - ray.LAST}"
+        )
+    elif checked.valid("vllm_port") and first < checked["vllm_port"] <= last:
+        yield (
+            f"vllm_master_port: {first} is not allowed with this image, whose Ray uses the ports up to {last}, and"
+            f" vllm_port {checked['vllm_port']} is one of them; use another port"
+        )
+
+
 def _spans_hosts(image: Entry, catalog: Catalog) -> bool:
-    return image.get("multi_node") is not False and "nnodes" in catalog.options(image["vllm"]).by_name
+    return not ray.is_needed(image, catalog.options(image["vllm"], image.get("options") or ()).by_name)
 
 
 def _instead(checked: TypedValues, catalog: Catalog, model: Entry | None, image: Entry) -> str:
