@@ -119,8 +119,8 @@ _value:
           head of hosts that serve together by Ray has a second one.
       type: list
       elements: dict
-      sample: [{name: vllm-qwen3-8b-fp8, entrypoint: [], command: [vllm, serve, Qwen/Qwen3-8B-FP8], after: "", check: [],
-        check_seconds: 0}]
+      sample:
+        - {name: vllm-qwen3-8b-fp8, entrypoint: [], command: [vllm, serve, x/y], after: "", check: [], check_seconds: 0}
     address:
       description: Address of the host on which the port is published.
       type: str

@@ -46,9 +46,11 @@ def chain_rules(ports: Ports, sources: t.Iterable[str], program: str) -> list[Co
     return [*((*append, *who, "-j", "RETURN") for who in allowed), (*append, "-j", "DROP")]
 
 
-def close(ports: Ports, sources: t.Sequence[str], run: t.Callable[..., tuple[int, str, str]]) -> str:
+def close(
+    ports: Ports, sources: t.Sequence[str], run: t.Callable[..., tuple[int, str, str]], has_ipv6: bool = True
+) -> str:
     """Why they could not be closed; empty if they are. The jump comes last: the chain is never used half full."""
-    for program in _PROGRAMS:
+    for program in _PROGRAMS if has_ipv6 else _PROGRAMS[:1]:
         run(program, "-w", "-N", ports.chain)  # it may be there
         commands = [(program, "-w", "-F", ports.chain), *chain_rules(ports, sources, program)]
         if run(*ports.jump(program, "-C"))[0]:

@@ -295,7 +295,7 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
         # what Ray left there is of no use to another start
         shutil.rmtree(service.home / "cache" / "ray", ignore_errors=True)
         write_json(service.closed, {"closed_ports": list(ports)})
-        problem = closed_ports.close(ports, peers.addresses, run)
+        problem = closed_ports.close(ports, peers.addresses, run, (proc / "net" / "if_inet6").exists())
         if problem:
             say(ERROR, f"not started: the ports of Ray could not be closed to other hosts: {problem}")
             return 1
