@@ -100,6 +100,11 @@ def problem(nodes: Nodes, host: HostState) -> str:
     )
 
 
+def spans(nodes: Nodes) -> dict[str, int]:
+    """Of how many hosts a fault may be only_with: those that serve by Ray have no such option."""
+    return {"nnodes": nodes.number} if nodes.members else {}
+
+
 def faults(nodes: Nodes, host: HostState) -> list[dict[str, str]]:
     """What makes them slow, with the remedy, as host_faults() has it."""
     if not nodes.members or host.get("infiniband") or not host.get("is_spark"):

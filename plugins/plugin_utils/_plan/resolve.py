@@ -238,7 +238,7 @@ def resolve(
         oversized=share.oversized(host, service, budget, swapped),
         container_release=_container_release(host, service),
         host_faults=[
-            *host_faults(catalog.hosts(), host, {**settings.args, **settings.environment}),
+            *host_faults(catalog.hosts(), host, {**settings.args, **settings.environment, **nodes.spans(together)}),
             *nodes.faults(together, host),
         ],
         budget=[part.text for part in budget.parts],

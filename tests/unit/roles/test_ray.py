@@ -126,6 +126,12 @@ def test_its_memory_is_bounded_and_counted() -> None:
     assert found.environment["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
+def test_a_bad_kernel_for_several_hosts_is_one_with_ray_too() -> None:
+    interfaces = [{"name": "enp1s0f0np0", "addresses": [MEMBERS[0].address]}]
+    bad = spark(interfaces=interfaces, os={"kernel": "7.0.0-1019-nvidia"})
+    assert resolve(values(**TOGETHER), CATALOG, bad, members=Nodes(MEMBERS, 0)).host_faults
+
+
 def test_without_a_gpu_it_has_none() -> None:
     assert "--num-gpus=1" in rank(0).containers[-1]["command"]
     assert "--num-gpus=0" in rank(0, vllm_gpu="none").containers[-1]["command"]
