@@ -13,6 +13,8 @@ from .._outside.values import sequence, whole
 
 Command = tuple[str, ...]
 
+# Of Ray's client, where it is installed: its port cannot be said without it.
+CLIENT = 10001
 # Of both families: who listens on all addresses listens on those of IPv6, too.
 _PROGRAMS = ("iptables", "ip6tables")
 
@@ -27,7 +29,7 @@ class Ports(t.NamedTuple):
 
     def jump(self, program: str, order: str) -> Command:
         """ORDER is -C to look for the jump into the chain, -I to insert it, -D to delete it."""
-        ports = ("-p", "tcp", "--dport", f"{self.first}:{self.last}")
+        ports = ("-p", "tcp", "-m", "multiport", "--dports", f"{self.first}:{self.last},{CLIENT}")
         return (program, "-w", order, "INPUT", *ports, "-j", self.chain)
 
 

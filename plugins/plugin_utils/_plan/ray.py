@@ -14,7 +14,7 @@ from .._catalog.fields import Entry
 from .words import GIB
 
 # What Ray listens on, by the distance from vllm_master_port, and the first and the last of what its workers get.
-GCS, NODE, OBJECTS, RUNTIME_ENV, AGENT_GRPC, AGENT, METRICS, DASHBOARD, CLIENT, MONITOR, DASHBOARD_METRICS = range(11)
+GCS, NODE, OBJECTS, RUNTIME_ENV, AGENT_GRPC, AGENT, METRICS, DASHBOARD, MONITOR, DASHBOARD_METRICS = range(10)
 WORKERS, LAST = 20, 99
 # Ray takes 30 % of the memory if nobody says how much. Between two hosts of vLLM only small objects pass through it.
 OBJECT_STORE_BYTES = GIB
@@ -83,7 +83,7 @@ def start(address: str, head: str, master_port: int, has_gpu: bool) -> list[str]
         "num-gpus": int(has_gpu),
     }
     if address == head:
-        own = {"port": master_port + GCS, "ray-client-server-port": master_port + CLIENT, "temp-dir": FOLDER}
+        own = {"port": master_port + GCS, "temp-dir": FOLDER}
         dashboard = {"dashboard-host": "127.0.0.1", "dashboard-port": master_port + DASHBOARD}
         role = ["--head", *(f"--{name}={value}" for name, value in {**own, **dashboard}.items())]
     else:

@@ -203,7 +203,7 @@ def test_the_page_cache_is_dropped_only_on_request(service: Service, proc: Path,
 # --- the ports of Ray -------------------------------------------------------------------------------------------
 
 GROUP = {"nodes": ["127.0.0.1", "127.0.0.2"], "rank": 0, "master_port": 29501, "closed_ports": [29501, 29600]}
-JUMP = "INPUT -p tcp --dport 29501:29600 -j DGXSPARK-29501"
+JUMP = "INPUT -p tcp -m multiport --dports 29501:29600,10001 -j DGXSPARK-29501"
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def test_each_port_is_said_and_one_of_those_that_are_closed() -> None:
         command = found.containers[-1]["command"]
         named = dict(word[2:].split("=") for word in command if "=" in word)
         ports = [int(value) for name, value in named.items() if name.endswith("port")]
-        assert len(set(ports)) == len(ports) == (11 if number == 0 else 8)
+        assert len(set(ports)) == len(ports) == (10 if number == 0 else 8)
         assert all(first <= port <= last for port in ports)
         assert found.facts["closed_ports"] == [first, last]
     assert rank(0).containers[-1]["command"].count("--dashboard-host=127.0.0.1") == 1
