@@ -43,7 +43,7 @@ UNIT: tuple[Signature, ...] = (
         "Ray did not form a cluster of all hosts of vllm_nodes: it ended on the head, or not all of them joined within"
         " five minutes",
         "look at `docker logs {container}` on the head; run playbooks/health.yml for all hosts, and start those that"
-        " are down; if they run, check vllm_node_address and the cable, and that all of them have the same vllm_api_key",
+        " are down; if they run, check vllm_node_address and the cable, and that vllm_api_key is the same everywhere",
         versions="the role vllm",
         known="seen",
         source="sandbox, by hand",
