@@ -61,8 +61,8 @@ def image(two_hosts: dict[str, Spark], tmp_path_factory: pytest.TempPathFactory)
     program.chmod(0o755)
     (root / ENGINE[1:]).parent.mkdir()
     shutil.copy(SUPPORT / "standin_engine.py", root / ENGINE[1:])
-    create = f"docker rm --force made; docker create --name made {IMAGE}"
-    script = f"{create} && docker cp - made:/ && docker commit made {REGISTRY}/{NAME}"
+    create = f"docker rm --force made 2>/dev/null; docker create --name made {IMAGE}"
+    script = f"{create} && docker cp - made:/ && docker commit made {REGISTRY}/{NAME} && docker rm made"
     for host in two_hosts.values():
         tar = subprocess.Popen(["tar", "--create", f"--directory={root}", "usr"], stdout=subprocess.PIPE)
         done = subprocess.run(
@@ -72,7 +72,7 @@ def image(two_hosts: dict[str, Spark], tmp_path_factory: pytest.TempPathFactory)
         assert done.returncode == 0, done.stderr
     yield
     for host in two_hosts.values():
-        host.root(f"docker rm --force made; docker rmi {REGISTRY}/{NAME}")
+        host.root(f"docker rmi --force {REGISTRY}/{NAME}")
 
 
 @pytest.fixture(scope="module")
