@@ -38,7 +38,6 @@ PAIR: dict[str, Any] = {
             "command_prefix": ["python3", ENGINE, "serve"],
         }
     },
-    "vllm_api_key": "correct-horse-battery-staple-0123",
 }
 NODES = (
     "import ray; ray.init(logging_level='ERROR', log_to_driver=False);"
