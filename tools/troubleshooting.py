@@ -236,10 +236,10 @@ def harmless(entries: Iterable[Any]) -> list[str]:
 
 
 def parts() -> list[str]:
-    """What the remedy begins with where a trace leads through a part of vLLM that can be switched off."""
+    """What the remedy begins with where an exception points to a part of vLLM that can be switched off."""
     lines = ["## What can be switched off", ""]
-    text = "A trace that leads through one of these names the switch first, which keeps image and model."
-    lines += [text, "", "| the trace leads through | what to do |", "| --- | --- |"]
+    text = "The remedy of an exception that was raised in one of these, or names it, begins with the switch: it keeps"
+    lines += [f"{text} image and model.", "", "| part | what to do |", "| --- | --- |"]
     lines += [f"| {part.name} | {part.advice.rstrip(',')} |" for part in signatures.FEATURES]
     return [*lines, ""]
 

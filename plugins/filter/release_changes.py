@@ -57,7 +57,7 @@ _value:
       description: Which clients lose access, and which get it.
       type: list
       elements: str
-      sample: ["clients of other machines lose access: the address was 0.0.0.0, and is 127.0.0.1 now"]
+      sample: ["clients of other machines lose access: address 0.0.0.0 -> 127.0.0.1"]
 """
 
 import typing as t

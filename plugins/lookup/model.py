@@ -241,6 +241,11 @@ _value:
       type: int
       returned: if it has such layers
       sample: 1
+    attention_heads:
+      description: Heads of queries, which several hosts divide.
+      type: int
+      returned: if known
+      sample: 32
     hidden_size:
       description: Numbers between two layers.
       type: int

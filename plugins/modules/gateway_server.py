@@ -92,7 +92,8 @@ sessions:
   sample: 0
 alone:
   description:
-    - Whether the gateway has no other server of its model that is up. Without it requests wait, or get status 503.
+    - Whether the server is up, and the gateway has no other one of its model that is. Without it requests wait, or get
+      status 503.
   returned: always
   type: bool
   sample: false

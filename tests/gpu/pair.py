@@ -6,8 +6,9 @@
     pair.py OUT plan             starts the models of ranks.json one after the other; the first one also serves
     pair.py OUT faults [NAME...] provokes the faults at the same time, each in two hosts of its own
 
-Arguments and environment of the ranks are those that the role renders (ranks.py). Each rank sees one GPU. NCCL has no
-other way between them than the cable. Writes OUT/pair/NAME.head.log, NAME.worker.log and NAME.json.
+A name with +graphs has CUDA graphs. Arguments and environment of the ranks are those that the role renders (ranks.py).
+Each rank sees one GPU. NCCL has no other way between them than the cable. Writes OUT/pair/NAME.head.log,
+NAME.worker.log and NAME.json.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ LITTLE = {"--gpu-memory-utilization": "0.05", "--kv-cache-memory-bytes": str(2**
 LITTLE.update({"--max-model-len": "8192", "--max-num-batched-tokens": "8192"})
 SECONDS = int(os.environ.get("SECONDS_OF_A_FAULT", "400"))
 WIDER = {**SHAPES[SMALL], "num_hidden_layers": 4, "hidden_size": 5120, "num_attention_heads": 40}
+EAGER = "--enforce-eager"
 Words = list[str]
 
 
@@ -50,6 +52,14 @@ def with_options(words: Words, values: t.Mapping[str, str]) -> Words:
         else:
             found += [name, value]
     return found
+
+
+def shape_of(name: str) -> str:
+    return name.partition("+")[0]
+
+
+def has_graphs(name: str) -> bool:
+    return name.endswith("+graphs")
 
 
 def processes(session: int) -> list[int]:
@@ -66,7 +76,8 @@ class Pair:
     """Two hosts and the ranks on them."""
 
     def __init__(self, name: str, model: str) -> None:
-        self.name, self.model = name, model
+        self.name, self.model = name, shape_of(model)
+        self.left_out = EAGER if has_graphs(name) else ""
         self.hosts = Hosts(RANKS["interface"], RANKS["addresses"])
         self.begin = time.monotonic()
         self.ranks: list[Server | None] = [None, None]
@@ -82,7 +93,7 @@ class Pair:
         again: str = "",
     ) -> Server:
         rank = RANKS["models"][self.model][number]
-        words = with_options(rank["words"], options or {})
+        words = with_options([word for word in rank["words"] if word != self.left_out], options or {})
         if model:
             words[0] = model
         values = {**rank["environment"], "CUDA_VISIBLE_DEVICES": str(number), **(environment or {})}
@@ -291,7 +302,7 @@ def run_fault(name: str) -> t.NoReturn:
     try:
         pair = Pair(name, SMALL)
         try:
-            FAULTS[name](pair)
+            FAULTS[shape_of(name)](pair)
         finally:
             pair.event("end: " + json.dumps(pair.state(False)))
             pair.end()
@@ -338,7 +349,7 @@ def start_of(name: str) -> t.NoReturn:
         pair.start(0)
         state = pair.head.wait(KV_SIZE, 150)
         pair.event(state)
-        if name == SMALL:
+        if pair.model == SMALL:
             serves(pair)
     finally:
         pair.end()
@@ -349,12 +360,14 @@ def plan(names: list[str]) -> None:
     """compare.py reads what it writes, as that of plan.py."""
     record: dict[str, t.Any] = {"machine": machine(), "starts": {}}
     for name in names or list(RANKS["models"]):
-        starts.make_model(RANKS["models"][name][0]["words"][0], SHAPES[name])
+        rank = RANKS["models"][shape_of(name)][0]
+        starts.make_model(rank["words"][0], SHAPES[shape_of(name)])
         pid = os.fork()
         if pid == 0:
             start_of(name)
         state = "seen" if os.waitpid(pid, 0)[1] == 0 else "ended"
-        record["starts"][name] = {"args": RANKS["models"][name][0]["args"], "state": state}
+        args = {**rank["args"], "enforce_eager": not has_graphs(name)}
+        record["starts"][name] = {"args": args, "state": state}
         (OUT / "pair" / "starts.json").write_text(json.dumps(record, indent=1))
         starts.wait_for_free()
 

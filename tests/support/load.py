@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Constant load on one address, in a process of its own: so many requests a second, every other one streamed.
 
-A request begins when it is its turn, whether earlier ones have ended or not. One line for each on standard output:
-begin, end, longest gap within the answer, streamed or whole, and ok or what was wrong.
+A request begins when it is its turn, whether earlier ones have ended or not, but no more than so many at a time: an
+overloaded machine gets fewer a second, which the figures say. One line for each on standard output: begin, end, longest
+gap within the answer, streamed or whole, and ok or what was wrong.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ class Request(NamedTuple):
 class Load:
     """The load, as long as the context lasts. At its end it is waited for requests in progress."""
 
-    def __init__(self, host: str, port: int, key: str, model: str, per_second: int) -> None:
+    def __init__(self, host: str, port: int, key: str, model: str, per_second: int, at_once: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, host, str(port), model, str(per_second)],
+            [sys.executable, __file__, host, str(port), model, str(per_second), str(at_once)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -112,7 +113,7 @@ def judged(answer: bytes, is_streamed: bool) -> str:
         return "ended in the middle"
 
 
-async def main(host: str, port: str, model: str, per_second: str) -> None:
+async def main(host: str, port: str, model: str, per_second: str, at_once: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     key = sys.stdin.readline().strip()
     stopped = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
@@ -126,13 +127,18 @@ async def main(host: str, port: str, model: str, per_second: str) -> None:
             outcome = f"{type(error).__name__} {error}".strip().replace("\n", " ")
         print(begin, time.time(), gap, "whole" if number % 2 else "streamed", outcome, flush=True)
 
-    number, start = 0, time.monotonic()
+    number, due = 0, time.monotonic()
     while not stopped.done():
+        if len(running) >= int(at_once):
+            await asyncio.sleep(0.05)
+            due = time.monotonic()  # what could not begin is not made up for
+            continue
         task = asyncio.create_task(one(number))
         running.add(task)
         task.add_done_callback(running.discard)
         number += 1
-        await asyncio.sleep(max(0.0, start + number / int(per_second) - time.monotonic()))
+        due += 1 / int(per_second)
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
     await asyncio.gather(*running)
 
 

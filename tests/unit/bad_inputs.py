@@ -519,7 +519,7 @@ BAD: list[tuple[Values, str]] = [
     (
         one("vllm_extra_args", {"ssl_keyfile": "/k"}),
         "vllm_extra_args.ssl_keyfile: is not allowed; it would end plain HTTP, which the role's"
-        " proof speaks; remove it, and end TLS in a proxy",
+        " proof uses; remove it, and end TLS in a proxy",
     ),
     *(
         (

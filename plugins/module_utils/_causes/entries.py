@@ -81,6 +81,7 @@ class Feature(NamedTuple):
     name: str
     frames: str
     advice: str  # the switch; it keeps image and model
+    says: str = ""  # or the text of an exception that no signature knows names it
     inner: bool = False  # only one of the last frames tells: this part is always on the way
     optional: bool = False  # the model serves the same without it, so it is said for known causes too
     when: str = ""  # "start" or "serve"; empty: both

@@ -41,22 +41,20 @@ def family(name: str) -> Family:
     return _FAMILIES[name]
 
 
-def feature(frames: t.Sequence[str], when: str) -> Feature | None:
-    """The part of vLLM that an exception was raised in, if it can be switched off."""
+def feature(frames: t.Sequence[str], when: str, text: str = "") -> Feature | None:
+    """The part of vLLM that an exception was raised in, or that its text names, if it can be switched off."""
     every, inner = "\n".join(frames), "\n".join(frames[-INNER:])
-    found = (
-        entry
-        for entry in FEATURES
-        if entry.when in ("", when) and compiled(entry.frames, re.IGNORECASE).search(inner if entry.inner else every)
-    )
-    return next(found, None)
+    parts = [entry for entry in FEATURES if entry.when in ("", when)]
+    raised = (entry for entry in parts if compiled(entry.frames).search(inner if entry.inner else every))
+    named = (entry for entry in parts if entry.says and compiled(entry.says).search(text))
+    return next(raised, None) or next(named, None)
 
 
 def advise(entry: Feature | None, remedy: str) -> str:
     """A remedy that begins with the switch."""
     if entry is None or remedy.startswith(entry.advice):
         return remedy
-    return f"{entry.advice} first, because the trace leads through {entry.name}. {remedy[:1].upper()}{remedy[1:]}"
+    return f"{entry.advice} first, because the exception points to {entry.name}. {remedy[:1].upper()}{remedy[1:]}"
 
 
 def suspect(cause: Cause, uses: t.Collection[str]) -> Cause:
@@ -74,7 +72,8 @@ def explain(
 ) -> Cause:
     """A family in words: the exception is quoted, and what is likely is not told as a fact."""
     words = {"exception": exception, "where": _where(frames)}
-    part = feature(frames, when) if entry.family in SWITCHED else None
+    said = exception if entry.family != "option" else ""  # that one says what to correct
+    part = feature(frames, when, said) if entry.family in SWITCHED else None
     return Cause(
         name or entry.id,
         entry.meaning.format_map(words),

@@ -10,7 +10,8 @@ import typing as t
 
 MAX_EVIDENCE = 300
 
-_TOKEN = re.compile(r"(?<![A-Za-z0-9_])hf_[A-Za-z0-9]+")
+_NAMES = "transfer|xet|overrides|config|text|token|hub"  # of packages and options, not tokens
+_TOKEN = re.compile(rf"(?<![A-Za-z0-9_])hf_(?!(?:{_NAMES})(?![A-Za-z0-9]))[A-Za-z0-9]+")
 _PASSWORD = re.compile(r"://[^/\s@]{1,300}@")
 _SIGNED = re.compile(r"\?[^\s'\"?]{0,2000}?(?:Signature=|X-Amz-)[^\s'\"]{0,4000}")
 

@@ -81,7 +81,7 @@ class Content:
     files: int = 0
     revisions: list[str] = dataclasses.field(default_factory=list)
     refs: dict[str, str] = dataclasses.field(default_factory=dict)
-    commit: str | None = None  # of the snapshot that `complete` speaks of
+    commit: str | None = None  # of the snapshot that `complete` is about
     complete: bool | None = False
     missing: list[str] = dataclasses.field(default_factory=list)
     partials: list[Partial] = dataclasses.field(default_factory=list)

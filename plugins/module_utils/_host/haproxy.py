@@ -84,8 +84,8 @@ def entries(text: str) -> list[str]:
 
 
 def is_alone(name: str, servers: t.Sequence[Server]) -> bool:
-    """Whether without this server a model of it has no other one."""
-    mine = {server.backend for server in servers if server.name == name}
+    """Whether without this server, which is up, a model of it has no other one."""
+    mine = {server.backend for server in servers if server.name == name and server.is_up}
     others = {server.backend for server in servers if server.name != name and server.is_up and not server.is_out}
     return bool(mine - others)
 

@@ -228,6 +228,8 @@ def _death(seen: Observation, container: Container) -> Cause:
         return place.suspect(condition("crashed", evidence), log.uses)
     if container.exit_code == 0 and not log.ready:  # a start that fails ends with another one
         return condition("stopped", evidence)
+    if container.exit_code == 0 and log.headless:  # nor does a rank without an API end with it by itself
+        return _last_hint(log) or condition("stopped", evidence)
     return _last_hint(log) or condition("exited_after_ready" if log.ready else "exited", evidence)
 
 

@@ -98,6 +98,8 @@ def has_latent_cache(text: Config) -> bool:
 
 def number_of_layers(text: Config) -> int:
     """A list of layers says their number, too."""
+    if text.get("is_encoder_decoder") is True and number(text, "decoder_layers"):  # Whisper's others are its encoder's
+        return count_of_layers(text, "decoder_layers")
     found = count_of_layers(text, "num_hidden_layers", "n_layer", "num_layers", "decoder_layers", "n_layers")
     of_all = listed(text, *_LISTS)
     return found or (len(of_all[1]) if of_all else 0)
@@ -231,6 +233,14 @@ def _by_rule(text: Config, layers: int, assumed: list[str]) -> list[tuple[str, .
     if isinstance(linear, dict) and isinstance(linear.get("full_attn_layers"), list):
         full = _indices(linear["full_attn_layers"])
         return where(lambda layer: layer + 1 in full, STATE)
+    group = number(text, "layer_group_size")  # Ling and Ring: what is left of the last group is full, too
+    if group and state(text):
+        whole = layers if _is_ring(text) else layers // group * group
+        return where(lambda layer: (layer + 1) % group == 0 or layer >= whole, STATE)
+    windowed = _indices(text.get("local_layer_ids"))  # Inkling
+    if windowed and number(text, "sliding_window_size"):
+        assumed.append(f"the state of {layers} layers is not counted")
+        return where(lambda layer: layer not in windowed, WINDOW)
     kinds = text.get("attn_type_list")  # MiniMax
     if isinstance(kinds, list) and len(kinds) == layers:
         return where(lambda layer: bool(kinds[layer]), STATE)
@@ -309,9 +319,16 @@ def _convolution(text: Config) -> State | None:
 
 
 def _lightning(text: Config) -> State | None:
-    """MiniMax' linear attention: a matrix for each head."""
-    if "minimax" not in str(text.get("model_type")):
+    """Linear attention of MiniMax and of Ring: a matrix for each head. Of Ling 3 it is Kimi's delta attention."""
+    is_minimax, is_ling = "minimax" in str(text.get("model_type")), number(text, "layer_group_size") > 1
+    if not (is_minimax or is_ling):
         return None
     heads = number(text, "num_attention_heads")
     head_dim = number(text, "head_dim") or number(text, "hidden_size") // max(heads, 1)
-    return State(0, 1, heads * head_dim * head_dim, 4)
+    if is_ling and not _is_ring(text):
+        return State(3 * heads * head_dim, number(text, "short_conv_kernel_size"), heads * head_dim * head_dim, 4)
+    return State(0, 1, heads * head_dim * head_dim, 4 if is_minimax else 2)
+
+
+def _is_ring(text: Config) -> bool:
+    return not number(text, "short_conv_kernel_size")

@@ -32,6 +32,8 @@ _LEVEL = re.compile(
 )
 # The standard formatter of Python's logging, where vLLM's own is switched off.
 _LOGGER = re.compile(r"(?:- )?[A-Za-z_][\w.]{0,120} - (DEBUG|INFO|WARNING|ERROR|CRITICAL) - ")
+# A program that runs vLLM logs what it prints, all of it with one level.
+_RELAYED = re.compile(r" - (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) - +$")
 # What a line of vLLM begins with. What stands before it in most of them was put there by another program.
 _BEGINS = re.compile(
     r"\([A-Z]\w{2,40}(?: [^()\n]{0,40})? ?pid=\d+|(?:DEBUG|INFO|WARNING|ERROR) \d\d-\d\d \d\d:\d\d:\d\d |INFO:     "
@@ -87,7 +89,7 @@ def undressed(text: str) -> str:
 
 def _is_read(line: str, inside: str) -> bool:
     """Whether the prefix of a line is a known one."""
-    return len(read(line).message) <= len(inside)
+    return len(read(line).message) <= len(inside) and not _RELAYED.search(line[: -len(inside)])
 
 
 def _unpacked(line: str) -> str:

@@ -36,6 +36,7 @@ ORDERED = (None, 0, 130, 143)  # exit codes of a server that an order to stop ma
 
 # What only a server that serves writes: the end of its start may be missing, where uvicorn's own log is off.
 _ANSWERS = re.compile(r"\"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS) /\S{0,300} HTTP/\d|Avg prompt throughput: ")
+_ANSWERED = re.compile(r"\"POST /\S{0,300} HTTP/\d(?:\.\d)?\" 200 ")
 # How it ends, where nothing of its start was seen (docker logs --tail). An engine may also die before it serves.
 _ENDS = re.compile(
     r"EngineCore encountered a fatal|AsyncLLM output_handler failed|Shutting down|Waiting for application shutdown"
@@ -68,6 +69,7 @@ class LogState:
     capture_seconds: float | None = None
     uses: set[str] = field(default_factory=set)  # optional parts of vLLM that are switched on
     headless: bool = False
+    warms: bool = True  # its kernels, as the last step of the start
     ready: bool = False
     shutdown: str = ""  # line with which the server began to end because it was told to
     engine_told: Told | None = None  # the same of the engine, where nothing that follows tells another reason
@@ -182,6 +184,11 @@ _NCCL: tuple[_Fact, ...] = (
 # A rank without an API: it says so instead of a banner, and nothing more while it serves.
 _HEADLESS = re.compile(r"Launching vLLM \(v(\S{1,80})\) headless")
 _WARM = "Kernel JIT monitor activated"  # the last step of a rank's start, since 0.24
+# Without CUDA graphs vLLM 0.32 leaves that step out; a rank then says nothing after it has its KV cache.
+_NOT_WARMED = re.compile(r"Enforce eager set, disabling .{1,80}JIT kernel warmup")
+_HAS_CACHE = re.compile(r"Available KV cache memory: |Initial free memory .{1,60} for KV Cache")
+# An error that says itself that it was survived.
+_WENT_ON = re.compile(r"[Ff]all(?:ing|s)? ?back|[Ii]gnoring|will be ignored|[Ss]kipping|not (?:critical|fatal)")
 _CPP_FRAME = re.compile(r"frame #\d{1,3}: ")  # where C++ was: names of code, which tell no failure
 _VERSIONS = (
     _HEADLESS,
@@ -245,6 +252,7 @@ def parse(text: str) -> LogState:
             _read_progress(state, traces, entry)
         elif level == "WARNING" and entry.dated:  # a banner's warning has no date
             _find_hint(state, message)
+            state.warms = state.warms and not _NOT_WARMED.match(message)
         elif state.shutdown:  # a server that was told to stop may miss its engine for a moment
             continue
         elif not traces.feed(entry, state.ready, state.phase):
@@ -305,19 +313,29 @@ def _started(state: LogState, traces: Tracebacks) -> None:
 
 def _read_progress(state: LogState, traces: Tracebacks, line: Line) -> None:
     message = line.message
-    if message.startswith("Application startup complete") or (state.headless and message.startswith(_WARM)):
+    if message.startswith("Application startup complete") or (state.headless and _is_last_step(state, message)):
         _started(state, traces)
         state.shutdown, state.engine_told = "", None
         return
     if not state.shutdown and ("hut" in message or "eceived" in message) and _STOP.search(message):
         _find_order(state, traces, line)
     if state.ready:  # from here on it is requests, until the end
+        if state.found and _ANSWERED.search(message):  # the engine got over what a request did to it
+            state.found = [
+                match
+                for match in state.found
+                if match.signature.kind == "wrapper" or match.signature.family != "engine"
+            ]
         return
     _advance(state, message)
     _fill(state, message, _FACTS)
     if "Capturing CUDA graphs" in message:
         _fill(state, message, _BARS)
     _find_hint(state, message)
+
+
+def _is_last_step(state: LogState, message: str) -> bool:
+    return message.startswith(_WARM) or (not state.warms and _HAS_CACHE.match(message) is not None)
 
 
 def _find_order(state: LogState, traces: Tracebacks, line: Line) -> None:
@@ -354,11 +372,14 @@ def _read_plain(state: LogState, line: Line) -> None:
     if len(state.found) >= MAX_FOUND or message.startswith("[c10d]"):
         _find_hint(state, message)
         return
+    went_on = line.level is not None and _WENT_ON.search(message)
     for match in causes.find(message):
         if match.signature.kind in ("hint", "retry"):
             state.hint = match
         elif match.signature.kind == "wait":
             state.wait = match
+        elif went_on and match.signature.kind != "wrapper":
+            continue
         # of a request; it is survived, and forgotten for long when the end comes. Between hosts there are no requests.
         elif not (state.ready and match.signature.kind == "exit" and match.signature.family != "network"):
             state.found.append(match)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from . import activations, layer_kinds, sparse
@@ -25,6 +26,10 @@ _DEFAULTS: t.Mapping[str, Config] = {
 }
 # Types of stretched positions whose factor is no part of vLLM's limit: max_position_embeddings has it already.
 _NO_FACTOR = ("default", "mrope", "su", "longrope", "llama3", "deepseek_yarn", "deepseek_llama_scaling")
+# Architectures of draft models (S: vLLM's _SPECULATIVE_DECODING_MODELS, and the names that checkpoints bear).
+_DRAFTS = re.compile(
+    r"(MTP|MTPModel|(Draft|DSpark|Assistant|Medusa)(Model|ForCausalLM)|ForCausalLMEagle3|Speculator)$|^(Eagle3?|Peagle|DFlash)[A-Z]"
+)
 # Parts in which models that see or hear keep their language model.
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "language_model")
 
@@ -35,6 +40,13 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     text = _text_part(config)
     text = {**_DEFAULTS.get(str(text.get("model_type")), {}), **text}
     assumed: list[str] = []
+    named = config.get("architectures")
+    architectures = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    if architectures and all(_DRAFTS.search(name) for name in architectures):
+        raise ConfigError(
+            f"{architectures[0][:40]} is a draft model, which speeds up another one: serve that one, and name this in"
+            " speculative_config of vllm_extra_args"
+        )
     layers, heads = layer_kinds.number_of_layers(text), number(text, "num_attention_heads", "n_head", "n_heads")
     heads = heads or number(text, "decoder_attention_heads")
     hidden = number(text, "hidden_size", "n_embd", "d_model", "dim")
@@ -52,9 +64,8 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     if not head_dim and not only_states:
         raise ConfigError("its config.json has neither head_dim nor hidden_size")
     entry: Entry = {"weights_bytes": weights_bytes}
-    named = config.get("architectures")
-    if isinstance(named, list) and named and all(isinstance(name, str) for name in named):
-        entry["architectures"] = [name[:200] for name in named[:20]]
+    if architectures:
+        entry["architectures"] = [name[:200] for name in architectures[:20]]
     kinds = [] if only_states else layer_kinds.attention(text, layers, heads, head_dim, assumed)
     if layer_kinds.keeps_nothing(config, text):
         kinds = []
@@ -116,16 +127,25 @@ def _computing(entry: Entry, config: Config, text: Config) -> None:
         "vocab_size": vocabulary,
         "hidden_size": hidden,
         "embedding_bytes": 2 * vocabulary * hidden * (1 if _is_tied(config, text) else 2),
+        "attention_heads": number(text, "num_attention_heads", "n_head", "n_heads"),
         "mtp_layers": number(text, "num_nextn_predict_layers", "mtp_num_hidden_layers"),
     }
     entry.update({name: size for name, size in sizes.items() if size})
     quantization = config.get("quantization_config") or text.get("quantization_config")
-    if isinstance(quantization, dict):
+    if _is_of_mlx(config):
+        entry["quantization"] = "mlx"
+    elif isinstance(quantization, dict):
         method = quantization.get("quant_method") or ("modelopt" if "quantization" in quantization else "")
         entry["quantization"] = method[:40] if isinstance(method, str) and method else "unknown"
         experts, width = activations.experts_and_width(text) if method == "mxfp4" else (0, 0)
         if experts and width:
             entry["experts"], entry["expert_size"] = experts, width
+
+
+def _is_of_mlx(config: Config) -> bool:
+    """Its quantizer writes bits and group_size, and names no method."""
+    found = config.get("quantization")
+    return isinstance(found, dict) and "group_size" in found and "bits" in found
 
 
 def _is_tied(config: Config, text: Config) -> bool:

@@ -37,7 +37,8 @@ _BREAKS = ("driver", "kernel", "memory", "network")
 # What was logged and survived: by what stands before it, or by where it was raised.
 _SURVIVED = re.compile(
     r"^Exception in thread |^Exception ignored in|never retrieved|[Ff]all(?:ing)? ?back|[Ii]gnoring|will be ignored"
-    r"|[Ss]kipping|[Rr]etrying|not (?:critical|fatal)|^Exception in callback|^Error in atexit|^--- Logging error"
+    r"|[Ss]kipping|[Rr]etrying(?! in [\d.]{1,9}s \[Retry )|not (?:critical|fatal)|^Exception in callback"
+    r"|^Error in atexit|^--- Logging error"
 )
 _SURVIVED_FRAMES = re.compile(
     r"vllm/usage/|usage_lib|_report_usage|logging/__init__|resource_tracker|weakref\.py|atexit"
@@ -59,6 +60,8 @@ _CONSEQUENCE = re.compile(
     r"|asyncio\.exceptions\.IncompleteReadError)"
     r"|Connection (?:was likely )?closed by peer|Broken pipe|^RuntimeError: cancelled$"
 )
+# A process that was just started finds nothing of the one that started it.
+_CONSEQUENCE_FRAMES = re.compile(r"multiprocessing/synchronize\.py:__setstate__")
 _ENGINE = re.compile(r"^(?:EngineCore|\w*Worker|DPCoordinator|RayWorker|VllmWorker|rank\d)", re.IGNORECASE)
 _ENGINE_FRAMES = re.compile(
     r"v1/(?:engine/core\.py|executor|worker)|multiproc_executor|worker_busy_loop|run_busy_loop|gpu_worker"
@@ -85,8 +88,9 @@ _KILLED = _TELLING[:4]  # a process is gone: what the others raise only follows 
 
 
 # How sure it is that an exception ended the attempt: a process continued after it; it follows from the end of another
-# process; it was logged; the interpreter printed it; a process of the engine died of it.
-SURVIVED, CONSEQUENCE, LOGGED, PRINTED, DEADLY = range(5)
+# process; it was logged; another process died of it, and quotes it; the interpreter printed it; a process of the engine
+# died of it.
+SURVIVED, CONSEQUENCE, LOGGED, QUOTED, PRINTED, DEADLY = range(6)
 
 
 class Choice(t.NamedTuple):
@@ -110,7 +114,9 @@ def _while_starting(state: LogState) -> Choice:
     if stop and not lines:
         return Choice(causes.condition("stopped", _evidence(stop)), over)
     ranked = sorted((problem for problem in candidates if _strength(problem)), key=_strength, reverse=True)
-    root = ranked[0] if ranked else None
+    if wrapped and wrapped.signature.id in _KILLED and not lines and ranked and _strength(ranked[0]) <= CONSEQUENCE:
+        return Choice(_told(wrapped), over)
+    root = _original(ranked[0], ranked) if ranked else None
     match = _refine(lines, root) if root else None
     if root is not None and match is None and _family(root).family == "unknown":  # another one may say more
         root = next((other for other in ranked if _refine(lines, other)), root)
@@ -158,7 +164,7 @@ def _line(lines: list[Match], root: Problem | None) -> Match | None:
             for line in lines
             if family == "unknown"
             or line.signature.family == family
-            or (line.signature.kind == "fatal" and _strength(root) <= LOGGED)
+            or (line.signature.kind == "fatal" and _strength(root) <= QUOTED)
         ]
     specific = [line for line in lines if not line.signature.generic]
     return next(iter(specific or lines), None)
@@ -240,17 +246,34 @@ def _strength(problem: Problem) -> int:
         return SURVIVED
     if _CONSEQUENCE.search(problem.name) or _CONSEQUENCE.search(problem.text):
         return CONSEQUENCE
+    if _CONSEQUENCE_FRAMES.search(problem.where) or _follows_an_end(problem):
+        return CONSEQUENCE
     if _QUOTES.search(problem.text):
-        return LOGGED
+        return QUOTED
     if _FATAL.search(problem.header):
         return DEADLY
     return PRINTED if problem.frames and problem.level is None else LOGGED
 
 
+def _original(root: Problem, others: list[Problem]) -> Problem:
+    """What a quote is of, with its class and its frames."""
+    quoted = _QUOTES.search(root.text) if _strength(root) == QUOTED else None
+    if quoted is None:
+        return root
+    told = quoted.group("text")
+    return next((other for other in others if told in other.text and not _QUOTES.search(other.text)), root)
+
+
+def _follows_an_end(problem: Problem) -> bool:
+    """Raised while the end of another process was handled, by what cleans up."""
+    before = problem.chained
+    return before is not None and not problem.direct and _only_wraps(before)
+
+
 def _is_proof(problem: Problem) -> bool:
     """What is only logged as an error may be survived."""
     strength = _strength(problem)
-    return strength >= PRINTED or (strength == LOGGED and problem.level is None)
+    return strength >= PRINTED or (strength in (LOGGED, QUOTED) and problem.level is None)
 
 
 def _stop(candidates: list[Problem]) -> Problem | None:
@@ -299,7 +322,7 @@ def _members(problem: Problem) -> list[Problem]:
 
 
 def _root_of(problem: Problem) -> Problem:
-    return next(iter(_members(problem)), problem)
+    return _placed(problem)[1]
 
 
 def _evidence(problem: Problem) -> str:
@@ -307,12 +330,20 @@ def _evidence(problem: Problem) -> str:
 
 
 def _family(problem: Problem) -> Family:
-    found = place.family("unknown_exception")
-    for one in _members(problem):
-        found = place.place(one.name, one.text, one.frames)
-        if found.family != "unknown":
-            break
-    return found
+    return _placed(problem)[0]
+
+
+def _placed(problem: Problem) -> tuple[Family, Problem]:
+    """The family of a chain, and the exception that tells it. A general one may hide what it was raised in place of."""
+    members = _members(problem)
+    found = [(place.place(one.name, one.text, one.frames), one) for one in members]
+    known = [pair for pair in found if pair[0].family != "unknown"]
+    if not known:
+        return place.family("unknown_exception"), next(iter(members), problem)
+    told = known[0]
+    if told[0].id == "vllm_fault" and told[1].chained is not None and not told[1].direct:
+        return next((pair for pair in known if pair[0].id != "vllm_fault"), told)
+    return told
 
 
 def _refine(lines: t.Iterable[Match], problem: Problem) -> Match | None:

@@ -32,6 +32,8 @@ def fields(text: Config, layers: int, attention: int, assumed: list[str]) -> dic
         dim = -(-dim // (number(text, "index_kpool") or 1))
         found = {"index_dim": dim, **({"index_layers": chosen} if chosen != layers == attention else {})}
         unread -= {"index_topk"}
+    elif number(text, "indexer_head_dim") and number(text, "indexer_compress_ratio"):  # Qwen 4: beside keys and values
+        found = {"index_dim": -(-number(text, "indexer_head_dim") // number(text, "indexer_compress_ratio"))}
     assumed.extend(f"its {name} is not understood" for name in _UNREAD if name in unread)
     return found
 

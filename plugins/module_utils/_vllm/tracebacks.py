@@ -33,6 +33,8 @@ _TERMINATE = re.compile(r"terminate called after throwing an instance of '([\w:.
 _RELAYS = re.compile(r"(?::|\"{3}|'{3})\s*$")
 # What another program wrote is no continuation of an exception's text.
 _FOREIGN = re.compile(r"\S{1,80}:\d+:\d+ \[\d+\] |\[20\d\d-|Loading \w|Capturing CUDA|Process \S{1,60}:$")
+# Printed by a thread or a finalizer, which ends no process: what follows its first line may be of any other.
+_ASIDE = re.compile(r"Exception (?:in thread|ignored in) ")
 _COMPILERS = re.compile(r"/tmp/|ptxas|nvcc|ninja")  # foreign too, unless vLLM has put the name of its process before it
 
 
@@ -90,6 +92,7 @@ class _Open:
     problem: Problem | None = None
     origin: str = ""
     source_next: bool = False
+    indented: bool = False  # the last frame; its source, which may be missing, is too
     header: str = ""
     last: Problem | None = None  # the exception that ended last
     chain: bool | None = None  # what the next traceback is to the last exception
@@ -170,7 +173,7 @@ class Tracebacks:
         if state.chain is not None:
             problem.chained, problem.direct = state.last, state.chain
             problem.header = state.last.header if state.last else problem.header
-        state.chain = None
+        state.chain, state.header = None, ""
         state.problem, state.origin, state.source_next = problem, line.origin, False
 
     def _frames(self, state: _Open, problem: Problem, message: str) -> bool:
@@ -179,12 +182,12 @@ class Tracebacks:
         if frame:
             problem.frames.append(f"{frame.group(1)}:{frame.group(2) or ''}: ")
             del problem.frames[:-MAX_FRAMES]
-            state.source_next = True
+            state.source_next, state.indented = True, message.startswith(" ")
             return True
         if _FOREIGN.match(message):  # NCCL writes host:pid:…, as an exception begins with its class
             return False
         raised = _RAISED.match(message)
-        if raised and not (state.source_next and not _EXCEPTION.match(message)):
+        if raised and (not state.source_next or state.indented or _EXCEPTION.match(message)):  # it is not indented
             problem.name = raised.group(1)
             self._text(problem, message)
             self._keep(problem)
@@ -212,6 +215,8 @@ class Tracebacks:
         if not message.strip():
             return bool(line.level)
         if _EXCEPTION.match(message) and not _ANNOUNCES.search(problem.lines[-1]):
+            return False
+        if line.level is None and _ASIDE.match(problem.header):
             return False
         if line.level is None and not line.process and _COMPILERS.match(message):
             return False

@@ -37,6 +37,7 @@ from .images import (
     nearest_good,
     newest_able,
     oldest,
+    other_server,
     split_reference,
     told_by_tag,
     unable,
@@ -51,6 +52,9 @@ Entries = dict[str, Entry]
 
 # What the name of a repository says of a model.
 _SAID = ("architectures", "min_vllm")
+_REFERENCE = re.compile(  # how hub and other programs name a repository, with a revision or without
+    r"(?:(?:https?://)?(?:huggingface\.co|hf\.co)/|hf://)?([\w.-]+/[\w.-]+)(?:(?:/tree/|/resolve/|@)([\w.-]+))?/?"
+)
 
 
 class CatalogError(ValueError):
@@ -126,6 +130,9 @@ class Catalog:
                     f"{show(name)} names a GGUF file of a repository, which is neither planned nor downloaded here; use"
                     " its repository of safetensors, such as one in FP8, NVFP4 or AWQ"
                 )
+            if not same_id and (part := _REFERENCE.fullmatch(name)) and is_hugging_face_id(part[1]):
+                revision = f", and vllm_extra_args: {{revision: {part[2]}}}" if part[2] else ""
+                raise CatalogError(f"{show(name)} is more than the id of a repository; write {part[1]}{revision}")
             if not same_id:
                 raise CatalogError(f"{show(name)} is not in the catalog; {known_or_add(name, models, 'vllm_models')}")
             if len(same_id) > 1:
@@ -256,6 +263,8 @@ def _known_instead(ref: str, images: Entries, model: Entry | None) -> str:
         return f"for a mirror use {twin[0]} and set vllm_image_registry to {twin[1] or 'the host of the mirror'}"
     instead = nearest_good(ref, images, model)
     fix = f"use {instead or 'another image'}"
+    if server := other_server(ref):
+        return f"its path names {server}, and this collection serves vLLM; {fix}, or set vllm_image_allow: [unknown]"
     if digest and not tag and instead:
         fix = f"write its tag before the @, as in {instead}@{digest[:12]}..."
     return f"{fix}, or add it to vllm_images, or set vllm_image_allow: [unknown]"

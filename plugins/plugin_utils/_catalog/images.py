@@ -14,10 +14,31 @@ from .vllm_options import version_key
 
 UPSTREAM = "vllm/vllm-openai"
 NGC = "nvidia/vllm"
-SCITRERA = "scitrera/dgx-spark-vllm"  # whose tags follow vLLM's releases, and which has Ray (S: its readme)
+# Builds for Sparks whose tags name the release of vLLM, and whether they have Ray (S: their readme)
+_BY_RELEASE: t.Mapping[str, bool | None] = {
+    "scitrera/dgx-spark-vllm": True,
+    "timothystewart6/vllm-gb10": None,
+    "aeon-7/aeon-vllm-ultimate": None,
+}
 GUIDES = "nvcr.io/nvidia/vllm:25.09-py3"
 
 Image = t.Mapping[str, t.Any]
+# Formats of weights that no release of vLLM reads (S: its QUANTIZATION_METHODS); a patched build may.
+NOT_READ = frozenset(["exl2", "exl3", "mlx", "eetq", "higgs", "spqr", "vptq", "quanto"])
+# Formats that a release has left to a plugin of its own, which no image here brings (S: vllm-project/vllm#43529).
+_BY_PLUGIN = {"bitsandbytes": ("0.28", "vllm-bnb-plugin")}
+
+# What the path of an image says of the server in it, if that is not vLLM alone.
+_OTHER_SERVERS = {
+    "sglang": "SGLang",
+    "tensorrt-llm": "TensorRT-LLM",
+    "llama.cpp": "llama.cpp",
+    "ollama": "Ollama",
+    "text-generation-inference": "Text Generation Inference",
+    "text-embeddings-inference": "Text Embeddings Inference",
+    "vllm-omni": "vLLM-Omni",
+}
+_NIM = "nvcr.io/nim/"
 
 # nightly, cu130-nightly, latest-aarch64; but nightly-<commit> and nightly-<date> are one build
 _MOVING = re.compile(r"(.*-)?(latest|nightly)(-(?!\d|[0-9a-f]{7,40}(-|$)).*)?")
@@ -25,6 +46,7 @@ _MOVING = re.compile(r"(.*-)?(latest|nightly)(-(?!\d|[0-9a-f]{7,40}(-|$)).*)?")
 
 # v0.27.1-aarch64, v0.31.0-aarch64-cu129 of upstream and its mirrors; 26.08-py3, 26.05.post1-py3 of NGC
 _UPSTREAM_TAG = re.compile(r"v?(\d+\.\d+(?:\.\d+)*(?:\.?(?:post|rc|dev)\d+)?)(?:-.*)?")
+_DATED_TAG = re.compile(rf"(?:\d{{4}}-\d\d-\d\d-)?{_UPSTREAM_TAG.pattern}")  # 2026-08-16-v0.27.1
 _CUDA_TAG = re.compile(r"(?:.*-)?cu(\d\d)(\d)(?:-.*)?")
 _NGC_TAG = re.compile(r"(\d\d\.\d\d)(?:\.post\d+)?(?:-.*)?")
 # From these on images have no Ray (S: gpustack/gpustack issue 5430; NVIDIA/dgx-spark-playbooks issue 109).
@@ -64,11 +86,31 @@ def find(ref: str, images: t.Mapping[str, t.Any]) -> str | None:
     return None
 
 
+def other_server(ref: str) -> str | None:
+    """The server that an image has by its path, which takes other options than `vllm serve` and starts otherwise."""
+    if ref.startswith(_NIM):
+        return "NVIDIA NIM"
+    repository = split_reference(ref)[1].lower()
+    return next((server for word, server in _OTHER_SERVERS.items() if word in repository), None)
+
+
+def is_upstream(ref: str) -> bool:
+    """Whether it is upstream's image, there or on a mirror. Somebody else's on Docker Hub is another one."""
+    registry, repository, _tag, _digest = split_reference(ref)
+    if registry in ("", "docker.io"):
+        return repository == UPSTREAM
+    return f"/{repository}".endswith(f"/{UPSTREAM.rpartition('/')[2]}")
+
+
+def _by_release(repository: str) -> str | None:
+    return next((build for build in _BY_RELEASE if f"/{repository}".endswith(f"/{build}")), None)
+
+
 def told_by_tag(ref: str, images: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """What the tag of an image says of it, where its repository numbers tags by vLLM's version or is NGC's."""
     _registry, repository, tag, _digest = split_reference(ref)
     found: dict[str, t.Any] = {}
-    if f"/{repository}".endswith(f"/{UPSTREAM.rpartition('/')[2]}"):
+    if is_upstream(ref):
         version, cuda = _UPSTREAM_TAG.fullmatch(tag), _CUDA_TAG.fullmatch(tag)
         if version:
             found["vllm"] = version[1]
@@ -77,8 +119,8 @@ def told_by_tag(ref: str, images: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
             found["nccl"] = next((nccl for since, nccl in _NCCL if version_key(version[1]) >= version_key(since)), None)
         if cuda:
             found["cuda"] = f"{cuda[1]}.{cuda[2]}"
-    elif f"/{repository}".endswith(f"/{SCITRERA}") and (version := _UPSTREAM_TAG.fullmatch(tag)):
-        found = {"vllm": version[1], "ray": True}
+    elif (build := _by_release(repository)) and (version := _DATED_TAG.fullmatch(tag)):
+        found = {"vllm": version[1], "ray": _BY_RELEASE[build]}
         found["multi_node"] = version_key(version[1]) >= version_key(_SPANS_HOSTS)
     elif f"/{repository}".endswith(f"/{NGC}"):
         month = _NGC_TAG.fullmatch(tag)
@@ -198,6 +240,11 @@ def unable(model: Image, image: Image) -> str | None:
     for pattern, reason in (image.get("cannot_run") or {}).items():
         if reason and fnmatch.fnmatchcase(str(model["id"]), str(pattern)):
             return str(reason)
+    if image.get("vllm") and model.get("quantization") in NOT_READ:
+        return f"its vLLM {image['vllm']} reads no weights in the format {model['quantization']}"
+    since, plugin = _BY_PLUGIN.get(str(model.get("quantization")), ("", ""))
+    if plugin and image.get("vllm") and version_key(str(image["vllm"])) >= version_key(since):
+        return f"its vLLM {image['vllm']} reads {model['quantization']} with {plugin} only, which is no part of it"
     own, named = image.get("architectures") or [], model.get("architectures") or []
     if own and named:  # what the image itself was asked for counts more than its version
         return None if set(own) & set(named) else f"its own registry has no {' or '.join(named)}"
@@ -244,7 +291,8 @@ def nearest_good(ref: str, images: t.Mapping[str, t.Any], model: Image | None = 
         # 25.12.post1-py3 comes after 25.12-py3; a tag without a number is of today
         wanted = version_key(tag) if re.match(r"v?\d", tag) else None
         newer = [key for key in numbered if wanted and version_key(split_reference(key)[2]) >= wanted]
-        return newer[0] if newer else numbered[-1]
+        # of two builds of one release the one that is named first
+        return newer[0] if newer else max(numbered, key=lambda key: version_key(split_reference(key)[2]))
     if same or GUIDES not in good:
         return next(iter(same or [key for key in good if not moves(key)]), None)
     return GUIDES

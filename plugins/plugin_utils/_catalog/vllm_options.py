@@ -18,13 +18,21 @@ _REPEATED = frozenset(["middleware"])
 _NEGATIVE_NUMBER = re.compile(r"-(\d+|\d*\.\d+)")  # what argparse takes for one
 
 
+_JOINED = re.compile(r"(-{1,2}[A-Za-z][\w.-]*)(?:=|\s+)(\S.*)")
+
+
 def misspelled(name: t.Any, value: t.Any = None) -> str | None:
     """How a name must be written if it is not written with underscores, or that it is no name.
 
-    `--limit-mm-per-prompt.video 0` of a command line is a mapping here.
+    `--limit-mm-per-prompt.video 0` of a command line is a mapping here. With its value in the name, as in
+    `--kv-cache-dtype=fp8`, it is a name and a value.
     """
     if isinstance(name, str) and NAME.fullmatch(name):
         return None
+    if joined := _JOINED.fullmatch(str(name).strip()):
+        inner = misspelled(joined[1], joined[2])
+        word = inner.removeprefix("write ") if inner else joined[1]
+        return f"write {word}" if ": " in word else f"write {word}: {joined[2]}"
     option, dot, rest = str(name).strip().lstrip("-").partition(".")
     option = option.replace("-", "_").lower()
     if dot and NAME.fullmatch(option) and all(rest.split(".")):

@@ -150,7 +150,7 @@ def secret_options(files: Files) -> list[str]:
 
 
 def lost_access(before: Files, after: Files) -> list[str]:
-    """Which clients of the release before can no longer use the server, or who can use it now."""
+    """Which clients of the release before lose access by the switch, or get it. True before the switch and after it."""
     has_key = KEY in after.secrets
     lines = address_lines(before.address, after.address, has_key)
     if KEY not in before.secrets and has_key:
@@ -161,7 +161,8 @@ def lost_access(before: Files, after: Files) -> list[str]:
         lines.append("clients that send the API key of before are refused")
     gone = [name for name in before.served_names if name not in after.served_names]
     if gone and after.served_names:
-        lines.append(f"requests for the model {', '.join(gone)} fail; it is {', '.join(after.served_names)} now")
+        served = ", ".join(after.served_names)
+        lines.append(f"requests for the model {', '.join(gone)} fail; the server has {served} instead")
     return lines
 
 
@@ -172,13 +173,13 @@ def address_lines(before: str, after: str, has_key: bool) -> list[str]:
         return []
     lines = []
     if old_port != new_port:
-        lines.append(f"clients of port {old_port} lose access; the port is {new_port} now")
+        lines.append(f"clients of port {old_port} lose access; the new port is {new_port}")
     if old != new and _width(new) != _ALL and _width(old) != _LOOPBACK:
         others = "clients of other machines" if _width(new) == _LOOPBACK else f"clients that do not use {new}"
-        lines.append(f"{others} lose access: the address was {old}, and is {new} now")
+        lines.append(f"{others} lose access: address {old} -> {new}")
     elif _width(old) < _width(new):
         key = "with the API key" if has_key else "without an API key"
-        lines.append(f"other machines can use the server now, {key}: the address was {old}, and is {new} now")
+        lines.append(f"other machines can use the server, {key}: address {old} -> {new}")
         if _width(new) != _ALL:
             lines.append(f"clients on the host itself that use {old} lose access")
     return lines

@@ -15,7 +15,7 @@ import math
 import typing as t
 
 from .._catalog.vllm_options import tokens_of, version_key, whole
-from . import compressed, experts, kv_cache
+from . import compressed, experts, kv_cache, offloading
 from .words import GIB, Bounds, Plan, gib, problem, reasons
 
 # What is needed beside weights and KV cache, by causes. docs/reference/memory.md names the logs.
@@ -58,8 +58,6 @@ PACKED_CACHES: dict[str, t.Callable[[int], int]] = {
     "fp8_per_token_head": lambda numbers: numbers + 4,
 }
 PACKED_BYTES = 80  # S: what sparse attention keeps of a latent vector beside 8 bits a number: positions in BF16, scales
-# GiB that vLLM takes beside its share of the memory: weights of each host, and a KV cache of all hosts together.
-CPU_OFFLOAD, KV_OFFLOADING = OFFLOADING = ("cpu_offload_gb", "kv_offloading_size")
 # Options that bring models of their own, whose weights and caches nobody knows here.
 SPECULATIVE = ("speculative_config", "spec_model")
 MORE_MODELS = (*SPECULATIVE, "enable_lora", "lora_modules")
@@ -99,8 +97,8 @@ def plan(
     given = _Given(entry, host, args, environment, vllm)
     share = given.share
     stored = _ceil(given.weights, given.parallel)
-    moved = min(given.offloading(CPU_OFFLOAD), stored)
-    offloaded = moved + _ceil(given.offloading(KV_OFFLOADING), given.parallel)
+    moved = min(offloading.weights(args), stored)
+    offloaded = moved + _ceil(offloading.cache(args, environment, given.parallel), given.parallel)
     weights = stored - moved
     rest = given.activations + given.graphs + ENGINE_BYTES
     requested = math.ceil(host.total * share)
@@ -176,6 +174,8 @@ class _Given:
         is_small = host.total < LARGE_BYTES
         self.on_cpu = bool(environment.get(CPU_POOL))
         self.parallel = max(1, host.number, whole(args.get("tensor_parallel_size")) or 1)
+        self.stages = whole(args.get("pipeline_parallel_size")) or 1  # each has a part of the layers, with all heads
+        self.ranks = max(1, self.parallel // self.stages)
         self.share = _number(args.get("gpu_memory_utilization"), UTILIZATION)
         self.batched = tokens_of(args.get("max_num_batched_tokens")) or BATCHED_TOKENS[is_small or self.on_cpu]
         self.requests = tokens_of(args.get("max_num_seqs")) or SEQUENCES[is_small or self.on_cpu]
@@ -192,6 +192,8 @@ class _Given:
             more = [name for name in more if name not in SPECULATIVE]
         if more:
             self.assumed.append(f"the further models of {' and '.join(more)} are not planned")
+        if unknown := offloading.unknown(args, environment):
+            self.assumed.append(f"{unknown} is not planned")
 
     def _since(self, version: str) -> bool:
         """Whether this vLLM is at least that one. An unknown one is taken for a new one."""
@@ -227,9 +229,6 @@ class _Given:
         draft = DRAFT_BYTES if self.drafts and not self._is_known_draft() else 0
         return rest + draft + (0 if self.on_cpu else UNIFIED_BYTES), rest
 
-    def offloading(self, name: str) -> int:
-        return max(0, int(_number(self.args.get(name), 0) * GIB))
-
     @property
     def bytes_of_a_token(self) -> int:
         """What one more token costs, in the layers that look at the whole context."""
@@ -262,7 +261,7 @@ class _Given:
         return served + draft, loading + draft
 
     def _own_weights(self) -> tuple[int, int]:
-        ranks = self.parallel // (whole(self.args.get("pipeline_parallel_size")) or 1)
+        ranks = self.parallel // self.stages
         padded = experts.padding(self.entry, self.args, max(1, ranks))
         stored = int(self.entry["weights_bytes"]) + padded
         if padded:
@@ -318,7 +317,7 @@ class _Given:
         wanted = str(self.args.get("kv_cache_dtype") or "auto")
         if self.compressed:  # which vLLM keeps in its own form of FP8
             return "fp8", 1
-        # of an unknown version the dearer reading is taken
+        # of an unknown version the larger cache is planned
         own = self.entry.get("kv_cache_dtype") if self.vllm and self._since(ASKS_CHECKPOINT) else None
         if wanted == "auto" and own:
             self.assumed.append(f"its checkpoint asks for a KV cache of {own}")
@@ -355,8 +354,8 @@ class _Given:
         found += [self._kind(kind, 0) for kind in self._draft.get("attention_kinds") or []]
         states = self._whole("state_layers")
         if states:
-            found.append(kv_cache.Layers(kv_cache.STATE, states, _ceil(self._state_bytes(), self.parallel)))
-        return found
+            found.append(kv_cache.Layers(kv_cache.STATE, states, _ceil(self._state_bytes(), self.ranks)))
+        return [kind._replace(number=_ceil(kind.number, self.stages)) for kind in found]
 
     def _is_mtp(self) -> bool:
         return bool(self.drafts) and "mtp" in str(self.speculative.get("method")).lower()
@@ -368,7 +367,7 @@ class _Given:
         return bool(self._draft.get("weights_bytes")) or (own and not self.speculative.get("model"))
 
     def _kind(self, kind: t.Mapping[str, t.Any], latent: int) -> kv_cache.Layers:
-        heads = max(1, (whole(kind.get("kv_heads")) or 1) // self.parallel)
+        heads = max(1, (whole(kind.get("kv_heads")) or 1) // self.ranks)
         keys = whole(kind.get("head_dim")) or 1
         values = whole(kind.get("value_head_dim")) or keys
         vector = PACKED_CACHES.get(self.dtype, lambda numbers: numbers * self.width)

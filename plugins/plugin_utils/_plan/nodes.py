@@ -126,6 +126,22 @@ def parallel(args: t.Mapping[str, t.Any]) -> int:
     return product
 
 
+def heads_problem(model: t.Mapping[str, t.Any], args: t.Mapping[str, t.Any]) -> str:
+    """One line, if tensor parallelism cannot divide the heads of a model among its ranks."""
+    ranks = tokens_of(args.get(PARALLEL[0])) or 1
+    heads, kept = model.get("attention_heads"), model.get("kv_heads")
+    if heads and heads % ranks:
+        what = f"{heads} heads"
+    elif not model.get("latent_dim") and kept and kept % ranks and ranks % kept:
+        what = f"{kept} KV heads"
+    else:
+        return ""
+    return (
+        f"vllm_nodes: {ranks} hosts cannot divide the {what} of {model['name']}; use another number of hosts, or"
+        f" pipeline_parallel_size: {ranks} in vllm_extra_args"
+    )
+
+
 def nccl_problem(
     values: Values, image: Entry, nccl: str | None, environment: t.Mapping[str, t.Any], instead: str
 ) -> str:

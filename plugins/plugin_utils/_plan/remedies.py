@@ -11,7 +11,8 @@ import itertools
 import math
 import typing as t
 
-from .memory import OFFLOADING, Entry, Host, plan
+from . import offloading
+from .memory import Entry, Host, plan
 from .words import GIB, Plan, gib, holds
 
 # Where the host became unstable for others (M: sparky-cluster, ADR-0028): no advice goes higher.
@@ -64,12 +65,12 @@ def _remedies(
             instead = f"{best} instead of {found['utilization']}"
             yield f"vllm_gpu_memory_utilization: {instead}; KV cache of {holds(fitting)}"
     if found["offloaded_bytes"]:
-        offloading = [name for name in OFFLOADING if args.get(name)]
+        offloaded = offloading.named(args, environment)
         best = _hundredths(min(host.highest, HIGHEST_ADVICE))
-        changes: dict[str, t.Any] = {"gpu_memory_utilization": best, **dict.fromkeys(offloading)}
+        changes: dict[str, t.Any] = {"gpu_memory_utilization": best, **dict.fromkeys(offloaded)}
         fitting = tried(**changes)
         if fitting["fits"]:
-            without = f"no {' and no '.join(offloading)}"
+            without = f"no {' and no '.join(offloaded)}"
             yield f"{without}, and vllm_gpu_memory_utilization: {best}; KV cache of {holds(fitting)}"
     if found["kv_cache_dtype"] != "fp8":
         fitting = tried(kv_cache_dtype="fp8")

@@ -164,6 +164,8 @@ def resolve(
         return may_take, settings, _plan(values, catalog, choice, settings, may_take, together.number)
 
     may_take, settings, plan = planned()
+    if together.number > 1 and (wrong := nodes.heads_problem(model, settings.args)):
+        raise ResolveError(wrong)
     if plan.get("offloaded_bytes"):  # which the options say, and then the share is what it leaves
         may_take, settings, plan = planned(plan["offloaded_bytes"])
     try:

@@ -10,7 +10,7 @@ import typing as t
 from .._catalog.advisories import told
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry
-from .._catalog.images import GUIDES, faults, find, met, moves, nearest_good, split_reference
+from .._catalog.images import GUIDES, faults, find, met, moves, nearest_good, other_server, split_reference
 from .._common.addresses import reaches_others
 from .._common.text import show
 from .._common.types import TypedValues
@@ -102,6 +102,8 @@ def notices(ref: str, found: Entry, model: Entry | None, known: bool, settings: 
     lines = []
     if moves(ref):
         lines.append(f"vllm_image: {show(ref)} is another image tomorrow")
+    if not known and (server := other_server(ref)):
+        lines.append(f"vllm_image: the path of {show(ref)} names {server}; it must start `vllm serve` with the options")
     if not known:
         lines.append(f"vllm_image: {show(ref)} is not in the image matrix; whether it fits the model cannot be checked")
     if found["status"] == "avoid":

@@ -28,6 +28,7 @@ from .image import image as check_image
 from .image import notices as image_notices
 from .nodes import OWNED, nodes
 from .token import notices as token_notices
+from .unread import notices as unread_notices
 
 MAX_UTILIZATION = 0.95
 
@@ -67,9 +68,9 @@ _NO_HTTP = "would leave no HTTP server that the role can prove; remove it"
 _UNUSABLE = {
     "headless": _NO_HTTP,
     "grpc": _NO_HTTP,
-    "ssl_keyfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
+    "ssl_keyfile": "would end plain HTTP, which the role's proof uses; remove it, and end TLS in a proxy",
     "config": "would bring options of a file that is neither checked nor planned; write them here instead",
-    "ssl_certfile": "would end plain HTTP, which the role's proof speaks; remove it, and end TLS in a proxy",
+    "ssl_certfile": "would end plain HTTP, which the role's proof uses; remove it, and end TLS in a proxy",
 }
 
 
@@ -258,4 +259,5 @@ def notices(role: str, values: t.Mapping[str, t.Any], catalog: Catalog) -> list[
     return [
         *image_notices(ref, service.image, service.entry, is_known, settings),
         *token_notices(checked, service.entry),
+        *unread_notices(checked["vllm_extra_env"], service.image.get("vllm")),
     ]

@@ -22,6 +22,7 @@ from .._plan.choice import ChoiceError, choose_model
 from .._plan.mounts import OWN_TARGETS, model_mounts
 from .._plan.names import home
 from .common import Lines
+from .host_paths import host_paths
 
 _KEYS = {"vllm_files": ("src", "content", "target"), "vllm_mounts": ("source", "target", "read_only")}
 _EXAMPLE = {
@@ -57,6 +58,7 @@ def own_mounts(checked: TypedValues, catalog: Catalog) -> Lines:
     yield from _targets(checked, model)
     if not sources:
         yield from _beneath_writable(checked, model)
+        yield from host_paths(checked, model)
 
 
 def unreadable_files(files: t.Any) -> Lines:

@@ -15,7 +15,7 @@ from .._common.text import show
 from .._common.types import TypedValues
 from .._plan import ray
 from .._plan.choice import Values
-from .._plan.nodes import NCCL_HOLDS, PARALLEL, nccl_problem, parallel
+from .._plan.nodes import NCCL_HOLDS, PARALLEL, heads_problem, nccl_problem, parallel
 from .._plan.settings import Settings
 from .common import Lines
 
@@ -72,13 +72,8 @@ def _sizes(number: int, args: t.Mapping[str, t.Any], model: Entry | None) -> Lin
             f"vllm_nodes: {number} hosts serve together, and {sizes} is {product}; make it {number}, or remove both"
             " options"
         )
-        return
-    heads, ranks = (model or {}).get("kv_heads"), tokens_of(args.get(PARALLEL[0])) or 1
-    if model and heads and heads % ranks and ranks % heads:
-        yield (
-            f"vllm_nodes: {ranks} hosts cannot divide the {heads} KV heads of {model['name']}; use another number of"
-            f" hosts, or pipeline_parallel_size: {ranks} in vllm_extra_args"
-        )
+    elif model and (wrong := heads_problem(model, args)):
+        yield wrong
 
 
 def _image(

@@ -15,7 +15,7 @@ mkdir "$root"/dev/{pts,shm,mqueue}
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts "$root/dev/pts"
 mount -t tmpfs -o size=32g tmpfs "$root/dev/shm"
 mount -t mqueue mqueue "$root/dev/mqueue"
-for node in null zero full random urandom tty; do cp -a "/dev/$node" "$root/dev/"; done
+for node in null zero full random urandom tty kmsg; do cp -a "/dev/$node" "$root/dev/"; done
 for node in /dev/nvidia*; do [ ! -c "$node" ] || cp -a "$node" "$root/dev/"; done
 ln -s pts/ptmx "$root/dev/ptmx"
 ln -s /proc/self/fd "$root/dev/fd"

@@ -1,6 +1,7 @@
 """One address in front of two real vLLM servers under load: a rolling deployment fails no request, nor does a switch
-of the only server, which holds them; when one server is killed only requests in progress on it fail."""
+of the only server, which holds them, nor one of two services of one host. When one server is killed, only requests in
+progress on it fail."""
 
 HOSTS = ("spark01", "spark02")
-SECONDS = 540
+SECONDS = 660
 TURN = 0

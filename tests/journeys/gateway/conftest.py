@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from support.deployments import EAGER, B, deployed
 from support.playbook import AnsiblePlaybook, Run
@@ -18,8 +20,9 @@ CLIENT = "c0ffee1d9c1d44a2c8f0e9f3f6d2b7a5"
 GATEWAY = "spark01"
 PORT = 8080
 MODEL = "sandbox/tiny"  # two engines and their clients have two cores here
-SERVED = {
+SERVED: dict[str, Any] = {
     **B,
+    "vllm_gpu_memory_utilization": 0.15,  # twice on one host at the end
     "vllm_extra_args": {**EAGER, "max_num_seqs": 32},
     "vllm_publish_address": "0.0.0.0",
     "vllm_image_allow": ["advisory"],  # of what the sandbox has under this tag, none is true
@@ -28,6 +31,7 @@ SERVED = {
     "gateway_connections": 5000,
     "gateway_hold_requests": 4000,
 }
+TWO: list[dict[str, Any]] = [{"name": "vllm"}, {"name": "vllm-b", "vllm_port": 8001}]
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,16 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> str:
     path: Path = tmp_path_factory.mktemp("gateway") / "gateway.yml"
     path.write_text(f"gateway:\n  hosts:\n    {GATEWAY}:\n")
     return f"--inventory={path}"
+
+
+@pytest.fixture(scope="module")
+def divided(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same gateway, on a host with two services of one model."""
+    folder: Path = tmp_path_factory.mktemp("divided")
+    hosts = {"spark": {"hosts": {GATEWAY: {"vllm_services": TWO}}}, "gateway": {"hosts": {GATEWAY: None}}}
+    (folder / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    (folder / "services.yml").write_text("plugin: dgxspark.vllm.services\n")  # read last, so it sees their list
+    return f"--inventory={folder}"
 
 
 @pytest.fixture(scope="module")

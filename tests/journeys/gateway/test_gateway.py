@@ -1,6 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Set-up; under load a rolling deployment, a killed server, a switch of the only one; removal. In this order."""
+"""Set-up; under load a rolling deployment, a killed server, a switch of the only one, and of two services of one host;
+removal. In this order."""
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ import pytest
 from support.deployments import EAGER, deployed, running
 from support.load import Load
 from support.playbook import AnsiblePlaybook, Run
-from support.sandbox import ADDRESSES, Spark
+from support.sandbox import ADDRESSES, Sandbox, Spark
 from support.waiting import wait_until
 
-from .conftest import CLIENT, GATEWAY, KEY, MODEL, PORT, SERVED
+from .conftest import CLIENT, GATEWAY, KEY, MODEL, PORT, SERVED, TWO
 
 PER_SECOND = 20
+WAITING = 4000  # of the only server, all wait
+AT_ONCE = 100  # more of them in progress would only measure how busy the machine is
 (OTHER,) = (name for name in ADDRESSES if name != GATEWAY)
 
 
@@ -37,8 +40,8 @@ def load(set_up: Run, serving: dict[str, Spark]) -> Iterator[Load]:
 
 
 @contextmanager
-def started() -> Iterator[Load]:
-    with Load(ADDRESSES[GATEWAY], PORT, CLIENT, MODEL, PER_SECOND) as load:
+def started(at_once: int = AT_ONCE) -> Iterator[Load]:
+    with Load(ADDRESSES[GATEWAY], PORT, CLIENT, MODEL, PER_SECOND, at_once) as load:
         wait_until(lambda: len(load.requests) > PER_SECOND, "requests are answered", timeout=60)
         yield load
 
@@ -109,7 +112,7 @@ def test_the_only_server_is_switched_under_load_and_no_request_fails(
     spark, only = serving[GATEWAY], f"--limit={GATEWAY}"
     assert up(spark) == [GATEWAY]
     before = running(spark)[0]
-    with started() as load:
+    with started(WAITING) as load:
         switched = ansible_playbook("playbooks/rollback.yml", inventory, only, **SERVED)
         assert switched.code == 0, switched.output
     figure(f"the only server switched: {load.figures}")
@@ -117,7 +120,7 @@ def test_the_only_server_is_switched_under_load_and_no_request_fails(
     now = running(spark)
     assert now[0] != before
     assert load.failed == []
-    with started() as load:
+    with started(WAITING) as load:
         refused = ansible_playbook(
             "playbooks/deploy.yml", inventory, only, **{**SERVED, "vllm_extra_args": {**EAGER, "quantization": "fp9"}}
         )
@@ -126,6 +129,30 @@ def test_the_only_server_is_switched_under_load_and_no_request_fails(
     again = running(spark)
     assert (again[0], again[1] != now[1]) == (now[0], True), refused.output
     assert load.failed == []
+
+
+@pytest.mark.usefixtures("prepared")
+def test_of_two_services_of_one_host_one_always_serves(
+    sandbox: Sandbox, ansible_playbook: AnsiblePlaybook, divided: str, figure: Callable[[str], None]
+) -> None:
+    """The first service is what has served here; the second one is new. Nothing serves on the other host."""
+    spark, only = sandbox[GATEWAY], f"--limit={GATEWAY}"
+    names = [f"{GATEWAY}-{service['name']}" for service in TWO]
+    deployed(ansible_playbook, SERVED, divided, only)
+    ready = ansible_playbook("playbooks/gateway.yml", divided, **SERVED)
+    assert ready.code == 0, ready.output
+    wait_until(lambda: up(spark) == names, "both services are up", timeout=60)
+    # A variable of the environment: the arguments need not be checked again, which takes long on a busy machine.
+    changed = {**SERVED, "vllm_extra_env": {"VLLM_LOG_STATS_INTERVAL": "11"}}
+    with started() as load:
+        run = deployed(ansible_playbook, changed, divided, only)
+    figure(f"two services of one host: {load.figures}")
+    assert "only ready server" not in run.words, run.output
+    assert [run.count(name, "changed") > 0 for name in names] == [True, True], run.output
+    assert load.failed == []
+    assert up(spark) == names
+    removed = ansible_playbook("playbooks/uninstall.yml", divided, f"--limit={names[1]}", **SERVED)
+    assert removed.code == 0, removed.output
 
 
 def test_a_removal_leaves_the_package_and_nothing_else(

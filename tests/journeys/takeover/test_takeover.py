@@ -68,8 +68,8 @@ def test_it_serves_again_when_the_new_release_fails(
 def test_it_is_taken_over_and_stays(spark: Spark, ansible_playbook: AnsiblePlaybook, guide: str) -> None:
     run = ansible_playbook("playbooks/deploy.yml", spark.limit, **A)
     assert run.code == 0, run.output
-    lost = "clients of other machines lose access: the address was 0.0.0.0, and is 127.0.0.1 now"
-    assert f"WARNING: {lost}" in run.words
+    lost = "clients of other machines lose access: address 0.0.0.0 -> 127.0.0.1"
+    assert f"WARNING: after the switch, {lost}" in run.words
     assert f"Access: {lost}" in run.words
     assert f"Stopped: the container {NAME} of the Compose project vllm; it stays on the host" in run.words
     its = container(spark, guide)
@@ -85,6 +85,7 @@ def test_it_is_taken_over_and_stays(spark: Spark, ansible_playbook: AnsiblePlayb
 def test_what_a_switch_would_change_is_shown(spark: Spark, ansible_playbook: AnsiblePlaybook, guide: str) -> None:
     look = ansible_playbook("playbooks/deploy.yml", spark.limit, "--check", "--diff", **A, vllm_profile="latency")
     assert look.code == 0, look.output
+    assert "what the switch would change, compared with release" in look.words
     assert "- --max-model-len 32768 + --max-model-len 16384" in look.words
     assert "- profile: throughput + profile: latency" in look.words
     assert "+services:" not in look.output  # the new file as a whole
@@ -116,6 +117,8 @@ def test_it_serves_again_when_the_service_is_removed(
     assert look.code == 0, look.output
     command = f"sudo docker rename {NAME}-before-1 {NAME} && sudo docker start {NAME}"
     assert f"stays stopped. To start it again under its old name, on the host: `{command}`" in look.words
+    assert "vllm would be removed, with its container." in look.words
+    assert "WARNING" not in look.output, look.output
     run = ansible_playbook("playbooks/uninstall.yml", spark.limit, vllm_restore_replaced=True)
     assert run.code == 0, run.output
     assert f"the container {NAME} of the Compose project vllm, is started again under its old name." in run.words

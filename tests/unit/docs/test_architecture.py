@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from support.paths import ROOT
 
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
@@ -37,3 +39,25 @@ def test_each_step_of_a_deployment_is_there() -> None:
     named = re.findall(r"`((?:deploy|recover|report)/\w*(?:\.yml)?)`", steps)
     assert len(named) > 15
     assert [name for name in named if not (TASKS / name).exists()] == []
+
+
+def tables(text: str, *heads: str) -> list[str]:
+    """What the first column of the tables with such a head names."""
+    found = []
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        head, _line, *rows = table.splitlines()
+        if head.split("|")[1].strip() in heads:
+            found += [name for row in rows for name in re.findall(r"`([\w/]+(?:\.yml|/))`", row.split("|")[1])]
+    return found
+
+
+@pytest.mark.parametrize("role", sorted(path.name for path in (ROOT / "roles").iterdir()))
+def test_the_page_of_a_role_names_its_task_files(role: str) -> None:
+    page = (ROOT / "roles" / role / "README.md").read_text(encoding="utf-8")
+    tasks = ROOT / "roles" / role / "tasks"
+    entries, files = tables(page, "`tasks_from`", "entry point"), tables(page, "task file", "file in `tasks/`")
+    assert [name for name in entries + files if not (tasks / name).exists()] == []
+    folders = tuple(name for name in files if name.endswith("/"))
+    every = {str(path.relative_to(tasks)) for path in tasks.rglob("*.yml")} - {"main.yml"}
+    if files:  # a role of few files tells in words what they do
+        assert sorted(name for name in every - {*entries, *files} if not name.startswith(folders)) == []

@@ -60,3 +60,9 @@ def test_an_action_plugin_has_the_page_of_its_module() -> None:
         {path.stem for path in (ROOT / "plugins" / kind).glob("[!_]*.py")} for kind in ("action", "modules")
     )
     assert actions <= modules
+
+
+def test_the_action_group_has_every_module() -> None:
+    """For `module_defaults` with group/dgxspark.vllm.spark."""
+    group = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["action_groups"]["spark"]
+    assert group == sorted(path.stem for path in PLUGINS if path.parent.name == "modules")

@@ -109,6 +109,29 @@ def test_no_variable_of_a_task_has_the_name_of_a_fact(role: str) -> None:
     assert facts & {name for task in single for name in task.get("vars") or {}} == set()
 
 
+@pytest.mark.parametrize("role", sorted(path.name for path in ROLES.iterdir()))
+def test_no_result_has_the_name_of_a_variable_of_the_role(role: str) -> None:
+    """It would hide that variable until the run ends."""
+    names = {
+        name
+        for part in ("defaults", "vars")
+        for path in (ROLES / role / part).glob("*.yml")
+        for name in yaml.safe_load(path.read_text()) or {}
+    }
+    results = {task.get("register") for path in (ROLES / role / "tasks").rglob("*.yml") for task in tasks(path)}
+    assert results & names == set()
+
+
+def test_a_stage_is_the_first_step_of_a_deployment() -> None:
+    def staging(entry: str) -> list[tuple[str, t.Any]]:
+        steps = [(str(task.get("ansible.builtin.include_tasks")), task.get("when")) for task in tasks(TASKS / entry)]
+        names = [name for name, _when in steps]
+        first, last = names.index("deploy/port_conflicts.yml"), names.index("deploy/stage_release.yml")
+        return steps[first : last + 1]
+
+    assert staging("stage.yml") == staging("main.yml")
+
+
 @pytest.mark.parametrize("path", sorted(TASKS.rglob("*.yml")), ids=lambda path: path.stem)
 def test_names(path: Path) -> None:
     """A task that does something is named after its file, and no name is a template."""

@@ -97,6 +97,22 @@ DOCKER: tuple[Signature, ...] = (
         versions="Docker 20 to 29",
         known="report",
         source="moby/moby, bridge driver",
+        unless=r"do you need to insmod|can't initialize iptables",
+    ),
+    Signature(
+        "docker_kernel_module",
+        "fatal",
+        "docker",
+        ("do you need to insmod", "can't initialize iptables", "pair interfaces: operation not supported"),
+        r"can't initialize iptables table `?(?P<module>\w{1,32})|do you need to insmod"
+        r"|pair interfaces: operation not supported",
+        "the running kernel lacks a module that Docker's networks need ({module}): mostly it was updated, and the host"
+        " was not rebooted since",
+        "reboot the host, and deploy again; if it happens again, the kernel was built without that module: install the"
+        " kernel of DGX OS",
+        versions="Docker 20 to 29",
+        known="report",
+        source="moby/moby#49557",
     ),
     Signature(
         "docker_bridge",
@@ -317,11 +333,14 @@ DOCKER: tuple[Signature, ...] = (
             "error mounting",
             "are you trying to mount",
         ),
-        r"error while creating mount source path|bind source path does not exist: (?P<path>\S+)|invalid mount config"
+        r"error while creating mount source path(?: '(?P<path_3>[^'\n]{1,200})')?"
+        r"|invalid mount config(?:[^\n]{0,60}?does not exist: (?P<path_2>\S{1,200}))?"
+        r"|bind source path does not exist: (?P<path>\S{1,200})"
         r"|error mounting \"?(?P<source>[^\s\"]+)"
         r"|Are you trying to mount a directory onto a file",
         "a folder or file that the container mounts is missing on the host, or has the wrong type",
-        "run playbooks/prepare.yml, which creates them (hf_cache_path, vllm_home), and deploy again",
+        "correct vllm_mounts if it names what is missing ({path}); else run playbooks/prepare.yml, which creates"
+        " hf_cache_path and vllm_home, and deploy again",
         versions="Docker 20 to 29, runc",
         known="report",
         source="moby/moby, runc",

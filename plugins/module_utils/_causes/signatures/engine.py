@@ -73,6 +73,21 @@ ENGINE: tuple[Signature, ...] = (
     ),
     # --- wrappers: the cause is in another line; the most telling first ------------------------------------------
     Signature(
+        "parent_gone",
+        "fatal",
+        "engine",
+        ("no such file or directory",),
+        r"FileNotFoundError: \[Errno 2\] No such file or directory",
+        "a process of vLLM ended while another one that it had started was still starting; this exception only follows"
+        " from that",
+        "look in the log of the service, and of the other hosts, for what ended first; hosts serve together as"
+        " vllm_nodes: without that, vLLM's processes are of one host",
+        versions="Python 3.12, vLLM 0.20 on two hosts",
+        known="report",
+        source="spark-arena/recipe-registry#13",
+        frames=r"multiprocessing/synchronize\.py:__setstate__",
+    ),
+    Signature(
         "engine_killed",
         "wrapper",
         "memory",

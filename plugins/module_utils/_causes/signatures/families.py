@@ -73,10 +73,9 @@ FAMILIES: tuple[Family, ...] = (
         "kernel",
         "a kernel or backend of this image does not run with this model on the GB10: {exception}",
         f"{UNSURE}it looks like a kernel or backend. Set moe_backend: marlin and linear_backend: marlin (attention:"
-        " attention_backend: TRITON_ATTN) in vllm_extra_args, or VLLM_USE_FLASHINFER_MOE_FP4: 0,"
-        " VLLM_USE_FLASHINFER_MOE_FP8: 0 and VLLM_USE_DEEP_GEMM: 0 in vllm_extra_env, by what the trace names; they"
-        " keep"
-        " image and model. Then use a newer vllm_image",
+        " attention_backend: TRITON_ATTN) in vllm_extra_args, or VLLM_USE_DEEP_GEMM: 0 in vllm_extra_env (before vLLM"
+        " 0.24 VLLM_USE_FLASHINFER_MOE_FP4: 0 and VLLM_USE_FLASHINFER_MOE_FP8: 0, too), by what the trace names; they"
+        " keep image and model. Then use a newer vllm_image",
     ),
     Family(
         "marlin_failed",

@@ -65,6 +65,19 @@ FILES: tuple[Signature, ...] = (
         source="errno 24",
     ),
     Signature(
+        "disk_error",
+        "exit",
+        "files",
+        ("[errno 5]", "(os error 5)"),
+        r"\[Errno 5\] Input/output error(?:: '(?P<path>[^']{1,400})')?|Input/output error \(os error 5\)",
+        "a file could not be read or written: the disk, or the network that it is on, reported an error ({path})",
+        "check `dmesg` on the host (nvme, EXT4-fs, nfs) and the disk with `smartctl -a`; a file of the model that is"
+        " damaged is found by playbooks/stage.yml; set hf_cache_path to a folder on a sound disk",
+        versions="any",
+        known="source",
+        source="errno 5",
+    ),
+    Signature(
         "file_locks",
         "exit",
         "files",
@@ -81,8 +94,11 @@ FILES: tuple[Signature, ...] = (
         "file_stale",
         "exit",
         "files",
-        ("[errno 116]", "stale file handle"),
-        r"\[Errno 116\](?: Stale file handle)?(?:: '(?P<path>[^']{1,400})')?|Stale file handle",
+        ("[errno 116]", "stale file handle", "[errno 107]", "transport endpoint is not connected"),
+        r"\[Errno 116\](?: Stale file handle)?(?:: '(?P<path>[^']{1,400})')?|Stale file handle"
+        # a connection that is gone has no path
+        r"|\[Errno 107\] Transport endpoint is not connected: '(?P<path_2>[^']{1,400})'"
+        r"|Transport endpoint is not connected \(os error 107\)",
         "a file that the server reads is gone from under it: it lies on a network, whose server has replaced or lost it"
         " ({path})",
         "look on the host whether that file system is mounted and has the file, mount it again, and deploy again: the"
@@ -90,7 +106,7 @@ FILES: tuple[Signature, ...] = (
         " network",
         versions="any",
         known="source",
-        source="errno 116",
+        source="errno 107 and 116",
     ),
     Signature(
         "thread_limit",

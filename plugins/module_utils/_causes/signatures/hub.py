@@ -56,6 +56,18 @@ HUB: tuple[Signature, ...] = (
         sets=(("vllm_extra_env", "HF_HUB_DISABLE_XET", "1"),),
     ),
     Signature(
+        "hf_transfer_missing",
+        "fatal",
+        "hub",
+        ("hf_hub_enable_hf_transfer",),
+        r"HF_HUB_ENABLE_HF_TRANSFER=1\)[^\n]{0,80}not available",
+        "HF_HUB_ENABLE_HF_TRANSFER asks for a Python package that the image lacks",
+        "set HF_HUB_ENABLE_HF_TRANSFER: 0 in vllm_extra_env, or remove it there: downloads need no such package",
+        versions="huggingface_hub 0.14 to 0.36",
+        known="source",
+        source="huggingface_hub/file_download.py",
+    ),
+    Signature(
         "hf_gated_noauth",
         "exit",
         "hub",
@@ -135,7 +147,7 @@ HUB: tuple[Signature, ...] = (
             "hfvalidationerror",
         ),
         r"Repository Not Found for url|is not a local folder and is not a valid model identifier"
-        r"|RepositoryNotFoundError|HFValidationError",
+        r"|RepositoryNotFoundError|HFValidationError(?!: Repo id must be in the form [^\n]{1,60}?: '\.{0,2}/)",
         "the hub has no such model, or it is private and the token has no access",
         "correct the id of the model (vllm_model, vllm_models), or set vllm_hf_token",
         versions="huggingface_hub 0.34 to 1",
@@ -214,11 +226,12 @@ HUB: tuple[Signature, ...] = (
             "max retries exceeded with url",
             ".connecterror",
             ".connecttimeout",
+            ".proxyerror",
             "requests.exceptions.",
             "we couldn't connect to '",
         ),
         r"Name or service not known|Temporary failure in name resolution|Network is unreachable"
-        r"|Max retries exceeded with url|http(?:core|x)2?\.Connect(?:Error|Timeout)"
+        r"|Max retries exceeded with url|http(?:core|x)2?\.(?:Connect(?:Error|Timeout)|ProxyError)"
         r"|requests\.exceptions\.(?:ConnectionError|ConnectTimeout|ReadTimeout|ProxyError)"
         r"|We couldn't connect to '(?P<endpoint>https?://[^']{1,200})' to load",
         "the container cannot reach the hub",

@@ -7,6 +7,10 @@ from __future__ import annotations
 from ..entries import Signature
 
 ENV = "vllm_extra_env"
+NO_FLASHINFER = (
+    "set VLLM_USE_FLASHINFER_SAMPLER: 0 in vllm_extra_env and moe_backend: marlin in vllm_extra_args (before vLLM 0.24"
+    " VLLM_USE_FLASHINFER_MOE_FP4: 0 in vllm_extra_env), so that nothing is compiled"
+)
 OTHER_IMAGE = "use another vllm_image (the catalog lists good ones); options, model and memory are not the cause"
 
 IMAGE: tuple[Signature, ...] = (
@@ -236,9 +240,8 @@ COMPILERS: tuple[Signature, ...] = (
         "FlashInfer or PyTorch compiles a kernel at the start, and {path} is not there: CUDA_HOME points to a wrong"
         " folder, or the image has no nvcc",
         "set CUDA_HOME: /usr/local/cuda in vllm_extra_env (a path in the container, without a colon before it). If nvcc"
-        " is not there either, use an image with the CUDA toolkit (vllm_image; NGC images have it), or set"
-        " VLLM_USE_FLASHINFER_SAMPLER: 0 and VLLM_USE_FLASHINFER_MOE_FP4: 0 in vllm_extra_env, so that nothing is"
-        " compiled; that keeps image and model",
+        " is not there either, use an image with the CUDA toolkit (vllm_image; NGC images have it), or"
+        f" {NO_FLASHINFER}; that keeps image and model",
         versions="FlashInfer 0.5 to 0.6, PyTorch",
         known="report",
         source="vllm-project/vllm#36077",
@@ -252,8 +255,8 @@ COMPILERS: tuple[Signature, ...] = (
         r"Could not find nvcc|nvcc: (?:command )?not found|No such file or directory: '?[^'\n]{0,80}nvcc'?"
         r"|CUDA_HOME environment variable is not set|default cuda_home='(?P<home>[^']{1,80})' doesn't exist",
         "FlashInfer or PyTorch compiles a kernel at the start, and the image has no nvcc",
-        "use an image with the CUDA toolkit (vllm_image; NGC images have it), or set VLLM_USE_FLASHINFER_SAMPLER: 0 and"
-        " VLLM_USE_FLASHINFER_MOE_FP4: 0 in vllm_extra_env, so that nothing is compiled; that keeps image and model",
+        f"use an image with the CUDA toolkit (vllm_image; NGC images have it), or {NO_FLASHINFER}; that keeps image"
+        " and model",
         versions="vllm/vllm-openai, FlashInfer 0.5 to 0.7",
         known="report",
         source="gpustack/gpustack#3656, vllm-project/vllm#50705",
@@ -267,8 +270,7 @@ COMPILERS: tuple[Signature, ...] = (
         r"SM ?1[0-9.x]+ requires CUDA >= (?P<need>[\d.]+)"
         r"|nvcc fatal\s*: Unsupported gpu architecture '(?P<need_2>\w+)'",
         "the CUDA toolkit of this image is too old to compile for the GB10 ({need})",
-        "set VLLM_USE_FLASHINFER_SAMPLER: 0 and VLLM_USE_FLASHINFER_MOE_FP4: 0 in vllm_extra_env, so that nothing is"
-        " compiled; or use an image with CUDA 13 (vllm_image)",
+        f"{NO_FLASHINFER}; or use an image with CUDA 13 (vllm_image)",
         versions="FlashInfer 0.6 with CUDA before 12.9",
         known="report",
         source="vllm-project/vllm#50705",

@@ -11,7 +11,9 @@ MARLIN = (
     "set linear_backend: marlin in vllm_extra_args (for a MoE model also moe_backend: marlin); it keeps image and model"
 )
 SET_MARLIN = ((ARGS, "linear_backend", "marlin"), (ARGS, "moe_backend", "marlin"))
-FLASHINFER = "VLLM_USE_FLASHINFER_MOE_FP4: 0 (FP8 models: VLLM_USE_FLASHINFER_MOE_FP8: 0) in vllm_extra_env"
+FLASHINFER = (
+    "before vLLM 0.24 VLLM_USE_FLASHINFER_MOE_FP4: 0 (FP8 models: VLLM_USE_FLASHINFER_MOE_FP8: 0) in vllm_extra_env"
+)
 
 KERNELS: tuple[Signature, ...] = (
     Signature(
@@ -245,8 +247,9 @@ KERNELS: tuple[Signature, ...] = (
         ("an illegal instruction", "cudaerrorillegalinstruction"),
         r"(?:CUDA error: )?an illegal instruction was encountered|cudaErrorIllegalInstruction",
         "a kernel of this image (usually FlashInfer's FP4 MoE) does not run on the GPU; the rest of the image does",
-        "set linear_backend: marlin and moe_backend: marlin in vllm_extra_args, or VLLM_USE_FLASHINFER_MOE_FP4: 0 in"
-        " vllm_extra_env; it keeps image and model. A newer vllm_image is the second choice",
+        "set linear_backend: marlin and moe_backend: marlin in vllm_extra_args, or before vLLM 0.24"
+        " VLLM_USE_FLASHINFER_MOE_FP4: 0 in vllm_extra_env; it keeps image and model. A newer vllm_image is the second"
+        " choice",
         versions="FlashInfer 0.5 to 0.6 on the GB10",
         known="report",
         source="vllm-project/vllm#31740",
@@ -273,14 +276,8 @@ KERNELS: tuple[Signature, ...] = (
         "no_kernel_image",
         "fatal",
         "kernel",
-        (
-            "no kernel image is available",
-            "unsupported toolchain",
-            "cudaerrornokernelimagefordevice",
-            "cudaerrorunsupportedptxversion",
-        ),
-        r"no kernel image is available(?: for execution on the device)?|PTX was compiled with an unsupported toolchain"
-        r"|cudaErrorNoKernelImageForDevice|cudaErrorUnsupportedPtxVersion",
+        ("no kernel image is available", "cudaerrornokernelimagefordevice"),
+        r"no kernel image is available(?: for execution on the device)?|cudaErrorNoKernelImageForDevice",
         "this image, or one of its kernels, was not built for the GPU",
         "set moe_backend: marlin and linear_backend: marlin in vllm_extra_args if the trace names a MoE, FP4 or FP8"
         " kernel; else use an image built for the GB10 with CUDA 13 (vllm_image)",

@@ -89,8 +89,9 @@ MODELS: tuple[Signature, ...] = (
         "model_path",
         "fatal",
         "model",
-        ("invalid repository id or local directory",),
-        r"Invalid repository ID or local directory specified: '(?P<model>[^'\n]{1,200})'",
+        ("invalid repository id or local directory", "repo id must be in the form"),
+        r"Invalid repository ID or local directory specified: '(?P<model>[^'\n]{1,200})'"
+        r"|Repo id must be in the form [^\n]{1,60}?: '(?P<model_2>\.{0,2}/[^'\n]{1,200})'",
         "{model} is neither a model that the hub has given, nor a folder with a config.json in the container",
         "correct vllm_model: an id of the hub, or a folder as the container sees it (hf_cache_path is"
         " /root/.cache/huggingface; vllm_mounts adds others). If the id is right, check vllm_hf_token,"
@@ -313,6 +314,32 @@ MODELS: tuple[Signature, ...] = (
         versions="vLLM 0.8 to 0.32",
         known="report",
         source="public log; vllm/model_executor/models, load_weights",
+    ),
+    Signature(
+        "fused_schemes",
+        "fatal",
+        "weights",
+        ("requires all to use the same scheme",),
+        r"different quantization schemes? for (?P<parts>[^\n]{1,200}?) in (?P<layer>[\w.]{1,200})\. vLLM requires all"
+        r" to use the same scheme",
+        "the checkpoint quantizes the parts of one layer ({layer}) differently, and vLLM computes them as one",
+        "use another checkpoint of the model (vllm_model), or a newer vllm_image; to download it again changes nothing",
+        versions="vLLM 0.9 to 0.24, compressed-tensors",
+        known="report",
+        source="vllm-project/vllm#47473",
+    ),
+    Signature(
+        "kv_scheme",
+        "fatal",
+        "weights",
+        ("supported kv cache quantization",),
+        r"supported kv cache quantization is [^\n]{1,80}?received num_bits=(?P<bits>\d{1,3})",
+        "the checkpoint asks for a KV cache of {bits} bits, which this vLLM does not have",
+        "use another checkpoint of the model (vllm_model), or a newer vllm_image; kv_cache_dtype does not change what"
+        " the checkpoint asks for",
+        versions="vLLM 0.9 to 0.22, compressed-tensors",
+        known="report",
+        source="vllm-project/vllm#45312",
     ),
     Signature(
         "quant_config",

@@ -168,9 +168,9 @@ NETWORK: tuple[Signature, ...] = (
         "diagnose the other host first: its log has the cause; then restart all hosts of vllm_nodes"
         " (playbooks/restart.yml). If none of them ended, check vllm_node_address, NCCL_SOCKET_IFNAME, cable and link"
         " of the interface between them",
-        versions="NCCL 2.28.9, Gloo, vLLM 0.24",
+        versions="NCCL 2.28.9 and 2.29.7, Gloo, vLLM 0.24 and 0.32",
         known="seen",
-        source="two H200 processes of vLLM 0.24, one killed or failed",
+        source="two H200 processes of vLLM 0.24 and 0.32, one killed, stopped or failed",
         refines=("network", "nccl"),
     ),
     Signature(
@@ -279,6 +279,7 @@ NETWORK: tuple[Signature, ...] = (
         "network",
         (
             "does not allocate any gpus",
+            "available gpus in the placement group",
             "cannot provide a placement group",
             "placement group",
             "current node has no gpu",
@@ -287,6 +288,7 @@ NETWORK: tuple[Signature, ...] = (
         r"Cannot provide a placement group[^\n]{0,200}|Ray does not allocate any GPUs[^\n]{0,120}"
         r"|[Cc]urrent node has no GPU available[^\n]{0,120}"
         r"|placement group[^\n]{0,120}?(?:timed out|failed|cannot be created|could not)"
+        r"|number of available GPUs in the placement group"
         r"|Every node should have a unique IP address[^\n]{0,120}",
         "Ray cannot give vLLM the GPUs that tensor_parallel_size asks for",
         "set tensor_parallel_size: 1 in vllm_extra_args (a Spark has one GPU), or start Ray on the other Spark and"
@@ -323,6 +325,21 @@ NETWORK: tuple[Signature, ...] = (
         versions="Ray 2",
         known="report",
         source="OpenRLHF/OpenRLHF#265; Ray documentation, fault tolerance",
+    ),
+    Signature(
+        "ray_other_image",
+        "fatal",
+        "image",
+        ("raysystemerror: system error",),
+        r"RaySystemError: System error: (?:No module named '(?P<module>[\w.]{1,80})'"
+        r"|[^\n]{0,80}(?:object has no attribute|unpickl|deserializ)[^\n]{0,80})",
+        "a process of Ray on one host cannot read what another one sent: their images, or the Python that started Ray,"
+        " differ ({module})",
+        "use the same vllm_image on every host, and start Ray in that image there too; or leave"
+        " distributed_executor_backend out of vllm_extra_args: hosts that serve together (vllm_nodes) need no Ray",
+        versions="Ray 2, vLLM 0.8",
+        known="report",
+        source="gpustack/gpustack#2415; vllm-project/vllm#15199",
     ),
     Signature(
         "ray_connect",

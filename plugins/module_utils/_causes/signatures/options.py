@@ -156,10 +156,13 @@ OPTIONS: tuple[Signature, ...] = (
             "attention heads",
             "nnodes",
             "duplicate gpu detected",
+            "pipeline parallelism is not supported",
         ),
         r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size \((?P<tp>\d+)\)"
         r"|World size \((?P<world>\d+)\) is larger than the number of available GPUs \((?P<gpus>\d+)\)"
         r"|The number of required GPUs exceeds the total number of available GPUs|invalid device ordinal"
+        r"|Pipeline parallelism is not supported for this model"
+        r"|Tensor parallel size \(\d+\) cannot be larger than the number of available GPUs"
         r"|tensor_parallel_size .{0,120}?(?:must|cannot|exceeds|is (?:larger|greater))"
         r"|Duplicate GPU detected : rank \d+ and rank \d+ both on",
         "tensor_parallel_size or pipeline_parallel_size in vllm_extra_args does not fit the GPUs or the model; a"
@@ -321,16 +324,17 @@ OPTIONS: tuple[Signature, ...] = (
         "speculative",
         "fatal",
         "option",
-        ("speculative", "draft model", "draft_model", "num_speculative_tokens"),
+        ("speculative", "draft model", "draft_model", "num_speculative_tokens", "eagle3 interface"),
         r"(?:speculative(?:_config| decoding| method)?|num_speculative_tokens|draft[_ ]model)[^\n]{0,200}?"
         r"(?:not supported|is required|must be|mismatch|invalid|unknown|unsupported|should (?:be|match|have)"
-        r"|not compatible)[^\n]{0,80}|Unsupported speculative method[^\n]{0,80}",
+        r"|not compatible)[^\n]{0,80}|Unsupported speculative method[^\n]{0,80}"
+        r"|Model does not support EAGLE3 interface",
         "vLLM rejects the options of speculative decoding",
         "correct speculative_config in vllm_extra_args (method, model, num_speculative_tokens), or drop it: the model"
         " serves without a draft model; or use a newer vllm_image",
         versions="vLLM 0.10 to 0.32",
         known="source",
-        source="vllm/config/speculative.py",
+        source="vllm/config/speculative.py; vllm-project/vllm#26328",
     ),
     Signature(
         "multimodal_limit",
@@ -351,14 +355,15 @@ OPTIONS: tuple[Signature, ...] = (
         "ssl_files",
         "fatal",
         "option",
-        ("ssl_", "ssl.sslerror", "load_cert_chain"),
-        r"ssl\.SSLError: .{0,120}|load_cert_chain|ssl_(?:keyfile|certfile)[^\n]{0,120}",
+        ("ssl_", "ssl.sslerror", "load_cert_chain", "filenotfounderror: ", "permissionerror: "),
+        r"ssl\.SSLError: .{0,120}|load_cert_chain|ssl_(?:keyfile|certfile)[^\n]{0,120}"
+        r"|^(?:FileNotFound|Permission)Error: ",
         "the TLS key or certificate cannot be read",
         "correct ssl_keyfile and ssl_certfile in vllm_extra_args: they are paths in the container",
         versions="uvicorn",
         known="source",
         source="uvicorn/config.py",
-        frames=r"uvicorn|load_cert_chain|ssl\.py",
+        frames=r"create_ssl_context|load_cert_chain|:set_ssl",
     ),
     Signature(
         "unexpected_option",

@@ -38,6 +38,21 @@ PARSERS: tuple[Signature, ...] = (
         refines=("parser_unknown",),
     ),
     Signature(
+        "middleware",
+        "fatal",
+        "option",
+        ("no module named", "invalid middleware", "has no attribute"),
+        r"ModuleNotFoundError: No module named '(?P<name>[\w.]{1,120})'|Invalid middleware (?P<name_2>[\w.]{0,119}\w)"
+        r"|module '(?P<name_3>[\w.]{1,120})' has no attribute",
+        "vLLM cannot import what middleware in vllm_extra_args names ({name})",
+        "correct middleware in vllm_extra_args (module.name, as Python imports it in the container), or drop it;"
+        " vllm_mounts adds the file to the container, PYTHONPATH in vllm_extra_env names its folder",
+        versions="vLLM 0.9 to 0.33",
+        known="report",
+        source="vllm-project/vllm#21219; vllm/entrypoints/openai/api_server.py",
+        frames=r":build_app: [^\n]*import_module|:build_app: raise ",
+    ),
+    Signature(
         "parser_tokens",
         "fatal",
         "option",

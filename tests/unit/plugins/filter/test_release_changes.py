@@ -132,15 +132,15 @@ def test_who_needs_a_key_now() -> None:
     [
         ("0.0.0.0:8000", "127.0.0.1:8000", "clients of other machines lose access"),
         ("0.0.0.0:8000", "10.0.0.1:8000", "clients that do not use 10.0.0.1 lose access"),
-        ("127.0.0.1:8000", "0.0.0.0:8000", "other machines can use the server now, without an API key"),
-        ("10.0.0.1:8000", "0.0.0.0:8000", "other machines can use the server now, without an API key"),
-        ("127.0.0.1:8000", "127.0.0.1:8001", "clients of port 8000 lose access; the port is 8001 now"),
+        ("127.0.0.1:8000", "0.0.0.0:8000", "other machines can use the server, without an API key"),
+        ("10.0.0.1:8000", "0.0.0.0:8000", "other machines can use the server, without an API key"),
+        ("127.0.0.1:8000", "127.0.0.1:8001", "clients of port 8000 lose access; the new port is 8001"),
         ("127.0.0.1:8000", "127.0.0.1:8000", None),
     ],
 )
 def test_another_address(before: str, after: str, said: str | None) -> None:
     hosts = [address.rpartition(":")[0] for address in (before, after)]
-    addresses = f": the address was {hosts[0]}, and is {hosts[1]} now" if hosts[0] != hosts[1] else ""
+    addresses = f": address {hosts[0]} -> {hosts[1]}" if hosts[0] != hosts[1] else ""
     wanted = [said + addresses] if said else []
     ports = [f"{address}:8000" for address in (before, after)]
     assert changes(release(ports=ports[:1]), release(ports=ports[1:]))["clients"] == wanted
@@ -151,7 +151,7 @@ def test_another_address(before: str, after: str, said: str | None) -> None:
 def test_another_model() -> None:
     served = argv("--served-model-name", "a", "b")
     assert changes(release(), release(command=served))["clients"] == [
-        "requests for the model org/a fail; it is a, b now"
+        "requests for the model org/a fail; the server has a, b instead"
     ]
     assert changes(release(command=served), release(command=argv("--served-model-name", "b", "a")))["clients"] == []
 

@@ -74,7 +74,7 @@ CASES = [
     ("weights", "RuntimeError: GGUF file has no tensor foo", WORKER),
     ("weights", "safetensors_rust.SafetensorError: unknown dtype F4", "safetensors/torch.py:load"),
     ("files", "FileNotFoundError: [Errno 2] No such file or directory: '/root/.cache/foo/x.bar'", "vllm/x.py:read"),
-    ("files", "OSError: [Errno 5] Input/output error: '/root/.cache/huggingface/x'", "vllm/x.py:read"),
+    ("files", "OSError: [Errno 36] File name too long: '/root/.cache/huggingface/x'", "vllm/x.py:read"),
     ("files", "NotADirectoryError: [Errno 20] Not a directory: '/root/.cache/x'", "vllm/x.py:read"),
     ("files", "json.decoder.JSONDecodeError: Expecting value: line 1 column 1", "json/decoder.py:raw_decode"),
     ("files", "OSError: [Errno 122] Disk is over its limit", "huggingface_hub/file_download.py:http_get"),
@@ -208,7 +208,7 @@ def test_the_part_that_raised_it_is_switched_off_first(where: str, serves: bool,
     cause = parse(text).cause
     assert cause is not None
     assert (cause.certain, cause.evidence) == (False, "AssertionError: foo")
-    assert advice in cause.remedy.split(" first, because the trace leads through ")[0]
+    assert advice in cause.remedy.split(" first, because the exception points to ")[0]
     assert "No signature matches" in cause.remedy
 
 
@@ -229,7 +229,7 @@ def test_a_known_cause_names_only_a_part_that_is_optional() -> None:
     assert model is not None
     assert missing is not None
     assert (draft.id, model.id, missing.id) == ("weights_key", "weights_key", "disk_full")
-    assert draft.remedy == "drop speculative_config from vllm_extra_args first, because the trace leads through" + (
+    assert draft.remedy == "drop speculative_config from vllm_extra_args first, because the exception points to" + (
         f" speculative decoding. {model.remedy[0].upper()}{model.remedy[1:]}"
     )
     assert "speculative" not in model.remedy + missing.remedy

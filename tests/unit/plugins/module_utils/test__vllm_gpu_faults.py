@@ -11,19 +11,23 @@ import pytest
 import yaml
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.diagnose import diagnose
 
-RECORDED = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm" / "0.24"
-FAULTS, PAIR = RECORDED / "faults", RECORDED / "pair"
+RECORDED = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm"
+FAULTS, PAIRS = RECORDED / "0.24" / "faults", (RECORDED / "0.24" / "pair", RECORDED / "0.32" / "pair")
 EXPECTED: dict[str, dict[str, t.Any]] = yaml.safe_load((FAULTS / "expected.yml").read_text())
-OF_A_PAIR: dict[str, dict[str, t.Any]] = yaml.safe_load((PAIR / "expected.yml").read_text())
+OF_A_PAIR: dict[Path, dict[str, t.Any]] = {
+    folder / f"{name}.log": want
+    for folder in PAIRS
+    for name, want in yaml.safe_load((folder / "expected.yml").read_text()).items()
+}
 
 
 def text(name: str) -> str:
     return (FAULTS / f"{name}.log").read_text()
 
 
-@pytest.mark.parametrize(("folder", "expected"), [(FAULTS, EXPECTED), (PAIR, OF_A_PAIR)])
-def test_every_log_is_expected(folder: Path, expected: dict[str, t.Any]) -> None:
-    assert {path.stem for path in folder.glob("*.log")} == set(expected)
+def test_every_log_is_expected() -> None:
+    assert {path.stem for path in FAULTS.glob("*.log")} == set(EXPECTED)
+    assert {path for folder in PAIRS for path in folder.glob("*.log")} == set(OF_A_PAIR)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -44,13 +48,14 @@ def test_the_log_alone_tells_the_same(name: str) -> None:
     assert diagnose(text(name))["cause"] == diagnose(text(name), exit_code=EXPECTED[name]["exit_code"])["cause"]
 
 
-@pytest.mark.parametrize("name", OF_A_PAIR)
-def test_rank(name: str) -> None:
+@pytest.mark.parametrize("path", OF_A_PAIR, ids=lambda path: f"{path.parts[-3]} {path.stem}")
+def test_rank(path: Path) -> None:
     """A rank that serves logs nothing: neither that it has lost the head nor that the head asks nothing of it."""
-    want = OF_A_PAIR[name]
+    want = OF_A_PAIR[path]
     code = want.get("exit_code")
-    log = (PAIR / f"{name}.log").read_text()
-    found = diagnose(log, exit_code=code, running=code is None, idle_seconds=0 if code is not None else 1000)
+    found = diagnose(
+        path.read_text(), exit_code=code, running=code is None, idle_seconds=0 if code is not None else 1000
+    )
     assert found["verdict"] == want.get("verdict", "failed")
     assert (found["cause"] or {}).get("id") == want.get("cause")
     assert (found["hint"] or {}).get("id") == want.get("hint", (found["hint"] or {}).get("id"))

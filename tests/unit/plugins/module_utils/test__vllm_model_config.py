@@ -237,6 +237,35 @@ def test_blocks_that_are_listed_one_by_one() -> None:
     assert (found["layers"], found["kv_heads"], "attention_kinds" in found) == (2, 8, False)
 
 
+def test_groups_of_layers_whose_last_is_full() -> None:
+    """Ling 3 has Kimi's state in the others, Ring a matrix for each head; by hand, as vLLM's model files have it."""
+    latent = {"kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "num_attention_heads": 16}
+    ling = {**latent, "model_type": "bailing_hybrid", "layer_group_size": 4, "short_conv_kernel_size": 4}
+    found = entry(**ling, num_hidden_layers=24)
+    assert (found["layers"], found["latent_dim"], found["state_layers"]) == (6, 576, 18)
+    assert found["state_bytes"] == 2 * 3 * 16 * 128 * 3 + 4 * 16 * 128 * 128
+    rest = entry(**ling, num_hidden_layers=26)
+    assert (rest["layers"], rest["state_layers"]) == (8, 18)
+    ring = entry(**{**ling, "short_conv_kernel_size": None}, num_hidden_layers=26)
+    assert (ring["layers"], ring["state_layers"], ring["state_bytes"]) == (6, 20, 2 * 16 * 128 * 128)
+
+
+def test_windows_that_are_listed_by_their_layer() -> None:
+    local = [layer for layer in range(40) if layer % 4 != 3]
+    listed = {"num_hidden_layers": 40, "local_layer_ids": local, "sliding_window_size": 512}
+    found = entry(model_type="inkling_text", **listed, swa_num_key_value_heads=16)
+    assert found["attention_kinds"] == [
+        {"layers": 10, "kv_heads": 8, "head_dim": 128},
+        {"layers": 30, "kv_heads": 16, "head_dim": 128, "sliding_window": 512},
+    ]
+    assert found["assumed"] == ["the state of 40 layers is not counted"]
+
+
+def test_an_index_beside_keys_and_values() -> None:
+    found = entry(indexer_head_dim=128, indexer_compress_ratio=4, **LINEAR, full_attention_interval=4)
+    assert (found["layers"], found["index_dim"], found["assumed"]) == (9, 32, [])
+
+
 def test_a_language_model_in_a_part_of_a_part() -> None:
     config = {"thinker_config": {"text_config": QWEN3}, "talker_config": {"text_config": {"num_hidden_layers": 2}}}
     assert entry_of(config, 10)[0]["layers"] == 36
@@ -249,6 +278,8 @@ def test_chunks_and_an_encoder() -> None:
     found, _assumed = entry_of({**whisper, "is_encoder_decoder": True}, 10)
     assert [kind.get("cross") for kind in found["attention_kinds"]] == [None, True]
     assert found["config_context"] == 448
+    turbo = {**whisper, "decoder_layers": 4, "num_hidden_layers": 32, "is_encoder_decoder": True}
+    assert [kind["layers"] for kind in entry_of(turbo, 10)[0]["attention_kinds"]] == [4, 4]
 
 
 def test_what_embeds_keeps_nothing() -> None:
@@ -301,3 +332,43 @@ def test_what_is_not_known_is_planned_dear_and_said() -> None:
 def test_too_little(changes: dict[str, t.Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         entry(**changes)
+
+
+# S: most of vLLM 0.32's _SPECULATIVE_DECODING_MODELS, and what checkpoints call themselves.
+DRAFTS = [
+    *("MiMoMTPModel", "MiMoV2OmniMTPModel", "EagleCohereForCausalLM", "EagleLlama4ForCausalLM"),
+    *("EagleMiniCPMForCausalLM", "DFlashDraftModel", "LiLiCorrDraftModel", "DFlash2DraftModel"),
+    *("MuseGlimmerAssistantModel", "DFlashMuseGlimmerAssistantModel", "DSparkDraftModel", "DSparkV41DraftModel"),
+    *("Qwen3DSparkModel", "K3DSparkModel", "DFlashLagunaForCausalLM", "Gemma4DSparkModel", "PEagleDraftModel"),
+    *("PeagleLlamaForCausalLM", "Eagle3LlamaForCausalLM", "LlamaForCausalLMEagle3", "Eagle3Qwen2_5vlForCausalLM"),
+    *("PeagleQwen3ForCausalLM", "EagleMistralLarge3ForCausalLM", "Eagle3DeepseekV3ForCausalLM"),
+    *("EagleDeepSeekMTPModel", "DeepseekV32MTPModel", "MiniMaxM3MTP", "Gemma4MTPModel", "ExaoneMoeMTP"),
+    *("Exaone4_5_MTP", "LongCatFlashMTPModel", "GlmOcrMTPModel", "MedusaModel", "Qwen3NextMTP", "Qwen3_5MoeMTP"),
+    *("InternS2MobiusMTP", "Gemma4AssistantForCausalLM", "Gemma4UnifiedAssistantForCausalLM", "Eagle3Speculator"),
+    "DFlashSpeculator",
+]
+
+
+@pytest.mark.parametrize("architecture", DRAFTS)
+def test_a_draft_model_serves_nothing_alone(architecture: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{architecture} is a draft model, .* speculative_config"):
+        entry(architectures=[architecture])
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "LlamaForCausalLM",
+        "Eagle2_5_VLForConditionalGeneration",
+        "Gemma4ForCausalLM",
+        "MossAudioModel",
+    ],
+)
+def test_what_is_no_draft(architecture: str) -> None:
+    assert entry(architectures=[architecture])["architectures"] == [architecture]
+
+
+@pytest.mark.parametrize("more", [{}, {"quantization_config": {"group_size": 64, "bits": 4}}])
+def test_weights_of_mlx(more: dict[str, t.Any]) -> None:
+    assert entry(quantization={"group_size": 64, "bits": 4, "mode": "affine"}, **more)["quantization"] == "mlx"
+    assert entry(quantization_config={"quant_method": "exl3", "bits": 4})["quantization"] == "exl3"

@@ -203,3 +203,102 @@ def test_a_prefix_that_nobody_knows() -> None:
     some = log.replace(ENGINE, f"x {ENGINE}", 1)  # not of most lines
     assert undressed(some) == some
     assert undressed("foo bar\nfoo baz\n") == "foo bar\nfoo baz\n"
+
+
+THREAD = (
+    "Exception in thread Thread-1 (_report_usage_worker):\nTraceback (most recent call last):\n"
+    '  File "/x/vllm/usage/usage_lib.py", line 245, in _report_usage_once\n    os.makedirs(folder)\n'
+    "PermissionError: [Errno 13] Permission denied: '/.config/vllm'\n"
+)
+
+
+def test_what_follows_the_exception_of_a_thread_is_no_part_of_it() -> None:
+    """Without a process in front of them, an exception's text and another program's lines look alike."""
+    for line, expected in (
+        ("vllm: error: unrecognized arguments: --foo 1", "bad_flag"),
+        ("OpenBLAS blas_thread_init: pthread_create failed for thread 9 of 20: Try again", "thread_limit"),
+    ):
+        assert diagnose(f"{THREAD}{line}\n", exit_code=1)["cause"]["id"] == expected
+
+
+@pytest.mark.parametrize("before", [THREAD, "Retrying in 8s [Retry 5/5].\n"])
+def test_a_traceback_after_something_survived_is_not_survived_too(before: str) -> None:
+    log = (
+        'Traceback (most recent call last):\n  File "/x/vllm/__init__.py", line 3, in <module>\n    import torch\n'
+        "RuntimeError: operator torchvision::nms does not exist\n"
+    )
+    assert diagnose(before + log, exit_code=1)["cause"]["id"] == "ops_missing"
+
+
+def test_a_frame_may_lack_its_source() -> None:
+    log = (
+        'Traceback (most recent call last):\n  File "/x/triton/compiler/compiler.py", line 3, in _init_handles\n'
+        "triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: 150000, Hardware limit: 101376"
+    )
+    assert diagnose(log, exit_code=1)["cause"]["id"] == "triton_resources"
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [("RuntimeError: the worker could not be set up", "TypeError"), ("ValueError: Invalid foo backend", "ValueError")],
+)
+def test_a_general_exception_hides_what_it_was_raised_in_place_of(second: str, told: str) -> None:
+    kernel = '  File "/x/dist-packages/flashinfer/gemm.py", line 3, in f\n    g()\n'
+    log = (
+        f"Traceback (most recent call last):\n{kernel}TypeError: foo got 3 of 4\n\nDuring handling of the above"
+        ' exception, another exception occurred:\n\nTraceback (most recent call last):\n  File "/x/vllm/v1/worker/'
+        f'worker_base.py", line 3, in f\n    raise x\n{second}\n'
+    )
+    assert diagnose(log, exit_code=1)["cause"]["evidence"].startswith(told)
+
+
+def test_a_process_whose_parent_is_gone_explains_nothing() -> None:
+    log = (
+        'Traceback (most recent call last):\n  File "/usr/lib/python3.12/multiprocessing/synchronize.py", line 115, in'
+        " __setstate__\n    self._semlock = _multiprocessing.SemLock._rebuild(*state)\n"
+        "FileNotFoundError: [Errno 2] No such file or directory\n"
+    )
+    assert diagnose(log, exit_code=1)["cause"]["id"] == "parent_gone"
+    first = trace("TypeError: foo")
+    for both in (f"{log}\n{first}", f"{first}\n{log}"):
+        assert diagnose(both, exit_code=1)["cause"]["evidence"] == "TypeError: foo"
+
+
+def test_a_part_that_the_text_names_is_switched_off_first() -> None:
+    log = (
+        'Traceback (most recent call last):\n  File "/x/vllm/v1/core/sched/scheduler.py", line 3, in f\n    g()\n'
+        "AssertionError: External KV connector is not verified yet\n"
+    )
+    remedy = diagnose(log, exit_code=1)["cause"]["remedy"]
+    assert remedy.startswith("remove kv_transfer_config and kv_offloading_size from vllm_extra_args first, because the")
+
+
+def test_an_error_that_was_gone_around_is_no_cause() -> None:
+    """It says so itself, in the same line."""
+    line = "(EngineCore pid=12) ERROR 01-28 06:36:45 [deep_gemm.py:77] DeepGEMM is not available, falling back to it\n"
+    failed = ENGINE + "EngineCore failed to start.\n" + trace("TypeError: foo", ENGINE) + WRAPPER
+    assert diagnose(line + failed)["cause"]["evidence"] == "TypeError: foo"
+    assert diagnose(line, exit_code=1)["cause"]["id"] == "exited"
+
+
+@pytest.mark.parametrize("worker", [ENGINE.replace("EngineCore", "Worker_TP0"), ""])
+def test_what_a_worker_died_of_counts_more_than_what_was_logged_before(worker: str) -> None:
+    """On several hosts the log of a head has only the quote."""
+    before = trace("PermissionError: [Errno 13] Permission denied: '/x'", ENGINE.replace("pid=12", "pid=13"))
+    quote = (
+        "RuntimeError: Worker failed with error 'CUDA out of memory. Tried to allocate 2 GiB', please check the stack"
+    )
+    log = before + (
+        trace("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", worker) if worker else ""
+    )
+    log += ENGINE + "EngineCore failed to start.\n" + trace(f"{quote} trace above for the root cause", ENGINE) + WRAPPER
+    cause = diagnose(log)["cause"]
+    assert (cause["id"], cause["evidence"].startswith("torch")) == ("cuda_oom", bool(worker))
+
+
+@pytest.mark.parametrize(("code", "expected"), [("-9", "engine_killed"), ("-11", "engine_crashed")])
+def test_what_cleans_up_after_the_end_of_the_engine_is_no_cause(code: str, expected: str) -> None:
+    end = WRAPPER.strip().removeprefix("(APIServer pid=1) ") + f" Failed core proc(s): {{'EngineCore': {code}}}"
+    during = "\nDuring handling of the above exception, another exception occurred:\n\n"
+    log = trace(end) + during + trace("AttributeError: 'NoneType' object has no attribute 'shutdown'")
+    assert diagnose(log, exit_code=1)["cause"]["id"] == expected

@@ -155,6 +155,7 @@ def test_who_waits_is_refused_when_nothing_comes_back(
     alone(server="spark01", state="drained", hold=True)
     engines[0].model = "another"
     wait_until(lambda: not next(s for s in gateway_server.look() if s.name == "spark01").is_up, "it is down", 20)
+    assert not alone(server="spark01", state="drained", hold=True)["alone"]  # it was nobody's server already
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         held = pool.submit(chat, gateway, "held")
         wait_until(lambda: waiting_requests(gateway) == 1, "it waits", 20, 0.02)

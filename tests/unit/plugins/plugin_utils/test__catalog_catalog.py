@@ -297,3 +297,28 @@ def test_its_config_counts_more_than_its_name() -> None:
 def test_a_gguf_file_of_the_hub_is_told() -> None:
     with pytest.raises(CatalogError, match="names a GGUF file of a repository.*use its repository of safetensors"):
         Catalog().model("some-org/Qwen3-8B-GGUF:Q4_K_M")
+
+
+@pytest.mark.parametrize(
+    ("model", "remedy"),
+    [
+        ("https://huggingface.co/Qwen/Qwen3-8B", "write Qwen/Qwen3-8B"),
+        (
+            "https://huggingface.co/Qwen/Qwen3-8B/tree/main",
+            "write Qwen/Qwen3-8B, and vllm_extra_args: {revision: main}",
+        ),
+        ("hf.co/Qwen/Qwen3-8B/", "write Qwen/Qwen3-8B"),
+        ("hf://Qwen/Qwen3-8B", "write Qwen/Qwen3-8B"),
+        ("Qwen/Qwen3-8B@4f1c9e", "write Qwen/Qwen3-8B, and vllm_extra_args: {revision: 4f1c9e}"),
+    ],
+)
+def test_a_model_that_is_named_as_other_programs_name_it(model: str, remedy: str) -> None:
+    with pytest.raises(CatalogError) as error:
+        Catalog().model(model)
+    assert str(error.value) == f'"{model}" is more than the id of a repository; {remedy}'
+
+
+@pytest.mark.parametrize("model", ["qwen3:8b", "s3://bucket/qwen3-8b", "https://example.org/a/b"])
+def test_what_names_no_repository(model: str) -> None:
+    with pytest.raises(CatalogError, match="is not in the catalog"):
+        Catalog().model(model)

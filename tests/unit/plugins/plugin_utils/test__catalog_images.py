@@ -17,6 +17,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images impo
     mirrored,
     moves,
     nearest_good,
+    other_server,
     told_by_tag,
     unable,
 )
@@ -68,6 +69,12 @@ def test_moves(ref: str, moving: bool) -> None:
         ("scitrera/dgx-spark-vllm:latest", {"vllm": None, "ray": None}),
         ("some-org/other:v0.27.1", {"vllm": None}),  # a version of its own
         ("some-org/my-vllm-openai:v0.27.1", {"vllm": None}),
+        ("lmcache/vllm-openai:v0.4.2", {"vllm": None}),  # whose tags number another program
+        ("docker.io/some-org/vllm-openai:v0.27.1", {"vllm": None}),
+        ("registry.example.org/vllm-openai:v0.27.1", {"vllm": "0.27.1"}),
+        ("ghcr.io/timothystewart6/vllm-gb10:v0.30.0-gb10.2", {"vllm": "0.30.0", "ray": None, "multi_node": True}),
+        ("ghcr.io/aeon-7/aeon-vllm-ultimate:2026-08-16-v0.27.1", {"vllm": "0.27.1", "multi_node": True}),
+        ("ghcr.io/aeon-7/aeon-vllm-ultimate:2026-08-16", {"vllm": None}),
     ],
 )
 def test_what_a_tag_says(ref: str, told: dict[str, t.Any]) -> None:
@@ -263,3 +270,43 @@ def test_what_the_images_of_the_matrix_run(ref: str, architecture: str, first: s
 )
 def test_who_meets_a_fault(only_with: dict[str, t.Any], settings: dict[str, t.Any], is_met: bool) -> None:
     assert met({"faults": [{"what": "It fails", "only_with": only_with}]}, settings) == ["It fails."] * is_met
+
+
+@pytest.mark.parametrize(
+    ("ref", "server"),
+    [
+        ("lmsysorg/sglang:spark", "SGLang"),
+        ("nvcr.io/nvidia/sglang:26.09-py3", "SGLang"),
+        ("nvcr.io/nvidia/tensorrt-llm/release:1.2.0rc6", "TensorRT-LLM"),
+        ("nvcr.io/nim/qwen/qwen3-32b-dgx-spark:1.1.0-variant", "NVIDIA NIM"),
+        ("ghcr.io/ggml-org/llama.cpp:server-cuda", "llama.cpp"),
+        ("vllm/vllm-omni:v0.24.0", "vLLM-Omni"),
+        ("vllm/vllm-openai:v0.28.0", None),
+        ("nvcr.io/nvidia/vllm:26.09-py3", None),
+        ("nimbus/vllm:1", None),
+    ],
+)
+def test_an_image_of_another_server(ref: str, server: str | None) -> None:
+    assert other_server(ref) == server
+
+
+@pytest.mark.parametrize(
+    ("quantization", "image", "reason"),
+    [
+        ("exl3", {"vllm": "0.29.0"}, "its vLLM 0.29.0 reads no weights in the format exl3"),
+        (
+            "bitsandbytes",
+            {"vllm": "0.28.0"},
+            "its vLLM 0.28.0 reads bitsandbytes with vllm-bnb-plugin only, which is no part of it",
+        ),
+        ("bitsandbytes", {"vllm": "0.27.1"}, None),
+        ("bitsandbytes", {}, None),
+        ("mlx", {"vllm": "0.29.0", "architectures": ["A"]}, "its vLLM 0.29.0 reads no weights in the format mlx"),
+        ("exl3", {}, None),  # a patched build may read it
+        ("fp8", {"vllm": "0.29.0"}, None),
+        (None, {"vllm": "0.29.0"}, None),
+    ],
+)
+def test_weights_that_no_release_reads(quantization: str | None, image: dict[str, t.Any], reason: str | None) -> None:
+    model = {"id": "a/b", "architectures": ["A"], "quantization": quantization}
+    assert unable(model, image) == reason

@@ -90,6 +90,12 @@ def test_spelling(name: t.Any, advice: str | None) -> None:
         ("-cc.mode", 3, "write compilation_config: {mode: 3}"),
         ("-O.level", 3, "write compilation_config: {level: 3}"),
         ("a..b", 1, "use lower case letters, digits and _"),
+        ("--reasoning-parser=qwen3", True, "write reasoning_parser: qwen3"),
+        ("--gpu-memory-utilization=0.8", True, "write gpu_memory_utilization: 0.8"),
+        ("--kv-cache-dtype fp8", None, "write kv_cache_dtype: fp8"),
+        ("-tp=2", True, "write tensor_parallel_size: 2"),
+        ("--speculative-config.method=mtp", True, 'write speculative_config: {method: "mtp"}'),
+        ('--limit-mm-per-prompt={"video": 0}', True, 'write limit_mm_per_prompt: {"video": 0}'),
     ],
 )
 def test_a_part_of_a_mapping(name: str, value: t.Any, advice: str) -> None:

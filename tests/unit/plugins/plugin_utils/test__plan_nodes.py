@@ -123,3 +123,49 @@ def test_the_nccl_that_the_image_says_it_has(
     found = resolve(typed, CATALOG, host(0), image_probe=answer, members=Nodes(MEMBERS, 0)).probe_problems
     assert [each[: len(line or "")] for each in found] == ([line] if line else [])
     assert resolved(spark(), image_probe=answer, vllm_image=image).probe_problems == []
+
+
+@pytest.mark.parametrize(
+    ("heads", "args", "what"),
+    [
+        ({"attention_heads": 64, "kv_heads": 4}, {}, "64 heads"),  # MiMo, Qwen3.5-397B
+        ({"attention_heads": 64, "kv_heads": 1, "latent_dim": 576}, {}, "64 heads"),
+        ({"attention_heads": 24, "kv_heads": 4}, {}, "4 KV heads"),
+        ({"attention_heads": 48, "kv_heads": 1, "latent_dim": 576}, {}, ""),
+        ({"attention_heads": 24, "kv_heads": 6}, {}, ""),
+        ({"attention_heads": 64, "kv_heads": 4}, {"pipeline_parallel_size": 3, "tensor_parallel_size": 1}, ""),
+    ],
+)
+def test_heads_that_three_hosts_cannot_divide(heads: dict[str, int], args: dict[str, int], what: str) -> None:
+    """Of a model that nobody has described it is known when its files were read, before anything is changed."""
+    members = Nodes((*MEMBERS, Node("spark03", "192.168.100.3")), 0)
+    three = {**TOGETHER, "vllm_nodes": ["spark01", "spark02", "spark03"], "vllm_model": "a/b", "vllm_extra_args": args}
+    info = {"id": "a/b", "weights_bytes": 10**9, "layers": 48, "head_dim": 128, "native_context": 65536, **heads}
+
+    def found() -> Resolved:
+        return resolve(values(**three), CATALOG, host(0), model_info=info, members=members)
+
+    if what:
+        with pytest.raises(
+            ResolveError, match=f"3 hosts cannot divide the {what} of b; .* pipeline_parallel_size: 3 in"
+        ):
+            found()
+    else:
+        assert found().plan["problem"] is None
+
+
+def test_a_stage_of_a_pipeline_has_some_layers_with_all_heads() -> None:
+    """By hand: 48 layers in three stages, 4 heads of 128 numbers in BF16, keys and values."""
+    three = {"vllm_nodes": ["spark01", "spark02", "spark03"], "vllm_model": "a/b"}
+    info = {"id": "a/b", "weights_bytes": 3 * 10**9, "layers": 48, "kv_heads": 4, "head_dim": 128}
+    args = {
+        "pipeline_parallel_size": 3,
+        "tensor_parallel_size": 1,
+        "kv_cache_memory_bytes": 16 * 16 * 2 * 4 * 128 * 2 * 101,
+    }
+    typed = values(**{**TOGETHER, **three, "vllm_extra_args": args, "vllm_max_model_len": 1024})
+    members = Nodes((*MEMBERS, Node("spark03", "192.168.100.3")), 0)
+    plan = resolve(typed, CATALOG, host(0), model_info={**info, "native_context": 4096}, members=members).plan
+    assert plan["kv_bytes_per_token"] == 16 * 2 * 4 * 128 * 2
+    assert plan["weights_bytes"] == 10**9
+    assert plan["kv_tokens"] == 101 * 16

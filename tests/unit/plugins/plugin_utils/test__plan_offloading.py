@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
@@ -143,3 +144,59 @@ def test_weights_that_are_offloaded_need_no_share() -> None:
     plain, moved = (found(CHAT, each).parts[1] for each in (EMBED, {**EMBED, **offloading(cpu_offload_gb=4)}))
     assert moved.share < plain.share
     assert moved.planned_bytes == pytest.approx(plain.planned_bytes, abs=0.01 * TOTAL)
+
+
+CPU = {"cpu_bytes_to_use": 20 * GIB}
+CONNECTORS: list[tuple[Values, Values, float]] = [
+    ({"kv_connector": "OffloadingConnector", "kv_connector_extra_config": CPU}, {}, 20),
+    ({"kv_connector": "SimpleCPUOffloadConnector"}, {}, 8),  # vLLM's own default
+    ({"kv_connector": "SimpleCPUOffloadConnector", "kv_connector_extra_config": CPU}, {}, 20),
+    ({"kv_connector": "LMCacheConnectorV1"}, {}, 5),  # LMCache's
+    ({"kv_connector": "LMCacheConnectorV1"}, {"LMCACHE_MAX_LOCAL_CPU_SIZE": "12.5"}, 12.5),
+    ({"kv_connector": "LMCacheConnectorV1"}, {"LMCACHE_LOCAL_CPU": "False"}, 0),
+    (
+        {"kv_connector": "LMCacheConnectorV1", "kv_connector_extra_config": {"lmcache.max_local_cpu_size": 3}},
+        {"LMCACHE_MAX_LOCAL_CPU_SIZE": "12"},
+        3,
+    ),
+    ({"kv_connector": "LMCacheConnectorV1"}, {"LMCACHE_CONFIG_FILE": "/opt/files/lmcache.yaml"}, 0),
+    ({"kv_connector": "NixlConnector"}, {}, 0),
+    (
+        {
+            "kv_connector": "MultiConnector",
+            "kv_connector_extra_config": {
+                "connectors": [{"kv_connector": "OffloadingConnector", "kv_connector_extra_config": CPU}, {}, None]
+            },
+        },
+        {},
+        20,
+    ),
+    ({"kv_connector": "OffloadingConnector", "kv_connector_extra_config": {"cpu_bytes_to_use": "much"}}, {}, 0),
+    ({"kv_connector": ["OffloadingConnector"]}, {}, 0),
+]
+
+
+@pytest.mark.parametrize(("connector", "environment", "gib"), CONNECTORS)
+def test_what_a_connector_keeps_in_memory(connector: Values, environment: Values, gib: float) -> None:
+    for written in (connector, json.dumps(connector)):
+        args = {**GUIDE, "kv_transfer_config": written}
+        planned = plan_with_remedies(ANY, SPARK, args, environment, CATALOG.models(), "0.32.0")
+        assert planned["offloaded_bytes"] == gib * GIB
+        told = "what the file of LMCACHE_CONFIG_FILE gives to LMCache is not planned"
+        assert (told in planned["reasons"]) is ("LMCACHE_CONFIG_FILE" in environment)
+
+
+def test_each_process_keeps_its_own() -> None:
+    two = SPARK._replace(number=2)
+    config: Values = {"kv_connector": "SimpleCPUOffloadConnector"}
+    assert plan(ANY, two, kv_transfer_config=config)["offloaded_bytes"] == 4 * GIB
+    config["kv_connector_extra_config"] = {"cpu_bytes_to_use_per_rank": 8 * GIB}
+    assert plan(ANY, two, kv_transfer_config=config)["offloaded_bytes"] == 8 * GIB
+    config = {"kv_connector": "LMCacheConnectorV1"}
+    assert plan(ANY, two, kv_transfer_config=config)["offloaded_bytes"] == 5 * GIB
+
+
+def test_a_connector_that_does_not_fit_is_named_in_the_remedy() -> None:
+    much = {"kv_connector": "OffloadingConnector", "kv_connector_extra_config": CPU}
+    found = plan("qwen3-32b-fp8", OLD_DGX_OS, kv_transfer_config=much)
+    assert found["remedies"][1].startswith("no kv_transfer_config, and vllm_gpu_memory_utilization: 0.9;")

@@ -123,6 +123,38 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
         'vllm_mounts[1].source: "/srv/data/b" lies in the source of vllm_mounts[0], which the container may write: it'
         " could make a link of it that leads anywhere on the host; use another folder, or read_only: true there",
     ),
+    (
+        {"vllm_model": "/srv/models/mine", "vllm_extra_args": {"chat_template": "/srv/models/mine/tools.jinja"}},
+        'vllm_extra_args.chat_template: "/srv/models/mine/tools.jinja" is no path of the container, which has it at'
+        " /models/mine/tools.jinja",
+    ),
+    (
+        {
+            **mounts({"source": "/srv/adapters", "target": "/adapters"}),
+            "vllm_extra_args": {"lora_modules": ["sql=/srv/adapters/sql"]},
+        },
+        'vllm_extra_args.lora_modules: "/srv/adapters/sql" is no path of the container, which has it at /adapters/sql',
+    ),
+    (
+        {
+            **mounts({"source": "/srv/drafts/", "target": "/drafts"}),
+            "vllm_extra_args": {"speculative_config": {"method": "dflash", "model": "/srv/drafts"}},
+        },
+        'vllm_extra_args.speculative_config: "/srv/drafts" is no path of the container, which has it at /drafts',
+    ),
+    (
+        {
+            "vllm_files": [{"src": "/srv/play/chat.jinja", "target": "/opt/files/chat.jinja"}],
+            "vllm_extra_args": {"chat_template": "/srv/play/chat.jinja"},
+        },
+        'vllm_extra_args.chat_template: "/srv/play/chat.jinja" is no path of the container, which has it at'
+        " /opt/files/chat.jinja",
+    ),
+    (
+        {"vllm_extra_env": {"SOME_MODEL": "/opt/hf/models--a--b"}},
+        'vllm_extra_env.SOME_MODEL: "/opt/hf/models--a--b" is no path of the container, which has it at'
+        " /root/.cache/huggingface/models--a--b",
+    ),
 ]
 
 
@@ -144,6 +176,14 @@ def test_refused_with_one_line(variables: dict[str, t.Any], line: str) -> None:
         mounts({"source": "/srv/a", "target": "/a"}, {"source": "/srv/a", "target": "/b"}),
         mounts({"source": "/srv/a", "target": "/a", "read_only": False}, {"source": "/srv/ab", "target": "/b"}),
         mounts({"source": "/var/lib/mine", "target": "/data", "read_only": True}),
+        {
+            **mounts({"source": "/srv/a", "target": "/srv/a"}, {"source": "/srv/b", "target": "/b"}),
+            "vllm_extra_args": {
+                "lora_modules": ["x=/srv/a/x", "y=/b/y"],
+                "tokenizer": "/vllm-workspace/x",
+                "served_model_name": "a=b",
+            },
+        },
     ],
 )
 def test_accepted(variables: dict[str, t.Any]) -> None:

@@ -428,3 +428,33 @@ def test_a_gated_model_wants_a_token(values: Values, told: bool) -> None:
         "vllm_hf_token: is empty, and mine is gated: set it to a token of an account that was granted access to a/b,"
     )
     assert lines == ([f"{wanted} unless the cache or hf_cache_source has the model already"] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("image", "variables", "lines"),
+    [
+        (
+            "vllm/vllm-openai:v0.28.0",
+            {"VLLM_ATTENTION_BACKEND": "FLASHINFER", "VLLM_USE_V1": "1", "VLLM_LOGGING_LEVEL": "DEBUG"},
+            [
+                "vllm_extra_env.VLLM_ATTENTION_BACKEND: vLLM 0.28.0 does not read it, and starts all the same; write"
+                " attention_backend in vllm_extra_args",
+                "vllm_extra_env.VLLM_USE_V1: vLLM 0.28.0 does not read it, and starts all the same; remove it",
+            ],
+        ),
+        (
+            "vllm/vllm-openai:v0.28.0",
+            {"VLLM_MAX_MODEL_LEN": "8192"},
+            [
+                "vllm_extra_env.VLLM_MAX_MODEL_LEN: vLLM 0.28.0 does not read it, and starts all the same; set"
+                " vllm_max_model_len"
+            ],
+        ),
+        ("vllm/vllm-openai:v0.20.1", {"VLLM_NVFP4_GEMM_BACKEND": "marlin"}, []),
+        ("my/vllm:1", {"VLLM_NVFP4_GEMM_BACKEND": "marlin"}, []),
+    ],
+)
+def test_an_environment_that_vllm_does_not_read(image: str, variables: Values, lines: list[str]) -> None:
+    chosen = {"vllm_model": "qwen3-8b-fp8", "vllm_image": image, "vllm_image_allow": ["unknown"]}
+    found = notices("vllm", {**chosen, "vllm_extra_env": variables}, Catalog())
+    assert [line for line in found if "does not read" in line] == lines

@@ -1,0 +1,110 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Memory that vLLM takes beside its share for what it offloads. On a Spark it is the same memory. Pure.
+
+S: vLLM 0.32's _post_init_kv_transfer_config, kv_offload/cpu/spec.py and simple_cpu_offload_connector.py; LMCache's
+configuration, whose size is a process' own.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from .words import GIB
+
+# GiB: weights of each host, and a KV cache of all hosts together.
+CPU_OFFLOAD, KV_OFFLOADING = ("cpu_offload_gb", "kv_offloading_size")
+KV_TRANSFER = "kv_transfer_config"
+OPTIONS = (CPU_OFFLOAD, KV_OFFLOADING, KV_TRANSFER)
+# Connectors that keep a part of the cache in memory, with the bytes that they take if nobody says how many.
+_CONNECTORS = {"OffloadingConnector": 0, "SimpleCPUOffloadConnector": 8 * GIB}
+_LMCACHE = ("LMCacheConnector", "LMCacheConnectorV1", "LMCacheConnectorV1Dynamic")
+_LMCACHE_GIB = 5.0
+_LMCACHE_FILE = "LMCACHE_CONFIG_FILE"
+
+Mapping = t.Mapping[str, t.Any]
+
+
+def weights(args: Mapping) -> int:
+    return _gib(args.get(CPU_OFFLOAD))
+
+
+def cache(args: Mapping, environment: Mapping, parallel: int) -> int:
+    """Bytes of the KV cache that PARALLEL processes keep beside the share, all of them together."""
+    kept = [_kept(connector, environment, parallel) for connector in _connectors(args)]
+    return _gib(args.get(KV_OFFLOADING)) + sum(kept)
+
+
+def unknown(args: Mapping, environment: Mapping) -> str | None:
+    """What may take memory of which nothing is known here."""
+    is_lmcache = any(connector.get("kv_connector") in _LMCACHE for connector in _connectors(args))
+    if is_lmcache and environment.get(_LMCACHE_FILE):
+        return f"what the file of {_LMCACHE_FILE} gives to LMCache"
+    return None
+
+
+def named(args: Mapping, environment: Mapping) -> list[str]:
+    """The options that take such memory."""
+    kept = cache({KV_TRANSFER: args.get(KV_TRANSFER)}, environment, 1)
+    return [name for name in OPTIONS if (kept if name == KV_TRANSFER else args.get(name))]
+
+
+def _connectors(args: Mapping) -> list[Mapping]:
+    """The one that is set, or those that it joins."""
+    found = args.get(KV_TRANSFER)
+    if isinstance(found, str):
+        try:
+            found = json.loads(found)
+        except ValueError:
+            return []
+    if not isinstance(found, dict):
+        return []
+    joined = _more(found).get("connectors")
+    return [item for item in joined if isinstance(item, dict)] if isinstance(joined, list) else [found]
+
+
+def _kept(connector: Mapping, environment: Mapping, parallel: int) -> int:
+    name, more = connector.get("kv_connector"), _more(connector)
+    if name in _LMCACHE:
+        return parallel * _lmcache(more, environment)
+    if not isinstance(name, str) or name not in _CONNECTORS:
+        return 0
+    if "cpu_bytes_to_use_per_rank" in more:
+        return parallel * _bytes(more["cpu_bytes_to_use_per_rank"])
+    return _bytes(more.get("cpu_bytes_to_use", _CONNECTORS[name]))
+
+
+def _lmcache(more: Mapping, environment: Mapping) -> int:
+    """What the options say counts more than the environment; of a file nobody knows here."""
+
+    def said(name: str) -> t.Any:
+        return more.get(f"lmcache.{name}", environment.get(f"LMCACHE_{name.upper()}"))
+
+    if environment.get(_LMCACHE_FILE) and said("max_local_cpu_size") is None:
+        return 0
+    if not boolean(said("local_cpu"), strict=False) and said("local_cpu") is not None:
+        return 0
+    size = said("max_local_cpu_size")
+    return _gib(_LMCACHE_GIB if size is None else size)
+
+
+def _more(connector: Mapping) -> Mapping:
+    found = connector.get("kv_connector_extra_config")
+    return found if isinstance(found, dict) else {}
+
+
+def _bytes(value: t.Any) -> int:
+    try:
+        return max(0, int(float(value)))
+    except (OverflowError, TypeError, ValueError):
+        return 0
+
+
+def _gib(value: t.Any) -> int:
+    try:
+        return max(0, int(float(value) * GIB))
+    except (OverflowError, TypeError, ValueError):
+        return 0
