@@ -292,6 +292,9 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
         return 1
     ports = closed_ports.ports_of(parameters)
     if peers and ports:
+        # systemd does not stop what failed: a head whose hosts did not join leaves its Ray
+        if left := service.containers("ray"):
+            run("docker", "stop", "-t", str(STOP_TIMEOUT), *left)
         # what Ray left there is of no use to another start
         shutil.rmtree(service.home / "cache" / "ray", ignore_errors=True)
         write_json(service.closed, {"closed_ports": list(ports)})
