@@ -7,7 +7,7 @@ python3 -B /usr/local/lib/dgxspark/SERVICE guard VERB SERVICE HOME
 allow    ExecCondition: not if the same release was started too often without an answer
 prepare  ExecStartPre: waits for the hosts that serve the model together with this one, and for the memory that the
          release needs, then counts the start
-stop     ExecStop: stops the containers of the service, whatever `current` points to by now
+stop     ExecStop, and ExecStopPost of a group: stops the containers of the service, whatever `current` points to by now
 forget   by hand and by a deployment: the starts so far do not count any more
 
 HOME is the folder of the service (vllm_home). HOME/current/release.json holds what the release needs, HOME/state/ what
@@ -292,9 +292,6 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
         return 1
     ports = closed_ports.ports_of(parameters)
     if peers and ports:
-        # systemd does not stop what failed: a head whose hosts did not join leaves its Ray
-        if left := service.containers("ray"):
-            run("docker", "stop", "-t", str(STOP_TIMEOUT), *left)
         # what Ray left there is of no use to another start
         shutil.rmtree(service.home / "cache" / "ray", ignore_errors=True)
         write_json(service.closed, {"closed_ports": list(ports)})

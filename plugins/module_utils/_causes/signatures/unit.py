@@ -39,7 +39,7 @@ UNIT: tuple[Signature, ...] = (
         "fatal",
         "network",
         ("dependency failed to start",),
-        r"dependency failed to start: container (?P<container>[\w.-]{1,120}-ray) is unhealthy",
+        r"dependency failed to start: container (?P<container>[\w.-]{1,120}-ray) (?:is unhealthy|exited \(\d{1,3}\))",
         "Ray did not form a cluster of all hosts of vllm_nodes: it ended on the head, or not all of them joined within"
         " five minutes",
         "look at `docker logs {container}` on the head; run playbooks/health.yml for all hosts, and start those that"
