@@ -29,7 +29,9 @@ SAME = (
 )
 # The role says it too, of a host that it cannot reach.
 LOST = "if one is lost, take the others apart with -e '{\"vllm_nodes\": []}'"
-READS = ("vllm_nodes", "vllm_node_address", *SAME)
+# As above, and its value is never shown: Ray asks the other hosts for it.
+KEY = "vllm_api_key"
+READS = ("vllm_nodes", "vllm_node_address", KEY, *SAME)
 
 
 def nodes(
@@ -192,8 +194,9 @@ def _differences(group: t.Sequence[Member], play: t.Collection[str]) -> Lines:
         elif address:
             taken[address] = member.host
     for member in group[1:]:
-        for name in SAME:
+        for name in (*SAME, KEY):
             own, other = member.values[name], head.values[name]
             if own != other:
-                shown = f"{show(own)} of {member.host} differs from {show(other)} of {head.host}"
+                what = ("that", "that") if name == KEY else (show(own), show(other))
+                shown = f"{what[0]} of {member.host} differs from {what[1]} of {head.host}"
                 yield f"{name}: {shown}, and both serve one model together; set the same on all hosts of vllm_nodes"
