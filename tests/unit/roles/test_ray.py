@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 import pytest
@@ -91,6 +92,18 @@ def test_a_worker_runs_ray_under_the_name_of_the_service() -> None:
     assert worker["labels"]["dgxspark.vllm.service"] == "vllm"
     assert "healthcheck" not in worker
     assert "depends_on" not in worker
+
+
+def test_what_ended_by_itself_is_cleaned_up_too() -> None:
+    program = {"__vllm_program": "guard-program", "vllm_service_name": "vllm"}
+    template = ENVIRONMENT.get_template("vllm.service.j2")
+    unit = template.render(__vllm_resolved=rank(0).as_dict(), **program)
+    stop, after = (re.search(rf"^{name}=(.+)$", unit, re.MULTILINE) for name in ("ExecStop", "ExecStopPost"))
+    assert stop is not None
+    assert after is not None
+    assert stop[1] == after[1]
+    assert "--abort-on-container-exit" in unit
+    assert "ExecStopPost" not in template.render(__vllm_resolved=resolved(spark()).as_dict(), **program)
 
 
 def test_an_image_that_starts_vllm_by_itself_starts_ray_instead() -> None:
