@@ -112,6 +112,15 @@ _value:
       description: Name of the container.
       type: str
       sample: vllm-qwen3-8b-fp8
+    containers:
+      description:
+        - What the host runs for the service, with name, entrypoint, command, and the check that has to end well before
+          the container is started that names it in C(after). One container with the name RV(_value[].container); the
+          head of hosts that serve together by Ray has a second one.
+      type: list
+      elements: dict
+      sample:
+        - {name: vllm-qwen3-8b-fp8, entrypoint: [], command: [vllm, serve, x/y], after: "", check: [], check_seconds: 0}
     address:
       description: Address of the host on which the port is published.
       type: str
@@ -246,6 +255,10 @@ _value:
       description: Number of this host among them. V(0) is the head, which has the API, or a host that serves alone.
       type: int
       sample: 0
+    by_ray:
+      description: Whether these hosts serve by Ray, because vLLM of the image does not span hosts by itself.
+      type: bool
+      sample: false
     devices:
       description: Devices of the host for RDMA that the container gets. Empty for a host that serves alone.
       type: list

@@ -16,6 +16,7 @@ OWN_MODEL = {"id": "a/b", "weights_bytes": 10**9, "layers": 2, "kv_heads": 2, "h
 BETWEEN = "vllm/vllm-openai:v0.20.0-cu130"  # its vLLM is none of those whose options are recorded
 NEWEST = "vllm/vllm-openai:v0.28.0"  # that somebody used on a Spark
 LATEST_RECORDED = {"vllm_image": "my/vllm:1", "vllm_images": {"my/vllm:1": {"vllm": "0.32.0"}}}
+OLD = "nvcr.io/nvidia/vllm:25.09-py3"  # serves on several hosts by Ray
 SPANS = "nvcr.io/nvidia/vllm:26.07-py3"  # hosts, with an NCCL that does not hang
 MODELS = "known: " + ", ".join(Catalog().models())
 
@@ -579,9 +580,19 @@ BAD: list[tuple[Values, str]] = [
         " pipeline_parallel_size: 4 in vllm_extra_args",
     ),
     (
-        pair(vllm_image="nvcr.io/nvidia/vllm:25.09-py3"),
-        'vllm_image: "nvcr.io/nvidia/vllm:25.09-py3" cannot serve a model on several hosts (its vLLM has no option'
-        f" nnodes); use {SPANS}",
+        pair(vllm_image=OLD, vllm_images={OLD: {"ray": False}}),
+        f'vllm_image: "{OLD}" cannot serve a model on several hosts (its vLLM has no option nnodes, and it has no Ray);'
+        f" use {SPANS}",
+    ),
+    (
+        pair(vllm_image=OLD, vllm_master_port=65500),
+        "vllm_master_port: 65500 is not allowed with this image, whose Ray uses the ports up to 65599; use one up to"
+        " 65436",
+    ),
+    (
+        pair(vllm_image=OLD, vllm_master_port=7950),
+        "vllm_master_port: 7950 is not allowed with this image, whose Ray uses the ports up to 8049, and vllm_port 8000"
+        " is one of them; use another port",
     ),
     (
         pair(vllm_image=BETWEEN),

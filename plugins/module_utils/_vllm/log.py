@@ -199,7 +199,9 @@ _VERSIONS = (
 )
 # A line of one request, with enable_log_requests or enable_log_outputs: it may quote anything.
 _OF_A_REQUEST = re.compile(r"Received request[ :]|Request \S{1,80} details: |Generated response ")
+_RAY_RUNS = "-- Ray runtime started"
 _PHASE_MARKS: tuple[tuple[str, str], ...] = (
+    (_RAY_RUNS, "load"),  # a worker of it has met its head, and shows nothing of vLLM
     ("Starting to load model", "load"),
     ("Using model weights format", "load"),
     ("% Completed", "load"),
@@ -368,7 +370,7 @@ def _end_alike(now: list[Problem], before: list[Problem]) -> bool:
 
 def _read_plain(state: LogState, line: Line) -> None:
     message = line.message
-    if not state.ready and ("% Completed" in message or "Capturing CUDA graphs" in message):
+    if not state.ready and any(mark in message for mark in ("% Completed", "Capturing CUDA graphs", _RAY_RUNS)):
         _advance(state, message)
         _fill(state, message, _BARS)
     _fill(state, message, _NCCL)

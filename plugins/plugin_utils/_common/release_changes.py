@@ -81,9 +81,9 @@ def parse(compose: str, env: str) -> Files | None:
         services = mapping(mapping(yaml.safe_load(compose)).get("services"))
     except (yaml.YAMLError, ValueError):
         return None
-    if len(services) != 1:
+    if not services:
         return None
-    service = mapping(next(iter(services.values())))
+    service = mapping(next(iter(services.values())))  # a second one is that of Ray, which follows from the first
     if not service:
         return None
     environment = {str(name): _plain(value) for name, value in mapping(service.get("environment")).items()}

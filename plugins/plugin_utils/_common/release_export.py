@@ -98,7 +98,9 @@ def _service(compose: str) -> tuple[str, Facts]:
         services = mapping(mapping(yaml.safe_load(compose)).get("services"))
     except (yaml.YAMLError, ValueError):
         services = {}
-    if len(services) != 1:
+    if len(services) > 1:
+        raise ExportError("it serves a model on several hosts by Ray, which one folder cannot")
+    if not services:
         raise ExportError("its compose.yaml is not that of a release")
     ((name, service),) = services.items()
     return str(name), mapping(service)

@@ -41,7 +41,7 @@ def layers(
     None as long as nobody has asked the inventory.
     """
     nodes = together.by_name(values) if nodes is None else nodes
-    below = [*_catalog(values, choice), *_named(values, share), together.environment(nodes, host or {})]
+    below = [*_catalog(values, choice), *_named(values, share), together.environment(values, nodes, host or {})]
     above = [
         Layer("vllm_extra_args", args=values["vllm_extra_args"], args_at="vllm_extra_args."),
         Layer("vllm_extra_env", environment=values["vllm_extra_env"], environment_at="vllm_extra_env."),

@@ -1,6 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts that serve one model together, with vLLM's own distributed executor: one process a host, a rank each. Pure."""
+"""Hosts that serve one model together: vLLM's own distributed executor, or Ray where the image has only that. Pure.
+
+Either way one process a host, a rank each.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from .._catalog.fields import Entry
 from .._catalog.images import NGC, split_reference
 from .._catalog.vllm_options import tokens_of, version_key
 from .._common.text import show
+from . import ray
 from .choice import Values
 from .settings import Layer
 
@@ -37,6 +41,7 @@ class Nodes(t.NamedTuple):
 
     members: tuple[Node, ...] = ()
     rank: int = 0
+    by_ray: bool = False  # the image decides
 
     @property
     def number(self) -> int:
@@ -45,6 +50,26 @@ class Nodes(t.NamedTuple):
     @property
     def address(self) -> str:
         return self.members[self.rank].address if self.members else ""
+
+    @property
+    def head(self) -> str:
+        return self.members[0].address if self.members else ""
+
+    @property
+    def ray_bytes(self) -> int:
+        """What Ray takes of the memory, beside vLLM."""
+        return ray.MEMORY_BYTES if self.by_ray else 0
+
+
+class Container(t.NamedTuple):
+    """One of those that a host runs for the service."""
+
+    name: str
+    entrypoint: list[str]  # empty: that of the image
+    command: list[str]
+    after: str = ""  # another one, which has to be healthy first
+    check: list[str] = []  # what says so, run in that one
+    check_seconds: int = 0
 
 
 def by_name(values: Values) -> Nodes:
@@ -73,6 +98,11 @@ def problem(nodes: Nodes, host: HostState) -> str:
         f"vllm_node_address: {nodes.address} is on no interface of {nodes.members[nodes.rank].host}; set it to one of"
         f" its addresses, which are {listed}"
     )
+
+
+def spans(nodes: Nodes) -> dict[str, int]:
+    """Of how many hosts a fault may be only_with: those that serve by Ray have no such option."""
+    return {"nnodes": nodes.number} if nodes.members else {}
 
 
 def faults(nodes: Nodes, host: HostState) -> list[dict[str, str]]:
@@ -133,13 +163,15 @@ def nccl_problem(
     return ""
 
 
-def environment(nodes: Nodes, host: HostState) -> Layer:
+def environment(values: Values, nodes: Nodes, host: HostState) -> Layer:
     """Below vllm_extra_env: somebody may know a better interface."""
     if not nodes.members:
         return Layer("vllm_node_address")
     own, name = ({"VLLM_HOST_IP": nodes.address} if nodes.address else {}), interface(nodes, host)
     # the log says at the start whether NCCL uses RDMA
     found = {**own, **(dict.fromkeys(INTERFACES, name) if name else {}), "NCCL_DEBUG": "INFO"}
+    if nodes.by_ray:
+        found.update(ray.environment(nodes.head, values["vllm_master_port"]))
     return Layer("vllm_node_address", environment=found)
 
 
@@ -148,15 +180,39 @@ def options(values: Values, nodes: Nodes, args: t.Mapping[str, t.Any]) -> t.Iter
     if not nodes.members:
         return
     size = {} if parallel(args) > 1 else {"tensor_parallel_size": nodes.number}
+    api = {"host": values["vllm_publish_address"], "port": values["vllm_port"]}
+    if nodes.by_ray:  # it starts the ranks, and all hosts have the same command line
+        yield Layer("vllm_nodes", args={**size, "distributed_executor_backend": "ray", **api})
+        return
     ranks = {"nnodes": nodes.number, "node_rank": nodes.rank}
-    master = {"master_addr": nodes.members[0].address, "master_port": values["vllm_master_port"]}
+    master = {"master_addr": nodes.head, "master_port": values["vllm_master_port"]}
     backend = {"distributed_executor_backend": "mp"}
-    api = {"headless": True} if nodes.rank else {"host": values["vllm_publish_address"], "port": values["vllm_port"]}
-    yield Layer("vllm_nodes", args={**size, **ranks, **master, **backend, **api})
+    yield Layer(
+        "vllm_nodes", args={**size, **ranks, **master, **backend, **({"headless": True} if nodes.rank else api)}
+    )
+
+
+def containers(values: Values, nodes: Nodes, serve: Container, image: Entry, has_gpu: bool) -> list[Container]:
+    """SERVE is that of `vllm serve`. The one that bears its name is what programs on the host look at."""
+    if not nodes.by_ray:
+        return [serve]
+    command = ray.start(nodes.address, nodes.head, values["vllm_master_port"], has_gpu)
+    # an image that starts `vllm serve` by itself starts Ray in its place; any other one keeps what prepares its own
+    entrypoint = [] if image["command_prefix"] and not serve.entrypoint else command[:1]
+    started = Container(serve.name, entrypoint, command[len(entrypoint) :])
+    if nodes.rank:
+        return [started]
+    name = f"{serve.name}-ray"
+    beside = started._replace(name=name, check=ray.check(nodes.number), check_seconds=ray.JOIN_SECONDS)
+    return [serve._replace(after=name), beside]
 
 
 def facts(values: Values, nodes: Nodes) -> dict[str, t.Any]:
     """What programs on the host have to know of it; nothing of one that serves alone."""
     port = values["vllm_master_port"]
     addresses = [node.address for node in nodes.members]
-    return {"nodes": addresses, "rank": nodes.rank, "master_port": port} if addresses else {}
+    if not addresses:
+        return {}
+    # anybody who reaches Ray runs code in its containers
+    closed = {"closed_ports": list(ray.ports(port))} if nodes.by_ray else {}
+    return {"nodes": addresses, "rank": nodes.rank, "master_port": port, **closed}

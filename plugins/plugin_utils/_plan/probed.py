@@ -117,6 +117,17 @@ def _given(settings: Settings) -> list[dict[str, t.Any]]:
     return [item for item in settings.explained if item["kind"] == "args" and item["value"] is not None]
 
 
+def ray_problems(image: Entry, probed: Probed) -> list[str]:
+    """An image that serves a model on several hosts by Ray, and says that it has none."""
+    answer = probed.get("probe") or {}
+    if not answer or answer.get("ray") or "ray" in (answer.get("errors") or {}):
+        return []
+    return [
+        f"vllm_image: {show(image['ref'])} cannot serve a model on several hosts: it has no Ray (it was asked itself);"
+        " use an image whose vLLM has the option nnodes"
+    ]
+
+
 def prefix_problems(image: Entry, probed: Probed) -> list[str]:
     """An image that starts `vllm serve` by itself would get these words as its model, and the other way round."""
     inspected = probed.get("image")

@@ -16,7 +16,7 @@ from .._catalog.fields import Entry
 from .._catalog.hosts import host_faults
 from .._catalog.vllm_options import to_argv
 from .._common.owner_files import OwnerFile
-from . import names, nodes, probed, share
+from . import names, nodes, probed, ray, share
 from .choice import Choice, Values, choose, image_refusal
 from .layers import CONTAINER_CACHE, CONTAINER_CODE, REQUIRE_KEY, layers
 from .memory import UTILIZATION, Host, PlanError
@@ -65,6 +65,7 @@ class Resolved:
     watchdog: str
     home: str
     container: str
+    containers: list[dict[str, t.Any]]
     address: str
     url: str
     hf_cache: str
@@ -92,6 +93,7 @@ class Resolved:
     gpu: str
     nodes: list[dict[str, str]]
     rank: int
+    by_ray: bool
     devices: list[str]
     memory_bytes: int
     memory_gib: float
@@ -149,10 +151,12 @@ def resolve(
     model, image, profile = choice
     if not (model and image and profile):
         raise AssertionError("choose() returns all three parts, or raises")
+    options = catalog.options(image["vllm"], image.get("options") or ()).by_name
+    together = together._replace(by_ray=bool(together.members) and ray.is_needed(image, options))
     service, swapped = values["vllm_service_name"], [member.service for member in swap_others]
 
     def planned(offloaded_bytes: int = 0) -> tuple[share.Share, Settings, Plan]:
-        may_take = _share(values, host, profile, budget, offloaded_bytes)
+        may_take = _share(values, host, profile, budget, offloaded_bytes, together.ray_bytes)
         try:
             settings = merged(layers(values, choice, may_take, remedy, together, host))
         except ValueError as error:
@@ -171,16 +175,19 @@ def resolve(
         raise ResolveError(str(error)) from error
     entrypoint = list(values["vllm_entrypoint"])
     gpu = _gpu(values["vllm_gpu"], host)
-    needed = plan["needed_bytes"] if plan and gpu != "none" else 0
+    needed = plan["needed_bytes"] + together.ray_bytes if plan and gpu != "none" else 0
     served_name = _served_name(settings.args, model_path(values, model))
     container, url, image_ref = names.container(values, model), names.url(values), names.image_ref(values, image)
     answer = probed.answer_for(image_ref, image_probe or {})
+    argv = [*([] if entrypoint else image["command_prefix"]), *arguments]
+    serve = nodes.Container(container, entrypoint, argv)
     refusal = probed.image_refusal(values, catalog, choice, settings, answer)
     return Resolved(
         unit=names.unit(values),
         watchdog=names.watchdog(values),
         home=names.home(values),
         container=container,
+        containers=[one._asdict() for one in nodes.containers(values, together, serve, image, gpu != "none")],
         address=names.address(values),
         url=url,
         hf_cache=values["hf_cache_path"],
@@ -201,18 +208,20 @@ def resolve(
             *probed.problems(settings, image, answer),
             *([] if entrypoint else probed.prefix_problems(image, answer)),
             *_nccl(values, together, settings, image, answer),
+            *(probed.ray_problems(image, answer) if together.by_ray else []),
         ],
         profile=values["vllm_profile"],
         args=settings.args,
         environment=settings.environment,
         lines=lines,
         entrypoint=entrypoint,
-        argv=[*([] if entrypoint else image["command_prefix"]), *arguments],
+        argv=argv,
         arguments=arguments,
         served_name=served_name,
         gpu=gpu,
         nodes=[node._asdict() for node in together.members],
         rank=together.rank,
+        by_ray=together.by_ray,
         devices=nodes.devices(together, host),
         memory_bytes=may_take.memory_bytes,
         memory_gib=may_take.memory_gib,
@@ -231,7 +240,7 @@ def resolve(
         oversized=share.oversized(host, service, budget, swapped),
         container_release=_container_release(host, service),
         host_faults=[
-            *host_faults(catalog.hosts(), host, {**settings.args, **settings.environment}),
+            *host_faults(catalog.hosts(), host, {**settings.args, **settings.environment, **nodes.spans(together)}),
             *nodes.faults(together, host),
         ],
         budget=[part.text for part in budget.parts],
@@ -267,12 +276,13 @@ def _nccl(
 
 
 def _share(
-    values: Values, host: share.HostState, profile: Entry, budget: share.Budget, offloaded_bytes: int
+    values: Values, host: share.HostState, profile: Entry, budget: share.Budget, offloaded_bytes: int, ray_bytes: int
 ) -> share.Share:
     wish = values["vllm_gpu_memory_utilization"] or profile["args"].get("gpu_memory_utilization") or UTILIZATION
     try:
         reserve_gib = values["vllm_memory_reserve_gib"]
-        return share.share(host, values["vllm_service_name"], float(wish), reserve_gib, budget, offloaded_bytes)
+        service = values["vllm_service_name"]
+        return share.share(host, service, float(wish), reserve_gib, budget, offloaded_bytes, ray_bytes)
     except (TypeError, ValueError):
         raise ResolveError(f"gpu_memory_utilization: {wish!r} is no number; use a share such as 0.90") from None
 

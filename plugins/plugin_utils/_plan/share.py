@@ -79,6 +79,7 @@ class Share(t.NamedTuple):
     cap: float
     is_least: bool = False
     offloaded_bytes: int = 0  # of this service, beside its share
+    ray_bytes: int = 0  # of Ray, which serves it
 
     @property
     def memory_gib(self) -> float:
@@ -97,7 +98,7 @@ class Share(t.NamedTuple):
         """The cap, and what is offloaded as far as the host can give it: both as a share of the memory."""
         if not self.offloaded_bytes or not self.memory_bytes:
             return self.cap
-        left = 1 - (self.reserve_gib + self.other_services_gib) / self.memory_gib
+        left = 1 - (self.reserve_gib + self.other_services_gib + self.ray_bytes / GIB) / self.memory_gib
         return min(self.cap + self.offloaded_bytes / self.memory_bytes, max(left, self.cap))
 
     @property
@@ -115,6 +116,8 @@ class Share(t.NamedTuple):
             text += f", less {self.other_services_gib:.1f} GiB of {names}"
         if self.offloaded_bytes:
             text += f", less {gib(self.offloaded_bytes)} of offloading"
+        if self.ray_bytes:
+            text += f", less {gib(self.ray_bytes)} of Ray"
         return text
 
 
@@ -125,23 +128,24 @@ def share(
     reserve_gib: float,
     budget: Budget = NO_BUDGET,
     offloaded_bytes: int = 0,
+    ray_bytes: int = 0,
 ) -> Share:
     """The share of SERVICE, which the host may serve already. Others of BUDGET count by their part of it.
 
-    OFFLOADED_BYTES is what the service takes beside its share.
+    OFFLOADED_BYTES is what the service takes beside its share, RAY_BYTES what Ray takes to serve it.
     """
     memory_bytes = int((host.get("memory") or {}).get("total_bytes") or 0)
     own = budget.of(service)
     beside = [part for part in budget.parts if part != own and not (own and own.group and part.group == own.group)]
     parts = [{"service": part.service, "planned_bytes": part.planned_bytes} for part in by_turns(beside)]
     others = parts + [each for each in other_services(host, service) if not budget.of(each["service"])]
-    found = Share(memory_bytes, reserve_gib, others, wish, 1.0, offloaded_bytes=offloaded_bytes)
+    found = Share(memory_bytes, reserve_gib, others, wish, 1.0, False, offloaded_bytes, ray_bytes)
     if not memory_bytes:
         return found
     alone = _left(found.memory_gib, found.memory_gib - reserve_gib)
-    if alone <= 0 or not (others or offloaded_bytes):
+    if alone <= 0 or not (others or offloaded_bytes or ray_bytes):
         return found._replace(cap=alone)
-    taken = reserve_gib + found.other_services_gib + offloaded_bytes / GIB
+    taken = reserve_gib + found.other_services_gib + (offloaded_bytes + ray_bytes) / GIB
     left = max(_left(found.memory_gib, found.memory_gib - taken), LOWEST)
     if own and own.why == LEAST and own.share <= left:
         return found._replace(cap=own.share, is_least=True)

@@ -13,6 +13,7 @@ from .._catalog.vllm_options import tokens_of, version_key
 from .._common.addresses import is_reachable
 from .._common.text import show
 from .._common.types import TypedValues
+from .._plan import ray
 from .._plan.choice import Values
 from .._plan.nodes import NCCL_HOLDS, PARALLEL, heads_problem, nccl_problem, parallel
 from .._plan.settings import Settings
@@ -28,7 +29,9 @@ SAME = (
 )
 # The role says it too, of a host that it cannot reach.
 LOST = "if one is lost, take the others apart with -e '{\"vllm_nodes\": []}'"
-READS = ("vllm_nodes", "vllm_node_address", *SAME)
+# As above, and its value is never shown: Ray asks the other hosts for it.
+KEY = "vllm_api_key"
+READS = ("vllm_nodes", "vllm_node_address", KEY, *SAME)
 
 
 def nodes(
@@ -83,19 +86,36 @@ def _image(
     environment: t.Mapping[str, t.Any],
 ) -> Lines:
     ref = show(image["ref"])
-    if not _spans_hosts(image, catalog):
+    by_ray = not _spans_hosts(image, catalog)
+    if by_ray and image["ray"] is False:
         yield (
-            f"vllm_image: {ref} cannot serve a model on several hosts (its vLLM has no option nnodes);"
-            f" use {_instead(checked, catalog, model, image)}"
+            f"vllm_image: {ref} cannot serve a model on several hosts (its vLLM has no option nnodes, and it has no"
+            f" Ray); use {_instead(checked, catalog, model, image)}"
         )
         return
+    if by_ray and checked.valid("vllm_master_port"):
+        yield from _ray_ports(checked)
     instead = _instead(checked, catalog, model, image)
     if wrong := nccl_problem(checked, image, image.get("nccl"), environment, instead):
         yield wrong
 
 
+def _ray_ports(checked: TypedValues) -> Lines:
+    first, last = ray.ports(checked["vllm_master_port"])
+    if last > 65535:
+        yield (
+            f"vllm_master_port: {first} is not allowed with this image, whose Ray uses the ports up to {last};"
+            f" use one up to {65535 - ray.LAST}"
+        )
+    elif checked.valid("vllm_port") and first < checked["vllm_port"] <= last:
+        yield (
+            f"vllm_master_port: {first} is not allowed with this image, whose Ray uses the ports up to {last}, and"
+            f" vllm_port {checked['vllm_port']} is one of them; use another port"
+        )
+
+
 def _spans_hosts(image: Entry, catalog: Catalog) -> bool:
-    return image.get("multi_node") is not False and "nnodes" in catalog.options(image["vllm"]).by_name
+    return not ray.is_needed(image, catalog.options(image["vllm"], image.get("options") or ()).by_name)
 
 
 def _instead(checked: TypedValues, catalog: Catalog, model: Entry | None, image: Entry) -> str:
@@ -174,8 +194,9 @@ def _differences(group: t.Sequence[Member], play: t.Collection[str]) -> Lines:
         elif address:
             taken[address] = member.host
     for member in group[1:]:
-        for name in SAME:
+        for name in (*SAME, KEY):
             own, other = member.values[name], head.values[name]
             if own != other:
-                shown = f"{show(own)} of {member.host} differs from {show(other)} of {head.host}"
+                what = ("that", "that") if name == KEY else (show(own), show(other))
+                shown = f"{what[0]} of {member.host} differs from {what[1]} of {head.host}"
                 yield f"{name}: {shown}, and both serve one model together; set the same on all hosts of vllm_nodes"

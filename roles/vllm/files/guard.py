@@ -7,7 +7,7 @@ python3 -B /usr/local/lib/dgxspark/SERVICE guard VERB SERVICE HOME
 allow    ExecCondition: not if the same release was started too often without an answer
 prepare  ExecStartPre: waits for the hosts that serve the model together with this one, and for the memory that the
          release needs, then counts the start
-stop     ExecStop: stops the containers of the service, whatever `current` points to by now
+stop     ExecStop, and ExecStopPost of a group: stops the containers of the service, whatever `current` points to by now
 forget   by hand and by a deployment: the starts so far do not count any more
 
 HOME is the folder of the service (vllm_home). HOME/current/release.json holds what the release needs, HOME/state/ what
@@ -20,12 +20,14 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 import typing as t
 from pathlib import Path
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import closed_ports
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import OPEN, SILENT, Peers, peers_of, reach
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, parse_json
@@ -99,6 +101,7 @@ class Service:
         self.tries = home / "state" / "tries.json"
         self.watchdog = home / "state" / "watchdog.json"
         self.look = home / "state" / "look.json"  # the last one of the watchdog: verdict, time since the boot, releases
+        self.closed = home / "state" / "closed.json"  # the ports that were closed to other hosts
         self.link = home / "state" / "link.json"  # whether the container was seen with a connection to its peers
 
     @property
@@ -109,9 +112,12 @@ class Service:
     def release(self) -> str:
         return self.current.resolve().name
 
-    def containers(self) -> dict[str, str]:
-        """Those that run, with the release of each. An image may bring our label along, but no release of ours."""
-        label = f"label=dgxspark.vllm.service={self.name}"
+    def containers(self, what: str = "service") -> dict[str, str]:
+        """Those that run, with the release of each. An image may bring our label along, but no release of ours.
+
+        WHAT is ray for the one of Ray beside that of the API.
+        """
+        label = f"label=dgxspark.vllm.{what}={self.name}"
         form = '{{.ID}} {{.Label "dgxspark.vllm.release"}}'
         lines = run("docker", "ps", "--filter", label, "--format", form)[1].splitlines()
         found = dict(line.split(" ") for line in lines if line.count(" ") == 1)
@@ -284,6 +290,15 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
             f" {longest:.0f} s; most is held by {holders(proc, gpu_processes())}",
         )
         return 1
+    ports = closed_ports.ports_of(parameters)
+    if peers and ports:
+        # what Ray left there is of no use to another start
+        shutil.rmtree(service.home / "cache" / "ray", ignore_errors=True)
+        write_json(service.closed, {"closed_ports": list(ports)})
+        problem = closed_ports.close(ports, peers.addresses, run, (proc / "net" / "if_inet6").exists())
+        if problem:
+            say(ERROR, f"not started: the ports of Ray could not be closed to other hosts: {problem}")
+            return 1
     try:
         if parameters.get("drop_page_cache") and should_drop(now, needed):
             os.sync()
@@ -303,13 +318,17 @@ def stop(service: Service, proc: Path = Path("/proc")) -> int:
             service.uncount()
         except OSError as error:
             say(ERROR, f"{error}; going on")
-    containers = service.containers()
+    ports = closed_ports.ports_of(read_json(service.closed))
+    containers = {**service.containers(), **(service.containers("ray") if ports else {})}
     if containers:
         run("docker", "stop", "-t", str(STOP_TIMEOUT), *containers)
         # Compose ends with its container. Told to end at that very moment, it crashes (seen with 2.26).
         begin = time.monotonic()
         while main and (proc / main).exists() and time.monotonic() - begin < COMPOSE_TIMEOUT:
             time.sleep(0.1)
+    if ports:
+        closed_ports.reopen(ports, run)
+        remove(service.closed)
     return 0
 
 

@@ -203,7 +203,9 @@ def watch(service: Service, now: float, boot: str = "", is_on: bool = True) -> N
     if "url" not in parameters or (was_ready and not is_on and not is_worker) or not is_active(service):
         return
     containers = service.containers()
-    if is_hung(service, containers, now, boot) and is_on:
+    # that of Ray runs before the one with the API, until all hosts have joined
+    any_container = containers or (service.containers("ray") if parameters.get("closed_ports") else {})
+    if is_hung(service, any_container, now, boot) and is_on:
         restart(service, f"no container for {CONTAINER_WITHIN} s, though the unit is active: Compose hangs")
     if not containers:
         return

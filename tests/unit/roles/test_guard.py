@@ -200,6 +200,95 @@ def test_the_page_cache_is_dropped_only_on_request(service: Service, proc: Path,
     assert drop.read_text() == "3"
 
 
+# --- the ports of Ray -------------------------------------------------------------------------------------------
+
+GROUP = {"nodes": ["127.0.0.1", "127.0.0.2"], "rank": 0, "master_port": 29501, "closed_ports": [29501, 29600]}
+JUMP = "INPUT -p tcp -m multiport --dports 29501:29600,10001 -j DGXSPARK-29501"
+
+
+@pytest.fixture
+def firewall(programs: Path, proc: Path) -> Path:
+    """Only what looks for the jump fails: it is not there."""
+    (proc / "net").mkdir()
+    (proc / "net" / "if_inet6").touch()
+    for name in ("iptables", "ip6tables"):
+        program(programs, name, '[ "$2" != -C ]')
+    return programs
+
+
+def rules(calls: Path) -> list[str]:
+    return [line for line in calls.read_text().splitlines() if "tables" in line]
+
+
+def test_only_the_group_reaches_the_ports_of_ray(service: Service, proc: Path, firewall: Path) -> None:
+    release(service, "one", **GROUP)
+    left = service.home / "cache" / "ray" / "session_1"
+    left.mkdir(parents=True)
+    assert guard.prepare(service, proc) == 0
+    assert not left.exists()
+    assert rules(firewall) == [
+        "iptables -w -N DGXSPARK-29501",
+        f"iptables -w -C {JUMP}",
+        "iptables -w -F DGXSPARK-29501",
+        "iptables -w -A DGXSPARK-29501 -i lo -j RETURN",
+        "iptables -w -A DGXSPARK-29501 -s 127.0.0.1 -j RETURN",
+        "iptables -w -A DGXSPARK-29501 -s 127.0.0.2 -j RETURN",
+        "iptables -w -A DGXSPARK-29501 -j DROP",
+        f"iptables -w -I {JUMP}",
+        "ip6tables -w -N DGXSPARK-29501",
+        f"ip6tables -w -C {JUMP}",
+        "ip6tables -w -F DGXSPARK-29501",
+        "ip6tables -w -A DGXSPARK-29501 -i lo -j RETURN",
+        "ip6tables -w -A DGXSPARK-29501 -j DROP",
+        f"ip6tables -w -I {JUMP}",
+    ]
+
+
+def test_without_ipv6_there_is_nothing_to_close_of_it(service: Service, proc: Path, firewall: Path) -> None:
+    (proc / "net" / "if_inet6").unlink()
+    release(service, "one", **GROUP)
+    assert guard.prepare(service, proc) == 0
+    assert {rule.split()[0] for rule in rules(firewall)} == {"iptables"}
+
+
+def test_a_stop_takes_the_rules_and_the_container_of_ray_along(service: Service, proc: Path, firewall: Path) -> None:
+    release(service, "one", **GROUP)
+    guard.prepare(service, proc)
+    release(service, "two")  # what was closed counts, not what is current by now
+    program(firewall, "docker", 'case "$*" in *label=dgxspark.vllm.ray=*) echo cc one;; *filter*) echo aa one;; esac')
+    firewall.write_text("")
+    assert guard.stop(service, proc) == 0
+    assert "docker stop -t 15 aa cc" in firewall.read_text()
+    assert rules(firewall) == [
+        f"{name} -w {rule}"
+        for name in ("iptables", "ip6tables")
+        for rule in (f"-D {JUMP}", "-F DGXSPARK-29501", "-X DGXSPARK-29501")
+    ]
+    firewall.write_text("")
+    assert guard.stop(service, proc) == 0
+    assert rules(firewall) == []
+
+
+def test_ray_is_not_started_with_open_ports(
+    service: Service, proc: Path, firewall: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program(firewall, "ip6tables", "echo 'no such table' >&2; exit 3")
+    release(service, "one", **GROUP)
+    assert guard.prepare(service, proc) == 1
+    said = capsys.readouterr().out
+    assert said == (
+        "<3>not started: the ports of Ray could not be closed to other hosts: ip6tables -w -F DGXSPARK-29501: no such"
+        " table\n"
+    )
+
+
+@pytest.mark.parametrize("ports", [None, [], [29501], [2, 1], ["x", "y"], [0, 5], [29501, 70000], {"a": 1}])
+def test_other_services_close_nothing(service: Service, proc: Path, firewall: Path, ports: Any) -> None:
+    release(service, "one", **{**GROUP, "closed_ports": ports})
+    assert guard.prepare(service, proc) == 0
+    assert rules(firewall) == []
+
+
 # --- the stop ---------------------------------------------------------------------------------------------------
 
 

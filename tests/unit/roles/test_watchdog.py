@@ -240,6 +240,19 @@ def test_a_unit_without_a_container_is_restarted(service: Service, capsys: pytes
     assert "<3>no container for 120 s, though the unit is active" in capsys.readouterr().out
 
 
+def test_a_head_that_waits_for_its_ray_cluster_does_not_hang(service: Service) -> None:
+    path = service.current / "release.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "closed_ports": [29501, 29600]}))
+    no_container(service, f'case "$*" in *label=dgxspark.vllm.ray=vllm*) echo cc {service.release};; esac')
+    for now in (1000.0, 1060.0, 1120.0):
+        watchdog.watch(service, now)
+    assert restarts(service) == 0
+    no_container(service)  # nor is Ray there
+    for now in (2000.0, 2120.0):
+        watchdog.watch(service, now)
+    assert restarts(service) == 1
+
+
 @pytest.mark.parametrize(
     "between", ["a container", "a reboot", "another start of the unit", "a Docker that does not answer"]
 )

@@ -190,15 +190,16 @@ NETWORK: tuple[Signature, ...] = (
         "head_awaited",
         "retry",
         "network",
-        ("the client socket has failed to connect", "tcp client failed to connect"),
+        ("the client socket has failed to connect", "tcp client failed to connect", "failed to connect to gcs at"),
         r"\[c10d\] (?:The client socket has failed to connect to any network address of [\[(]?(?P<head>[^)\s,]{1,80}"
-        r"(?:, \d+)?)|TCP client failed to connect/validate to host (?P<head_2>\S{1,80}) - retrying)",
+        r"(?:, \d+)?)|TCP client failed to connect/validate to host (?P<head_2>\S{1,80}) - retrying)"
+        r"|Failed to connect to GCS at address (?P<head_3>\S{1,80}) within \d{1,4} s",
         "the head of the group does not answer at {head}, and is tried again",
         "check that the first host of vllm_nodes runs, and that vllm_node_address and vllm_master_port are those of the"
         " head on every host; nothing has to be restarted once it answers",
-        versions="PyTorch 2.11",
+        versions="PyTorch 2.11, Ray 2.58",
         known="seen",
-        source="two H200 processes of vLLM 0.24, the head at an address that no host has",
+        source="two H200 processes of vLLM 0.24, the head at an address that no host has; sandbox, journey ray",
     ),
     Signature(
         "nccl_timeout",
@@ -353,7 +354,8 @@ NETWORK: tuple[Signature, ...] = (
             "raylet",
             "ray.exceptions.",
         ),
-        r"[Cc]ould not find any running Ray instance[^\n]{0,120}|(?:[Ff]ailed|[Uu]nable) to connect to GCS[^\n]{0,160}"
+        r"[Cc]ould not find any running Ray instance[^\n]{0,120}"
+        r"|(?:[Ff]ailed|[Uu]nable) to connect to GCS(?! at address \S{1,80} within)[^\n]{0,160}"
         r"|The (?:node|actor) .{0,120}?(?:unexpectedly|died)[^\n]{0,120}|raylet[^\n]{0,160}?(?:died|crash|fail"
         r"|marked dead)[^\n]{0,80}"
         r"|ray\.exceptions\.(?:Raylet|RaySystem|NodeDied|LocalRaylet)\w*",

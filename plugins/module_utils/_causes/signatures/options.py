@@ -182,8 +182,9 @@ OPTIONS: tuple[Signature, ...] = (
         "option",
         ("ray is not installed", "no module named 'ray'", "failed to import ray"),
         r"[Rr]ay is not installed|No module named 'ray'|Failed to import Ray",
-        "distributed_executor_backend: ray is set, and the image has no Ray",
-        "remove distributed_executor_backend from vllm_extra_args: hosts that serve together (vllm_nodes) need no Ray",
+        "vLLM is to use Ray, and the image has none",
+        "remove distributed_executor_backend from vllm_extra_args; for hosts that serve together (vllm_nodes) use"
+        " an image whose vLLM has --nnodes",
         versions="nvcr.io/nvidia/vllm 26.05 and later, vllm/vllm-openai v0.18 and later",
         known="report",
         source="NVIDIA/dgx-spark-playbooks#109",

@@ -35,6 +35,20 @@ UNIT: tuple[Signature, ...] = (
         source="sandbox, journey pair",
     ),
     Signature(
+        "ray_incomplete",
+        "fatal",
+        "network",
+        ("dependency failed to start",),
+        r"dependency failed to start: container (?P<container>[\w.-]{1,120}-ray) (?:is unhealthy|exited \(\d{1,3}\))",
+        "Ray did not form a cluster of all hosts of vllm_nodes: it ended on the head, or not all of them joined within"
+        " five minutes",
+        "look at `docker logs {container}` on the head; run playbooks/health.yml for all hosts, and start those that"
+        " are down; if they run, check vllm_node_address and the cable, and that vllm_api_key is the same everywhere",
+        versions="the role vllm",
+        known="seen",
+        source="sandbox, by hand",
+    ),
+    Signature(
         "start_tries",
         "fatal",
         "service",

@@ -21,6 +21,11 @@ from ansible_collections.dgxspark.vllm.tests.unit.plugins.module_utils.test__vll
 
 PAIR = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm" / "0.24" / "pair"
 LOADING = parse("(Worker_TP1 pid=7) INFO 11-29 10:00:00 [cpu_model_runner.py:58] Starting to load model x...")
+RAY_WAITS = (
+    "[2026-11-30 07:06:09,104 W 1 1] rpc_client.h:153: Failed to connect to GCS at address 10.0.0.1:29501 within 5"
+    " seconds.\n"
+)
+RAY_JOINED = parse(f"{RAY_WAITS}2026-11-30 07:06:17,446\tSUCC scripts.py:1248 -- Ray runtime started.\n")
 LOST, LINKED = Link(1, "10.0.0.1", ["10.0.0.1"]), Link(1, "10.0.0.1", [])
 
 
@@ -30,6 +35,9 @@ LOST, LINKED = Link(1, "10.0.0.1", ["10.0.0.1"]), Link(1, "10.0.0.1", [])
         (seen(container=container(), link=LINKED, log=LOADING), "ready", None),
         (seen(container=container(), link=LOST, log=LOADING), "degraded", "peer_lost"),
         (seen(container=container(), link=LOST), "loading", None),  # it has yet to meet its head
+        (seen(container=container(), link=LOST, log=parse(RAY_WAITS)), "loading", None),
+        (seen(container=container(), link=LINKED, log=RAY_JOINED), "ready", None),
+        (seen(container=container(), link=LOST, log=RAY_JOINED), "degraded", "peer_lost"),
         (seen(container=container(), link=LOST, last_log=NOW - 100, wanted=QUIET_100), "stuck", "stuck"),
         (seen(container=container(), link=LOST, log=parse(OOM)), "failed", "cuda_oom"),
         (
@@ -118,3 +126,10 @@ def test_what_rdma_said_of_a_rank_that_served(warned: str, cause: str) -> None:
     found = judge(seen(container=container("exited", exit_code=1), link=LOST, log=said))
     assert found.cause is not None
     assert found.cause.id == cause
+
+
+def test_a_worker_of_ray_that_waits_says_for_whom() -> None:
+    waiting = parse(RAY_WAITS).hint
+    assert waiting is not None
+    assert waiting.signature.id == "head_awaited"
+    assert RAY_JOINED.hint is None

@@ -69,6 +69,7 @@ def test_a_fleet_of_pairs_and_single_hosts_is_fine() -> None:
                 ("vllm_service_name", "vllm-b", '"vllm-b" of b differs from "vllm" of a'),
                 ("vllm_models", {"qwen3-8b-fp8": {"revision": "x"}}, "a mapping of b differs from a mapping of a"),
                 ("vllm_extra_args", {"seed": 1}, "a mapping of b differs from a mapping of a"),
+                ("vllm_api_key", "correct-horse-battery-staple", "that of b differs from that of a"),
             )
         ),
     ],
