@@ -28,7 +28,8 @@ _DEFAULTS: t.Mapping[str, Config] = {
 _NO_FACTOR = ("default", "mrope", "su", "longrope", "llama3", "deepseek_yarn", "deepseek_llama_scaling")
 # Architectures of draft models (S: vLLM's _SPECULATIVE_DECODING_MODELS, and the names that checkpoints bear).
 _DRAFTS = re.compile(
-    r"(MTP|MTPModel|(Draft|DSpark|Assistant|Medusa)(Model|ForCausalLM)|ForCausalLMEagle3|Speculator)$|^(Eagle3?|Peagle|DFlash)[A-Z]"
+    r"(MTP|MTPModel|(Draft|DSpark|Assistant|Medusa)(Model|ForCausalLM)|ForCausalLMEagle3|Speculator)$"
+    r"|^(Eagle3?|Peagle|DFlash)[A-Z]\w*(Model|ForCausalLM)$"
 )
 # Parts in which models that see or hear keep their language model.
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "language_model")
@@ -132,7 +133,7 @@ def _computing(entry: Entry, config: Config, text: Config) -> None:
     }
     entry.update({name: size for name, size in sizes.items() if size})
     quantization = config.get("quantization_config") or text.get("quantization_config")
-    if _is_of_mlx(config):
+    if _is_of_mlx(config, quantization):
         entry["quantization"] = "mlx"
     elif isinstance(quantization, dict):
         method = quantization.get("quant_method") or ("modelopt" if "quantization" in quantization else "")
@@ -142,9 +143,11 @@ def _computing(entry: Entry, config: Config, text: Config) -> None:
             entry["experts"], entry["expert_size"] = experts, width
 
 
-def _is_of_mlx(config: Config) -> bool:
-    """Its quantizer writes bits and group_size, and names no method."""
+def _is_of_mlx(config: Config, read: t.Any) -> bool:
+    """Its quantizer writes bits and group_size, and names no method, neither there nor in READ, which vLLM reads."""
     found = config.get("quantization")
+    if isinstance(read, dict) and read.get("quant_method"):
+        return False
     return isinstance(found, dict) and "group_size" in found and "bits" in found
 
 

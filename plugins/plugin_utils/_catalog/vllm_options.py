@@ -16,9 +16,13 @@ NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # Options that take one value each time: several are given by repeating the option.
 _REPEATED = frozenset(["middleware"])
 _NEGATIVE_NUMBER = re.compile(r"-(\d+|\d*\.\d+)")  # what argparse takes for one
-
-
 _JOINED = re.compile(r"(-{1,2}[A-Za-z][\w.-]*)(?:=|\s+)(\S.*)")
+
+
+def name_and_value(name: t.Any) -> tuple[str, str] | None:
+    """What a word of a command line joins, if it does."""
+    found = _JOINED.fullmatch(str(name).strip())
+    return (found[1], found[2]) if found else None
 
 
 def misspelled(name: t.Any, value: t.Any = None) -> str | None:
@@ -29,10 +33,10 @@ def misspelled(name: t.Any, value: t.Any = None) -> str | None:
     """
     if isinstance(name, str) and NAME.fullmatch(name):
         return None
-    if joined := _JOINED.fullmatch(str(name).strip()):
-        inner = misspelled(joined[1], joined[2])
-        word = inner.removeprefix("write ") if inner else joined[1]
-        return f"write {word}" if ": " in word else f"write {word}: {joined[2]}"
+    if joined := name_and_value(name):
+        inner = misspelled(*joined)
+        word = inner.removeprefix("write ") if inner else joined[0]
+        return f"write {word}" if ": " in word else f"write {word}: {joined[1]}"
     option, dot, rest = str(name).strip().lstrip("-").partition(".")
     option = option.replace("-", "_").lower()
     if dot and NAME.fullmatch(option) and all(rest.split(".")):

@@ -261,8 +261,7 @@ class _Given:
         return served + draft, loading + draft
 
     def _own_weights(self) -> tuple[int, int]:
-        ranks = self.parallel // self.stages
-        padded = experts.padding(self.entry, self.args, max(1, ranks))
+        padded = experts.padding(self.entry, self.args, self.ranks)
         stored = int(self.entry["weights_bytes"]) + padded
         if padded:
             self.assumed.append(f"{gib(padded)} of the weights pad its experts to the tiles of Marlin")
@@ -334,7 +333,7 @@ class _Given:
 
     def _kinds(self) -> list[kv_cache.Layers]:
         if self.compressed:
-            return compressed.kinds(self.compressed)
+            return [self._of_a_stage(kind) for kind in compressed.kinds(self.compressed)]
         listed = self.entry.get("attention_kinds")
         latent = self._whole("latent_dim")
         if isinstance(listed, (list, tuple)):
@@ -349,13 +348,18 @@ class _Given:
         if self._whole("index_dim"):  # of sparse attention: a key of 8 bits a number, and its scale
             every = self._whole("index_layers") or sum(kind.number for kind in found)
             found.append(kv_cache.Layers(kv_cache.FULL, every, self._whole("index_dim") + 4, latent=True))
+        found = [self._of_a_stage(kind) for kind in found]  # the last one has all that drafts
         if self._is_mtp() and found:
             found[0] = found[0]._replace(number=found[0].number + self._whole("mtp_layers"))
         found += [self._kind(kind, 0) for kind in self._draft.get("attention_kinds") or []]
         states = self._whole("state_layers")
         if states:
-            found.append(kv_cache.Layers(kv_cache.STATE, states, _ceil(self._state_bytes(), self.ranks)))
-        return [kind._replace(number=_ceil(kind.number, self.stages)) for kind in found]
+            kind = kv_cache.Layers(kv_cache.STATE, states, _ceil(self._state_bytes(), self.ranks))
+            found.append(self._of_a_stage(kind))
+        return found
+
+    def _of_a_stage(self, kind: kv_cache.Layers) -> kv_cache.Layers:
+        return kind._replace(number=_ceil(kind.number, self.stages))
 
     def _is_mtp(self) -> bool:
         return bool(self.drafts) and "mtp" in str(self.speculative.get("method")).lower()
