@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import typing as t
 
@@ -38,7 +39,12 @@ def host_paths(checked: TypedValues, model: t.Mapping[str, t.Any] | None) -> Lin
 
 
 def _paths(value: t.Any) -> t.Iterator[str]:
-    """Also those in NAME=PATH and in the mapping of one, as lora_modules has them, and in PATH:PATH, as PYTHONPATH."""
+    """Also those in NAME=PATH and in JSON, as lora_modules has them, and in PATH:PATH, as PYTHONPATH."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        try:
+            value = json.loads(value)
+        except ValueError:  # a template, for one
+            return
     if isinstance(value, dict):
         value = [item for key, item in value.items() if key != "name"]
     if isinstance(value, (list, tuple)):

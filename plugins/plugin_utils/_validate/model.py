@@ -260,5 +260,5 @@ def notices(role: str, values: t.Mapping[str, t.Any], catalog: Catalog) -> list[
     return [
         *image_notices(ref, service.image, service.entry, is_known, settings),
         *token_notices(checked, service.entry),
-        *unread_notices(checked["vllm_extra_env"], service.image.get("vllm")),
+        *unread_notices(checked["vllm_extra_env"], service.image.get("vllm"), bool(checked["vllm_entrypoint"])),
     ]

@@ -137,6 +137,13 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     ),
     (
         {
+            **mounts({"source": "/srv/adapters", "target": "/adapters"}),
+            "vllm_extra_args": {"lora_modules": ['{"name": "/srv/adapters/sql", "path": "/srv/adapters/2"}']},
+        },
+        'vllm_extra_args.lora_modules: "/srv/adapters/2" is no path of the container, which has it at /adapters/2',
+    ),
+    (
+        {
             **mounts({"source": "/srv/drafts/", "target": "/drafts"}),
             "vllm_extra_args": {"speculative_config": {"method": "dflash", "model": "/srv/drafts"}},
         },

@@ -458,3 +458,25 @@ def test_an_environment_that_vllm_does_not_read(image: str, variables: Values, l
     chosen = {"vllm_model": "qwen3-8b-fp8", "vllm_image": image, "vllm_image_allow": ["unknown"]}
     found = notices("vllm", {**chosen, "vllm_extra_env": variables}, Catalog())
     assert [line for line in found if "does not read" in line] == lines
+
+
+def test_a_program_of_vllm_entrypoint_may_read_what_vllm_does_not() -> None:
+    chosen = {"vllm_model": "qwen3-8b-fp8", "vllm_image": "vllm/vllm-openai:v0.28.0"}
+    chosen |= {"vllm_entrypoint": ["/start"], "vllm_extra_env": {"VLLM_MODEL": "a"}}
+    assert notices("vllm", chosen, Catalog()) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        (
+            "vllm/vllm-openai:v0.28.0",
+            'vllm_image: "vllm/vllm-openai:v0.28.0" may refuse quantization: bitsandbytes; its vLLM 0.28.0 reads'
+            " bitsandbytes with vllm-bnb-plugin only, which is no part of it",
+        ),
+        ("vllm/vllm-openai:v0.27.1-aarch64", ""),
+    ],
+)
+def test_weights_that_are_to_be_made_bitsandbytes(image: str, told: str) -> None:
+    chosen = {"vllm_model": "Qwen/Qwen3-14B", "vllm_image": image, "vllm_extra_args": {"quantization": "bitsandbytes"}}
+    assert notices("vllm", chosen, Catalog()) == ([told] if told else [])
