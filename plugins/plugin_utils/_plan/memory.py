@@ -333,7 +333,7 @@ class _Given:
 
     def _kinds(self) -> list[kv_cache.Layers]:
         if self.compressed:
-            return [self._of_a_stage(kind) for kind in compressed.kinds(self.compressed)]
+            return self._of_a_stage(compressed.kinds(self.compressed))
         listed = self.entry.get("attention_kinds")
         latent = self._whole("latent_dim")
         if isinstance(listed, (list, tuple)):
@@ -348,18 +348,18 @@ class _Given:
         if self._whole("index_dim"):  # of sparse attention: a key of 8 bits a number, and its scale
             every = self._whole("index_layers") or sum(kind.number for kind in found)
             found.append(kv_cache.Layers(kv_cache.FULL, every, self._whole("index_dim") + 4, latent=True))
-        found = [self._of_a_stage(kind) for kind in found]  # the last one has all that drafts
+        found = self._of_a_stage(found)  # the last one has all that drafts
         if self._is_mtp() and found:
             found[0] = found[0]._replace(number=found[0].number + self._whole("mtp_layers"))
         found += [self._kind(kind, 0) for kind in self._draft.get("attention_kinds") or []]
         states = self._whole("state_layers")
         if states:
-            kind = kv_cache.Layers(kv_cache.STATE, states, _ceil(self._state_bytes(), self.ranks))
-            found.append(self._of_a_stage(kind))
+            size = _ceil(self._state_bytes(), self.ranks)
+            found.append(kv_cache.Layers(kv_cache.STATE, _ceil(states, self.stages), size))
         return found
 
-    def _of_a_stage(self, kind: kv_cache.Layers) -> kv_cache.Layers:
-        return kind._replace(number=_ceil(kind.number, self.stages))
+    def _of_a_stage(self, kinds: t.Iterable[kv_cache.Layers]) -> list[kv_cache.Layers]:
+        return [kind._replace(number=_ceil(kind.number, self.stages)) for kind in kinds]
 
     def _is_mtp(self) -> bool:
         return bool(self.drafts) and "mtp" in str(self.speculative.get("method")).lower()

@@ -124,8 +124,8 @@ def notices(ref: str, found: Entry, model: Entry | None, known: bool, settings: 
             " vLLM's own way to span hosts needs none"
         )
     wanted, reason = settings.get("quantization"), (model or {}).get("image_cannot_run")
-    if isinstance(wanted, str) and not reason and (why := not_read(wanted, found)):
-        lines.append(f"vllm_image: {show(ref)} may refuse quantization: {wanted}; {why}")
+    if isinstance(wanted, str) and not reason and (unread := not_read(wanted, found)):
+        lines.append(f"vllm_image: {show(ref)} may refuse quantization: {wanted}; {unread}")
     if model and reason:
         lines.append(f"vllm_image: {show(ref)} is said not to run {model['name']}, {reason}")
     return lines
