@@ -9,6 +9,8 @@ import re
 import typing as t
 from pathlib import Path
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, parse_json
+
 from .._common.plain import plain
 from .option_words import in_full, of_mapping, written
 
@@ -100,6 +102,11 @@ def _word(value: t.Any) -> str:
 
 def whole(value: t.Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def mapping_of(value: t.Any) -> dict[str, t.Any]:
+    """What an option says that takes a mapping, also as JSON; empty if it is none."""
+    return mapping(parse_json(value) if isinstance(value, str) else value)
 
 
 def tokens_of(value: t.Any) -> int | None:

@@ -10,11 +10,10 @@ makes a KV cache of the rest. The plan does the same sum beforehand.
 
 from __future__ import annotations
 
-import json
 import math
 import typing as t
 
-from .._catalog.vllm_options import tokens_of, version_key, whole
+from .._catalog.vllm_options import mapping_of, tokens_of, version_key, whole
 from . import compressed, experts, kv_cache, offloading
 from .words import GIB, Bounds, Plan, gib, problem, reasons
 
@@ -237,13 +236,8 @@ class _Given:
     def _speculative(self) -> Entry:
         """The options of speculative decoding, in either of vLLM's forms."""
         found = self.args.get("speculative_config")
-        if isinstance(found, str):
-            try:
-                found = json.loads(found)
-            except ValueError:
-                found = None
-        if isinstance(found, t.Mapping):
-            return found
+        if isinstance(found, (str, t.Mapping)):
+            return mapping_of(found)
         names = {"method": "spec_method", "model": "spec_model", "num_speculative_tokens": "spec_tokens"}
         return {key: self.args[name] for key, name in names.items() if self.args.get(name)}
 

@@ -8,11 +8,11 @@ configuration, whose size is a process' own.
 
 from __future__ import annotations
 
-import json
 import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from .._catalog.vllm_options import mapping_of
 from .words import GIB
 
 # GiB: weights of each host, and a KV cache of all hosts together.
@@ -54,14 +54,7 @@ def named(args: Mapping, environment: Mapping) -> list[str]:
 
 def _connectors(args: Mapping) -> list[Mapping]:
     """The one that is set, or those that it joins."""
-    found = args.get(KV_TRANSFER)
-    if isinstance(found, str):
-        try:
-            found = json.loads(found)
-        except ValueError:
-            return []
-    if not isinstance(found, dict):
-        return []
+    found = mapping_of(args.get(KV_TRANSFER))
     joined = _more(found).get("connectors")
     return [item for item in joined if isinstance(item, dict)] if isinstance(joined, list) else [found]
 
@@ -92,8 +85,7 @@ def _lmcache(more: Mapping, environment: Mapping) -> int:
 
 
 def _more(connector: Mapping) -> Mapping:
-    found = connector.get("kv_connector_extra_config")
-    return found if isinstance(found, dict) else {}
+    return mapping_of(connector.get("kv_connector_extra_config"))
 
 
 def _bytes(value: t.Any) -> int:
