@@ -20,7 +20,8 @@ CPU_OFFLOAD, KV_OFFLOADING = ("cpu_offload_gb", "kv_offloading_size")
 KV_TRANSFER = "kv_transfer_config"
 OPTIONS = (CPU_OFFLOAD, KV_OFFLOADING, KV_TRANSFER)
 # Connectors that keep a part of the cache in memory, with the bytes that they take if nobody says how many.
-_CONNECTORS = {"OffloadingConnector": 0, "SimpleCPUOffloadConnector": 8 * GIB}
+_SIMPLE = "SimpleCPUOffloadConnector"
+_CONNECTORS = {"OffloadingConnector": 0, _SIMPLE: 8 * GIB}
 _LMCACHE = ("LMCacheConnector", "LMCacheConnectorV1", "LMCacheConnectorV1Dynamic")
 _LMCACHE_GIB = 5.0
 _LMCACHE_FILE = "LMCACHE_CONFIG_FILE"
@@ -34,7 +35,7 @@ def weights(args: Mapping) -> int:
 
 def cache(args: Mapping, environment: Mapping, parallel: int) -> int:
     """Bytes of the KV cache that PARALLEL processes keep beside the share, all of them together."""
-    kept = [_kept(connector, environment, parallel) for connector in _connectors(args)]
+    kept = [_kept(connector, args, environment, parallel) for connector in _connectors(args)]
     return _gib(args.get(KV_OFFLOADING)) + sum(kept)
 
 
@@ -48,7 +49,7 @@ def unknown(args: Mapping, environment: Mapping) -> str | None:
 
 def named(args: Mapping, environment: Mapping) -> list[str]:
     """The options that take such memory."""
-    kept = cache({KV_TRANSFER: args.get(KV_TRANSFER)}, environment, 1)
+    kept = cache({**args, KV_OFFLOADING: None}, environment, 1)
     return [name for name in OPTIONS if (kept if name == KV_TRANSFER else args.get(name))]
 
 
@@ -59,12 +60,14 @@ def _connectors(args: Mapping) -> list[Mapping]:
     return [item for item in joined if isinstance(item, dict)] if isinstance(joined, list) else [found]
 
 
-def _kept(connector: Mapping, environment: Mapping, parallel: int) -> int:
+def _kept(connector: Mapping, args: Mapping, environment: Mapping, parallel: int) -> int:
     name, more = connector.get("kv_connector"), _more(connector)
     if name in _LMCACHE:
         return parallel * _lmcache(more, environment)
     if not isinstance(name, str) or name not in _CONNECTORS:
         return 0
+    if name == _SIMPLE and (more.get("kv_offload_backend") == "disk" or args.get("enable_prefix_caching") is False):
+        return 0  # on the disk, or nothing
     if "cpu_bytes_to_use_per_rank" in more:
         return parallel * _bytes(more["cpu_bytes_to_use_per_rank"])
     return _bytes(more.get("cpu_bytes_to_use", _CONNECTORS[name]))
