@@ -183,7 +183,8 @@ class _Given:
         self.weights, self.loading = self._weights()
         self.activations = self._activations()
         self.graphs = 0 if args.get("enforce_eager") is True or self.on_cpu else self._graphs()
-        self.compressed = compressed.shape(entry, self._whole("mtp_layers") if self._is_mtp() else 0)
+        drafting = self._whole("mtp_layers") if self._is_mtp() else 0
+        self.compressed = compressed.shape(entry, drafting, self.stages)
         self.dtype, self.width = self._dtype()
         self.kinds = self._kinds()
         more = [name for name in MORE_MODELS if args.get(name)]
@@ -327,7 +328,7 @@ class _Given:
 
     def _kinds(self) -> list[kv_cache.Layers]:
         if self.compressed:
-            return self._of_a_stage(compressed.kinds(self.compressed))
+            return compressed.kinds(self.compressed)
         listed = self.entry.get("attention_kinds")
         latent = self._whole("latent_dim")
         if isinstance(listed, (list, tuple)):

@@ -188,3 +188,18 @@ def test_the_last_stage_has_all_that_drafts() -> None:
 
     assert bytes_of_a_token(pipeline_parallel_size=2, tensor_parallel_size=1, **mtp) == (24 + 3) * 2 * 4 * 128 * 2
     assert bytes_of_a_token(**mtp) == (48 + 3) * 2 * 2 * 128 * 2
+
+
+def test_a_stage_of_compressed_layers_has_twice_the_tokens() -> None:
+    """DeepSeek V4, whose vectors tensor parallelism does not divide."""
+    info = {"id": "a/b", "weights_bytes": 10**9, "layers": 44, "kv_heads": 1, "head_dim": 512, "index_dim": 128}
+    info |= {"sliding_window": 128, "compressed": {4: 22, 128: 20}, "native_context": 65536}
+
+    def tokens(**args: t.Any) -> int:
+        args["kv_cache_memory_bytes"] = 8 * 2**30
+        typed = values(**{**TOGETHER, "vllm_model": "a/b", "vllm_extra_args": args, "vllm_max_model_len": 65536})
+        found = resolve(typed, CATALOG, host(0), model_info=info, members=Nodes(MEMBERS))
+        return int(found.plan["kv_tokens"])
+
+    staged = tokens(pipeline_parallel_size=2, tensor_parallel_size=1)
+    assert staged == pytest.approx(2 * tokens(), rel=0.02)
