@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from .._outside.values import mapping
 from . import activations, layer_kinds, sparse
 from .config_values import Config, ConfigError, check_depth, factor, number
 from .layer_kinds import FULL, STATE, WINDOW, Kind
@@ -45,8 +46,8 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     architectures = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
     if architectures and all(_DRAFTS.search(name) for name in architectures):
         raise ConfigError(
-            f"{architectures[0][:40]} is a draft model, which speeds up another one: serve that one, and name this in"
-            " speculative_config of vllm_extra_args"
+            f"{architectures[0][:40]} is a draft model, which speeds up another one: serve {_verifier(config)}, and name"
+            " this in speculative_config of vllm_extra_args"
         )
     layers, heads = layer_kinds.number_of_layers(text), number(text, "num_attention_heads", "n_head", "n_heads")
     heads = heads or number(text, "decoder_attention_heads")
@@ -143,12 +144,16 @@ def _computing(entry: Entry, config: Config, text: Config) -> None:
             entry["experts"], entry["expert_size"] = experts, width
 
 
+def _verifier(config: Config) -> str:
+    """The model that a draft is made for, which those of the library speculators name."""
+    found = mapping(mapping(config.get("speculators_config")).get("verifier")).get("name_or_path")
+    return found if isinstance(found, str) and re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", found) else "that one"
+
+
 def _is_of_mlx(config: Config, read: t.Any) -> bool:
     """Its quantizer writes bits and group_size, and names no method, neither there nor in READ, which vLLM reads."""
-    found = config.get("quantization")
-    if isinstance(read, dict) and read.get("quant_method"):
-        return False
-    return isinstance(found, dict) and "group_size" in found and "bits" in found
+    found = mapping(config.get("quantization"))
+    return "group_size" in found and "bits" in found and not mapping(read).get("quant_method")
 
 
 def _is_tied(config: Config, text: Config) -> bool:

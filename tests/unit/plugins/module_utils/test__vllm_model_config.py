@@ -381,3 +381,12 @@ def test_a_method_that_vllm_reads_counts_more_than_words_of_mlx() -> None:
 
 def test_a_model_that_sees_is_no_draft_for_its_name() -> None:
     assert entry(architectures=["EagleVLForConditionalGeneration"])["layers"]
+
+
+@pytest.mark.parametrize(
+    ("named", "told"), [("Qwen/Qwen3-8B", "serve Qwen/Qwen3-8B,"), ("\x1b[1m/x", "serve that one,")]
+)
+def test_a_draft_that_names_its_model(named: str, told: str) -> None:
+    made_for = {"verifier": {"name_or_path": named}}
+    with pytest.raises(ConfigError, match=told):
+        entry(architectures=["Eagle3Speculator"], speculators_config=made_for)
