@@ -22,6 +22,7 @@ OPTIONS = (CPU_OFFLOAD, KV_OFFLOADING, KV_TRANSFER)
 # Connectors that keep a part of the cache in memory, with the bytes that they take if nobody says how many.
 _SIMPLE = "SimpleCPUOffloadConnector"
 _CONNECTORS = {"OffloadingConnector": 0, _SIMPLE: 8 * GIB}
+_OTHERS = ("FlexKVConnectorV1", "HiSparseConnector", "MooncakeStoreConnector")  # whose sizes are elsewhere
 _LMCACHE = ("LMCacheConnector", "LMCacheConnectorV1", "LMCacheConnectorV1Dynamic")
 _LMCACHE_GIB = 5.0
 _LMCACHE_FILE = "LMCACHE_CONFIG_FILE"
@@ -41,10 +42,10 @@ def cache(args: Mapping, environment: Mapping, parallel: int) -> int:
 
 def unknown(args: Mapping, environment: Mapping) -> str | None:
     """What may take memory of which nothing is known here."""
-    is_lmcache = any(connector.get("kv_connector") in _LMCACHE for connector in _connectors(args))
-    if is_lmcache and environment.get(_LMCACHE_FILE):
+    names = [connector.get("kv_connector") for connector in _connectors(args)]
+    if environment.get(_LMCACHE_FILE) and any(name in _LMCACHE for name in names):
         return f"what the file of {_LMCACHE_FILE} gives to LMCache"
-    return None
+    return next((f"what {name} keeps in memory" for name in _OTHERS if name in names), None)
 
 
 def named(args: Mapping, environment: Mapping) -> list[str]:

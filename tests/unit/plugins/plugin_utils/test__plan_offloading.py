@@ -207,3 +207,8 @@ def test_a_cache_on_the_disk_takes_no_memory_nor_does_one_that_is_off() -> None:
     disk = {"kv_connector_extra_config": {"kv_offload_backend": "disk", "disk_path": "/cache", **CPU}}
     assert plan(ANY, SPARK, kv_transfer_config={**simple, **disk})["offloaded_bytes"] == 0
     assert plan(ANY, SPARK, kv_transfer_config=simple, enable_prefix_caching=False)["offloaded_bytes"] == 0
+
+
+def test_a_connector_whose_memory_nobody_knows_is_told() -> None:
+    told = "what MooncakeStoreConnector keeps in memory is not planned"
+    assert told in plan(ANY, SPARK, kv_transfer_config={"kv_connector": "MooncakeStoreConnector"})["reasons"]
