@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from .._outside.text import plain
 from .._outside.values import mapping
 from . import activations, layer_kinds, sparse
 from .config_values import Config, ConfigError, check_depth, factor, number
@@ -46,7 +47,7 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     architectures = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
     if architectures and all(_DRAFTS.search(name) for name in architectures):
         raise ConfigError(
-            f"{architectures[0][:40]} is a draft model, which speeds up another one: serve {_verifier(config)}, and"
+            f"{plain(architectures[0])[:40]} is a draft model, which speeds up another one: serve {_verifier(config)}, and"
             " name this in speculative_config of vllm_extra_args"
         )
     layers, heads = layer_kinds.number_of_layers(text), number(text, "num_attention_heads", "n_head", "n_heads")

@@ -390,3 +390,8 @@ def test_a_draft_that_names_its_model(named: str, told: str) -> None:
     made_for = {"verifier": {"name_or_path": named}}
     with pytest.raises(ConfigError, match=told):
         entry(architectures=["Eagle3Speculator"], speculators_config=made_for)
+
+
+def test_the_name_of_a_draft_is_shown_as_plain_text() -> None:
+    with pytest.raises(ConfigError, match="^Mine MTP is a draft"):
+        entry(architectures=["\x1b[31mMine\nMTP"])
