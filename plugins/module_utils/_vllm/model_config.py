@@ -8,7 +8,7 @@ import re
 import typing as t
 
 from .._outside.text import plain
-from .._outside.values import mapping
+from .._outside.values import mapping, sequence
 from . import activations, layer_kinds, sparse
 from .config_values import Config, ConfigError, check_depth, factor, number
 from .layer_kinds import FULL, STATE, WINDOW, Kind
@@ -43,11 +43,11 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     text = _text_part(config)
     text = {**_DEFAULTS.get(str(text.get("model_type")), {}), **text}
     assumed: list[str] = []
-    named = config.get("architectures")
-    architectures = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    named = sequence(config.get("architectures"))[:20]
+    architectures = [plain(name)[:200] for name in named if isinstance(name, str)]
     if architectures and all(_DRAFTS.search(name) for name in architectures):
         raise ConfigError(
-            f"{plain(architectures[0])[:40]} is a draft model, which speeds up another one: serve {_verifier(config)}, and"
+            f"{architectures[0][:40]} is a draft model, which speeds up another one: serve {_verifier(config)}, and"
             " name this in speculative_config of vllm_extra_args"
         )
     layers, heads = layer_kinds.number_of_layers(text), number(text, "num_attention_heads", "n_head", "n_heads")
@@ -68,7 +68,7 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
         raise ConfigError("its config.json has neither head_dim nor hidden_size")
     entry: Entry = {"weights_bytes": weights_bytes}
     if architectures:
-        entry["architectures"] = [name[:200] for name in architectures[:20]]
+        entry["architectures"] = architectures
     kinds = [] if only_states else layer_kinds.attention(text, layers, heads, head_dim, assumed)
     if layer_kinds.keeps_nothing(config, text):
         kinds = []
