@@ -11,7 +11,17 @@ import typing as t
 MAX_EVIDENCE = 300
 
 _NAMES = "transfer|xet|overrides|config|text|token|hub"  # of packages and options, not tokens
-_TOKEN = re.compile(rf"(?<![A-Za-z0-9_])hf_(?!(?:{_NAMES})(?![A-Za-z0-9]))[A-Za-z0-9]+")
+_TOKEN = re.compile(rf"hf_(?<![A-Za-z0-9_]hf_)(?:(?:oauth|jwt)_[\w.-]+|(?!(?:{_NAMES})(?![A-Za-z0-9]))[A-Za-z0-9]+)")
+_KEY = re.compile(r"sk-(?<![A-Za-z0-9]sk-)[\w-]{16,}")
+# What stands before a secret in a header, an option, an address or a dictionary: vLLM logs its own api_key so. Plain
+# words, because a search for those skips nearly all of a log.
+_NAMED = ("api_key", "api_keys", "api-key", "apikey", "apiKey", "hf_token", "access_token", "auth_token", "password")
+_BEFORE = [f"{name}{mark}" for name in (*_NAMED, *map(str.upper, _NAMED)) for mark in ("=", "':", '":')]
+_BEFORE += ["bearer ", "Bearer ", "--api-key ", "?token=", "&token=", "?key=", "&key="]
+_SECRET = re.compile(
+    rf"({'|'.join(map(re.escape, _BEFORE))})"
+    r" {0,3}(?:\[[^\]\n]{1,2000}\]?|['\"][^'\"\n]{1,2000}['\"]?|[^\s'\",\]})&]{6,2000})"
+)
 _PASSWORD = re.compile(r"://[^/\s@]{1,300}@")
 _SIGNED = re.compile(r"\?[^\s'\"?]{0,2000}?(?:Signature=|X-Amz-)[^\s'\"]{0,4000}")
 
@@ -28,8 +38,9 @@ def link(name: str) -> str:
 
 
 def mask(text: str, *secrets: str | None) -> str:
-    """Remove Hugging Face tokens, passwords and signatures in addresses, and the given secrets from a text."""
-    return hide(mask_addresses(_TOKEN.sub("hf_***", text)), *secrets)
+    """Remove tokens, keys, passwords and signatures in addresses, and the given secrets from a text."""
+    text = hide(_TOKEN.sub("hf_***", text), *secrets)
+    return mask_addresses(_SECRET.sub(r"\1***", _KEY.sub("***", text)))
 
 
 def mask_addresses(text: str) -> str:

@@ -8,10 +8,11 @@ import re
 import typing as t
 
 from .._outside.text import plain_lines
-from .._outside.values import parse_json
+from .._outside.values import mapping, parse_json
 
 MAX_TEXT = 2 * 1024 * 1024  # of each end; a start writes some hundred kilobytes, the rest is requests
 MAX_LINE = 4000
+PIECE = 16_000  # Docker keeps a longer line in several pieces
 
 # Written by Docker, Compose, the journal or a log collector in front of what the process wrote.
 _OUTER = re.compile(
@@ -59,7 +60,7 @@ def clean(text: str) -> str:
     """A log as plain lines: no control characters, progress bars line by line, no middle if it is huge."""
     if len(text) > 2 * MAX_TEXT:
         text = text[:MAX_TEXT] + "\n" + text[-MAX_TEXT:]
-    if text.startswith('{"log":'):
+    if text.startswith("{") and _said(text.split("\n", 1)[0]) is not None:
         text = "".join(_unpacked(line) for line in text.splitlines())
     return plain_lines(text.replace("\r\n", "\n").replace("\r", "\n"))
 
@@ -93,9 +94,24 @@ def _is_read(line: str, inside: str) -> bool:
 
 
 def _unpacked(line: str) -> str:
-    """A line of the file in which Docker keeps a log (json-file)."""
-    entry = parse_json(line)
-    return str(entry.get("log", "")) if isinstance(entry, dict) else f"{line}\n"
+    """A line of a log that is kept as JSON."""
+    said = _said(line)
+    if said is None:
+        return f"{line}\n"
+    return said if said.endswith("\n") or len(said) >= PIECE else f"{said}\n"
+
+
+def _said(line: str) -> str | None:
+    """What a program said, as Docker's own file of a log, a collector, the journal, or Python's logging keeps it."""
+    entry = mapping(parse_json(line))
+    said = next(
+        (entry[name] for name in ("log", "MESSAGE", "message", "msg") if isinstance(entry.get(name), str)), None
+    )
+    if said is None:
+        return None
+    level, raised = entry.get("levelname"), entry.get("exc_info")
+    said = f"{level}: {said}" if level in ("DEBUG", "INFO", "WARNING", "ERROR") else said
+    return f"{said}\n{raised}" if isinstance(raised, str) else said
 
 
 def read(line: str) -> Line:

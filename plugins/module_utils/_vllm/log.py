@@ -37,6 +37,7 @@ ORDERED = (None, 0, 130, 143)  # exit codes of a server that an order to stop ma
 # What only a server that serves writes: the end of its start may be missing, where uvicorn's own log is off.
 _ANSWERS = re.compile(r"\"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS) /\S{0,300} HTTP/\d|Avg prompt throughput: ")
 _ANSWERED = re.compile(r"\"POST /\S{0,300} HTTP/\d(?:\.\d)?\" 200 ")
+_BY_A_REQUEST = ("grammar",)  # an engine may survive it; others may be answered while it dies of something else
 # How it ends, where nothing of its start was seen (docker logs --tail). An engine may also die before it serves.
 _ENDS = re.compile(
     r"EngineCore encountered a fatal|AsyncLLM output_handler failed|Shutting down|Waiting for application shutdown"
@@ -74,6 +75,7 @@ class LogState:
     shutdown: str = ""  # line with which the server began to end because it was told to
     engine_told: Told | None = None  # the same of the engine, where nothing that follows tells another reason
     problems: list[Problem] = field(default_factory=list)  # exceptions, in order
+    answers: int = 0  # requests that were answered well
     found: list[Match] = field(default_factory=list)  # lines outside of exceptions that match a signature
     hint: Match | None = None  # last line that says what this phase waits for
     wait: Match | None = None  # the same, but worth a word only if nothing moves for long
@@ -222,11 +224,16 @@ _RANK = {phase: rank for rank, phase in enumerate(PHASES)}
 def parse(text: str) -> LogState:
     """Read the log of one attempt. Of several attempts in one text only the last one counts."""
     state, traces = LogState(), Tracebacks()
+    before = ""
     for raw in undressed(clean(text)).split("\n"):
         line = raw[:MAX_LINE].rstrip()
         if not line:
             traces.blank()
             continue
+        if line == before:  # a collector that takes a line from two places
+            state.lines += 1
+            continue
+        before = line
         entry = read(line)
         message, level = entry.message, entry.level
         if _CPP_FRAME.match(message):
@@ -257,7 +264,7 @@ def parse(text: str) -> LogState:
             continue
         elif not traces.feed(entry, state.ready, state.phase):
             _read_plain(state, entry)
-    state.problems = traces.problems
+    state.problems, state.answers = traces.problems, traces.answers
     _weigh_order(state)
     state.last_line = shorten(mask(state.last_line.strip()))
     state.kv_cache_tokens = _tokens(state)
@@ -320,12 +327,9 @@ def _read_progress(state: LogState, traces: Tracebacks, line: Line) -> None:
     if not state.shutdown and ("hut" in message or "eceived" in message) and _STOP.search(message):
         _find_order(state, traces, line)
     if state.ready:  # from here on it is requests, until the end
-        if state.found and _ANSWERED.search(message):  # the engine got over what a request did to it
-            state.found = [
-                match
-                for match in state.found
-                if match.signature.kind == "wrapper" or match.signature.family != "engine"
-            ]
+        if '" 200' in message and _ANSWERED.search(message):  # the engine got over what a request did to it
+            traces.answers += 1
+            state.found = [match for match in state.found if match.signature.id not in _BY_A_REQUEST]
         return
     _advance(state, message)
     _fill(state, message, _FACTS)
@@ -368,8 +372,9 @@ def _read_plain(state: LogState, line: Line) -> None:
         _advance(state, message)
         _fill(state, message, _BARS)
     _fill(state, message, _NCCL)
-    # PyTorch tries a connection again for minutes, whatever the level of its lines; in the end it raises an exception
-    if len(state.found) >= MAX_FOUND or message.startswith("[c10d]"):
+    # NCCL goes on after what it calls INFO, such as a symbol that an older library lacks. PyTorch tries a connection
+    # again for minutes, whatever the level of its lines; in the end it raises an exception.
+    if len(state.found) >= MAX_FOUND or "NCCL INFO" in message or message.startswith("[c10d]"):
         _find_hint(state, message)
         return
     went_on = line.level is not None and _WENT_ON.search(message)

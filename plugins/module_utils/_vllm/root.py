@@ -34,6 +34,7 @@ _DEATH = re.compile(
 )
 # What a rank does not get over: it goes on to wait for the head, which does not learn of it.
 _BREAKS = ("driver", "kernel", "memory", "network")
+_COLLECTIVE = re.compile(r"NCCL error|DistBackendError")
 # What was logged and survived: by what stands before it, or by where it was raised.
 _SURVIVED = re.compile(
     r"^Exception in thread |^Exception ignored in|never retrieved|[Ff]all(?:ing)? ?back|[Ii]gnoring|will be ignored"
@@ -195,11 +196,15 @@ def _while_serving(state: LogState) -> Choice:
     wrapped = _wrapper(state)
     dead = wrapped is not None or any(_DEATH.search(problem.header) for problem in problems)
     mine = [problem for problem in problems if _is_of_the_engine(problem) and not _only_wraps(problem)]
-    mine = [problem for problem in mine if not _is_of_the_hub(problem)]
+    mine = [problem for problem in mine if not (_is_of_the_hub(problem) or _is_got_over(problem, state))]
     fatal = [match for match in state.found if match.signature.kind == "fatal"]
     if not dead:
         if state.shutdown:
             return Choice(None, False)
+        lost = next((problem for problem in mine if _has_lost_its_group(problem)), None)
+        if lost is not None:
+            match = _refine(state.found, lost)
+            return Choice(causes.explain(match) if match else _engine_fault(lost), True)
         known = (match for problem in mine if (match := _refine([], problem)) and match.signature.kind == "fatal")
         best = next(known, fatal[0] if fatal else None)
         broken = state.headless and best is not None and best.signature.family in _BREAKS
@@ -218,6 +223,11 @@ def _while_serving(state: LogState) -> Choice:
     if fatal:
         return Choice(causes.explain(fatal[0]), True, True)
     return Choice(_told(wrapped) if wrapped else None, True)
+
+
+def _has_lost_its_group(problem: Problem) -> bool:
+    """A step failed between the hosts. NCCL never connects a group anew, even where the engine does not learn of it."""
+    return _strength(problem) == DEADLY and _COLLECTIVE.search(_root_of(problem).text) is not None
 
 
 def _engine_fault(root: Problem) -> Cause:
@@ -260,8 +270,8 @@ def _original(root: Problem, others: list[Problem]) -> Problem:
     quoted = _QUOTES.search(root.text) if _strength(root) == QUOTED else None
     if quoted is None:
         return root
-    told = quoted.group("text")
-    return next((other for other in others if told in other.text and not _QUOTES.search(other.text)), root)
+    told = f": {quoted.group('text')}\n"
+    return next((other for other in others if told in f"{other.text}\n" and not _QUOTES.search(other.text)), root)
 
 
 def _follows_an_end(problem: Problem) -> bool:
@@ -305,6 +315,11 @@ def _is_of_the_hub(problem: Problem) -> bool:
     """A server that is ready has its files; what it fetches later, such as an image, is of a request."""
     match = _refine([], problem)
     return match is not None and match.signature.kind == "exit" and match.signature.family == "hub"
+
+
+def _is_got_over(problem: Problem, state: LogState) -> bool:
+    """The engine only logged it, and has served since: it was of a request, such as one that loads an adapter."""
+    return problem.answers < state.answers and _strength(problem) <= LOGGED
 
 
 def _members(problem: Problem) -> list[Problem]:

@@ -52,6 +52,7 @@ class Problem:
     direct: bool = False  # raised from that one, not while it was handled
     ready: bool = False  # the server was ready by then
     phase: str = ""
+    answers: int = 0  # requests that were answered well by then
 
     @property
     def text(self) -> str:
@@ -105,6 +106,7 @@ class Tracebacks:
         self.first: list[Problem] = []
         self.latest: list[Problem] = []
         self._open: dict[str, _Open] = {}
+        self.answers = 0
 
     @property
     def problems(self) -> list[Problem]:
@@ -248,6 +250,7 @@ class Tracebacks:
         state.problem = None
 
     def _keep(self, problem: Problem) -> None:
+        problem.answers = self.answers
         if len(self.first) < MAX_KEPT:
             self.first.append(problem)
         else:

@@ -161,7 +161,7 @@ RULES: tuple[Rule, ...] = (
         "memory_failed",
         text=r"out of memory|not enough (?:free )?(?:GPU |device |system )?memory|cannot allocate|can't allocate"
         r"|insufficient (?:GPU |device )?memory|\bOOM\b|memory (?:allocation|pool) .{0,40}(?:failed|exhausted)"
-        r"|KV cache memory|gpu_memory_utilization",
+        r"|KV cache memory|gpu_memory_utilization|\bKV cache\b[^\n]{0,60}? [GM]iB\b|\b[GM]iB\b[^\n]{0,60}?\bKV cache\b",
     ),
     Rule(
         "network_failed",
@@ -234,6 +234,12 @@ RULES: tuple[Rule, ...] = (
         "compile_failed",
         name=r"^(?:Name|Attribute|Assertion|Type)Error$",
         inner=r"inductor_cache/|torch_compile_cache/",
+    ),
+    # an architecture that the compiler of a kernel does not take: another kernel does without it
+    Rule(
+        "kernel_failed",
+        name=r"^(?:cutlass|triton|flashinfer|tilelang)\.",
+        text=r"\bsm_?(?:1[0-2]\d|[89]\d)\w?\b|compute capability",
     ),
     Rule(
         "compile_failed",
@@ -398,6 +404,7 @@ RULES: tuple[Rule, ...] = (
         name=r"^(?:Value|Type|NotImplemented)Error$",
         inner=r"vllm/entrypoints/(?:cli|launchers|openai/api_server)",
     ),
+    Rule("option_rejected", name=r"^vllm\.|Config\w*Error$", frames=r"create_engine_config|vllm/engine/arg_utils"),
     # --- vLLM's own code -----------------------------------------------------------------------------------------
     Rule("request_failed", inner=r"entrypoints/(?:openai|serve|pooling|anthropic)/.*serving|starlette/|fastapi/"),
     Rule(

@@ -11,6 +11,11 @@ REACH = (
     " hf_cache_path, set vllm_hf_offline: true"
 )
 
+_CERTIFICATES = (
+    "correct SSL_CERT_FILE and REQUESTS_CA_BUNDLE in vllm_extra_env: they are paths in the container, where the cache"
+    " folder of vllm_home is /root/.cache; or remove them, if no proxy has a certificate of its own"
+)
+
 HUB: tuple[Signature, ...] = (
     Signature(
         "vocab_file",
@@ -214,6 +219,33 @@ HUB: tuple[Signature, ...] = (
         known="report",
         source="openai/harmony#46",
         guide=DOWNLOAD,
+    ),
+    Signature(
+        "ca_bundle",
+        "exit",
+        "hub",
+        ("suitable tls ca certificate bundle",),
+        r"Could not find a suitable TLS CA certificate bundle, invalid path: (?P<path>\S{1,300})",
+        "the file of certificates that the environment names is not in the container ({path})",
+        _CERTIFICATES,
+        versions="requests 2",
+        known="source",
+        source="requests/adapters.py: cert_verify",
+        guide=DOWNLOAD,
+    ),
+    Signature(
+        "ca_file",
+        "exit",
+        "hub",
+        ("filenotfounderror: ", "permissionerror: ", "isadirectoryerror: ", "ssl.sslerror: "),
+        r"^(?:FileNotFound|Permission|IsADirectory)Error: |^ssl\.SSLError: ",
+        "the file of certificates that SSL_CERT_FILE names is not in the container, or cannot be read",
+        _CERTIFICATES,
+        versions="httpx 0.27 and 0.28, Python ssl",
+        known="source",
+        source="httpx/_config.py: create_ssl_context",
+        guide=DOWNLOAD,
+        frames=r"httpx/_config\.py:|:create_default_context: ",
     ),
     Signature(
         "hf_network",

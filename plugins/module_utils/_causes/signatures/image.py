@@ -41,6 +41,18 @@ IMAGE: tuple[Signature, ...] = (
         source="vllm-project/vllm#52300, #36099, #31018",
     ),
     Signature(
+        "static_tls",
+        "fatal",
+        "image",
+        ("in static tls block",),
+        r"(?P<library>/\S{1,300}?): cannot allocate memory in static TLS block",
+        "a library of the image is loaded too late for the loader of arm64 ({library}); memory is not the cause",
+        "set LD_PRELOAD in vllm_extra_env to that library, {library}, or use another vllm_image",
+        versions="glibc on arm64; libgomp of PyTorch and scikit-learn",
+        known="report",
+        source="NVIDIA/DALI#5519, apache/tvm#12554",
+    ),
+    Signature(
         "package_versions",
         "fatal",
         "image",

@@ -258,6 +258,20 @@ KERNELS: tuple[Signature, ...] = (
         sets=(*SET_MARLIN, (ENV, "VLLM_USE_FLASHINFER_MOE_FP4", "0")),
     ),
     Signature(
+        "tma_descriptor",
+        "exit",
+        "kernel",
+        ("the tma descriptor",),
+        r"Failed to initialize the TMA descriptor(?: \d{1,4}| due to [\w ]{1,80})?",
+        "a kernel of this image (of attention, a MoE or FP8) asks the GPU for a transfer of memory that it refuses",
+        "set attention_backend: TRITON_ATTN in vllm_extra_args if the trace names attention, else moe_backend: marlin"
+        " and linear_backend: marlin; it keeps image and model. A newer vllm_image is the second choice",
+        versions="FlashInfer 0.3 to 0.5, FlashAttention 3, CUTLASS 3",
+        known="report",
+        source="vllm-project/vllm#13961; flashinfer-ai/flashinfer#2232",
+        unless=r"due to an illegal memory access",
+    ),
+    Signature(
         "kernel_image_invalid",
         "fatal",
         "compiler",

@@ -362,7 +362,7 @@ OPTIONS: tuple[Signature, ...] = (
         versions="uvicorn",
         known="source",
         source="uvicorn/config.py",
-        frames=r"create_ssl_context|load_cert_chain|:set_ssl",
+        frames=r"uvicorn/config\.py:create_ssl_context|load_cert_chain|:set_ssl",
     ),
     Signature(
         "unexpected_option",

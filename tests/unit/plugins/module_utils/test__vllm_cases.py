@@ -141,6 +141,11 @@ def told_twice(log: str) -> str:
     return re.sub(r"(?m)^(\((?:EngineCore|Worker)[^\n]*Error: [^\n]*)$", r"\1 [repeated 3x across cluster]", log)
 
 
+def doubled(log: str) -> str:
+    """A collector takes each line from two places."""
+    return "".join(line + line for line in log.splitlines(keepends=True))
+
+
 SURVIVED = (
     "Exception in thread Thread-1 (_report_usage_worker):\nTraceback (most recent call last):\n"
     '  File "/usr/local/lib/python3.12/dist-packages/vllm/usage/usage_lib.py", line 245, in _report_usage_once\n'
@@ -173,6 +178,7 @@ def test_what_does_not_matter_changes_nothing(name: str) -> None:
         noisy,
         dressed,
         told_twice,
+        doubled,
         after_what_was_survived,
         *([collected, relayed] if many else []),
     ):
@@ -181,6 +187,14 @@ def test_what_does_not_matter_changes_nothing(name: str) -> None:
             ids = [found[key]["id"] if found[key] else None for found in (before, after)]
             assert ids[0] == ids[1], change.__name__
         assert before["verdict"] == after["verdict"], change.__name__
+
+
+@pytest.mark.parametrize("name", [name for name, want in EXPECTED.items() if want.get("verdict") == "ready"])
+def test_no_prefix_of_a_server_that_serves_is_failed(name: str) -> None:
+    lines = text(name).splitlines(keepends=True)
+    for count in range(len(lines) + 1):
+        found = diagnose("".join(lines[:count]), running=True)
+        assert found["verdict"] in ("loading", "ready"), lines[count - 1]
 
 
 @pytest.mark.parametrize("name", [name for name, want in EXPECTED.items() if want.get("exit_code", 128) < 128])

@@ -302,3 +302,58 @@ def test_what_cleans_up_after_the_end_of_the_engine_is_no_cause(code: str, expec
     during = "\nDuring handling of the above exception, another exception occurred:\n\n"
     log = trace(end) + during + trace("AttributeError: 'NoneType' object has no attribute 'shutdown'")
     assert diagnose(log, exit_code=1)["cause"]["id"] == expected
+
+
+ANSWER = '(APIServer pid=1) INFO:     192.0.2.7:51002 - "POST /v1/completions HTTP/1.1" 200 OK\n'
+STARTED = "(APIServer pid=1) INFO:     Application startup complete.\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("RPC call to sample_tokens timed out.", "rpc_timeout"),  # no engine survives that
+        ("Failed to advance FSM for request chatcmpl-1 for tokens 198.", "engine_dead"),
+    ],
+)
+def test_another_stream_is_answered_while_the_engine_dies(said: str, expected: str) -> None:
+    dead = "(APIServer pid=1) ERROR 03-14 09:21:07 [async_llm.py:701] vllm.v1.engine.exceptions.EngineDeadError: foo\n"
+    log = f"{STARTED}{ENGINE}{said}\n{ANSWER}{dead}"
+    assert diagnose(log, exit_code=0)["cause"]["id"] == expected
+
+
+def test_a_head_whose_worker_lost_the_group_is_failed() -> None:
+    """Its API runs on. A fault of what one request asked for is none of the group."""
+    worker = ENGINE.replace("EngineCore", "Worker_TP0")
+    head = f"{STARTED}{worker}WorkerProc hit an exception.\n"
+    lost = head + trace("RuntimeError: NCCL error: remote process exited or there was a network error", worker)
+    assert diagnose(lost)["cause"]["id"] == "nccl_peer_lost"
+    request = head + trace("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", worker)
+    logged = STARTED + trace("RuntimeError: NCCL error: remote process exited", worker)
+    for served in (request, logged):
+        assert diagnose(served)["verdict"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("end", "answered", "expected"),
+    [
+        ("Engine core proc EngineCore_DP0 died unexpectedly, shutting down client.", True, "worker_killed"),
+        ("vllm.v1.engine.exceptions.EngineDeadError: foo", True, "engine_dead"),
+        ("vllm.v1.engine.exceptions.EngineDeadError: foo", False, "lora_rank"),  # nothing shows that it was survived
+    ],
+)
+def test_what_the_engine_got_over_is_not_what_it_died_of(end: str, answered: bool, expected: str) -> None:
+    refused = trace("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", ENGINE)
+    log = f"{STARTED}{ENGINE}Invocation of add_lora method failed\n{refused}{ANSWER * answered}"
+    dead = f"(APIServer pid=1) ERROR 03-14 09:21:07 [core_client.py:700] {end}\n"
+    assert diagnose(log + dead, exit_code=0)["cause"]["id"] == expected
+    fatal = trace(
+        "IndexError: list index", ENGINE.replace("core.py:", "core.py:1"), "EngineCore encountered a fatal error."
+    )
+    assert diagnose(log + fatal + ANSWER + dead, exit_code=0)["cause"]["evidence"] == "IndexError: list index"
+
+
+def test_a_short_quote_is_of_no_other_exception() -> None:
+    before = trace("ValueError: layer 10 is odd", ENGINE)
+    quote = "RuntimeError: Worker failed with error '1', please check the stack trace above for the root cause"
+    log = before + ENGINE + "EngineCore failed to start.\n" + trace(quote, ENGINE) + WRAPPER
+    assert "layer 10" not in diagnose(log)["cause"]["evidence"]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -108,15 +109,39 @@ def test_exceptions_of_processes_that_write_at_the_same_time() -> None:
     assert [found[:2] for found in problems(text)] == [("A pid=1", "ValueError: one"), ("B pid=2", "KeyError: 'two'")]
 
 
-@pytest.mark.parametrize("prefix", ["2026-01-06 23:27:37.175 node >> ", "2026-01-06T23:27:37Z stderr F ", None])
-def test_the_log_of_a_collector_is_read_like_any_other(prefix: str | None) -> None:
-    """None stands for the file in which Docker keeps a log, with a line that was torn."""
-    lines = (trace("AssertionError: Attempted to load weight (1) into parameter (2)", ENGINE) + WRAPPER).splitlines()
-    if prefix is None:
-        text = "".join(json.dumps({"log": f"{line}\n", "stream": "stderr"}) + "\n" for line in lines) + '{"log": "to'
-    else:
-        text = "".join(f"{prefix}{line}\n" for line in lines)
+LOADED = trace("AssertionError: Attempted to load weight (1) into parameter (2)", ENGINE) + WRAPPER
+
+
+@pytest.mark.parametrize("prefix", ["2026-01-06 23:27:37.175 node >> ", "2026-01-06T23:27:37Z stderr F "])
+def test_the_log_of_a_collector_is_read_like_any_other(prefix: str) -> None:
+    text = "".join(f"{prefix}{line}\n" for line in LOADED.splitlines())
     assert cause(text)[1] == "AssertionError: Attempted to load weight (1) into parameter (2)"
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "end"),
+    [
+        ({"stream": "stderr"}, "log", "\n"),  # the file in which Docker keeps a log
+        ({"time": "2026-01-06T23:27:37Z", "stream": "stderr"}, "log", ""),
+        ({"PRIORITY": "6", "_PID": "812"}, "MESSAGE", ""),
+        ({"ts": 1767742057.1}, "msg", ""),
+    ],
+)
+def test_a_log_that_is_kept_as_json(entry: dict[str, t.Any], key: str, end: str) -> None:
+    """Its last line was torn."""
+    text = "".join(json.dumps({**entry, key: f"{line}{end}"}) + "\n" for line in LOADED.splitlines()) + '{"log": "to'
+    assert cause(text)[1] == "AssertionError: Attempted to load weight (1) into parameter (2)"
+
+
+def test_a_log_that_vllm_writes_as_json() -> None:
+    def line(level: str, said: str, **more: str) -> str:
+        return json.dumps({"asctime": "2026-01-06", "levelname": level, "message": said, **more}) + "\n"
+
+    start = line("INFO", "vLLM API server version 0.32.0") + line("INFO", "Starting to load model org/model...")
+    failed = line("ERROR", "EngineCore failed to start.", exc_info=trace("KeyError: 'x'"))
+    assert (parse(start).version, parse(start).phase) == ("0.32.0", "load")
+    assert cause(start + failed)[1] == "KeyError: 'x'"
+    assert parse(start + line("INFO", "Application startup complete.")).ready
 
 
 def test_what_an_exception_was_raised_from_explains_it() -> None:
