@@ -631,6 +631,13 @@ BAD: list[tuple[Values, str]] = [
         )
     ),
     # secrets where they do not belong
+    *(
+        (one("vllm_extra_args", {f"--{option}{KEY}": None}), f"vllm_extra_args.--{option[:-1]}: {moved} instead")
+        for option, moved in (
+            ("api-key=", "is not allowed here; set vllm_api_key"),
+            ("hf-token ", "is not allowed here; set vllm_hf_token"),
+        )
+    ),
     (one("vllm_extra_args", {"served_model_name": TOKEN}), f"vllm_extra_args.served_model_name: holds a {READABLE}"),
     (
         {"vllm_api_key": KEY, "vllm_extra_args": {"hf_overrides": {"a": [f"x{KEY}"]}}},

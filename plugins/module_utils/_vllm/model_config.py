@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+from .._outside.text import plain
+from .._outside.values import mapping, sequence
 from . import activations, layer_kinds, sparse
 from .config_values import Config, ConfigError, check_depth, factor, number
 from .layer_kinds import FULL, STATE, WINDOW, Kind
@@ -28,7 +30,8 @@ _DEFAULTS: t.Mapping[str, Config] = {
 _NO_FACTOR = ("default", "mrope", "su", "longrope", "llama3", "deepseek_yarn", "deepseek_llama_scaling")
 # Architectures of draft models (S: vLLM's _SPECULATIVE_DECODING_MODELS, and the names that checkpoints bear).
 _DRAFTS = re.compile(
-    r"(MTP|MTPModel|(Draft|DSpark|Assistant|Medusa)(Model|ForCausalLM)|ForCausalLMEagle3|Speculator)$|^(Eagle3?|Peagle|DFlash)[A-Z]"
+    r"(MTP|MTPModel|(Draft|DSpark|Assistant|Medusa)(Model|ForCausalLM)|ForCausalLMEagle3|Speculator)$"
+    r"|^(Eagle3?|Peagle|DFlash)[A-Z]\w*(Model|ForCausalLM)$"
 )
 # Parts in which models that see or hear keep their language model.
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "language_model")
@@ -40,12 +43,12 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     text = _text_part(config)
     text = {**_DEFAULTS.get(str(text.get("model_type")), {}), **text}
     assumed: list[str] = []
-    named = config.get("architectures")
-    architectures = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    named = sequence(config.get("architectures"))[:20]
+    architectures = [plain(name)[:200] for name in named if isinstance(name, str)]
     if architectures and all(_DRAFTS.search(name) for name in architectures):
         raise ConfigError(
-            f"{architectures[0][:40]} is a draft model, which speeds up another one: serve that one, and name this in"
-            " speculative_config of vllm_extra_args"
+            f"{architectures[0][:40]} is a draft model, which speeds up another one: serve {_verifier(config)}, and"
+            " name this in speculative_config of vllm_extra_args"
         )
     layers, heads = layer_kinds.number_of_layers(text), number(text, "num_attention_heads", "n_head", "n_heads")
     heads = heads or number(text, "decoder_attention_heads")
@@ -65,7 +68,7 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
         raise ConfigError("its config.json has neither head_dim nor hidden_size")
     entry: Entry = {"weights_bytes": weights_bytes}
     if architectures:
-        entry["architectures"] = [name[:200] for name in architectures[:20]]
+        entry["architectures"] = architectures
     kinds = [] if only_states else layer_kinds.attention(text, layers, heads, head_dim, assumed)
     if layer_kinds.keeps_nothing(config, text):
         kinds = []
@@ -132,7 +135,7 @@ def _computing(entry: Entry, config: Config, text: Config) -> None:
     }
     entry.update({name: size for name, size in sizes.items() if size})
     quantization = config.get("quantization_config") or text.get("quantization_config")
-    if _is_of_mlx(config):
+    if _is_of_mlx(config, quantization):
         entry["quantization"] = "mlx"
     elif isinstance(quantization, dict):
         method = quantization.get("quant_method") or ("modelopt" if "quantization" in quantization else "")
@@ -142,10 +145,16 @@ def _computing(entry: Entry, config: Config, text: Config) -> None:
             entry["experts"], entry["expert_size"] = experts, width
 
 
-def _is_of_mlx(config: Config) -> bool:
-    """Its quantizer writes bits and group_size, and names no method."""
-    found = config.get("quantization")
-    return isinstance(found, dict) and "group_size" in found and "bits" in found
+def _verifier(config: Config) -> str:
+    """The model that a draft is made for, which those of the library speculators name."""
+    found = mapping(mapping(config.get("speculators_config")).get("verifier")).get("name_or_path")
+    return found if isinstance(found, str) and re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", found) else "that one"
+
+
+def _is_of_mlx(config: Config, read: t.Any) -> bool:
+    """Its quantizer writes bits and group_size, and names no method, neither there nor in READ, which vLLM reads."""
+    found = mapping(config.get("quantization"))
+    return "group_size" in found and "bits" in found and not mapping(read).get("quant_method")
 
 
 def _is_tied(config: Config, text: Config) -> bool:

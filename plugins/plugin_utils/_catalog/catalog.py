@@ -52,9 +52,11 @@ Entries = dict[str, Entry]
 
 # What the name of a repository says of a model.
 _SAID = ("architectures", "min_vllm")
+_HUB = r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)?"
 _REFERENCE = re.compile(  # how hub and other programs name a repository, with a revision or without
-    r"(?:(?:https?://)?(?:huggingface\.co|hf\.co)/|hf://)?([\w.-]+/[\w.-]+)(?:(?:/tree/|/resolve/|@)([\w.-]+))?/?"
+    _HUB + r"([\w.-]+/[\w.-]+)(?:/(?:tree|resolve|blob)/([\w.-]+)(?:/.*)?|@([\w./-]+?))?/?(?:\?.*)?"
 )
+_GGUF_FILE = re.compile(_HUB + r"[^/:]+/[^/:]+:[\w.-]+")
 
 
 class CatalogError(ValueError):
@@ -125,13 +127,14 @@ class Catalog:
                 raise CatalogError(
                     f"{show(name)} is not the whole path of a folder; write all of it, such as {MODEL_FOLDER}"
                 )
-            if not same_id and re.fullmatch(r"[^/:]+/[^/:]+:[\w.-]+", name):
+            if not same_id and _GGUF_FILE.fullmatch(name):
                 raise CatalogError(
                     f"{show(name)} names a GGUF file of a repository, which is neither planned nor downloaded here; use"
                     " its repository of safetensors, such as one in FP8, NVFP4 or AWQ"
                 )
             if not same_id and (part := _REFERENCE.fullmatch(name)) and is_hugging_face_id(part[1]):
-                revision = f", and vllm_extra_args: {{revision: {part[2]}}}" if part[2] else ""
+                named = part[2] or part[3]
+                revision = f", and vllm_extra_args: {{revision: {named}}}" if named else ""
                 raise CatalogError(f"{show(name)} is more than the id of a repository; write {part[1]}{revision}")
             if not same_id:
                 raise CatalogError(f"{show(name)} is not in the catalog; {known_or_add(name, models, 'vllm_models')}")

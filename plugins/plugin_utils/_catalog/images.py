@@ -235,16 +235,24 @@ def family(name: str, families: t.Sequence[Image]) -> Image | None:
     return next((item for item in families if fnmatch.fnmatchcase(short, str(item["name"]))), None)
 
 
+def not_read(quantization: t.Any, image: Image) -> str | None:
+    """Why an image reads no weights in this format. None also where its version is unknown."""
+    version = image.get("vllm")
+    if version and quantization in NOT_READ:
+        return f"its vLLM {version} reads no weights in the format {quantization}"
+    since, plugin = _BY_PLUGIN.get(str(quantization), ("", ""))
+    if version and plugin and version_key(str(version)) >= version_key(since):
+        return f"its vLLM {version} reads {quantization} with {plugin} only, which is no part of it"
+    return None
+
+
 def unable(model: Image, image: Image) -> str | None:
     """Why an image cannot run a model."""
     for pattern, reason in (image.get("cannot_run") or {}).items():
         if reason and fnmatch.fnmatchcase(str(model["id"]), str(pattern)):
             return str(reason)
-    if image.get("vllm") and model.get("quantization") in NOT_READ:
-        return f"its vLLM {image['vllm']} reads no weights in the format {model['quantization']}"
-    since, plugin = _BY_PLUGIN.get(str(model.get("quantization")), ("", ""))
-    if plugin and image.get("vllm") and version_key(str(image["vllm"])) >= version_key(since):
-        return f"its vLLM {image['vllm']} reads {model['quantization']} with {plugin} only, which is no part of it"
+    if reason := not_read(model.get("quantization"), image):
+        return reason
     own, named = image.get("architectures") or [], model.get("architectures") or []
     if own and named:  # what the image itself was asked for counts more than its version
         return None if set(own) & set(named) else f"its own registry has no {' or '.join(named)}"

@@ -9,6 +9,8 @@ import re
 import typing as t
 from pathlib import Path
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, parse_json
+
 from .._common.plain import plain
 from .option_words import in_full, of_mapping, written
 
@@ -16,9 +18,13 @@ NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # Options that take one value each time: several are given by repeating the option.
 _REPEATED = frozenset(["middleware"])
 _NEGATIVE_NUMBER = re.compile(r"-(\d+|\d*\.\d+)")  # what argparse takes for one
-
-
 _JOINED = re.compile(r"(-{1,2}[A-Za-z][\w.-]*)(?:=|\s+)(\S.*)")
+
+
+def name_and_value(name: t.Any) -> tuple[str, str] | None:
+    """What a word of a command line joins, if it does."""
+    found = _JOINED.fullmatch(str(name).strip())
+    return (found[1], found[2]) if found else None
 
 
 def misspelled(name: t.Any, value: t.Any = None) -> str | None:
@@ -29,10 +35,10 @@ def misspelled(name: t.Any, value: t.Any = None) -> str | None:
     """
     if isinstance(name, str) and NAME.fullmatch(name):
         return None
-    if joined := _JOINED.fullmatch(str(name).strip()):
-        inner = misspelled(joined[1], joined[2])
-        word = inner.removeprefix("write ") if inner else joined[1]
-        return f"write {word}" if ": " in word else f"write {word}: {joined[2]}"
+    if joined := name_and_value(name):
+        inner = misspelled(*joined)
+        word = inner.removeprefix("write ") if inner else joined[0]
+        return f"write {word}" if ": " in word else f"write {word}: {joined[1]}"
     option, dot, rest = str(name).strip().lstrip("-").partition(".")
     option = option.replace("-", "_").lower()
     if dot and NAME.fullmatch(option) and all(rest.split(".")):
@@ -96,6 +102,11 @@ def _word(value: t.Any) -> str:
 
 def whole(value: t.Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def mapping_of(value: t.Any) -> dict[str, t.Any]:
+    """What an option says that takes a mapping, also as JSON; empty if it is none."""
+    return mapping(parse_json(value) if isinstance(value, str) else value)
 
 
 def tokens_of(value: t.Any) -> int | None:

@@ -40,18 +40,18 @@ class _Bucket(t.NamedTuple):
     tokens: int = 0
 
 
-def shape(entry: t.Mapping[str, t.Any], drafting_layers: int) -> Shape | None:
-    """Of what an entry says, {4: 21, 128: 20}; None if it is another model."""
+def shape(entry: t.Mapping[str, t.Any], drafting_layers: int, stages: int) -> Shape | None:
+    """Of what an entry says, {4: 21, 128: 20}; None if it is another model. The last of several stages drafts, too."""
     ratios = entry.get("compressed")
     found = {str(ratio): count for ratio, count in ratios.items()} if isinstance(ratios, t.Mapping) else {}
     counts = {ratio: whole(found.get(str(ratio))) or 0 for ratio in STATE_BLOCKS}
-    own = {ratio: count for ratio, count in counts.items() if count}
+    own = {ratio: -(-count // stages) for ratio, count in counts.items() if count}
     if not own:
         return None
     layers, window, head_dim, index_dim = (
         whole(entry.get(name)) or 1 for name in ("layers", "sliding_window", "head_dim", "index_dim")
     )
-    return Shape(layers + drafting_layers, window, head_dim, index_dim, own)
+    return Shape(-(-layers // stages) + drafting_layers, window, head_dim, index_dim, own)
 
 
 def kinds(shape: Shape) -> list[Layers]:

@@ -10,11 +10,10 @@ makes a KV cache of the rest. The plan does the same sum beforehand.
 
 from __future__ import annotations
 
-import json
 import math
 import typing as t
 
-from .._catalog.vllm_options import tokens_of, version_key, whole
+from .._catalog.vllm_options import mapping_of, tokens_of, version_key, whole
 from . import compressed, experts, kv_cache, offloading
 from .words import GIB, Bounds, Plan, gib, problem, reasons
 
@@ -184,7 +183,8 @@ class _Given:
         self.weights, self.loading = self._weights()
         self.activations = self._activations()
         self.graphs = 0 if args.get("enforce_eager") is True or self.on_cpu else self._graphs()
-        self.compressed = compressed.shape(entry, self._whole("mtp_layers") if self._is_mtp() else 0)
+        drafting = self._whole("mtp_layers") if self._is_mtp() else 0
+        self.compressed = compressed.shape(entry, drafting, self.stages)
         self.dtype, self.width = self._dtype()
         self.kinds = self._kinds()
         more = [name for name in MORE_MODELS if args.get(name)]
@@ -237,13 +237,8 @@ class _Given:
     def _speculative(self) -> Entry:
         """The options of speculative decoding, in either of vLLM's forms."""
         found = self.args.get("speculative_config")
-        if isinstance(found, str):
-            try:
-                found = json.loads(found)
-            except ValueError:
-                found = None
-        if isinstance(found, t.Mapping):
-            return found
+        if isinstance(found, (str, t.Mapping)):
+            return mapping_of(found)
         names = {"method": "spec_method", "model": "spec_model", "num_speculative_tokens": "spec_tokens"}
         return {key: self.args[name] for key, name in names.items() if self.args.get(name)}
 
@@ -261,8 +256,7 @@ class _Given:
         return served + draft, loading + draft
 
     def _own_weights(self) -> tuple[int, int]:
-        ranks = self.parallel // self.stages
-        padded = experts.padding(self.entry, self.args, max(1, ranks))
+        padded = experts.padding(self.entry, self.args, self.ranks)
         stored = int(self.entry["weights_bytes"]) + padded
         if padded:
             self.assumed.append(f"{gib(padded)} of the weights pad its experts to the tiles of Marlin")
@@ -349,13 +343,18 @@ class _Given:
         if self._whole("index_dim"):  # of sparse attention: a key of 8 bits a number, and its scale
             every = self._whole("index_layers") or sum(kind.number for kind in found)
             found.append(kv_cache.Layers(kv_cache.FULL, every, self._whole("index_dim") + 4, latent=True))
+        found = self._of_a_stage(found)  # the last one has all that drafts
         if self._is_mtp() and found:
             found[0] = found[0]._replace(number=found[0].number + self._whole("mtp_layers"))
         found += [self._kind(kind, 0) for kind in self._draft.get("attention_kinds") or []]
         states = self._whole("state_layers")
         if states:
-            found.append(kv_cache.Layers(kv_cache.STATE, states, _ceil(self._state_bytes(), self.ranks)))
-        return [kind._replace(number=_ceil(kind.number, self.stages)) for kind in found]
+            size = _ceil(self._state_bytes(), self.ranks)
+            found.append(kv_cache.Layers(kv_cache.STATE, _ceil(states, self.stages), size))
+        return found
+
+    def _of_a_stage(self, kinds: t.Iterable[kv_cache.Layers]) -> list[kv_cache.Layers]:
+        return [kind._replace(number=_ceil(kind.number, self.stages)) for kind in kinds]
 
     def _is_mtp(self) -> bool:
         return bool(self.drafts) and "mtp" in str(self.speculative.get("method")).lower()

@@ -136,9 +136,10 @@ def heads_problem(model: t.Mapping[str, t.Any], args: t.Mapping[str, t.Any]) -> 
         what = f"{kept} KV heads"
     else:
         return ""
+    without = f" without {PARALLEL[0]}" if ranks < parallel(args) else ""
     return (
         f"vllm_nodes: {ranks} hosts cannot divide the {what} of {model['name']}; use another number of hosts, or"
-        f" pipeline_parallel_size: {ranks} in vllm_extra_args"
+        f" pipeline_parallel_size: {parallel(args)} in vllm_extra_args{without}"
     )
 
 

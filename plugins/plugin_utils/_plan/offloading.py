@@ -8,11 +8,11 @@ configuration, whose size is a process' own.
 
 from __future__ import annotations
 
-import json
 import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from .._catalog.vllm_options import mapping_of
 from .words import GIB
 
 # GiB: weights of each host, and a KV cache of all hosts together.
@@ -20,7 +20,9 @@ CPU_OFFLOAD, KV_OFFLOADING = ("cpu_offload_gb", "kv_offloading_size")
 KV_TRANSFER = "kv_transfer_config"
 OPTIONS = (CPU_OFFLOAD, KV_OFFLOADING, KV_TRANSFER)
 # Connectors that keep a part of the cache in memory, with the bytes that they take if nobody says how many.
-_CONNECTORS = {"OffloadingConnector": 0, "SimpleCPUOffloadConnector": 8 * GIB}
+_SIMPLE = "SimpleCPUOffloadConnector"
+_CONNECTORS = {"OffloadingConnector": 0, _SIMPLE: 8 * GIB}
+_OTHERS = ("FlexKVConnectorV1", "HiSparseConnector", "MooncakeStoreConnector")  # whose sizes are elsewhere
 _LMCACHE = ("LMCacheConnector", "LMCacheConnectorV1", "LMCacheConnectorV1Dynamic")
 _LMCACHE_GIB = 5.0
 _LMCACHE_FILE = "LMCACHE_CONFIG_FILE"
@@ -34,44 +36,39 @@ def weights(args: Mapping) -> int:
 
 def cache(args: Mapping, environment: Mapping, parallel: int) -> int:
     """Bytes of the KV cache that PARALLEL processes keep beside the share, all of them together."""
-    kept = [_kept(connector, environment, parallel) for connector in _connectors(args)]
+    kept = [_kept(connector, args, environment, parallel) for connector in _connectors(args)]
     return _gib(args.get(KV_OFFLOADING)) + sum(kept)
 
 
 def unknown(args: Mapping, environment: Mapping) -> str | None:
     """What may take memory of which nothing is known here."""
-    is_lmcache = any(connector.get("kv_connector") in _LMCACHE for connector in _connectors(args))
-    if is_lmcache and environment.get(_LMCACHE_FILE):
+    names = [connector.get("kv_connector") for connector in _connectors(args)]
+    if environment.get(_LMCACHE_FILE) and any(name in _LMCACHE for name in names):
         return f"what the file of {_LMCACHE_FILE} gives to LMCache"
-    return None
+    return next((f"what {name} keeps in memory" for name in _OTHERS if name in names), None)
 
 
 def named(args: Mapping, environment: Mapping) -> list[str]:
     """The options that take such memory."""
-    kept = cache({KV_TRANSFER: args.get(KV_TRANSFER)}, environment, 1)
+    kept = cache({**args, KV_OFFLOADING: None}, environment, 1)
     return [name for name in OPTIONS if (kept if name == KV_TRANSFER else args.get(name))]
 
 
 def _connectors(args: Mapping) -> list[Mapping]:
     """The one that is set, or those that it joins."""
-    found = args.get(KV_TRANSFER)
-    if isinstance(found, str):
-        try:
-            found = json.loads(found)
-        except ValueError:
-            return []
-    if not isinstance(found, dict):
-        return []
+    found = mapping_of(args.get(KV_TRANSFER))
     joined = _more(found).get("connectors")
     return [item for item in joined if isinstance(item, dict)] if isinstance(joined, list) else [found]
 
 
-def _kept(connector: Mapping, environment: Mapping, parallel: int) -> int:
+def _kept(connector: Mapping, args: Mapping, environment: Mapping, parallel: int) -> int:
     name, more = connector.get("kv_connector"), _more(connector)
     if name in _LMCACHE:
         return parallel * _lmcache(more, environment)
     if not isinstance(name, str) or name not in _CONNECTORS:
         return 0
+    if name == _SIMPLE and (more.get("kv_offload_backend") == "disk" or args.get("enable_prefix_caching") is False):
+        return 0  # on the disk, or nothing
     if "cpu_bytes_to_use_per_rank" in more:
         return parallel * _bytes(more["cpu_bytes_to_use_per_rank"])
     return _bytes(more.get("cpu_bytes_to_use", _CONNECTORS[name]))
@@ -92,8 +89,7 @@ def _lmcache(more: Mapping, environment: Mapping) -> int:
 
 
 def _more(connector: Mapping) -> Mapping:
-    found = connector.get("kv_connector_extra_config")
-    return found if isinstance(found, dict) else {}
+    return mapping_of(connector.get("kv_connector_extra_config"))
 
 
 def _bytes(value: t.Any) -> int:

@@ -8,6 +8,7 @@ import posixpath
 import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in, plain
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import parse_json
 
 from .._common.text import show
 from .._common.types import TypedValues
@@ -16,6 +17,8 @@ from .._plan.mounts import OWN_TARGETS, model_mounts
 from .common import Lines
 
 _PLACES = ("vllm_extra_args", "vllm_extra_env")
+# Clients may call a model, and reach the server, by what looks like a path.
+_NO_PATHS = ("served_model_name", "root_path")
 
 
 def host_paths(checked: TypedValues, model: t.Mapping[str, t.Any] | None) -> Lines:
@@ -28,7 +31,7 @@ def host_paths(checked: TypedValues, model: t.Mapping[str, t.Any] | None) -> Lin
     targets = {*seen.values(), *(plain(item["target"]) for item in checked["vllm_files"]), *OWN_TARGETS}
     for place in _PLACES:
         for name, value in checked[place].items() if checked.valid(place) else ():
-            for path in _paths(value):
+            for path in _paths(value) if name not in _NO_PATHS else ():
                 source = next((source for source in seen if lies_in(path, source)), None)
                 if source and not any(lies_in(path, target) for target in targets):
                     there = posixpath.normpath(posixpath.join(seen[source], posixpath.relpath(path, source)))
@@ -36,13 +39,15 @@ def host_paths(checked: TypedValues, model: t.Mapping[str, t.Any] | None) -> Lin
 
 
 def _paths(value: t.Any) -> t.Iterator[str]:
-    """Also those in NAME=PATH, as lora_modules has them."""
+    """Also those in NAME=PATH and in JSON, as lora_modules has them, and in PATH:PATH, as PYTHONPATH."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        value = parse_json(value)  # a template is none
     if isinstance(value, dict):
-        value = list(value.values())
+        value = [item for key, item in value.items() if key != "name"]
     if isinstance(value, (list, tuple)):
         for item in value:
             yield from _paths(item)
     elif isinstance(value, str):
-        path = value if value.startswith("/") else value.partition("=")[2]
+        path = value.rpartition("=")[2]
         if path.startswith("/"):
-            yield plain(path)
+            yield from (plain(part) for part in path.split(":") if part.startswith("/"))

@@ -10,7 +10,7 @@ import typing as t
 from .._catalog.advisories import told
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry
-from .._catalog.images import GUIDES, faults, find, met, moves, nearest_good, other_server, split_reference
+from .._catalog.images import GUIDES, faults, find, met, moves, nearest_good, not_read, other_server, split_reference
 from .._common.addresses import reaches_others
 from .._common.text import show
 from .._common.types import TypedValues
@@ -123,7 +123,9 @@ def notices(ref: str, found: Entry, model: Entry | None, known: bool, settings: 
             f"vllm_image: {show(ref)} has no Ray, which distributed_executor_backend: ray needs; drop the option:"
             " vLLM's own way to span hosts needs none"
         )
-    reason = (model or {}).get("image_cannot_run")
+    wanted, reason = settings.get("quantization"), (model or {}).get("image_cannot_run")
+    if isinstance(wanted, str) and not reason and (unread := not_read(wanted, found)):
+        lines.append(f"vllm_image: {show(ref)} may refuse quantization: {wanted}; {unread}")
     if model and reason:
         lines.append(f"vllm_image: {show(ref)} is said not to run {model['name']}, {reason}")
     return lines

@@ -12,7 +12,7 @@ from .._catalog.fields import Entry, image_problems, model_problems, profile_pro
 from .._catalog.images import find
 from .._catalog.option_words import written
 from .._catalog.specs import options_of
-from .._catalog.vllm_options import misspelled, tokens_of, version_key
+from .._catalog.vllm_options import misspelled, name_and_value, tokens_of, version_key
 from .._common.text import nearest, show
 from .._common.types import TypedValues, number
 from .._plan.choice import Choice, ChoiceError, choose_model, choose_profile
@@ -132,9 +132,10 @@ def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer],
         for name, value in source.args.items():
             at = source.at("args", name)
             spelling = misspelled(name, value)
-            plain = re.sub(r"[\s-]+", "_", str(name).strip("- ")).lower()
-            if plain in _OWN_VARIABLE and plain not in may_set:
-                yield f"{at}: is not allowed here; set {_OWN_VARIABLE[plain]} instead"
+            bare = (name_and_value(name) or [name])[0]
+            plain = re.sub(r"[\s-]+", "_", str(bare).strip("- ")).lower()
+            if plain in _OWN_VARIABLE and plain not in may_set:  # without the value, which may be a key
+                yield f"{source.at('args', bare)}: is not allowed here; set {_OWN_VARIABLE[plain]} instead"
             elif spelling:
                 yield f"{at}: is not the name of an option; {spelling}"
             elif name in _UNUSABLE and value not in (None, False):
@@ -259,5 +260,5 @@ def notices(role: str, values: t.Mapping[str, t.Any], catalog: Catalog) -> list[
     return [
         *image_notices(ref, service.image, service.entry, is_known, settings),
         *token_notices(checked, service.entry),
-        *unread_notices(checked["vllm_extra_env"], service.image.get("vllm")),
+        *unread_notices(checked["vllm_extra_env"], service.image.get("vllm"), bool(checked["vllm_entrypoint"])),
     ]

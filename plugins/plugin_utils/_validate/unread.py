@@ -36,13 +36,16 @@ _OF_WRAPPERS = {
 }
 
 
-def notices(variables: t.Mapping[str, t.Any], vllm: str | None) -> list[str]:
-    """VARIABLES as in vllm_extra_env. No refusal: an image may have a vLLM of its own that reads them."""
+def notices(variables: t.Mapping[str, t.Any], vllm: str | None, has_own_start: bool) -> list[str]:
+    """VARIABLES as in vllm_extra_env. No refusal: an image may have a vLLM of its own that reads them.
+
+    With HAS_OWN_START a program of vllm_entrypoint starts vLLM, and may read what it likes.
+    """
     if not vllm or version_key(vllm) < version_key(_SINCE):
         return []
     found = []
     for name in variables:
-        if name in _OF_WRAPPERS:
+        if name in _OF_WRAPPERS and not has_own_start:
             remedy = f"set {_OF_WRAPPERS[name]}"
         elif name in _INSTEAD:
             instead = _INSTEAD[name]

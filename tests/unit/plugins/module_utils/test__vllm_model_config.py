@@ -372,3 +372,26 @@ def test_what_is_no_draft(architecture: str) -> None:
 def test_weights_of_mlx(more: dict[str, t.Any]) -> None:
     assert entry(quantization={"group_size": 64, "bits": 4, "mode": "affine"}, **more)["quantization"] == "mlx"
     assert entry(quantization_config={"quant_method": "exl3", "bits": 4})["quantization"] == "exl3"
+
+
+def test_a_method_that_vllm_reads_counts_more_than_words_of_mlx() -> None:
+    words = {"group_size": 128, "bits": 4}
+    assert entry(quantization=words, quantization_config={"quant_method": "gptq", **words})["quantization"] == "gptq"
+
+
+def test_a_model_that_sees_is_no_draft_for_its_name() -> None:
+    assert entry(architectures=["EagleVLForConditionalGeneration"])["layers"]
+
+
+@pytest.mark.parametrize(
+    ("named", "told"), [("Qwen/Qwen3-8B", "serve Qwen/Qwen3-8B,"), ("\x1b[1m/x", "serve that one,")]
+)
+def test_a_draft_that_names_its_model(named: str, told: str) -> None:
+    made_for = {"verifier": {"name_or_path": named}}
+    with pytest.raises(ConfigError, match=told):
+        entry(architectures=["Eagle3Speculator"], speculators_config=made_for)
+
+
+def test_the_name_of_a_draft_is_shown_as_plain_text() -> None:
+    with pytest.raises(ConfigError, match="^Mine MTP is a draft"):
+        entry(architectures=["\x1b[31mMine\nMTP"])

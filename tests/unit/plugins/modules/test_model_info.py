@@ -30,6 +30,7 @@ EXPECTED = {
     "native_context": 4096,
     "config_context": 4096,
     "hidden_size": 64,
+    "attention_heads": 4,
     "activation_bytes": 2 * 2 * 64 + 7 * 4 * 64,
 }
 OR_ELSE = "; or describe it in vllm_models, or set vllm_enforce_memory_plan: false to try it without a plan"

@@ -308,6 +308,12 @@ def test_a_gguf_file_of_the_hub_is_told() -> None:
             "write Qwen/Qwen3-8B, and vllm_extra_args: {revision: main}",
         ),
         ("hf.co/Qwen/Qwen3-8B/", "write Qwen/Qwen3-8B"),
+        ("https://www.huggingface.co/Qwen/Qwen3-8B?library=vllm", "write Qwen/Qwen3-8B"),
+        (
+            "https://huggingface.co/Qwen/Qwen3-8B/blob/main/config.json",
+            "write Qwen/Qwen3-8B, and vllm_extra_args: {revision: main}",
+        ),
+        ("Qwen/Qwen3-8B@refs/pr/1", "write Qwen/Qwen3-8B, and vllm_extra_args: {revision: refs/pr/1}"),
         ("hf://Qwen/Qwen3-8B", "write Qwen/Qwen3-8B"),
         ("Qwen/Qwen3-8B@4f1c9e", "write Qwen/Qwen3-8B, and vllm_extra_args: {revision: 4f1c9e}"),
     ],

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.nodes import INTERFACES, Node, Nodes
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.nodes import INTERFACES, Node, Nodes, heads_problem
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import Resolved, ResolveError, resolve
 
 from support.services import CATALOG, resolved, spark, values
@@ -154,6 +154,12 @@ def test_heads_that_three_hosts_cannot_divide(heads: dict[str, int], args: dict[
         assert found().plan["problem"] is None
 
 
+def test_the_remedy_for_heads_is_for_all_hosts() -> None:
+    model = {"name": "b", "attention_heads": 64, "kv_heads": 8}
+    said = heads_problem(model, {"tensor_parallel_size": 3, "pipeline_parallel_size": 2})
+    assert said.endswith("or pipeline_parallel_size: 6 in vllm_extra_args without tensor_parallel_size")
+
+
 def test_a_stage_of_a_pipeline_has_some_layers_with_all_heads() -> None:
     """By hand: 48 layers in three stages, 4 heads of 128 numbers in BF16, keys and values."""
     three = {"vllm_nodes": ["spark01", "spark02", "spark03"], "vllm_model": "a/b"}
@@ -169,3 +175,31 @@ def test_a_stage_of_a_pipeline_has_some_layers_with_all_heads() -> None:
     assert plan["kv_bytes_per_token"] == 16 * 2 * 4 * 128 * 2
     assert plan["weights_bytes"] == 10**9
     assert plan["kv_tokens"] == 101 * 16
+
+
+def test_the_last_stage_has_all_that_drafts() -> None:
+    mtp: dict[str, t.Any] = {"speculative_config": {"method": "mtp", "num_speculative_tokens": 1}}
+    info = {"id": "a/b", "weights_bytes": 10**9, "layers": 48, "kv_heads": 4, "head_dim": 128, "mtp_layers": 3}
+
+    def bytes_of_a_token(**args: t.Any) -> int:
+        typed = values(**{**TOGETHER, "vllm_model": "a/b", "vllm_extra_args": args, "vllm_max_model_len": 1024})
+        found = resolve(typed, CATALOG, host(0), model_info={**info, "native_context": 4096}, members=Nodes(MEMBERS))
+        return int(found.plan["kv_bytes_per_token"])
+
+    assert bytes_of_a_token(pipeline_parallel_size=2, tensor_parallel_size=1, **mtp) == (24 + 3) * 2 * 4 * 128 * 2
+    assert bytes_of_a_token(**mtp) == (48 + 3) * 2 * 2 * 128 * 2
+
+
+def test_a_stage_of_compressed_layers_has_twice_the_tokens() -> None:
+    """DeepSeek V4, whose vectors tensor parallelism does not divide."""
+    info = {"id": "a/b", "weights_bytes": 10**9, "layers": 44, "kv_heads": 1, "head_dim": 512, "index_dim": 128}
+    info |= {"sliding_window": 128, "compressed": {4: 22, 128: 20}, "native_context": 65536}
+
+    def tokens(**args: t.Any) -> int:
+        args["kv_cache_memory_bytes"] = 8 * 2**30
+        typed = values(**{**TOGETHER, "vllm_model": "a/b", "vllm_extra_args": args, "vllm_max_model_len": 65536})
+        found = resolve(typed, CATALOG, host(0), model_info=info, members=Nodes(MEMBERS))
+        return int(found.plan["kv_tokens"])
+
+    staged = tokens(pipeline_parallel_size=2, tensor_parallel_size=1)
+    assert staged == pytest.approx(2 * tokens(), rel=0.02)

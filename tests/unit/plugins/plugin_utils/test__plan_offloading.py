@@ -200,3 +200,15 @@ def test_a_connector_that_does_not_fit_is_named_in_the_remedy() -> None:
     much = {"kv_connector": "OffloadingConnector", "kv_connector_extra_config": CPU}
     found = plan("qwen3-32b-fp8", OLD_DGX_OS, kv_transfer_config=much)
     assert found["remedies"][1].startswith("no kv_transfer_config, and vllm_gpu_memory_utilization: 0.9;")
+
+
+def test_a_cache_on_the_disk_takes_no_memory_nor_does_one_that_is_off() -> None:
+    simple: Values = {"kv_connector": "SimpleCPUOffloadConnector"}
+    disk = {"kv_connector_extra_config": {"kv_offload_backend": "disk", "disk_path": "/cache", **CPU}}
+    assert plan(ANY, SPARK, kv_transfer_config={**simple, **disk})["offloaded_bytes"] == 0
+    assert plan(ANY, SPARK, kv_transfer_config=simple, enable_prefix_caching=False)["offloaded_bytes"] == 0
+
+
+def test_a_connector_whose_memory_nobody_knows_is_told() -> None:
+    told = "what MooncakeStoreConnector keeps in memory is not planned"
+    assert told in plan(ANY, SPARK, kv_transfer_config={"kv_connector": "MooncakeStoreConnector"})["reasons"]

@@ -137,6 +137,13 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     ),
     (
         {
+            **mounts({"source": "/srv/adapters", "target": "/adapters"}),
+            "vllm_extra_args": {"lora_modules": ['{"name": "/srv/adapters/sql", "path": "/srv/adapters/2"}']},
+        },
+        'vllm_extra_args.lora_modules: "/srv/adapters/2" is no path of the container, which has it at /adapters/2',
+    ),
+    (
+        {
             **mounts({"source": "/srv/drafts/", "target": "/drafts"}),
             "vllm_extra_args": {"speculative_config": {"method": "dflash", "model": "/srv/drafts"}},
         },
@@ -149,6 +156,13 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
         },
         'vllm_extra_args.chat_template: "/srv/play/chat.jinja" is no path of the container, which has it at'
         " /opt/files/chat.jinja",
+    ),
+    (
+        {
+            **mounts({"source": "/srv/code", "target": "/code"}),
+            "vllm_extra_env": {"PYTHONPATH": "/usr/lib/python3:/srv/code/mine"},
+        },
+        'vllm_extra_env.PYTHONPATH: "/srv/code/mine" is no path of the container, which has it at /code/mine',
     ),
     (
         {"vllm_extra_env": {"SOME_MODEL": "/opt/hf/models--a--b"}},
@@ -183,6 +197,17 @@ def test_refused_with_one_line(variables: dict[str, t.Any], line: str) -> None:
                 "tokenizer": "/vllm-workspace/x",
                 "served_model_name": "a=b",
             },
+        },
+        {  # clients may call a model by what it is elsewhere
+            "vllm_model": "/srv/models/mine",
+            "vllm_extra_args": {"served_model_name": ["mine", "/srv/models/mine"], "root_path": "/srv/models/mine"},
+        },
+        {
+            **mounts({"source": "/srv/adapters", "target": "/adapters"}),
+            "vllm_extra_args": {
+                "lora_modules": ["/srv/adapters/x=/adapters/x", {"name": "/srv/adapters/y", "path": "/adapters/y"}]
+            },
+            "vllm_extra_env": {"OTLP": "http://srv/adapters:4317", "PYTHONPATH": "/adapters:/usr/lib"},
         },
     ],
 )

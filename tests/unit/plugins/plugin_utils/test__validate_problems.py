@@ -431,30 +431,16 @@ def test_a_gated_model_wants_a_token(values: Values, told: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "variables", "lines"),
+    ("image", "told"),
     [
         (
             "vllm/vllm-openai:v0.28.0",
-            {"VLLM_ATTENTION_BACKEND": "FLASHINFER", "VLLM_USE_V1": "1", "VLLM_LOGGING_LEVEL": "DEBUG"},
-            [
-                "vllm_extra_env.VLLM_ATTENTION_BACKEND: vLLM 0.28.0 does not read it, and starts all the same; write"
-                " attention_backend in vllm_extra_args",
-                "vllm_extra_env.VLLM_USE_V1: vLLM 0.28.0 does not read it, and starts all the same; remove it",
-            ],
+            'vllm_image: "vllm/vllm-openai:v0.28.0" may refuse quantization: bitsandbytes; its vLLM 0.28.0 reads'
+            " bitsandbytes with vllm-bnb-plugin only, which is no part of it",
         ),
-        (
-            "vllm/vllm-openai:v0.28.0",
-            {"VLLM_MAX_MODEL_LEN": "8192"},
-            [
-                "vllm_extra_env.VLLM_MAX_MODEL_LEN: vLLM 0.28.0 does not read it, and starts all the same; set"
-                " vllm_max_model_len"
-            ],
-        ),
-        ("vllm/vllm-openai:v0.20.1", {"VLLM_NVFP4_GEMM_BACKEND": "marlin"}, []),
-        ("my/vllm:1", {"VLLM_NVFP4_GEMM_BACKEND": "marlin"}, []),
+        ("vllm/vllm-openai:v0.27.1-aarch64", ""),
     ],
 )
-def test_an_environment_that_vllm_does_not_read(image: str, variables: Values, lines: list[str]) -> None:
-    chosen = {"vllm_model": "qwen3-8b-fp8", "vllm_image": image, "vllm_image_allow": ["unknown"]}
-    found = notices("vllm", {**chosen, "vllm_extra_env": variables}, Catalog())
-    assert [line for line in found if "does not read" in line] == lines
+def test_weights_that_are_to_be_made_bitsandbytes(image: str, told: str) -> None:
+    chosen = {"vllm_model": "Qwen/Qwen3-14B", "vllm_image": image, "vllm_extra_args": {"quantization": "bitsandbytes"}}
+    assert notices("vllm", chosen, Catalog()) == ([told] if told else [])
