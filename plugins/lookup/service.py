@@ -16,8 +16,7 @@ description:
   - The precedence, from low to high, is profile, model, image, dedicated variables and the host, what an offline start
     needs, C(vllm_extra_args) and C(vllm_extra_env), the remedy of C(vllm_auto_remedy), and what C(vllm_api_key) and
     C(vllm_nodes) need. It applies to each option separately.
-  - Variables that are not set have the default of the role, so the lookup works in the role, in other roles, and in
-    playbooks.
+  - Variables that are not set have the default of the role, so the lookup works in other roles and playbooks, too.
   - The role evaluates it again when more is known of the host, and stores the result in C(__vllm_resolved). The
     validation of the role's variables uses the same function.
 notes:
@@ -114,13 +113,11 @@ _value:
       sample: vllm-qwen3-8b-fp8
     containers:
       description:
-        - What the host runs for the service, with name, entrypoint, command, and the check that has to end well before
-          the container is started that names it in C(after). One container with the name RV(_value[].container); the
-          head of hosts that serve together by Ray has a second one.
+        - What the host runs for the service. One container with the name RV(_value[].container); the head of hosts that
+          serve together by Ray has a second one, with a check that the one that names it in C(after) waits for.
       type: list
       elements: dict
-      sample:
-        - {name: vllm-qwen3-8b-fp8, entrypoint: [], command: [vllm, serve, x/y], after: "", check: [], check_seconds: 0}
+      sample: [{name: vllm-x, entrypoint: [], command: [vllm, serve, x/y], after: "", check: [], check_seconds: 0}]
     address:
       description: Address of the host on which the port is published.
       type: str
