@@ -3,5 +3,5 @@ of the only server, which holds them, nor one of two services of one host. When 
 progress on it fail."""
 
 HOSTS = ("spark01", "spark02")
-SECONDS = 660
+SECONDS = 900
 TURN = 0

@@ -132,6 +132,7 @@ def test_the_only_server_is_switched_under_load_and_no_request_fails(
 
 
 @pytest.mark.usefixtures("prepared")
+@pytest.mark.in_turn(3)  # another engine, and two switches
 def test_of_two_services_of_one_host_one_always_serves(
     sandbox: Sandbox, ansible_playbook: AnsiblePlaybook, divided: str, figure: Callable[[str], None]
 ) -> None:
