@@ -10,6 +10,7 @@ from .._causes.causes import as_dict, condition, explain
 from .._host.docker import Container, Unit
 from .health import Api, Observation, Verdict, Wanted, judge
 from .log import LogState, parse
+from .pasted import restored
 
 SOURCES = ("container", "docker", "journal")
 _NOW = 1_000_000.0
@@ -24,7 +25,7 @@ def diagnose(
     stall_timeout: float = 900.0,
 ) -> dict[str, t.Any]:
     """What vllm_log_info returns."""
-    log = parse(text) if source == "container" else LogState()
+    log = parse(restored(text)) if source == "container" else LogState()
     seen = Observation(now=_NOW, wanted=Wanted(stall_timeout=stall_timeout), log=log)
     if source == "docker":
         seen.container = _container("created", error=text.strip() or "no text")

@@ -114,6 +114,11 @@ def _said(line: str) -> str | None:
     return f"{said}\n{raised}" if isinstance(raised, str) else said
 
 
+def begins(line: str) -> bool:
+    """Whether a line has what a program writes before its message."""
+    return bool(_BEGINS.match(line) or _OUTER.match(line) or read(line).message != line)
+
+
 def read(line: str) -> Line:
     """Take a line apart."""
     position = 0

@@ -1,0 +1,83 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A log as it was before someone copied it: from a web page, from a narrow terminal, from a viewer with the newest line
+first. Text in, text out; what shows no such sign throughout stays as it is.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+from .lines import begins
+
+LONGEST = 1024 * 1024  # more than that is a file, which nobody has pasted
+LEAST_WIDTH = 60  # of a terminal
+
+_ENTITY = re.compile(r"&(?:lt|gt|quot|apos|amp|nbsp|#0?39|#x27|#0?34|#x22);")
+_BROKEN_WORD = re.compile(r"\w\w")
+_TIME = re.compile(r"(?:\d\d-\d\d[T ])?\d\d:\d\d:\d\d")
+_TRACEBACK = re.compile(r"(?:^|[\])|:] *)Traceback \(most recent call last\):$")
+_FRAME = re.compile(r'  File "[^"]{1,300}", line \d')
+
+
+def restored(text: str) -> str:
+    """The log that was copied."""
+    if len(text) > LONGEST:
+        return text
+    return oldest_first(unwrapped(unescaped(text)))
+
+
+def unescaped(text: str) -> str:
+    """Without the entities of HTML, if no character that is written as one stands there as itself."""
+    found = set(_ENTITY.findall(text))
+    if not found or text.count("&") != len(_ENTITY.findall(text)):
+        return text
+    meant = {html.unescape(entity) for entity in found} - {"&", "\xa0"}
+    if (meant | {"<", ">"}) & set(text):
+        return text
+    return html.unescape(text).replace("\xa0", " ")
+
+
+def unwrapped(text: str) -> str:
+    """Lines as they were, if all of them were broken at one width: what follows a full one is the rest of it."""
+    lines = text.splitlines()
+    width = max(map(len, lines), default=0)
+    if width < LEAST_WIDTH:
+        return text
+    full = [number for number, line in enumerate(lines[:-1]) if len(line) == width]
+    rests = [number for number in full if _is_rest(lines[number + 1])]
+    # Two processes may write lines of one length, a log may repeat itself, and two lines may be as long by chance.
+    if len({re.sub(r"\d", "", lines[number]) for number in rests}) < 2 or 2 * len(rests) < len(full):
+        return text
+    if not any(_BROKEN_WORD.match(lines[number][-1] + lines[number + 1][:1]) for number in rests):
+        return text
+    open_at = {number + 1 for number in rests}
+    return "".join(line if number in open_at else f"\n{line}" for number, line in enumerate(lines))[1:] + "\n"
+
+
+def _is_rest(line: str) -> bool:
+    return bool(line.strip()) and not line.startswith("  ") and not begins(line)
+
+
+def oldest_first(text: str) -> str:
+    """Lines in the order in which they were written, if their times fall, or every traceback ends with its header."""
+    lines = text.splitlines()
+    falls, rises = _steps(lines)
+    last_first = sum(map(_is_upside_down, lines, lines[1:]))
+    first_first = sum(map(_is_upside_down, lines[1:], lines))
+    if rises or first_first or not (last_first or falls > 1):
+        return text
+    return "".join(f"{line}\n" for line in reversed(lines))
+
+
+def _steps(lines: list[str]) -> tuple[int, int]:
+    """How often the time of a line is earlier than the one before it, and how often later."""
+    times = [found.group() for line in lines if (found := _TIME.search(line[:300]))]
+    pairs = [(one, two) for one, two in zip(times, times[1:]) if len(one) == len(two)]
+    return sum(two < one for one, two in pairs), sum(two > one for one, two in pairs)
+
+
+def _is_upside_down(line: str, following: str) -> bool:
+    """A frame, and after it the header of its traceback."""
+    return _FRAME.search(line[:300]) is not None and _TRACEBACK.search(following[:300]) is not None
