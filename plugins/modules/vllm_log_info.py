@@ -13,8 +13,8 @@ description:
     remedy.
   - It needs nothing but the text. The log may come from any host and any way to start vLLM, with the prefixes of
     C(docker logs), Docker Compose, C(journalctl) or Ray.
-  - It may be a copy, too - from a web page with its entities, from a terminal that broke all lines at one width, or from
-    a viewer that shows the newest line first.
+  - It may be a copy, too - from a web page with its entities, from a terminal that broke all lines at one width, or
+    from a viewer that shows the newest line first.
   - Exceptions are read as such. What was logged and survived, what belongs to one request, and what only reports the
     end of another process is not taken for the cause.
   - An exception that is not known is placed in a family (for example C(kernel), C(image) or C(network)), and the remedy

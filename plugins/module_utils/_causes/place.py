@@ -57,6 +57,12 @@ def advise(entry: Feature | None, remedy: str) -> str:
     return f"{entry.advice} first, because the exception points to {entry.name}. {remedy[:1].upper()}{remedy[1:]}"
 
 
+def doubt(cause: Cause) -> Cause:
+    """It was logged before the end, and nothing shows that it led to that: it is told, and changes nothing."""
+    meaning = f"what was logged before the end may be its reason: {cause.meaning}"
+    return cause._replace(meaning=meaning, change={}, sets={}, certain=False)
+
+
 def suspect(cause: Cause, uses: t.Collection[str]) -> Cause:
     """Most faults of vLLM's own code are in an optional part: the remedy begins with one that this start used."""
     part = next((entry for entry in FEATURES if entry.name in uses), None)

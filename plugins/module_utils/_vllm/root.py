@@ -119,12 +119,15 @@ def _while_starting(state: LogState) -> Choice:
         return Choice(_told(wrapped), over)
     root = _original(ranked[0], ranked) if ranked else None
     match = _refine(lines, root) if root else None
+    sure = True
     if root is not None and match is None and _family(root).family == "unknown":  # another one may say more
-        root = next((other for other in ranked if _refine(lines, other)), root)
+        other = next((other for other in ranked if _refine(lines, other)), root)
+        sure, root = _strength(other) >= min(_strength(root), QUOTED), other
         match = _refine(lines, root)
     if root is not None and match is not None and not _is_weaker(match, lines, root):
-        fatal = match.signature.kind == "fatal"
-        return Choice(_explain(match, root), over or (fatal and _is_proof(root)), fatal)
+        fatal = match.signature.kind == "fatal" and sure
+        cause = _explain(match, root)
+        return Choice(cause if sure else place.doubt(cause), over or (fatal and _is_proof(root)), fatal)
     line = _line(lines, root)
     if line is not None:
         fatal = line.signature.kind == "fatal"
@@ -218,7 +221,8 @@ def _while_serving(state: LogState) -> Choice:
     if root is not None:
         match = _refine(state.found, root)
         if match is not None and match.signature.kind != "wrapper":
-            return Choice(_explain(match, root, "serve"), True, match.signature.kind == "fatal")
+            cause, sure = _explain(match, root, "serve"), _is_quoted(root, mine)
+            return Choice(cause if sure else place.doubt(cause), True, sure and match.signature.kind == "fatal")
         return Choice(_engine_fault(root), True)
     if fatal:
         return Choice(causes.explain(fatal[0]), True, True)
@@ -272,6 +276,12 @@ def _original(root: Problem, others: list[Problem]) -> Problem:
         return root
     told = f": {quoted.group('text')}\n"
     return next((other for other in others if told in f"{other.text}\n" and not _QUOTES.search(other.text)), root)
+
+
+def _is_quoted(root: Problem, others: list[Problem]) -> bool:
+    """Whether what was only logged is what a worker died of, if one tells that by a quote."""
+    quotes = [other for other in others if _strength(other) == QUOTED]
+    return _strength(root) > LOGGED or not quotes or any(_original(quote, [root]) is root for quote in quotes)
 
 
 def _follows_an_end(problem: Problem) -> bool:

@@ -357,3 +357,20 @@ def test_a_short_quote_is_of_no_other_exception() -> None:
     quote = "RuntimeError: Worker failed with error '1', please check the stack trace above for the root cause"
     log = before + ENGINE + "EngineCore failed to start.\n" + trace(quote, ENGINE) + WRAPPER
     assert "layer 10" not in diagnose(log)["cause"]["evidence"]
+
+
+LORA = "LoRA rank 64 is greater than max_lora_rank 16."
+
+
+@pytest.mark.parametrize(("died", "serves"), [("failed to start.", ""), ("encountered a fatal error.", STARTED)])
+@pytest.mark.parametrize(("quoted", "certain"), [("1", False), ("", False), (LORA, True)])
+def test_what_was_logged_before_a_quote_of_something_else_is_no_fact(
+    quoted: str, certain: bool, died: str, serves: str
+) -> None:
+    quote = f"RuntimeError: Worker failed with error '{quoted}', please check the stack trace above for the root cause"
+    engine = ENGINE.replace("core.py:", "core.py:1")
+    log = serves + trace(f"ValueError: {LORA}", ENGINE) + trace(quote, engine, f"EngineCore {died}")
+    found = diagnose(log, exit_code=1)["cause"]
+    assert (found["id"], found["certain"]) == ("lora_rank", certain)
+    assert ("may be its reason" in found["meaning"]) is not certain
+    assert certain or not (found["change"] or found["sets"])
