@@ -10,7 +10,7 @@ import typing as t
 
 MAX_EVIDENCE = 300
 
-_NAMES = "transfer|xet|overrides|config|text|token|hub"  # of packages and options, not tokens
+_NAMES = "transfer|xet|overrides|config|quant|text|token|hub"  # of packages and options, not tokens
 _TOKEN = re.compile(rf"hf_(?<![A-Za-z0-9_]hf_)(?:(?:oauth|jwt)_[\w.-]+|(?!(?:{_NAMES})(?![A-Za-z0-9]))[A-Za-z0-9]+)")
 _KEY = re.compile(r"sk-(?<![A-Za-z0-9]sk-)[\w-]{16,}")
 # What stands before a secret in a header, an option, an address or a dictionary: vLLM logs its own api_key so. Plain

@@ -192,6 +192,9 @@ class Tracebacks:
         if raised and (not state.source_next or state.indented or _EXCEPTION.match(message)):  # it is not indented
             problem.name = raised.group(1)
             self._text(problem, message)
+            if message.strip() == "AssertionError":  # what it says is what was asserted
+                asserted = re.search(r": (assert\b.*[^\s(\\])$", problem.frames[-1] if problem.frames else "")
+                problem.lines[0] += f": {asserted.group(1)}" if asserted else ""
             self._keep(problem)
             return True
         if not message.strip() and not problem.frames:

@@ -22,6 +22,7 @@ from ..entries import (
 )
 from .conditions import CONDITIONS, HARMLESS
 from .docker import DOCKER
+from .driver import DRIVER
 from .engine import ENGINE
 from .families import FAMILIES, RULES
 from .features import FEATURES
@@ -29,7 +30,7 @@ from .files import FILES
 from .hub import HUB
 from .image import COMPILERS, IMAGE
 from .kernels import KERNELS
-from .memory import DRIVER, MEMORY_SIGNATURES
+from .memory import MEMORY_SIGNATURES
 from .models import MODELS
 from .network import NETWORK
 from .options import OPTIONS

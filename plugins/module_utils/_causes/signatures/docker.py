@@ -344,6 +344,7 @@ DOCKER: tuple[Signature, ...] = (
         versions="Docker 20 to 29, runc",
         known="report",
         source="moby/moby, runc",
+        unless=r"nvidia-persistenced/socket",
     ),
     Signature(
         "docker_command",

@@ -208,4 +208,17 @@ FILES: tuple[Signature, ...] = (
         known="report",
         source="foundation-model-stack/fastsafetensors#88",
     ),
+    Signature(
+        "ascii_locale",
+        "exit",
+        "image",
+        ("'ascii' codec can't",),
+        r"'ascii' codec can't (?:de|en)code",
+        "the image runs Python with an ASCII locale: a file or a name with other characters cannot be read",
+        "set PYTHONUTF8: 1 in vllm_extra_env (or LANG: C.UTF-8), or use another vllm_image",
+        versions="Python 3.10 to 3.12",
+        known="source",
+        source="Python, UTF-8 mode",
+        sets=(("vllm_extra_env", "PYTHONUTF8", "1"),),
+    ),
 )

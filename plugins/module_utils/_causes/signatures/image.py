@@ -193,8 +193,8 @@ IMAGE: tuple[Signature, ...] = (
             "flashinfer",
         ),
         r"corrupted compilation artifact"
-        r"|No such file or directory: '[^'\n]{0,200}(?:\.triton/cache|torch_compile_cache|torchinductor"
-        r"|inductor_cache)/"
+        r"|(?:No such file or directory|Directory not empty): '[^'\n]{0,200}(?:\.triton/cache|torch_compile_cache"
+        r"|torchinductor|inductor_cache)/"
         r"|(?:torch_(?:aot_)?compile(?:_cache)?|compile_cache|inductor_cache|torchinductor|\.triton/cache|\.cache/vllm)"
         r"[\s\S]{0,400}?(?:EOFError|UnpicklingError|JSONDecodeError|Ran out of input|invalid load key|corrupt"
         r"|zip archive"

@@ -364,6 +364,18 @@ MODELS: tuple[Signature, ...] = (
         unless=r"moe_backend|linear_backend|MoE backend",
     ),
     Signature(
+        "modelopt_algorithm",
+        "fatal",
+        "model",
+        ("modelopt currently only supports",),
+        r"ModelOpt currently only supports: [^\n]{1,300}?quantizations in vLLM(?:[^\n]{0,120}?Got: (?P<got>\w+))?",
+        "this vLLM does not know how ModelOpt has quantized the checkpoint ({got})",
+        "use a newer vllm_image, or another checkpoint of the model (vllm_model), for example NVFP4 or FP8 throughout",
+        versions="vLLM 0.10 to 0.17",
+        known="source",
+        source="vllm/model_executor/layers/quantization/modelopt.py; vllm-project/vllm#36312",
+    ),
+    Signature(
         "dimension_block",
         "fatal",
         "weights",

@@ -360,9 +360,9 @@ NETWORK: tuple[Signature, ...] = (
         r"|marked dead)[^\n]{0,80}"
         r"|ray\.exceptions\.(?:Raylet|RaySystem|NodeDied|LocalRaylet)\w*",
         "Ray on one of the hosts ended or cannot be reached",
-        "check `ray status` on the head, VLLM_HOST_IP in vllm_extra_env of every host, and the firewall between the"
-        " hosts;"
-        " start Ray on the head first, then on the others",
+        "look at the other hosts first: one that hangs, was rebooted or has no memory left (`dmesg`, `free -g`) does"
+        " not answer; then check `ray status` on the head, VLLM_HOST_IP in vllm_extra_env of every host, and the"
+        " firewall between the hosts; start Ray on the head first, then on the others",
         versions="Ray 2",
         known="report",
         source="Ray documentation, fault tolerance",

@@ -212,9 +212,10 @@ OPTIONS: tuple[Signature, ...] = (
             "does not support `--convert",
             "does not support `--task",
             "has no attribute 'pooler'",
+            "pooler_config is not none",
         ),
         r"This model does not support `--(?:runner|convert|task) (?P<runner>\w+)`"
-        r"|'\w{1,120}' object has no attribute 'pooler'",
+        r"|'\w{1,120}' object has no attribute 'pooler'|pooler_config is not None",
         "the model cannot do what it is started for ({runner}): it makes embeddings or ranks, or it writes text",
         "remove runner, convert and task from vllm_extra_args, or set runner: pooling for a model of"
         " embeddings (a reranker also needs the hf_overrides of its card); to write"
@@ -324,11 +325,11 @@ OPTIONS: tuple[Signature, ...] = (
         "speculative",
         "fatal",
         "option",
-        ("speculative", "draft model", "draft_model", "num_speculative_tokens", "eagle3 interface"),
+        ("speculative", "draft model", "draft_model", "draft_tensor", "num_speculative_tokens", "eagle3 interface"),
         r"(?:speculative(?:_config| decoding| method)?|num_speculative_tokens|draft[_ ]model)[^\n]{0,200}?"
         r"(?:not supported|is required|must be|mismatch|invalid|unknown|unsupported|should (?:be|match|have)"
         r"|not compatible)[^\n]{0,80}|Unsupported speculative method[^\n]{0,80}"
-        r"|Model does not support EAGLE3 interface",
+        r"|Model does not support EAGLE3 interface|draft_tensor_parallel_size=\d+ cannot be",
         "vLLM rejects the options of speculative decoding",
         "correct speculative_config in vllm_extra_args (method, model, num_speculative_tokens), or drop it: the model"
         " serves without a draft model; or use a newer vllm_image",

@@ -108,4 +108,17 @@ NVIDIA_TOOLKIT: tuple[Signature, ...] = (
         known="report",
         source="NVIDIA/nvidia-docker#1068, #825; NVIDIA/nvidia-container-toolkit#678",
     ),
+    Signature(
+        "persistenced_socket",
+        "fatal",
+        "driver",
+        ("nvidia-persistenced/socket",),
+        r"(?:error mounting|failed to fulfil mount request: open) \"?/(?:var/)?run/nvidia-persistenced/socket",
+        "the container gets the socket of nvidia-persistenced, which does not run on the host",
+        "run `systemctl restart nvidia-persistenced` on the host, then `systemctl restart nvidia-cdi-refresh.service`,"
+        " and deploy again; reboot the host after a driver update",
+        versions="NVIDIA container toolkit 1.13 to 1.19",
+        known="report",
+        source="NVIDIA/nvidia-container-toolkit#679",
+    ),
 )

@@ -415,3 +415,16 @@ def test_a_gated_model_is_explained_by_what_the_hub_says(status: int, hub: str, 
     )
     assert cause(text)[0] == expected
     assert cause(client)[0] == expected  # without transformers
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("assert num_decodes == 0", "AssertionError: assert num_decodes == 0"),
+        ("assert (", "AssertionError"),  # what was asserted is in the lines that follow
+        ("raise AssertionError", "AssertionError"),
+    ],
+)
+def test_an_assertion_without_words_says_what_was_asserted(source: str, told: str) -> None:
+    log = f'Traceback (most recent call last):\n  File "/vllm/gdn_attn.py", line 3, in build\n    {source}\nAssertionError\n'
+    assert cause(log)[1] == told
