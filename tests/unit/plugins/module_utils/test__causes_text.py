@@ -50,7 +50,7 @@ def test_no_secret_is_shown_wherever_it_stands(said: str) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        "HF_HUB_ENABLE_HF_TRANSFER=1, 'hf_transfer' is missing; hf_xet, hf_overrides, hf_config",
+        "HF_HUB_ENABLE_HF_TRANSFER=1, 'hf_transfer' is missing; hf_xet, hf_overrides, hf_config, hf_quant_config.json",
         "non-default args: {'api_key': None, 'max_num_batched_tokens': 8192, 'model': 'sk-learn/x'}",
         "argument --api-key: expected at least one argument; tokens=198, KV cache size: 123,456 tokens",
     ],
