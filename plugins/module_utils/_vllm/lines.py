@@ -116,7 +116,7 @@ def _said(line: str) -> str | None:
 
 def begins(line: str) -> bool:
     """Whether a line has what a program writes before its message."""
-    return bool(_BEGINS.match(line) or _OUTER.match(line) or read(line).message != line)
+    return bool(_BEGINS.search(line[:300]) or _OUTER.match(line) or read(line).message != line)
 
 
 def read(line: str) -> Line:

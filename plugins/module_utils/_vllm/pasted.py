@@ -17,7 +17,7 @@ LEAST_WIDTH = 60  # of a terminal
 _ENTITY = re.compile(r"&(?:lt|gt|quot|apos|amp|nbsp|#0?39|#x27|#0?34|#x22);")
 _BROKEN_WORD = re.compile(r"\w\w")
 _TIME = re.compile(r"(?:\d\d-\d\d[T ])?\d\d:\d\d:\d\d")
-_TRACEBACK = re.compile(r"(?:^|[\])|:] *)Traceback \(most recent call last\):$")
+_TRACEBACK = re.compile(r"(?:Exception Group )?Traceback \(most recent call last\):$")
 _FRAME = re.compile(r'  File "[^"]{1,300}", line \d')
 
 
@@ -43,17 +43,24 @@ def unwrapped(text: str) -> str:
     """Lines as they were, if all of them were broken at one width: what follows a full one is the rest of it."""
     lines = text.splitlines()
     width = max(map(len, lines), default=0)
-    if width < LEAST_WIDTH:
+    if width < LEAST_WIDTH or not _are_broken(lines, width):
         return text
-    full = [number for number, line in enumerate(lines[:-1]) if len(line) == width]
-    rests = [number for number in full if _is_rest(lines[number + 1])]
+    joined = lines[:1]
+    for before, line in zip(lines, lines[1:]):
+        lost = width - len(before)
+        if lost <= 1 and _is_rest(line):
+            joined[-1] += " " * lost + line  # a space at the end of a line is not copied
+        else:
+            joined.append(line)
+    return "".join(f"{line}\n" for line in joined)
+
+
+def _are_broken(lines: list[str], width: int) -> bool:
+    full = [(line, rest) for line, rest in zip(lines, lines[1:]) if len(line) == width]
+    rests = [(line, rest) for line, rest in full if _is_rest(rest)]
     # Two processes may write lines of one length, a log may repeat itself, and two lines may be as long by chance.
-    if len({re.sub(r"\d", "", lines[number]) for number in rests}) < 2 or 2 * len(rests) < len(full):
-        return text
-    if not any(_BROKEN_WORD.match(lines[number][-1] + lines[number + 1][:1]) for number in rests):
-        return text
-    open_at = {number + 1 for number in rests}
-    return "".join(line if number in open_at else f"\n{line}" for number, line in enumerate(lines))[1:] + "\n"
+    several = len({re.sub(r"\d", "", line) for line, _rest in rests}) > 1 and 2 * len(rests) >= len(full)
+    return several and any(_BROKEN_WORD.match(line[-1] + rest[0]) for line, rest in rests)
 
 
 def _is_rest(line: str) -> bool:
@@ -66,7 +73,8 @@ def oldest_first(text: str) -> str:
     falls, rises = _steps(lines)
     last_first = sum(map(_is_upside_down, lines, lines[1:]))
     first_first = sum(map(_is_upside_down, lines[1:], lines))
-    if rises or first_first or not (last_first or falls > 1):
+    # processes that write at once may overtake each other, but a traceback does not turn
+    if first_first or rises > (falls if last_first else 0) or not (last_first or falls > 1):
         return text
     return "".join(f"{line}\n" for line in reversed(lines))
 
@@ -80,4 +88,11 @@ def _steps(lines: list[str]) -> tuple[int, int]:
 
 def _is_upside_down(line: str, following: str) -> bool:
     """A frame, and after it the header of its traceback."""
-    return _FRAME.search(line[:300]) is not None and _TRACEBACK.search(following[:300]) is not None
+    frame, header = _FRAME.search(line[:300]), _TRACEBACK.search(following[:300])
+    if frame is None or header is None:
+        return False
+    return _process(line[: frame.start()]) == _process(following[: header.start()])
+
+
+def _process(prefix: str) -> str:
+    return re.sub(r"\d", "", prefix).rstrip()

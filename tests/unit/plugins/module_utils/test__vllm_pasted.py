@@ -106,6 +106,21 @@ def test_a_line_that_was_broken_twice() -> None:
     assert unwrapped(broken(log, 70)) == log
 
 
+def test_a_space_at_the_end_of_a_line_is_not_copied() -> None:
+    log = f"{'a' * 150}\nshort\n{'b' * 69} {'b' * 90}\nend\n"
+    copied = "".join(f"{line.rstrip()}\n" for line in broken(log, 70).splitlines())
+    assert unwrapped(copied) == log
+
+
+def test_a_traceback_that_is_upside_down_counts_more_than_times() -> None:
+    log = (
+        "11-28 06:12:04 a\nTraceback (most recent call last):\n"
+        '  File "a.py", line 3, in f\nKeyError: 1\n11-28 06:12:05 b\n11-28 06:12:04 c\n'
+    )
+    assert oldest_first(upside_down(log)) == log
+    assert oldest_first(log) == log
+
+
 def test_times_that_rise_once_are_no_order() -> None:
     log = "11-28 06:12:05 a\n11-28 06:12:04 b\n11-28 06:12:03 c\n"
     assert oldest_first(log) == upside_down(log)
