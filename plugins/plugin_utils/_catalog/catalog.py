@@ -123,7 +123,7 @@ class Catalog:
             if not same_id and (is_hugging_face_id(name) or is_folder(name)):
                 said = family(name, self.families()) or {}
                 return self.on({**_stranger(name), **{key: said.get(key) for key in _SAID}}, image)
-            if not same_id and name.startswith((".", "~")):
+            if not same_id and name.startswith((".", "~", "$", "file:")):
                 raise CatalogError(
                     f"{show(name)} is not the whole path of a folder; write all of it, such as {MODEL_FOLDER}"
                 )
@@ -136,6 +136,11 @@ class Catalog:
                 named = part[2] or part[3]
                 revision = f", and vllm_extra_args: {{revision: {named}}}" if named else ""
                 raise CatalogError(f"{show(name)} is more than the id of a repository; write {part[1]}{revision}")
+            if not same_id and "/" in name:
+                raise CatalogError(
+                    f"{show(name)} is neither the id of a repository nor the whole path of a folder; write one such as"
+                    f" Qwen/Qwen3-8B-FP8, or {MODEL_FOLDER}"
+                )
             if not same_id:
                 raise CatalogError(f"{show(name)} is not in the catalog; {known_or_add(name, models, 'vllm_models')}")
             if len(same_id) > 1:

@@ -93,7 +93,18 @@ def integer(value: t.Any) -> int:
         return int(value)
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value.strip(), re.ASCII):
         return int(value)
-    raise ValueError("a whole number")
+    raise ValueError(f"a whole number{_in_digits(value)}")
+
+
+def _in_digits(value: t.Any) -> str:
+    """The number that a text with a unit or separators means: whether 32k are 1000s or 1024s the user must say."""
+    text = str(value).strip()
+    if found := re.fullmatch(r"(\d{1,9})\s?([kKmM])", text, re.ASCII):
+        number, power = int(found[1]), 1 if found[2] in "kK" else 2
+        return f", such as {number * 1000**power} or {number * 1024**power}"
+    if re.fullmatch(r"\d{1,3}([ ,_]\d{3})+", text, re.ASCII):
+        return f", such as {re.sub('[ ,_]', '', text)}"
+    return ""
 
 
 def number(value: t.Any) -> float:
@@ -104,6 +115,9 @@ def number(value: t.Any) -> float:
             return number(float(value))
         except ValueError:
             pass
+        if found := re.fullmatch(r"(\d{1,9})(?:[.,](\d{1,9}))?\s?(%?)", value.strip(), re.ASCII):
+            said = float(f"{found[1]}.{found[2] or 0}") / (100 if found[3] else 1)
+            raise ValueError(f"a number, such as {said:.10g}")
     raise ValueError("a number")
 
 

@@ -172,14 +172,14 @@ class _Given:
             raise PlanError(f"nothing can be planned for {entry.get('id')}: {', '.join(missing)} is not known")
         is_small = host.total < LARGE_BYTES
         self.on_cpu = bool(environment.get(CPU_POOL))
-        self.parallel = max(1, host.number, whole(args.get("tensor_parallel_size")) or 1)
-        self.stages = whole(args.get("pipeline_parallel_size")) or 1  # each has a part of the layers, with all heads
+        self.parallel = max(1, host.number, tokens_of(args.get("tensor_parallel_size")) or 1)
+        self.stages = tokens_of(args.get("pipeline_parallel_size")) or 1  # a part of the layers each, with all heads
         self.ranks = max(1, self.parallel // self.stages)
         self.share = _number(args.get("gpu_memory_utilization"), UTILIZATION)
         self.batched = tokens_of(args.get("max_num_batched_tokens")) or BATCHED_TOKENS[is_small or self.on_cpu]
         self.requests = tokens_of(args.get("max_num_seqs")) or SEQUENCES[is_small or self.on_cpu]
         self.speculative = self._speculative()
-        self.drafts = whole(self.speculative.get("num_speculative_tokens")) or 0
+        self.drafts = tokens_of(self.speculative.get("num_speculative_tokens")) or 0
         self.weights, self.loading = self._weights()
         self.activations = self._activations()
         self.graphs = 0 if args.get("enforce_eager") is True or self.on_cpu else self._graphs()
@@ -260,7 +260,7 @@ class _Given:
         stored = int(self.entry["weights_bytes"]) + padded
         if padded:
             self.assumed.append(f"{gib(padded)} of the weights pad its experts to the tiles of Marlin")
-        left = ONLINE.get(str(self.args.get("quantization") or ""))
+        left = ONLINE.get(str(self.args.get("quantization") or "").lower())
         if left is None or self.entry.get("quantization"):
             return stored, stored
         kept = min(self._whole("embedding_bytes"), stored)
@@ -287,7 +287,7 @@ class _Given:
         Experts work on whole copies of that. A model has experts if a token needs less than half of its weights.
         """
         widest, hidden = self._whole("activation_bytes") or ACTIVATION_BYTES, self._whole("hidden_size")
-        ranks = whole(self.args.get("tensor_parallel_size")) or 1
+        ranks = tokens_of(self.args.get("tensor_parallel_size")) or 1
         if not hidden or 2 * self._whole("active_bytes") < self._whole("weights_bytes"):
             return widest
         kept = min(widest, 2 * hidden * 2)
@@ -387,7 +387,7 @@ class _Given:
         return size + matrix * (wanted - width) + 2 * self.drafts * self._whole("state_channels")
 
     def pool(self) -> kv_cache.Pool:
-        block = whole(self.args.get("block_size")) or (kv_cache.CPU_BLOCK if self.on_cpu else kv_cache.BLOCK)
+        block = tokens_of(self.args.get("block_size")) or (kv_cache.CPU_BLOCK if self.on_cpu else kv_cache.BLOCK)
         if self.on_cpu and self.entry.get("latent_dim"):
             block = kv_cache.BLOCK
         one = self.on_cpu or self.args.get("async_scheduling") is False or not self._since(TWO_BATCHES)
@@ -410,7 +410,7 @@ class _Given:
         """The pool's size where it is given. None where vLLM takes what the share of the memory leaves."""
         if not pool.groups:
             return 0
-        blocks = whole(self.args.get("num_gpu_blocks_override"))
+        blocks = tokens_of(self.args.get("num_gpu_blocks_override"))
         if blocks:
             return blocks * pool.block_bytes
         if self.environment.get(CPU_POOL):

@@ -175,9 +175,12 @@ def test_from_which_version_on_it_is_asked(version: str | None, dtype: str) -> N
     assert plan_with_remedies(asking, SPARK, GUIDE, {}, {}, version)["kv_cache_dtype"] == dtype
 
 
-@pytest.mark.parametrize("name", ["speculative_config", "spec_model", "enable_lora", "lora_modules"])
-def test_further_models_are_not_planned_and_said(name: str) -> None:
-    assert plan(ANY, **{name: "x"})["reasons"][-1] == f"the further models of {name} are not planned"
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("speculative_config", {"model": "x"}), ("spec_model", "x"), ("enable_lora", True), ("lora_modules", "x")],
+)
+def test_further_models_are_not_planned_and_said(name: str, value: t.Any) -> None:
+    assert plan(ANY, **{name: value})["reasons"][-1] == f"the further models of {name} are not planned"
     assert plan(ANY, **{name: None})["reasons"] == plan(ANY)["reasons"]
 
 

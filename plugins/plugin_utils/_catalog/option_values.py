@@ -1,0 +1,125 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values of options that no version of vLLM reads. The plan would take them for nothing. Pure.
+
+S: vllm/engine/arg_utils.py of 0.32, whose types hold for all recorded versions. Of the numbers, those that the memory
+depends on or that are often set.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import parse_json, real
+
+from .._common.text import show
+from .vllm_options import argument, tokens_of
+
+# The least whole number, if there is one.
+_WHOLE: t.Mapping[str, int | None] = {
+    **dict.fromkeys(("max_num_seqs", "block_size", "num_gpu_blocks_override", "stream_interval", "max_loras"), 1),
+    **dict.fromkeys(("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "nnodes"), 1),
+    **dict.fromkeys(("decode_context_parallel_size", "prefill_context_parallel_size", "api_server_count"), 1),
+    **dict.fromkeys(("long_prefill_token_threshold", "data_parallel_size_local"), 0),
+    "max_logprobs": -1,
+    "seed": None,
+}
+# Above 0, and a unit may follow: 16k is 16000, 16K is 16384.
+_SIZES = ("max_model_len", "max_num_batched_tokens", "kv_cache_memory_bytes")
+FITTING = ("auto", "-1")  # the longest context that fits
+_GIB = ("cpu_offload_gb", "kv_offloading_size", "mm_processor_cache_gb")
+# A mapping, with an example.
+_MAPPINGS = {
+    "speculative_config": "method: mtp, num_speculative_tokens: 3",
+    "limit_mm_per_prompt": "image: 2, video: 0",
+    "override_generation_config": "temperature: 0.6",
+    "default_chat_template_kwargs": "enable_thinking: false",
+    "hf_overrides": "max_position_embeddings: 65536",
+    "kv_transfer_config": "kv_connector: OffloadingConnector, kv_role: kv_both",
+    "compilation_config": "cudagraph_mode: FULL_DECODE_ONLY",
+    **dict.fromkeys(("mm_processor_kwargs", "media_io_kwargs", "pooler_config", "attention_config"), "NAME: VALUE"),
+    **dict.fromkeys(("structured_outputs_config", "kv_events_config", "profiler_config"), "NAME: VALUE"),
+    **dict.fromkeys(("additional_config", "reasoning_config", "eplb_config", "rope_scaling"), "NAME: VALUE"),
+}
+_LEVEL = re.compile(r"[0-3]")  # which compilation_config may be in older versions
+_DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
+_SHORT_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "f16": "float16", "fp32": "float32", "f32": "float32"}
+_DRAFTS = "num_speculative_tokens"
+_START = re.compile(r"\s*(\d+)((?:\.\d+)?)\s*([kKmMgG]?)")
+
+
+def wrong_value(name: str, value: t.Any) -> str | None:
+    """What is wrong with a value, and what to write; None if nothing is known to be."""
+    if value is None:
+        return None
+    if name in _MAPPINGS:
+        return _mapping(name, value)
+    if name in ("dtype", "kv_cache_dtype"):
+        return _type(name, value)
+    if name in _WHOLE:
+        return _whole(value, _WHOLE[name])
+    if name == "max_model_len" and str(value) in FITTING:
+        return None
+    if name in _SIZES and not (tokens_of(value) or 0) > 0:
+        units = ", or one with k (1000) or K (1024), M or G" if isinstance(value, str) else ""
+        return f"{show(value)} is not allowed; use a whole number above 0{units}{_such_as(value)}"
+    if name in _GIB and (isinstance(value, bool) or not (real(value) or 0) >= 0 or real(value) is None):
+        return f"{show(value)} is not allowed; use a number of GiB, 0 or more{_digits(value)}"
+    return None
+
+
+def wrong_values(options: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    """A line for each."""
+    for name, value in options.items():
+        if wrong := wrong_value(name, value):
+            yield f"{name}: {wrong}"
+
+
+def _whole(value: t.Any, least: int | None) -> str | None:
+    found = value if isinstance(value, int) else None
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,18}", value.strip(), re.ASCII):
+        found = int(value)
+    if found is not None and (least is None or found >= least) and not isinstance(value, bool):
+        return None
+    more = "" if least is None else " above 0" if least == 1 else f", {least} or more"
+    allowed = f"a whole number{more}"
+    return f"{show(value)} is not allowed; use {allowed}{_such_as(value, with_unit=False)}"
+
+
+def _mapping(name: str, value: t.Any) -> str | None:
+    found = parse_json(value) if isinstance(value, str) else value
+    if name == "compilation_config" and _LEVEL.fullmatch(str(value)):
+        return None
+    if not isinstance(found, dict):
+        what = "is neither a mapping nor JSON of one" if isinstance(value, str) else "is not allowed"
+        return f"{show(value)} {what}; write {name}: {{{_MAPPINGS[name]}}}"
+    drafts = found.get(_DRAFTS) if name == "speculative_config" else None
+    wrong = None if drafts is None else _whole(drafts, 1)
+    return f"{_DRAFTS} {wrong}" if wrong else None
+
+
+def _type(name: str, value: t.Any) -> str | None:
+    said = str(value).strip().lower()
+    right = _SHORT_DTYPES.get(said, said)
+    if name == "dtype" and right not in _DTYPES:
+        return f"{show(value)} is not allowed; use {', '.join(_DTYPES)}"
+    return None if right == value else f"{show(value)} is not allowed; write {right}"
+
+
+def _such_as(value: t.Any, with_unit: bool = True) -> str:
+    """The number that was probably meant: 20GiB is 20G, 1k where no unit is read is 1000."""
+    found = _START.match(argument(value)) if not isinstance(value, (bool, list, dict)) else None
+    if not found or not float(found[1] + found[2]):
+        return ""
+    if with_unit and found[3] and not found[2]:
+        return f", such as {found[1]}{found[3]}"
+    whole = tokens_of(found[1] + found[3])
+    if found[2] and found[3]:
+        whole = int(float(found[1] + found[2]) * (tokens_of(f"1{found[3]}") or 1))
+    return f", such as {whole}"
+
+
+def _digits(value: t.Any) -> str:
+    found = _START.match(value) if isinstance(value, str) else None
+    return f", such as {found[1]}{found[2]}" if found else ""
