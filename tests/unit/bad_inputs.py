@@ -139,6 +139,15 @@ BAD: list[tuple[Values, str]] = [
         one("vllm_max_model_len", "32,768"),
         'vllm_max_model_len: "32,768" is not allowed; use a whole number, such as 32768',
     ),
+    (
+        one("vllm_start_timeout", "10m"),
+        'vllm_start_timeout: "10m" is not allowed; use a whole number, such as 600',
+    ),
+    (one("vllm_port", "8000:8000"), 'vllm_port: "8000:8000" is not allowed; use a whole number'),
+    (
+        one("vllm_memory_reserve_gib", "10G"),
+        'vllm_memory_reserve_gib: "10G" is not allowed; use a number, such as 10',
+    ),
     (one("vllm_max_model_len", "auto"), 'vllm_max_model_len: "auto" is not allowed; use a whole number'),
     (one("vllm_api_key", ["a"]), "vllm_api_key: its value is not allowed; use one text, not a list or a mapping"),
     (one("vllm_gpu", "cuda"), 'vllm_gpu: "cuda" is not allowed; use auto, nvidia, cdi, none'),
@@ -828,6 +837,10 @@ BAD: list[tuple[Values, str]] = [
     (
         {"vllm_profile": "own", "vllm_profiles": {"own": {"args": {"max_model_len": "auto"}}}},
         'vllm_profiles.own.args.max_model_len: "auto" is not allowed; use a whole number above 0',
+    ),
+    (
+        one("vllm_extra_env", {"VLLM_CPU_KVCACHE_SPACE": "4G"}),
+        'vllm_extra_env.VLLM_CPU_KVCACHE_SPACE: "4G" is not allowed; use a number of GiB such as 5',
     ),
     (
         one("vllm_extra_env", {"LMCACHE_MAX_LOCAL_CPU_SIZE": "20G"}),

@@ -29,6 +29,8 @@ _WHOLE: t.Mapping[str, int | None] = {
 _SIZES = ("max_model_len", "max_num_batched_tokens", "kv_cache_memory_bytes")
 FITTING = ("auto", "-1")  # the longest context that fits
 _GIB = ("cpu_offload_gb", "kv_offloading_size", "mm_processor_cache_gb")
+_LISTS = ("cudagraph_capture_sizes",)  # of whole numbers
+_NO_NONE = ("quantization", "tool_call_parser", "reasoning_parser", "revision", "load_format", "attention_backend")
 # A mapping, with an example.
 _MAPPINGS = {
     "speculative_config": "method: mtp, num_speculative_tokens: 3",
@@ -59,6 +61,10 @@ def wrong_value(name: str, value: t.Any) -> str | None:
         return _type(name, value)
     if name in _WHOLE:
         return _whole(value, _WHOLE[name])
+    if name in _LISTS:
+        return _numbers(name, value)
+    if name in _NO_NONE and str(value).strip().lower() in ("none", "null"):
+        return f"{show(value)} is a name to vLLM; use null to drop the option"
     if name == "max_model_len" and str(value) in FITTING:
         return None
     if name in _SIZES and not (tokens_of(value) or 0) > 0:
@@ -87,6 +93,15 @@ def _whole(value: t.Any, least: int | None) -> str | None:
     return f"{show(value)} is not allowed; use {allowed}{_such_as(value, with_unit=False)}"
 
 
+def _numbers(name: str, value: t.Any) -> str | None:
+    items = value if isinstance(value, list) else [value]
+    wrong = next((item for item in items if _whole(item, 1)), None)
+    if wrong is None:
+        return None
+    meant = re.findall(r"\d{1,9}", wrong) if isinstance(wrong, str) else []
+    return f"{show(wrong)} is not allowed; use a list of whole numbers such as [{', '.join(meant) or '1, 2, 4'}]"
+
+
 def _mapping(name: str, value: t.Any) -> str | None:
     found = parse_json(value) if isinstance(value, str) else value
     if name == "compilation_config" and _LEVEL.fullmatch(str(value)):
@@ -94,17 +109,34 @@ def _mapping(name: str, value: t.Any) -> str | None:
     if not isinstance(found, dict):
         what = "is neither a mapping nor JSON of one" if isinstance(value, str) else "is not allowed"
         return f"{show(value)} {what}; write {name}: {{{_MAPPINGS[name]}}}"
-    drafts = found.get(_DRAFTS) if name == "speculative_config" else None
-    wrong = None if drafts is None else _whole(drafts, 1)
+    if name == "limit_mm_per_prompt":
+        return _limits(found)
+    if name != "speculative_config":
+        return None
+    drafts = found.get(_DRAFTS)
+    if drafts is None:  # which the draft model or the method may say
+        return f"{_DRAFTS} is missing; use a whole number above 0" if found.get("method") == "ngram" else None
+    wrong = _whole(drafts, 1)
     return f"{_DRAFTS} {wrong}" if wrong else None
 
 
+def _limits(limits: t.Mapping[str, t.Any]) -> str | None:
+    """A number of pictures and the like, or a mapping with it as `count`."""
+    for kind, limit in limits.items():
+        number = limit.get("count", 0) if isinstance(limit, dict) else limit
+        if wrong := _whole(number, 0):
+            return f"{kind} {wrong}"
+    return None
+
+
 def _type(name: str, value: t.Any) -> str | None:
-    said = str(value).strip().lower()
+    said = argument(value).strip().lower()
     right = _SHORT_DTYPES.get(said, said)
+    if not right[:1].isalpha() and name == "kv_cache_dtype":
+        return f"{show(value)} is not allowed; use a name such as fp8 or bfloat16"
     if name == "dtype" and right not in _DTYPES:
         return f"{show(value)} is not allowed; use {', '.join(_DTYPES)}"
-    return None if right == value else f"{show(value)} is not allowed; write {right}"
+    return None if right == argument(value) else f"{show(value)} is not allowed; write {right}"
 
 
 def _such_as(value: t.Any, with_unit: bool = True) -> str:

@@ -8,6 +8,7 @@ import math
 import re
 import typing as t
 
+from .numbers import number_meant
 from .text import show
 
 _TRUE = {"y", "yes", "on", "1", "true", "t"}
@@ -46,7 +47,8 @@ class TypedValues:
         except ValueError as error:
             self._bad.add(name)
             got = "its value" if secret else show(value)
-            return [f"{name}: {got} is not allowed; use {error}"]
+            meant = "" if secret or kind not in ("int", "float") else number_meant(name, value)
+            return [f"{name}: {got} is not allowed; use {error}{meant and f', such as {meant}'}"]
         choices = option.get("choices") or []
         wrong = [item for item in (value if kind == "list" else [value]) if choices and item not in choices]
         if wrong:
@@ -93,18 +95,7 @@ def integer(value: t.Any) -> int:
         return int(value)
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value.strip(), re.ASCII):
         return int(value)
-    raise ValueError(f"a whole number{_in_digits(value)}")
-
-
-def _in_digits(value: t.Any) -> str:
-    """The number that a text with a unit or separators means: whether 32k are 1000s or 1024s the user must say."""
-    text = str(value).strip()
-    if found := re.fullmatch(r"(\d{1,9})\s?([kKmM])", text, re.ASCII):
-        number, power = int(found[1]), 1 if found[2] in "kK" else 2
-        return f", such as {number * 1000**power} or {number * 1024**power}"
-    if re.fullmatch(r"\d{1,3}([ ,_]\d{3})+", text, re.ASCII):
-        return f", such as {re.sub('[ ,_]', '', text)}"
-    return ""
+    raise ValueError("a whole number")
 
 
 def number(value: t.Any) -> float:
@@ -115,9 +106,6 @@ def number(value: t.Any) -> float:
             return number(float(value))
         except ValueError:
             pass
-        if found := re.fullmatch(r"(\d{1,9})(?:[.,](\d{1,9}))?\s?(%?)", value.strip(), re.ASCII):
-            said = float(f"{found[1]}.{found[2] or 0}") / (100 if found[3] else 1)
-            raise ValueError(f"a number, such as {said:.10g}")
     raise ValueError("a number")
 
 

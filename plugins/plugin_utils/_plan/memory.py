@@ -67,7 +67,6 @@ NUMBERS = (
     *("state_matrix", "state_width", "state_channels", "state_chunk", "activation_bytes", "vision_bytes", "vocab_size"),
     *("embedding_bytes", "mtp_layers", "value_head_dim", "hidden_size", "experts", "expert_size"),
 )
-CPU_POOL = "VLLM_CPU_KVCACHE_SPACE"  # GiB: the one way to size the pool of vLLM's CPU build
 _ANY_CONTEXT = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
 Entry = t.Mapping[str, t.Any]
@@ -171,7 +170,7 @@ class _Given:
         if missing:
             raise PlanError(f"nothing can be planned for {entry.get('id')}: {', '.join(missing)} is not known")
         is_small = host.total < LARGE_BYTES
-        self.on_cpu = bool(environment.get(CPU_POOL))
+        self.on_cpu = bool(environment.get(offloading.CPU_POOL))
         self.parallel = max(1, host.number, tokens_of(args.get("tensor_parallel_size")) or 1)
         self.stages = tokens_of(args.get("pipeline_parallel_size")) or 1  # a part of the layers each, with all heads
         self.ranks = max(1, self.parallel // self.stages)
@@ -413,8 +412,8 @@ class _Given:
         blocks = tokens_of(self.args.get("num_gpu_blocks_override"))
         if blocks:
             return blocks * pool.block_bytes
-        if self.environment.get(CPU_POOL):
-            return int(_number(self.environment[CPU_POOL], 0) * GIB)
+        if self.environment.get(offloading.CPU_POOL):
+            return int(_number(self.environment[offloading.CPU_POOL], 0) * GIB)
         return tokens_of(self.args.get("kv_cache_memory_bytes"))
 
 

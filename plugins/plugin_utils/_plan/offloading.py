@@ -28,6 +28,7 @@ _SIZES = ("cpu_bytes_to_use", "cpu_bytes_to_use_per_rank")
 _OTHERS = ("FlexKVConnectorV1", "HiSparseConnector", "MooncakeStoreConnector")  # whose sizes are elsewhere
 _LMCACHE = ("LMCacheConnector", "LMCacheConnectorV1", "LMCacheConnectorV1Dynamic")
 _LMCACHE_GIB = 5.0
+CPU_POOL = "VLLM_CPU_KVCACHE_SPACE"  # GiB: the one way to size the pool of vLLM's CPU build
 _LMCACHE_SIZE = "LMCACHE_MAX_LOCAL_CPU_SIZE"
 _LMCACHE_FILE = "LMCACHE_CONFIG_FILE"
 
@@ -46,7 +47,7 @@ def cache(args: Mapping, environment: Mapping, parallel: int) -> int:
 
 def wrong_size(name: str, value: t.Any) -> str | None:
     """What is wrong with a size in this option or variable of the environment, if vLLM or LMCache could not read it."""
-    if name == _LMCACHE_SIZE and real(value) is None:
+    if name in (_LMCACHE_SIZE, CPU_POOL) and real(value) is None:
         return f"{show(value)} is not allowed; use a number of GiB such as 5"
     for connector in _connectors({KV_TRANSFER: value}) if name == KV_TRANSFER else ():
         more = _more(connector)

@@ -51,6 +51,7 @@ def said(**values: t.Any) -> str:
         ("example-org/gemma-4-26B-A4B-it-NVFP4", GUIDE),
         ("nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-NVFP4", "nvcr.io/nvidia/vllm:25.11-py3"),
         ("zai-org/GLM-4.7-Flash", "nvcr.io/nvidia/vllm:25.12-py3"),
+        ("mistralai/Ministral-3-14B-Instruct-2512", GUIDE),
     ],
 )
 def test_a_model_that_the_image_cannot_run_is_refused_with_one_that_can(model: str, image: str) -> None:

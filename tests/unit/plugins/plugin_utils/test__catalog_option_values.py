@@ -50,7 +50,9 @@ def test_numbers_with_a_unit_as_vllm_reads_them(text: t.Any, number: int | None)
         ("compilation_config", 3),  # a level, in older versions
         ("compilation_config", "3"),
         ("hf_overrides", '{"a": 1}'),
-        ("limit_mm_per_prompt", {"video": 0}),
+        ("limit_mm_per_prompt", {"video": 0, "image": {"count": 2, "width": 512}}),
+        ("speculative_config", {"method": "mtp"}),
+        ("cudagraph_capture_sizes", [1, "2"]),
         ("kv_cache_dtype", "turboquant_k8v4"),
         ("tokenizer", 1),  # nothing is known of it
     ],
@@ -71,6 +73,17 @@ def test_values_that_vllm_reads(name: str, value: t.Any) -> None:
         ("tensor_parallel_size", "auto", '"auto" is not allowed; use a whole number above 0'),
         ("cpu_offload_gb", -4, "-4 is not allowed; use a number of GiB, 0 or more"),
         ("cpu_offload_gb", "nan", '"nan" is not allowed; use a number of GiB, 0 or more'),
+        ("quantization", "none", '"none" is a name to vLLM; use null to drop the option'),
+        ("kv_cache_dtype", 8, "8 is not allowed; use a name such as fp8 or bfloat16"),
+        ("limit_mm_per_prompt", {"image": -1}, "image -1 is not allowed; use a whole number, 0 or more"),
+        ("limit_mm_per_prompt", {"video": {"count": "x"}}, 'video "x" is not allowed; use a whole number, 0 or more'),
+        ("speculative_config", {"method": "ngram"}, "num_speculative_tokens is missing; use a whole number above 0"),
+        (
+            "cudagraph_capture_sizes",
+            "1,2,4",
+            '"1,2,4" is not allowed; use a list of whole numbers such as [1, 2, 4]',
+        ),
+        ("cudagraph_capture_sizes", [1, 0], "0 is not allowed; use a list of whole numbers such as [1, 2, 4]"),
         ("dtype", "fp8", '"fp8" is not allowed; use auto, half, float16, bfloat16, float, float32'),
         (
             "override_generation_config",
