@@ -36,6 +36,7 @@ from .images import (
     mirrored,
     nearest_good,
     newest_able,
+    not_read,
     oldest,
     other_server,
     split_reference,
@@ -184,7 +185,10 @@ class Catalog:
         run it. Where none can, or nobody knows the model, the guide's: the checks say why it will not do."""
         if model is None:
             return GUIDES
-        return str(model.get("image") or newest_able(self.images(own), model, self.architectures()) or GUIDES)
+        images, named = self.images(own), model.get("image")
+        if named and not not_read(model.get("quantization"), images.get(named) or {}):
+            return str(named)
+        return str(newest_able(images, model, self.architectures()) or GUIDES)
 
     def profile(self, name: str, own: t.Mapping[str, t.Any] | None = None) -> Entry:
         profiles = self.profiles(own)

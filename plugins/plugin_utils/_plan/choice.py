@@ -8,7 +8,7 @@ import typing as t
 
 from .._catalog.catalog import Catalog, CatalogError
 from .._catalog.fields import Entry
-from .._catalog.images import nearest_good, not_read
+from .._catalog.images import RARE_FORMATS, nearest_good, not_read
 from .._common.text import show
 
 
@@ -46,8 +46,9 @@ def image_name(values: Values, catalog: Catalog, model: Entry | None) -> str:
 
 def _as_read(values: Values, model: Entry | None) -> Entry | None:
     """The model in the format that the user's options ask for, which the image has to read."""
-    wanted = values["vllm_extra_args"].get("quantization")
-    return {**model, "quantization": wanted.lower()} if model and isinstance(wanted, str) else model
+    asked = [values["vllm_extra_args"].get(name) for name in ("quantization", "load_format")]
+    wanted = next((word.lower() for word in asked if isinstance(word, str) and word.lower() in RARE_FORMATS), None)
+    return {**model, "quantization": wanted} if model and wanted else model
 
 
 def choose_image(values: Values, catalog: Catalog, model: Entry | None) -> Entry:

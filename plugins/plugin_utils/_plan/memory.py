@@ -294,8 +294,8 @@ class _Given:
 
     def _sees(self) -> bool:
         """Whether the parts that see are loaded and measured."""
-        limits = self.args.get("limit_mm_per_prompt")
-        if isinstance(limits, t.Mapping) and limits.get("image") == 0 and limits.get("video", 0) == 0:
+        limits = mapping_of(self.args.get("limit_mm_per_prompt"))
+        if all(tokens_of(limits.get(kind, default)) == 0 for kind, default in (("image", 1), ("video", 0))):
             return False
         return self.args.get("language_model_only") is not True
 

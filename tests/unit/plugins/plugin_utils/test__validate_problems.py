@@ -455,7 +455,9 @@ def test_weights_that_are_to_be_made_bitsandbytes(image: str, told: str) -> None
 
 
 def test_an_image_that_is_chosen_reads_the_format_that_the_options_ask_for() -> None:
-    for args, is_older in (({}, False), ({"quantization": "bitsandbytes"}, True)):
-        checked, _lines = TypedValues.of(options_of("vllm"), {"vllm_extra_args": args})
-        chosen = choose_image(checked, Catalog(), Catalog().model("Qwen/Qwen3.6-27B"))
-        assert (version_key(chosen["vllm"]) < version_key("0.28")) is is_older
+    bits = "bitsandbytes"
+    for args, is_older in (({}, False), ({"quantization": bits}, True), ({"load_format": bits}, True)):
+        for model in ("Qwen/Qwen3.6-27B", "qwen36-35b-a3b-nvfp4"):  # whose entry names a newer one
+            checked, _lines = TypedValues.of(options_of("vllm"), {"vllm_extra_args": args})
+            chosen = choose_image(checked, Catalog(), Catalog().model(model))
+            assert (version_key(chosen["vllm"]) < version_key("0.28")) is is_older
