@@ -117,6 +117,7 @@ BAD: list[tuple[Values, str]] = [
         one("vllm_extra_args", "--max-num-seqs 8"),
         'vllm_extra_args: "--max-num-seqs 8" is not allowed; use a mapping (key: value)',
     ),
+    (one("vllm_extra_args", None), "vllm_extra_args: is null; remove the line to get the default {}"),
     (one("vllm_extra_env", ["A=1"]), "vllm_extra_env: a list is not allowed; use a mapping (key: value)"),
     (
         one("vllm_gpu_memory_utilization", "90%"),

@@ -19,6 +19,7 @@ from .vllm_options import argument, tokens_of
 # The least whole number, if there is one.
 _WHOLE: t.Mapping[str, int | None] = {
     **dict.fromkeys(("max_num_seqs", "block_size", "num_gpu_blocks_override", "stream_interval", "max_loras"), 1),
+    "max_lora_rank": 1,
     **dict.fromkeys(("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "nnodes"), 1),
     **dict.fromkeys(("decode_context_parallel_size", "prefill_context_parallel_size", "api_server_count"), 1),
     **dict.fromkeys(("long_prefill_token_threshold", "data_parallel_size_local"), 0),
@@ -30,7 +31,9 @@ _SIZES = ("max_model_len", "max_num_batched_tokens", "kv_cache_memory_bytes")
 FITTING = ("auto", "-1")  # the longest context that fits
 _GIB = ("cpu_offload_gb", "kv_offloading_size", "mm_processor_cache_gb")
 _LISTS = ("cudagraph_capture_sizes",)  # of whole numbers
-_NO_NONE = ("quantization", "tool_call_parser", "reasoning_parser", "revision", "load_format", "attention_backend")
+_NAMES = ("quantization", "tool_call_parser", "reasoning_parser", "revision", "load_format", "attention_backend")
+# What no version has as a method of quantization. The format of a checkpoint need not be said.
+_NO_METHODS = ("nvfp4", "fp4", "int4", "int8", "4bit", "8bit", "w4a16", "w8a8", "bf16", "bfloat16")
 # A mapping, with an example.
 _MAPPINGS = {
     "speculative_config": "method: mtp, num_speculative_tokens: 3",
@@ -63,8 +66,12 @@ def wrong_value(name: str, value: t.Any) -> str | None:
         return _whole(value, _WHOLE[name])
     if name in _LISTS:
         return _numbers(name, value)
-    if name in _NO_NONE and str(value).strip().lower() in ("none", "null"):
-        return f"{show(value)} is a name to vLLM; use null to drop the option"
+    if name in _NAMES:
+        return _name(name, value)
+    if name == "lora_modules":
+        return _adapters(value)
+    if isinstance(value, list) and None in value:
+        return "holds null; remove it from the list"
     if name == "max_model_len" and str(value) in FITTING:
         return None
     if name in _SIZES and not (tokens_of(value) or 0) > 0:
@@ -91,6 +98,26 @@ def _whole(value: t.Any, least: int | None) -> str | None:
     more = "" if least is None else " above 0" if least == 1 else f", {least} or more"
     allowed = f"a whole number{more}"
     return f"{show(value)} is not allowed; use {allowed}{_such_as(value, with_unit=False)}"
+
+
+def _name(name: str, value: t.Any) -> str | None:
+    if isinstance(value, (list, dict)):
+        return f"{show(value)} is not allowed; use one name"
+    said = str(value).strip().lower()
+    if said in ("none", "null"):
+        return f"{show(value)} is a name to vLLM; use null to drop the option"
+    if name == "quantization" and said in _NO_METHODS:
+        return f"{show(value)} is no method of vLLM; use null, because the files of the model say their format"
+    return None
+
+
+def _adapters(value: t.Any) -> str | None:
+    for item in value if isinstance(value, list) else [value]:
+        found = parse_json(item) if isinstance(item, str) and item.lstrip().startswith("{") else item
+        is_read = {"name", "path"} <= set(found) if isinstance(found, dict) else "=" in str(found)
+        if not is_read:
+            return f"{show(item)} is not allowed; use a list of NAME=PATH, or of mappings with name and path"
+    return None
 
 
 def _numbers(name: str, value: t.Any) -> str | None:

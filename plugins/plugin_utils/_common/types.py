@@ -40,7 +40,8 @@ class TypedValues:
             if option.get("default") is None and not option.get("required"):
                 return []
             self._bad.add(name)
-            default = f"remove the line to get the default {show(option.get('default'))}"
+            usual = option.get("default")
+            default = f"remove the line to get the default {usual if usual in ({}, []) else show(usual)}"
             return [f"{name}: is null; {'give it a value' if option.get('required') else default}"]
         try:
             value = _CONVERT.get(kind, _text)(value)

@@ -52,6 +52,9 @@ def test_numbers_with_a_unit_as_vllm_reads_them(text: t.Any, number: int | None)
         ("hf_overrides", '{"a": 1}'),
         ("limit_mm_per_prompt", {"video": 0, "image": {"count": 2, "width": 512}}),
         ("speculative_config", {"method": "mtp"}),
+        ("lora_modules", ["a=/x", {"name": "b", "path": "/y"}, '{"name": "c", "path": "/z"}']),
+        ("lora_modules", "a=/x"),
+        ("quantization", "modelopt_fp4"),
         ("cudagraph_capture_sizes", [1, "2"]),
         ("kv_cache_dtype", "turboquant_k8v4"),
         ("tokenizer", 1),  # nothing is known of it
@@ -74,6 +77,18 @@ def test_values_that_vllm_reads(name: str, value: t.Any) -> None:
         ("cpu_offload_gb", -4, "-4 is not allowed; use a number of GiB, 0 or more"),
         ("cpu_offload_gb", "nan", '"nan" is not allowed; use a number of GiB, 0 or more'),
         ("quantization", "none", '"none" is a name to vLLM; use null to drop the option'),
+        (
+            "quantization",
+            "NVFP4",
+            '"NVFP4" is no method of vLLM; use null, because the files of the model say their format',
+        ),
+        ("tool_call_parser", ["hermes"], "a list is not allowed; use one name"),
+        ("served_model_name", ["a", None], "holds null; remove it from the list"),
+        (
+            "lora_modules",
+            {"mine": "/opt/files/mine"},
+            "a mapping is not allowed; use a list of NAME=PATH, or of mappings with name and path",
+        ),
         ("kv_cache_dtype", 8, "8 is not allowed; use a name such as fp8 or bfloat16"),
         ("limit_mm_per_prompt", {"image": -1}, "image -1 is not allowed; use a whole number, 0 or more"),
         ("limit_mm_per_prompt", {"video": {"count": "x"}}, 'video "x" is not allowed; use a whole number, 0 or more'),

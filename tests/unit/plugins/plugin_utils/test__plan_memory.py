@@ -177,7 +177,7 @@ def test_from_which_version_on_it_is_asked(version: str | None, dtype: str) -> N
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("speculative_config", {"model": "x"}), ("spec_model", "x"), ("enable_lora", True), ("lora_modules", "x")],
+    [("speculative_config", {"model": "x"}), ("spec_model", "x"), ("enable_lora", True), ("lora_modules", "a=x")],
 )
 def test_further_models_are_not_planned_and_said(name: str, value: t.Any) -> None:
     assert plan(ANY, **{name: value})["reasons"][-1] == f"the further models of {name} are not planned"
