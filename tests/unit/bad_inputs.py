@@ -117,10 +117,39 @@ BAD: list[tuple[Values, str]] = [
         one("vllm_extra_args", "--max-num-seqs 8"),
         'vllm_extra_args: "--max-num-seqs 8" is not allowed; use a mapping (key: value)',
     ),
+    (one("vllm_extra_args", None), "vllm_extra_args: is null; remove the line to get the default {}"),
     (one("vllm_extra_env", ["A=1"]), "vllm_extra_env: a list is not allowed; use a mapping (key: value)"),
-    (one("vllm_gpu_memory_utilization", "90%"), 'vllm_gpu_memory_utilization: "90%" is not allowed; use a number'),
+    (
+        one("vllm_gpu_memory_utilization", "90%"),
+        'vllm_gpu_memory_utilization: "90%" is not allowed; use a number, such as 0.9',
+    ),
+    (
+        one("vllm_gpu_memory_utilization", "0,85"),
+        'vllm_gpu_memory_utilization: "0,85" is not allowed; use a number, such as 0.85',
+    ),
     (one("vllm_gpu_memory_utilization", "nan"), 'vllm_gpu_memory_utilization: "nan" is not allowed; use a number'),
-    (one("vllm_max_model_len", "32k"), 'vllm_max_model_len: "32k" is not allowed; use a whole number'),
+    (
+        one("vllm_max_model_len", "32k"),
+        'vllm_max_model_len: "32k" is not allowed; use a whole number, such as 32000 or 32768',
+    ),
+    (
+        one("vllm_max_model_len", "1M"),
+        'vllm_max_model_len: "1M" is not allowed; use a whole number, such as 1000000 or 1048576',
+    ),
+    (
+        one("vllm_max_model_len", "32,768"),
+        'vllm_max_model_len: "32,768" is not allowed; use a whole number, such as 32768',
+    ),
+    (
+        one("vllm_start_timeout", "10m"),
+        'vllm_start_timeout: "10m" is not allowed; use a whole number, such as 600',
+    ),
+    (one("vllm_port", "8000:8000"), 'vllm_port: "8000:8000" is not allowed; use a whole number'),
+    (
+        one("vllm_memory_reserve_gib", "10G"),
+        'vllm_memory_reserve_gib: "10G" is not allowed; use a number, such as 10',
+    ),
+    (one("vllm_max_model_len", "auto"), 'vllm_max_model_len: "auto" is not allowed; use a whole number'),
     (one("vllm_api_key", ["a"]), "vllm_api_key: its value is not allowed; use one text, not a list or a mapping"),
     (one("vllm_gpu", "cuda"), 'vllm_gpu: "cuda" is not allowed; use auto, nvidia, cdi, none'),
     # model and profile
@@ -130,7 +159,12 @@ BAD: list[tuple[Values, str]] = [
     ),
     (
         one("vllm_model", "Org/No/Thing"),
-        f'vllm_model: "Org/No/Thing" is not in the catalog; {MODELS}; or add it to vllm_models',
+        'vllm_model: "Org/No/Thing" is neither the id of a repository nor the whole path of a folder; write one such as'
+        " Qwen/Qwen3-8B-FP8, or /srv/models/mine",
+    ),
+    (
+        one("vllm_model", "$HOME/models/x"),
+        'vllm_model: "$HOME/models/x" is not the whole path of a folder; write all of it, such as /srv/models/mine',
     ),
     (one("vllm_model", ""), f'vllm_model: "" is not in the catalog; {MODELS}; or add it to vllm_models'),
     (
@@ -796,6 +830,22 @@ BAD: list[tuple[Values, str]] = [
     (
         one("vllm_extra_args", {"max_num_seqs": "many"}),
         'vllm_extra_args.max_num_seqs: "many" is not allowed; use a whole number above 0',
+    ),
+    (
+        {"vllm_image": NEWEST, "vllm_extra_args": {"kv_offloading_size": "20G"}},
+        'vllm_extra_args.kv_offloading_size: "20G" is not allowed; use a number of GiB, 0 or more, such as 20',
+    ),
+    (
+        {"vllm_profile": "own", "vllm_profiles": {"own": {"args": {"max_model_len": "auto"}}}},
+        'vllm_profiles.own.args.max_model_len: "auto" is not allowed; use a whole number above 0',
+    ),
+    (
+        one("vllm_extra_env", {"VLLM_CPU_KVCACHE_SPACE": "4G"}),
+        'vllm_extra_env.VLLM_CPU_KVCACHE_SPACE: "4G" is not allowed; use a number of GiB such as 5',
+    ),
+    (
+        one("vllm_extra_env", {"LMCACHE_MAX_LOCAL_CPU_SIZE": "20G"}),
+        'vllm_extra_env.LMCACHE_MAX_LOCAL_CPU_SIZE: "20G" is not allowed; use a number of GiB such as 5',
     ),
     (one("vllm_drain_timeout", 7200), "vllm_drain_timeout: 7200 is not allowed; use 0 to 3600 seconds"),
     (one("vllm_logs_lines", 0), "vllm_logs_lines: 0 is not allowed; use at least 1 line"),

@@ -226,7 +226,7 @@ def _by_rule(text: Config, layers: int, assumed: list[str]) -> list[tuple[str, .
     period = number(text, "attn_layer_period")  # Jamba
     if period:
         return where(lambda layer: layer % period == (text.get("attn_layer_offset") or 0), STATE)
-    indices = _indices(text.get("attn_layer_indices"))  # Bamba
+    indices = _indices(text.get("attn_layer_indices")) or _indices(text.get("full_attn_idxs"))  # Bamba, LFM 2
     if indices:
         return where(lambda layer: layer in indices, STATE)
     linear = text.get("linear_attn_config")  # Kimi Linear counts from 1

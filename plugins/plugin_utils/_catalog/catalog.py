@@ -36,6 +36,7 @@ from .images import (
     mirrored,
     nearest_good,
     newest_able,
+    not_read,
     oldest,
     other_server,
     split_reference,
@@ -123,7 +124,7 @@ class Catalog:
             if not same_id and (is_hugging_face_id(name) or is_folder(name)):
                 said = family(name, self.families()) or {}
                 return self.on({**_stranger(name), **{key: said.get(key) for key in _SAID}}, image)
-            if not same_id and name.startswith((".", "~")):
+            if not same_id and name.startswith((".", "~", "$", "file:")):
                 raise CatalogError(
                     f"{show(name)} is not the whole path of a folder; write all of it, such as {MODEL_FOLDER}"
                 )
@@ -136,6 +137,11 @@ class Catalog:
                 named = part[2] or part[3]
                 revision = f", and vllm_extra_args: {{revision: {named}}}" if named else ""
                 raise CatalogError(f"{show(name)} is more than the id of a repository; write {part[1]}{revision}")
+            if not same_id and "/" in name:
+                raise CatalogError(
+                    f"{show(name)} is neither the id of a repository nor the whole path of a folder; write one such as"
+                    f" Qwen/Qwen3-8B-FP8, or {MODEL_FOLDER}"
+                )
             if not same_id:
                 raise CatalogError(f"{show(name)} is not in the catalog; {known_or_add(name, models, 'vllm_models')}")
             if len(same_id) > 1:
@@ -179,7 +185,10 @@ class Catalog:
         run it. Where none can, or nobody knows the model, the guide's: the checks say why it will not do."""
         if model is None:
             return GUIDES
-        return str(model.get("image") or newest_able(self.images(own), model, self.architectures()) or GUIDES)
+        images, named = self.images(own), model.get("image")
+        if named and not not_read(model.get("quantization"), images.get(named) or {}):
+            return str(named)
+        return str(newest_able(images, model, self.architectures()) or GUIDES)
 
     def profile(self, name: str, own: t.Mapping[str, t.Any] | None = None) -> Entry:
         profiles = self.profiles(own)

@@ -27,6 +27,7 @@ Image = t.Mapping[str, t.Any]
 NOT_READ = frozenset(["exl2", "exl3", "mlx", "eetq", "higgs", "spqr", "vptq", "quanto"])
 # Formats that a release has left to a plugin of its own, which no image here brings (S: vllm-project/vllm#43529).
 _BY_PLUGIN = {"bitsandbytes": ("0.28", "vllm-bnb-plugin")}
+RARE_FORMATS = NOT_READ | {*_BY_PLUGIN}
 
 # What the path of an image says of the server in it, if that is not vLLM alone.
 _OTHER_SERVERS = {

@@ -67,12 +67,12 @@ def to_argv(options: t.Mapping[str, t.Any]) -> list[str]:
         elif isinstance(value, (list, tuple)):
             if not value:
                 raise ValueError(f"{name}: is an empty list; use null to drop the option")
-            words = [_word(item) for item in value]
+            words = [argument(item) for item in value]
             if any(_looks_like_an_option(word) for word in words):
                 raise ValueError(f"{name}: a value in the list begins with -, vLLM would take it for an option")
             argv += [part for word in words for part in (flag, word)] if name in _REPEATED else [flag, *words]
         else:
-            word = _utilization(value) if name == "gpu_memory_utilization" else _word(value)
+            word = _utilization(value) if name == "gpu_memory_utilization" else argument(value)
             argv += [f"{flag}={word}"] if _looks_like_an_option(word) else [flag, word]
     return argv
 
@@ -94,7 +94,8 @@ def _looks_like_an_option(word: str) -> bool:
     return word.startswith("-") and not _NEGATIVE_NUMBER.fullmatch(word)
 
 
-def _word(value: t.Any) -> str:
+def argument(value: t.Any) -> str:
+    """As it stands on the command line."""
     if isinstance(value, str):
         return str(value)
     return json.dumps(plain(value), ensure_ascii=False)
@@ -113,11 +114,14 @@ def tokens_of(value: t.Any) -> int | None:
     """A number of tokens, or bytes, as vLLM reads it: 16384, "16384", "16k" (1000) or "16K" (1024)."""
     if not isinstance(value, str):
         return whole(value)
-    parts = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", value)
-    if not parts:
+    parts = re.fullmatch(r"(\d{1,18})((?:\.\d+)?)([kKmMgG]?)", value.strip(), re.ASCII)
+    if not parts or (parts[2] and parts[3] not in _DECIMAL):  # vLLM reads 25.6k, and neither 25.6K nor 25.6
         return None
-    scale = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}[parts[2]]
-    return int(float(parts[1]) * scale)
+    scale = {"": 1, **_DECIMAL, "K": 2**10, "M": 2**20, "G": 2**30}[parts[3]]
+    return int(float(parts[1] + parts[2]) * scale) if parts[2] else int(parts[1]) * scale
+
+
+_DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9}
 
 
 _STAGES = {"dev": -4, "a": -3, "b": -2, "rc": -1, "": 0, "post": 1}

@@ -8,6 +8,7 @@ import math
 import re
 import typing as t
 
+from .numbers import number_meant
 from .text import show
 
 _TRUE = {"y", "yes", "on", "1", "true", "t"}
@@ -39,14 +40,16 @@ class TypedValues:
             if option.get("default") is None and not option.get("required"):
                 return []
             self._bad.add(name)
-            default = f"remove the line to get the default {show(option.get('default'))}"
+            usual = option.get("default")
+            default = f"remove the line to get the default {usual if usual in ({}, []) else show(usual)}"
             return [f"{name}: is null; {'give it a value' if option.get('required') else default}"]
         try:
             value = _CONVERT.get(kind, _text)(value)
         except ValueError as error:
             self._bad.add(name)
             got = "its value" if secret else show(value)
-            return [f"{name}: {got} is not allowed; use {error}"]
+            meant = "" if secret or kind not in ("int", "float") else number_meant(name, value)
+            return [f"{name}: {got} is not allowed; use {error}{meant and f', such as {meant}'}"]
         choices = option.get("choices") or []
         wrong = [item for item in (value if kind == "list" else [value]) if choices and item not in choices]
         if wrong:

@@ -8,7 +8,7 @@ import typing as t
 
 from .._catalog.catalog import Catalog, CatalogError
 from .._catalog.fields import Entry
-from .._catalog.images import nearest_good
+from .._catalog.images import RARE_FORMATS, nearest_good, not_read
 from .._common.text import show
 
 
@@ -41,7 +41,14 @@ def choose(values: Values, catalog: Catalog, model_info: t.Mapping[str, t.Any] |
 
 def image_name(values: Values, catalog: Catalog, model: Entry | None) -> str:
     """vllm_image; where it is empty the image follows the model."""
-    return values["vllm_image"] or catalog.image_for(model, values["vllm_images"])
+    return values["vllm_image"] or catalog.image_for(_as_read(values, model), values["vllm_images"])
+
+
+def _as_read(values: Values, model: Entry | None) -> Entry | None:
+    """The model in the format that the user's options ask for, which the image has to read."""
+    asked = [values["vllm_extra_args"].get(name) for name in ("quantization", "load_format")]
+    wanted = next((word.lower() for word in asked if isinstance(word, str) and word.lower() in RARE_FORMATS), None)
+    return {**model, "quantization": wanted} if model and wanted else model
 
 
 def choose_image(values: Values, catalog: Catalog, model: Entry | None) -> Entry:
@@ -54,14 +61,13 @@ def choose_image(values: Values, catalog: Catalog, model: Entry | None) -> Entry
 
 def image_refusal(values: Values, catalog: Catalog, choice: Choice) -> str:
     """One line: why the image cannot run the model, and what to take instead; empty if it can, or is allowed to."""
-    model, image, _profile = choice
-    reason = (model or {}).get("image_cannot_run")
+    model, image = _as_read(values, choice.model), choice.image
+    reason = (model or {}).get("image_cannot_run") or not_read((model or {}).get("quantization"), image or {})
     if not (model and image and reason) or "cannot_run" in (values["vllm_image_allow"] or []):
         return ""
-    own = model.get("image")  # the one that its entry names
-    instead = (
-        own if own and own != image["ref"] else nearest_good(image["ref"], catalog.images(values["vllm_images"]), model)
-    )
+    images, own = catalog.images(values["vllm_images"]), model.get("image")  # the one that its entry names
+    is_better = own and own != image["ref"] and not not_read(model.get("quantization"), images.get(own) or {})
+    instead = own if is_better else nearest_good(image["ref"], images, model)
     return (
         f"vllm_image: {show(image['ref'])} cannot run {model['name']}, {reason};"
         f" use {instead or 'another image'}, or set vllm_image_allow: [cannot_run]"

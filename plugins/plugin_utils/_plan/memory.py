@@ -67,7 +67,6 @@ NUMBERS = (
     *("state_matrix", "state_width", "state_channels", "state_chunk", "activation_bytes", "vision_bytes", "vocab_size"),
     *("embedding_bytes", "mtp_layers", "value_head_dim", "hidden_size", "experts", "expert_size"),
 )
-CPU_POOL = "VLLM_CPU_KVCACHE_SPACE"  # GiB: the one way to size the pool of vLLM's CPU build
 _ANY_CONTEXT = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
 Entry = t.Mapping[str, t.Any]
@@ -171,15 +170,15 @@ class _Given:
         if missing:
             raise PlanError(f"nothing can be planned for {entry.get('id')}: {', '.join(missing)} is not known")
         is_small = host.total < LARGE_BYTES
-        self.on_cpu = bool(environment.get(CPU_POOL))
-        self.parallel = max(1, host.number, whole(args.get("tensor_parallel_size")) or 1)
-        self.stages = whole(args.get("pipeline_parallel_size")) or 1  # each has a part of the layers, with all heads
+        self.on_cpu = bool(environment.get(offloading.CPU_POOL))
+        self.parallel = max(1, host.number, tokens_of(args.get("tensor_parallel_size")) or 1)
+        self.stages = tokens_of(args.get("pipeline_parallel_size")) or 1  # a part of the layers each, with all heads
         self.ranks = max(1, self.parallel // self.stages)
         self.share = _number(args.get("gpu_memory_utilization"), UTILIZATION)
         self.batched = tokens_of(args.get("max_num_batched_tokens")) or BATCHED_TOKENS[is_small or self.on_cpu]
         self.requests = tokens_of(args.get("max_num_seqs")) or SEQUENCES[is_small or self.on_cpu]
         self.speculative = self._speculative()
-        self.drafts = whole(self.speculative.get("num_speculative_tokens")) or 0
+        self.drafts = tokens_of(self.speculative.get("num_speculative_tokens")) or 0
         self.weights, self.loading = self._weights()
         self.activations = self._activations()
         self.graphs = 0 if args.get("enforce_eager") is True or self.on_cpu else self._graphs()
@@ -260,7 +259,7 @@ class _Given:
         stored = int(self.entry["weights_bytes"]) + padded
         if padded:
             self.assumed.append(f"{gib(padded)} of the weights pad its experts to the tiles of Marlin")
-        left = ONLINE.get(str(self.args.get("quantization") or ""))
+        left = ONLINE.get(str(self.args.get("quantization") or "").lower())
         if left is None or self.entry.get("quantization"):
             return stored, stored
         kept = min(self._whole("embedding_bytes"), stored)
@@ -287,7 +286,7 @@ class _Given:
         Experts work on whole copies of that. A model has experts if a token needs less than half of its weights.
         """
         widest, hidden = self._whole("activation_bytes") or ACTIVATION_BYTES, self._whole("hidden_size")
-        ranks = whole(self.args.get("tensor_parallel_size")) or 1
+        ranks = tokens_of(self.args.get("tensor_parallel_size")) or 1
         if not hidden or 2 * self._whole("active_bytes") < self._whole("weights_bytes"):
             return widest
         kept = min(widest, 2 * hidden * 2)
@@ -295,8 +294,8 @@ class _Given:
 
     def _sees(self) -> bool:
         """Whether the parts that see are loaded and measured."""
-        limits = self.args.get("limit_mm_per_prompt")
-        if isinstance(limits, t.Mapping) and limits.get("image") == 0 and limits.get("video", 0) == 0:
+        limits = mapping_of(self.args.get("limit_mm_per_prompt"))
+        if all(tokens_of(limits.get(kind, default)) == 0 for kind, default in (("image", 1), ("video", 0))):
             return False
         return self.args.get("language_model_only") is not True
 
@@ -387,7 +386,7 @@ class _Given:
         return size + matrix * (wanted - width) + 2 * self.drafts * self._whole("state_channels")
 
     def pool(self) -> kv_cache.Pool:
-        block = whole(self.args.get("block_size")) or (kv_cache.CPU_BLOCK if self.on_cpu else kv_cache.BLOCK)
+        block = tokens_of(self.args.get("block_size")) or (kv_cache.CPU_BLOCK if self.on_cpu else kv_cache.BLOCK)
         if self.on_cpu and self.entry.get("latent_dim"):
             block = kv_cache.BLOCK
         one = self.on_cpu or self.args.get("async_scheduling") is False or not self._since(TWO_BATCHES)
@@ -410,11 +409,11 @@ class _Given:
         """The pool's size where it is given. None where vLLM takes what the share of the memory leaves."""
         if not pool.groups:
             return 0
-        blocks = whole(self.args.get("num_gpu_blocks_override"))
+        blocks = tokens_of(self.args.get("num_gpu_blocks_override"))
         if blocks:
             return blocks * pool.block_bytes
-        if self.environment.get(CPU_POOL):
-            return int(_number(self.environment[CPU_POOL], 0) * GIB)
+        if self.environment.get(offloading.CPU_POOL):
+            return int(_number(self.environment[offloading.CPU_POOL], 0) * GIB)
         return tokens_of(self.args.get("kv_cache_memory_bytes"))
 
 

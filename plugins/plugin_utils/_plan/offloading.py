@@ -11,8 +11,10 @@ from __future__ import annotations
 import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import real
 
 from .._catalog.vllm_options import mapping_of
+from .._common.text import show
 from .words import GIB
 
 # GiB: weights of each host, and a KV cache of all hosts together.
@@ -22,9 +24,12 @@ OPTIONS = (CPU_OFFLOAD, KV_OFFLOADING, KV_TRANSFER)
 # Connectors that keep a part of the cache in memory, with the bytes that they take if nobody says how many.
 _SIMPLE = "SimpleCPUOffloadConnector"
 _CONNECTORS = {"OffloadingConnector": 0, _SIMPLE: 8 * GIB}
+_SIZES = ("cpu_bytes_to_use", "cpu_bytes_to_use_per_rank")
 _OTHERS = ("FlexKVConnectorV1", "HiSparseConnector", "MooncakeStoreConnector")  # whose sizes are elsewhere
 _LMCACHE = ("LMCacheConnector", "LMCacheConnectorV1", "LMCacheConnectorV1Dynamic")
 _LMCACHE_GIB = 5.0
+CPU_POOL = "VLLM_CPU_KVCACHE_SPACE"  # GiB: the one way to size the pool of vLLM's CPU build
+_LMCACHE_SIZE = "LMCACHE_MAX_LOCAL_CPU_SIZE"
 _LMCACHE_FILE = "LMCACHE_CONFIG_FILE"
 
 Mapping = t.Mapping[str, t.Any]
@@ -38,6 +43,19 @@ def cache(args: Mapping, environment: Mapping, parallel: int) -> int:
     """Bytes of the KV cache that PARALLEL processes keep beside the share, all of them together."""
     kept = [_kept(connector, args, environment, parallel) for connector in _connectors(args)]
     return _gib(args.get(KV_OFFLOADING)) + sum(kept)
+
+
+def wrong_size(name: str, value: t.Any) -> str | None:
+    """What is wrong with a size in this option or variable of the environment, if vLLM or LMCache could not read it."""
+    if name in (_LMCACHE_SIZE, CPU_POOL) and real(value) is None:
+        return f"{show(value)} is not allowed; use a number of GiB such as 5"
+    for connector in _connectors({KV_TRANSFER: value}) if name == KV_TRANSFER else ():
+        more = _more(connector)
+        for key in _SIZES:
+            size = more.get(key)
+            if size is not None and (real(size) is None or (isinstance(size, str) and not size.strip().isdigit())):
+                return f"{key} {show(size)} is not allowed; use a whole number of bytes such as {8 * GIB}"
+    return None
 
 
 def unknown(args: Mapping, environment: Mapping) -> str | None:

@@ -11,8 +11,9 @@ import itertools
 import math
 import typing as t
 
+from .._catalog.option_values import wrong_values
 from . import offloading
-from .memory import Entry, Host, plan
+from .memory import Entry, Host, PlanError, plan
 from .words import GIB, Plan, gib, holds
 
 # Where the host became unstable for others (M: sparky-cluster, ADR-0028): no advice goes higher.
@@ -28,6 +29,9 @@ def plan_with_remedies(
     vllm: str | None = None,
 ) -> Plan:
     """The plan for this version of vLLM, and if it does not fit, the three cheapest ways in which it does."""
+    sizes = ((name, offloading.wrong_size(name, value)) for name, value in (*args.items(), *environment.items()))
+    if wrong := [*wrong_values(args), *(f"{name}: {line}" for name, line in sizes if line)]:
+        raise PlanError(f"nothing can be planned for {entry.get('id')}: {wrong[0]}")
     found = plan(entry, host, args, environment, vllm)
     ways = () if found["fits"] else _remedies(found, entry, host, args, environment, catalog, vllm)
     found["remedies"] = list(itertools.islice(ways, 3))

@@ -8,6 +8,7 @@ import re
 import typing as t
 
 from .._catalog.fields import Entry
+from .._catalog.vllm_options import mapping_of
 
 # Options that let vLLM read files that the download does not bring: of other repositories, or of another commit.
 ELSEWHERE = (
@@ -25,9 +26,9 @@ def repositories(model: Entry, args: t.Mapping[str, t.Any]) -> list[dict[str, t.
     found = []
     if not model.get("folder"):
         found.append({"id": model["id"], "revision": args.get("revision") or "main", "bytes": model["weights_bytes"]})
-    drafts = args.get("speculative_config")
-    draft = str(drafts.get("model") or "") if isinstance(drafts, t.Mapping) else ""
-    if isinstance(drafts, t.Mapping) and _HUB_ID.fullmatch(draft) and draft != model["id"]:
+    drafts = mapping_of(args.get("speculative_config"))
+    draft = str(drafts.get("model") or "")
+    if _HUB_ID.fullmatch(draft) and draft != model["id"]:
         known = model.get("draft") or {}
         size = known.get("weights_bytes") if known.get("id") == draft else None
         found.append({"id": draft, "revision": drafts.get("revision") or "main", "bytes": size})
@@ -37,7 +38,7 @@ def repositories(model: Entry, args: t.Mapping[str, t.Any]) -> list[dict[str, t.
 def reads_more(args: t.Mapping[str, t.Any]) -> bool:
     """Whether vLLM reads yet other repositories. What lies at a path is in the container already."""
     drafts = args.get("speculative_config")
-    if drafts and not isinstance(drafts, t.Mapping):  # a text, which is vLLM's to read
+    if drafts and not mapping_of(drafts):  # a text, which is vLLM's to read
         return True
     return any(args.get(name) and not _is_path(args[name]) for name in ELSEWHERE)
 

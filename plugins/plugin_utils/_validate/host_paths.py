@@ -17,8 +17,8 @@ from .._plan.mounts import OWN_TARGETS, model_mounts
 from .common import Lines
 
 _PLACES = ("vllm_extra_args", "vllm_extra_env")
-# Clients may call a model, and reach the server, by what looks like a path.
-_NO_PATHS = ("served_model_name", "root_path")
+# Clients may call a model, and reach the server, by what looks like a path; the model may read and write it.
+_NO_PATHS = ("served_model_name", "root_path", "override_generation_config", "default_chat_template_kwargs")
 
 
 def host_paths(checked: TypedValues, model: t.Mapping[str, t.Any] | None) -> Lines:

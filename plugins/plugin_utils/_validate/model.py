@@ -10,6 +10,7 @@ import typing as t
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry, image_problems, model_problems, profile_problems
 from .._catalog.images import find
+from .._catalog.option_values import FITTING, wrong_value
 from .._catalog.option_words import written
 from .._catalog.specs import options_of
 from .._catalog.vllm_options import misspelled, name_and_value, tokens_of, version_key
@@ -19,6 +20,7 @@ from .._plan.choice import Choice, ChoiceError, choose_model, choose_profile
 from .._plan.layers import layers
 from .._plan.memory import takes_any_context
 from .._plan.nodes import PARALLEL
+from .._plan.offloading import wrong_size
 from .._plan.resolve import resolve
 from .._plan.settings import Layer
 from .._plan.settings import merged as merge_layers
@@ -156,6 +158,8 @@ def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer],
                 yield f"{at}: {shown}{wrong}{of_image if name not in known.by_name and not written(name) else ''}"
             elif (isinstance(value, (list, dict)) and not value) or (value == "" and _NEVER_EMPTY.search(name)):
                 yield f"{at}: is empty; use null to drop the option"
+            elif wrong := wrong_value(name, value):
+                yield f"{at}: {wrong}"
 
 
 def _sizes(checked: TypedValues, chosen: Choice, sources: t.Sequence[Layer]) -> Lines:
@@ -167,15 +171,18 @@ def _sizes(checked: TypedValues, chosen: Choice, sources: t.Sequence[Layer]) -> 
         return
     in_profile = f"vllm_profiles.{checked['vllm_profile']}.args"
     settings = merge_layers(sources)
+    for item in settings.explained:
+        if wrong := wrong_size(item["name"], item["value"]):
+            yield f"{item['at']}: {wrong}"
     merged = {item["name"]: (item["at"], item["value"]) for item in settings.explained if item["kind"] == "args"}
     sizes: dict[str, int] = {}
     for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens"):
-        where, value = merged.get(name, ("", None))
-        size = tokens_of(value)
+        size = tokens_of(merged.get(name, ("", None))[1])
         if size is not None and size > 0:
             sizes[name] = size
-        elif value is not None and not isinstance(value, bool) and where != "vllm_max_model_len":
-            yield f"{where}: {show(value)} is not allowed; use a whole number above 0"
+    where, length = merged.get("max_model_len", ("", None))
+    if str(length) in FITTING and where != "vllm_max_model_len":
+        yield f"{where}: {show(length)} is not allowed; use a whole number above 0"
     if checked.valid("vllm_gpu_memory_utilization") and not checked.is_set("vllm_gpu_memory_utilization"):
         where, value = merged.get("gpu_memory_utilization", (f"{in_profile}.gpu_memory_utilization", None))
         if value is None:

@@ -51,6 +51,7 @@ def said(**values: t.Any) -> str:
         ("example-org/gemma-4-26B-A4B-it-NVFP4", GUIDE),
         ("nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-NVFP4", "nvcr.io/nvidia/vllm:25.11-py3"),
         ("zai-org/GLM-4.7-Flash", "nvcr.io/nvidia/vllm:25.12-py3"),
+        ("mistralai/Ministral-3-14B-Instruct-2512", GUIDE),
     ],
 )
 def test_a_model_that_the_image_cannot_run_is_refused_with_one_that_can(model: str, image: str) -> None:
@@ -157,6 +158,21 @@ def test_what_sparse_attention_keeps(config: Values, fields: Values) -> None:
     found, assumed = entry_of({"max_position_embeddings": 4096, **config}, 10**9)
     assert {name: found[name] for name in ("index_dim", "index_layers", "compressed") if name in found} == fields
     assert assumed == []
+
+
+@pytest.mark.parametrize(
+    ("config", "attention", "states"),
+    [
+        ({"model_type": "lfm2", "full_attn_idxs": [1, 3], "conv_L_cache": 3}, 2, 2),
+        ({"model_type": "bamba", "attn_layer_indices": [1], "mamba_d_state": 16, "mamba_d_conv": 4}, 1, 3),
+        ({"model_type": "jamba", "attn_layer_period": 4, "mamba_d_state": 16, "mamba_d_conv": 4}, 1, 3),
+        ({"model_type": "falcon_h1", "mamba_d_state": 16, "mamba_d_conv": 4}, 4, 4),
+    ],
+)
+def test_which_layers_keep_a_state(config: Values, attention: int, states: int) -> None:
+    found, assumed = entry_of({**TEXT, "hidden_size": 256, "max_position_embeddings": 4096, **config}, 10**9)
+    assert (sum(kind["layers"] for kind in found.get("attention_kinds") or [found]), assumed) == (attention, [])
+    assert found["state_layers"] == states
 
 
 KDA: Values = {"model_type": "kimi_linear", "layer_types": ["linear_attention"] * 3 + ["full_attention"]}
@@ -296,6 +312,7 @@ def test_a_context_beyond_that_of_the_model(environment: Values, is_refused: boo
         (141, {"quantization": "fp8"}, None, True),
         (141, {}, None, False),
         (141, {"quantization": "fp8"}, "0.28.0", True),
+        (141, {"quantization": "FP8"}, "0.28.0", True),
         (141, {"quantization": "fp8"}, "0.10.1.1", False),  # which loads all of it before it quantizes
         (260, {"quantization": "fp8"}, "0.28.0", False),
         (100, {"quantization": "fp8"}, "0.20.1", True),
@@ -414,6 +431,19 @@ def test_a_model_in_a_folder(model: str) -> None:
         ({"default_chat_template_kwargs": {"enable_thinking": False}}, ""),
         ({"served_model_name": ["a", "b/c"]}, ""),
         ({"max_model_len": "128k"}, "vllm_max_model_len"),
+        ({"max_num_batched_tokens": "16k", "kv_cache_memory_bytes": "20G", "cpu_offload_gb": "1.5"}, ""),
+        ({"max_num_seqs": "1k"}, "use a whole number above 0, such as 1000"),
+        ({"kv_cache_memory_bytes": "20 GiB"}, "such as 20G"),
+        ({"kv_cache_memory_bytes": 2e10}, "such as 20000000000"),
+        ({"max_num_batched_tokens": "1.5K"}, "such as 1536"),
+        ({"limit_mm_per_prompt": "image=2,video=0"}, "write limit_mm_per_prompt: {image: 2, video: 0}"),
+        ({"speculative_config": "{'method': 'mtp'}"}, "write speculative_config: {method: mtp, num_speculative"),
+        ({"speculative_config": '{"method": "ngram", "num_speculative_tokens": "3"}'}, ""),
+        ({"speculative_config": {"method": "ngram", "num_speculative_tokens": 0}}, "num_speculative_tokens 0 is not"),
+        ({"kv_cache_dtype": "FP8"}, "write fp8"),
+        ({"dtype": "bf16"}, "write bfloat16"),
+        ({"override_generation_config": {"stop": ["=/opt/hf", "/opt/hf"]}}, ""),
+        ({"lora_modules": ["mine=/opt/hf/adapter"]}, "/root/.cache/huggingface/adapter"),
         ({"enable_prefix_caching": False}, ""),
     ],
 )

@@ -141,7 +141,8 @@ def test_the_environment_has_the_same_order() -> None:
         ({"vllm_extra_args": {"tokenizer": None}}, True),
         ({"vllm_extra_args": {"speculative_config": {"method": "mtp", "num_speculative_tokens": 3}}}, True),
         ({"vllm_extra_args": {"speculative_config": {"model": "a/draft", "num_speculative_tokens": 3}}}, True),
-        ({"vllm_extra_args": {"speculative_config": '{"model": "a/draft"}'}}, False),
+        ({"vllm_extra_args": {"speculative_config": '{"model": "a/draft"}'}}, True),
+        ({"vllm_extra_args": {"speculative_config": "text"}}, False),
         # what lies at a path is in the container already
         ({"vllm_extra_args": {"speculative_config": {"model": "/models/draft", "num_speculative_tokens": 3}}}, True),
         ({"vllm_extra_args": {"tokenizer": "/opt/files/t", "hf_config_path": "a/b"}}, False),
@@ -192,6 +193,7 @@ DRAFT = {"id": "a/draft", "weights_bytes": 7}
         ({"speculative_config": {"method": "ngram"}}, []),
         ({"speculative_config": {"model": "a/draft"}}, [("a/draft", "main", 7)]),
         ({"speculative_config": {"model": "a/draft", "revision": "v2"}}, [("a/draft", "v2", 7)]),
+        ({"speculative_config": '{"model": "a/draft", "revision": "v2"}'}, [("a/draft", "v2", 7)]),
         ({"speculative_config": {"model": "another/draft"}}, [("another/draft", "main", None)]),
         ({"speculative_config": {"model": "a/model"}}, []),  # the model itself
         ({"speculative_config": {"model": "/root/.cache/draft"}}, []),

@@ -175,9 +175,12 @@ def test_from_which_version_on_it_is_asked(version: str | None, dtype: str) -> N
     assert plan_with_remedies(asking, SPARK, GUIDE, {}, {}, version)["kv_cache_dtype"] == dtype
 
 
-@pytest.mark.parametrize("name", ["speculative_config", "spec_model", "enable_lora", "lora_modules"])
-def test_further_models_are_not_planned_and_said(name: str) -> None:
-    assert plan(ANY, **{name: "x"})["reasons"][-1] == f"the further models of {name} are not planned"
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("speculative_config", {"model": "x"}), ("spec_model", "x"), ("enable_lora", True), ("lora_modules", "a=x")],
+)
+def test_further_models_are_not_planned_and_said(name: str, value: t.Any) -> None:
+    assert plan(ANY, **{name: value})["reasons"][-1] == f"the further models of {name} are not planned"
     assert plan(ANY, **{name: None})["reasons"] == plan(ANY)["reasons"]
 
 
@@ -449,7 +452,8 @@ def test_what_computing_takes_has_causes() -> None:
     shape = {**ANY, "activation_bytes": 100_000, "vocab_size": 250_000, "vision_bytes": 200_000}
     batch = {"max_num_batched_tokens": 8192}
     assert plan(shape, **batch)["activation_bytes"] == 8192 * 200_000  # pictures
-    for blind in ({"limit_mm_per_prompt": {"image": 0, "video": 0}}, {"language_model_only": True}):
+    blind_text = {"limit_mm_per_prompt": '{"image": 0, "video": 0}'}
+    for blind in ({"limit_mm_per_prompt": {"image": 0, "video": 0}}, blind_text, {"language_model_only": True}):
         assert plan(shape, **batch, **blind)["activation_bytes"] == 8192 * 100_000
     assert plan(shape, **batch, max_num_seqs=1024)["activation_bytes"] == 1024 * 250_000 * 10  # choosing words
     draft = {"speculative_config": {"model": "a/b", "method": "eagle3", "num_speculative_tokens": 3}}

@@ -171,7 +171,6 @@ CONNECTORS: list[tuple[Values, Values, float]] = [
         {},
         20,
     ),
-    ({"kv_connector": "OffloadingConnector", "kv_connector_extra_config": {"cpu_bytes_to_use": "much"}}, {}, 0),
     ({"kv_connector": ["OffloadingConnector"]}, {}, 0),
 ]
 

@@ -11,7 +11,10 @@ import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images import moves
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import options_of, read_specs
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import version_key
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import show
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import choose_image
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate import problems as validate_problems
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.renamed import RENAMED
@@ -358,7 +361,7 @@ def test_a_dotted_option_is_a_mapping_here() -> None:
 
 @pytest.mark.parametrize("name", ["mine/.hidden", "-/x"])
 def test_a_folder_is_no_id_of_the_hub(name: str) -> None:
-    assert problems(one("vllm_model", name))[0].startswith(f'vllm_model: "{name}" is not in the catalog')
+    assert problems(one("vllm_model", name))[0].startswith(f'vllm_model: "{name}" is neither the id of a')
 
 
 TOOLS = {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"}
@@ -443,4 +446,18 @@ def test_a_gated_model_wants_a_token(values: Values, told: bool) -> None:
 )
 def test_weights_that_are_to_be_made_bitsandbytes(image: str, told: str) -> None:
     chosen = {"vllm_model": "Qwen/Qwen3-14B", "vllm_image": image, "vllm_extra_args": {"quantization": "bitsandbytes"}}
-    assert notices("vllm", chosen, Catalog()) == ([told] if told else [])
+    assert notices("vllm", chosen, Catalog()) == ([told] if told else [])  # once it was allowed
+    reason = told.partition("; ")[2]
+    refused = f'vllm_image: "{image}" cannot run qwen3-14b, {reason}; use vllm/vllm-openai:v0.26.0-aarch64-cu129-ubuntu'
+    lines = problems(chosen)
+    assert [line.startswith(refused) for line in lines] == ([True] if told else [])
+    assert problems({**chosen, "vllm_image_allow": ["cannot_run"]}) == []
+
+
+def test_an_image_that_is_chosen_reads_the_format_that_the_options_ask_for() -> None:
+    bits = "bitsandbytes"
+    for args, is_older in (({}, False), ({"quantization": bits}, True), ({"load_format": bits}, True)):
+        for model in ("Qwen/Qwen3.6-27B", "qwen36-35b-a3b-nvfp4"):  # whose entry names a newer one
+            checked, _lines = TypedValues.of(options_of("vllm"), {"vllm_extra_args": args})
+            chosen = choose_image(checked, Catalog(), Catalog().model(model))
+            assert (version_key(chosen["vllm"]) < version_key("0.28")) is is_older

@@ -1,0 +1,142 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.dgxspark.vllm.plugins.filter.memory_plan import memory_plan
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.option_values import wrong_value
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import tokens_of
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.offloading import wrong_size
+
+GIB = 2**30
+MODEL = {"id": "a/b", "weights_bytes": GIB, "layers": 8, "kv_heads": 2, "head_dim": 128, "native_context": 8192}
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("16384", 16384),
+        (" 16384 ", 16384),
+        ("16k", 16000),
+        ("16K", 16384),
+        ("25.6k", 25600),
+        ("25.6K", None),  # vLLM refuses these
+        ("25.6", None),
+        ("20GB", None),
+        ("9" * 19, None),
+        (16384, 16384),
+        (True, None),
+    ],
+)
+def test_numbers_with_a_unit_as_vllm_reads_them(text: t.Any, number: int | None) -> None:
+    assert tokens_of(text) == number
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_num_seqs", 8),
+        ("max_num_seqs", "8"),
+        ("max_num_seqs", None),
+        ("seed", -1),
+        ("max_logprobs", "-1"),
+        ("max_model_len", "auto"),
+        ("max_model_len", -1),
+        ("kv_offloading_size", 12.5),
+        ("mm_processor_cache_gb", 0),
+        ("compilation_config", 3),  # a level, in older versions
+        ("compilation_config", "3"),
+        ("hf_overrides", '{"a": 1}'),
+        ("limit_mm_per_prompt", {"video": 0, "image": {"count": 2, "width": 512}}),
+        ("speculative_config", {"method": "mtp"}),
+        ("lora_modules", ["a=/x", {"name": "b", "path": "/y"}, '{"name": "c", "path": "/z"}']),
+        ("lora_modules", "a=/x"),
+        ("quantization", "modelopt_fp4"),
+        ("cudagraph_capture_sizes", [1, "2"]),
+        ("kv_cache_dtype", "turboquant_k8v4"),
+        ("tokenizer", 1),  # nothing is known of it
+    ],
+)
+def test_values_that_vllm_reads(name: str, value: t.Any) -> None:
+    assert wrong_value(name, value) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("max_num_seqs", 0, "0 is not allowed; use a whole number above 0"),
+        ("max_num_seqs", 8.0, "8.0 is not allowed; use a whole number above 0, such as 8"),
+        ("max_num_seqs", True, "true is not allowed; use a whole number above 0"),
+        ("max_num_seqs", [8], "a list is not allowed; use a whole number above 0"),
+        ("seed", "none", '"none" is not allowed; use a whole number'),
+        ("max_logprobs", -2, "-2 is not allowed; use a whole number, -1 or more"),
+        ("tensor_parallel_size", "auto", '"auto" is not allowed; use a whole number above 0'),
+        ("cpu_offload_gb", -4, "-4 is not allowed; use a number of GiB, 0 or more"),
+        ("cpu_offload_gb", "nan", '"nan" is not allowed; use a number of GiB, 0 or more'),
+        ("quantization", "none", '"none" is a name to vLLM; use null to drop the option'),
+        (
+            "quantization",
+            "NVFP4",
+            '"NVFP4" is no method of vLLM; use null, because the files of the model say their format',
+        ),
+        ("tool_call_parser", ["hermes"], "a list is not allowed; use one name"),
+        ("served_model_name", ["a", None], "holds null; remove it from the list"),
+        (
+            "lora_modules",
+            {"mine": "/opt/files/mine"},
+            "a mapping is not allowed; use a list of NAME=PATH, or of mappings with name and path",
+        ),
+        ("kv_cache_dtype", 8, "8 is not allowed; use a name such as fp8 or bfloat16"),
+        ("limit_mm_per_prompt", {"image": -1}, "image -1 is not allowed; use a whole number, 0 or more"),
+        ("limit_mm_per_prompt", {"video": {"count": "x"}}, 'video "x" is not allowed; use a whole number, 0 or more'),
+        ("speculative_config", {"method": "ngram"}, "num_speculative_tokens is missing; use a whole number above 0"),
+        (
+            "cudagraph_capture_sizes",
+            "1,2,4",
+            '"1,2,4" is not allowed; use a list of whole numbers such as [1, 2, 4]',
+        ),
+        ("cudagraph_capture_sizes", [1, 0], "0 is not allowed; use a list of whole numbers such as [1, 2, 4]"),
+        ("dtype", "fp8", '"fp8" is not allowed; use auto, half, float16, bfloat16, float, float32'),
+        (
+            "override_generation_config",
+            ["temperature"],
+            "a list is not allowed; write override_generation_config: {temperature: 0.6}",
+        ),
+    ],
+)
+def test_values_that_no_version_reads(name: str, value: t.Any, line: str) -> None:
+    assert wrong_value(name, value) == line
+
+
+def connector(**more: t.Any) -> dict[str, t.Any]:
+    return {"kv_connector": "OffloadingConnector", "kv_role": "kv_both", "kv_connector_extra_config": more}
+
+
+@pytest.mark.parametrize(
+    ("size", "is_read"), [(8 * GIB, True), (8.5e9, True), (str(GIB), True), ("8GiB", False), ("8e9", False)]
+)
+def test_sizes_of_a_connector(size: t.Any, is_read: bool) -> None:
+    assert (wrong_size("kv_transfer_config", connector(cpu_bytes_to_use=size)) is None) is is_read
+
+
+@pytest.mark.parametrize(
+    ("args", "environment"),
+    [
+        ({"kv_offloading_size": "20G"}, {}),
+        ({"kv_transfer_config": connector(cpu_bytes_to_use="8GiB")}, {}),
+        ({}, {"LMCACHE_MAX_LOCAL_CPU_SIZE": "20G"}),
+    ],
+)
+def test_nothing_is_planned_with_a_size_that_cannot_be_read(args: t.Any, environment: t.Any) -> None:
+    with pytest.raises(AnsibleFilterError, match="nothing can be planned for a/b: .* is not allowed; use a"):
+        memory_plan(MODEL, 120 * GIB, args, environment)
+
+
+def test_numbers_in_quotes_are_planned() -> None:
+    numbers = {"num_gpu_blocks_override": 1000, "block_size": 32, "tensor_parallel_size": 2}
+    assert memory_plan(MODEL, 120 * GIB, numbers) == memory_plan(
+        MODEL, 120 * GIB, {name: str(value) for name, value in numbers.items()}
+    )
