@@ -3,7 +3,8 @@
 """Values of options that no version of vLLM reads. The plan would take them for nothing. Pure.
 
 S: vllm/engine/arg_utils.py of 0.32, whose types hold for all recorded versions. Of the numbers, those that the memory
-depends on or that are often set.
+depends on or that are often set. In doubt a value is let through: vLLM refuses it too, and nobody could override a
+wrong refusal.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import parse_json, real
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import real
 
 from .._common.text import show
-from .vllm_options import argument, tokens_of
+from .vllm_options import argument, integer, of_json, tokens_of
 
 # The least whole number, if there is one.
 _WHOLE: t.Mapping[str, int | None] = {
@@ -28,7 +29,13 @@ _WHOLE: t.Mapping[str, int | None] = {
 }
 # Above 0, and a unit may follow: 16k is 16000, 16K is 16384.
 _SIZES = ("max_model_len", "max_num_batched_tokens", "kv_cache_memory_bytes")
-FITTING = ("auto", "-1")  # the longest context that fits
+_FITTING = ("auto", "-1")
+_UNSET = ("", "None")  # as vLLM reads them, where these options have no other default
+_OPTIONAL = (
+    *("quantization", "tool_call_parser", "attention_backend", "seed", "num_gpu_blocks_override"),
+    *("kv_cache_memory_bytes", "kv_offloading_size", "speculative_config", "kv_transfer_config", "kv_events_config"),
+    *("mm_processor_kwargs", "pooler_config", "reasoning_config"),
+)
 _GIB = ("cpu_offload_gb", "kv_offloading_size", "mm_processor_cache_gb")
 _LISTS = ("cudagraph_capture_sizes",)  # of whole numbers
 _NAMES = ("quantization", "tool_call_parser", "reasoning_parser", "revision", "load_format", "attention_backend")
@@ -50,13 +57,14 @@ _MAPPINGS = {
 _LEVEL = re.compile(r"[0-3]")  # which compilation_config may be in older versions
 _DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
 _SHORT_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "f16": "float16", "fp32": "float32", "f32": "float32"}
+_CACHE_DTYPE = re.compile(r"auto$|b?float|half$|fp8")
 _DRAFTS = "num_speculative_tokens"
 _START = re.compile(r"\s*(\d+)((?:\.\d+)?)\s*([kKmMgG]?)")
 
 
 def wrong_value(name: str, value: t.Any) -> str | None:
     """What is wrong with a value, and what to write; None if nothing is known to be."""
-    if value is None:
+    if value is None or (name in _OPTIONAL and value in _UNSET):
         return None
     if name in _MAPPINGS:
         return _mapping(name, value)
@@ -72,7 +80,9 @@ def wrong_value(name: str, value: t.Any) -> str | None:
         return _adapters(value)
     if isinstance(value, list) and None in value:
         return "holds null; remove it from the list"
-    if name == "max_model_len" and str(value) in FITTING:
+    if name == "max_model_len" and fits(value):
+        return None
+    if name == "kv_cache_memory_bytes" and tokens_of(value) == 0:  # as if it were not given
         return None
     if name in _SIZES and not (tokens_of(value) or 0) > 0:
         units = ", or one with k (1000) or K (1024), M or G" if isinstance(value, str) else ""
@@ -89,10 +99,13 @@ def wrong_values(options: t.Mapping[str, t.Any]) -> t.Iterator[str]:
             yield f"{name}: {wrong}"
 
 
+def fits(value: t.Any) -> bool:
+    """Whether it asks for the longest context that fits."""
+    return str(value).strip().lower() in _FITTING
+
+
 def _whole(value: t.Any, least: int | None) -> str | None:
-    found = value if isinstance(value, int) else None
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,18}", value.strip(), re.ASCII):
-        found = int(value)
+    found = integer(value) if isinstance(value, str) else value if isinstance(value, int) else None
     if found is not None and (least is None or found >= least) and not isinstance(value, bool):
         return None
     more = "" if least is None else " above 0" if least == 1 else f", {least} or more"
@@ -106,14 +119,19 @@ def _name(name: str, value: t.Any) -> str | None:
     said = str(value).strip().lower()
     if said in ("none", "null"):
         return f"{show(value)} is a name to vLLM; use null to drop the option"
-    if name == "quantization" and said in _NO_METHODS:
+    return None
+
+
+def no_method(name: str, value: t.Any) -> str | None:
+    """What is wrong with a method of quantization, unless the image brings one of its own by this name."""
+    if name == "quantization" and isinstance(value, str) and value.strip().lower() in _NO_METHODS:
         return f"{show(value)} is no method of vLLM; use null, because the files of the model say their format"
     return None
 
 
 def _adapters(value: t.Any) -> str | None:
     for item in value if isinstance(value, list) else [value]:
-        found = parse_json(item) if isinstance(item, str) and item.lstrip().startswith("{") else item
+        found = of_json(item) if isinstance(item, str) and item.lstrip().startswith("{") else item
         is_read = {"name", "path"} <= set(found) if isinstance(found, dict) else "=" in str(found)
         if not is_read:
             return f"{show(item)} is not allowed; use a list of NAME=PATH, or of mappings with name and path"
@@ -130,7 +148,7 @@ def _numbers(name: str, value: t.Any) -> str | None:
 
 
 def _mapping(name: str, value: t.Any) -> str | None:
-    found = parse_json(value) if isinstance(value, str) else value
+    found = of_json(value) if isinstance(value, str) else value
     if name == "compilation_config" and _LEVEL.fullmatch(str(value)):
         return None
     if not isinstance(found, dict):
@@ -141,8 +159,8 @@ def _mapping(name: str, value: t.Any) -> str | None:
     if name != "speculative_config":
         return None
     drafts = found.get(_DRAFTS)
-    if drafts is None:  # which the draft model or the method may say
-        return f"{_DRAFTS} is missing; use a whole number above 0" if found.get("method") == "ngram" else None
+    if drafts is None:  # which spec_tokens, the draft model or the method may say
+        return None
     wrong = _whole(drafts, 1)
     return f"{_DRAFTS} {wrong}" if wrong else None
 
@@ -159,8 +177,10 @@ def _limits(limits: t.Mapping[str, t.Any]) -> str | None:
 def _type(name: str, value: t.Any) -> str | None:
     said = argument(value).strip().lower()
     right = _SHORT_DTYPES.get(said, said)
-    if not right[:1].isalpha() and name == "kv_cache_dtype":
+    if name == "kv_cache_dtype" and not isinstance(value, str):
         return f"{show(value)} is not allowed; use a name such as fp8 or bfloat16"
+    if name == "kv_cache_dtype" and not _CACHE_DTYPE.match(right):  # an image may have types of its own
+        return None
     if name == "dtype" and right not in _DTYPES:
         return f"{show(value)} is not allowed; use {', '.join(_DTYPES)}"
     return None if right == argument(value) else f"{show(value)} is not allowed; write {right}"

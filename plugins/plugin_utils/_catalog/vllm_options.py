@@ -107,21 +107,41 @@ def whole(value: t.Any) -> int | None:
 
 def mapping_of(value: t.Any) -> dict[str, t.Any]:
     """What an option says that takes a mapping, also as JSON; empty if it is none."""
-    return mapping(parse_json(value) if isinstance(value, str) else value)
+    return mapping(of_json(value) if isinstance(value, str) else value)
+
+
+def of_json(text: str) -> t.Any:
+    """JSON as vLLM reads it, with numbers such as 20G outside of its texts; None if it is none."""
+    parts = _QUOTED.split(text)
+    parts[::2] = [_WITH_UNIT.sub(lambda found: str(tokens_of(found[0]) or found[0]), part) for part in parts[::2]]
+    return parse_json("".join(parts))
+
+
+def integer(text: str) -> int | None:
+    """A whole number as Python, and thus vLLM, reads it: 16384, 16_384, +1, -1."""
+    text = text.strip()
+    return int(text) if _INTEGER.fullmatch(text) and len(text) <= _LONGEST_INTEGER else None
 
 
 def tokens_of(value: t.Any) -> int | None:
     """A number of tokens, or bytes, as vLLM reads it: 16384, "16384", "16k" (1000) or "16K" (1024)."""
     if not isinstance(value, str):
         return whole(value)
-    parts = re.fullmatch(r"(\d{1,18})((?:\.\d+)?)([kKmMgG]?)", value.strip(), re.ASCII)
-    if not parts or (parts[2] and parts[3] not in _DECIMAL):  # vLLM reads 25.6k, and neither 25.6K nor 25.6
+    parts = re.fullmatch(r"(\d{1,18})((?:\.\d+)?)([kKmMgGtT])", value.strip(), re.ASCII)
+    if not parts:
+        number = integer(value)
+        return None if number is None or number < 0 else number
+    if parts[2] and parts[3] not in _DECIMAL:  # vLLM reads 25.6k, and neither 25.6K nor 25.6
         return None
-    scale = {"": 1, **_DECIMAL, "K": 2**10, "M": 2**20, "G": 2**30}[parts[3]]
+    scale = {**_DECIMAL, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}[parts[3]]
     return int(float(parts[1] + parts[2]) * scale) if parts[2] else int(parts[1]) * scale
 
 
-_DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9}
+_DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_INTEGER = re.compile(r"[+-]?\d+(?:_\d+)*", re.ASCII)
+_LONGEST_INTEGER = 24  # more than any count or seed has
+_QUOTED = re.compile(r'("(?:[^"\\]|\\.)*")')
+_WITH_UNIT = re.compile(r"\b\d+(?:\.\d+)?[kKmMgGtT]\b", re.ASCII)
 
 
 _STAGES = {"dev": -4, "a": -3, "b": -2, "rc": -1, "": 0, "post": 1}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import typing as t
 
+from .._catalog.option_values import fits
 from .._catalog.vllm_options import mapping_of, tokens_of, version_key, whole
 from . import compressed, experts, kv_cache, offloading
 from .words import GIB, Bounds, Plan, gib, problem, reasons
@@ -207,7 +208,7 @@ class _Given:
         value = self.args.get("max_model_len")
         if value is None:
             return int(self.entry.get("config_context") or self.entry["native_context"])
-        if str(value) in ("auto", "-1"):
+        if fits(value):
             return None
         return tokens_of(value) or int(self.entry["native_context"])
 
@@ -234,12 +235,10 @@ class _Given:
         return sum(kind.number * kind.bytes_ for kind in self.kinds if kind.kind == kv_cache.FULL)
 
     def _speculative(self) -> Entry:
-        """The options of speculative decoding, in either of vLLM's forms."""
-        found = self.args.get("speculative_config")
-        if isinstance(found, (str, t.Mapping)):
-            return mapping_of(found)
+        """The options of speculative decoding, in both of vLLM's forms, of which each may have a part."""
         names = {"method": "spec_method", "model": "spec_model", "num_speculative_tokens": "spec_tokens"}
-        return {key: self.args[name] for key, name in names.items() if self.args.get(name)}
+        single = {key: self.args[name] for key, name in names.items() if self.args.get(name)}
+        return {**single, **mapping_of(self.args.get("speculative_config"))}
 
     @property
     def _draft(self) -> Entry:
@@ -414,7 +413,7 @@ class _Given:
             return blocks * pool.block_bytes
         if self.environment.get(offloading.CPU_POOL):
             return int(_number(self.environment[offloading.CPU_POOL], 0) * GIB)
-        return tokens_of(self.args.get("kv_cache_memory_bytes"))
+        return tokens_of(self.args.get("kv_cache_memory_bytes")) or None  # 0 is none to vLLM, too
 
 
 _OTHER_KINDS = {

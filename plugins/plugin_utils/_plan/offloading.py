@@ -47,6 +47,8 @@ def cache(args: Mapping, environment: Mapping, parallel: int) -> int:
 
 def wrong_size(name: str, value: t.Any) -> str | None:
     """What is wrong with a size in this option or variable of the environment, if vLLM or LMCache could not read it."""
+    if value is None:
+        return None
     if name in (_LMCACHE_SIZE, CPU_POOL) and real(value) is None:
         return f"{show(value)} is not allowed; use a number of GiB such as 5"
     for connector in _connectors({KV_TRANSFER: value}) if name == KV_TRANSFER else ():

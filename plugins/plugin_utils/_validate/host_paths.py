@@ -8,8 +8,8 @@ import posixpath
 import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in, plain
-from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import parse_json
 
+from .._catalog.vllm_options import of_json
 from .._common.text import show
 from .._common.types import TypedValues
 from .._plan.layers import CONTAINER_CACHE
@@ -41,7 +41,7 @@ def host_paths(checked: TypedValues, model: t.Mapping[str, t.Any] | None) -> Lin
 def _paths(value: t.Any) -> t.Iterator[str]:
     """Also those in NAME=PATH and in JSON, as lora_modules has them, and in PATH:PATH, as PYTHONPATH."""
     if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
-        value = parse_json(value)  # a template is none
+        value = of_json(value)  # a template is none
     if isinstance(value, dict):
         value = [item for key, item in value.items() if key != "name"]
     if isinstance(value, (list, tuple)):

@@ -11,6 +11,7 @@ from .._catalog.advisories import told
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry
 from .._catalog.images import GUIDES, faults, find, met, moves, nearest_good, not_read, other_server, split_reference
+from .._catalog.option_values import no_method
 from .._common.addresses import reaches_others
 from .._common.text import show
 from .._common.types import TypedValues
@@ -126,6 +127,8 @@ def notices(ref: str, found: Entry, model: Entry | None, known: bool, settings: 
     wanted, reason = settings.get("quantization"), (model or {}).get("image_cannot_run")
     if isinstance(wanted, str) and not reason and (unread := not_read(wanted, found)):
         lines.append(f"vllm_image: {show(ref)} may refuse quantization: {wanted}; {unread}")
+    if unusual := no_method("quantization", wanted):  # refused already where the image is not the user's own
+        lines.append(f"vllm_image: {show(ref)} must have this method of its own: {unusual}")
     if model and reason:
         lines.append(f"vllm_image: {show(ref)} is said not to run {model['name']}, {reason}")
     return lines

@@ -10,7 +10,7 @@ import typing as t
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry, image_problems, model_problems, profile_problems
 from .._catalog.images import find
-from .._catalog.option_values import FITTING, wrong_value
+from .._catalog.option_values import fits, no_method, wrong_value
 from .._catalog.option_words import written
 from .._catalog.specs import options_of
 from .._catalog.vllm_options import misspelled, name_and_value, tokens_of, version_key
@@ -158,7 +158,7 @@ def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer],
                 yield f"{at}: {shown}{wrong}{of_image if name not in known.by_name and not written(name) else ''}"
             elif (isinstance(value, (list, dict)) and not value) or (value == "" and _NEVER_EMPTY.search(name)):
                 yield f"{at}: is empty; use null to drop the option"
-            elif wrong := wrong_value(name, value):
+            elif wrong := wrong_value(name, value) or ("" if of_image else no_method(name, value)):
                 yield f"{at}: {wrong}"
 
 
@@ -181,7 +181,7 @@ def _sizes(checked: TypedValues, chosen: Choice, sources: t.Sequence[Layer]) -> 
         if size is not None and size > 0:
             sizes[name] = size
     where, length = merged.get("max_model_len", ("", None))
-    if str(length) in FITTING and where != "vllm_max_model_len":
+    if fits(length) and where != "vllm_max_model_len":
         yield f"{where}: {show(length)} is not allowed; use a whole number above 0"
     if checked.valid("vllm_gpu_memory_utilization") and not checked.is_set("vllm_gpu_memory_utilization"):
         where, value = merged.get("gpu_memory_utilization", (f"{in_profile}.gpu_memory_utilization", None))

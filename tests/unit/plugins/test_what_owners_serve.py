@@ -64,6 +64,15 @@ def test_a_model_that_the_image_cannot_run_is_refused_with_one_that_can(model: s
     assert said(vllm_model=model, vllm_image=chosen["ref"]) == ""
 
 
+def test_a_method_that_only_a_patched_image_may_have() -> None:
+    options = {"quantization": "NVFP4"}
+    refused = "vllm_extra_args.quantization: \"NVFP4\" is no method of vLLM; use null, because the files of the model"
+    assert said(vllm_image=GUIDE, vllm_extra_args=options) == f"{refused} say their format"
+    own = {"example.org/own:1": {"vllm": "0.28.0"}}
+    noted = said(vllm_image="example.org/own:1", vllm_images=own, vllm_extra_args=options)
+    assert noted.startswith('vllm_image: "example.org/own:1" must have this method of its own: "NVFP4"')
+
+
 @pytest.mark.parametrize("model", ["qwen3-8b-fp8", "example-org/Qwen3-14B", "example-org/Llama-3.1-8B"])
 def test_a_model_that_the_image_can_run(model: str) -> None:
     assert said(vllm_model=model, vllm_image=GUIDE) == ""

@@ -8,7 +8,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.dgxspark.vllm.plugins.filter.memory_plan import memory_plan
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.option_values import wrong_value
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import tokens_of
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_options import mapping_of, tokens_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.offloading import wrong_size
 
 GIB = 2**30
@@ -26,7 +26,11 @@ MODEL = {"id": "a/b", "weights_bytes": GIB, "layers": 8, "kv_heads": 2, "head_di
         ("25.6K", None),  # vLLM refuses these
         ("25.6", None),
         ("20GB", None),
-        ("9" * 19, None),
+        ("9" * 25, None),
+        ("16_384", 16384),
+        ("0.02t", 20 * 10**9),
+        ("1T", 2**40),
+        ("-1", None),
         (16384, 16384),
         (True, None),
     ],
@@ -45,6 +49,18 @@ def test_numbers_with_a_unit_as_vllm_reads_them(text: t.Any, number: int | None)
         ("max_logprobs", "-1"),
         ("max_model_len", "auto"),
         ("max_model_len", -1),
+        ("max_model_len", "Auto"),
+        ("max_num_seqs", "1_024"),
+        ("seed", str(2**64 - 1)),
+        ("kv_cache_memory_bytes", 0),  # as if it were not given
+        ("kv_cache_memory_bytes", "0.02t"),
+        ("quantization", "None"),  # no name, but what vLLM reads as not given
+        ("speculative_config", "None"),
+        ("num_gpu_blocks_override", ""),
+        ("speculative_config", {"method": "ngram", "prompt_lookup_max": 4}),  # with spec_tokens beside it
+        ("kv_transfer_config", '{"kv_connector_extra_config": {"cpu_bytes_to_use": 20G}}'),
+        ("kv_cache_dtype", "TQ3"),  # of a patched image
+        ("quantization", "int4"),
         ("kv_offloading_size", 12.5),
         ("mm_processor_cache_gb", 0),
         ("compilation_config", 3),  # a level, in older versions
@@ -77,11 +93,8 @@ def test_values_that_vllm_reads(name: str, value: t.Any) -> None:
         ("cpu_offload_gb", -4, "-4 is not allowed; use a number of GiB, 0 or more"),
         ("cpu_offload_gb", "nan", '"nan" is not allowed; use a number of GiB, 0 or more'),
         ("quantization", "none", '"none" is a name to vLLM; use null to drop the option'),
-        (
-            "quantization",
-            "NVFP4",
-            '"NVFP4" is no method of vLLM; use null, because the files of the model say their format',
-        ),
+        ("load_format", "None", '"None" is a name to vLLM; use null to drop the option'),
+        ("kv_cache_dtype", "FP8_E4M3", '"FP8_E4M3" is not allowed; write fp8_e4m3'),
         ("tool_call_parser", ["hermes"], "a list is not allowed; use one name"),
         ("served_model_name", ["a", None], "holds null; remove it from the list"),
         (
@@ -92,7 +105,6 @@ def test_values_that_vllm_reads(name: str, value: t.Any) -> None:
         ("kv_cache_dtype", 8, "8 is not allowed; use a name such as fp8 or bfloat16"),
         ("limit_mm_per_prompt", {"image": -1}, "image -1 is not allowed; use a whole number, 0 or more"),
         ("limit_mm_per_prompt", {"video": {"count": "x"}}, 'video "x" is not allowed; use a whole number, 0 or more'),
-        ("speculative_config", {"method": "ngram"}, "num_speculative_tokens is missing; use a whole number above 0"),
         (
             "cudagraph_capture_sizes",
             "1,2,4",
@@ -109,6 +121,12 @@ def test_values_that_vllm_reads(name: str, value: t.Any) -> None:
 )
 def test_values_that_no_version_reads(name: str, value: t.Any, line: str) -> None:
     assert wrong_value(name, value) == line
+
+
+def test_numbers_with_a_unit_in_json() -> None:
+    text = '{"a": 20G, "b": "20G", "c": [1k, 2.5k], "d": "\\" 3G"}'
+    assert mapping_of(text) == {"a": 20 * 2**30, "b": "20G", "c": [1000, 2500], "d": '" 3G'}
+    assert mapping_of("{'a': 1}") == {}
 
 
 def connector(**more: t.Any) -> dict[str, t.Any]:
@@ -133,6 +151,24 @@ def test_sizes_of_a_connector(size: t.Any, is_read: bool) -> None:
 def test_nothing_is_planned_with_a_size_that_cannot_be_read(args: t.Any, environment: t.Any) -> None:
     with pytest.raises(AnsibleFilterError, match="nothing can be planned for a/b: .* is not allowed; use a"):
         memory_plan(MODEL, 120 * GIB, args, environment)
+
+
+def test_tokens_beside_the_rest_of_speculative_decoding_are_planned() -> None:
+    method = {"method": "eagle3", "model": "a/draft"}
+    assert memory_plan(MODEL, 120 * GIB, {"speculative_config": method, "spec_tokens": 8}) == memory_plan(
+        MODEL, 120 * GIB, {"speculative_config": {**method, "num_speculative_tokens": 8}}
+    )
+    assert memory_plan(MODEL, 120 * GIB, {"speculative_config": method, "spec_tokens": 8}) != memory_plan(
+        MODEL, 120 * GIB, {}
+    )
+
+
+def test_a_cache_of_no_bytes_is_one_without_a_given_size() -> None:
+    assert memory_plan(MODEL, 120 * GIB, {"kv_cache_memory_bytes": 0}) == memory_plan(MODEL, 120 * GIB, {})
+
+
+def test_a_variable_that_is_null_has_one_line_elsewhere() -> None:
+    assert wrong_size("LMCACHE_MAX_LOCAL_CPU_SIZE", None) is None
 
 
 def test_numbers_in_quotes_are_planned() -> None:
