@@ -15,7 +15,7 @@ import typing as t
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import real
 
 from .._common.text import show
-from .vllm_options import argument, integer, of_json, tokens_of
+from .vllm_options import DRAFTS, argument, integer, of_json, speculative_of, tokens_of
 
 # The least whole number, if there is one.
 _WHOLE: t.Mapping[str, int | None] = {
@@ -58,7 +58,6 @@ _LEVEL = re.compile(r"[0-3]")  # which compilation_config may be in older versio
 _DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
 _SHORT_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "f16": "float16", "fp32": "float32", "f32": "float32"}
 _CACHE_DTYPE = re.compile(r"auto$|b?float|half$|fp8")
-_DRAFTS = "num_speculative_tokens"
 _START = re.compile(r"\s*(\d+)((?:\.\d+)?)\s*([kKmMgG]?)")
 
 
@@ -97,6 +96,15 @@ def wrong_values(options: t.Mapping[str, t.Any]) -> t.Iterator[str]:
     for name, value in options.items():
         if wrong := wrong_value(name, value):
             yield f"{name}: {wrong}"
+    if missing := missing_drafts(options):
+        yield f"speculative_config: {missing}"
+
+
+def missing_drafts(options: t.Mapping[str, t.Any]) -> str | None:
+    """Whether nothing says how many tokens to draft. A draft model and the other methods may say it themselves."""
+    found = speculative_of(options)
+    is_missing = found.get("method") == "ngram" and found.get(DRAFTS) is None
+    return f"{DRAFTS} is missing; use a whole number above 0" if is_missing else None
 
 
 def fits(value: t.Any) -> bool:
@@ -158,11 +166,9 @@ def _mapping(name: str, value: t.Any) -> str | None:
         return _limits(found)
     if name != "speculative_config":
         return None
-    drafts = found.get(_DRAFTS)
-    if drafts is None:  # which spec_tokens, the draft model or the method may say
-        return None
-    wrong = _whole(drafts, 1)
-    return f"{_DRAFTS} {wrong}" if wrong else None
+    drafts = speculative_of({name: found}).get(DRAFTS)
+    wrong = None if drafts is None else _whole(drafts, 1)
+    return f"{DRAFTS} {wrong}" if wrong else None
 
 
 def _limits(limits: t.Mapping[str, t.Any]) -> str | None:

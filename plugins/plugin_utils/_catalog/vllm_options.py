@@ -18,6 +18,7 @@ NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # Options that take one value each time: several are given by repeating the option.
 _REPEATED = frozenset(["middleware"])
 _NEGATIVE_NUMBER = re.compile(r"-(\d+|\d*\.\d+)")  # what argparse takes for one
+DRAFTS = "num_speculative_tokens"
 _JOINED = re.compile(r"(-{1,2}[A-Za-z][\w.-]*)(?:=|\s+)(\S.*)")
 
 
@@ -108,6 +109,14 @@ def whole(value: t.Any) -> int | None:
 def mapping_of(value: t.Any) -> dict[str, t.Any]:
     """What an option says that takes a mapping, also as JSON; empty if it is none."""
     return mapping(of_json(value) if isinstance(value, str) else value)
+
+
+def speculative_of(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Speculative decoding, in both of vLLM's forms, of which each may have a part."""
+    names = {"method": "spec_method", "model": "spec_model", DRAFTS: "spec_tokens"}
+    single = {key: options[name] for key, name in names.items() if options.get(name)}
+    joined = mapping_of(options.get("speculative_config"))
+    return {**single, **{str(key).replace("-", "_"): value for key, value in joined.items()}}
 
 
 def of_json(text: str) -> t.Any:

@@ -14,7 +14,7 @@ import math
 import typing as t
 
 from .._catalog.option_values import fits
-from .._catalog.vllm_options import mapping_of, tokens_of, version_key, whole
+from .._catalog.vllm_options import DRAFTS, mapping_of, speculative_of, tokens_of, version_key, whole
 from . import compressed, experts, kv_cache, offloading
 from .words import GIB, Bounds, Plan, gib, problem, reasons
 
@@ -178,8 +178,8 @@ class _Given:
         self.share = _number(args.get("gpu_memory_utilization"), UTILIZATION)
         self.batched = tokens_of(args.get("max_num_batched_tokens")) or BATCHED_TOKENS[is_small or self.on_cpu]
         self.requests = tokens_of(args.get("max_num_seqs")) or SEQUENCES[is_small or self.on_cpu]
-        self.speculative = self._speculative()
-        self.drafts = tokens_of(self.speculative.get("num_speculative_tokens")) or 0
+        self.speculative: Entry = speculative_of(args)
+        self.drafts = tokens_of(self.speculative.get(DRAFTS)) or 0
         self.weights, self.loading = self._weights()
         self.activations = self._activations()
         self.graphs = 0 if args.get("enforce_eager") is True or self.on_cpu else self._graphs()
@@ -233,12 +233,6 @@ class _Given:
     def bytes_of_a_token(self) -> int:
         """What one more token costs, in the layers that look at the whole context."""
         return sum(kind.number * kind.bytes_ for kind in self.kinds if kind.kind == kv_cache.FULL)
-
-    def _speculative(self) -> Entry:
-        """The options of speculative decoding, in both of vLLM's forms, of which each may have a part."""
-        names = {"method": "spec_method", "model": "spec_model", "num_speculative_tokens": "spec_tokens"}
-        single = {key: self.args[name] for key, name in names.items() if self.args.get(name)}
-        return {**single, **mapping_of(self.args.get("speculative_config"))}
 
     @property
     def _draft(self) -> Entry:

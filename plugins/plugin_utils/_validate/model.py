@@ -9,8 +9,8 @@ import typing as t
 
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry, image_problems, model_problems, profile_problems
-from .._catalog.images import find
-from .._catalog.option_values import fits, no_method, wrong_value
+from .._catalog.images import find, is_upstream
+from .._catalog.option_values import fits, missing_drafts, no_method, wrong_value
 from .._catalog.option_words import written
 from .._catalog.specs import options_of
 from .._catalog.vllm_options import misspelled, name_and_value, tokens_of, version_key
@@ -125,6 +125,8 @@ def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer],
     of_image = ""
     if image and image["key"] not in catalog.images():
         of_image = f" (or name it in vllm_images[{show(image['ref'])}].options, if the image's own vLLM has it)"
+    own = checked["vllm_images"] if checked.valid("vllm_images") else {}
+    is_own = bool(image and of_image and (image["key"] in own or not is_upstream(image["ref"])))
     secrets = checked.secrets()
     together = checked.valid("vllm_nodes") and bool(checked["vllm_nodes"])
     for source in sources:
@@ -158,7 +160,7 @@ def _options(checked: TypedValues, catalog: Catalog, sources: t.Sequence[Layer],
                 yield f"{at}: {shown}{wrong}{of_image if name not in known.by_name and not written(name) else ''}"
             elif (isinstance(value, (list, dict)) and not value) or (value == "" and _NEVER_EMPTY.search(name)):
                 yield f"{at}: is empty; use null to drop the option"
-            elif wrong := wrong_value(name, value) or ("" if of_image else no_method(name, value)):
+            elif wrong := wrong_value(name, value) or ("" if is_own else no_method(name, value)):
                 yield f"{at}: {wrong}"
 
 
@@ -175,6 +177,9 @@ def _sizes(checked: TypedValues, chosen: Choice, sources: t.Sequence[Layer]) -> 
         if wrong := wrong_size(item["name"], item["value"]):
             yield f"{item['at']}: {wrong}"
     merged = {item["name"]: (item["at"], item["value"]) for item in settings.explained if item["kind"] == "args"}
+    if missing := missing_drafts(settings.args):
+        said = (merged[name] for name in ("speculative_config", "spec_method") if name in merged)
+        yield f"{next(where for where, value in said if value is not None)}: {missing}"
     sizes: dict[str, int] = {}
     for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens"):
         size = tokens_of(merged.get(name, ("", None))[1])

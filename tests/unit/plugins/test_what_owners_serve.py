@@ -66,8 +66,10 @@ def test_a_model_that_the_image_cannot_run_is_refused_with_one_that_can(model: s
 
 def test_a_method_that_only_a_patched_image_may_have() -> None:
     options = {"quantization": "NVFP4"}
-    refused = "vllm_extra_args.quantization: \"NVFP4\" is no method of vLLM; use null, because the files of the model"
+    refused = 'vllm_extra_args.quantization: "NVFP4" is no method of vLLM; use null, because the files of the model'
     assert said(vllm_image=GUIDE, vllm_extra_args=options) == f"{refused} say their format"
+    newest = {"vllm_image": "vllm/vllm-openai:v0.33.0", "vllm_image_allow": ["unknown"]}  # upstream's own, too
+    assert said(**newest, vllm_extra_args=options) == f"{refused} say their format"
     own = {"example.org/own:1": {"vllm": "0.28.0"}}
     noted = said(vllm_image="example.org/own:1", vllm_images=own, vllm_extra_args=options)
     assert noted.startswith('vllm_image: "example.org/own:1" must have this method of its own: "NVFP4"')
@@ -449,6 +451,10 @@ def test_a_model_in_a_folder(model: str) -> None:
         ({"speculative_config": "{'method': 'mtp'}"}, "write speculative_config: {method: mtp, num_speculative"),
         ({"speculative_config": '{"method": "ngram", "num_speculative_tokens": "3"}'}, ""),
         ({"speculative_config": {"method": "ngram", "num_speculative_tokens": 0}}, "num_speculative_tokens 0 is not"),
+        ({"speculative_config": {"method": "ngram", "prompt_lookup_max": 4}}, "num_speculative_tokens is missing"),
+        ({"speculative_config": {"method": "ngram", "num-speculative-tokens": 4}}, ""),
+        ({"speculative_config": {"method": "ngram", "prompt_lookup_max": 4}, "spec_tokens": 3}, ""),
+        ({"spec_method": "ngram"}, "num_speculative_tokens is missing"),
         ({"kv_cache_dtype": "FP8"}, "write fp8"),
         ({"dtype": "bf16"}, "write bfloat16"),
         ({"override_generation_config": {"stop": ["=/opt/hf", "/opt/hf"]}}, ""),

@@ -32,8 +32,9 @@ ENGINE: tuple[Signature, ...] = (
         r"RayChannelTimeoutError|increase RAY_CGRAPH_get_timeout",
         "a worker did not finish a step in time: a kernel or an operation between hosts hangs",
         "look at the other host first: it hangs, or the connection to it is down (`dmesg` there). Set"
-        " compilation_config: {{cudagraph_mode: PIECEWISE}} in vllm_extra_args, which helped on the GB10; raise RAY_CGRAPH_get_timeout in"
-        " vllm_extra_env only if steps are that slow; if it happens again, use another vllm_image",
+        " compilation_config: {{cudagraph_mode: PIECEWISE}} in vllm_extra_args, which helped on the GB10; raise"
+        " RAY_CGRAPH_get_timeout in vllm_extra_env only if steps are that slow; if it happens again, use"
+        " another vllm_image",
         versions="vLLM 0.15 with Ray on two GB10",
         known="report",
         source="eugr/spark-vllm-docker#35",

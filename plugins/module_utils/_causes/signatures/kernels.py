@@ -420,8 +420,8 @@ KERNELS: tuple[Signature, ...] = (
         (".h not found", "batchedgemmenums"),
         r"AssertionError: (?P<file>\w+\.h) not found",
         "FlashInfer could not fetch a part of a kernel from NVIDIA's server ({file}); the image does not have it",
-        "set moe_backend: marlin and attention_backend: TRITON_ATTN in vllm_extra_args, which need nothing from there; or"
-        " allow the host to reach edge.urm.nvidia.com; or use another vllm_image, which brings these files",
+        "set moe_backend: marlin and attention_backend: TRITON_ATTN in vllm_extra_args, which need nothing from there;"
+        " or allow the host to reach edge.urm.nvidia.com; or use another vllm_image, which brings these files",
         versions="FlashInfer 0.2 to 0.6",
         known="report",
         source="flashinfer-ai/flashinfer#2941, #1352",

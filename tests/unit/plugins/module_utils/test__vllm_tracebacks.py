@@ -426,5 +426,6 @@ def test_a_gated_model_is_explained_by_what_the_hub_says(status: int, hub: str, 
     ],
 )
 def test_an_assertion_without_words_says_what_was_asserted(source: str, told: str) -> None:
-    log = f'Traceback (most recent call last):\n  File "/vllm/gdn_attn.py", line 3, in build\n    {source}\nAssertionError\n'
+    frame = f'  File "/vllm/gdn_attn.py", line 3, in build\n    {source}\n'
+    log = f"Traceback (most recent call last):\n{frame}AssertionError\n"
     assert cause(log)[1] == told
