@@ -127,6 +127,7 @@ def test_numbers_with_a_unit_in_json() -> None:
     text = '{"a": 20G, "b": "20G", "c": [1k, 2.5k], "d": "\\" 3G"}'
     assert mapping_of(text) == {"a": 20 * 2**30, "b": "20G", "c": [1000, 2500], "d": '" 3G'}
     assert mapping_of("{'a': 1}") == {}
+    assert mapping_of('"\\' * 50000) == {}  # in a moment, though no text in it ends
 
 
 def connector(**more: t.Any) -> dict[str, t.Any]:
