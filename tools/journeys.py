@@ -7,8 +7,8 @@
 
 A journey that needs one host runs beside one on the other host. One that fails does not stop the others: at the end
 stands what failed, with the path of its log. --keep uses the sandbox that is up and leaves it up.
-Without NAME and --all, a part is done with each commit: journeys that say TURN with every third one, and of the tests
-that do one thing at many places (marked in_turn) some. Three commits in a row have every journey.
+Without NAME and --all, a part is done with each commit: journeys that say TURN with every fourth one, and of the tests
+that do one thing at many places (marked in_turn) some. Four commits in a row have every journey.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 JOURNEYS = ROOT / "tests" / "journeys"
 LOGS = ROOT / ".cache" / "journeys"
 HOSTS = ("spark01", "spark02")
-TURNS = 3
+TURNS = 4
 LONGEST = 3600  # seconds of a journey; one that hangs must not hold up the others for ever
 SHOWN = 60  # lines of the log of a journey that failed
 
@@ -66,10 +66,12 @@ class Journey:
     def log(self) -> Path:
         return LOGS / f"{self.name}.log"
 
-    def command(self, host: str, turn: list[str]) -> list[str]:
+    def command(self, host: str, commit: int | None) -> list[str]:
+        """With the number of a COMMIT, of the tests in turn a part: the next one each time that the journey runs."""
         if self.is_scenario:
             return ["molecule", "test", "--destroy=never", "--no-command-borders", "--scenario-name", self.name]
-        return [sys.executable, "-m", "pytest", "--durations=5", f"--spark={host}", *turn, str(JOURNEYS / self.name)]
+        part = [] if commit is None else [f"--turn={commit if self.turn is None else commit // TURNS}"]
+        return [sys.executable, "-m", "pytest", "--durations=5", f"--spark={host}", *part, str(JOURNEYS / self.name)]
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ class Result:
 class Runner:
     """Two lanes, one for each host; a journey that needs both hosts has both lanes."""
 
-    def __init__(self, journeys: list[Journey], turn: list[str]) -> None:
-        self.turn = turn
+    def __init__(self, journeys: list[Journey], commit: int | None) -> None:
+        self.commit = commit
         self.waiting = sorted(journeys, key=lambda journey: (not journey.is_scenario, -journey.seconds))
         self.free = set(HOSTS)
         self.changed = threading.Condition()
@@ -134,7 +136,7 @@ class Runner:
         }
         with journey.log.open("wb") as log:
             process = subprocess.Popen(
-                journey.command(hosts[0], self.turn),
+                journey.command(hosts[0], self.commit),
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -233,11 +235,11 @@ def main() -> int:
         parser.error(f"no such journey: {', '.join(unknown)}; there are {', '.join(known)}")
 
     LOGS.mkdir(parents=True, exist_ok=True)
-    turn = commits()
+    commit = commits()
     wanted = [known[name] for name in options.names] or [
-        journey for journey in known.values() if options.all or journey.turn in (None, turn % TURNS)
+        journey for journey in known.values() if options.all or journey.turn in (None, commit % TURNS)
     ]
-    runner = Runner(wanted, [] if options.all else [f"--turn={turn}"])
+    runner = Runner(wanted, None if options.all else commit)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with sandbox(options.keep):
         try:

@@ -2,4 +2,4 @@
 is switched to without a hub."""
 
 SECONDS = 470
-TURN = 0
+TURN = 3

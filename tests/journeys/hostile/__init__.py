@@ -2,4 +2,4 @@
 operator's day ends, and nothing outside changes."""
 
 SECONDS = 115
-TURN = 2
+TURN = 1

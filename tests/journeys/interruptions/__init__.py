@@ -2,4 +2,4 @@
 deployments in a row leave nothing behind. The engine is a stand-in."""
 
 SECONDS = 600
-TURN = 1
+TURN = 3

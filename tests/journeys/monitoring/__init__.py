@@ -2,4 +2,4 @@
 and a stopped server fire their alerts at the second evaluation and resolve, and a removal leaves nothing."""
 
 SECONDS = 200
-TURN = 2
+TURN = 3

@@ -2,4 +2,4 @@
 tries: it answers again, or says why not."""
 
 SECONDS = 500
-TURN = 0
+TURN = 3
