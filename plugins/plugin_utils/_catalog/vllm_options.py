@@ -149,9 +149,7 @@ def tokens_of(value: t.Any) -> int | None:
 _DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _INTEGER = re.compile(r"[+-]?\d+(?:_\d+)*", re.ASCII)
 _LONGEST_INTEGER = 24  # more than any count or seed has
-_QUOTED = re.compile(
-    r'("(?:[^"\\]|\\(?:.|\Z))*(?:"|\Z))', re.DOTALL
-)  # an open one is the rest, once
+_QUOTED = re.compile(r'("(?:[^"\\]|\\(?:.|\Z))*(?:"|\Z))', re.DOTALL)  # an open one is the rest, once
 _WITH_UNIT = re.compile(r"\b\d+(?:\.\d+)?[kKmMgGtT]\b", re.ASCII)
 
 
