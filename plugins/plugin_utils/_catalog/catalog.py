@@ -27,6 +27,7 @@ from .fields import (
 )
 from .images import (
     GUIDES,
+    RARE_FORMATS,
     UPSTREAM,
     Architectures,
     can_run,
@@ -185,8 +186,11 @@ class Catalog:
         run it. Where none can, or nobody knows the model, the guide's: the checks say why it will not do."""
         if model is None:
             return GUIDES
-        images, named = self.images(own), model.get("image")
-        if named and not not_read(model.get("quantization"), images.get(named) or {}):
+        named, quantization = model.get("image"), model.get("quantization")
+        if named and str(quantization) not in RARE_FORMATS:
+            return str(named)
+        images = self.images(own)
+        if named and not not_read(quantization, images.get(named) or {}):
             return str(named)
         return str(newest_able(images, model, self.architectures()) or GUIDES)
 
