@@ -86,7 +86,7 @@ def wrong_value(name: str, value: t.Any) -> str | None:
     if name in _SIZES and not (tokens_of(value) or 0) > 0:
         units = ", or one with k (1000) or K (1024), M or G" if isinstance(value, str) else ""
         return f"{show(value)} is not allowed; use a whole number above 0{units}{_such_as(value)}"
-    if name in _GIB and (isinstance(value, bool) or not (real(value) or 0) >= 0 or real(value) is None):
+    if name in _GIB and ((number := real(value)) is None or number < 0):
         return f"{show(value)} is not allowed; use a number of GiB, 0 or more{_digits(value)}"
     return None
 

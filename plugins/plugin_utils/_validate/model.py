@@ -178,8 +178,8 @@ def _sizes(checked: TypedValues, chosen: Choice, sources: t.Sequence[Layer]) -> 
             yield f"{item['at']}: {wrong}"
     merged = {item["name"]: (item["at"], item["value"]) for item in settings.explained if item["kind"] == "args"}
     if missing := missing_drafts(settings.args):
-        said = (merged[name] for name in ("speculative_config", "spec_method") if name in merged)
-        yield f"{next(where for where, value in said if value is not None)}: {missing}"
+        said = [merged[name] for name in ("speculative_config", "spec_method") if name in merged]
+        yield f"{[where for where, value in said if value is not None][0]}: {missing}"
     sizes: dict[str, int] = {}
     for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens"):
         size = tokens_of(merged.get(name, ("", None))[1])

@@ -347,6 +347,7 @@ echo "$1 $2 $3 $4 $5 $6 $7 $8 $9" >>"$STANDIN/docker"
 
 PASSING = """#!/bin/sh
 [ "$1" = rm ] && exit
+cat >/dev/null # docker run --interactive reads the arguments
 if [ $FAILURES -gt "$(ls "$STANDIN" | grep -c ^try)" ]; then
     mktemp -d "$STANDIN/tryXXXXXX" >/dev/null
     echo "docker: OCI runtime create failed: read init-p: connection reset by peer: unknown." >&2
