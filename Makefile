@@ -31,8 +31,8 @@ sandbox-down: setup ## stop them and keep the caches: the next start takes secon
 sandbox-purge: setup ## remove all of the sandbox, caches and images too
 	@$(play) -i localhost, molecule/default/destroy.yml -e sandbox_purge=true
 
-test: ## lint, unit, hub, sanity, and the journeys of this commit: four commits in a row have all of them
-	@tools/stages.sh setup lint journeys+unit+hub+sanity
+test: ## lint, unit, hub, sanity, and the journeys that go with every commit; CI runs the others too, a quarter with each commit
+	@JOURNEYS=--core tools/stages.sh setup lint journeys+unit+hub+sanity
 
 test-all: ## the same with every case, and fifty deployments in a row
 	@DEPLOYMENTS=50 KILLS=10 JOURNEYS=--all tools/stages.sh setup lint journeys+unit+hub+sanity+other-python

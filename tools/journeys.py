@@ -3,12 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs journeys (tests/journeys/NAME) on a new sandbox, and removes it at the end; caches and images stay.
 
-    journeys.py [--keep] [--all] [--list] [NAME ...]
+    journeys.py [--keep] [--core | --all] [--list] [NAME ...]
 
 A journey that needs one host runs beside one on the other host. One that fails does not stop the others: at the end
 stands what failed, with the path of its log. --keep uses the sandbox that is up and leaves it up.
 Without NAME and --all, a part is done with each commit: journeys that say TURN with every fourth one, and of the tests
-that do one thing at many places (marked in_turn) some. Four commits in a row have every journey.
+that do one thing at many places (marked in_turn) some. Four commits in a row have every journey. --core leaves out those
+with a TURN: `make test` is what somebody runs who changed a line.
 """
 
 from __future__ import annotations
@@ -222,7 +223,9 @@ def commits() -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", action="store_true", help="use the sandbox that is up, and leave it up")
-    parser.add_argument("--all", action="store_true", help="every journey, and every case of the tests done in turn")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--core", action="store_true", help="only the journeys that go with every commit")
+    some.add_argument("--all", action="store_true", help="every journey, and every case of the tests done in turn")
     parser.add_argument("--list", action="store_true", help="say what each journey proves, and end")
     parser.add_argument("names", nargs="*", metavar="NAME", help="journeys; without a name: all")
     options = parser.parse_args()
@@ -237,7 +240,9 @@ def main() -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
     commit = commits()
     wanted = [known[name] for name in options.names] or [
-        journey for journey in known.values() if options.all or journey.turn in (None, commit % TURNS)
+        journey
+        for journey in known.values()
+        if options.all or journey.turn is None or (journey.turn == commit % TURNS and not options.core)
     ]
     runner = Runner(wanted, None if options.all else commit)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -99,7 +99,7 @@ def test_refused_before_anything_is_started(
     record(kind="start", fault=fault.name, verdict="refused", cause="", remedy=message, seconds=None)
 
 
-@pytest.mark.in_turn(3)
+@pytest.mark.in_turn(4)
 @these(fault for fault in FAULTS if fault.cause)
 def test_a_start_that_fails_says_why_and_what_to_do(
     spark: Spark, record: Callable[..., None], deploy: Callable[[Fault], Any], fault: Fault
