@@ -49,7 +49,7 @@ def test_what_the_journey_asserts_wins_over_an_earlier_run() -> None:
 
 def test_faults_are_read_from_the_files_of_the_journey(tmp_path: Path) -> None:
     (tmp_path / "start_faults.py").write_text(
-        'FAULTS = [Fault("a", cause="", remedy="r"), Fault("b", "c", "r", **more()), Fault("d", cause="e", verdict="stuck")]'
+        'FAULTS = [Fault("a", cause=""), Fault("b", "c", "r", **more()), Fault("d", cause="e", verdict="stuck")]'
     )
     (tmp_path / "test_servers.py").write_text(
         "def test():\n    try:\n        look('f', port=1)\n    finally:\n        pass\n    look('g')\n"
