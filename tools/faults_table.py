@@ -1,55 +1,130 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes the tables of docs/reference/faults.md from what the journey `faults` has seen (.cache/faults.json).
+"""Writes the tables of docs/reference/faults.md: each fault of the journey `faults`, with what its runs recorded.
 
 faults_table.py [--seen FILE] [FILE]
+
+A run takes a part of the faults in turn (.cache/faults.json), so what the page has of the others stays.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+JOURNEY = ROOT / "tests" / "journeys" / "faults"
 BEGIN = "<!-- faults:begin -->"
 END = "<!-- faults:end -->"
+NOT_RECORDED = "not recorded"
 
 Row = Mapping[str, Any]
 KINDS = {
-    "start": ("Starts (`playbooks/deploy.yml`)", ("fault", "verdict", "cause", "remedy", "seconds")),
-    "server": ("Servers that were ready (`playbooks/health.yml`)", ("fault", "verdict", "cause", "remedy")),
+    "start": ("Starts (`playbooks/deploy.yml`)", ("fault", "verdict", "cause", "seconds")),
+    "server": ("Servers that were ready (`playbooks/health.yml`)", ("fault", "verdict", "cause")),
 }
 
 
+def faults(journey: Path = JOURNEY) -> list[Row]:
+    """The faults that the journey causes, in the order of its files, as far as the text of the files says."""
+    found = [
+        row
+        for name in ("start_faults.py", "test_servers.py")
+        for call in _calls((journey / name).read_text(encoding="utf-8"))
+        if (row := _row(call))
+    ]
+    return [row for kind in KINDS for row in found if row["kind"] == kind]
+
+
+def _calls(text: str) -> list[ast.Call]:
+    return sorted((n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)), key=lambda call: call.lineno)
+
+
+def _row(call: ast.Call) -> Row | None:
+    name = call.func.id if isinstance(call.func, ast.Name) else ""
+    values: dict[str, Any] = dict(zip(("name", "cause"), map(_constant, call.args), strict=False))
+    values.update({keyword.arg: _constant(keyword.value) for keyword in call.keywords if keyword.arg})
+    if name == "Fault":
+        if values["cause"]:
+            return {"kind": "start", "fault": values["name"], "verdict": "failed", **_only(values, "cause", "verdict")}
+        return {"kind": "start", "fault": values["name"], "verdict": "refused", "cause": "", "seconds": None}
+    if name == "look":
+        return {"kind": "server", "fault": values["name"]}
+    if name == "record" and isinstance(values["fault"], str):
+        return _only(values, "kind", "fault")
+    return None
+
+
+def _constant(node: ast.expr) -> Any:
+    return node.value if isinstance(node, ast.Constant) else None
+
+
+def _only(values: Row, *names: str) -> Row:
+    return {name: values[name] for name in names if name in values}
+
+
+def recorded(page: str) -> dict[str, Row]:
+    """What the tables of the page say of each fault."""
+    return {row["fault"]: row for row in _rows(page)}
+
+
+def _rows(page: str) -> Iterator[Row]:
+    columns: Sequence[str] = ()
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if not line.startswith("| "):
+            columns = ()
+        elif not columns:
+            columns = cells
+        elif not cells[0].startswith("---"):
+            yield {c: _value(c, cell) for c, cell in zip(columns, cells, strict=True) if cell != NOT_RECORDED}
+
+
+def _value(column: str, cell: str) -> Any:
+    if cell == "-":
+        return None
+    if column == "seconds":
+        return float(cell)
+    return re.sub(r"^\[`(\w+)`\].*", r"\1", cell) if column == "cause" else cell
+
+
 def cell(row: Row, column: str) -> str:
-    value = row.get(column)
+    value = row.get(column, NOT_RECORDED)
     if value in (None, ""):
         return "-"
+    if value == NOT_RECORDED:
+        return NOT_RECORDED
     if column == "seconds":
         return f"{value:.1f}"
-    if column == "cause":
-        return f"[`{value}`](../troubleshooting.md#{value})"
-    return " ".join(str(value).split()).replace("|", "\\|")
+    return f"[`{value}`](../troubleshooting.md#{value})" if column == "cause" else str(value)
 
 
 def table(rows: Sequence[Row], columns: Sequence[str]) -> str:
     head = [
         "| " + " | ".join(columns) + " |",
-        "|" + "|".join(" --: " if c == "seconds" else " --- " for c in columns) + "|",
+        "| " + " | ".join("--:" if c == "seconds" else "---" for c in columns) + " |",
     ]
     return "\n".join([*head, *("| " + " | ".join(cell(row, column) for column in columns) + " |" for row in rows)])
 
 
-def tables(seen: Sequence[Row]) -> str:
+def tables(rows: Sequence[Row]) -> str:
     parts = []
     for kind, (title, columns) in KINDS.items():
-        rows = [row for row in seen if row["kind"] == kind]
-        parts.append(f"## {title}\n\n{table(rows, columns)}")
+        of_kind = [row for row in rows if row["kind"] == kind]
+        parts.append(f"## {title}\n\n{table(of_kind, columns)}")
     return "\n\n".join(parts)
+
+
+def updated(page: str, seen: Sequence[Row], known: Sequence[Row]) -> str:
+    """The page with a row for each known fault. What the journey asserts wins over what an earlier run has recorded."""
+    before, now = recorded(page), {row["fault"]: row for row in seen}
+    return fill(page, tables([{**before.get(row["fault"], {}), **row, **now.get(row["fault"], {})} for row in known]))
 
 
 def fill(text: str, content: str) -> str:
@@ -65,11 +140,8 @@ def main() -> int:
     parser.add_argument("file", type=Path, nargs="?", default=ROOT / "docs" / "reference" / "faults.md")
     arguments = parser.parse_args()
     try:
-        seen = json.loads(arguments.seen.read_text())
-        arguments.file.write_text(fill(arguments.file.read_text(), tables(seen)))
-    except FileNotFoundError as problem:
-        print(f"{problem.filename}: is not there; the journey faults writes it", file=sys.stderr)
-        return 1
+        seen = json.loads(arguments.seen.read_text()) if arguments.seen.exists() else []
+        arguments.file.write_text(updated(arguments.file.read_text(), seen, faults()))
     except ValueError as problem:
         print(f"{arguments.file}: {problem}", file=sys.stderr)
         return 1

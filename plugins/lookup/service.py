@@ -352,7 +352,7 @@ _value:
           service that is alone on its host, and if the host was not read.
       type: list
       elements: str
-      sample: ["vllm 0.75 (91.3 GiB, what the others leave)", "vllm-embed 0.10 (12.2 GiB)"]
+      sample: ["vllm 0.81 (98.6 GiB, what the others leave)", "vllm-embed 0.10 (12.2 GiB)"]
     budget_problem:
       description: One line, if the services of the list do not fit into the memory together.
       type: str

@@ -59,8 +59,8 @@ MODELS: dict[str, dict[str, t.Any]] = {
 }
 
 
-def start(name: str, words: list[str], environment: dict[str, str] | None = None, door: bool = True) -> Server:
-    return Server(name, OUT / "faults" / f"{name}.log", words, environment, door)
+def start(name: str, words: list[str], environment: dict[str, str] | None = None, waits: bool = True) -> Server:
+    return Server(name, OUT / "faults" / f"{name}.log", words, environment, waits)
 
 
 def keep(server: Server, **more: t.Any) -> None:
@@ -119,8 +119,8 @@ def serving() -> None:
         keep(first, note="was never ready")
         return
     ready = answers(first)
-    second = start("memory_taken_by_another_server", ["small", *EAGER], door=False)
-    third = start("port_in_use", [*PLAIN, "--port", str(first.port)], door=False)
+    second = start("memory_taken_by_another_server", ["small", *EAGER], waits=False)
+    third = start("port_in_use", [*PLAIN, "--port", str(first.port)], waits=False)
     second.wait_for_end(60)
     keep(second)
     third.wait_for_end(30)
@@ -177,7 +177,7 @@ def memory_while_serving() -> None:
 def memory_taken_before() -> None:
     with hog() as other:
         took = other.take(100 * 1024)
-        server = start("memory_taken_before", ["small", *EAGER, "--gpu-memory-utilization", "0.9"], door=False)
+        server = start("memory_taken_before", ["small", *EAGER, "--gpu-memory-utilization", "0.9"], waits=False)
         server.wait_for_end(60)
         keep(server, took=took)
 
@@ -187,7 +187,7 @@ def memory_given_back() -> None:
     with hog() as other:
         other.take(40 * 1024)
         words = ["eight", *EAGER, "--max-num-batched-tokens", "16384", "--gpu-memory-utilization", "0.6"]
-        server = start("memory_given_back_while_measuring", words, door=False)
+        server = start("memory_given_back_while_measuring", words, waits=False)
         state = server.wait(WEIGHTS, 60, 0.02)
         other.take(0)
         server.wait(KV_SIZE, 30)
@@ -198,7 +198,7 @@ def memory_given_back() -> None:
 def memory_taken_while_measuring() -> None:
     with hog() as other:
         words = ["eight", *EAGER, "--max-num-batched-tokens", "16384", "--gpu-memory-utilization", "0.6"]
-        server = start("memory_taken_while_measuring", words, door=False)
+        server = start("memory_taken_while_measuring", words, waits=False)
         state = server.wait(WEIGHTS, 60, 0.02)
         took = other.take(-300)
         server.wait_for_end(40)
@@ -208,7 +208,7 @@ def memory_taken_while_measuring() -> None:
 def memory_taken_after(name: str, mark: re.Pattern[str], words: list[str]) -> None:
     """Whatever is free after a line of the log is taken, again and again until the server has ended."""
     with hog() as other:
-        server = start(name, words, door=False)
+        server = start(name, words, waits=False)
         state = server.wait(mark, 90, 0.005)
         took = []
         end = time.monotonic() + 30
@@ -251,7 +251,7 @@ def too_large() -> None:
 
 
 def backends() -> None:
-    ends("attention_backend_unknown", [*PLAIN, "--attention-backend", "FLASH_ATTENTION_9"], door=False)
+    ends("attention_backend_unknown", [*PLAIN, "--attention-backend", "FLASH_ATTENTION_9"], waits=False)
     ends("attention_backend_unfit", [*PLAIN, "--attention-backend", "FLASHMLA"])
     ends("attention_backend_not_installed", [*PLAIN, "--attention-backend", "FLASHINFER"])
     ends("kv_dtype_unfit", [*PLAIN, "--kv-cache-dtype", "fp8_e5m2", "--attention-backend", "FLASH_ATTN"])
@@ -262,8 +262,8 @@ def backends() -> None:
 
 
 def options() -> None:
-    ends("tensor_parallel_too_large", [*PLAIN, "--tensor-parallel-size", "2"], door=False)
-    ends("context_too_long", ["small", "--max-model-len", "131072", "--enforce-eager"], door=False)
+    ends("tensor_parallel_too_large", [*PLAIN, "--tensor-parallel-size", "2"], waits=False)
+    ends("context_too_long", ["small", "--max-model-len", "131072", "--enforce-eager"], waits=False)
 
 
 # --- a broken image: starts of their own, beside the others -----------------------------------------------------------

@@ -105,7 +105,7 @@ class Pair:
                 prepare()
 
         file = OUT / "pair" / f"{self.name}.{'worker' if number else 'head'}{again}.log"
-        server = Server(file.stem, file, words, values, door=False, inside=inside)
+        server = Server(file.stem, file, words, values, waits=False, inside=inside)
         self.ranks[number] = server
         self.event(f"rank {number} started")
         return server

@@ -102,7 +102,7 @@ def main(out: Path, names: list[str]) -> None:
             name = waiting.pop(0)
             words = [name.split("+")[0], *starts.as_words(options(name))]
             running.append(starts.Server(name, folder / f"{name}.log", words))
-            time.sleep(0.5)  # in this order through the door
+            time.sleep(0.5)  # in this order to the lock
         server, state = first_to_end(running)
         running.remove(server)
         server.end()

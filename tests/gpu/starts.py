@@ -3,8 +3,8 @@
 """Starts `vllm serve` many times in little time: one process imports vLLM, each start is a fork of it.
 
 A start of its own needs a minute for imports alone. Everything after them is as ever: the API server, its engine
-process, the log. The next server is started while the last one still has the GPU, and waits at the door of its engine
-(a file lock in Worker.init_device) until that one is gone and its memory is free.
+process, the log. The next server is started while the last one still has the GPU, and waits (a file
+lock in Worker.init_device) until that one is gone and its memory is free.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ IMPORTED = (
 )
 MODELS = Path("/tmp/models")
 GPU = os.environ.get("CUDA_VISIBLE_DEVICES") or "0"  # a second GPU can serve a second run of a script
-DOOR = Path(f"/tmp/gpu{GPU}.lock")
+LOCK = Path(f"/tmp/gpu{GPU}.lock")
 FREE = 1536  # MiB in use on a GPU that nobody uses
 KV_SIZE = re.compile(r"Maximum concurrency for")
 READY = re.compile(r"Application startup complete")
@@ -97,12 +97,12 @@ def make_model(name: str, config: dict[str, t.Any]) -> Path:
     return folder
 
 
-def _at_the_door(inner: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+def _after_the_last_one(inner: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
     @functools.wraps(inner)
     def init_device(self: t.Any) -> t.Any:
-        if os.environ.get("AT_THE_DOOR"):
-            door = os.open(DOOR, os.O_RDWR | os.O_CREAT)
-            fcntl.flock(door, fcntl.LOCK_EX)  # until this process ends
+        if os.environ.get("WAIT_FOR_GPU"):
+            lock = os.open(LOCK, os.O_RDWR | os.O_CREAT)
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until this process ends
             wait_for_free()
         return inner(self)
 
@@ -144,7 +144,7 @@ def import_vllm() -> None:
     from vllm.v1.worker.gpu_worker import Worker  # type: ignore[import-not-found, unused-ignore]
 
     registry._run_in_subprocess = _in_a_fork
-    Worker.init_device = _at_the_door(Worker.init_device)
+    Worker.init_device = _after_the_last_one(Worker.init_device)
     log(f"vLLM imported in {time.monotonic() - begin:.0f} s")
 
 
@@ -185,7 +185,7 @@ class Server:
         log_file: Path,
         words: t.Sequence[str],
         environment: t.Mapping[str, str] | None = None,
-        door: bool = True,
+        waits: bool = True,
         command: str = "serve",
         inside: t.Callable[[], None] | None = None,
     ) -> None:
@@ -202,7 +202,7 @@ class Server:
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            self._child(argv, {**(environment or {}), **({"AT_THE_DOOR": "1"} if door else {})}, inside)
+            self._child(argv, {**(environment or {}), **({"WAIT_FOR_GPU": "1"} if waits else {})}, inside)
 
     def _child(self, argv: list[str], environment: dict[str, str], inside: t.Callable[[], None] | None) -> t.NoReturn:
         os.setsid()

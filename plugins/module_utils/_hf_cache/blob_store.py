@@ -8,7 +8,7 @@ import contextlib
 import os
 import typing as t
 
-from . import door
+from . import beneath
 from .content import Broken, Totals
 from .layout import PAYLOAD, Look, is_store, tree_roots
 
@@ -24,7 +24,7 @@ def payloads(store: str, look: Look) -> t.Iterator[os.DirEntry[str]]:
 def references(root: str, payload: str) -> set[str] | None:
     """Blobs of repositories that lead to the payload. None when the client's list is not there: then nobody knows."""
     try:
-        lines = door.read_text(root, f"{payload}.refs", door.JSON_MAX).splitlines()
+        lines = beneath.read_text(root, f"{payload}.refs", beneath.JSON_MAX).splitlines()
     except (OSError, ValueError):
         return None
     found = set()

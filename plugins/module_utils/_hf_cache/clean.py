@@ -13,7 +13,7 @@ import stat
 import time
 import typing as t
 
-from . import blob_store, door, hashing, local_dirs, snapshot
+from . import beneath, blob_store, hashing, local_dirs, snapshot
 from . import files as hf_files
 from . import locks as hf_locks
 from . import partials as hf_partials
@@ -279,8 +279,8 @@ class Cleaning:
     def _store_lock(self, payload: str) -> t.Iterator[bool]:
         """The client's own lock on a payload; without one nobody has published it the usual way."""
         try:
-            with door.open_folder(self.path, os.path.dirname(payload)) as folder:
-                descriptor = door.open_at(folder, f"{os.path.basename(payload)}.lock")
+            with beneath.open_folder(self.path, os.path.dirname(payload)) as folder:
+                descriptor = beneath.open_at(folder, f"{os.path.basename(payload)}.lock")
         except FileNotFoundError:
             yield True
             return

@@ -9,7 +9,7 @@ import os
 import re
 import typing as t
 
-from . import door, verify
+from . import beneath, verify
 from .content import Content
 from .layout import Repository, is_tokenizer
 
@@ -35,7 +35,7 @@ def listed_files(repository: Repository, commit: str | None) -> dict[str, Listed
 
 
 def _read_list(repository: Repository, kind: str, commit: str | None) -> t.Any:
-    return door.read_json(repository.root, os.path.join(repository.path, kind, f"{commit}.json"))
+    return beneath.read_json(repository.root, os.path.join(repository.path, kind, f"{commit}.json"))
 
 
 def _files(listed: t.Any) -> dict[str, Listed]:
@@ -65,13 +65,13 @@ def completeness(content: Content, listed: dict[str, Listed], weights: bool, rec
     for name in sorted(indices):
         if name in known:
             continue
-        index = door.read_json(content.root, os.path.join(content.top, name))
+        index = beneath.read_json(content.root, os.path.join(content.top, name))
         if isinstance(index, dict) and isinstance(index.get("weight_map"), dict):
             wanted |= {str(shard) for shard in index["weight_map"].values()}
         else:
             content.lacks(f"{name} (not a valid index)")
     for name in sorted(wanted - known):
-        if door.regular(content.root, os.path.join(content.top, name)) is None:
+        if beneath.regular(content.root, os.path.join(content.top, name)) is None:
             content.lacks(name)
     if not weights and not any(name.endswith(verify.WEIGHTS) for name in wanted):
         content.lacks("weights")
@@ -82,5 +82,5 @@ def completeness(content: Content, listed: dict[str, Listed], weights: bool, rec
         if etags and partial.etag not in etags:
             continue  # of another commit, or of a file that nobody wants
         blob = os.path.join(content.path, "blobs", partial.etag)
-        if content.repository and door.regular(content.root, blob) is None:
+        if content.repository and beneath.regular(content.root, blob) is None:
             content.lacks(f"blobs/{os.path.basename(partial.path)} (partial)")

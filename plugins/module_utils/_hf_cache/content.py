@@ -10,7 +10,7 @@ import os
 import stat
 import typing as t
 
-from . import door
+from . import beneath
 from .layout import Repository, shown
 from .partials import Partial
 
@@ -118,7 +118,7 @@ class Content:
 
     def has(self, gap: str) -> bool:
         """Whether what another tree lacks is here: a file, or weights or a tokenizer as such."""
-        return gap in ("weights", "tokenizer") or door.regular(self.root, os.path.join(self.top, gap)) is not None
+        return gap in ("weights", "tokenizer") or beneath.regular(self.root, os.path.join(self.top, gap)) is not None
 
     def describe(self) -> dict[str, t.Any]:
         return {

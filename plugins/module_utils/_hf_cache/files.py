@@ -11,7 +11,7 @@ import stat
 import typing as t
 import uuid
 
-from .door import FOLDER, open_at, open_folder
+from .beneath import FOLDER, open_at, open_folder
 
 
 def creation_mask(folder: str) -> int:

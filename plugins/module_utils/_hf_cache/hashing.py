@@ -9,7 +9,7 @@ import os
 import stat
 import typing as t
 
-from . import door
+from . import beneath
 from . import verify as hf_verify
 from .content import HARMLESS, Broken, Content, lstat
 from .layout import BLOB, Look
@@ -36,7 +36,7 @@ def hash_jobs(contents: t.Iterable[Content], look: Look, sparse_only: bool = Fal
 def _hashed(content: Content, look: Look) -> t.Iterator[tuple[int, str, str]]:
     if content.repository:
         for entry in look.entries(os.path.join(content.path, "blobs")):
-            found = door.regular(content.root, entry.path) if BLOB.fullmatch(entry.name) else None
+            found = beneath.regular(content.root, entry.path) if BLOB.fullmatch(entry.name) else None
             if found:
                 yield found[0].st_size, entry.path, entry.name
     else:

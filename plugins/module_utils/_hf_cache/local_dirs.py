@@ -9,7 +9,7 @@ import os
 import stat
 import typing as t
 
-from . import door, verify
+from . import beneath, verify
 from .completeness import completeness
 from .content import Asked, Broken, Content, holes_of, lstat
 from .layout import Look, download_folder
@@ -22,7 +22,7 @@ def local_files(folder: str, look: Look) -> t.Iterator[tuple[str, str]]:
     for entry in look.files(top):
         if entry.name.endswith(".metadata"):
             with contextlib.suppress(OSError, ValueError, IndexError):
-                lines = door.read_text(folder, entry.path, door.REF_MAX).splitlines()
+                lines = beneath.read_text(folder, entry.path, beneath.REF_MAX).splitlines()
                 yield os.path.relpath(entry.path, top)[: -len(".metadata")], lines[1].strip()
 
 

@@ -13,7 +13,7 @@ import re
 import resource
 import typing as t
 
-from . import door
+from . import beneath
 
 # flock there either always succeeds, or does not reach the other hosts, whose open files cannot be seen either.
 _NETWORK_FILESYSTEMS = ("nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "9p", "afs", "beegfs", "ceph", "glusterfs")
@@ -149,8 +149,8 @@ def _take_lock(root: str, path: str, exclusive: bool, stack: contextlib.ExitStac
     if os.path.islink(path):
         return _Lock(None, f"the lock {path} cannot be opened: it is a link")
     try:
-        with door.find(root, path) as entry:
-            descriptor = door.open_at(entry.folder, entry.name)
+        with beneath.find(root, path) as entry:
+            descriptor = beneath.open_at(entry.folder, entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return _Lock()
     except OSError as error:

@@ -9,7 +9,7 @@ import os
 import stat
 import typing as t
 
-from . import door
+from . import beneath
 from .completeness import completeness, listed_files, recorded_files
 from .content import Asked, Broken, Content
 from .layout import BLOB, COMMIT, INCOMING, PROBE, REF_PROBE, TREE_PROBE, Look, Repository
@@ -60,7 +60,7 @@ def _read_refs(content: Content, look: Look) -> None:
             found = entry.stat(follow_symlinks=False)
             if not stat.S_ISREG(found.st_mode) or REF_PROBE.fullmatch(entry.name):
                 continue
-            commit = door.read_text(content.root, entry.path, door.REF_MAX).strip()[:64]
+            commit = beneath.read_text(content.root, entry.path, beneath.REF_MAX).strip()[:64]
             name = os.path.relpath(entry.path, top)
             content.refs[name] = commit
             if not COMMIT.fullmatch(commit):

@@ -17,7 +17,7 @@ import struct
 import threading
 import typing as t
 
-from . import door
+from . import beneath
 
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 EMPTY = {hashlib.sha256().hexdigest(), hashlib.sha1(b"blob 0\0", usedforsecurity=False).hexdigest()}
@@ -43,13 +43,13 @@ def holes(found: os.stat_result, kind: str) -> bool:
 def header_flaw(root: str, path: str, name: str, size: int) -> Flaw | None:
     """What is wrong with the file `name`, as far as its beginning and its size tell. Raises OSError."""
     if name.endswith(WEIGHTS) and _POINTER_MIN <= size <= _POINTER_MAX:
-        with door.open_file(root, path) as file:
-            if door.read(file, len(_POINTER)) == _POINTER:
+        with beneath.open_file(root, path) as file:
+            if beneath.read(file, len(_POINTER)) == _POINTER:
                 return Flaw("lfs_pointers", "a git-lfs pointer instead of the file")
     if name.endswith(".safetensors"):
         return safetensors_flaw(root, path, size)
     if name == "config.json" or (name.endswith(".index.json") and "/" not in name):
-        known = door.read_json(root, path)
+        known = beneath.read_json(root, path)
         if not isinstance(known, dict):
             return Flaw("invalid_json", "not valid JSON" if known is None else "not a JSON object")
     return None
@@ -57,8 +57,8 @@ def header_flaw(root: str, path: str, name: str, size: int) -> Flaw | None:
 
 def safetensors_flaw(root: str, path: str, size: int) -> Flaw | None:
     """Whether the file is as long as its header says. Raises OSError."""
-    with door.open_file(root, path) as file:
-        begin = door.read(file, 8)
+    with beneath.open_file(root, path) as file:
+        begin = beneath.read(file, 8)
         if len(begin) < 8:
             return Flaw("truncated", f"{size} bytes are too few for a safetensors file")
         (length,) = struct.unpack("<Q", begin)
@@ -66,7 +66,7 @@ def safetensors_flaw(root: str, path: str, size: int) -> Flaw | None:
             return Flaw("truncated", "not a safetensors file")
         if 8 + length > size:
             return Flaw("truncated", f"{size} bytes, and the header alone has {length}")
-        header = door.read(file, length)
+        header = beneath.read(file, length)
     try:
         ends = [tensor["data_offsets"][1] for name, tensor in json.loads(header).items() if name != "__metadata__"]
         wanted = 8 + length + max([0, *ends])
@@ -162,7 +162,7 @@ def hash_all(jobs: t.Iterable[Job], threads: int = 0) -> t.Iterator[Result]:
 
 def _result(job: Job, buffer: bytearray) -> Result:
     try:
-        with door.open_file(job.root, job.path) as descriptor:
+        with beneath.open_file(job.root, job.path) as descriptor:
             found, size = digest(descriptor, job.etag, buffer)
     except OSError as error:
         return Result(job, reason=error.strerror or str(error))

@@ -23,7 +23,7 @@ import time
 import typing as t
 import uuid
 
-from .._hf_cache import door
+from .._hf_cache import beneath
 from .._hf_cache import verify as hf_verify
 from .._hf_cache.content import lstat
 from .._hf_cache.files import creation_mask, made_folder, make_file, private_folder, write_text
@@ -89,7 +89,7 @@ def present(root: str, folder: str, exported: Export) -> dict[str, int]:
     """Blobs that are there in their full size."""
     found = {}
     for etag, blob in exported.blobs.items():
-        file = door.regular(root, os.path.join(folder, "blobs", etag))
+        file = beneath.regular(root, os.path.join(folder, "blobs", etag))
         if file and file[0].st_size == blob.size:
             found[etag] = blob.size
     return found
@@ -139,14 +139,14 @@ class Copy:
     def _opened(self) -> t.Iterator[tuple[int, int]]:
         """Descriptors of the folder for the blobs, and of that for rsync."""
         blobs, incoming = (os.path.join(self.folder, name) for name in ("blobs", INCOMING))
-        with door.open_folder(self.root, blobs) as opened, private_folder(self.root, incoming) as private:
+        with beneath.open_folder(self.root, blobs) as opened, private_folder(self.root, incoming) as private:
             yield opened, private
 
     def _remove_incoming(self) -> None:
         """The folder for rsync, which is empty now."""
         beside, name = os.path.split(os.path.join(self.folder, INCOMING))
         # another copy may have put something in
-        with door.open_folder(self.root, beside) as descriptor, contextlib.suppress(OSError):
+        with beneath.open_folder(self.root, beside) as descriptor, contextlib.suppress(OSError):
             os.rmdir(name, dir_fd=descriptor)
 
     # --- blobs -------------------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ class Copy:
         """Give it its name if it is right, and when the disk has it: a power cut must not leave the name alone."""
         name = f"{etag}.incomplete"
         try:
-            descriptor = door.open_at(self.incoming, name)
+            descriptor = beneath.open_at(self.incoming, name)
         except FileNotFoundError:
             return False
         try:
@@ -236,7 +236,7 @@ class Copy:
 
     def _holds(self, path: str, etag: str) -> bool:
         try:
-            with door.open_file(self.root, path) as descriptor:
+            with beneath.open_file(self.root, path) as descriptor:
                 return self._is_right(descriptor, etag)
         except OSError:
             return False
@@ -265,7 +265,7 @@ class Copy:
         path = os.path.join(self.locks, f"{etag}.lock")
         moved, size = time.monotonic(), -1
         while True:
-            with door.open_folder(self.root, self.locks) as folder:
+            with beneath.open_folder(self.root, self.locks) as folder:
                 descriptor = make_file(folder, os.path.basename(path), 0o666)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,7 +9,7 @@ import os
 import stat
 import typing as t
 
-from .._hf_cache import door, layout
+from .._hf_cache import beneath, layout
 from .._hf_cache import files as hf_files
 from .._hf_cache import locks as hf_locks
 from .._hf_cache import partials as hf_partials
@@ -108,5 +108,5 @@ class Repair:
         """Bytes to download: blobs that are absent, or that are removed with what they link to."""
         blobs = os.path.join(self.task.folder, "blobs")
         places = {etag: os.path.join(blobs, etag) for etag in sizes}
-        there = {etag for etag, path in places.items() if path not in gone and door.regular(self.task.path, path)}
+        there = {etag for etag, path in places.items() if path not in gone and beneath.regular(self.task.path, path)}
         return sum(size - kept.get(etag, 0) for etag, size in sizes.items() if etag not in there)

@@ -15,7 +15,7 @@ import os
 import time
 import typing as t
 
-from .._hf_cache import door
+from .._hf_cache import beneath
 from .._hf_cache import verify as hf_verify
 from .._hf_cache.files import write_text
 from .._hf_cache.layout import BLOB, COMMIT, Look, shown, tree_roots
@@ -77,7 +77,7 @@ def _exported(root: str, model: str, commit: str, top: str) -> Export:
             raise ExportError(
                 f"{shown(entry.path)} is not a link to a blob, and no list says which hash it should have"
             )
-        found = door.regular(root, entry.path)
+        found = beneath.regular(root, entry.path)
         if found is None:
             raise ExportError(f"{shown(entry.path)} leads out of {shown(root)}, or to no file")
         files[name] = etag
@@ -88,7 +88,7 @@ def _exported(root: str, model: str, commit: str, top: str) -> Export:
     lists = {}
     for name in (f"{kind}/{commit}.json" for kind in _LISTS):
         with contextlib.suppress(OSError, ValueError):
-            text = door.read_text(root, os.path.join(folder, name), door.JSON_MAX)
+            text = beneath.read_text(root, os.path.join(folder, name), beneath.JSON_MAX)
             text.encode()  # a list that is not UTF-8 is none
             lists[name] = text
     return Export(root, commit, files, blobs, lists)
@@ -130,7 +130,7 @@ def verify(exported: Export, folder: str, run: str) -> int:
     """Hash what was not hashed before, or has changed since. Returns the bytes read. Raises ExportError."""
     with _turn(run):
         place = os.path.join(folder, ".dgxspark", "verified.json")
-        before = door.read_json(exported.root, place)
+        before = beneath.read_json(exported.root, place)
         before = before if isinstance(before, dict) else {}
         now = {etag: _looks(exported.root, blob.path) for etag, blob in exported.blobs.items()}
         jobs = [
@@ -155,7 +155,7 @@ def verify(exported: Export, folder: str, run: str) -> int:
 
 
 def _looks(root: str, path: str) -> list[int]:
-    with door.find(root, os.path.join(root, path)) as entry:
+    with beneath.find(root, os.path.join(root, path)) as entry:
         found = entry.stat
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_dev, found.st_ino]
 
@@ -166,7 +166,7 @@ def _turn(run: str) -> t.Iterator[None]:
     others could hold a lock in the cache for as long as they like."""
     os.makedirs(run, mode=0o700, exist_ok=True)
     begin = time.monotonic()
-    with door.open_folder(run, run) as descriptor:
+    with beneath.open_folder(run, run) as descriptor:
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

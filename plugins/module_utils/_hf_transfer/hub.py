@@ -10,14 +10,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from .._hf_cache import door
+from .._hf_cache import beneath
 from .._hf_cache.layout import tree_roots
 from .._outside.text import plain
 from .._outside.values import parse_json
 from .model_files import is_commit, read_ref, repository
 
 HUB = "https://huggingface.co"
-MAX_BODY = door.JSON_MAX  # the index of a mixture of experts has some hundred thousand lines
+MAX_BODY = beneath.JSON_MAX  # the index of a mixture of experts has some hundred thousand lines
 HOPS = 3
 REDIRECTS = (301, 302, 307, 308)
 
@@ -134,15 +134,15 @@ class Cache:
     def read_json(self, name: str) -> Json | None:
         if self.folder is None:
             return None
-        found = door.read_json(self.root, os.path.join(self.folder, name))
+        found = beneath.read_json(self.root, os.path.join(self.folder, name))
         return found if isinstance(found, dict) else None
 
     def size(self, name: str) -> int | None:
-        found = door.regular(self.root, os.path.join(self.folder, name)) if self.folder else None
+        found = beneath.regular(self.root, os.path.join(self.folder, name)) if self.folder else None
         return found[0].st_size if found else None
 
 
 def _snapshot(root: str, repository: str, revision: str) -> str | None:
     commit = revision if is_commit(revision) else read_ref(root, repository, revision)
     folder = os.path.join(repository, "snapshots", commit)
-    return folder if is_commit(commit) and door.is_folder(root, folder) else None
+    return folder if is_commit(commit) and beneath.is_folder(root, folder) else None

@@ -16,7 +16,7 @@ import os
 import re
 import typing as t
 
-from .._hf_cache import door, verify
+from .._hf_cache import beneath, verify
 from .._hf_cache.files import write_text
 from .._hf_cache.layout import INCOMING, Look, is_tokenizer, tree_roots
 
@@ -58,7 +58,7 @@ def repository(path: str, model: str) -> str:
 
 def tree_of(path: str, model: str) -> str:
     """The root of the cache at PATH that has the model's repository: PATH or PATH/hub; PATH where none has it."""
-    found = (root for root in tree_roots(path) if door.is_folder(path, repository(root, model)))
+    found = (root for root in tree_roots(path) if beneath.is_folder(path, repository(root, model)))
     return next(found, path)
 
 
@@ -142,7 +142,7 @@ def look_up_in(path: str, model: str, revision: str) -> Snapshot:
     folder = repository(path, model)
     commit = revision if _COMMIT.fullmatch(revision) else read_ref(path, folder, revision)
     top = os.path.join(folder, "snapshots", commit)
-    if not _COMMIT.fullmatch(commit) or not door.is_folder(path, top):
+    if not _COMMIT.fullmatch(commit) or not beneath.is_folder(path, top):
         return Snapshot(None, None, {}, [], [])
     present = sizes_below(top, path)
     files = wanted(recorded(folder, commit))
@@ -157,7 +157,7 @@ def look_up_in(path: str, model: str, revision: str) -> Snapshot:
 def read_ref(root: str, folder: str, revision: str) -> str:
     """The commit that a branch or tag names; empty where that is not known."""
     try:
-        return door.read_text(root, os.path.join(folder, "refs", revision), door.REF_MAX).strip()
+        return beneath.read_text(root, os.path.join(folder, "refs", revision), beneath.REF_MAX).strip()
     except (OSError, ValueError):
         return ""
 
@@ -165,10 +165,10 @@ def read_ref(root: str, folder: str, revision: str) -> str:
 def recorded(folder: str, commit: str) -> Files:
     """The hub's list of the files of a commit: ours, or the client's."""
     root = os.path.dirname(folder)
-    files = parse_listing(door.read_json(root, os.path.join(folder, ".dgxspark", f"{commit}.json")))
+    files = parse_listing(beneath.read_json(root, os.path.join(folder, ".dgxspark", f"{commit}.json")))
     if files:
         return files
-    tree = door.read_json(root, os.path.join(folder, "trees", f"{commit}.json"))
+    tree = beneath.read_json(root, os.path.join(folder, "trees", f"{commit}.json"))
     listed = tree.get("files") if isinstance(tree, dict) else None
     entries = listed.items() if isinstance(listed, dict) else []
     return parse_listing(
@@ -198,7 +198,7 @@ def sizes_below(top: str, root: str) -> dict[str, int]:
     for parent, _folders, names in os.walk(top):
         for name in names:
             path = os.path.join(parent, name)
-            file = door.regular(root, path)
+            file = beneath.regular(root, path)
             if file:
                 found[os.path.relpath(path, top)] = file[0].st_size
     return found
@@ -214,7 +214,7 @@ def by_index(root: str, top: str, present: t.Mapping[str, int]) -> tuple[list[st
     damaged, shards = [], set[str]()
     for name in files:
         if name.endswith(".json") and "/" not in name:
-            content = door.read_json(root, os.path.join(top, name))
+            content = beneath.read_json(root, os.path.join(top, name))
             if content is None:
                 damaged.append(name)
             elif name.endswith(_INDEX):

@@ -8,7 +8,7 @@ import os
 import re
 import typing as t
 
-from .._hf_cache import door
+from .._hf_cache import beneath
 from .._host.folders import lies_in
 from . import model_files
 
@@ -75,9 +75,9 @@ class Folder:
         self.root, self.folder = root_of(folder, cache), os.path.realpath(folder)
 
     def read_json(self, name: str) -> dict[str, object] | None:
-        found = door.read_json(self.root, os.path.join(self.folder, name))
+        found = beneath.read_json(self.root, os.path.join(self.folder, name))
         return found if isinstance(found, dict) else None
 
     def size(self, name: str) -> int | None:
-        found = door.regular(self.root, os.path.join(self.folder, name))
+        found = beneath.regular(self.root, os.path.join(self.folder, name))
         return found[0].st_size if found else None

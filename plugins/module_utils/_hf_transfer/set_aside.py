@@ -12,7 +12,7 @@ import stat
 import time
 import typing as t
 
-from .._hf_cache import door, verify
+from .._hf_cache import beneath, verify
 from .._hf_cache import files as hf_files
 
 SET_ASIDE = os.path.join(".dgxspark", "set-aside")
@@ -37,7 +37,7 @@ def is_own(root: str, name: str, path: str, listed: int, linked: bool) -> bool:
     `listed` is its size on the hub, `linked` whether a link of the snapshot leads to it: where it does not, a client
     could make no links, or somebody has put a file in the place of one.
     """
-    found = door.regular(root, path)
+    found = beneath.regular(root, path)
     if found is None or not found[0].st_size:
         return False
     size = found[0].st_size
@@ -46,14 +46,14 @@ def is_own(root: str, name: str, path: str, listed: int, linked: bool) -> bool:
             return name.endswith(".safetensors") and verify.safetensors_flaw(root, path, size) is None
         except OSError:
             return False
-    return not linked or size > listed or (name.endswith(".json") and door.read_json(root, path) is not None)
+    return not linked or size > listed or (name.endswith(".json") and beneath.read_json(root, path) is not None)
 
 
 def set_aside(root: str, path: str, judged: os.stat_result, own: Own) -> bool:
     """Move the very file that was judged. Returns whether it was still there."""
     with hf_files.made_folder(root, os.path.dirname(own.path)) as place:
         try:
-            with door.open_folder(root, os.path.dirname(path)) as folder:
+            with beneath.open_folder(root, os.path.dirname(path)) as folder:
                 name = os.path.basename(path)
                 now = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if not hf_files.same(now, judged) or not stat.S_ISREG(now.st_mode):

@@ -1,8 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ports that only the hosts of a group may reach. Ray listens on all interfaces, and runs what it is sent. Pure.
+"""Ports that only the hosts of a group may reach. Ray listens on all interfaces, and runs what it is sent.
 
-The rules are in a chain of their own and live as long as the service runs.
+The rules are in a chain of their own and live as long as the service runs. The caller's RUN executes a command and
+returns exit status, output and errors.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import typing as t
 from .._outside.values import sequence, whole
 
 Command = tuple[str, ...]
+Run = t.Callable[..., tuple[int, str, str]]
 
 # Of Ray's client, where it is installed: its port cannot be said without it.
 CLIENT = 10001
@@ -48,10 +50,11 @@ def chain_rules(ports: Ports, sources: t.Iterable[str], program: str) -> list[Co
     return [*((*append, *who, "-j", "RETURN") for who in allowed), (*append, "-j", "DROP")]
 
 
-def close(
-    ports: Ports, sources: t.Sequence[str], run: t.Callable[..., tuple[int, str, str]], has_ipv6: bool = True
-) -> str:
-    """Why they could not be closed; empty if they are. The jump comes last: the chain is never used half full."""
+def close(ports: Ports, sources: t.Sequence[str], run: Run, has_ipv6: bool = True) -> str:
+    """Closes them for all but SOURCES; returns why that failed, empty if it did not.
+
+    The jump comes last: the chain is never used half full.
+    """
     for program in _PROGRAMS if has_ipv6 else _PROGRAMS[:1]:
         run(program, "-w", "-N", ports.chain)  # it may be there
         commands = [(program, "-w", "-F", ports.chain), *chain_rules(ports, sources, program)]
@@ -64,7 +67,7 @@ def close(
     return ""
 
 
-def reopen(ports: Ports, run: t.Callable[..., tuple[int, str, str]]) -> None:
+def reopen(ports: Ports, run: Run) -> None:
     """Takes the rules away, as far as they are there."""
     for program in _PROGRAMS:
         for command in (

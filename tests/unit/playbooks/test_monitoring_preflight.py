@@ -73,7 +73,7 @@ def refusal(run: Run, host: str) -> str:
 
 
 def test_a_reload_of_systemd_may_not_take_the_gpu_away(run: Run) -> None:
-    assert "legacy serves without CDI, and new systemd units need a reload" in refusal(run, "legacy"), run.output
+    assert "legacy serves without CDI, and a changed unit needs a reload" in refusal(run, "legacy"), run.output
     assert "monitoring_reload_while_serving: true" in refusal(run, "legacy")
     for host in ("accepted", "cdi"):
         assert f"ok: [{host}] => msg: may be changed" in run.words, run.output

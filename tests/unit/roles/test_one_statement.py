@@ -32,7 +32,7 @@ def holding(pattern: str, paths: list[Path]) -> dict[str, int]:
 def test_each_role_resolves_in_one_place() -> None:
     """The list of models resolves each, and the one of the inventory with its options; monitoring asks for the folders,
     and how the container gets the GPU."""
-    vllm, monitoring = {"resolve.yml": 1, "list_models.yml": 2}, {"exporters.yml": 1, "guard.yml": 1}
+    vllm, monitoring = {"resolve.yml": 1, "list_models.yml": 2}, {"exporters.yml": 1, "check_reload.yml": 1}
     assert holding(rf"(lookup|query)\('{RESOLVER}'", JINJA) == {**vllm, **monitoring}
 
 

@@ -12,7 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import door, verify
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import beneath, verify
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,7 +101,7 @@ def test_both_hashes(tmp_path: Path, size: int) -> None:
     (tmp_path / "file").write_bytes(data)
     buffer = bytearray(verify.BUFFER)
     for etag in (hashlib.sha256(data).hexdigest(), sha1_of_git(data)):
-        with door.open_file(str(tmp_path), str(tmp_path / "file")) as file:
+        with beneath.open_file(str(tmp_path), str(tmp_path / "file")) as file:
             assert verify.digest(file, etag, buffer) == (etag, size)
 
 

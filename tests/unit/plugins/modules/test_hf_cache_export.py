@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module with stand-ins for sshd and systemd: a door that is opened, is of use to one key, and leaves nothing."""
+"""The module with stand-ins for sshd and systemd: the SSH server accepts one key and leaves nothing."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
-def test_a_door_is_opened_and_closed(host: Host) -> None:
+def test_a_server_is_started_and_stopped(host: Host) -> None:
     exported = host.run(public_key=KEY)
     assert (exported["changed"], exported["commit"], exported["verified_bytes"]) == (True, COMMIT, exported["bytes"]), (
         exported
@@ -121,14 +121,14 @@ def test_a_door_is_opened_and_closed(host: Host) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"public_key": KEY}])
-def test_check_mode_tells_the_files_and_opens_no_door(host: Host, options: dict[str, str]) -> None:
+def test_check_mode_lists_the_files_and_starts_no_server(host: Host, options: dict[str, str]) -> None:
     exported = host.run(**options, _ansible_check_mode=True)
     assert (exported["changed"], exported["port"], len(exported["files"])) == (False, None, 5)
     assert host.files() == []
     assert exported["verified_bytes"] == 0  # check mode writes nothing, not even what it has seen
 
 
-def test_a_door_needs_a_key(host: Host) -> None:
+def test_a_server_needs_a_key(host: Host) -> None:
     assert host.run()["msg"] == "public_key: it is empty; use what hf_cache_copy_key returned"
     assert host.files() == []
 
@@ -140,7 +140,7 @@ def test_a_second_export_of_the_same_model_reads_it_no_more(host: Host) -> None:
         host.run(state="absent", unit=exported["unit"])
 
 
-def test_a_door_that_does_not_open_leaves_nothing(host: Host) -> None:
+def test_a_server_that_does_not_start_leaves_nothing(host: Host) -> None:
     (host.folder / "broken").touch()
     failed = host.run(public_key=KEY)
     assert failed["msg"] == "systemd-run failed: Failed to start transient service unit"

@@ -7,10 +7,12 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+import yaml
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.budget import Unread, budget
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import resolve
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.share import LEAST, REST, Budget
 
+from support.paths import ROOT
 from support.services import CATALOG, GIB, service, spark, values
 
 CHAT: dict[str, t.Any] = {"vllm_model": "qwen3-32b-fp8"}
@@ -36,6 +38,13 @@ def test_the_first_one_gets_what_the_others_leave() -> None:
     assert (embed.service, embed.why) == ("vllm-embed", LEAST)
     assert (rerank.share, rerank.why) == (0.1, "")
     assert chat.share == pytest.approx(0.91 - embed.share - 0.1)
+
+
+def test_the_guide_shows_the_shares_of_its_list() -> None:
+    guide = (ROOT / "docs/guides/several-services.md").read_text()
+    listed = yaml.safe_load(guide.partition("host_vars/spark01.yml\n")[2].partition("```")[0])["vllm_services"]
+    parts = found(*({"vllm_service_name": each.pop("name"), **each} for each in listed)).parts
+    assert f"`{'; '.join(part.text for part in parts)}` of 121.7 GiB" in guide
 
 
 def test_what_its_model_needs_holds_one_request() -> None:

@@ -17,7 +17,7 @@ import yaml
 from support.paths import ROOT
 from support.playbook import AnsiblePlaybook
 
-TASKS = ROOT / "roles/hf_cache/tasks/install.yml"
+TASKS = ROOT / "roles/spark_host/tasks/install_package.yml"
 NO_WAY = {"msg": "no way to the packages"}
 
 
@@ -25,12 +25,12 @@ NO_WAY = {"msg": "no way to the packages"}
 def test_a_package_that_cannot_be_installed(tmp_path: Path, ansible_playbook: AnsiblePlaybook, mode: list[str]) -> None:
     package = yaml.safe_load(TASKS.read_text())[0]
     install = package["block"][0]
-    assert install.pop("ansible.builtin.apt")["name"] == "{{ __hf_cache_package }}"
+    assert install.pop("ansible.builtin.apt")["name"] == "{{ __spark_host_package }}"
     (tmp_path / "install.yml").write_text(json.dumps([{**package, "block": [{**install, "fail": NO_WAY}]}]))
     variables = {
         "ansible_python_interpreter": sys.executable,
-        "__hf_cache_package": "package",
-        "__hf_cache_reason": "hf_cache_source",
+        "__spark_host_package": "package",
+        "__spark_host_package_hint": ", or leave hf_cache_source empty",
     }
     play = {
         "hosts": "localhost",
@@ -42,6 +42,7 @@ def test_a_package_that_cannot_be_installed(tmp_path: Path, ansible_playbook: An
     (tmp_path / "play.yml").write_text(json.dumps([play]))
     run = ansible_playbook(tmp_path / "play.yml", *mode, inventory="localhost,")
     # check mode does not update the package lists, so a failure says nothing there
-    assert ("package cannot be installed on localhost: no way to the packages" in run.output) is (not mode)
+    reason = "package cannot be installed on localhost: no way to the packages. Run `sudo apt-get update` there, or"
+    assert (reason in run.words) is (not mode)
     assert (run.code != 0) is (not mode)
     assert ("changed=1" in run.output) is bool(mode)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The only way in which files of a model cache are opened.
+"""The only way in which files of a model cache are opened: beneath its root, as with RESOLVE_BENEATH of openat2(2).
 
 Others may write to a cache: the container that serves from it, members of its group. So a path is walked step by step
 with descriptors, and the kernel follows no link. A link is resolved here, by its text, and must stay below the root.
