@@ -240,7 +240,7 @@ def parts() -> list[str]:
     lines = ["## What can be switched off", ""]
     text = "The remedy of an exception that was raised in one of these, or names it, begins with the switch: it keeps"
     lines += [f"{text} image and model.", "", "| part | what to do |", "| --- | --- |"]
-    lines += [f"| {part.name} | {part.advice.rstrip(',')} |" for part in signatures.FEATURES]
+    lines += [f"| {part.name} | {part.advice.rstrip(',')} |" for part in (*signatures.FEATURES, *signatures.BACKENDS)]
     return [*lines, ""]
 
 

@@ -9,7 +9,7 @@ import typing as t
 
 from .causes import Cause
 from .entries import Family, Feature
-from .signatures import FAMILIES, FEATURES, RULES
+from .signatures import BACKENDS, FAMILIES, FEATURES, RULES
 from .text import compiled
 
 INNER = 3  # so many of the last frames tell where an exception was raised
@@ -18,6 +18,7 @@ INNER = 3  # so many of the last frames tell where an exception was raised
 SWITCHED = ("kernel", "compiler", "weights", "model", "option", "engine", "image", "network", "driver", "unknown")
 # where an optional part is the first suspect although no frame leads through it
 SUSPECTED = ("engine", "kernel", "unknown")
+EXCHANGED = ("kernel_failed", "compile_failed")  # where another kernel may do the same
 CRASHES = ("illegal_access", "engine_crashed", "crashed")  # known as such, and by what is not
 
 _FAMILIES = {entry.id: entry for entry in FAMILIES}
@@ -50,6 +51,12 @@ def feature(frames: t.Sequence[str], when: str, text: str = "") -> Feature | Non
     return next(raised, None) or next(named, None)
 
 
+def backend(frames: t.Sequence[str]) -> Feature | None:
+    """The kernels that an exception was raised in, if vLLM has others for the same."""
+    inner = "\n".join(frames[-INNER:])
+    return next((entry for entry in BACKENDS if compiled(entry.frames).search(inner)), None)
+
+
 def advise(entry: Feature | None, remedy: str) -> str:
     """A remedy that begins with the switch."""
     if entry is None or remedy.startswith(entry.advice):
@@ -80,6 +87,7 @@ def explain(
     words = {"exception": exception, "where": _where(frames)}
     said = exception if entry.family != "option" else ""  # that one says what to correct
     part = feature(frames, when, said) if entry.family in SWITCHED else None
+    part = part or (backend(frames) if entry.id in EXCHANGED else None)
     return Cause(
         name or entry.id,
         entry.meaning.format_map(words),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 
-from .lines import begins
+from .lines import begins, read
 
 LONGEST = 1024 * 1024  # more than that is a file, which nobody has pasted
 LEAST_WIDTH = 60  # of a terminal
@@ -70,18 +70,24 @@ def _is_rest(line: str) -> bool:
 def oldest_first(text: str) -> str:
     """Lines in the order in which they were written, if their times fall, or every traceback ends with its header."""
     lines = text.splitlines()
-    falls, rises = _steps(lines)
+    timed = [(read(line).process, found.group()) for line in lines if (found := _TIME.search(line[:300]))]
+    # Processes that write at once overtake each other: only the lines of one process have an order.
+    apart: dict[str, list[str]] = {}
+    for process, time in timed:
+        apart.setdefault(process, []).append(time)
+    steps = [_steps(times) for times in apart.values()]
+    falls, rises = sum(fell for fell, _rose in steps), sum(rose for _fell, rose in steps)
+    is_falling = falls > 0 and max(falls, _steps([time for _process, time in timed])[0]) > 1
     last_first = sum(map(_is_upside_down, lines, lines[1:]))
     first_first = sum(map(_is_upside_down, lines[1:], lines))
-    # processes that write at once may overtake each other, but a traceback does not turn
-    if first_first or rises > (falls if last_first else 0) or not (last_first or falls > 1):
+    # a clock may be set back, but a traceback does not turn
+    if first_first or rises > (falls if last_first else 0) or not (last_first or is_falling):
         return text
     return "".join(f"{line}\n" for line in reversed(lines))
 
 
-def _steps(lines: list[str]) -> tuple[int, int]:
-    """How often the time of a line is earlier than the one before it, and how often later."""
-    times = [found.group() for line in lines if (found := _TIME.search(line[:300]))]
+def _steps(times: list[str]) -> tuple[int, int]:
+    """How often a time is earlier than the one before it, and how often later."""
     pairs = [(one, two) for one, two in zip(times, times[1:]) if len(one) == len(two)]
     return sum(two < one for one, two in pairs), sum(two > one for one, two in pairs)
 

@@ -25,7 +25,7 @@ from .docker import DOCKER
 from .driver import DRIVER
 from .engine import ENGINE
 from .families import FAMILIES, RULES
-from .features import FEATURES
+from .features import BACKENDS, FEATURES
 from .files import FILES
 from .hub import HUB
 from .image import COMPILERS, IMAGE
@@ -59,6 +59,7 @@ __all__ = [
     "CONDITIONS",
     "DOWNLOAD",
     "FAMILIES",
+    "BACKENDS",
     "FEATURES",
     "FP8",
     "HARMLESS",

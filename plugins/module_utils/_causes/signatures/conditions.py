@@ -43,7 +43,7 @@ HARMLESS: tuple[Harmless, ...] = (
     Harmless("client_error", ("error with model error=",), "a client sent a request that the server refused"),
     Harmless(
         "socket_name",
-        ("the hostname of the client socket cannot be retrieved", "the ipv6 network addresses of"),
+        ("the hostname of the client socket cannot be retrieved", "[c10d] the ipv6 network addresses of"),
         "PyTorch could not look up a name that it only logs",
     ),
     Harmless(

@@ -347,6 +347,19 @@ DOCKER: tuple[Signature, ...] = (
         unless=r"nvidia-persistenced/socket",
     ),
     Signature(
+        "docker_device",
+        "fatal",
+        "docker",
+        ("error gathering device information",),
+        r"error gathering device information while adding custom device \"(?P<device>[^\"\n]{1,200})\"",
+        "a device that the container is given is not on the host any more ({device})",
+        "load its driver (of /dev/infiniband: `modprobe -a mlx5_ib ib_uverbs`) or reboot the host; deploy again, which"
+        " gives the container only the devices that are there",
+        versions="Docker 20 to 29",
+        known="source",
+        source="moby/moby, daemon/oci_linux.go",
+    ),
+    Signature(
         "docker_command",
         "fatal",
         "docker",

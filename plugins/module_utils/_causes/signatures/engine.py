@@ -71,6 +71,19 @@ ENGINE: tuple[Signature, ...] = (
         guide=DOWNLOAD,
     ),
     Signature(
+        "frontend_silent",
+        "fatal",
+        "network",
+        ("did not receive response from front-end",),
+        r"Did not receive response from front-end process(?:es)? within (?P<minutes>\d+) minutes",
+        "the API server, which may run on another host, did not answer this engine for {minutes} minutes",
+        "check that the first host of vllm_nodes runs and logs no error of its own; then vllm_node_address and the"
+        " firewall; on one host, remove data_parallel_size from vllm_extra_args",
+        versions="vLLM 0.9 to 0.32",
+        known="source",
+        source="vllm/v1/engine/core.py",
+    ),
+    Signature(
         "dp_coordinator",
         "fatal",
         "engine",

@@ -174,7 +174,13 @@ RULES: tuple[Rule, ...] = (
         r"|\bRay (?:cluster|node|actor)|master_addr|rendezvous|process group|placement group",
     ),
     Rule("network_failed", name=r"^(?:zmq|nixl)\."),
-    Rule("network_failed", inner=r"torch/distributed/|pynccl|/ray/|distributed/parallel_state"),
+    # the ports that Ray was told to use
+    Rule("option_rejected", name=r"^ValueError$", inner=r"ray/_private/parameter"),
+    # not while it is imported: nothing is exchanged then
+    Rule(
+        "network_failed",
+        inner=r"\A(?![\s\S]*:<module>: )[\s\S]*?(?:torch/distributed/|pynccl|/ray/|distributed/parallel_state)",
+    ),
     Rule("driver_failed", name=r"NVMLError\w*$|CudaDriverError$"),
     Rule(
         "driver_failed",
@@ -241,6 +247,10 @@ RULES: tuple[Rule, ...] = (
         name=r"^(?:cutlass|triton|flashinfer|tilelang)\.",
         text=r"\bsm_?(?:1[0-2]\d|[89]\d)\w?\b|compute capability",
     ),
+    Rule("kernel_failed", text=r"\bsm_?(?:1[0-2]\d|[89]\d)\w?\b", inner=r"cutlass/cute/"),
+    # a check of a compiled kernel, not of its compiler
+    Rule("kernel_failed", name=r"^tvm(?:_ffi)?\.", inner=r"\.cuh?:|flashinfer/(?!jit)"),
+    Rule("kernel_failed", name=r"^tvm(?:_ffi)?\.", text=r"\bCUDA_(?:ERROR|SUCCESS)|\bcudaError"),
     Rule(
         "compile_failed",
         name=r"InductorError$|BackendCompilerFailed$|PTXASError$|CompilationError$|CompileError$|CppCompileError$"
@@ -370,6 +380,13 @@ RULES: tuple[Rule, ...] = (
         r"|act|impl\w*)\b"
         r"|Error: (?:Invalid|Unknown|Unsupported)\b(?![^\n]*(?:--|kv_cache|dtype|quant|parallel|lora|backend))",
         inner=r"vllm/model_executor/models/[^\n:]*:__init__",
+    ),
+    # PyTorch says so of tensors, whose types and shapes are no options
+    Rule(
+        "vllm_fault",
+        name=r"^RuntimeError$",
+        text=r"have the same dtype, but got|expected scalar type|is invalid for input of size|[Tt]he size of tensor \w"
+        r"|Expected all tensors to be on the same device",
     ),
     # --- options -------------------------------------------------------------------------------------------------
     Rule("option_rejected", name=r"ValidationError$|ArgumentError$|ArgumentTypeError$|PydanticUserError$|^argparse\."),

@@ -42,6 +42,15 @@ FEATURES: tuple[Feature, ...] = (
         used=r"kv_transfer_config(?:=|['\"]: ?)(?:KVTransferConfig\(|\{)|['\"]kv_offloading_size['\"]: ?[\d.]",
     ),
     Feature(
+        "a KV cache in TurboQuant's format",
+        r"turboquant",
+        "remove kv_cache_dtype from vllm_extra_args, or set it to fp8 there,",
+        says=r"\bTurboQuant\b",
+        inner=True,
+        optional=True,
+        used=r"kv_cache_dtype(?:=|['\"]: ?)['\"]?turboquant",
+    ),
+    Feature(
         "structured output",
         r"structured_output/|xgrammar/|outlines(?:_core)?/|llguidance/",
         "set another backend in structured_outputs_config (vllm_extra_args)",
@@ -58,6 +67,13 @@ FEATURES: tuple[Feature, ...] = (
         "vLLM's own all-reduce",
         r"custom_all_reduce|custom_ar|quick_all_reduce",
         "set disable_custom_all_reduce: true in vllm_extra_args",
+        inner=True,
+        optional=True,
+    ),
+    Feature(
+        "the all-reduce that FlashInfer fuses",
+        r"flashinfer_all_reduce|allreduce_\w*fusion|flashinfer/comm/",
+        "set pass_config: {fuse_allreduce_rms: false} in compilation_config (vllm_extra_args)",
         inner=True,
         optional=True,
     ),
@@ -128,8 +144,32 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature(
         "the capture of CUDA graphs",
-        r":capture_model: |cuda_graph\.py|cudagraph",
+        r":capture_model: |cuda_graph\.py|cudagraph(?!_memory: self\._init_minimal_kv_cache)",
         "set enforce_eager: true in vllm_extra_args",
         when="start",
+    ),
+)
+
+# Kernels of which vLLM has several: an exception of one of them names the option that selects another.
+BACKENDS: tuple[Feature, ...] = (
+    Feature(
+        "the kernels of the experts",
+        r"fused_moe/|/moe/|_moe\.py",
+        "set moe_backend: marlin (of unquantized weights: triton) in vllm_extra_args",
+    ),
+    Feature(
+        "the kernels of MLA",
+        r"attention/backends/mla/|/mla\.py|mla_attention|sparse_mla|flash_?mla",
+        "set another attention_backend in vllm_extra_args (TRITON_MLA, unless the attention is sparse)",
+    ),
+    Feature(
+        "the kernels of the attention",
+        r"attention/backends/|flash_attn/|flashinfer/(?:decode|prefill|xqa|attention)",
+        "set attention_backend: TRITON_ATTN (FLASHINFER, if the trace names Triton) in vllm_extra_args",
+    ),
+    Feature(
+        "the kernels of the linear layers",
+        r"scaled_mm|fp8_utils|kernels/linear|flashinfer/gemm|quantization/utils",
+        "set linear_backend: marlin in vllm_extra_args",
     ),
 )

@@ -115,8 +115,8 @@ IMAGE: tuple[Signature, ...] = (
         r"(?:No module named '(?P<module>(?!huggingface_hub|_hf_|transformers_modules)[\w.]+)'"
         r"|cannot import name '(?P<module_2>\w+)' from '(?P<origin>[\w.]+)')",
         "a Python module of this image is missing or has another version than vLLM needs ({module})",
-        f"{OTHER_IMAGE}; remove the plugin or option that needs the module, if you set one in vllm_extra_args or"
-        " vllm_extra_env",
+        f"{OTHER_IMAGE}; remove the plugin or option (such as moe_backend) that needs the module, if you set one in"
+        " vllm_extra_args or vllm_extra_env",
         versions="vLLM 0.24 without FlashInfer",
         known="seen",
         source="H200 run of vLLM 0.24",
@@ -294,7 +294,7 @@ COMPILERS: tuple[Signature, ...] = (
         "compiler",
         ("ptxas", "is not defined for option 'gpu-name'"),
         r"ptxas[\w-]* (?:fatal|error)\s{0,4}:\s{0,4}Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
-        r"|ptxas[\w-]* fatal\s{0,4}:\s{0,4}(?!Value|\(C7)[^\n]{1,120}",
+        r"|ptxas[\w-]* fatal\s{0,4}:(?!\s*(?:Value|\(C7|Ptx assembly aborted))[^\n]{1,120}",
         "the ptxas that Triton brings in this image does not know the GPU ({arch})",
         "set TRITON_PTXAS_PATH: /usr/local/cuda/bin/ptxas in vllm_extra_env (if the line says ptxas-blackwell:"
         " TRITON_PTXAS_BLACKWELL_PATH, the same path); it keeps image and model. A newer vllm_image is the second"

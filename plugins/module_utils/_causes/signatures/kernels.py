@@ -215,13 +215,14 @@ KERNELS: tuple[Signature, ...] = (
         "kernel",
         ("error internal", "kerrorinternal", "cutlass"),
         r"RuntimeError: Error Internal|cutlass(?: error:|_scaled_mm|_gemm_caller|_moe_mm|_blockwise|_check failed)"
-        r".{0,400}?(?:Error Internal|kErrorInternal|Invalid|Error \w+)|CUTLASS error|kErrorInternal",
+        r".{0,400}?(?:Error Internal|kErrorInternal|Invalid|Error \w+)|CUTLASS error|kErrorInternal"
+        r"|Exception raised from cutlass_gemm_caller",
         "CUTLASS's FP8 kernel of this image was built for another Blackwell GPU and does not run on the GB10 (sm_121)",
         f"{MARLIN} (older images: VLLM_TEST_FORCE_FP8_MARLIN: 1 in vllm_extra_env). An image built for the GB10"
         " (vllm_image) is the second choice; the model is not the problem",
         versions="images built for sm_120a only; vLLM 0.10 to 0.24",
         known="report",
-        source="vllm-project/vllm#43367, #40758, #43507",
+        source="vllm-project/vllm#43367, #40758, #43507, #36835",
         guide=FP8,
         sets=SET_MARLIN,
     ),
@@ -402,16 +403,16 @@ KERNELS: tuple[Signature, ...] = (
         "triton_resources",
         "fatal",
         "kernel",
-        ("out of resource", "outofresources"),
+        ("out of resource", "outofresources", "dynamic shared memory size to"),
         r"(?:OutOfResources: )?out of resource: (?P<resource>[\w ]{1,30}), Required: (?P<need>\d+), Hardware limit:"
         r" (?P<limit>\d+)"
-        r"|OutOfResources",
-        "a Triton kernel needs more than the GB10 has ({resource}: {need}, the limit is {limit})",
+        r"|OutOfResources|Failed to set the allowed dynamic shared memory size to \d+",
+        "a kernel needs more than the GB10 has ({resource}: {need}, the limit is {limit})",
         "set attention_backend: FLASHINFER or moe_backend: marlin in vllm_extra_args, by the kernel that the trace"
         " names; it keeps image and model. A newer vllm_image is the second choice",
-        versions="Triton 3 on sm_121 (99 KiB of shared memory)",
+        versions="Triton 3 and TileLang on sm_121 (99 KiB of shared memory)",
         known="report",
-        source="triton/runtime/errors.py",
+        source="triton/runtime/errors.py; tilelang, src/runtime",
     ),
     Signature(
         "flashinfer_artifact",

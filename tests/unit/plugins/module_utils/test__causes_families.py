@@ -8,7 +8,7 @@ import re
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes import causes, place
-from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.signatures import FAMILIES, FEATURES
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.signatures import BACKENDS, FAMILIES, FEATURES
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +28,9 @@ CASES = [
     ("kernel", "ValueError: head_dim 72", "vllm_flash_attn/flash_attn_interface.py:flash_attn_varlen_func"),
     ("kernel", "RuntimeError: Invalid thread config", "vllm/x/marlin_utils.py:apply_gptq_marlin_linear"),
     ("kernel", "RuntimeError: Marlin repack needs size_k % 16", "vllm/_custom_ops.py:gptq_marlin_repack"),
+    ("kernel", "tvm.error.InternalError: Check failed: a == b (84 vs. 83) :", "flashinfer/data/csrc/foo.cu:run"),
+    ("kernel", "tvm.error.InternalError: Check failed: foo CUDA_ERROR_INVALID_VALUE", "tvm/_ffi_api.py:__call__"),
+    ("image", "AttributeError: type object 'foo.Type' has no attribute 'BAR'", "torch/distributed/foo.py:<module>"),
     ("image", "ImportError: dlopen failed for _foo_C", "foo/__init__.py:<module>"),
     ("image", "AttributeError: module 'triton.language' has no attribute 'foo_dot'", "vllm/x.py:<module>"),
     ("image", "RuntimeError: torchvision was compiled against another PyTorch", "torchvision/extension.py:<module>"),
@@ -44,6 +47,7 @@ CASES = [
     ("compiler", "RuntimeError: JIT compilation of gdn_prefill ended with 1", "flashinfer/jit/core.py:build"),
     ("compiler", "cutlass.base_dsl.common.DSLRuntimeError: ICE IR Verification Failed", "cutlass/base_dsl/dsl.py:x"),
     ("option", "ValueError: max_num_batched_tokens must be positive", "vllm/v1/engine/core.py:run_engine_core"),
+    ("option", "ValueError: Ray component foo uses a port number of bar", "ray/_private/parameter.py:update"),
     ("option", "ValueError: foo and bar cannot be used together", "vllm/engine/arg_utils.py:create_engine_config"),
     ("option", "AssertionError: cudagraph_mode FULL needs piecewise compilation", "vllm/config/vllm.py:__post_init__"),
     ("option", "NotImplementedError: --enable-foo is for AMD", "vllm/platforms/cuda.py:check_and_update_config"),
@@ -108,6 +112,12 @@ CASES = [
     ("engine", "IndexError: list index out of range", "vllm/v1/worker/gpu_input_batch.py:condense"),
     ("engine", "UnboundLocalError: cannot access local variable 'x'", "vllm/v1/engine/core.py:step"),
     ("engine", "RuntimeError: The size of tensor a (16) must match", "vllm/v1/worker/gpu_model_runner.py:_prepare"),
+    (
+        "engine",
+        "RuntimeError: expected foo to have the same dtype, but got: float != half",
+        "torch/nn/linear.py:forward",
+    ),
+    ("engine", "RuntimeError: shape '[4, 8]' is invalid for input of size 12", "vllm/v1/worker/gpu_worker.py:foo"),
     ("unknown", "FooBarError: something else", "foo/bar.py:baz"),
     ("unknown", "foo.Boom: ", "foo/bar.py:baz"),
 ]
@@ -187,6 +197,8 @@ PARTS = [
     ("vllm/distributed/kv_transfer/kv_connector/foo.py:start", False, "remove kv_transfer_config"),
     ("vllm/distributed/device_communicators/symm_mem.py:__init__", False, "VLLM_ALLREDUCE_USE_SYMM_MEM: 0"),
     ("vllm/distributed/device_communicators/custom_all_reduce.py:x", False, "disable_custom_all_reduce: true"),
+    ("vllm/v1/attention/backends/turboquant_attn.py:_decode_attention", False, "remove kv_cache_dtype"),
+    ("flashinfer/comm/mnnvl.py:__init__", False, "pass_config: {fuse_allreduce_rms: false}"),
     ("vllm/v1/worker/startup_plan.py:build", False, "VLLM_ENABLE_STARTUP_PLAN: 0"),
     ("vllm/reasoning/foo.py:__init__", False, "set the reasoning_parser"),
     ("vllm/tool_parsers/foo.py:__init__", False, "set the tool_call_parser"),
@@ -221,6 +233,34 @@ def test_every_part_has_a_case() -> None:
         place.feature([f"/x/dist-packages/{where}: "], "serve" if serves else "start") for where, serves, _part in PARTS
     }
     assert found == set(FEATURES)
+
+
+# kernel, where it raised, the option that selects another one
+KERNELS = [
+    ("vllm/model_executor/layers/fused_moe/experts/foo.py:apply", "moe_backend"),
+    ("vllm/v1/attention/backends/mla/foo.py:forward_mqa", "attention_backend"),
+    ("vllm/v1/attention/backends/foo.py:forward", "attention_backend: TRITON_ATTN"),
+    ("vllm/model_executor/layers/quantization/utils/fp8_utils.py:cutlass_scaled_mm", "linear_backend"),
+]
+
+
+@pytest.mark.parametrize(("where", "option"), KERNELS)
+@pytest.mark.parametrize("error", ["torch.AcceleratorError: CUDA error: foo", "cutlass.foo.MLIRError: foo"])
+def test_the_kernel_that_raised_it_is_exchanged_first(where: str, option: str, error: str) -> None:
+    cause = parse(traceback(error, where)).cause
+    assert cause is not None
+    assert (cause.family in ("kernel", "compiler"), cause.certain) == (True, False)
+    assert option in cause.remedy.split(" first, because the exception points to ")[0]
+
+
+def test_every_backend_has_a_case() -> None:
+    assert {place.backend([f"/x/dist-packages/{where}: "]) for where, _option in KERNELS} == set(BACKENDS)
+
+
+def test_an_exception_of_marlin_is_not_answered_with_marlin_first() -> None:
+    cause = parse(traceback("RuntimeError: foo", "vllm/model_executor/layers/fused_moe/marlin_moe.py:apply")).cause
+    assert cause is not None
+    assert " first, because " not in cause.remedy
 
 
 def test_a_known_cause_names_only_a_part_that_is_optional() -> None:

@@ -128,6 +128,21 @@ def test_times_that_rise_once_are_no_order() -> None:
     assert oldest_first(upside_down(log)) == upside_down(log)
 
 
+def test_the_times_of_several_processes_are_no_order() -> None:
+    """Each has written one line, and the last of them was the first to write."""
+    log = (
+        "(APIServer pid=1) INFO 11-28 06:12:05 [launcher.py:61] Shutting down\n"
+        "(Worker_TP1 pid=402) ERROR 11-28 06:12:04 [multiproc_executor.py:990] WorkerProc hit an exception.\n"
+        "(EngineCore pid=131) ERROR 11-28 06:12:03 [core.py:1240] EngineCore encountered a fatal error.\n"
+        "[2026-11-28 05:12:02] spark01:402:410 [0] NCCL WARN socketPollConnect: connect returned Connection refused\n"
+    )
+    assert oldest_first(log) == log
+    again = log.replace("06:12:05", "06:12:06").replace("06:12:04", "06:12:05").replace("06:12:03", "06:12:04")
+    assert oldest_first(log + again) == log + again
+    assert oldest_first(upside_down(log + again)) == log + again
+    assert oldest_first(again + log) == upside_down(again + log)
+
+
 def test_a_clock_that_was_set_back() -> None:
     log = "11-28 06:12:05 a\n11-28 05:12:05 b\n11-28 05:12:05 c\n"
     assert oldest_first(log) == log
