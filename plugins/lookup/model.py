@@ -99,7 +99,7 @@ _value:
       type: bool
       sample: true
     revision:
-      description: Commit, tag or branch that is downloaded and served, also in RV(_value[].args). Default is the latest.
+      description: Commit, tag or branch that is downloaded and served, also in RV(_value[].args). Else the latest.
       type: str
       returned: if given
     weights_bytes:
