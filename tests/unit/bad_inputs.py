@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
@@ -85,6 +86,7 @@ TRY_IT = (
     "vllm_enforce_memory_plan: false tries it all the same, and for other hardware set"
     " spark_host_allow_other_hardware: true"
 )
+DATE = datetime.date(2026, 1, 31)
 HOOK = "use one such as https://chat.example.com/hooks/alerts"
 MODE = 'use four octal digits in quotes, such as "0755"'
 
@@ -1138,6 +1140,25 @@ BAD: list[tuple[Values, str]] = [
     (one("vllm_gpu", "cdi\u00a0"), 'vllm_gpu: "cdi\\u00a0" is not allowed; use auto, nvidia, cdi, none'),
     (one("vllm_service_name", ""), f'vllm_service_name: "" is not allowed; use {SERVICE}'),
     (one("vllm_home", "//"), 'vllm_home: "//" is a folder of the system; use one of its own such as /opt/vllm'),
+    *(
+        (
+            one("vllm_extra_args", {name: value}),
+            f'vllm_extra_args.{name}: "2026-01-31" is a date to YAML; write it in quotes',
+        )
+        for name, value in (
+            ("revision", DATE),
+            ("served_model_name", ["chat", DATE]),
+            ("hf_overrides", {"a": {"b": [DATE]}}),
+            ("max_num_seqs", DATE),
+        )
+    ),
+    *(
+        (
+            one("vllm_images", {"a/b:1": {"vllm": version}}),
+            f'vllm_images[a/b:1].vllm: "{version}" is not allowed; use a version in quotes, such as "0.32.0"',
+        )
+        for version in ("1e3", "10GB", "٣", "latest")
+    ),
     (one("vllm_start_timeout", 10**30), f"vllm_start_timeout: {10**30} is not allowed; use at most 604800 seconds"),
     (one("vllm_stall_timeout", 10**9), "vllm_stall_timeout: 1000000000 is not allowed; use at most 604800 seconds"),
     (
