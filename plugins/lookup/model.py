@@ -99,9 +99,7 @@ _value:
       type: bool
       sample: true
     revision:
-      description:
-        - Commit, tag or branch that is downloaded and served. It is in RV(_value[].args), too.
-        - The default is the latest commit.
+      description: Commit, tag or branch that is downloaded and served, also in RV(_value[].args). Else the latest.
       type: str
       returned: if given
     weights_bytes:
@@ -200,9 +198,7 @@ _value:
       returned: if not all do
       sample: 21
     compressed:
-      description:
-        - Layers by the number of tokens, C(4) or C(128), of which they keep one vector (DeepSeek V4). All its layers
-          also have a window, RV(_value[].sliding_window).
+      description: Layers by the tokens, C(4) or C(128), of which they keep one vector beside a window (DeepSeek V4).
       type: dict
       returned: if it has such layers
       sample: {"4": 21, "128": 20}
@@ -241,6 +237,11 @@ _value:
       type: int
       returned: if it has such layers
       sample: 1
+    dspark_layers:
+      description: Layers of its own that draft several tokens at once (DSpark of DeepSeek V4).
+      type: int
+      returned: if it has such layers
+      sample: 3
     attention_heads:
       description: Heads of queries, which several hosts divide.
       type: int

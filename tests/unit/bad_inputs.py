@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
@@ -85,6 +86,8 @@ TRY_IT = (
     "vllm_enforce_memory_plan: false tries it all the same, and for other hardware set"
     " spark_host_allow_other_hardware: true"
 )
+DATE = datetime.date(2026, 1, 31)
+HOOK = "use one such as https://chat.example.com/hooks/alerts"
 MODE = 'use four octal digits in quotes, such as "0755"'
 
 BAD: list[tuple[Values, str]] = [
@@ -1125,6 +1128,63 @@ BAD: list[tuple[Values, str]] = [
         'vllm_mounts[0].source: "/opt/vllm/current/.env" and vllm_home (/opt/vllm), which holds secrets, lie in one'
         " another; use another folder",
     ),
+    # odd values
+    *(
+        (
+            one("vllm_entrypoint", [word]),
+            f"vllm_entrypoint[0]: {show(word)} is not allowed; use a text; write it in quotes",
+        )
+        for word in (1, None, ["bash"], {"bash": None})
+    ),
+    (one("vllm_port", "8000\u200b"), 'vllm_port: "8000\\u200b" is not allowed; use a whole number'),
+    (one("vllm_gpu", "cdi\u00a0"), 'vllm_gpu: "cdi\\u00a0" is not allowed; use auto, nvidia, cdi, none'),
+    (one("vllm_service_name", ""), f'vllm_service_name: "" is not allowed; use {SERVICE}'),
+    (one("vllm_home", "//"), 'vllm_home: "//" is a folder of the system; use one of its own such as /opt/vllm'),
+    *(
+        (
+            one("vllm_extra_args", {name: value}),
+            f'vllm_extra_args.{name}: "2026-01-31" is a date to YAML; write it in quotes',
+        )
+        for name, value in (
+            ("revision", DATE),
+            ("served_model_name", ["chat", DATE]),
+            ("hf_overrides", {"a": {"b": [DATE]}}),
+            ("max_num_seqs", DATE),
+        )
+    ),
+    *(
+        (
+            one("vllm_images", {"a/b:1": {"vllm": version}}),
+            f'vllm_images[a/b:1].vllm: "{version}" is not allowed; use a version in quotes, such as "0.32.0"',
+        )
+        for version in ("1e3", "10GB", "٣", "latest")
+    ),
+    (one("vllm_start_timeout", 10**30), f"vllm_start_timeout: {10**30} is not allowed; use at most 604800 seconds"),
+    (one("vllm_stall_timeout", 10**9), "vllm_stall_timeout: 1000000000 is not allowed; use at most 604800 seconds"),
+    (
+        one("vllm_phase_timeouts", {"load": 10**30}),
+        f"vllm_phase_timeouts.load: {10**30} is not allowed; use whole seconds, at most 604800",
+    ),
+    (one("vllm_keep_releases", 10**9), "vllm_keep_releases: 1000000000 is not allowed; use at most 1000 releases"),
+    (one("vllm_logs_lines", 10**9), "vllm_logs_lines: 1000000000 is not allowed; use at most 1000000 lines"),
+    (one("vllm_watch_interval", 0), "vllm_watch_interval: 0 is not allowed; use at least 1 second"),
+    (one("vllm_watch_count", -1), "vllm_watch_count: -1 is not allowed; use at least 0 rounds"),
+    *(
+        (
+            one("vllm_report_mode", value),
+            f'vllm_report_mode: "{value}" is not allowed; use four octal digits in quotes, such as "0600"',
+        )
+        for value in (416, "rw", "u=rw", "640", "0800", "")
+    ),
+    (
+        one("vllm_hf_endpoint", "http://mirror.lan:99999"),
+        'vllm_hf_endpoint: "http://mirror.lan:99999" is not allowed; use an address such as https://mirror.example.org',
+    ),
+    (
+        one("vllm_image_registry", "10.0.0.5:70000"),
+        'vllm_image_registry: "10.0.0.5:70000" is not allowed; use host.domain or host:port, with the path in it if the'
+        " mirror has one (harbor.example.org/nvcr), without https://",
+    ),
 ]
 
 BAD_HOST: list[tuple[str, Values, str]] = [
@@ -1415,5 +1475,53 @@ BAD_HOST: list[tuple[str, Values, str]] = [
         one("container_runtime_daemon_options", {"default-runtime": "kata"}),
         'container_runtime_daemon_options.default-runtime: "kata" is not allowed; use runc, nvidia'
         " or one of your runtimes",
+    ),
+    # odd values
+    *(
+        ("hf_cache", one(name, value), f'{name}: "{value}" is not allowed; use a name such as root, or a number')
+        for name in ("hf_cache_owner", "hf_cache_group")
+        for value in ("a" * 33, "١", 10**10, -1)
+    ),
+    *(
+        ("monitoring", one("monitoring_webhook", value), f"monitoring_webhook: is no address; {HOOK}")
+        for value in ("http://h:99999", "https://u:p@", "https://h:/x", "https://a b")
+    ),
+    (
+        "monitoring",
+        one("monitoring_alertmanagers", ["192.168.1.5:0"]),
+        'monitoring_alertmanagers: "192.168.1.5:0" is not allowed; use host:port, such as 192.168.1.5:9093',
+    ),
+    (
+        "monitoring",
+        one("monitoring_address", "0.0.0.0"),
+        'monitoring_address: "0.0.0.0" is not allowed; use an IPv4 address such as 192.168.1.41',
+    ),
+    (
+        "gateway",
+        {**keys({"name": "ada", "key": KEY}), "gateway_server_address": "0.0.0.0"},
+        'gateway_server_address: "0.0.0.0" is not allowed; use an IPv4 address such as 192.168.1.40',
+    ),
+    (
+        "benchmark",
+        one("benchmark_cool_celsius", 65535),
+        "benchmark_cool_celsius: 65535 is not allowed; use at most 100 °C",
+    ),
+    (
+        "benchmark",
+        one("benchmark_repetitions", 10**6),
+        "benchmark_repetitions: 1000000 is not allowed; use at most 1000 runs",
+    ),
+    (
+        "benchmark",
+        one("benchmark_timeout", 1e308),
+        f'benchmark_timeout: {str(int(1e308))[:76]}..." is not allowed; use at most 604800 seconds',
+    ),
+    *(
+        (
+            "benchmark",
+            one("benchmark_profiles", ["latency", value]),
+            f"benchmark_profiles[1]: {show(value)} is not allowed; use a text; write it in quotes",
+        )
+        for value in (None, 1, [], {"latency": None})
     ),
 ]

@@ -100,6 +100,8 @@ def number_of_layers(text: Config) -> int:
     """A list of layers says their number, too."""
     if text.get("is_encoder_decoder") is True and number(text, "decoder_layers"):  # Whisper's others are its encoder's
         return count_of_layers(text, "decoder_layers")
+    if str(text.get("model_type")).startswith("longcat_flash") and number(text, "num_layers"):
+        return 2 * count_of_layers(text, "num_layers")  # each has attention twice (S: vLLM's class)
     found = count_of_layers(text, "num_hidden_layers", "n_layer", "num_layers", "decoder_layers", "n_layers")
     of_all = listed(text, *_LISTS)
     return found or (len(of_all[1]) if of_all else 0)

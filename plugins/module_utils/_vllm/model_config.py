@@ -132,6 +132,7 @@ def _computing(entry: Entry, config: Config, text: Config) -> None:
         "embedding_bytes": 2 * vocabulary * hidden * (1 if _is_tied(config, text) else 2),
         "attention_heads": number(text, "num_attention_heads", "n_head", "n_heads"),
         "mtp_layers": number(text, "num_nextn_predict_layers", "mtp_num_hidden_layers"),
+        "dspark_layers": _dspark_layers(text),
     }
     entry.update({name: size for name, size in sizes.items() if size})
     quantization = config.get("quantization_config") or text.get("quantization_config")
@@ -143,6 +144,11 @@ def _computing(entry: Entry, config: Config, text: Config) -> None:
         experts, width = activations.experts_and_width(text) if method == "mxfp4" else (0, 0)
         if experts and width:
             entry["experts"], entry["expert_size"] = experts, width
+
+
+def _dspark_layers(text: Config) -> int:
+    """DeepSeek V4's own layers that draft several tokens at once. Three, where nothing is said, as vLLM has it (S)."""
+    return (number(text, "n_mtp_layers") or 3) if text.get("dspark_target_layer_ids") else 0
 
 
 def _verifier(config: Config) -> str:

@@ -45,6 +45,7 @@ MODEL_FIELDS = {
     "state_channels": Field("whole number"),
     "state_chunk": Field("whole number"),
     "mtp_layers": Field("whole number"),
+    "dspark_layers": Field("whole number"),
     "attention_heads": Field("whole number"),
     "hidden_size": Field("whole number"),
     "experts": Field("whole number"),
@@ -110,6 +111,8 @@ _DRAFT_FIELDS = {
     "args": "mapping",
 }
 # What each kind asks for: the test, and how the message says it.
+# 580.95.05, 0.22.1rc1.dev124+gace95c9cf, 0.10.1.1+381074ae.nv25.09
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*(\.?(dev|a|b|rc|post)[0-9]+)*([+-]\S*)?")
 _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
     "Hugging Face id": (
         lambda v: isinstance(v, str) and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", v, re.ASCII) is not None,
@@ -133,7 +136,7 @@ _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
         "sha256: and 64 hexadecimal digits",
     ),
     "version": (
-        lambda v: isinstance(v, str) and re.fullmatch(r"\d+(\.\d+)*\S*", v) is not None,
+        lambda v: isinstance(v, str) and re.fullmatch(_VERSION, v) is not None,
         'a version in quotes, such as "0.32.0"',
     ),
     "list of texts": (

@@ -9,6 +9,7 @@ wrong refusal.
 
 from __future__ import annotations
 
+import datetime
 import re
 import typing as t
 
@@ -65,6 +66,8 @@ def wrong_value(name: str, value: t.Any) -> str | None:
     """What is wrong with a value, and what to write; None if nothing is known to be."""
     if value is None or (name in _OPTIONAL and value in _UNSET):
         return None
+    if date := next(_dates(value), None):
+        return f"{show(date)} is a date to YAML; write it in quotes"
     if name in _MAPPINGS:
         return _mapping(name, value)
     if name in ("dtype", "kv_cache_dtype"):
@@ -89,6 +92,15 @@ def wrong_value(name: str, value: t.Any) -> str | None:
     if name in _GIB and ((number := real(value)) is None or number < 0):
         return f"{show(value)} is not allowed; use a number of GiB, 0 or more{_digits(value)}"
     return None
+
+
+def _dates(value: t.Any) -> t.Iterator[datetime.date]:
+    """What YAML makes of 2026-01-01, anywhere in a value. No option takes it, and JSON has none."""
+    if isinstance(value, datetime.date):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _dates(item)
 
 
 def wrong_values(options: t.Mapping[str, t.Any]) -> t.Iterator[str]:

@@ -9,6 +9,9 @@ import ipaddress
 LOOPBACK = "127.0.0.1"
 
 
+ANY_ADDRESS = "0.0.0.0"  # of a host: a server listens there, and nobody reaches it
+
+
 def _parsed(text: str) -> ipaddress.IPv4Address | None:
     try:
         return ipaddress.IPv4Address(text)

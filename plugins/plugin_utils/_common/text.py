@@ -22,7 +22,7 @@ def show(value: t.Any) -> str:
     if isinstance(value, list):
         return "a list"
     text = json.dumps(value, ensure_ascii=False, default=str)
-    text = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)  # a blank of the web, too
     return text if len(text) <= 80 else text[:76] + '..."'
 
 

@@ -15,7 +15,7 @@ import typing as t
 
 from .._catalog.option_values import fits
 from .._catalog.vllm_options import DRAFTS, mapping_of, speculative_of, tokens_of, version_key, whole
-from . import compressed, experts, kv_cache, offloading
+from . import cache_types, compressed, experts, kv_cache, offloading
 from .words import GIB, Bounds, Plan, gib, problem, reasons
 
 # What is needed beside weights and KV cache, by causes. docs/reference/memory.md names the logs.
@@ -28,6 +28,7 @@ DRAFT_STATES = 2 * 5  # C: hidden states of five layers that a draft model reads
 # counts as its own. M: two starts of one model on one Spark differ by 3.4 GiB.
 UNCERTAIN, UNIFIED_BYTES = 0.25, int(3.5 * GIB)
 NO_MODEL = ("ngram", "suffix")  # ways to draft that need no model
+DSPARK = "dspark"  # a draft model, or layers in the files of DeepSeek V4
 DRAFT_BYTES = int(1.5 * GIB)  # W: a draft model whose weights nobody has said
 # What vLLM takes when nothing is said: on a GPU with that much memory, and on a smaller one.
 UTILIZATION = 0.9
@@ -50,14 +51,6 @@ ONLINE = {
     **dict.fromkeys(("int8_per_channel_weight_only", "experts_int8"), 0.5),
     **dict.fromkeys(("nvfp4_per_token", "bitsandbytes"), 0.28),
 }
-# S: vLLM's AttentionSpec (0.27.1): bytes of a vector of keys or values, as numbers and what belongs to each vector.
-PACKED_CACHES: dict[str, t.Callable[[int], int]] = {
-    "nvfp4": lambda numbers: numbers // 2 + numbers // 16,  # a scale for each 16
-    "int4_per_token_head": lambda numbers: numbers // 2 + 4,
-    "int8_per_token_head": lambda numbers: numbers + 4,
-    "fp8_per_token_head": lambda numbers: numbers + 4,
-}
-PACKED_BYTES = 80  # S: what sparse attention keeps of a latent vector beside 8 bits a number: positions in BF16, scales
 # Options that bring models of their own, whose weights and caches nobody knows here.
 SPECULATIVE = ("speculative_config", "spec_model")
 MORE_MODELS = (*SPECULATIVE, "enable_lora", "lora_modules")
@@ -66,7 +59,7 @@ NUMBERS = (
     *("sliding_window", "full_attention_layers", "latent_dim", "index_dim", "index_layers", "state_layers"),
     *("state_bytes",),
     *("state_matrix", "state_width", "state_channels", "state_chunk", "activation_bytes", "vision_bytes", "vocab_size"),
-    *("embedding_bytes", "mtp_layers", "value_head_dim", "hidden_size", "experts", "expert_size"),
+    *("embedding_bytes", "mtp_layers", "dspark_layers", "value_head_dim", "hidden_size", "experts", "expert_size"),
 )
 _ANY_CONTEXT = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
@@ -179,12 +172,12 @@ class _Given:
         self.batched = tokens_of(args.get("max_num_batched_tokens")) or BATCHED_TOKENS[is_small or self.on_cpu]
         self.requests = tokens_of(args.get("max_num_seqs")) or SEQUENCES[is_small or self.on_cpu]
         self.speculative: Entry = speculative_of(args)
-        self.drafts = tokens_of(self.speculative.get(DRAFTS)) or 0
+        self.method = str(self.speculative.get("method")).lower()
+        self.drafts = tokens_of(self.speculative.get(DRAFTS)) or self._drafting()  # as many as vLLM takes by itself
         self.weights, self.loading = self._weights()
         self.activations = self._activations()
         self.graphs = 0 if args.get("enforce_eager") is True or self.on_cpu else self._graphs()
-        drafting = self._whole("mtp_layers") if self._is_mtp() else 0
-        self.compressed = compressed.shape(entry, drafting, self.stages)
+        self.compressed = compressed.shape(entry, self._drafting(), self.stages)
         self.dtype, self.width = self._dtype()
         self.kinds = self._kinds()
         more = [name for name in MORE_MODELS if args.get(name)]
@@ -308,7 +301,7 @@ class _Given:
         if wanted == "auto" and own:
             self.assumed.append(f"its checkpoint asks for a KV cache of {own}")
             wanted = str(own)
-        if wanted in PACKED_CACHES and not self._whole("latent_dim"):
+        if wanted in cache_types.PACKED and not self._whole("latent_dim"):
             return wanted, 1
         if wanted.startswith("fp8"):
             return "fp8", 1
@@ -332,51 +325,66 @@ class _Given:
             found = [self._kind({**self.entry, "layers": full if window else every, "sliding_window": 0}, latent)]
             if window:
                 found.append(self._kind({**self.entry, "layers": every - full}, latent))
+        found += self._kept(found, latent)
         if self._whole("index_dim"):  # of sparse attention: a key of 8 bits a number, and its scale
             every = self._whole("index_layers") or sum(kind.number for kind in found)
             found.append(kv_cache.Layers(kv_cache.FULL, every, self._whole("index_dim") + 4, latent=True))
         found = self._of_a_stage(found)  # the last one has all that drafts
-        if self._is_mtp() and found:
-            found[0] = found[0]._replace(number=found[0].number + self._whole("mtp_layers"))
+        if found:
+            found[0] = found[0]._replace(number=found[0].number + self._drafting())
         found += [self._kind(kind, 0) for kind in self._draft.get("attention_kinds") or []]
         states = self._whole("state_layers")
         if states:
-            size = _ceil(self._state_bytes(), self.ranks)
+            size = _ceil(cache_types.state_bytes(self.entry, self.args, self.drafts), self.ranks)
             found.append(kv_cache.Layers(kv_cache.STATE, _ceil(states, self.stages), size))
         return found
+
+    def _kept(self, found: list[kv_cache.Layers], latent: int) -> list[kv_cache.Layers]:
+        """Layers that are not quantized as the others are, taken from these."""
+        number = cache_types.kept_layers(self.args) if self.width == 1 else 0
+        if not number:
+            return []
+        if latent or len(found) != 1 or number >= found[0].number:  # nobody knows of which kind they are
+            self.assumed.append(f"the layers of {cache_types.SKIPPED} are not planned")
+            return []
+        found[0] = found[0]._replace(number=found[0].number - number)
+        return [self._kind({**self.entry, "layers": number, "is_kept": True}, 0)]
 
     def _of_a_stage(self, kinds: t.Iterable[kv_cache.Layers]) -> list[kv_cache.Layers]:
         return [kind._replace(number=_ceil(kind.number, self.stages)) for kind in kinds]
 
     def _is_mtp(self) -> bool:
-        return bool(self.drafts) and "mtp" in str(self.speculative.get("method")).lower()
+        return "mtp" in self.method
+
+    def _drafting(self) -> int:
+        """Layers in the model's own files that these options draft with."""
+        if self.method == DSPARK and self._drafts_itself():
+            return self._whole("dspark_layers")
+        return self._whole("mtp_layers") if self._is_mtp() else 0
+
+    def _drafts_itself(self) -> bool:
+        return self.speculative.get("model") in (None, "", self.entry.get("id"))
 
     def _is_known_draft(self) -> bool:
         """Whether what drafts is the model itself, no model at all, or one of which the entry says how large it is."""
-        method = str(self.speculative.get("method")).lower()
-        own = "mtp" in method or method.startswith(NO_MODEL)
-        return bool(self._draft.get("weights_bytes")) or (own and not self.speculative.get("model"))
+        own = self._is_mtp() or self.method.startswith(NO_MODEL) or bool(self._drafting())
+        return bool(self._draft.get("weights_bytes")) or (own and self._drafts_itself())
 
     def _kind(self, kind: t.Mapping[str, t.Any], latent: int) -> kv_cache.Layers:
         heads = max(1, (whole(kind.get("kv_heads")) or 1) // self.ranks)
         keys = whole(kind.get("head_dim")) or 1
         values = whole(kind.get("value_head_dim")) or keys
-        vector = PACKED_CACHES.get(self.dtype, lambda numbers: numbers * self.width)
+        vector = cache_types.PACKED.get(self.dtype, lambda numbers: numbers * self.width)
+        if kind.get("is_kept") or (kind.get("sliding_window") and cache_types.keeps_windows(self.args)):
+            vector = cache_types.in_bf16 if self.width == 1 else vector
         size = latent * self.width if latent else heads * (vector(keys) + vector(values))
         if latent and self.width == 1 and self._whole("index_dim"):
-            size = latent + PACKED_BYTES
+            size = latent + cache_types.PACKED_BYTES
         name, tokens = (kv_cache.CROSS, self.batched) if kind.get("cross") else (kv_cache.FULL, 0)
         for field, other in _OTHER_KINDS.items():
             if kind.get(field):
                 name, tokens = other, int(kind[field])
         return kv_cache.Layers(name, whole(kind.get("layers")) or 0, size, tokens, bool(latent))
-
-    def _state_bytes(self) -> int:
-        """As the entry says, or of the types that the options ask for; drafts add inputs of the convolution."""
-        size, matrix = self._whole("state_bytes"), self._whole("state_matrix")
-        width = self._whole("state_width") or 2
-        wanted = _WIDTHS.get(str(self.args.get("mamba_ssm_cache_dtype") or "auto"), width)
-        return size + matrix * (wanted - width) + 2 * self.drafts * self._whole("state_channels")
 
     def pool(self) -> kv_cache.Pool:
         block = tokens_of(self.args.get("block_size")) or (kv_cache.CPU_BLOCK if self.on_cpu else kv_cache.BLOCK)
@@ -414,7 +422,6 @@ _OTHER_KINDS = {
     "sliding_window": kv_cache.WINDOW,
     "attention_chunk": kv_cache.CHUNK,
 }
-_WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def takes_any_context(environment: t.Mapping[str, t.Any]) -> bool:

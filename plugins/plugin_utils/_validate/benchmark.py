@@ -9,7 +9,7 @@ import re
 from .._catalog.catalog import Catalog
 from .._common.text import hint, show
 from .._common.types import TypedValues
-from .common import Lines, at_least, matches
+from .common import WEEK, Lines, at_least, matches, texts
 
 # Fields of a cell, with their smallest value.
 _LEAST = {"concurrency": 1, "prompts": 1, "input_tokens": 1, "output_tokens": 1, "prefix_tokens": 0}
@@ -17,12 +17,13 @@ _OPTIONAL = ("prefix_tokens",)
 
 
 def benchmark(checked: TypedValues, catalog: Catalog) -> Lines:
-    yield from at_least(checked, "benchmark_repetitions", 1, "run")
-    yield from at_least(checked, "benchmark_timeout", 30, "seconds")
-    yield from at_least(checked, "benchmark_settle_seconds", 0, "seconds")
-    yield from at_least(checked, "benchmark_cool_celsius", 1, "°C")
+    yield from at_least(checked, "benchmark_repetitions", 1, "run", 1000)
+    yield from at_least(checked, "benchmark_timeout", 30, "seconds", WEEK)
+    yield from at_least(checked, "benchmark_settle_seconds", 0, "seconds", WEEK)
+    yield from at_least(checked, "benchmark_cool_celsius", 1, "°C", 100)
     yield from at_least(checked, "benchmark_ttft_ms", 0, "milliseconds")
     yield from at_least(checked, "benchmark_tpot_ms", 0, "milliseconds")
+    yield from texts(checked, "benchmark_profiles")
     if checked.valid("benchmark_profiles") and not checked["benchmark_profiles"]:
         yield "benchmark_profiles: [] is not allowed; use names of profiles, such as throughput and latency"
     yield from matches(checked, "benchmark_folder", r"[^\r\n\0]+", "a folder on the controller, such as benchmarks")

@@ -13,6 +13,8 @@ from .._common.text import CONTROL, show
 from .._common.types import TypedValues
 
 Lines = t.Iterator[str]
+PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+WEEK = 7 * 86400  # seconds: nothing here is waited for any longer
 
 _HF_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 
@@ -37,13 +39,27 @@ def url(checked: TypedValues, name: str, example: str, empty: bool = False) -> L
     value = checked[name]
     if re.match(r"https?://[^/\s]*@", value):
         yield f"{name}: must not hold a user or password; use an address such as {example}"
-    elif not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~%()$/-]*)?", value):
+    elif not re.fullmatch(rf"https?://[A-Za-z0-9.-]+(:{PORT})?(/[A-Za-z0-9._~%()$/-]*)?", value):
         yield f"{name}: {show(value)} is not allowed; use an address such as {example}"
 
 
-def at_least(checked: TypedValues, name: str, low: int, unit: str) -> Lines:
-    if checked.valid(name) and checked[name] is not None and checked[name] < low:
+def at_least(checked: TypedValues, name: str, low: int, unit: str, high: int | None = None) -> Lines:
+    if not checked.valid(name) or checked[name] is None:
+        return
+    if checked[name] < low:
         yield f"{name}: {show(checked[name])} is not allowed; use at least {low} {unit}"
+    elif high is not None and checked[name] > high:
+        yield f"{name}: {show(checked[name])} is not allowed; use at most {high} {_plural(unit)}"
+
+
+def _plural(unit: str) -> str:
+    return unit if unit.endswith(("s", "C")) else f"{unit}s"
+
+
+def texts(checked: TypedValues, name: str) -> Lines:
+    for number, item in enumerate(checked[name] if checked.valid(name) else []):
+        if not isinstance(item, str):
+            yield f"{name}[{number}]: {show(item)} is not allowed; use a text; write it in quotes"
 
 
 def matches(checked: TypedValues, name: str, pattern: str, rule: str, empty: bool = False) -> Lines:

@@ -8,7 +8,7 @@ import re
 import typing as t
 
 from .._catalog.catalog import Catalog
-from .._common.addresses import is_ipv4
+from .._common.addresses import ANY_ADDRESS, is_ipv4
 from .._common.text import show
 from .._common.types import TypedValues, integer
 from .._plan.gateway import KEY_FORM, LIMITS
@@ -36,7 +36,8 @@ def gateway(checked: TypedValues, catalog: Catalog) -> Lines:
         yield f"gateway_stats_port: {checked['gateway_stats_port']} is gateway_port, too; use another port"
     for name in ("gateway_address", "gateway_server_address"):
         is_empty = name == "gateway_server_address" and checked[name] == ""
-        if checked.valid(name) and not is_empty and not is_ipv4(checked[name]):
+        is_wrong = not is_ipv4(checked[name]) or (name == "gateway_server_address" and checked[name] == ANY_ADDRESS)
+        if checked.valid(name) and not is_empty and is_wrong:
             yield f"{name}: {show(checked[name])} is not allowed; use an IPv4 address such as 192.168.1.40"
     certificate = checked["gateway_certificate"]
     if checked.valid("gateway_certificate") and not re.fullmatch(r"|/[A-Za-z0-9._/@+-]+", certificate):

@@ -16,7 +16,7 @@ from .._common.addresses import is_ipv4, reaches_others
 from .._common.text import hint, show
 from .._common.types import TypedValues, integer
 from .._plan.names import home
-from .common import Lines, at_least, control_character, folder, holds_secret, matches, url
+from .common import PORT, WEEK, Lines, at_least, control_character, folder, holds_secret, matches, texts, url
 from .environment import environment
 from .model import choice
 from .mounts import own_mounts
@@ -28,7 +28,7 @@ _ULIMITS = (
 
 # Docker looks for a name without . and : at Docker Hub. Harbor, Nexus and Artifactory mirror into folders.
 _REGISTRY = (
-    r"(?=[^/]*[.:]|localhost(/|$))[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?"
+    rf"(?=[^/]*[.:]|localhost(/|$))[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:{PORT})?"
     r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
 )
 
@@ -40,6 +40,7 @@ _API_SERVER = "vllm.entrypoints.openai.api_server"
 def vllm(checked: TypedValues, catalog: Catalog) -> Lines:
     yield from choice(checked, catalog)
     yield from _network(checked)
+    yield from _reports(checked)
     yield from _logs(checked)
     yield from matches(checked, "vllm_export_folder", r"[^\r\n\0]+", "a folder on the controller, such as exports")
     yield from _names(checked)
@@ -64,6 +65,9 @@ def _user(checked: TypedValues) -> Lines:
 
 def _entrypoint(checked: TypedValues) -> Lines:
     name = "vllm_entrypoint"
+    if wrong := list(texts(checked, name)):
+        yield from wrong
+        return
     words = checked[name] if checked.valid(name) else []
     if words and not words[0].strip():
         yield (
@@ -93,10 +97,17 @@ def _frontend(checked: TypedValues) -> Lines:
         )
 
 
+def _reports(checked: TypedValues) -> Lines:
+    mode = 'four octal digits in quotes, such as "0600"'  # without quotes 0640 is 416 to YAML
+    yield from matches(checked, "vllm_report_mode", r"0[0-7]{3}", mode)
+    yield from at_least(checked, "vllm_watch_interval", 1, "second", 86400)
+    yield from at_least(checked, "vllm_watch_count", 0, "rounds")
+
+
 def _logs(checked: TypedValues) -> Lines:
     since = "a span such as 2h or 1h30m, or a time in UTC such as 2026-11-29T05:00"
     yield from matches(checked, "vllm_logs_since", SINCE.pattern, since)
-    yield from at_least(checked, "vllm_logs_lines", 1, "line")
+    yield from at_least(checked, "vllm_logs_lines", 1, "line", 1_000_000)
     if checked.valid("vllm_logs_pattern"):
         try:
             re.compile(checked["vllm_logs_pattern"])
@@ -108,7 +119,7 @@ def _logs(checked: TypedValues) -> Lines:
 def _network(checked: TypedValues) -> Lines:
     if checked.valid("vllm_port") and not 1 <= checked["vllm_port"] <= 65535:
         yield f"vllm_port: {show(checked['vllm_port'])} is not allowed; use a TCP port from 1 to 65535"
-    yield from at_least(checked, "vllm_keep_releases", 1, "release")
+    yield from at_least(checked, "vllm_keep_releases", 1, "release", 1000)
     if checked.valid("vllm_publish_address"):
         value = checked["vllm_publish_address"]
         if not is_ipv4(value):
@@ -148,12 +159,8 @@ def _names(checked: TypedValues) -> Lines:
     control = control_character(checked["vllm_profile"]) if checked.valid("vllm_profile") else None
     if control:
         yield f"vllm_profile: holds the control character {control}; remove it, in vllm_profiles too"
-    yield from matches(
-        checked,
-        "vllm_service_name",
-        r"vllm(-[a-z0-9-]{1,25})?",
-        "vllm, or vllm- and up to 25 lower case letters, digits and -: it names a systemd unit",
-    )
+    name_rule = "vllm, or vllm- and up to 25 lower case letters, digits and -: it names a systemd unit"
+    wrong = list(matches(checked, "vllm_service_name", r"vllm(-[a-z0-9-]{1,25})?", name_rule))
     yield from matches(
         checked,
         "vllm_swap_group",
@@ -168,9 +175,10 @@ def _names(checked: TypedValues) -> Lines:
         "a letter or digit, then 1 to 62 letters, digits and . _ -",
         empty=True,
     )
-    yield from folder(checked, "vllm_home", "/opt/vllm", empty=True)
-    yield from folder(checked, "hf_cache_path", "/opt/hf", wrong_for=wrong_cache)
-    if checked.valid("vllm_home", "hf_cache_path", "vllm_service_name"):
+    wrong += folder(checked, "vllm_home", "/opt/vllm", empty=True)
+    wrong += folder(checked, "hf_cache_path", "/opt/hf", wrong_for=wrong_cache)
+    yield from wrong
+    if not wrong and checked.valid("vllm_home", "hf_cache_path", "vllm_service_name"):
         cache, mine = checked["hf_cache_path"], home(checked)
         if lies_in(cache, mine):
             at = show(cache.rstrip("/"))
@@ -228,21 +236,24 @@ def _limits(checked: TypedValues) -> Lines:
         yield f"vllm_memory_reserve_gib: {show(checked['vllm_memory_reserve_gib'])} is not allowed; use 0 to 100 GiB"
     if checked.valid("vllm_drain_timeout") and not 0 <= checked["vllm_drain_timeout"] <= 3600:
         yield f"vllm_drain_timeout: {show(checked['vllm_drain_timeout'])} is not allowed; use 0 to 3600 seconds"
-    yield from at_least(checked, "vllm_start_timeout", 60, "seconds")
-    yield from at_least(checked, "vllm_stall_timeout", 30, "seconds")
+    yield from at_least(checked, "vllm_start_timeout", 60, "seconds", WEEK)
+    yield from at_least(checked, "vllm_stall_timeout", 30, "seconds", WEEK)
     for phase, seconds in (checked["vllm_phase_timeouts"] if checked.valid("vllm_phase_timeouts") else {}).items():
         at = f"vllm_phase_timeouts.{phase}"
         if phase not in PHASE_TIMEOUTS:
             yield f"{at}: unknown phase; {hint(str(phase), PHASE_TIMEOUTS)}"
-        elif not _is_time(seconds):
-            yield f"{at}: {show(seconds)} is not allowed; use whole seconds, at least 1"
+        elif wrong := _wrong_time(seconds):
+            yield f"{at}: {show(seconds)} is not allowed; use whole seconds, {wrong}"
 
 
-def _is_time(value: t.Any) -> bool:
+def _wrong_time(value: t.Any) -> str | None:
     try:
-        return integer(value) >= 1
+        seconds = integer(value)
     except ValueError:
-        return False
+        seconds = 0
+    if seconds < 1:
+        return "at least 1"
+    return f"at most {WEEK}" if seconds > WEEK else None
 
 
 def _is_limit(value: t.Any) -> bool:

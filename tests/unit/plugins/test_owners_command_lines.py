@@ -46,6 +46,8 @@ RERANKER = {"architectures": ["Qwen3ForSequenceClassification"], "is_original_qw
 BUILT_HERE = {"vllm_image": "vllm-node", "vllm_image_allow": ["moving", "unknown"]}
 PACKAGES = "/usr/local/lib/python3.12/dist-packages"
 FILMS = {"video": {"fps": 2, "num_frames": 256}}
+MATRYOSHKA = {"is_matryoshka": True, "matryoshka_dimensions": [64, 256, 1024]}
+CLASSES = {"classifier_from_token": ["A", "B"], "method": "no_post_processing", "num_labels": 2}
 DSPARK = {"method": "dspark", "num_speculative_tokens": 7, "draft_sample_method": "greedy"}
 ASSISTANT = {"method": "mtp", "model": "some-org/assistant", "num_speculative_tokens": 4, "moe_backend": "triton"}
 CONNECTOR = {
@@ -351,6 +353,133 @@ CASES: list[tuple[str, str, Values, Values, list[str]]] = [
             "vllm_image": UPSTREAM,
             "vllm_max_model_len": 32768,
             "vllm_extra_args": {"revision": "ab537beb128913d389306a4d0cc1a2097ac5a5af"},
+        },
+        {},
+        [],
+    ),
+    (
+        "an entry point, a drafter in a folder, three names, states in float32, a number for a variable",
+        f"/models/nvfp4 --served-model-name a b c --speculative-config '{json.dumps({**DRAFT, 'model': '/drafter'})}'"
+        " --mamba-cache-dtype float32 --mm-encoder-tp-mode data --trust-remote-code",
+        {
+            "vllm_model": "/home/me/models/nvfp4",
+            "vllm_image": "ghcr.io/some-org/vllm:1",
+            "vllm_image_allow": ["unknown"],
+            "vllm_entrypoint": ["vllm"],
+            "vllm_mounts": [{"source": "/home/me/models/drafter", "target": "/drafter"}],
+            "vllm_extra_env": {"CUTE_DSL_ARCH": "sm_121a", "VLLM_ENABLE_CUDA_COMPATIBILITY": 0},
+            "vllm_extra_args": {
+                "served_model_name": ["a", "b", "c"],
+                "speculative_config": {**DRAFT, "model": "/drafter"},
+                "mamba_cache_dtype": "float32",
+                "mm_encoder_tp_mode": "data",
+                "trust_remote_code": True,
+            },
+        },
+        {"CUTE_DSL_ARCH": "sm_121a", "VLLM_ENABLE_CUDA_COMPATIBILITY": 0},
+        ["/home/me/models/nvfp4", "/home/me/models/drafter"],
+    ),
+    (
+        "embeddings of several lengths",
+        "Qwen/Qwen3-VL-Embedding-2B --runner pooling --gpu-memory-utilization 0.32"
+        " --pooler-config '{\"dimensions\": 1024}'"
+        f" --hf-overrides '{json.dumps(MATRYOSHKA)}'",
+        {
+            "vllm_model": "Qwen/Qwen3-VL-Embedding-2B",
+            "vllm_image": UPSTREAM,
+            "vllm_gpu_memory_utilization": 0.32,
+            "vllm_extra_args": {
+                "runner": "pooling",
+                "pooler_config": {"dimensions": 1024},
+                "hf_overrides": MATRYOSHKA,
+            },
+        },
+        {},
+        [],
+    ),
+    (
+        "a language model that classifies",
+        f"/models/judge --runner pooling --convert classify --hf-overrides '{json.dumps(CLASSES)}' --enforce-eager"
+        ' --pooler-config \'{"pooling_type": "LAST", "use_activation": false}\' --max-model-len 3072',
+        {
+            "vllm_model": "/srv/models/judge",
+            "vllm_image": UPSTREAM,
+            "vllm_max_model_len": 3072,
+            "vllm_extra_args": {
+                "runner": "pooling",
+                "convert": "classify",
+                "hf_overrides": CLASSES,
+                "enforce_eager": True,
+                "pooler_config": {"pooling_type": "LAST", "use_activation": False},
+            },
+        },
+        {},
+        ["/srv/models/judge"],
+    ),
+    (
+        "speech as it is spoken",
+        "mistralai/Voxtral-Mini-4B-Realtime-2602 --tokenizer-mode mistral --config-format mistral --load-format mistral"
+        ' --compilation-config \'{"cudagraph_mode": "PIECEWISE"}\'',
+        {
+            "vllm_model": "mistralai/Voxtral-Mini-4B-Realtime-2602",
+            "vllm_image": UPSTREAM,
+            "vllm_extra_args": {
+                **dict.fromkeys(("tokenizer_mode", "config_format", "load_format"), "mistral"),
+                "compilation_config": {"cudagraph_mode": "PIECEWISE"},
+            },
+        },
+        {},
+        [],
+    ),
+    (
+        "windows that stay in BF16 beside a quantized cache",
+        "openai/gpt-oss-120b --kv-cache-dtype fp8 --kv-cache-dtype-skip-layers sliding_window --async-scheduling"
+        " --tool-call-parser openai --enable-auto-tool-choice --reasoning-parser openai_gptoss",
+        {
+            "vllm_model": "openai/gpt-oss-120b",
+            "vllm_image": UPSTREAM,
+            "vllm_extra_args": {
+                "kv_cache_dtype": "fp8",
+                "kv_cache_dtype_skip_layers": ["sliding_window"],
+                "async_scheduling": True,
+                "tool_call_parser": "openai",
+                "enable_auto_tool_choice": True,
+                "reasoning_parser": "openai_gptoss",
+            },
+        },
+        {},
+        [],
+    ),
+    (
+        "two Sparks, a draft in the checkpoint",
+        f"deepseek-ai/DeepSeek-V4-Flash --speculative-config '{json.dumps(DSPARK)}' --tensor-parallel-size 2",
+        {
+            "vllm_model": "deepseek-ai/DeepSeek-V4-Flash",
+            "vllm_image": "some-org/spark-vllm:1",
+            "vllm_image_allow": ["unknown"],
+            "vllm_nodes": ["spark01", "spark02"],
+            "vllm_node_address": "10.0.0.1",
+            "vllm_extra_args": {"speculative_config": DSPARK},
+        },
+        {},
+        [],
+    ),
+    (
+        "numbers as texts, sizes of graphs, a cache that grows into the host",
+        "Qwen/Qwen3-4B --max-num-seqs 8 --cudagraph-capture-sizes 1 2 4 8 --seed 0 --kv-offloading-size 8"
+        f" --kv-offloading-backend native --kv-transfer-config '{json.dumps(CONNECTOR)}'",
+        {
+            "vllm_model": "Qwen/Qwen3-4B",
+            "vllm_image": UPSTREAM,
+            "vllm_files": [{"content": "store: posix", "target": "/opt/files/cache.yaml"}],
+            "vllm_extra_args": {
+                "max_num_seqs": "8",
+                "cudagraph_capture_sizes": [1, 2, 4, 8],
+                "seed": 0,
+                "kv_offloading_size": 8,
+                "kv_offloading_backend": "native",
+                "kv_transfer_config": json.dumps(CONNECTOR),
+            },
         },
         {},
         [],

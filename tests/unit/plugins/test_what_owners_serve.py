@@ -99,6 +99,16 @@ def test_a_model_that_vllm_has_dropped_is_refused_with_an_image_that_has_it(arch
     assert version_key(Catalog().images()[instead]["vllm"]) <= version_key(last)
 
 
+# --- how much a token takes, computed by hand from the shapes in config.json -----------------------------------------
+@pytest.mark.parametrize("case", json.loads((OWNERS / "token-bytes.json").read_text()), ids=lambda case: case["name"])
+def test_bytes_of_a_token_and_layers_with_a_state(case: Values) -> None:
+    """In BF16. Models that see or hear, that embed or read speech, hybrids, and attention with windows or a vector."""
+    entry, _assumed = entry_of(case["config"], 10**9)
+    plan = memory_plan({"id": "a/b", **entry}, 120 * GIB, {"max_model_len": 2048}, vllm="0.32.0")
+    assert plan["kv_bytes_per_token"] == case["token"]
+    assert entry.get("state_layers", 0) == case["states"]
+
+
 # --- a language model in a part, blocks one by one -------------------------------------------------------------------
 def read(name: str) -> Values:
     return t.cast("Values", json.loads((OWNERS / name).read_text()))

@@ -300,6 +300,23 @@ def test_a_gguf_file_of_the_hub_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        (
+            "/srv/gguf/qwen3-8b-q4_k_m.gguf",
+            "GGUF is neither planned nor checked here, use the folder of its safetensors",
+        ),
+        ("/srv/models/mine/model.safetensors", "write its folder, /srv/models/mine$"),
+        ("/srv/models/mine/config.JSON", "write its folder, /srv/models/mine$"),
+    ],
+)
+def test_a_file_instead_of_the_folder_of_a_model(name: str, advice: str) -> None:
+    with pytest.raises(CatalogError, match=f"is a file, not the folder of a model; {advice}"):
+        Catalog().model(name)
+    assert Catalog().model("/srv/models/mine-gguf")["id"] == "/srv/models/mine-gguf"
+
+
+@pytest.mark.parametrize(
     ("model", "remedy"),
     [
         ("https://huggingface.co/Qwen/Qwen3-8B", "write Qwen/Qwen3-8B"),

@@ -409,6 +409,40 @@ def test_drafts_without_a_model() -> None:
     )
 
 
+DSPARK: dict[str, t.Any] = {"method": "dspark", "num_speculative_tokens": 5}
+
+
+def test_a_model_that_drafts_with_layers_of_its_own() -> None:
+    """How much they keep is in tests/fixtures/kv_reference."""
+    entry = {**ANY, "dspark_layers": 3}
+    token = ANY["kv_heads"] * ANY["head_dim"] * 2 * 2
+    itself = plan(entry, speculative_config=DSPARK)
+    assert itself["kv_bytes_per_token"] == plan(entry)["kv_bytes_per_token"] + 3 * token
+    assert not [line for line in itself["reasons"] if "further models" in line]
+    assert plan(entry, speculative_config={**DSPARK, "model": entry["id"]}) == itself  # as vLLM names it
+    for other in (plan(ANY, speculative_config=DSPARK), plan(entry, speculative_config={**DSPARK, "model": "c/d"})):
+        assert other["kv_bytes_per_token"] == plan(ANY)["kv_bytes_per_token"]
+        assert other["reasons"][-1] == "the further models of speculative_config are not planned"
+
+
+def test_drafts_whose_number_vllm_takes_from_the_model() -> None:
+    entry = {**MAMBA, "mtp_layers": 2}
+    said = plan(entry, speculative_config={"method": "mtp", "num_speculative_tokens": 2})
+    assert plan(entry, speculative_config={"method": "mtp"}) == said
+
+
+@pytest.mark.parametrize(("layers", "kept"), [(["0", "3"], 2), ([1, 1], 1), ("5", 1), ([], 0)])
+def test_layers_that_stay_in_bf16(layers: t.Any, kept: int) -> None:
+    quantized = plan(ANY, kv_cache_dtype="fp8")["kv_bytes_per_token"]
+    token = quantized // ANY["layers"]
+    found = plan(ANY, kv_cache_dtype="fp8", kv_cache_dtype_skip_layers=layers)
+    assert found["kv_bytes_per_token"] == quantized + kept * token
+    assert plan(ANY, kv_cache_dtype_skip_layers=layers) == plan(ANY)  # all of them are in BF16
+    mixed = plan({**ANY, "sliding_window": 128}, kv_cache_dtype="fp8", kv_cache_dtype_skip_layers=layers)
+    told = "the layers of kv_cache_dtype_skip_layers are not planned" in mixed["reasons"]
+    assert told == bool(kept)
+
+
 @pytest.mark.parametrize("name", [name for name in Catalog().models() if "image" in Catalog().models()[name]])
 def test_every_model_fits_a_spark_on_its_image(name: str) -> None:
     catalog = Catalog()
