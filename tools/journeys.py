@@ -8,8 +8,8 @@
 A journey that needs one host runs beside one on the other host. One that fails does not stop the others: at the end
 stands what failed, with the path of its log. --keep uses the sandbox that is up and leaves it up.
 Without NAME and --all, a part is done with each commit: journeys that say TURN with every fourth one, and of the tests
-that do one thing at many places (marked in_turn) some. Four commits in a row have every journey. --core leaves out those
-with a TURN: `make test` is what somebody runs who changed a line.
+that do one thing at many places (marked in_turn) some. Four commits in a row have every journey. --core leaves out the
+journeys with a TURN, as `make test` does.
 """
 
 from __future__ import annotations

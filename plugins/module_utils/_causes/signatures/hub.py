@@ -180,8 +180,7 @@ HUB: tuple[Signature, ...] = (
         ("server error",),
         r"(?P<status>50\d|52\d) Server Error: ?(?P<reason>[\w -]{0,40}?) for url: https?://(?P<host>[^/\s:]+)",
         "the hub ({host}) answers with an error of its own, {status}: {reason}",
-        "try again later; vllm_hf_endpoint names a mirror; if the model is in hf_cache_path, set"
-        " vllm_hf_offline: true",
+        "try again later; vllm_hf_endpoint names a mirror; if the model is in hf_cache_path, set vllm_hf_offline: true",
         versions="huggingface_hub 0.30 to 1.10",
         known="report",
         source="huggingface_hub, hf_raise_for_status",
