@@ -1137,6 +1137,7 @@ BAD: list[tuple[Values, str]] = [
         for word in (1, None, ["bash"], {"bash": None})
     ),
     (one("vllm_port", "8000\u200b"), 'vllm_port: "8000\\u200b" is not allowed; use a whole number'),
+    (one("vllm_port", "8000\U000e0001"), 'vllm_port: "8000\\U000e0001" is not allowed; use a whole number'),
     (one("vllm_gpu", "cdi\u00a0"), 'vllm_gpu: "cdi\\u00a0" is not allowed; use auto, nvidia, cdi, none'),
     (one("vllm_service_name", ""), f'vllm_service_name: "" is not allowed; use {SERVICE}'),
     (one("vllm_home", "//"), 'vllm_home: "//" is a folder of the system; use one of its own such as /opt/vllm'),

@@ -18,6 +18,7 @@ INNER = 3  # so many of the last frames tell where an exception was raised
 SWITCHED = ("kernel", "compiler", "weights", "model", "option", "engine", "image", "network", "driver", "unknown")
 # where an optional part is the first suspect although no frame leads through it
 SUSPECTED = ("engine", "kernel", "unknown")
+SHARED = r"quantization/utils/"  # helpers of several kinds of layers: they tell only where no other frame does
 EXCHANGED = ("kernel_failed", "compile_failed")  # where another kernel may do the same
 CRASHES = ("illegal_access", "engine_crashed", "crashed")  # known as such, and by what is not
 
@@ -53,8 +54,9 @@ def feature(frames: t.Sequence[str], when: str, text: str = "") -> Feature | Non
 
 def backend(frames: t.Sequence[str]) -> Feature | None:
     """The kernels that an exception was raised in, if vLLM has others for the same."""
-    inner = "\n".join(frames[-INNER:])
-    return next((entry for entry in BACKENDS if compiled(entry.frames).search(inner)), None)
+    paths = [frame.partition(":")[0] for frame in reversed(frames[-INNER:])]
+    paths.sort(key=lambda path: bool(compiled(SHARED).search(path)))  # else the innermost one tells
+    return next((entry for path in paths for entry in BACKENDS if compiled(entry.frames).search(path)), None)
 
 
 def advise(entry: Feature | None, remedy: str) -> str:

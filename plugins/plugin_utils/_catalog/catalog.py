@@ -58,7 +58,7 @@ _HUB = r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)?"
 _REFERENCE = re.compile(  # how hub and other programs name a repository, with a revision or without
     _HUB + r"([\w.-]+/[\w.-]+)(?:/(?:tree|resolve|blob)/([\w.-]+)(?:/.*)?|@([\w./-]+?))?/?(?:\?.*)?"
 )
-_FILE = re.compile(r"(/.*)/[^/]+\.(gguf|safetensors|bin|pth?|json)", re.IGNORECASE)
+_FILE = re.compile(r"(/(?:.*/)?)[^/]+\.(gguf|safetensors|bin|pth?|json)", re.IGNORECASE)
 _NO_GGUF = (
     "GGUF is neither planned nor checked here, use the folder of its safetensors, such as one in FP8, NVFP4 or AWQ"
 )
@@ -127,8 +127,8 @@ class Catalog:
                 key for key, entry in models.items() if isinstance(entry, dict) and _plain(entry.get("id")) == name
             ]
             if not same_id and is_folder(name) and (file := _FILE.fullmatch(name)):
-                advice = f"write its folder, {file[1]}" if file[2].lower() != "gguf" else _NO_GGUF
-                raise CatalogError(f"{show(name)} is a file, not the folder of a model; {advice}")
+                advice = f"write its folder, {file[1].rstrip('/') or '/'}" if file[2].lower() != "gguf" else _NO_GGUF
+                raise CatalogError(f"{show(name)} looks like a file, not the folder of a model; {advice}")
             if not same_id and (is_hugging_face_id(name) or is_folder(name)):
                 said = family(name, self.families()) or {}
                 return self.on({**_stranger(name), **{key: said.get(key) for key in _SAID}}, image)

@@ -110,9 +110,9 @@ _DRAFT_FIELDS = {
     "vllm": "vLLM's range",
     "args": "mapping",
 }
+# 580.95.05, 0.22.1rc1.dev124+gace95c9cf, 0.10.1.1+381074ae.nv25.09, 0.11.1.dev+g1
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*(\.?(dev|alpha|a|beta|b|c|rc|post)[0-9]*)*([+-]\S*)?")
 # What each kind asks for: the test, and how the message says it.
-# 580.95.05, 0.22.1rc1.dev124+gace95c9cf, 0.10.1.1+381074ae.nv25.09
-_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*(\.?(dev|a|b|rc|post)[0-9]+)*([+-]\S*)?")
 _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
     "Hugging Face id": (
         lambda v: isinstance(v, str) and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", v, re.ASCII) is not None,

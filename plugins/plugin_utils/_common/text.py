@@ -22,8 +22,12 @@ def show(value: t.Any) -> str:
     if isinstance(value, list):
         return "a list"
     text = json.dumps(value, ensure_ascii=False, default=str)
-    text = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)  # a blank of the web, too
+    text = "".join(char if char.isprintable() else _escaped(ord(char)) for char in text)  # a blank of the web, too
     return text if len(text) <= 80 else text[:76] + '..."'
+
+
+def _escaped(char: int) -> str:
+    return f"\\u{char:04x}" if char <= 0xFFFF else f"\\U{char:08x}"
 
 
 def nearest(name: str, known: t.Iterable[str]) -> str | None:

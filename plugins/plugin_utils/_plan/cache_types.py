@@ -20,6 +20,8 @@ BF16 = 2
 _WIDTHS = {"float32": 4, "bfloat16": BF16, "float16": BF16}
 SKIPPED = "kv_cache_dtype_skip_layers"
 
+Kind = t.Mapping[str, t.Any]
+
 
 def state_bytes(entry: t.Mapping[str, t.Any], args: t.Mapping[str, t.Any], drafts: int) -> int:
     """Of one layer and request. Drafts add inputs of the convolution; the matrix has its type too, if not its own."""
@@ -36,9 +38,31 @@ def keeps_windows(args: t.Mapping[str, t.Any]) -> bool:
     return "sliding_window" in _skipped(args)
 
 
-def kept_layers(args: t.Mapping[str, t.Any]) -> int:
-    """How many layers stay so by their number."""
-    return len({number for number in map(integer, _skipped(args)) if number is not None})
+def kept(kinds: list[Kind], args: t.Mapping[str, t.Any], states: int, planned: bool) -> tuple[list[Kind], str | None]:
+    """Kinds of layers, with those that stay so by their number apart; and what of them is not planned, if so.
+
+    Numbers count all layers, also those with states, so nobody knows of which kind they are if there are several.
+    """
+    some = [kind for kind in kinds if _layers(kind)]
+    number = _numbered(args, sum(map(_layers, some)) + states)
+    if not planned:
+        is_asked = number or (keeps_windows(args) and any(kind.get("sliding_window") for kind in some))
+        return kinds, "the layers" if is_asked else None
+    if not number:
+        return kinds, None
+    if states or len(some) != 1:
+        return kinds, f"the {'numbered ' if keeps_windows(args) else ''}layers"
+    rest = [{**kind, "layers": _layers(kind) - number} if kind is some[0] else kind for kind in kinds]
+    return [*rest, {**some[0], "layers": number, "is_kept": True}], None
+
+
+def _layers(kind: Kind) -> int:
+    return whole(kind.get("layers")) or 0
+
+
+def _numbered(args: t.Mapping[str, t.Any], layers: int) -> int:
+    """How many of the layers are named by their number."""
+    return len({number for number in map(integer, _skipped(args)) if number is not None and 0 <= number < layers})
 
 
 def _skipped(args: t.Mapping[str, t.Any]) -> list[str]:

@@ -313,19 +313,20 @@ class _Given:
 
     def _kinds(self) -> list[kv_cache.Layers]:
         if self.compressed:
+            self._kept([self.entry], planned=False)
             return compressed.kinds(self.compressed)
         listed = self.entry.get("attention_kinds")
         latent = self._whole("latent_dim")
         if isinstance(listed, (list, tuple)):
-            found = [self._kind(kind, latent) for kind in listed if isinstance(kind, t.Mapping)]
+            kinds = [kind for kind in listed if isinstance(kind, t.Mapping)]
         else:
             every, window = int(self.entry["layers"]), self._whole("sliding_window")
             full = self.entry.get("full_attention_layers")
             full = (0 if window else every) if full is None else int(full)
-            found = [self._kind({**self.entry, "layers": full if window else every, "sliding_window": 0}, latent)]
+            kinds = [{**self.entry, "layers": full if window else every, "sliding_window": 0}]
             if window:
-                found.append(self._kind({**self.entry, "layers": every - full}, latent))
-        found += self._kept(found, latent)
+                kinds.append({**self.entry, "layers": every - full})
+        found = [self._kind(kind, latent) for kind in self._kept(kinds, planned=not latent)]
         if self._whole("index_dim"):  # of sparse attention: a key of 8 bits a number, and its scale
             every = self._whole("index_layers") or sum(kind.number for kind in found)
             found.append(kv_cache.Layers(kv_cache.FULL, every, self._whole("index_dim") + 4, latent=True))
@@ -339,16 +340,14 @@ class _Given:
             found.append(kv_cache.Layers(kv_cache.STATE, _ceil(states, self.stages), size))
         return found
 
-    def _kept(self, found: list[kv_cache.Layers], latent: int) -> list[kv_cache.Layers]:
-        """Layers that are not quantized as the others are, taken from these."""
-        number = cache_types.kept_layers(self.args) if self.width == 1 else 0
-        if not number:
-            return []
-        if latent or len(found) != 1 or number >= found[0].number:  # nobody knows of which kind they are
-            self.assumed.append(f"the layers of {cache_types.SKIPPED} are not planned")
-            return []
-        found[0] = found[0]._replace(number=found[0].number - number)
-        return [self._kind({**self.entry, "layers": number, "is_kept": True}, 0)]
+    def _kept(self, kinds: list[Entry], planned: bool) -> list[Entry]:
+        """These kinds of layers, and what of them is not quantized as the others are."""
+        if self.width != 1:
+            return kinds
+        found, unknown = cache_types.kept(kinds, self.args, self._whole("state_layers"), planned)
+        if unknown:
+            self.assumed.append(f"{unknown} of {cache_types.SKIPPED} are not planned")
+        return found
 
     def _of_a_stage(self, kinds: t.Iterable[kv_cache.Layers]) -> list[kv_cache.Layers]:
         return [kind._replace(number=_ceil(kind.number, self.stages)) for kind in kinds]

@@ -19,7 +19,7 @@ def hf_cache(checked: TypedValues, catalog: Catalog) -> Lines:
     yield from folder(checked, "hf_cache_path", "/opt/hf", wrong_for=wrong_cache)
     for name in ("hf_cache_owner", "hf_cache_group"):
         yield from matches(
-            checked, name, r"[a-z_][a-z0-9_.-]{0,31}\$?|[0-9]{1,9}", "a name such as root, or a number", empty=True
+            checked, name, r"[a-z_][a-z0-9_.-]{0,31}\$?|[0-9]{1,10}", "a name such as root, or a number", empty=True
         )
     if checked.valid("hf_cache_mode") and checked["hf_cache_mode"]:
         mode = checked["hf_cache_mode"]

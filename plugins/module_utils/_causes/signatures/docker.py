@@ -351,7 +351,8 @@ DOCKER: tuple[Signature, ...] = (
         "fatal",
         "docker",
         ("error gathering device information",),
-        r"error gathering device information while adding custom device \"(?P<device>[^\"\n]{1,200})\"",
+        r"error gathering device information while adding custom device \"(?P<device>[^\"\n]{1,200})\":"
+        r"[^\n]{0,220}? no such file or directory",
         "a device that the container is given is not on the host any more ({device})",
         "load its driver (of /dev/infiniband: `modprobe -a mlx5_ib ib_uverbs`) or reboot the host; deploy again, which"
         " gives the container only the devices that are there",

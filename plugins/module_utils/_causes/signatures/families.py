@@ -176,10 +176,11 @@ RULES: tuple[Rule, ...] = (
     Rule("network_failed", name=r"^(?:zmq|nixl)\."),
     # the ports that Ray was told to use
     Rule("option_rejected", name=r"^ValueError$", inner=r"ray/_private/parameter"),
-    # not while it is imported: nothing is exchanged then
+    # not while it is imported: nothing is exchanged then; a worker of Ray is a script
     Rule(
         "network_failed",
-        inner=r"\A(?![\s\S]*:<module>: )[\s\S]*?(?:torch/distributed/|pynccl|/ray/|distributed/parallel_state)",
+        inner=r"\A(?![\s\S]*(?<!default_worker\.py):<module>: )[\s\S]*?"
+        r"(?:torch/distributed/|pynccl|/ray/|distributed/parallel_state)",
     ),
     Rule("driver_failed", name=r"NVMLError\w*$|CudaDriverError$"),
     Rule(
@@ -199,7 +200,8 @@ RULES: tuple[Rule, ...] = (
     # raised while a module is imported: nothing of the model or the options is at work yet
     Rule(
         "image_broken",
-        inner=r"/(?:dist|site)-packages/(?![^\n]{0,200}(?:cli/main|api_server|transformers_modules))[^\n:]*:<module>: ",
+        inner=r"/(?:dist|site)-packages/(?![^\n]{0,200}(?:cli/main|api_server|transformers_modules|default_worker))"
+        r"[^\n:]*:<module>: ",
         name=r"^(?!torch\.|ModuleNotFoundError|KeyboardInterrupt)",
     ),
     # the code of a quantization that brings compiled libraries of its own

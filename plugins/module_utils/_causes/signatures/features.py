@@ -71,9 +71,11 @@ FEATURES: tuple[Feature, ...] = (
         optional=True,
     ),
     Feature(
-        "the all-reduce that FlashInfer fuses",
-        r"flashinfer_all_reduce|allreduce_\w*fusion|flashinfer/comm/",
-        "set pass_config: {fuse_allreduce_rms: false} in compilation_config (vllm_extra_args)",
+        "FlashInfer's all-reduce",
+        # the exchange between experts uses the same package, and these switches do not concern it
+        r"\A(?![\s\S]*(?:all2all|alltoall|_a2a))[\s\S]*?(?:flashinfer_all_reduce|allreduce_\w*fusion|flashinfer/comm/)",
+        "set VLLM_ALLREDUCE_USE_FLASHINFER: 0 in vllm_extra_env and pass_config: {fuse_allreduce_rms: false} in"
+        " compilation_config (vllm_extra_args)",
         inner=True,
         optional=True,
     ),
@@ -144,7 +146,8 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature(
         "the capture of CUDA graphs",
-        r":capture_model: |cuda_graph\.py|cudagraph(?!_memory: self\._init_minimal_kv_cache)",
+        # the estimate of their memory first makes a small KV cache: what fails there is no graph
+        r"\A(?![\s\S]*_init_minimal_kv_cache)[\s\S]*?(?::capture_model: |cuda_graph\.py|cudagraph)",
         "set enforce_eager: true in vllm_extra_args",
         when="start",
     ),
@@ -154,7 +157,7 @@ FEATURES: tuple[Feature, ...] = (
 BACKENDS: tuple[Feature, ...] = (
     Feature(
         "the kernels of the experts",
-        r"fused_moe/|/moe/|_moe\.py",
+        r"fused_moe/|/moe/|layers/.*_moe\.py",
         "set moe_backend: marlin (of unquantized weights: triton) in vllm_extra_args",
     ),
     Feature(
@@ -169,7 +172,7 @@ BACKENDS: tuple[Feature, ...] = (
     ),
     Feature(
         "the kernels of the linear layers",
-        r"scaled_mm|fp8_utils|kernels/linear|flashinfer/gemm|quantization/utils",
+        r"scaled_mm|fp8_utils|kernels/linear|layers/linear\.py|flashinfer/gemm|quantization/utils",
         "set linear_backend: marlin in vllm_extra_args",
     ),
 )

@@ -294,7 +294,7 @@ COMPILERS: tuple[Signature, ...] = (
         "compiler",
         ("ptxas", "is not defined for option 'gpu-name'"),
         r"ptxas[\w-]* (?:fatal|error)\s{0,4}:\s{0,4}Value '(?P<arch>sm_\w+)' is not defined for option 'gpu-name'"
-        r"|ptxas[\w-]* fatal\s{0,4}:(?!\s*(?:Value|\(C7|Ptx assembly aborted))[^\n]{1,120}",
+        r"|ptxas[\w-]* (?:fatal|error)\s{0,4}:\s{0,4}Unsupported \.(?:version|target)",
         "the ptxas that Triton brings in this image does not know the GPU ({arch})",
         "set TRITON_PTXAS_PATH: /usr/local/cuda/bin/ptxas in vllm_extra_env (if the line says ptxas-blackwell:"
         " TRITON_PTXAS_BLACKWELL_PATH, the same path); it keeps image and model. A newer vllm_image is the second"

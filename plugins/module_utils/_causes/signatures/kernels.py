@@ -403,16 +403,28 @@ KERNELS: tuple[Signature, ...] = (
         "triton_resources",
         "fatal",
         "kernel",
-        ("out of resource", "outofresources", "dynamic shared memory size to"),
+        ("out of resource", "outofresources"),
         r"(?:OutOfResources: )?out of resource: (?P<resource>[\w ]{1,30}), Required: (?P<need>\d+), Hardware limit:"
         r" (?P<limit>\d+)"
-        r"|OutOfResources|Failed to set the allowed dynamic shared memory size to \d+",
+        r"|OutOfResources",
         "a kernel needs more than the GB10 has ({resource}: {need}, the limit is {limit})",
         "set attention_backend: FLASHINFER or moe_backend: marlin in vllm_extra_args, by the kernel that the trace"
         " names; it keeps image and model. A newer vllm_image is the second choice",
-        versions="Triton 3 and TileLang on sm_121 (99 KiB of shared memory)",
+        versions="Triton 3 on sm_121 (99 KiB of shared memory)",
         known="report",
-        source="triton/runtime/errors.py; tilelang, src/runtime",
+        source="triton/runtime/errors.py",
+    ),
+    Signature(
+        "tilelang_shared",
+        "fatal",
+        "kernel",
+        ("dynamic shared memory size to",),
+        r"Failed to set the allowed dynamic shared memory size to (?P<need>\d+)",
+        "a kernel of TileLang needs more shared memory than the GB10 has ({need} bytes)",
+        "use a newer vllm_image, or another vllm_model; attention_backend and moe_backend select no other kernel here",
+        versions="TileLang on sm_121 (99 KiB of shared memory), vLLM 0.26",
+        known="report",
+        source="tilelang, src/runtime",
     ),
     Signature(
         "flashinfer_artifact",

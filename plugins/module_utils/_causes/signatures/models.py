@@ -237,19 +237,30 @@ MODELS: tuple[Signature, ...] = (
             "rope_parameters",
             "rope_type",
             "rope_theta",
-            "invalid type of huggingface config",
         ),
         r"'?(?P<name>\w{0,80}Config)'? object has no attribute '(?P<attribute>\w+)'"
         r"|(?:rope_scaling|rope_parameters|rope_type)[^\n]{0,160}?(?:must|missing|invalid|unknown|unrecognized"
         r"|KeyError)"
-        r"|KeyError: '(?:rope_type|rope_theta|rope_scaling)'|Invalid type of HuggingFace config",
+        r"|KeyError: '(?:rope_type|rope_theta|rope_scaling)'",
         "the model's config.json is of another age than the image's transformers or vLLM ({name} has no {attribute})",
         "use a newer vllm_image, or another checkpoint of the model (vllm_model); hf_overrides in vllm_extra_args"
         " can set"
         " a missing value",
         versions="transformers 4 and 5",
         known="report",
-        source="vllm-project/vllm#29686, #36236, #50428",
+        source="vllm-project/vllm#29686, #36236",
+    ),
+    Signature(
+        "config_class",
+        "fatal",
+        "model",
+        ("invalid type of huggingface config",),
+        r"Invalid type of HuggingFace config(?:[^\n]{0,300}?found type: <class '[^'\n]{0,200}?(?P<found>\w+)'>)?",
+        "the image's transformers reads the model's config.json as another class than its vLLM expects ({found})",
+        "use a newer vllm_image, in which vLLM and transformers match; or another checkpoint of the model (vllm_model)",
+        versions="transformers 4 and 5, vLLM 0.8 to 0.32",
+        known="report",
+        source="vllm-project/vllm#50428",
     ),
     Signature(
         "processor_load",

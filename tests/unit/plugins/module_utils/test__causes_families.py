@@ -199,6 +199,7 @@ PARTS = [
     ("vllm/distributed/device_communicators/custom_all_reduce.py:x", False, "disable_custom_all_reduce: true"),
     ("vllm/v1/attention/backends/turboquant_attn.py:_decode_attention", False, "remove kv_cache_dtype"),
     ("flashinfer/comm/mnnvl.py:__init__", False, "pass_config: {fuse_allreduce_rms: false}"),
+    ("flashinfer/comm/mnnvl.py:__init__", False, "VLLM_ALLREDUCE_USE_FLASHINFER: 0"),
     ("vllm/v1/worker/startup_plan.py:build", False, "VLLM_ENABLE_STARTUP_PLAN: 0"),
     ("vllm/reasoning/foo.py:__init__", False, "set the reasoning_parser"),
     ("vllm/tool_parsers/foo.py:__init__", False, "set the tool_call_parser"),
@@ -255,6 +256,55 @@ def test_the_kernel_that_raised_it_is_exchanged_first(where: str, option: str, e
 
 def test_every_backend_has_a_case() -> None:
     assert {place.backend([f"/x/dist-packages/{where}: "]) for where, _option in KERNELS} == set(BACKENDS)
+
+
+LAYERS, COMM = f"{PACKAGES}/vllm/model_executor/layers", f"{PACKAGES}/flashinfer/comm"
+LINEAR = f"{LAYERS}/linear.py:forward: output = self.quant_method.apply(self, x)"
+HELPER = f"{LAYERS}/quantization/utils/fp8_utils.py:apply: return torch.ops.vllm.foo(x)"
+
+
+@pytest.mark.parametrize(
+    ("frames", "option"),
+    [
+        ([f"{PACKAGES}/vllm/model_executor/models/qwen3_moe.py:forward: self.gate(x)", LINEAR, HELPER], "linear"),
+        (
+            [f"{LAYERS}/mla.py:forward: x", LINEAR, f"{PACKAGES}/vllm/kernels/linear/scaled_mm/foo.py:apply: x"],
+            "linear",
+        ),
+        ([f"{LAYERS}/mla.py:forward: x", LINEAR, f"{LAYERS}/foo.py:apply: x"], "linear"),
+        ([LINEAR, f"{LAYERS}/quantization/foo_moe.py:apply: x", f"{PACKAGES}/foo.py:run: scaled_mm(x)"], "moe"),
+        ([f"{LAYERS}/fused_moe/layer.py:forward: x", f"{LAYERS}/fused_moe/foo.py:apply: x", HELPER], "moe"),
+    ],
+)
+def test_the_innermost_kernel_is_exchanged(frames: list[str], option: str) -> None:
+    found = place.backend(frames)
+    assert found is not None
+    assert f"set {option}_backend: marlin" in found.advice
+
+
+def test_the_exchange_between_experts_is_no_all_reduce() -> None:
+    outer = f"{PACKAGES}/vllm/distributed/device_communicators/all2all.py:initialize: x"
+    inner = [f"{COMM}/trtllm_alltoall.py:init: x", f"{COMM}/mnnvl.py:__init__: x"]
+    assert place.feature([outer, *inner], "start") is None
+    assert place.feature([outer, inner[1]], "start") is None
+
+
+def test_a_worker_of_ray_is_not_imported() -> None:
+    ray = f"{PACKAGES}/ray/_private"
+    frames = [f"{ray}/workers/default_worker.py:<module>: x", f"{ray}/worker.py:connect: x", f"{ray}/node.py:foo: x"]
+    assert place.place("RuntimeError", "RuntimeError: foo", frames).family == "network"
+    assert place.place("RuntimeError", "RuntimeError: foo", [f"{ray}/foo.py:<module>: x"]).family == "image"
+
+
+def test_the_estimate_of_graphs_is_no_capture() -> None:
+    worker = f"{PACKAGES}/vllm/v1/worker"
+    outer = f"{worker}/gpu_worker.py:f: cudagraph_memory_estimate = self.model_runner.profile_cudagraph_memory()"
+    model = f"{worker}/gpu_model_runner.py:profile_cudagraph_memory: self._init_minimal_kv_cache_for_profiling()"
+    inner = [f"{worker}/gpu_model_runner.py:{function}: x" for function in ("foo", "bar", "baz")]
+    captured = place.feature([outer, *inner], "start")
+    assert captured is not None
+    assert "enforce_eager" in captured.advice
+    assert place.feature([outer, model, *inner], "start") is None
 
 
 def test_an_exception_of_marlin_is_not_answered_with_marlin_first() -> None:

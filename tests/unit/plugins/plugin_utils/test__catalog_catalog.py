@@ -195,6 +195,13 @@ def test_an_image_that_is_refused() -> None:
         Catalog().image("a/b:1", {"a/b:1": {"vllm": 1}})
 
 
+@pytest.mark.parametrize(
+    "version", ["0.12.0rc", "0.11.1.dev+g1", "0.19.0alpha1", "0.19.0beta", "0.10.0c1", "0.9.0.post1"]
+)
+def test_versions_as_python_spells_them(version: str) -> None:
+    assert image_problems("a/b:1", {"vllm": version}) == []
+
+
 def test_profiles_are_merged() -> None:
     profiles = Catalog().profiles({"latency": {"args": {"max_num_seqs": 4}}, "mine": {"args": {}}})
     assert profiles["latency"]["args"]["max_num_seqs"] == 4
@@ -308,10 +315,12 @@ def test_a_gguf_file_of_the_hub_is_told() -> None:
         ),
         ("/srv/models/mine/model.safetensors", "write its folder, /srv/models/mine$"),
         ("/srv/models/mine/config.JSON", "write its folder, /srv/models/mine$"),
+        ("/mine.gguf", "GGUF is neither planned nor checked here"),
+        ("/mine.safetensors", "write its folder, /$"),
     ],
 )
 def test_a_file_instead_of_the_folder_of_a_model(name: str, advice: str) -> None:
-    with pytest.raises(CatalogError, match=f"is a file, not the folder of a model; {advice}"):
+    with pytest.raises(CatalogError, match=f"looks like a file, not the folder of a model; {advice}"):
         Catalog().model(name)
     assert Catalog().model("/srv/models/mine-gguf")["id"] == "/srv/models/mine-gguf"
 

@@ -30,6 +30,7 @@ ANY = {"id": "a/b", "weights_bytes": 10 * GIB, "layers": 32, "kv_heads": 8, "hea
 # of DeepSeek V2 Lite, and of Qwen3-Next
 LATENT = {**ANY, "layers": 27, "kv_heads": 16, "latent_dim": 576}
 STATEFUL = {**ANY, "layers": 12, "kv_heads": 2, "head_dim": 256, "state_layers": 36, "state_bytes": 2146304}
+COMPRESSED = {**ANY, "head_dim": 512, "index_dim": 128, "sliding_window": 128, "compressed": {4: 16, 128: 14}}
 TOGETHER = "2 hosts that serve it together (vllm_nodes)"
 
 Values = dict[str, t.Any]
@@ -431,16 +432,60 @@ def test_drafts_whose_number_vllm_takes_from_the_model() -> None:
     assert plan(entry, speculative_config={"method": "mtp"}) == said
 
 
-@pytest.mark.parametrize(("layers", "kept"), [(["0", "3"], 2), ([1, 1], 1), ("5", 1), ([], 0)])
+MIXED = {**ANY, "sliding_window": 128, "full_attention_layers": 16}
+SKIPPED = "layers of kv_cache_dtype_skip_layers are not planned"
+
+
+@pytest.mark.parametrize(
+    ("layers", "kept"), [(["0", "3"], 2), ([1, 1], 1), ("5", 1), ([], 0), (["-1", "31", "32", "99"], 1), (["-1"], 0)]
+)
 def test_layers_that_stay_in_bf16(layers: t.Any, kept: int) -> None:
     quantized = plan(ANY, kv_cache_dtype="fp8")["kv_bytes_per_token"]
     token = quantized // ANY["layers"]
     found = plan(ANY, kv_cache_dtype="fp8", kv_cache_dtype_skip_layers=layers)
     assert found["kv_bytes_per_token"] == quantized + kept * token
     assert plan(ANY, kv_cache_dtype_skip_layers=layers) == plan(ANY)  # all of them are in BF16
-    mixed = plan({**ANY, "sliding_window": 128}, kv_cache_dtype="fp8", kv_cache_dtype_skip_layers=layers)
-    told = "the layers of kv_cache_dtype_skip_layers are not planned" in mixed["reasons"]
-    assert told == bool(kept)
+    mixed = plan(MIXED, kv_cache_dtype="fp8", kv_cache_dtype_skip_layers=layers)
+    assert (f"the {SKIPPED}" in mixed["reasons"]) == bool(kept)
+
+
+def test_windows_that_stay_in_bf16_by_their_number() -> None:
+    window = {"layers": 16, "kv_heads": 2, "head_dim": 256, "sliding_window": 1024}
+    every = {**ANY, **window, "full_attention_layers": 0}  # no layer is of the other kind
+    for entry in ({**ANY, "attention_kinds": [window]}, every):
+
+        def found(*layers: str, entry: Values = entry) -> Values:
+            args = {"num_gpu_blocks_override": 1000, "kv_cache_dtype_skip_layers": list(layers)}
+            return plan(entry, kv_cache_dtype="fp8", **args)
+
+        quantized = found()["kv_bytes"]
+        assert found("0")["kv_bytes"] == quantized * 17 // 16
+        assert found(*map(str, range(16)))["kv_bytes"] == found("sliding_window", "0")["kv_bytes"] == quantized * 2
+        assert (found("0")["kv_bytes_per_token"], str(found("0")["reasons"]).count(SKIPPED)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("entry", "layers", "told"),
+    [
+        (STATEFUL, ["0"], f"the {SKIPPED}"),  # numbers count the layers with states, too
+        (STATEFUL, ["47"], f"the {SKIPPED}"),
+        (STATEFUL, ["48"], None),
+        (MIXED, ["sliding_window"], None),
+        (MIXED, ["sliding_window", "0"], f"the numbered {SKIPPED}"),
+        (ANY, ["sliding_window"], None),
+        (LATENT, ["0"], f"the {SKIPPED}"),
+        (LATENT, ["sliding_window"], None),  # it has no windows
+        ({**LATENT, "sliding_window": 128}, ["sliding_window"], f"the {SKIPPED}"),
+        (COMPRESSED, ["sliding_window"], f"the {SKIPPED}"),
+        (COMPRESSED, ["0"], f"the {SKIPPED}"),
+        (COMPRESSED, [], None),
+    ],
+)
+def test_layers_in_bf16_that_are_not_planned(entry: Values, layers: list[str], told: str | None) -> None:
+    found = plan(entry, kv_cache_dtype="fp8", kv_cache_dtype_skip_layers=layers)
+    assert [line for line in found["reasons"] if SKIPPED in line] == ([told] if told else [])
+    if told == f"the {SKIPPED}":
+        assert found["kv_tokens"] == plan(entry, kv_cache_dtype="fp8")["kv_tokens"]
 
 
 @pytest.mark.parametrize("name", [name for name in Catalog().models() if "image" in Catalog().models()[name]])

@@ -233,6 +233,7 @@ def test_of_other_hardware_nothing_is_known() -> None:
     [
         ("hf_cache", {}),
         ("hf_cache", {"hf_cache_mode": "2775", "hf_cache_owner": "1000", "hf_cache_group": 1000}),
+        ("hf_cache", {"hf_cache_owner": "1846201105", "hf_cache_group": 1846200513}),  # of a directory service
         ("hf_cache", {"hf_cache_space_repo": "a/b", "hf_cache_space_bytes": "12"}),
         ("spark_host", {}),
         ("spark_host", {"spark_host_sysctl": {}, "spark_host_earlyoom": "no", "spark_host_limits": "yes"}),
