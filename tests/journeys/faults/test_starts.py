@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -56,23 +56,16 @@ def deploy(spark: Spark, ansible_playbook: AnsiblePlaybook) -> Callable[[Fault],
 
     def while_it_loads(command: str) -> None:
         # one command that waits on the host: a connection for each look takes longer than the load, on a busy machine
-        waits = f"until {processes('Worker')} | grep -q .; do sleep 0.1; done"
+        waits = f"until {processes('Worker')} | grep -q .; do sleep 0.3; done"
         spark.root(f"timeout 300 sh -c {shlex.quote(waits)} && {command}")
 
     def deploy(fault: Fault) -> Any:
         with ThreadPoolExecutor() as pool:
-            done: list[Future[None]] = []
-
-            def on_line(line: str) -> None:
-                # the first line of progress: the server was started
-                if fault.loading and not done and line.startswith(f"{spark.name} | "):
-                    done.append(pool.submit(while_it_loads, fault.loading))
-
-            run = ansible_playbook(
-                "playbooks/deploy.yml", spark.limit, on_line=on_line, **{**ITS_OWN, **fault.variables}
-            )
-            for command in done:
-                command.result()
+            # from the beginning: nothing serves yet, and a load may take less time than a connection
+            done = pool.submit(while_it_loads, fault.loading) if fault.loading else None
+            run = ansible_playbook("playbooks/deploy.yml", spark.limit, **{**ITS_OWN, **fault.variables})
+            if done:
+                done.result()
         return run
 
     return deploy
