@@ -147,7 +147,7 @@ def test_how_to_go_on_without_a_lost_host(
 
 
 def test_a_run_that_is_broken_off_says_how_to_go_on(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
-    tasks = [{"ansible.builtin.debug": {"msg": "begun"}}, {"ansible.builtin.command": "sleep 60"}]
+    tasks = [{"ansible.builtin.debug": {"msg": "begun"}}, {"ansible.builtin.command": "sleep 600"}]
     (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"spark01": THIS_MACHINE}}}))
     process = ansible_playbook.start(tmp_path / "play.yml", inventory=tmp_path / "hosts.yml", environment=BRIEF)
@@ -155,10 +155,10 @@ def test_a_run_that_is_broken_off_says_how_to_go_on(tmp_path: Path, ansible_play
     while "begun" not in (line := process.stdout.readline()):
         assert line, "it ended before its time"
     output = None
-    while output is None:  # a signal that comes while Python forks is lost: it is pressed again, as users do
+    while output is None:  # a signal that comes while Python forks is lost; a second one would break off the message
         os.killpg(process.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            output = process.communicate(timeout=10)[0]
+            output = process.communicate(timeout=60)[0]
     assert process.returncode != 0
     (told,) = (line for line in output.splitlines() if line.startswith("The run was broken off. "))
     assert "Start it again with the same command" in told
