@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 
 LOOPBACK = "127.0.0.1"
-ANY_ADDRESS = "0.0.0.0"  # of a host: a server listens there, and nobody reaches it
+ANY_ADDRESS = "0.0.0.0"  # of a host: a server listens there, and no one reaches it
 
 
 def _parsed(text: str) -> ipaddress.IPv4Address | None:

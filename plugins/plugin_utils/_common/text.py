@@ -22,7 +22,7 @@ def show(value: t.Any) -> str:
     if isinstance(value, list):
         return "a list"
     text = json.dumps(value, ensure_ascii=False, default=str)
-    text = "".join(char if char.isprintable() else _escaped(ord(char)) for char in text)  # a blank of the web, too
+    text = "".join(char if char.isprintable() else _escaped(ord(char)) for char in text)  # a no-break space is not
     return text if len(text) <= 80 else text[:76] + '..."'
 
 

@@ -41,7 +41,7 @@ def keeps_windows(args: t.Mapping[str, t.Any]) -> bool:
 def kept(kinds: list[Kind], args: t.Mapping[str, t.Any], states: int, planned: bool) -> tuple[list[Kind], str | None]:
     """Kinds of layers, with those that stay so by their number apart; and what of them is not planned, if so.
 
-    Numbers count all layers, also those with states, so nobody knows of which kind they are if there are several.
+    Numbers count all layers, also those with states, so no one knows of which kind they are if there are several.
     """
     some = [kind for kind in kinds if _layers(kind)]
     number = _numbered(args, sum(map(_layers, some)) + states)

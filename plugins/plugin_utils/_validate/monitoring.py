@@ -28,7 +28,7 @@ def monitoring(checked: TypedValues, catalog: Catalog) -> Lines:
         if checked.valid(name) and not 1024 <= checked[name] <= 65535:
             yield f"{name}: {show(checked[name])} is not allowed; use a port from 1024 to 65535"
     for name, example, *wrong in (
-        ("monitoring_address", "192.168.1.41", ANY_ADDRESS),  # nobody reaches a host there
+        ("monitoring_address", "192.168.1.41", ANY_ADDRESS),  # no one reaches a host there
         ("monitoring_prometheus_address", "127.0.0.1"),
     ):
         is_empty = name == "monitoring_address" and checked[name] == ""  # ansible_host

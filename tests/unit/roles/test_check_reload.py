@@ -45,7 +45,7 @@ def _run(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlay
     (folder / "hosts.json").write_text(json.dumps({"all": {"children": groups, "vars": THIS_MACHINE}}))
     plays = [play(role, "all") for role in ("gateway", "monitoring")]
     # a host that the role fabric refuses stops all hosts of the play
-    plays += [play("fabric", host) for host in (*SPARKS, *others)] + [play("fabric", "all", "nobody goes on")]
+    plays += [play("fabric", host) for host in (*SPARKS, *others)] + [play("fabric", "all", "no host goes on")]
     (folder / "play.yml").write_text(json.dumps(plays))
     told = {told: {"spark": "{{ state }}"} for told, _by in ROLES.values()}
     needed = {"__gateway_reloads": True, "__monitoring_reloads": True}
@@ -68,5 +68,5 @@ def test_what_takes_nothing_away_goes_on(run: Run, role: str) -> None:
 
 
 def test_all_hosts_of_a_fabric_stop_together(run: Run) -> None:
-    assert "nobody goes on" not in run.words, run.output
+    assert "no host goes on" not in run.words, run.output
     assert run.code != 0
