@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -217,9 +218,14 @@ class Gateway:
 
     def servers(self) -> dict[str, str]:
         """State of each server by name, and UP only after a look."""
-        rows = [line.split(",") for line in self.ask("show stat -1 4 -1").splitlines() if line]
-        at = {name: rows[0].index(name) for name in ("svname", "status", "check_status")}
-        return {row[at["svname"]]: row[at["status"]] if row[at["check_status"]] else "" for row in rows[1:]}
+        return {row["svname"]: row["status"] if row["check_status"] else "" for row in self._statistics()}
+
+    def in_progress(self) -> int:
+        """Requests that count as load of a server. One still does for a moment after its client has the answer."""
+        return sum(int(row["scur"]) for row in self._statistics())
+
+    def _statistics(self) -> t.Iterator[dict[str, str]]:
+        return csv.DictReader(self.ask("show stat -1 4 -1").splitlines())
 
     def log(self) -> str:
         return (self.folder / "log").read_text()

@@ -97,6 +97,7 @@ def test_a_conversation_stays_with_its_unit(gateway: Gateway) -> None:
         units = set()
         for turn in range(4):
             more = [{"role": "user", "content": f"turn {turn}"}] * turn
+            wait_until(lambda: gateway.in_progress() == 0, "the answer before no longer counts as load", pause=0.02)
             units.add(post(gateway, {"model": A, "messages": begin + more}).json["unit"])
         assert len(units) == 1
 
