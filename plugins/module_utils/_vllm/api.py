@@ -186,12 +186,22 @@ _NEEDS_KEY: tuple[tuple[str, dict[str, t.Any] | None], ...] = (
 )
 # Refused, or there is no such route.
 _REFUSED = (401, 403, 404, 405)
+_PATIENCE = 3  # times as long for a path that said nothing: the server may only be busy
 
 
 def open_paths(url: str, timeout: float) -> list[str]:
-    """What the server answers without a key, although clients have to send one."""
-    answers = [(path, request(url + path, timeout, data=data).status) for path, data in _NEEDS_KEY]
-    return [f"{path} answers HTTP {status}" for path, status in answers if status and status not in _REFUSED]
+    """What the server does not refuse without a key, although clients have to send one. Whatever works on a request
+    instead of refusing it does not ask for the key; the first of these is enough."""
+    found = []
+    for path, data in _NEEDS_KEY:
+        answer = request(url + path, timeout, data=data)
+        if answer.error == "timeout":
+            answer = request(url + path, _PATIENCE * timeout, data=data)
+        if answer.error == "timeout":
+            return [*found, f"{path} says nothing for {_PATIENCE * timeout:.0f} s instead of refusing"]
+        if answer.status and answer.status not in _REFUSED:
+            found.append(f"{path} answers HTTP {answer.status}")
+    return found
 
 
 def error_message(answer: Answer) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import (
     add_rates,
     dotenv_value,
     error_message,
+    open_paths,
     parse_completion,
     parse_metrics,
     parse_models,
@@ -47,6 +49,35 @@ def test_refused() -> None:
 
 def test_timeout(listener: socket.socket) -> None:
     assert request(url(listener), 0.05) == Answer(None, error="timeout")
+
+
+@pytest.mark.parametrize(
+    ("waits", "said"),
+    [((), []), ((0.4,), []), ((2, 2), ["/tokenize says nothing for 1 s instead of refusing"])],
+    ids=["refused", "refused late", "works on it"],
+)
+def test_a_path_that_says_nothing_without_a_key_is_not_one_that_refuses(
+    waits: tuple[float, ...], said: list[str]
+) -> None:
+    left = list(waits)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/tokenize" and left:
+                over.wait(left.pop(0))
+            self.send_error(401)
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: t.Any) -> None:
+            pass
+
+    over = threading.Event()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        assert open_paths(f"http://127.0.0.1:{server.server_port}", 0.3) == said
+        over.set()
+        server.shutdown()
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 ", b""])
