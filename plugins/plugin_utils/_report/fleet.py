@@ -27,6 +27,8 @@ KV_NEARLY_FULL = 0.95
 # Less of the planned KV cache is worth a word: something took memory that was free in the plan. A release says itself
 # how little its plan expects; of one that does not, this share.
 KV_AS_PLANNED = 0.9
+# Tokens a second. Below, it is the one token of a health check or of the watchdog, and no one waits for more.
+SLOWEST_STREAM = 2
 # Three prompts of the default context length. A cache that found nothing by then is not about to.
 MANY_TOKENS = 100_000
 # Drafts of which fewer are accepted cost about as much as they save (W), once there are enough to tell.
@@ -287,7 +289,7 @@ def _about_service(name: str, health: Facts, wanted: Facts) -> t.Iterator[Report
         yield note("preemptions", [name], count=metrics["preemptions"])
     if usage is not None and usage >= KV_NEARLY_FULL and waiting:
         yield note("kv_nearly_full", [name], usage=100 * usage, waiting=waiting)
-    if rate and running is not None and running <= 1 and waiting == 0:
+    if (rate or 0) >= SLOWEST_STREAM and running is not None and running <= 1 and waiting == 0:
         yield note("single_requests", [name], rate=rate, running=running)
     queries = metrics.get("prefix_cache_queries") or 0
     if queries >= MANY_TOKENS and metrics.get("prefix_cache_hits") == 0:

@@ -335,6 +335,7 @@ def test_low_memory() -> None:
         ("single_requests", {"running": 1, "generation_tokens_per_second": 23.0}, True),
         ("single_requests", {"running": 0, "generation_tokens_per_second": 23.0}, True),
         ("single_requests", {"running": 1, "generation_tokens_per_second": 0.0}, False),
+        ("single_requests", {"running": 0, "generation_tokens_per_second": 1.0}, False),  # a canary's token
         ("single_requests", {"running": 1, "generation_tokens_per_second": None}, False),
         ("single_requests", {"running": 1, "waiting": 1}, False),
         ("single_requests", {"running": 2}, False),
