@@ -11,15 +11,16 @@ from .vllm_options import version_key
 Advisories = t.Mapping[str, t.Mapping[str, t.Any]]
 
 
-def advisories_of(version: str | None, advisories: Advisories) -> list[str]:
-    """The ids of those that a version has; none if the version is not known."""
+def advisories_of(version: str | None, advisories: Advisories, with_key: bool = False) -> list[str]:
+    """The ids of those that a version has; none if the version is not known. WITH_KEY: of those that need the key."""
     if version is None:
         return []
     key = version_key(version)
     return [
         name
         for name, advisory in advisories.items()
-        if version_key(advisory["since"]) <= key < version_key(advisory["fixed_in"])
+        if advisory.get("with_key", False) == with_key
+        and version_key(advisory["since"]) <= key < version_key(advisory["fixed_in"])
     ]
 
 

@@ -250,8 +250,10 @@ class Catalog:
         for key, default in defaults.items():
             if entry.get(key) is None:
                 entry[key] = default
+        entry["security_with_key"] = []
         if entry.get("security") is None:
             entry["security"] = advisories_of(entry["vllm"], self.advisories())
+            entry["security_with_key"] = advisories_of(entry["vllm"], self.advisories(), with_key=True)
         # a mirror keeps the path: MIRROR/nvidia/vllm:25.09-py3
         entry["registry"] = registry or "docker.io"
         entry["path"] = repository + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")

@@ -38,6 +38,16 @@ def test_a_tag_that_says_its_version_and_an_entry_that_knows_better() -> None:
 
 def test_the_table_is_complete() -> None:
     for name, advisory in CATALOG.advisories().items():
-        assert set(advisory) == {"what", "since", "fixed_in", "source"}, name
+        assert set(advisory) - {"with_key"} == {"what", "since", "fixed_in", "source"}, name
+        assert advisory.get("with_key", True) is True, name
         assert version_key(advisory["since"]) < version_key(advisory["fixed_in"])
         assert advisory["source"][:3] in ("M: ", "S: ", "C: ", "W: ")
+
+
+@pytest.mark.parametrize(
+    ("version", "names"),
+    [("0.32.0", []), ("0.31.0", ["PYSEC-2026-4344", "PYSEC-2026-4349"]), (None, [])],
+)
+def test_what_only_the_holder_of_a_key_can_do_bars_nothing(version: str | None, names: list[str]) -> None:
+    assert advisories_of(version, CATALOG.advisories(), with_key=True) == names
+    assert not set(names) & set(advisories_of(version, CATALOG.advisories()))
