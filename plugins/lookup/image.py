@@ -160,8 +160,8 @@ _value:
       sample: [CVE-2026-48746]
     security_with_key:
       description:
-        - Security advisories of its vLLM that need the API key, because the middleware of this collection asks for it on
-          each path. C(playbooks/explain.yml) names them.
+        - Security advisories of its vLLM that need the API key, because the middleware of this collection asks for it
+          on each path. C(playbooks/explain.yml) names them.
         - Empty if the entry has a list C(security) of its own.
       type: list
       elements: str

@@ -1,5 +1,5 @@
-"""A real Prometheus watches a real vLLM that asks for its key: every query has data, a frozen engine, a full queue
-and a stopped server fire their alerts at the second evaluation and resolve, and a removal leaves nothing."""
+"""A real Prometheus watches a real vLLM that asks for its key: every query has data; a frozen engine, a full queue,
+held memory, a stopped server and one that is killed fire their alerts and resolve; and a removal leaves nothing."""
 
-SECONDS = 200
+SECONDS = 420
 TURN = 3

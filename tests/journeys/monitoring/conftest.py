@@ -23,6 +23,8 @@ ENGINE = f"docker top {CONTAINER} -eo pid,args | awk '/VLLM::EngineCore/ {{print
 INTERVAL = 5
 # Compiling is not what is tested here; a small batch makes a queue of few requests.
 ARGUMENTS = {"enforce_eager": True, "max_num_seqs": 4}
+# Bytes: more than another journey takes meanwhile, twice.
+HELD = 5 * 1024**3
 # Grafana is in no repository of the distribution: its folder, and a stand-in that is restarted.
 GRAFANA = "/etc/grafana"
 GRAFANA_UNIT = "/etc/systemd/system/grafana-server.service"
@@ -111,6 +113,17 @@ def growing_queue(spark: Spark) -> Iterator[None]:
         yield
     finally:
         spark.root("systemctl stop queue")
+
+
+@contextlib.contextmanager
+def held_memory(spark: Spark) -> Iterator[None]:
+    """A program that has HELD bytes."""
+    hold = f"import time; held = b'x' * {HELD}; time.sleep(600)"
+    spark.root(f"systemd-run --quiet --collect --unit=holder python3 -c {shlex.quote(hold)}")
+    try:
+        yield
+    finally:
+        spark.root("systemctl stop holder")
 
 
 def wait_for_alert(prometheus: Prometheus, name: str, state: str | None) -> None:

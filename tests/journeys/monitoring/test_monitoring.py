@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role monitoring on a host that serves: installation, queries, three faults, removal. In this order."""
+"""The role monitoring on a host that serves: installation, queries, five faults, removal. In this order."""
 
 from __future__ import annotations
 
@@ -12,10 +12,23 @@ import yaml
 
 from support.paths import ROOT
 from support.playbook import AnsiblePlaybook, Run
-from support.sandbox import Spark
+from support.sandbox import CONTAINER, Spark
 from support.waiting import wait_until
 
-from .conftest import ENGINE, GRAFANA, HOOK_PORT, INTERVAL, KEY, Prometheus, ask, growing_queue, wait_for_alert, webhook
+from .conftest import (
+    ENGINE,
+    GRAFANA,
+    HELD,
+    HOOK_PORT,
+    INTERVAL,
+    KEY,
+    Prometheus,
+    ask,
+    growing_queue,
+    held_memory,
+    wait_for_alert,
+    webhook,
+)
 
 PLAYBOOK = "playbooks/monitoring.yml"
 RULES = "/etc/prometheus/dgxspark/rules.yml"
@@ -151,6 +164,22 @@ def test_a_full_queue_fires_at_the_second_evaluation_and_resolves(serving: Spark
         serving.root(f"mv {RULES}.long {RULES}; systemctl reload prometheus")
 
 
+def test_memory_that_is_held_fires_at_the_second_evaluation_and_resolves(
+    serving: Spark, prometheus: Prometheus
+) -> None:
+    """The limit is moved to what is available: nothing here may fill the machine."""
+    available = int(prometheus("node_memory_MemAvailable_bytes")[0][0]["value"][1])
+    limit = f"/alert: MemoryLow/,/remedy:/ {{s/< 6 . 1024^3/< {available - HELD // 2}/; s/for: 2m/for: 5s/}}"
+    serving.root(f"sed --in-place=.long '{limit}' {RULES}; systemctl reload prometheus")
+    try:
+        with held_memory(serving):
+            wait_for_alert(prometheus, "MemoryLow", "firing")
+            assert prometheus.evaluations_until("MemoryLow") <= 1
+        wait_for_alert(prometheus, "MemoryLow", None)
+    finally:
+        serving.root(f"mv {RULES}.long {RULES}; systemctl reload prometheus")
+
+
 def test_a_stopped_server_fires_at_the_second_evaluation_and_resolves(serving: Spark, prometheus: Prometheus) -> None:
     serving.root("systemctl stop vllm")
     try:
@@ -161,6 +190,27 @@ def test_a_stopped_server_fires_at_the_second_evaluation_and_resolves(serving: S
     finally:
         serving.root("systemctl start --no-block vllm")
     wait_for_alert(prometheus, "VllmDown", None)
+
+
+def test_a_server_that_is_killed_twice_fires_at_once_and_resolves(serving: Spark, prometheus: Prometheus) -> None:
+    serving.root("systemctl reset-failed vllm")  # the starts of the tests before do not count
+    shorter = "/alert: VllmRestarts/,/remedy:/ s/30m/2m/"  # it resolves when both starts are older
+    serving.root(f"sed --in-place=.long '{shorter}' {RULES}; systemctl reload prometheus")
+
+    def starts() -> int:
+        (found,) = prometheus("changes(dgxspark_vllm_start_time_seconds[2m])")
+        return int(found[0]["value"][1]) if found else 0
+
+    try:
+        wait_until(lambda: starts() == 0, "the start of the test before is older", timeout=180)
+        for number in (1, 2):
+            wait_until(lambda: serving.root(f"docker ps --quiet --filter name={CONTAINER}"), "it runs", timeout=120)
+            serving.root(f"docker kill {CONTAINER}")
+            wait_until(lambda number=number: starts() == number, f"start {number} is seen", timeout=60)
+        wait_for_alert(prometheus, "VllmRestarts", "firing")
+        wait_until(lambda: prometheus.alerts().get("VllmRestarts") is None, "it is resolved", timeout=240)
+    finally:
+        serving.root(f"mv {RULES}.long {RULES}; systemctl reload prometheus")
 
 
 def test_a_removal_leaves_the_packages_and_nothing_else(serving: Spark, ansible_playbook: AnsiblePlaybook) -> None:
