@@ -8,12 +8,14 @@ That a repeat is none is for the unit tests: beside another journey this machine
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import MODEL, Spark
@@ -30,6 +32,7 @@ PREFIX = {
     "input_tokens": 32,
     "output_tokens": 8,
 }
+STREAM = {"name": "c1", "concurrency": 1, "prompts": 4, "input_tokens": 32, "output_tokens": 16}
 BLOCK = 128  # tokens, of a block of the KV cache on a CPU
 LONG = {"name": "long", "concurrency": 1, "prompts": 1, "input_tokens": 40000, "output_tokens": 8}
 
@@ -61,7 +64,7 @@ def test_the_table_the_files_and_the_plots(
     spark: Spark, benchmark: Callable[..., Run], folder: Path, figure: Callable[[str], None]
 ) -> None:
     before = spark.inspect()["State"]
-    run = benchmark(benchmark_cells=[PLAIN, PREFIX, LONG], benchmark_export=True)
+    run = benchmark(benchmark_cells=[PLAIN, STREAM, PREFIX, LONG], benchmark_export=True)
     assert run.code == 0, run.output
     assert run.count(spark.name, "changed") == 0
 
@@ -79,7 +82,7 @@ def test_the_table_the_files_and_the_plots(
     assert record["driver"] == "580.95.05"
     assert record["complete"]
     assert record["skipped"] == {"long": "needs 40008 tokens, the model is served with 32768"}
-    assert [cell["name"] for cell in record["cells"]] == ["c16", "prefix"]
+    assert [cell["name"] for cell in record["cells"]] == ["c16", "c1", "prefix"]
     for cell in record["cells"]:
         (one,) = cell["repetitions"]
         assert one["result"]["completed"] == cell["prompts"]
@@ -94,7 +97,8 @@ def test_the_table_the_files_and_the_plots(
     assert "first measurement" in line_of(run, "c16")
     assert "long: skipped, it needs 40008 tokens" in run.output
     assert "claimed at concurrency 64: 450 to 500 tokens/s" in run.output
-    assert "nothing to export: no cell with one request at a time" in run.output
+    assert f"# {spark.name}: for the entry of {MODEL} in vllm_models or catalog/models" in run.output
+    assert re.search(r"^tokens_per_second: \d+\.\d$", run.output, re.MULTILINE), run.output
     (drawing,) = folder.glob("*/*.svg")
     assert MODEL in drawing.read_text()
     ET.parse(drawing)
@@ -125,10 +129,13 @@ def test_a_batch_of_one_is_a_regression_and_the_key_stays_secret(
 def test_the_better_of_two_profiles(
     spark: Spark, ansible_playbook: AnsiblePlaybook, folder: Path, figure: Callable[[str], None]
 ) -> None:
-    """The other one has a batch of one. The service ends as the inventory wants it, which is the better one here."""
+    """The one of the inventory has a batch of one. The service ends with it, and the other one is proposed."""
+    inventory = folder / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"spark": {"hosts": {spark.name: {"vllm_profile": "one"}}}}))
     one = {"max_model_len": 4096, "gpu_memory_utilization": 0.8, "max_num_seqs": 1}
     run = ansible_playbook(
         "playbooks/tune.yml",
+        f"--inventory={inventory}",
         spark.limit,
         vllm_extra_args={"enforce_eager": True},
         vllm_profiles={"one": {"args": one}},
@@ -140,9 +147,10 @@ def test_the_better_of_two_profiles(
     )
     assert run.code == 0, run.output
     assert "throughput has the most tokens/s" in run.words
-    assert "no other one is faster beyond noise" in run.words
-    assert not list((folder / "tuned").glob("*/tuned.yml"))
-    assert spark.inspect()["Config"]["Labels"]["dgxspark.vllm.profile"] == "throughput"
+    tuned = yaml.safe_load((folder / "tuned" / spark.name / "tuned.yml").read_text())
+    assert tuned["vllm_profile"] == "tuned"
+    assert tuned["vllm_profiles"]["tuned"]["args"]["max_num_seqs"] == 64
+    assert spark.inspect()["Config"]["Labels"]["dgxspark.vllm.profile"] == "one"
     for name in ("one", "throughput"):
         figure(f"profile {line_of(run, name)}")
 
