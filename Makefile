@@ -78,7 +78,7 @@ docs: setup ## write what is generated: docs/models.md, the roles' variables, do
 	@$(in_venv) python tools/troubleshooting.py
 	@$(in_venv) python tools/dashboards.py
 
-docsite: setup ## the pages of ansible-doc as a web site, in .cache/docsite; installs Sphinx there
+docsite: setup ## the pages of ansible-doc, checked by antsibull-docs, as a web site in .cache/docsite; installs Sphinx there
 	@tools/docsite.sh
 
 build: setup ## the collection as a file for `ansible-galaxy collection install`

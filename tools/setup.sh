@@ -10,10 +10,10 @@ PYTHON=${PYTHON:-python3}
 VENV=${VENV:-.venv}
 cache=$root/.cache
 
-# The collections that ours needs come out of this one wheel of the Python package index, so Galaxy is not needed.
+# The collections that ours needs, and what those need, come out of this one wheel of the Python package index, so Galaxy is not needed.
 bundle=14.5.0
 bundle_sha256=245623ccc2d31d0f6f4bdb63168d550cad305fb032cc43d96e8f61ce8ab0ba84
-collections=(ansible/posix community/docker)
+collections=(ansible/posix community/docker community/library_inventory_filtering_v1)
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
