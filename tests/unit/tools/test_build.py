@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from support.built import build, install
 from support.paths import BIN, ROOT
 
 HOLDS = {
@@ -27,33 +27,9 @@ PRIVATE = (
 )
 
 
-def ansible_galaxy(folder: Path, *arguments: str | Path) -> None:
-    run = subprocess.run(
-        [BIN / "ansible-galaxy", "collection", *arguments],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "ANSIBLE_HOME": str(folder / "home")},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-
-
 @pytest.fixture(name="built", scope="module")
 def _built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("build")
-    clone = folder / "clone"
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    for name in (name for name in listed.split("\0") if (ROOT / name).is_file()):
-        (clone / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, clone / name)
-    for name in PRIVATE:
-        (clone / name).parent.mkdir(parents=True, exist_ok=True)
-        (clone / name).write_text("private")
-    ansible_galaxy(folder, "build", clone, "--output-path", folder / "out")
-    (archive,) = (folder / "out").iterdir()
-    return archive
+    return build(tmp_path_factory.mktemp("build"), PRIVATE)
 
 
 def test_it_holds_what_a_user_needs_and_nothing_else(built: Path) -> None:
@@ -74,7 +50,7 @@ def test_it_holds_what_a_user_needs_and_nothing_else(built: Path) -> None:
 
 def test_it_runs_from_an_empty_controller(built: Path, tmp_path: Path) -> None:
     """The first play of dgxspark.vllm.site checks the variables, and needs no host for that."""
-    ansible_galaxy(tmp_path, "install", built, "--no-deps", "--collections-path", tmp_path)
+    install(built, tmp_path)
     (tmp_path / "hosts.yml").write_text("spark: {hosts: {spark01: {ansible_connection: local, vllm_model: qwen3-9b}}}")
     run = subprocess.run(
         [BIN / "ansible-playbook", "dgxspark.vllm.site", "-i", "hosts.yml"],
