@@ -436,6 +436,9 @@ def test_one_table_in_the_end(
     code, output = fleet.run()
     assert [verdict for _down, verdict in rows(output).values()] == verdicts, output
     assert (code != 0) == (set(verdicts) != {READY})
+    for name, (_down, verdict) in rows(output).items():
+        if verdict == UNTOUCHED:
+            assert re.search(rf"^{name} +{R1} +- +- +{UNTOUCHED}", output, re.MULTILINE), output
 
 
 def test_the_table_of_those_that_go_back(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
