@@ -191,7 +191,8 @@ def kinds_of_layers(text: Config, layers: int, assumed: list[str]) -> list[tuple
     if model_type in ("mamba", "mamba2", "falcon_mamba"):
         return [(STATE,)] * layers
     words = listed(text, *_LISTS[:3])
-    if words and words[0] == "layer_types" and len(words[1]) > layers:  # those that draft tokens follow: mtp.py
+    drafting = number(text, "num_nextn_predict_layers")
+    if words and drafting and len(words[1]) == layers + drafting:  # those that draft tokens follow: mtp.py
         words = words[0], words[1][:layers]
     if words:
         return _named(*words, assumed)

@@ -64,8 +64,9 @@ def test_one_layer_of_mimo_drafts_whatever_its_files_have() -> None:
 
 
 def test_layers_behind_the_models_own_are_none_of_them() -> None:
-    shorter, _assumed = entry_of(WINDOWS, 10**9)
-    longer, _assumed = entry_of({**WINDOWS, "layer_types": [*WINDOWS["layer_types"], WINDOW, WINDOW]}, 10**9)
+    two = {**WINDOWS, "num_nextn_predict_layers": 2}
+    shorter, _assumed = entry_of({**two, "mtp_layer_types": [WINDOW, WINDOW]}, 10**9)
+    longer, _assumed = entry_of({**two, "layer_types": [*WINDOWS["layer_types"], WINDOW, WINDOW]}, 10**9)
     assert longer == shorter
 
 
