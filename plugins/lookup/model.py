@@ -120,18 +120,9 @@ _value:
       type: float
       returned: if RV(_value[].active_bytes) is known
       sample: 33.3
-    layers:
-      description: Number of layers with a KV cache.
-      type: int
-      sample: 36
-    kv_heads:
-      description: Number of KV heads per layer.
-      type: int
-      sample: 8
-    head_dim:
-      description: Dimension of a head.
-      type: int
-      sample: 128
+    layers: {description: Number of layers with a KV cache., type: int, sample: 36}
+    kv_heads: {description: Number of KV heads per layer., type: int, sample: 8}
+    head_dim: {description: Dimension of a head., type: int, sample: 128}
     native_context:
       description: Context length in tokens of the training.
       type: int
@@ -237,6 +228,12 @@ _value:
       type: int
       returned: if it has such layers
       sample: 1
+    mtp_kinds:
+      description: The same by kind, with the fields of C(attention_kinds).
+      type: list
+      elements: dict
+      returned: if they do not keep what the first of its layers keep
+      sample: [{layers: 1, kv_heads: 8, head_dim: 128, sliding_window: 128}]
     dspark_layers:
       description: Layers of its own that draft several tokens at once (DSpark of DeepSeek V4).
       type: int

@@ -191,6 +191,9 @@ def kinds_of_layers(text: Config, layers: int, assumed: list[str]) -> list[tuple
     if model_type in ("mamba", "mamba2", "falcon_mamba"):
         return [(STATE,)] * layers
     words = listed(text, *_LISTS[:3])
+    drafting = number(text, "num_nextn_predict_layers")
+    if words and drafting and len(words[1]) == layers + drafting:  # those that draft tokens follow: mtp.py
+        words = words[0], words[1][:layers]
     if words:
         return _named(*words, assumed)
     strange = [name for name in _LISTS if text.get(name)]
@@ -209,7 +212,12 @@ def _named(name: str, words: t.Sequence[t.Any], assumed: list[str]) -> list[tupl
         f"{count} layers of kind {word[:40] if word.isprintable() else ascii(word[:40])} are planned as full attention"
         for word, count in counts.most_common(10)
     )
-    return [_WORDS.get(word, (FULL,)) for word in words]
+    return named_kinds(words)
+
+
+def named_kinds(words: t.Iterable[t.Any]) -> list[tuple[str, ...]]:
+    """What layers of these names have; one with a name that is not known, full attention."""
+    return [_WORDS.get(word, (FULL,)) if isinstance(word, str) else (FULL,) for word in words]
 
 
 def _indices(found: t.Any) -> set[int]:

@@ -9,7 +9,7 @@ import typing as t
 
 from .._outside.text import plain
 from .._outside.values import mapping, sequence
-from . import activations, layer_kinds, sparse
+from . import activations, layer_kinds, mtp, sparse
 from .config_values import Config, ConfigError, check_depth, factor, number
 from .layer_kinds import FULL, STATE, WINDOW, Kind
 
@@ -85,6 +85,7 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
         _states(entry, text, words, assumed)
     entry.update(sparse.fields(text, layers, entry["layers"], assumed))
     _computing(entry, config, text)
+    entry.update(mtp.fields(config, text, layers, kinds))
     _cache_type(config, entry, assumed)
     return entry, assumed
 
@@ -131,7 +132,6 @@ def _computing(entry: Entry, config: Config, text: Config) -> None:
         "hidden_size": hidden,
         "embedding_bytes": 2 * vocabulary * hidden * (1 if _is_tied(config, text) else 2),
         "attention_heads": number(text, "num_attention_heads", "n_head", "n_heads"),
-        "mtp_layers": number(text, "num_nextn_predict_layers", "mtp_num_hidden_layers"),
         "dspark_layers": _dspark_layers(text),
     }
     entry.update({name: size for name, size in sizes.items() if size})

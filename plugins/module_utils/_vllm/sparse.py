@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import typing as t
 
+from .._outside.values import sequence
 from .config_values import Config, listed, number
 
 # Kinds of it that are not understood.
 _UNREAD = ("sparse_attention_config", "index_topk", "compress_ratios")
 # DeepSeek V4: tokens of which one vector is kept; 0 and 1 mean that a layer has its window only.
 _RATIOS, _NONE = (4, 128), (0, 1)
+_SHARED = (1, 2)  # DeepSeek V4.1: the same, in the few layers from which others take it
 
 
 def fields(text: Config, layers: int, attention: int, assumed: list[str]) -> dict[str, t.Any]:
@@ -26,6 +28,10 @@ def fields(text: Config, layers: int, attention: int, assumed: list[str]) -> dic
             found = {"index_dim": dim, "compressed": {ratio: own.count(ratio) for ratio in _RATIOS if ratio in own}}
             found["sliding_window"] = number(text, "sliding_window")
             unread -= {"index_topk", "compress_ratios"}
+    elif dim and number(text, "sliding_window") and (sources := _sources(text, ratios, layers)):
+        found = {"index_dim": dim, "compressed": {ratio: sources.count(ratio) for ratio in _SHARED if ratio in sources}}
+        found["sliding_window"] = number(text, "sliding_window")
+        unread -= {"index_topk", "compress_ratios"}
     elif dim and number(text, "kv_lora_rank") and number(text, "index_topk"):
         chosen = sum(_chooses(text, layer) for layer in range(layers))
         # a key for each of these tokens, if not for each
@@ -46,6 +52,15 @@ def _ratios(text: Config) -> list[t.Any]:
     if words and isinstance(rates, dict):
         return [rates.get(word, 0) if isinstance(word, str) else word for word in words[1]]
     return []
+
+
+def _sources(text: Config, ratios: t.Sequence[t.Any], layers: int) -> list[t.Any]:
+    """The ratios of layers that keep what others read, too; none if that is not understood."""
+    named = sequence(text.get("kv_source_layer_ids"))
+    if not all(isinstance(layer, int) and 0 <= layer < min(layers, len(ratios)) for layer in named):
+        return []
+    found = [ratios[layer] for layer in named]
+    return found if all(isinstance(ratio, int) and ratio in _SHARED for ratio in found) else []
 
 
 def _chooses(text: Config, layer: int) -> bool:

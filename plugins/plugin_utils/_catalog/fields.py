@@ -45,6 +45,7 @@ MODEL_FIELDS = {
     "state_channels": Field("whole number"),
     "state_chunk": Field("whole number"),
     "mtp_layers": Field("whole number"),
+    "mtp_kinds": Field("list of attention kinds"),
     "dspark_layers": Field("whole number"),
     "attention_heads": Field("whole number"),
     "hidden_size": Field("whole number"),

@@ -46,7 +46,7 @@ _MOVING = re.compile(r"(.*-)?(latest|nightly)(-(?!\d|[0-9a-f]{7,40}(-|$)).*)?")
 
 
 # v0.27.1-aarch64, v0.31.0-aarch64-cu129 of upstream and its mirrors; 26.08-py3, 26.05.post1-py3 of NGC
-_UPSTREAM_TAG = re.compile(r"v?(\d+\.\d+(?:\.\d+)*(?:\.?(?:post|rc|dev)\d+)?)(?:-.*)?")
+_UPSTREAM_TAG = re.compile(r"v?(\d+\.\d+(?:\.\d+)*(?:\.?(?:a|b|post|rc|dev)\d+)*)(?:-.*)?")
 _DATED_TAG = re.compile(rf"(?:\d{{4}}-\d\d-\d\d-)?{_UPSTREAM_TAG.pattern}")  # 2026-08-16-v0.27.1
 _CUDA_TAG = re.compile(r"(?:.*-)?cu(\d\d)(\d)(?:-.*)?")
 _NGC_TAG = re.compile(r"(\d\d\.\d\d)(?:\.post\d+)?(?:-.*)?")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import typing as t
 from pathlib import Path
@@ -153,27 +154,46 @@ _QUOTED = re.compile(r'("(?:[^"\\]|\\(?:.|\Z))*(?:"|\Z))', re.DOTALL)  # an open
 _WITH_UNIT = re.compile(r"\b\d+(?:\.\d+)?[kKmMgGtT]\b", re.ASCII)
 
 
-_STAGES = {"dev": -4, "a": -3, "b": -2, "rc": -1, "": 0, "post": 1}
-_VERSION = re.compile(r"v?(\d+(?:\.\d+)*)(?:[-_.]?(dev|a|b|rc|post)(\d+))?")
+_STAGES = {"a": -3, "alpha": -3, "b": -2, "beta": -2, "rc": -1, "c": -1, "pre": -1, "preview": -1}
+_VERSION = re.compile(
+    r"v?(?P<numbers>\d+(?:\.\d+)*)"
+    r"(?:[-_.]?(?P<stage>alpha|a|beta|b|preview|pre|rc|c)[-_.]?(?P<of_stage>\d*)(?![a-z]))?"  # no -aarch64, no -cu130
+    r"(?P<post>[-_.]?post[-_.]?(?P<of_post>\d*))?"
+    r"(?P<dev>[-_.]?dev[-_.]?(?P<of_dev>\d*))?",
+    re.ASCII | re.IGNORECASE,
+)
+_NONE, _LAST = -1, math.inf
 
 
 class Version(t.NamedTuple):
-    """To compare two: 0.20 is 0.20.0, and 0.32.0rc1 comes before it. Ansible brings no parser to all its plugins."""
+    """To compare two, by the order of PEP 440: 0.20 is 0.20.0, and 0.32.0rc1 comes before 0.32.0.
+
+    Ansible brings no parser to all its plugins.
+    """
 
     numbers: tuple[int, ...]  # without zeros at the end
-    stage: int
-    number: int
+    stage: tuple[int, int]
+    post: int
+    dev: float
 
 
 def version_key(version: str) -> Version:
     """0.10.1.1+381074ae.nv25.09 -> 0.10.1.1; what follows the version, such as -py3, does not count."""
     found = _VERSION.match(version)
     if found is None:
-        return Version((), 0, 0)
-    numbers = [int(part) for part in found[1].split(".")]
+        return Version((), (0, 0), _NONE, _LAST)
+    numbers = [int(part) for part in found["numbers"].split(".")]
     while numbers and not numbers[-1]:
         numbers.pop()
-    return Version(tuple(numbers), _STAGES[found[2] or ""], int(found[3] or 0))
+    stage = _STAGES[found["stage"].lower()] if found["stage"] else 0
+    if found["dev"] and not found["stage"] and not found["post"]:
+        stage = min(_STAGES.values()) - 1  # before all others of this version
+    return Version(
+        tuple(numbers),
+        (stage, int(found["of_stage"] or 0)),
+        int(found["of_post"] or 0) if found["post"] else _NONE,
+        int(found["of_dev"] or 0) if found["dev"] else _LAST,
+    )
 
 
 class Option(t.NamedTuple):

@@ -1,10 +1,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The KV cache of DeepSeek V4, which keeps one vector for several tokens. Pure; the rules are those of vLLM 0.32.
+"""The KV cache of DeepSeek V4 and V4.1, which keep one vector for several tokens. Pure; the rules are vLLM 0.32's.
 
 Every layer has a window of whole vectors. Most also keep one vector for 4 or for 128 tokens, and the state of the
 program that makes it, which is a window of some tokens. Groups of layers have pages of different sizes, and a block is
 as large as the largest group.
+
+V4.1 keeps one vector for a token or two in a few layers, and the others read it there: all of these are one group, and
+as many windows as fit into its block are another one. What makes a vector of two tokens is one block of a request.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import typing as t
 
 from .._catalog.vllm_options import whole
-from .kv_cache import FULL, WINDOW, Group, Layers, Pool
+from .kv_cache import FULL, STATE, WINDOW, Group, Layers, Pool
 
 BLOCK, WINDOW_BLOCK = 256, 64  # tokens
 STATE_BLOCKS = {4: 4, 128: 8}  # tokens of a block with states, by how many tokens become one vector
@@ -20,6 +23,9 @@ SIDES = {4: 2, 128: 1}  # spans of tokens that a vector is made of
 ALIGNED = 576  # bytes: pages are multiples of it
 IN_BF16, SCALES = 64, 8  # numbers of a vector with positions, which stay BF16; bytes of scales
 FLOAT = 4
+SHARED = (1, 2)  # V4.1: tokens of a vector that other layers read, too
+STRIDE = 4608  # bytes: a block of V4.1 is a multiple of it
+RING = 8  # tokens that a layer keeps to make a vector of two
 
 
 class Shape(t.NamedTuple):
@@ -44,7 +50,7 @@ def shape(entry: t.Mapping[str, t.Any], drafting_layers: int, stages: int) -> Sh
     """Of what an entry says, {4: 21, 128: 20}; None if it is another model. The last of several stages drafts, too."""
     ratios = entry.get("compressed")
     found = {str(ratio): count for ratio, count in ratios.items()} if isinstance(ratios, t.Mapping) else {}
-    counts = {ratio: whole(found.get(str(ratio))) or 0 for ratio in STATE_BLOCKS}
+    counts = {ratio: whole(found.get(str(ratio))) or 0 for ratio in (*STATE_BLOCKS, *SHARED)}
     own = {ratio: -(-count // stages) for ratio, count in counts.items() if count}
     if not own:
         return None
@@ -64,6 +70,8 @@ def kinds(shape: Shape) -> list[Layers]:
 
 
 def pool(shape: Shape, in_flight: int) -> Pool:
+    if set(shape.ratios) <= set(SHARED):
+        return _shared_pool(shape, in_flight)
     buckets = _buckets(shape)
     repeats = _repeats(buckets)
     groups, widest = [], 0
@@ -73,6 +81,16 @@ def pool(shape: Shape, in_flight: int) -> Pool:
         widest = max(widest, -(-bucket.layers // number) * sum(bucket.pages))
     widest = max(widest, sum(count * sum(_vectors(shape, ratio)) for ratio, count in shape.ratios.items()))
     return Pool(min(group.block for group in groups), widest, (*groups, Group(FULL, 1, BLOCK, 0)), in_flight, 1)
+
+
+def _shared_pool(shape: Shape, in_flight: int) -> Pool:
+    size = sum(count * sum(_vectors(shape, ratio)) for ratio, count in shape.ratios.items())
+    size = -(-size // STRIDE) * STRIDE
+    windows = -(-shape.layers // max(size // _page(WINDOW_BLOCK * _row(shape)), 1))
+    groups = [Group(WINDOW, windows, WINDOW_BLOCK, shape.window), Group(FULL, 1, BLOCK, 0)]
+    if 2 in shape.ratios:
+        groups.append(Group(STATE, 1, RING, 0))
+    return Pool(min(group.block for group in groups), size, tuple(groups), in_flight, 1)
 
 
 def _row(shape: Shape) -> int:
@@ -87,7 +105,7 @@ def _page(size: int) -> int:
 def _vectors(shape: Shape, ratio: int) -> list[int]:
     """Pages of BLOCK tokens in one layer: of the vectors, and of the keys that choose among many of them."""
     found = [_page(BLOCK // ratio * _row(shape))]
-    return [*found, _page(BLOCK // ratio * (shape.index_dim + 4))] if ratio == min(STATE_BLOCKS) else found
+    return [*found, _page(BLOCK // ratio * (shape.index_dim + 4))] if ratio in (*SHARED, min(STATE_BLOCKS)) else found
 
 
 def _buckets(shape: Shape) -> list[_Bucket]:

@@ -328,10 +328,13 @@ class _Given:
                 kinds.append({**self.entry, "layers": every - full})
         found = [self._kind(kind, latent) for kind in self._kept(kinds, planned=not latent)]
         if self._whole("index_dim"):  # of sparse attention: a key of 8 bits a number, and its scale
-            every = self._whole("index_layers") or sum(kind.number for kind in found)
+            every = (self._whole("index_layers") or sum(kind.number for kind in found)) + self._drafting()
             found.append(kv_cache.Layers(kv_cache.FULL, every, self._whole("index_dim") + 4, latent=True))
         found = self._of_a_stage(found)  # the last one has all that drafts
-        if found:
+        own = self.entry.get("mtp_kinds") if self._is_mtp() else None
+        if isinstance(own, (list, tuple)):
+            found += [self._kind(kind, latent) for kind in own if isinstance(kind, t.Mapping)]
+        elif found:
             found[0] = found[0]._replace(number=found[0].number + self._drafting())
         found += [self._kind(kind, 0) for kind in self._draft.get("attention_kinds") or []]
         states = self._whole("state_layers")

@@ -173,6 +173,10 @@ WINDOWED: Values = {**TEXT, "index_topk": 512, "index_head_dim": 128, "sliding_w
         ),
         ({**WINDOWED, "compress_ratios": [0, 4, 128, 4, 0]}, {"index_dim": 128, "compressed": {4: 2, 128: 1}}),
         ({**WINDOWED, "compress_ratios": [1, 4, 4, 4]}, {"index_dim": 128, "compressed": {4: 3}}),
+        (
+            {**WINDOWED, "compress_ratios": [0, 2, 2, 1, 0], "kv_source_layer_ids": [1, 3]},
+            {"index_dim": 128, "compressed": {1: 1, 2: 1}},
+        ),
     ],
 )
 def test_what_sparse_attention_keeps(config: Values, fields: Values) -> None:
@@ -224,6 +228,10 @@ def test_windows_with_a_state_beside_them_are_windows() -> None:
         {**WINDOWED, "compress_ratios": {"4": 2}},
         {**WINDOWED, "compress_ratios": [4, 128]},  # of four layers
         {**TEXT, "index_topk": 2048},
+        {**WINDOWED, "compress_ratios": [0, 2, 2, 1]},  # nobody says whose vectors are read
+        {**WINDOWED, "compress_ratios": [0, 2, 2, 1], "kv_source_layer_ids": [4]},
+        {**WINDOWED, "compress_ratios": [0, 2, 2, 1], "kv_source_layer_ids": [0]},
+        {**WINDOWED, "compress_ratios": [0, 2, "2", 1], "kv_source_layer_ids": [2, {}]},
     ],
 )
 def test_sparse_attention_of_another_kind_is_told(config: Values) -> None:
@@ -256,6 +264,23 @@ def test_a_long_context_of_a_pair_with_compressed_vectors_fits() -> None:
     planned = memory_plan({"id": "a/b", **found}, 120 * GIB, args, hosts=2, vllm="0.32.0")
     assert (planned["fits"], planned["kv_cache_dtype"], planned["block_tokens"]) == (True, "fp8", 4)
     assert not memory_plan({"id": "a/b", **found, "compressed": None}, 120 * GIB, args, hosts=2, vllm="0.32.0")["fits"]
+
+
+@pytest.mark.parametrize(
+    ("context", "batch", "drafts", "tokens", "requests"),
+    [(262144, 8192, 0, 4_741_995, 18.09), (262144, 2048, 3, 7_558_586, 28.83), (1048576, 8192, 0, 7_616_016, 7.26)],
+)
+def test_vectors_that_other_layers_read(context: int, batch: int, drafts: int, tokens: int, requests: float) -> None:
+    """DeepSeek V4.1. Expected is what vLLM 0.32 makes of what its layers ask for, in 16 GiB."""
+    newer = {**WINDOWED, "num_hidden_layers": 40, "head_dim": 512, "num_key_value_heads": 1}
+    newer |= {"compress_ratios": [0, 0, *[2] * 18, *[1] * 20, 0, 0, 0], "kv_source_layer_ids": [2, 8, 14, 20]}
+    newer |= {"max_position_embeddings": 1048576, "n_mtp_layers": 3, "dspark_target_layer_ids": [37, 38, 39]}
+    found, assumed = entry_of({"model_type": "deepseek_v41", "text_config": newer}, 10**9)
+    args: Values = {"max_model_len": context, "max_num_batched_tokens": batch, "kv_cache_memory_bytes": 16 * GIB}
+    if drafts:
+        args["speculative_config"] = {"method": "dspark", "num_speculative_tokens": 5}
+    planned = memory_plan({"id": "a/b", **found}, 120 * GIB, args, vllm="0.32.0")
+    assert (planned["kv_tokens"], planned["sequences"], assumed) == (tokens, requests, [])
 
 
 @pytest.mark.parametrize("option", ["cpu_offload_gb", "kv_offloading_size"])
@@ -351,6 +376,7 @@ def test_weights_that_are_quantized_while_loading(gigabytes: int, args: Values, 
         ("vllm/vllm-openai:v0.27.1-aarch64", "0.27.1"),
         ("vllm/vllm-openai:v0.31.0-aarch64-cu129", "0.31.0"),
         ("docker.io/vllm/vllm-openai:v0.30.0rc1", "0.30.0rc1"),
+        ("vllm/vllm-openai:v0.30.0rc1.dev45-aarch64", "0.30.0rc1.dev45"),
         ("registry.example/mirror/vllm-openai:v0.29.0-cu130", "0.29.0"),
         ("nvcr.io/nvidia/vllm:26.08.post2-py3", "0.27.1"),
         ("registry.example/nvidia/vllm:26.09-py3", "0.29.0"),

@@ -102,7 +102,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "a loader of weights that is not the default one",
         r"fastsafetensors|runai_streamer|runai_model_streamer|instanttensor|tensorizer|sharded_state_loader",
-        "remove load_format from vllm_extra_args",
+        "set load_format: auto in vllm_extra_args",
         optional=True,
     ),
     Feature(

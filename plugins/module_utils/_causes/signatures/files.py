@@ -203,7 +203,7 @@ FILES: tuple[Signature, ...] = (
         r"fastsafetensors[^\n]{0,200}?(?:[Ee]rror|failed|not)|cuFile\w*[^\n]{0,80}?(?:[Ee]rror|failed)"
         r"|KeyError: 'data_offsets'",
         "the fast loader of the weights failed",
-        "remove load_format: fastsafetensors from vllm_extra_args: the default loader reads every checkpoint",
+        "set load_format: auto in vllm_extra_args: the default loader reads every checkpoint",
         versions="fastsafetensors 0.1, vLLM 0.10 to 0.32",
         known="report",
         source="foundation-model-stack/fastsafetensors#88",

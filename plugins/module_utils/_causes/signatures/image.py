@@ -100,8 +100,9 @@ IMAGE: tuple[Signature, ...] = (
         ("please install vllm[",),
         r"Please install vllm\[(?P<package>[\w-]{1,40})\]",
         "the image lacks the Python packages that vLLM calls vllm[{package}], which the model or an option needs",
-        "remove the option that needs them from vllm_extra_args (load_format for fastsafetensors, runai, tensorizer),"
-        " or use a vllm_image that has them: build one from the present one with RUN pip install 'vllm[{package}]'",
+        "remove the option that needs them from vllm_extra_args (fastsafetensors, runai, tensorizer: set load_format:"
+        " auto), or use a vllm_image that has them: build one from the present one with RUN pip install"
+        " 'vllm[{package}]'",
         versions="vLLM 0.10 to 0.33",
         known="source",
         source="vllm/utils/import_utils.py: PlaceholderModule",

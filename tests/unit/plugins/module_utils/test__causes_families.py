@@ -203,7 +203,7 @@ PARTS = [
     ("vllm/v1/worker/startup_plan.py:build", False, "VLLM_ENABLE_STARTUP_PLAN: 0"),
     ("vllm/reasoning/foo.py:__init__", False, "set the reasoning_parser"),
     ("vllm/tool_parsers/foo.py:__init__", False, "set the tool_call_parser"),
-    ("vllm/model_executor/model_loader/runai_streamer_loader.py:load", False, "remove load_format"),
+    ("vllm/model_executor/model_loader/runai_streamer_loader.py:load", False, "set load_format: auto"),
     ("vllm/v1/sample/ops/topk_topp_sampler.py:flashinfer_sample", False, "VLLM_USE_FLASHINFER_SAMPLER: 0"),
     ("flashinfer/autotuner.py:choose_one", False, "enable_flashinfer_autotune: false"),
     ("deep_gemm/jit.py:compile", False, "VLLM_USE_DEEP_GEMM: 0"),

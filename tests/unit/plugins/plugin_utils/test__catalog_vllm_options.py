@@ -47,6 +47,9 @@ def test_adjacent_versions(version: str | None, chosen: list[str]) -> None:
     [
         ["0.9.0", "0.10.1.1", "0.32.0"],
         ["0.31.9", "0.32.0.dev7+gabc", "0.32.0a1", "0.32.0rc1", "0.32.0rc2", "0.32.0", "0.32.0.post1", "0.32.1"],
+        ["0.12.0.dev9", "0.12.0a1.dev2", "0.12.0a1", "0.12.0b2", "0.12.0rc1.dev5+gabc", "0.12.0rc1", "0.12.0rc1.post1"],
+        ["0.12.0rc1", "0.12.0rc2.dev7+g1", "0.12.0rc2", "0.12.0rc10", "0.12", "0.12.0.post1.dev3", "0.12.0.post1"],
+        ["v0.30.0rc1.dev4-aarch64", "v0.30.0rc1-aarch64-cu130", "v0.30.0-aarch64", "v0.30.0.post1-aarch64"],
         ["25.12-py3", "25.12.post1-py3", "26.01-py3"],
         ["v0.20.0-cu130", "v0.25.1-aarch64", "v0.26.0-aarch64-cu129-ubuntu2404"],
     ],
@@ -57,7 +60,13 @@ def test_versions_are_ordered(rising: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "same", [("0.32", "0.32.0"), ("0.20.1", "0.20.1+nv26.05"), ("25.9", "25.09-py3"), ("0", "0.0")]
+    "same",
+    [("0.32", "0.32.0"), ("0.20.1", "0.20.1+nv26.05"), ("25.9", "25.09-py3"), ("0", "0.0")]
+    + [
+        ("0.12.0rc1", same)
+        for same in ("0.12.0.rc1", "0.12rc.1", "0.12.0c1", "0.12.0RC1", "v0.12.0-pre1", "0.12rc1+cu130")
+    ]
+    + [("0.12.0a0", "0.12.0alpha"), ("0.12.0", "0.12.0-aarch64"), ("0.12", "0.12.0-cu130")],
 )
 def test_versions_that_are_the_same(same: tuple[str, str]) -> None:
     assert version_key(same[0]) == version_key(same[1])
