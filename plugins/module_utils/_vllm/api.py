@@ -192,7 +192,7 @@ _PATIENCE = 3  # times as long for a path that said nothing: the server may only
 def open_paths(url: str, timeout: float) -> list[str]:
     """What the server does not refuse without a key, although clients have to send one. Whatever works on a request
     instead of refusing it does not ask for the key; the first of these is enough."""
-    found = []
+    found: list[str] = []
     for path, data in _NEEDS_KEY:
         answer = request(url + path, timeout, data=data)
         if answer.error == "timeout":
