@@ -37,8 +37,9 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.panel = Host(folder / "panel")
         self.hosts = {number: Host(folder / f"spark{number:02}") for number in range(1, HOSTS + 1)}
-        for host in (self.panel, *self.hosts.values()):  # an address can be used at once
+        for host in self.hosts.values():  # an address can be used at once
             host.command("sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad")
+        self.panel.command("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6")  # it answers nobody
         lines = ["link add name mgmt type bridge", f"address add {ROUTER}/24 dev mgmt", "link set mgmt up"]
         lines += [f"address add {CONTROLLER}/32 dev lo", "link set lo up"]
         for number, host in self.hosts.items():
@@ -77,7 +78,7 @@ class Lab:
         lines = []
         for index, ends in enumerate(situation.cables):
             lines += [f"link add name cable{index} type bridge mcast_snooping 0"]
-            lines += [f"link set cable{index} addrgenmode none up"]
+            lines += [f"link set cable{index} arp off up"]
             names = [sockets[number, port, rail] for number, port in ends for rail in (0, 1)]
             lines += [f"link set {name} master cable{index} up" for name in names]
         self.batch(self.panel, lines)
@@ -85,7 +86,7 @@ class Lab:
             ports = [port for ends in situation.cables for end, port in ends if end == number]
             wanted = {NAMES[port, rail] for port in ports for rail in (0, 1)} - {*situation.down.get(number, ())}
             ready = functools.partial(self._is_ready, host, wanted, situation.silent)
-            wait_until(ready, f"the cables of {host.home.name} are there", pause=0.02)
+            wait_until(ready, f"the cables of {host.home.name} are there", timeout=60, pause=0.02)
         return [self.hosts[number] for number in range(1, situation.hosts + 1)]
 
     @staticmethod
@@ -93,7 +94,8 @@ class Lab:
         links = host.links()
         up = {name for name in ADAPTER if links[name]["operstate"] == "UP"}
         heard = {name for name in up if any(each["family"] == "inet6" for each in links[name]["addr_info"])}
-        return up == wanted and heard == (set() if is_silent else up - {name for name in up if "master" in links[name]})
+        enslaved = {name for name in up if "master" in links[name]}
+        return up == wanted and heard - enslaved == (set() if is_silent else up - enslaved)
 
     def _configure(self, situation: Situation, number: int, host: Host) -> None:
         host.show_adapter([name for name in ADAPTER if name not in situation.unseen.get(number, ())])

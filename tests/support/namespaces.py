@@ -98,6 +98,13 @@ assert sys.argv[1:3] in (["-d", "rocep1s0f0"], ["-d", "roceP2p1s0f0"]), sys.argv
 if sys.argv[-1].startswith("192.168.10"):
     print(" 65536      353241           0.00               92.59  		   0.176603")
 """
+# Half of a round trip, in microseconds.
+STANDIN_IB_WRITE_LAT = r"""
+import sys
+assert sys.argv[1:3] in (["-d", "rocep1s0f0"], ["-d", "roceP2p1s0f0"]), sys.argv
+if sys.argv[-1].startswith("192.168.10"):
+    print(" 2       1000          1.93           9.41         2.04       2.06    0.11    2.31    9.41")
+"""
 STANDIN_LLDPCTL = r"""
 import json
 print(json.dumps({"lldp": [{"interface": json.load(open(HOME + "/lldp.json"))}]}))
@@ -108,6 +115,7 @@ STANDINS = {
     "systemd-run": STANDIN_SYSTEMD_RUN,
     "systemctl": STANDIN_SYSTEMCTL,
     "ib_write_bw": STANDIN_IB_WRITE_BW,
+    "ib_write_lat": STANDIN_IB_WRITE_LAT,
 }
 # Runs modules, each with its options. One process, because imports take time.
 RUN = r"""

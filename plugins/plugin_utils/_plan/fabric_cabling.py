@@ -101,7 +101,7 @@ def member(name: str, info: Facts) -> Member:
         file=info["file"] or "",
         has_netplan=bool(commands.get("netplan")),
         has_systemd=bool(commands.get("systemd-run")),
-        has_perftest=bool(commands.get("ib_write_bw")),
+        has_perftest=bool(commands.get("ib_write_bw") and commands.get("ib_write_lat")),
     )
 
 

@@ -28,7 +28,12 @@ def spark(number: int, cabled: t.Collection[int] = (0,), **more: t.Any) -> Facts
         ],
         "neighbors": [],
         "file": None,
-        "commands": {"netplan": "/usr/sbin/netplan", "systemd-run": "/usr/bin/systemd-run", "ib_write_bw": None},
+        "commands": {
+            "netplan": "/usr/sbin/netplan",
+            "systemd-run": "/usr/bin/systemd-run",
+            "ib_write_bw": None,
+            "ib_write_lat": None,
+        },
         **more,
     }
 

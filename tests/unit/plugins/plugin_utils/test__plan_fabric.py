@@ -251,6 +251,9 @@ def test_rdma_is_measured_where_both_have_it() -> None:
     assert {check["method"] for check in plan(asked(hosts)).checks} == {"sockets"}
     for host in hosts.values():
         host["commands"] = {**host["commands"], "ib_write_bw": "/usr/bin/ib_write_bw"}
+    assert {check["method"] for check in plan(asked(hosts)).checks} == {"sockets"}
+    for host in hosts.values():
+        host["commands"] = {**host["commands"], "ib_write_lat": "/usr/bin/ib_write_lat"}
     assert {check["method"] for check in plan(asked(hosts)).checks} == {"rdma"}
     hosts["spark01"] = change(hosts["spark01"], "enP2p1s0f0np0", device=None)
     assert [check["method"] for check in plan(asked(hosts)).checks] == ["rdma", "sockets"]
