@@ -130,7 +130,7 @@ class Lab:
         (host.home / "lldp.json").unlink(missing_ok=True)
         if number in situation.lldp:
             port, name, interface = situation.lldp[number]
-            entry = {"name": port, "chassis": [{"name": [{"value": name}]}]}
+            entry: dict[str, t.Any] = {"name": port, "chassis": [{"name": [{"value": name}]}]}
             entry["port"] = [{"id": [{"type": "ifname", "value": interface}]}]
             (host.home / "lldp.json").write_text(json.dumps([entry]))
 
@@ -156,7 +156,7 @@ def socket(number: int, port: int, rail: int) -> str:
 
 def network(host: Host) -> dict[str, t.Any]:
     """Addresses, MTU and routes by interface."""
-    found = {
+    found: dict[str, dict[str, t.Any]] = {
         name: {
             "mtu": entry["mtu"],
             "addresses": sorted(f"{each['local']}/{each['prefixlen']}" for each in entry["addr_info"]),

@@ -40,7 +40,7 @@ def read_and_plan(hosts: t.Sequence[Host], situation: Situation) -> Plan:
 def at_once(hosts: t.Sequence[Host], module: str, contents: t.Sequence[str] = (), **options: t.Any) -> list[Facts]:
     """Results of a module on all hosts, with the content for each."""
     for index, host in enumerate(hosts):
-        host.start(module, **options, **({"content": contents[index]} if contents else {}))
+        host.start(module, **(options | ({"content": contents[index]} if contents else {})))
     return [host.result() for host in hosts]
 
 

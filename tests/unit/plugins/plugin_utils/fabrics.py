@@ -98,7 +98,8 @@ def _host(situation: Situation, number: int) -> Facts:
     names, text = situation.addresses.get(number, ("", ""))
     files = situation.files.get(number, {})
     rails: collections.Counter[int] = collections.Counter()
-    seen, others = [], {}
+    seen: list[Facts] = []
+    others: Facts = {}
     for port in host["ports"]:
         name = port["name"]
         port["addresses"] = [
