@@ -89,10 +89,11 @@ fabric:
       returned: always
       sample: null
     commands:
-      description: Paths of C(netplan), C(systemd-run) and C(ib_write_bw). V(null) if not installed.
+      description: Paths of C(netplan), C(systemd-run), C(ib_write_bw) and C(ib_write_lat). V(null) if not installed.
       type: dict
       returned: always
-      sample: {netplan: /usr/sbin/netplan, systemd-run: /usr/bin/systemd-run, ib_write_bw: /usr/bin/ib_write_bw}
+      sample: {netplan: /usr/sbin/netplan, systemd-run: /usr/bin/systemd-run, ib_write_bw: /usr/bin/ib_write_bw,
+               ib_write_lat: /usr/bin/ib_write_lat}
 """
 
 import os
@@ -101,7 +102,7 @@ import socket
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import fabric, neighbors
 
-COMMANDS = ("netplan", "systemd-run", "ib_write_bw")
+COMMANDS = ("netplan", "systemd-run", "ib_write_bw", "ib_write_lat")
 
 
 def output(module: AnsibleModule, *argv: str) -> str:

@@ -15,7 +15,8 @@ description:
   - O(state=listening) starts a receiver for each check on the server, which ends after its measurement or after
     O(timeout) seconds.
   - O(state=measured) sends pings that must not be fragmented and fill the MTU, then measures the bandwidth for two
-    seconds. With C(method) V(rdma) it uses C(ib_write_bw), with V(sockets) four TCP streams, which the CPU limits.
+    seconds. With C(method) V(rdma) it uses C(ib_write_bw), and C(ib_write_lat) for the latency, with V(sockets) four
+    TCP streams, which the CPU limits.
   - Nothing is written. A link that cannot be measured is a result, not a failure.
 options:
   state:
@@ -44,7 +45,8 @@ attributes:
     description: Changes nothing.
 notes:
   - Requires root.
-  - Check number 0 uses TCP port 18600, the others the following ports, on the addresses of the fabric only.
+  - Check number 0 uses the TCP ports 18600 and, for the latency by RDMA, 18800, the others the following ports, on the
+    addresses of the fabric only.
 seealso:
   - plugin: dgxspark.vllm.fabric_plan
     plugin_type: filter
@@ -70,14 +72,17 @@ measured:
     - C(sent) is the number of pings, C(large) that of answers to pings that fill the MTU, C(small) to others, which are
       sent after a loss only, C(rtt_ms) the median of the round trips.
     - C(gbps) is the bandwidth, V(null) with an C(error).
+    - C(latency_us) is the median latency of RDMA in microseconds. V(null) with C(sockets), and with an C(error).
     - C(answered_by) is the MAC address to which packets for the server go.
   returned: success
   type: list
   elements: dict
   sample:
-    - {number: 0, sent: 5, large: 5, small: 5, rtt_ms: 0.21, gbps: 92.6, error: "", answered_by: "4c:bb:47:00:00:02"}
+    - {number: 0, sent: 5, large: 5, small: 5, rtt_ms: 0.21, gbps: 92.6, latency_us: 2.05, error: "",
+       answered_by: "4c:bb:47:00:00:02"}
 """
 
+import functools
 import os
 import signal
 import socket
@@ -91,17 +96,23 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values impo
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import text as string
 
 PORT = 18600
+LATENCY_PORT = 18800  # 64 hosts on a switch have 128 checks
 PINGS = 5
 SMALL = 84  # bytes of a ping that passes everywhere
-TRIES = 5  # ib_write_bw of the other side may need a second to start
+TRIES = 5  # perftest of the other side may need a second to start
+WRITES = 1000
 Facts = dict[str, t.Any]
 
 
-def ib_write_bw(module: AnsibleModule, check: Facts, end: str, limit: int) -> list[str]:
+def perftest(module: AnsibleModule, name: str, check: Facts, end: str, limit: int) -> list[str]:
     """Both sides need the same options."""
-    program, timeout = module.get_bin_path("ib_write_bw", required=True), module.get_bin_path("timeout", required=True)
-    options = ["-p", str(PORT + check["number"]), "-q", "4", "-D", str(int(link_speed.SECONDS)), "-F", "--report_gbits"]
-    return [timeout, "--kill-after=1", str(limit), program, "-d", check[end]["device"], *options]
+    program, timeout = module.get_bin_path(name, required=True), module.get_bin_path("timeout", required=True)
+    port, options = {
+        "ib_write_bw": (PORT, ["-q", "4", "-D", str(int(link_speed.SECONDS)), "--report_gbits"]),
+        "ib_write_lat": (LATENCY_PORT, ["-n", str(WRITES)]),
+    }[name]
+    common = ["-d", check[end]["device"], "-p", str(port + check["number"]), "-F"]
+    return [timeout, "--kill-after=1", str(limit), program, *common, *options]
 
 
 def detach(action: t.Callable[[], None], timeout: float) -> None:
@@ -122,8 +133,9 @@ def detach(action: t.Callable[[], None], timeout: float) -> None:
 def start_listening(module: AnsibleModule, check: Facts) -> None:
     timeout = module.params["timeout"]
     if check["method"] == "rdma":
-        argv = ib_write_bw(module, check, "server", timeout)
-        detach(lambda: os.execv(argv[0], argv), timeout)
+        for name in ("ib_write_bw", "ib_write_lat"):
+            argv = perftest(module, name, check, "server", timeout)
+            detach(functools.partial(os.execv, argv[0], argv), timeout)
         return
     server = link_speed.listen(check["server"]["address"], PORT + check["number"])
     detach(lambda: link_speed.receive(server, timeout), timeout)
@@ -139,21 +151,28 @@ def answered_by(module: AnsibleModule, check: Facts) -> str:
 
 def bandwidth(module: AnsibleModule, check: Facts) -> tuple[float | None, str]:
     """Gb/s, or why there are none."""
-    if check["method"] == "sockets":
-        address = check["server"]["address"]
-        try:
-            return link_speed.send(check["client"]["address"], address, PORT + check["number"]), ""
-        except (OSError, socket.timeout) as error:
-            return None, f"TCP port {PORT + check['number']} of {address}: {error}"
-    argv = [*ib_write_bw(module, check, "client", 20), check["server"]["address"]]
+    if check["method"] == "rdma":
+        return measured_by(module, "ib_write_bw", check, link_speed.parse_ib_write_bw)
+    address = check["server"]["address"]
+    try:
+        return link_speed.send(check["client"]["address"], address, PORT + check["number"]), ""
+    except (OSError, socket.timeout) as error:
+        return None, f"TCP port {PORT + check['number']} of {address}: {error}"
+
+
+def measured_by(
+    module: AnsibleModule, name: str, check: Facts, parse: t.Callable[[str], float | None]
+) -> tuple[float | None, str]:
+    """What a program of perftest says, or why it says nothing."""
+    argv = [*perftest(module, name, check, "client", 20), check["server"]["address"]]
     for _try in range(TRIES):
         _code, out, err = module.run_command(argv, environ_update={"LC_ALL": "C"})
-        speed = link_speed.parse_ib_write_bw(out)
-        if speed is not None:
-            return speed, ""
+        value = parse(out)
+        if value is not None:
+            return value, ""
         time.sleep(1)
     lines = plain(" ".join((err or out).split()))
-    return None, f"ib_write_bw: {lines[-200:] or 'no result'}"
+    return None, f"{name}: {lines[-200:] or 'no result'}"
 
 
 def measure(module: AnsibleModule, check: Facts) -> Facts:
@@ -161,6 +180,9 @@ def measure(module: AnsibleModule, check: Facts) -> Facts:
     large = link_speed.ping(*ends, check["mtu"], PINGS)
     small = large if large.received == PINGS else link_speed.ping(*ends, SMALL, PINGS)
     speed, error = bandwidth(module, check) if small.received else (None, "no answer to pings")
+    latency = None
+    if speed is not None and check["method"] == "rdma":
+        latency, error = measured_by(module, "ib_write_lat", check, link_speed.parse_ib_write_lat)
     return {
         "number": check["number"],
         "sent": PINGS,
@@ -168,6 +190,7 @@ def measure(module: AnsibleModule, check: Facts) -> Facts:
         "small": small.received,
         "rtt_ms": small.rtt_ms,
         "gbps": round(speed, 1) if speed is not None else None,
+        "latency_us": latency,
         "error": error,
         "answered_by": answered_by(module, check),
     }

@@ -13,6 +13,8 @@ author:
 description:
   - Prints a table with each rail of each link, and warns about slow ones.
   - A rail is slow if it has less than 80 Gb/s by C(ib_write_bw), or less than 80 % (TCP, 50 %) of the fastest one.
+  - So is one whose latency by C(ib_write_lat) is above 5 µs and more than twice the lowest. Where there is no RDMA, a
+    ping counts that is above 0.5 ms and more than three times the lowest.
   - Fails if a rail does not work, which is, no answer, lost packets, packets that reach another interface, or no
     measurement.
   - The table is not printed with the callbacks C(json), C(jsonl) and C(null), or with C(display_ok_hosts=false).

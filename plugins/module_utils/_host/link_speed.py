@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Speed and latency of a link: pings that are not fragmented, ib_write_bw, and TCP streams where there is no RDMA."""
+"""Speed and latency of a link: pings that are not fragmented, perftest, and TCP streams where there is no RDMA."""
 
 from __future__ import annotations
 
@@ -73,6 +73,12 @@ def ping(source: str, target: str, size: int, count: int) -> Ping:
 def parse_ib_write_bw(text: str) -> float | None:
     """The average of `ib_write_bw --report_gbits`: bytes, iterations, peak, average, message rate."""
     found = re.findall(r"^\s*\d+\s+\d+\s+[\d.]+\s+([\d.]+)\s+[\d.]+\s*$", text, re.MULTILINE)
+    return float(found[-1]) if found else None
+
+
+def parse_ib_write_lat(text: str) -> float | None:
+    """The median of `ib_write_lat -n`, in µs: bytes, iterations, least, most, typical, and in later versions more."""
+    found = re.findall(r"^\s*\d+\s+\d+\s+[\d.]+\s+[\d.]+\s+(\d+\.\d+)(?:\s+[\d.]+)*\s*$", text, re.MULTILINE)
     return float(found[-1]) if found else None
 
 

@@ -15,7 +15,7 @@ import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.fabric import MARKER, own_addresses
 
-from .fabric_cabling import End, Link, Member, Port, components, former, link, member, natural, seen, strangers
+from .fabric_cabling import End, Link, Member, Port, components, former, link, member, natural, outside, seen
 
 COUNTS = {"pair": (2, 2), "ring": (3, 3), "switch": (2, 64)}
 SUBNETS = {"pair": 2, "ring": 6, "switch": 2}
@@ -131,18 +131,18 @@ def cables(topology: str, members: t.Sequence[Member]) -> tuple[list[Link], list
         ends = [End(each.name, each.cabled[0]) for each in members]
         return [(end, end) for end in ends], list(_apart(members, links, ends)), []
     lines = [
-        f"{end} is cabled to {name} (LLDP), and {topology} means cables between the hosts; for a switch set"
-        " fabric_topology: switch"
-        for end, name in strangers(members)
-    ]
-    lines += [
         f"{one} and port {other.port} see each other; connect other hosts, or for a switch set fabric_topology: switch"
         for one, other in links
         if one.host == other.host
     ]
     if lines:
         return [], lines, []
-    return _pair(members, links) if topology == "pair" else _ring(members, links)
+    blocked = {
+        end: f"{end} is cabled to {name}, and {topology} means cables between the hosts; for a switch set"
+        " fabric_topology: switch"
+        for end, name in outside(members).items()
+    }
+    return _pair(members, links, blocked) if topology == "pair" else _ring(members, links, blocked)
 
 
 def _unusable(host: Member, count: int) -> t.Iterator[str]:
@@ -160,22 +160,42 @@ def _unusable(host: Member, count: int) -> t.Iterator[str]:
         yield f"{host.name}: no carrier; {count} cabled port{'s' * (count > 1)} needed, cabled: {cabled}{why}"
 
 
-def _pair(members: t.Sequence[Member], links: t.Sequence[Link]) -> tuple[list[Link], list[str], list[str]]:
-    one, other = members
-    ends = (End(one.name, one.cabled[0]), End(other.name, other.cabled[0]))
-    known = links or former(members)
-    chosen = known[0] if known else link(*ends)
-    for end in chosen:
-        if next(each for each in members if each.name == end.host).is_management(end.port):
-            return [], [f"{end} is what the host is reached by, and is not touched; use another port"], []
-    notices = [f"the cable from {first} to {second} is not used: one has the full speed" for first, second in links[1:]]
-    if not known and (len(one.cabled) > 1 or len(other.cabled) > 1):
+def _pair(
+    members: t.Sequence[Member], links: t.Sequence[Link], blocked: t.Mapping[End, str]
+) -> tuple[list[Link], list[str], list[str]]:
+    """A second cable, and one to something else, are no obstacle: one cable between the two is enough."""
+    reached = {
+        End(each.name, number): f"{End(each.name, number)} is what the host is reached by, and is not touched; use"
+        " another port"
+        for each in members
+        for number in each.numbers
+        if each.is_management(number)
+    }
+    blocked = {**blocked, **reached}
+    known = [ends for ends in links or former(members) if blocked.keys().isdisjoint(ends)]
+    free = [[end for end in each.ends if end not in blocked] for each in members]
+    if not known and (links or not all(free)):
+        wanted = [end for ends in links for end in ends] or [
+            end for each, ends in zip(members, free, strict=True) if not ends for end in each.ends
+        ]
+        return [], [blocked[end] for end in wanted if end in blocked], []
+    chosen = known[0] if known else link(free[0][0], free[1][0])
+    notices = [
+        f"the cable from {first} to {second} is not used: one has the full speed"
+        for first, second in known[1:]
+        if links
+    ]
+    if not known and (len(free[0]) > 1 or len(free[1]) > 1):
         notices = [f"cables could not be seen; assumed: {chosen[0]} to {chosen[1]}"]
     return [chosen], [], notices
 
 
-def _ring(members: t.Sequence[Member], links: t.Sequence[Link]) -> tuple[list[Link], list[str], list[str]]:
+def _ring(
+    members: t.Sequence[Member], links: t.Sequence[Link], blocked: t.Mapping[End, str]
+) -> tuple[list[Link], list[str], list[str]]:
     """What is seen is taken as it is. What cannot be seen is assumed: port 0 of each host to port 1 of the next one."""
+    if blocked:  # it takes both ports of each host
+        return [], list(blocked.values()), []
     names = [each.name for each in members]
     following = [*members[1:], members[0]]
     assumed = [

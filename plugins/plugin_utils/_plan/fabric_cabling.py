@@ -65,6 +65,11 @@ class Member(t.NamedTuple):
         ]
 
     @property
+    def ends(self) -> list[End]:
+        """Those of the cables."""
+        return [End(self.name, number) for number in self.cabled]
+
+    @property
     def is_silent(self) -> bool:
         """Whether nobody can see it: it answers from its link-local addresses only."""
         ports = [each for each in self.ports if each.carrier]
@@ -96,7 +101,7 @@ def member(name: str, info: Facts) -> Member:
         file=info["file"] or "",
         has_netplan=bool(commands.get("netplan")),
         has_systemd=bool(commands.get("systemd-run")),
-        has_perftest=bool(commands.get("ib_write_bw")),
+        has_perftest=bool(commands.get("ib_write_bw") and commands.get("ib_write_lat")),
     )
 
 
@@ -152,16 +157,29 @@ def former(members: t.Sequence[Member]) -> list[Link]:
     return sorted({link(*pair) for pair in ends.values() if len(pair) == 2})
 
 
-def strangers(members: t.Sequence[Member]) -> list[tuple[End, str]]:
-    """Ports whose neighbor is none of these hosts, and its name by LLDP: a switch, or a host of another group."""
-    found = {
-        (End(each.name, port.port), neighbor["host"])
-        for each in members
-        for neighbor in each.neighbors
-        for port in each.ports
-        if port.name == neighbor["port"] and neighbor["host"] and _neighbor(members, neighbor) is None
-    }
-    return sorted(found)
+def outside(members: t.Sequence[Member]) -> dict[End, str]:
+    """Ports whose cable ends at none of these hosts, and what is there: a switch, or a host of another group."""
+    found: dict[End, str] = {}
+    for each in members:
+        for number in each.numbers:
+            names = {port.name for port in each.rails(number)}
+            there = [neighbor for neighbor in each.neighbors if neighbor["port"] in names]
+            strangers = [neighbor for neighbor in there if not _is_of(members, neighbor)]
+            named = [neighbor["host"] for neighbor in strangers if neighbor["host"]]
+            if named:
+                found[End(each.name, number)] = f"{min(named)} (LLDP)"
+            elif strangers and len(strangers) == len(there):  # more than the other end may answer, such as a container
+                addresses = min(neighbor["address"] for neighbor in strangers)
+                found[End(each.name, number)] = f"a host that is not in the group ({addresses})"
+    return found
+
+
+def _is_of(members: t.Sequence[Member], neighbor: Facts) -> bool:
+    """Whether one of these hosts is there, also with an interface that is no port, such as a bridge of both rails."""
+    addresses = (text for each in members for texts in each.addresses.values() for text in texts)
+    return _neighbor(members, neighbor) is not None or (
+        bool(neighbor["address"]) and neighbor["address"] in {text.partition("/")[0] for text in addresses}
+    )
 
 
 def _neighbor(members: t.Sequence[Member], neighbor: Facts) -> End | None:

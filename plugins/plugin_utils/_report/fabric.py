@@ -14,10 +14,20 @@ Facts = t.Mapping[str, t.Any]
 RDMA_GBPS = 80.0
 # Of the fastest link that was measured in the same way. TCP depends on the processors, too.
 SHARE = {"rdma": 0.8, "sockets": 0.5}
+# No latency is slow up to so many microseconds, and so many times the lowest. A ping waits for the processors, too.
+UNSUSPICIOUS_US = {"rdma": 5.0, "sockets": 500.0}
+TIMES = {"rdma": 2.0, "sockets": 3.0}
 
-_TITLES = ("rail", "from", "to", "interface", "link", "MTU", "ms", "Gb/s", "by", "verdict")
-_WIDTHS = (4, 20, 20, 16, 6, 5, 6, 6, 7, 120)
-_RIGHT = (True, False, False, False, True, True, True, True, False, False)
+_TITLES = ("rail", "from", "to", "interface", "link", "MTU", "ms", "us", "Gb/s", "by", "verdict")
+_WIDTHS = (4, 20, 20, 16, 6, 5, 6, 6, 6, 7, 120)
+_RIGHT = (True, False, False, False, True, True, True, True, True, False, False)
+
+
+class Best(t.NamedTuple):
+    """Of the links that were measured in the same way."""
+
+    gbps: float
+    latency_us: float
 
 
 class Verdict(t.NamedTuple):
@@ -26,8 +36,7 @@ class Verdict(t.NamedTuple):
     text: str
 
 
-def verdict(check: Facts, result: Facts | None, best: float) -> Verdict:
-    """BEST is the speed of the fastest link that was measured in the same way."""
+def verdict(check: Facts, result: Facts | None, best: Best) -> Verdict:
     client, server = check["client"], check["server"]
     if result is None:
         return Verdict(False, False, f"not measured: {client['host']} did not get that far")
@@ -46,26 +55,41 @@ def verdict(check: Facts, result: Facts | None, best: float) -> Verdict:
             f"packets go to {result['answered_by']}, which is not {server['interface']} of {server['host']}; set"
             f" net.ipv4.conf.all.arp_ignore=1 and net.ipv4.conf.all.arp_announce=2 on {server['host']}",
         )
-    if result["gbps"] is None:
+    latency = _latency_us(check, result)
+    if result["gbps"] is None or latency is None:
         return Verdict(False, False, f"not measured: {result['error']}")
-    return _speed(check, result["gbps"], best)
+    return _speed(check["method"], result["gbps"], latency, best)
 
 
-def _speed(check: Facts, gbps: float, best: float) -> Verdict:
-    method = check["method"]
+def _latency_us(check: Facts, result: Facts) -> float | None:
+    """By RDMA, or the round trip of a ping."""
+    if check["method"] == "rdma" or result["rtt_ms"] is None:
+        return t.cast("float | None", result["latency_us"])
+    return float(result["rtt_ms"] * 1000)
+
+
+def _speed(method: str, gbps: float, latency: float, best: Best) -> Verdict:
     if method == "rdma" and gbps < RDMA_GBPS:
         return Verdict(True, True, f"slow: {RDMA_GBPS:.0f} Gb/s and more are expected of a rail")
-    if gbps < SHARE[method] * best:
-        return Verdict(True, True, f"slow: the fastest link has {best:.1f} Gb/s")
+    if gbps < SHARE[method] * best.gbps:
+        return Verdict(True, True, f"slow: the fastest link has {best.gbps:.1f} Gb/s")
+    if latency > max(UNSUSPICIOUS_US[method], TIMES[method] * best.latency_us):
+        what = "latency" if method == "rdma" else "ping"
+        return Verdict(
+            True, True, f"slow: its {what} takes {latency:.1f} us, and that of another {best.latency_us:.1f} us"
+        )
     return Verdict(True, False, "ok")
 
 
 def verdicts(checks: t.Sequence[Facts], results: t.Sequence[Facts]) -> list[Verdict]:
     found = {result["number"]: result for result in results}
 
-    def best(method: str) -> float:
-        numbers = [check["number"] for check in checks if check["method"] == method]
-        return max((found[number]["gbps"] or 0.0 for number in numbers if number in found), default=0.0)
+    def best(method: str) -> Best:
+        pairs = [
+            (each, found[each["number"]]) for each in checks if each["method"] == method and each["number"] in found
+        ]
+        latencies = [latency for latency in (_latency_us(*pair) for pair in pairs) if latency is not None]
+        return Best(max((result["gbps"] or 0.0 for _check, result in pairs), default=0.0), min(latencies, default=0.0))
 
     return [verdict(check, found.get(check["number"]), best(check["method"])) for check in checks]
 
@@ -102,6 +126,7 @@ def table(checks: t.Sequence[Facts], results: t.Sequence[Facts]) -> str:
                 _number((check["client"]["speed_mbps"] or 0) / 1000 or None, 0),
                 str(check["mtu"]),
                 _number(result.get("rtt_ms"), 2),
+                _number(result.get("latency_us"), 1),
                 _number(result.get("gbps"), 1),
                 check["method"],
                 each.text,

@@ -57,7 +57,7 @@ def test_a_pair_is_set_up_measured_and_removed(pair: Pair, play: t.Callable[...,
     assert all(set(host.files()) == {"etc/netplan/60-dgxspark-fabric.yaml"} for host in pair.hosts)
     rows = [line.split() for line in run.output.splitlines() if line.split()[:1] in (["0"], ["1"])]
     assert [(*row[:4], row[5], *row[7:]) for row in rows] == [
-        (str(rail), "spark01", "spark02", name, "1500", "92.6", "rdma", "ok") for rail, name in enumerate(RAILS)
+        (str(rail), "spark01", "spark02", name, "1500", "2.0", "92.6", "rdma", "ok") for rail, name in enumerate(RAILS)
     ]
 
     again = play("playbooks/fabric.yml", "--check")

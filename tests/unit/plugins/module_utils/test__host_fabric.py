@@ -135,6 +135,15 @@ def test_bandwidth_of_perftest() -> None:
     assert link_speed.parse_ib_write_bw("Couldn't connect to 192.168.100.2:18600\n") is None
 
 
+def test_latency_of_perftest() -> None:
+    assert link_speed.parse_ib_write_lat(fixture("ib_write_lat.txt")) == 2.04
+    first_versions = (
+        " #bytes #iterations    t_min[usec]    t_max[usec]  t_typical[usec]\n 2  1000   1.93  9.41   2.04\n"
+    )
+    assert link_speed.parse_ib_write_lat(first_versions) == 2.04
+    assert link_speed.parse_ib_write_lat("Couldn't connect to 192.168.100.2:18800\n") is None
+
+
 def test_echo_requests() -> None:
     packet = link_speed.echo_request(7, 1, 1500)
     assert (len(packet), link_speed.checksum(packet)) == (1480, 0)
@@ -155,6 +164,7 @@ def test_parsers_read_anything(text: str) -> None:
         fabric.own_addresses,
         fabric.own_mtus,
         link_speed.parse_ib_write_bw,
+        link_speed.parse_ib_write_lat,
         lambda each: fabric.named_in(each, PORT),
     ]
     for parser in parsers:

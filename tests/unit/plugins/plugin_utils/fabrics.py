@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import collections
 import typing as t
 
-Facts = dict[str, t.Any]
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.fabric import named_in
 
-NAMES = {(0, 0): "enp1s0f0np0", (0, 1): "enP2p1s0f0np0", (1, 0): "enp1s0f1np1", (1, 1): "enP2p1s0f1np1"}
+from support.fabric_situations import HOSTS, NAMES, Situation, written
+
+Facts = dict[str, t.Any]
 
 
 def spark(number: int, cabled: t.Collection[int] = (0,), **more: t.Any) -> Facts:
@@ -25,7 +28,12 @@ def spark(number: int, cabled: t.Collection[int] = (0,), **more: t.Any) -> Facts
         ],
         "neighbors": [],
         "file": None,
-        "commands": {"netplan": "/usr/sbin/netplan", "systemd-run": "/usr/bin/systemd-run", "ib_write_bw": None},
+        "commands": {
+            "netplan": "/usr/sbin/netplan",
+            "systemd-run": "/usr/bin/systemd-run",
+            "ib_write_bw": None,
+            "ib_write_lat": None,
+        },
         **more,
     }
 
@@ -74,3 +82,54 @@ def asked(hosts: t.Mapping[str, Facts], topology: str = "pair", **more: t.Any) -
     """What the planner is given."""
     settings = {"topology": topology, "network": "192.168.100.0/22", "mtu": 0, **more}
     return {name: {**settings, "info": info} for name, info in hosts.items()}
+
+
+def as_read(situation: Situation) -> dict[str, Facts]:
+    """The hosts of the group as fabric_info would read them."""
+    everyone = {f"spark{number:02}": _host(situation, number) for number in range(1, HOSTS + 1)}
+    for group in () if situation.silent else situation.cables:
+        cable(everyone, *group)
+    return dict(list(everyone.items())[: situation.hosts])
+
+
+def _host(situation: Situation, number: int) -> Facts:
+    host = spark(number, {port for group in situation.cables for end, port in group if end == number})
+    earlier = situation.earlier.get(number, {})
+    names, text = situation.addresses.get(number, ("", ""))
+    files = situation.files.get(number, {})
+    rails: collections.Counter[int] = collections.Counter()
+    seen: list[Facts] = []
+    others: Facts = {}
+    for port in host["ports"]:
+        name = port["name"]
+        port["addresses"] = [
+            *([] if situation.silent else port["addresses"]),
+            *([earlier[name]] if name in earlier else []),
+            *([text] if name == names else []),
+        ]
+        if name in situation.down.get(number, ()):
+            port.update(is_up=False, carrier=False, addresses=[])
+        if name == situation.bridged.get(number):
+            port["master"] = "br0"
+        port["files"] = [
+            f"/etc/netplan/{file}" for file in files if file.endswith(".yaml") and named_in(files[file], port)
+        ]
+        if name in situation.unseen.get(number, ()):
+            others[name] = port["addresses"]
+            continue
+        port["rail"] = rails[port["port"]]
+        rails[port["port"]] += 1
+        seen.append(port)
+    if number in situation.routes:
+        to, interface = situation.routes[number]
+        host["routes"].append({"to": to, "interface": interface})
+    if number in situation.lldp:
+        port, name, interface = situation.lldp[number]
+        host["neighbors"].append({"port": port, "host": name, "mac": "", "interface": interface, "address": ""})
+    return {
+        **host,
+        "ports": seen,
+        "addresses": {**host["addresses"], **others},
+        "management": [*host["management"], *situation.management.get(number, ())],
+        "file": written(earlier) if earlier else None,
+    }

@@ -14,7 +14,9 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.dgxspark.vllm.plugins.filter import fabric_plan
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.fabric import MARKER, own_addresses
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.fabric import Plan, plan, subnets
-from fabrics import Facts, asked, cable, change, spark
+from fabrics import Facts, as_read, asked, cable, change, spark
+
+from support.fabric_situations import SITUATIONS, check_plan
 
 Hosts = dict[str, Facts]
 PAIR = ("enp1s0f0np0", "enP2p1s0f0np0")
@@ -249,6 +251,9 @@ def test_rdma_is_measured_where_both_have_it() -> None:
     assert {check["method"] for check in plan(asked(hosts)).checks} == {"sockets"}
     for host in hosts.values():
         host["commands"] = {**host["commands"], "ib_write_bw": "/usr/bin/ib_write_bw"}
+    assert {check["method"] for check in plan(asked(hosts)).checks} == {"sockets"}
+    for host in hosts.values():
+        host["commands"] = {**host["commands"], "ib_write_lat": "/usr/bin/ib_write_lat"}
     assert {check["method"] for check in plan(asked(hosts)).checks} == {"rdma"}
     hosts["spark01"] = change(hosts["spark01"], "enP2p1s0f0np0", device=None)
     assert [check["method"] for check in plan(asked(hosts)).checks] == ["rdma", "sockets"]
@@ -258,6 +263,15 @@ def test_subnets_are_of_24_bits_where_there_is_room() -> None:
     assert [str(each) for each in subnets("10.0.0.0/16", 2)] == ["10.0.0.0/24", "10.0.1.0/24"]
     assert [str(each) for each in subnets("192.168.100.0/22", 6)][-1] == "192.168.102.128/25"
     assert [each.prefixlen for each in subnets("10.0.0.0/27", 6)] == [30] * 6
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_a_situation_is_planned_or_refused(name: str) -> None:
+    """The same ones are built of network namespaces."""
+    situation = SITUATIONS[name]
+    check_plan(
+        plan(asked(as_read(situation), situation.topology, network=situation.network, mtu=situation.mtu)), situation
+    )
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------------

@@ -17,22 +17,22 @@ def _checks() -> list[Facts]:
     hosts = {"spark01": spark(1), "spark02": spark(2)}
     cable(hosts, (1, 0), (2, 0))
     for host in hosts.values():
-        host["commands"] = {**host["commands"], "ib_write_bw": "/usr/bin/ib_write_bw"}
+        host["commands"] = {**host["commands"], "ib_write_bw": "/x", "ib_write_lat": "/x"}
     return plan(asked(hosts)).checks
 
 
 def result(number: int, **more: t.Any) -> Facts:
     good = {"sent": 5, "large": 5, "small": 5, "rtt_ms": 0.21, "gbps": 92.6, "error": "", "answered_by": ""}
-    return {"number": number, **good, **more}
+    return {"number": number, "latency_us": 2.1, **good, **more}
 
 
 def test_two_good_rails(checks: list[Facts]) -> None:
     results = [result(0), result(1, gbps=97.3, answered_by="4c:bb:47:00:02:01")]
     assert (fabric.problems(checks, results), fabric.slow(checks, results)) == ([], [])
     assert fabric.table(checks, results).splitlines() == [
-        "rail  from     to       interface      link   MTU    ms  Gb/s  by    verdict",
-        "   0  spark01  spark02  enp1s0f0np0     200  1500  0.21  92.6  rdma  ok",
-        "   1  spark01  spark02  enP2p1s0f0np0   200  1500  0.21  97.3  rdma  ok",
+        "rail  from     to       interface      link   MTU    ms   us  Gb/s  by    verdict",
+        "   0  spark01  spark02  enp1s0f0np0     200  1500  0.21  2.1  92.6  rdma  ok",
+        "   1  spark01  spark02  enP2p1s0f0np0   200  1500  0.21  2.1  97.3  rdma  ok",
     ]
 
 
@@ -43,6 +43,18 @@ def test_the_slow_rail_is_named(checks: list[Facts]) -> None:
     assert fabric.problems(checks, results) == []
     (line,) = fabric.slow(checks, [result(0, gbps=190.0), result(1)])
     assert line == "spark01 to spark02, rail 1: slow: the fastest link has 190.0 Gb/s"
+
+
+def test_the_rail_whose_latency_is_out_of_line_is_named(checks: list[Facts]) -> None:
+    (line,) = fabric.slow(checks, [result(0), result(1, latency_us=11.4)])
+    assert line == "spark01 to spark02, rail 1: slow: its latency takes 11.4 us, and that of another 2.1 us"
+    assert fabric.slow(checks, [result(0), result(1, latency_us=4.9)]) == []  # a switch more
+    assert fabric.slow(checks, [result(0, latency_us=9.0), result(1, latency_us=11.4)]) == []
+    for check in checks:
+        check["method"] = "sockets"
+    (line,) = fabric.slow(checks, [result(0), result(1, rtt_ms=3.1, latency_us=None)])
+    assert line == "spark01 to spark02, rail 1: slow: its ping takes 3100.0 us, and that of another 210.0 us"
+    assert fabric.slow(checks, [result(0, rtt_ms=0.05), result(1, rtt_ms=0.45)]) == []
 
 
 def test_sockets_are_compared_with_sockets_only(checks: list[Facts]) -> None:
@@ -56,6 +68,7 @@ def test_sockets_are_compared_with_sockets_only(checks: list[Facts]) -> None:
         ({"large": 0, "small": 0}, "no answer from 192.168.101.2: is it the cable, or the other port?"),
         ({"large": 0}, "packets of 1500 bytes do not pass; set fabric_mtu for both ends and the switch alike"),
         ({"large": 4}, "1 of 5 packets of 1500 bytes were lost"),
+        ({"latency_us": None, "error": "ib_write_lat: no result"}, "not measured: ib_write_lat: no result"),
         ({"gbps": None, "error": "TCP port 18601 of 192.168.101.2: timed out"}, "not measured: TCP port 18601 of"),
         (
             {"answered_by": "4c:bb:47:00:02:00"},
@@ -72,4 +85,4 @@ def test_what_was_not_measured_does_not_work(checks: list[Facts]) -> None:
     assert fabric.problems(checks, [result(0)]) == [
         "spark01 to spark02, rail 1: not measured: spark01 did not get that far"
     ]
-    assert fabric.table(checks, [result(0)]).splitlines()[2].split()[6:8] == ["-", "-"]
+    assert fabric.table(checks, [result(0)]).splitlines()[2].split()[6:9] == ["-", "-", "-"]
