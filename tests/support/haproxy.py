@@ -34,9 +34,10 @@ TEMPLATES.filters.update(hash=get_hash, to_json=to_json)
 ENGINE_KEY = "engine-0123456789abcdef"
 
 
-def haproxy() -> str:
-    found = shutil.which("haproxy", path=f"{ROOT}/.cache/haproxy:/usr/sbin") or shutil.which("haproxy")
-    assert found, "haproxy is missing; run: tools/haproxy.sh, or install the package haproxy"
+def program(name: str) -> str:
+    """haproxy or keepalived: that of this machine, or the one that `make unit` has unpacked."""
+    found = shutil.which(name, path=f"{ROOT}/.cache/{name}:/usr/sbin") or shutil.which(name)
+    assert found, f"{name} is missing; run: tools/unpack.sh {name}, or install the package {name}"
     return found
 
 
@@ -139,7 +140,7 @@ class Gateway:
         self.variables = {"gateway_port": self.port, "gateway_stats_port": free_port(), **variables}
         self.write(keys)
         self._log = (folder / "log").open("w+")
-        command = [haproxy(), "-W", "-S", self.master, "-f", str(folder / "haproxy.cfg"), "-p", str(folder / "pid")]
+        command = [program("haproxy"), "-W", "-S", self.master, "-f", str(folder / "haproxy.cfg"), "-p", str(folder / "pid")]
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
 
     def write(self, keys: list[dict[str, t.Any]]) -> None:
