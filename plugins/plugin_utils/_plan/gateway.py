@@ -75,7 +75,7 @@ def gateway(
     limits: t.Mapping[str, int],
     members: t.Sequence[Member] = (),
 ) -> Gateway:
-    """The gateway on SERVER. KEYS are gateway_keys, LIMITS those of a key that has none of its own, MEMBERS all gateways."""
+    """The gateway on SERVER, one of the MEMBERS of its group. KEYS are gateway_keys, LIMITS those of a key without."""
     names = list(dict.fromkeys(unit.model for unit in units))
     models = [_model(name, units, server) for name in names]
     virtual, moving = virtual_address(server.name, members, {unit.name: unit.address or unit.reached for unit in units})

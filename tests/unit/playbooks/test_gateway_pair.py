@@ -1,13 +1,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""gateway.yml on two hosts that are namespaces, and share an address: the real HAProxy and the real keepalived.
+"""Two gateways that share an address: the role's tasks for keepalived, on two hosts that are namespaces.
 
-In the order of the file. systemd and dpkg are stand-ins, and no server is ready behind the gateways.
+HAProxy and keepalived are real, systemd and dpkg stand-ins. HAProxy has the role's configuration, and runs already.
+The tests build on each other, in the order of the file.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import signal
 import subprocess
@@ -17,70 +18,58 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.virtual_address import Member
 
-from support.haproxy import program
+from support import haproxy
 from support.namespaces import MANAGEMENT, Host, Pair, missing
 from support.playbook import AnsiblePlaybook, Run
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
-VIRTUAL, PORT = "192.168.1.50", 8080
+VIRTUAL, OTHER, PORT = "192.168.1.50", "192.168.1.51", 8080
 KEY = "ada-0123456789abcdef"
+KEYS = [{"name": "ada", "key": KEY}]
 CONFIGURATION = "/etc/keepalived/keepalived.conf"
 CONNECTIONS = 10
-# Starts what the unit starts, with the file that the drop-in names.
 SYSTEMCTL = r"""
-import os, pathlib, re, signal, subprocess, sys, time
-PROGRAMS = {"haproxy.service": ["haproxy", "-W", "-f", "CONFIG"], "keepalived.service": ["keepalived", "--dont-fork"]}
-SIGNALS = {"haproxy.service": signal.SIGUSR2, "keepalived.service": signal.SIGHUP}
+import os, pathlib, signal, subprocess, sys, time
 words = [word for word in sys.argv[1:] if not word.startswith("-")]
 action, units = words[0], words[1:]
-folder = pathlib.Path(HOME)
+pid_file, enabled = pathlib.Path(HOME, "keepalived.pid"), pathlib.Path(HOME, "keepalived.enabled")
 
-def pid(unit):
+def pid():
     try:
-        found = int((folder / unit).read_text())
+        found = int(pid_file.read_text())
         return 0 if ") Z " in pathlib.Path(f"/proc/{found}/stat").read_text() else found
-    except (OSError, ValueError):
+    except OSError:
         return 0
 
-def start(unit):
-    drop_in = pathlib.Path("/etc/systemd/system/haproxy.service.d/dgxspark.conf")
-    config = re.search('CONFIG=(.*)"', drop_in.read_text())[1]
-    argv = [config if word == "CONFIG" else word for word in PROGRAMS[unit]]
-    with open(folder / (unit + ".log"), "a") as log:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    (folder / unit).write_text(str(process.pid))
-    time.sleep(0.5)
-
-def stop(unit):
-    os.kill(pid(unit), signal.SIGTERM)
-    while pid(unit):
+for unit in units if action == "show" else []:
+    active = "active" if unit == "haproxy.service" or pid() else "inactive"
+    print(f"Id={unit}\nLoadState=loaded\nActiveState={active}\nNeedDaemonReload=no\n")
+if action not in ("show", "is-enabled"):
+    assert units == ["keepalived.service"], sys.argv
+    with open(HOME + "/asked", "a") as asked:
+        asked.write(action + "\n")
+if action == "is-enabled":
+    print("enabled" if enabled.exists() else "disabled")
+    sys.exit(not enabled.exists())
+elif action == "enable":
+    enabled.touch()
+elif action == "disable":
+    enabled.unlink()
+elif action == "reload":
+    os.kill(pid(), signal.SIGHUP)
+elif action == "stop":
+    os.kill(pid(), signal.SIGTERM)
+    while pid():
         time.sleep(0.05)
-
-if action == "show":
-    for unit in units:
-        active = "active" if pid(unit) else "inactive"
-        enabled = "enabled" if (folder / (unit + ".enabled")).exists() else "disabled"
-        print(f"Id={unit}\nLoadState=loaded\nActiveState={active}\nUnitFileState={enabled}\nNeedDaemonReload=no\n")
-for unit in units if action != "show" else []:
-    with open(folder / "asked", "a") as asked:
-        asked.write(f"{action} {unit}\n")
-    if action in ("enable", "disable"):
-        (folder / (unit + ".enabled")).touch()
-        if action == "disable":
-            (folder / (unit + ".enabled")).unlink()
-    elif action == "is-enabled":
-        is_enabled = (folder / (unit + ".enabled")).exists()
-        print("enabled" if is_enabled else "disabled")
-        sys.exit(not is_enabled)
-    elif action == "reload":
-        os.kill(pid(unit), SIGNALS[unit])
-    if action in ("stop", "restart") and pid(unit):
-        stop(unit)
-    if action in ("start", "restart"):
-        start(unit)
+elif action == "start":
+    with open(HOME + "/keepalived.log", "a") as log:
+        argv = ["keepalived", "--dont-fork", "--log-console"]
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    pid_file.write_text(str(process.pid))
 """
 # A client: prints the status that it gets at the address.
 ASK = f"""
@@ -96,77 +85,110 @@ held = [socket.create_connection(("{VIRTUAL}", {PORT})) for _each in range({CONN
 print("full", flush=True)
 sys.stdin.read()
 """
-USER = "grep -q haproxy: /etc/passwd || { echo haproxy:x:990:990::/:/bin/false >>/etc/passwd; echo haproxy:x:990: >>/etc/group; }"
 
 
 class Gateways:
+    """gw1 and gw2. A third address, that of a Spark, answers nobody."""
+
     def __init__(self, folder: Path, ansible_playbook: AnsiblePlaybook) -> None:
+        self.folder, self._ansible_playbook = folder, ansible_playbook
         self.pair = Pair(folder)
         self.hosts = dict(zip(("gw1", "gw2"), self.pair.hosts, strict=True))
+        self.engine = haproxy.Engine("m", "spark01")
+        members = [Member(name, f"192.168.1.4{number}", f"{VIRTUAL}/24") for number, name in enumerate(self.hosts, 1)]
+        variables = {"gateway_address": VIRTUAL, "gateway_connections": CONNECTIONS}
         for host in self.hosts.values():
+            (host.home / "haproxy").mkdir()
+            haproxy.write(host.home / "haproxy", [self.engine], KEYS, variables, members)
             host.program("systemctl", f"#!/usr/bin/env -S python3 -IB\nHOME = {str(host.home)!r}\n{SYSTEMCTL}")
             host.program("dpkg", "#!/bin/sh\n")
             for name in ("haproxy", "keepalived"):
-                host.program(name, f'#!/bin/sh\nexec {program(name)} "$@"\n')
-                host.command("mkdir", "-p", f"/etc/{name}")  # the package has it
-            host.command("sh", "-c", USER)
-        self._ansible_playbook = ansible_playbook
-        self._inventory = folder / "hosts.yml"
-        self.write()
+                host.program(name, f'#!/bin/sh\nexec {haproxy.program(name)} "$@"\n')
+            drop_in = "/etc/systemd/system/haproxy.service.d"
+            host.command("mkdir", "-p", "/etc/keepalived", "/etc/haproxy/dgxspark", drop_in)
+            host.command("touch", f"{drop_in}/dgxspark.conf", "/etc/haproxy/dgxspark/loaded")
+        self._haproxy = {name: self._start(name) for name in self.hosts}
 
-    def write(self, **variables: t.Any) -> None:
-        """The inventory, with these VARIABLES of the gateways."""
+    def _start(self, name: str) -> subprocess.Popen[bytes]:
+        host = self.hosts[name]
+        with (host.home / "haproxy.log").open("a") as log:
+            argv = [*host.enter, haproxy.program("haproxy"), "-W", "-f", str(host.home / "haproxy" / "haproxy.cfg")]
+            return subprocess.Popen(argv, stdout=log, stderr=log)
+
+    def start_haproxy(self, name: str) -> None:
+        self._haproxy[name] = self._start(name)
+
+    def stop_haproxy(self, name: str) -> None:
+        self._haproxy[name].terminate()
+        self._haproxy[name].wait(20)
+
+    def run(self, *arguments: str, task: str = "virtual_address.yml", **variables: t.Any) -> Run:
+        """The role's checks, and then this file of its tasks."""
+        spark = {"ansible_host": "192.168.1.43", "vllm_publish_address": "0.0.0.0", "vllm_api_key": KEY}
+        spark["vllm_image"] = "nvcr.io/nvidia/vllm:26.07-py3"
         gateways = {
             name: {
                 "ansible_connection": "local",
                 "ansible_python_interpreter": str(host.python),
-                "ansible_become": False,
-                "ansible_host": f"192.168.1.{40 + number}",
-                "__gateway_chroot": str(host.home),
+                "ansible_host": f"192.168.1.4{number}",
             }
             for number, (name, host) in enumerate(self.hosts.items(), 1)
         }
-        common = {
-            "gateway_keys": [{"name": "ada", "key": KEY}],
-            "gateway_virtual_address": f"{VIRTUAL}/24",
-            "gateway_address": VIRTUAL,
-            "gateway_connections": CONNECTIONS,
-            **variables,
+        common = {"gateway_keys": KEYS, "gateway_virtual_address": f"{VIRTUAL}/24", "gateway_address": VIRTUAL}
+        groups = {
+            "spark": {"hosts": {"spark01": spark}},
+            "gateway": {"hosts": gateways, "vars": {**common, **variables}},
         }
-        spark = {"ansible_host": "192.168.1.43", "vllm_publish_address": "0.0.0.0", "vllm_api_key": "0123456789abcdef"}
-        spark["vllm_image"] = "nvcr.io/nvidia/vllm:26.07-py3"
-        groups = {"spark": {"hosts": {"spark01": spark}}, "gateway": {"hosts": gateways, "vars": common}}
-        self._inventory.write_text(yaml.safe_dump(groups))
+        inventory, play = self.folder / "hosts.yml", self.folder / "play.yml"
+        inventory.write_text(yaml.safe_dump(groups))
+        files = ["validate.yml", "preflight.yml", task]
+        tasks = [
+            {"include_role": {"name": "dgxspark.vllm.gateway", "tasks_from": file, "rolespec_validate": False}}
+            for file in files
+        ]
+        play.write_text(yaml.safe_dump([{"hosts": "gateway", "gather_facts": False, "tasks": tasks}]))
+        return self._ansible_playbook(play, *arguments, inventory=inventory, timeout=500)
 
-    def run(self, *arguments: str, **variables: t.Any) -> Run:
-        return self._ansible_playbook(
-            "playbooks/gateway.yml", *arguments, inventory=self._inventory, timeout=500, **variables
-        )
+    def changed(self, run: Run) -> list[int]:
+        return [run.count(name, "changed") for name in self.hosts]
 
-    def holders(self) -> list[str]:
-        return [name for name, host in self.hosts.items() if f"{VIRTUAL}/24" in host.addresses().get(MANAGEMENT, [])]
+    def holders(self, address: str = VIRTUAL) -> list[str]:
+        return [name for name, host in self.hosts.items() if f"{address}/24" in host.addresses().get(MANAGEMENT, [])]
 
     def statuses(self) -> list[str]:
         """What a client on each host gets at the address."""
         return [host.command("python3", "-c", ASK).strip() for host in self.hosts.values()]
 
-    def files(self) -> dict[str, str]:
-        """What is in the folders of both packages, and of our drop-in, with mode and digest."""
-        command = ["find", "/etc/haproxy", "/etc/keepalived", "/etc/systemd/system", "-printf", "%p %m\n", "-type", "f"]
-        command += ["-exec", "sha256sum", "{}", "+"]
-        return {name: host.command(*command) for name, host in self.hosts.items()}
+    def files(self) -> list[str]:
+        command = ["find", "/etc/haproxy", "/etc/keepalived", "-type", "f", "-exec", "sha256sum", "{}", "+"]
+        return [host.command(*command) for host in self.hosts.values()]
 
-    def asked(self, name: str) -> list[str]:
+    def asked(self) -> list[list[str]]:
         """Of systemd, since the last time."""
-        path = self.hosts[name].home / "asked"
-        lines = path.read_text().splitlines() if path.exists() else []
-        path.write_text("")
-        return [line for line in lines if not line.startswith("is-enabled")]
+        found = []
+        for host in self.hosts.values():
+            path = host.home / "asked"
+            found.append(path.read_text().split() if path.exists() else [])
+            path.write_text("")
+        return found
+
+    def moves_to(self, name: str) -> None:
+        """The address comes to NAME alone, and a client on either host gets an answer."""
+        began = time.monotonic()
+        wait_until(lambda: self.holders() == [name], f"{name} has the address", timeout=30, pause=0.05)
+        print(f"moved in {time.monotonic() - began:.1f} s")
+        assert self.statuses() == ["200", "200"]
+
+    def holder_and_other(self) -> tuple[str, str]:
+        (holder,) = self.holders()
+        return holder, "gw2" if holder == "gw1" else "gw1"
 
     def stop(self) -> None:
-        for host in self.hosts.values():
-            for unit in ("keepalived.service", "haproxy.service"):
-                subprocess.run([*host.enter, str(host.home / "bin" / "systemctl"), "stop", unit], check=False, env={"PATH": "/usr/bin:/bin"})
+        for name, host in self.hosts.items():
+            self.stop_haproxy(name)
+            if (host.home / "keepalived.pid").exists():
+                host.command("/bin/sh", "-c", f"kill {(host.home / 'keepalived.pid').read_text()} || true")
+        self.engine.stop()
         self.pair.stop()
 
 
@@ -178,18 +200,16 @@ def _gateways(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: Ansibl
 
 
 def test_what_has_another_owner_is_refused_before_any_change(gateways: Gateways) -> None:
-    before = gateways.files()
     one, two = gateways.hosts.values()
     one.command("sh", "-c", f"echo 'global_defs {{}}' >{CONFIGURATION}")
     two.command("ip", "address", "add", f"{VIRTUAL}/24", "dev", MANAGEMENT)
+    before = gateways.files()
     run = gateways.run()
     assert f"gw1: {CONFIGURATION} has another owner. Nothing was changed." in run.words, run.output
     assert f"gw2: {MANAGEMENT} has {VIRTUAL} already. Nothing was changed." in run.words
-    assert [run.count(name, "changed") for name in gateways.hosts] == [0, 0]
-    assert one.command("cat", CONFIGURATION) == "global_defs {}\n"
+    assert (gateways.changed(run), gateways.files()) == ([0, 0], before)
     one.command("rm", CONFIGURATION)
     two.command("ip", "address", "del", f"{VIRTUAL}/24", "dev", MANAGEMENT)
-    assert gateways.files() == before
 
 
 def test_it_is_set_up_and_a_second_run_changes_nothing(gateways: Gateways) -> None:
@@ -197,32 +217,84 @@ def test_it_is_set_up_and_a_second_run_changes_nothing(gateways: Gateways) -> No
     preview = gateways.run("--check", "--diff")
     assert preview.code == 0, preview.output
     assert f"+        {VIRTUAL}/24" in preview.output
-    assert gateways.files() == before
+    assert (gateways.files(), gateways.asked()) == (before, [[], []])
 
     run = gateways.run()
     assert run.code == 0, run.output
-    assert len(gateways.holders()) == 1
-    assert gateways.statuses() == ["200", "200"]
-    for name in gateways.hosts:
-        assert {"enable haproxy.service", "enable keepalived.service"} < set(gateways.asked(name))
+    assert gateways.asked() == [["start", "enable"]] * 2
+    gateways.moves_to(*gateways.holders())
 
     files = gateways.files()
     again = gateways.run("--diff")
     assert again.code == 0, again.output
-    assert [again.count(name, "changed") for name in gateways.hosts] == [0, 0], again.output
-    assert [gateways.asked(name) for name in gateways.hosts] == [[], []]
-    assert gateways.files() == files
+    assert (gateways.changed(again), gateways.asked(), gateways.files()) == ([0, 0], [[], []], files), again.output
 
 
-def moves(gateways: Gateways, name: str) -> None:
-    """The address comes to NAME alone, soon, and a client on either host gets an answer."""
-    began = time.monotonic()
-    wait_until(lambda: gateways.holders() == [name], "the address moves", timeout=15, pause=0.05)
-    print(f"moved in {time.monotonic() - began:.1f} s")
+def test_it_moves_when_haproxy_stops_and_not_back(gateways: Gateways) -> None:
+    holder, other = gateways.holder_and_other()
+    gateways.stop_haproxy(holder)
+    gateways.moves_to(other)
+    gateways.start_haproxy(holder)
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        assert gateways.holders() == [other]
+        time.sleep(0.5)
     assert gateways.statuses() == ["200", "200"]
 
 
-def signal_to(host: Host, pattern: str, number: int) -> None:
-    """To the processes of the host whose command line has the pattern: those in its namespace."""
-    for pid in host.command("ip", "netns", "identify").split():
-        raise AssertionError(pid)
+def test_a_gateway_that_is_full_keeps_it(gateways: Gateways) -> None:
+    """The other one would get all of its clients, and break off what is in progress."""
+    holder, other = gateways.holder_and_other()
+    argv = [*gateways.hosts[other].enter, "python3", "-c", FILL]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as clients:
+        assert clients.stdout is not None
+        assert clients.stdout.readline() == "full\n"
+        gateways.hosts[holder].command("/etc/haproxy/dgxspark/check")
+        time.sleep(6)
+        assert gateways.holders() == [holder]
+        clients.communicate("")
+
+
+def frozen(host: Host) -> t.Iterator[int]:
+    """The processes of keepalived on the host: it and its child."""
+    parent = int((host.home / "keepalived.pid").read_text())
+    yield parent
+    yield from map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())
+
+
+def test_it_moves_when_the_host_says_nothing_more_and_one_has_it_when_it_is_back(gateways: Gateways) -> None:
+    holder, other = gateways.holder_and_other()
+    processes = list(frozen(gateways.hosts[holder]))
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: other in gateways.holders(), "the other one has it", timeout=30, pause=0.05)
+    for pid in processes:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: len(gateways.holders()) == 1, "one gives it up", timeout=30, pause=0.05)
+
+
+def test_a_change_is_a_reload_and_two_that_have_it_are_named(gateways: Gateways) -> None:
+    # unicast goes to nobody
+    wrong = ["lladdr", "02:00:00:00:00:01", "nud", "permanent", "dev", MANAGEMENT]
+    addresses = ["192.168.1.42", "192.168.1.41"]
+    for host, address in zip(gateways.hosts.values(), addresses, strict=True):
+        host.command("ip", "neigh", "replace", address, *wrong)
+    wait_until(lambda: len(gateways.holders()) == 2, "each believes to be alone", timeout=30, pause=0.05)
+    changed = {"gateway_virtual_address": f"{OTHER}/24", "gateway_address": "0.0.0.0"}
+    gateways.asked()
+    run = gateways.run(**changed)
+    assert f"gw1 and gw2 both have {OTHER}, because they do not hear each other: let the IP protocol 112" in run.words
+    assert gateways.asked() == [["reload"]] * 2
+
+    for host, address in zip(gateways.hosts.values(), addresses, strict=True):
+        host.command("ip", "neigh", "del", address, "dev", MANAGEMENT)
+    wait_until(lambda: len(gateways.holders(OTHER)) == 1, "one gives it up", timeout=30, pause=0.05)
+    assert gateways.holders() == []
+
+
+def test_it_is_removed_to_the_byte(gateways: Gateways) -> None:
+    run = gateways.run(task="remove_virtual_address.yml", gateway_virtual_address="")
+    assert run.code == 0, run.output
+    assert gateways.asked() == [["stop", "disable"]] * 2
+    assert gateways.holders(OTHER) == []
+    assert [re.findall(r"/\S+", files) for files in gateways.files()] == [["/etc/haproxy/dgxspark/loaded"]] * 2
