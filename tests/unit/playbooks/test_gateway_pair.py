@@ -14,6 +14,8 @@ import signal
 import subprocess
 import time
 import typing as t
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ import yaml
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.virtual_address import Member
 
 from support import haproxy
-from support.namespaces import MANAGEMENT, Host, Pair, missing
+from support.namespaces import MANAGEMENT, Pair, missing
 from support.playbook import AnsiblePlaybook, Run
 from support.waiting import wait_until
 
@@ -88,7 +90,7 @@ sys.stdin.read()
 
 
 class Gateways:
-    """gw1 and gw2. A third address, that of a Spark, answers nobody."""
+    """gw1 and gw2, with a server that neither of them reaches."""
 
     def __init__(self, folder: Path, ansible_playbook: AnsiblePlaybook) -> None:
         self.folder, self._ansible_playbook = folder, ansible_playbook
@@ -107,7 +109,7 @@ class Gateways:
             drop_in = "/etc/systemd/system/haproxy.service.d"
             host.command("mkdir", "-p", "/etc/keepalived", "/etc/haproxy/dgxspark", drop_in)
             host.command("touch", f"{drop_in}/dgxspark.conf", "/etc/haproxy/dgxspark/loaded")
-        self._haproxy = {name: self._start(name) for name in self.hosts}
+        self.haproxy = {name: self._start(name) for name in self.hosts}
 
     def _start(self, name: str) -> subprocess.Popen[bytes]:
         host = self.hosts[name]
@@ -116,11 +118,11 @@ class Gateways:
             return subprocess.Popen(argv, stdout=log, stderr=log)
 
     def start_haproxy(self, name: str) -> None:
-        self._haproxy[name] = self._start(name)
+        self.haproxy[name] = self._start(name)
 
     def stop_haproxy(self, name: str) -> None:
-        self._haproxy[name].terminate()
-        self._haproxy[name].wait(20)
+        self.haproxy[name].terminate()
+        self.haproxy[name].wait(20)
 
     def run(self, *arguments: str, task: str = "virtual_address.yml", **variables: t.Any) -> Run:
         """The role's checks, and then this file of its tasks."""
@@ -194,7 +196,7 @@ class Gateways:
 
 
 @pytest.fixture(scope="module", name="gateways")
-def _gateways(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlaybook) -> t.Iterator[Gateways]:
+def _gateways(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlaybook) -> Iterator[Gateways]:
     found = Gateways(tmp_path_factory.mktemp("gateways"), ansible_playbook)
     yield found
     found.stop()
@@ -256,21 +258,30 @@ def test_a_gateway_that_is_full_keeps_it(gateways: Gateways) -> None:
         clients.communicate("")
 
 
-def frozen(host: Host) -> t.Iterator[int]:
-    """The processes of keepalived on the host: it and its child."""
-    parent = int((host.home / "keepalived.pid").read_text())
-    yield parent
-    yield from map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())
+@contextmanager
+def frozen(parent: int) -> Iterator[None]:
+    """This process and its children."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    processes = [parent, *map(int, children)]
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in processes:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_it_moves_when_haproxy_hangs(gateways: Gateways) -> None:
+    holder, other = gateways.holder_and_other()
+    with frozen(gateways.haproxy[holder].pid):
+        gateways.moves_to(other)
 
 
 def test_it_moves_when_the_host_says_nothing_more_and_one_has_it_when_it_is_back(gateways: Gateways) -> None:
     holder, other = gateways.holder_and_other()
-    processes = list(frozen(gateways.hosts[holder]))
-    for pid in processes:
-        os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: other in gateways.holders(), "the other one has it", timeout=30, pause=0.05)
-    for pid in processes:
-        os.kill(pid, signal.SIGCONT)
+    with frozen(int((gateways.hosts[holder].home / "keepalived.pid").read_text())):
+        wait_until(lambda: other in gateways.holders(), "the other one has it", timeout=30, pause=0.05)
     wait_until(lambda: len(gateways.holders()) == 1, "one gives it up", timeout=30, pause=0.05)
 
 
