@@ -61,8 +61,17 @@ _value:
       type: list
       elements: str
       sample: [/health]
+    virtual:
+      description:
+        - With C(gateway_virtual_address), C(address) and C(prefix) of it, C(own), the address of this gateway in that
+          network, C(peers), those of the other gateways, and C(priority), which falls by the order of the group.
+        - V(null) without it, and on a host that is not in the group C(gateway).
+      type: dict
+      sample: {address: 192.168.1.50, prefix: 24, own: 192.168.1.40, peers: [192.168.1.39], priority: 200}
     problems:
-      description: One line for each server that a gateway on this host cannot forward to.
+      description:
+        - One line for each server that a gateway on this host cannot forward to, and for each reason why the gateways
+          cannot share an address.
       type: list
       elements: str
       sample: []
@@ -81,6 +90,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.gateway import
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.inventory import Inventory, InventoryError, Server
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.nodes import is_worker
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import READS, ResolveError, resolve
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.virtual_address import Member
 
 
 class LookupModule(LookupBase):
@@ -98,9 +108,19 @@ class LookupModule(LookupBase):
             own = hosts.values(here, options, ["gateway_keys", *(f"gateway_{name}" for name in LIMITS)])
         except InventoryError as error:
             raise AnsibleLookupError(f"gateway: {error}") from error
+        members = [_member(name, hosts, options) for name in hosts.group("gateway")]
         limits = {name: own[f"gateway_{name}"] for name in LIMITS}
         server = Server(here, hosts.machine(here)[0])
-        return [gateway(server, units, own["gateway_keys"], limits)._asdict()]
+        return [gateway(server, units, own["gateway_keys"], limits, members)._asdict()]
+
+
+def _member(host: str, hosts: Inventory, options: Options) -> Member:
+    try:
+        typed = hosts.values(host, options, ["gateway_server_address", "gateway_virtual_address"])
+    except InventoryError as error:
+        raise AnsibleLookupError(f"gateway: {error}") from error
+    reached = typed["gateway_server_address"] or hosts.machine(host)[1]
+    return Member(host, reached, typed["gateway_virtual_address"])
 
 
 def _unit(host: str, hosts: Inventory, options: Options, catalog: Catalog) -> Unit | None:

@@ -19,6 +19,7 @@ import jinja2
 import yaml
 from ansible.plugins.filter.core import get_hash, to_json
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.gateway import LIMITS, Server, Unit, gateway
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.virtual_address import Member
 
 from support.paths import ROOT
 from support.waiting import wait_until
@@ -34,9 +35,10 @@ TEMPLATES.filters.update(hash=get_hash, to_json=to_json)
 ENGINE_KEY = "engine-0123456789abcdef"
 
 
-def haproxy() -> str:
-    found = shutil.which("haproxy", path=f"{ROOT}/.cache/haproxy:/usr/sbin") or shutil.which("haproxy")
-    assert found, "haproxy is missing; run: tools/haproxy.sh, or install the package haproxy"
+def program(name: str) -> str:
+    """haproxy or keepalived: that of this machine, or the one that `make unit` has unpacked."""
+    found = shutil.which(name, path=f"{ROOT}/.cache/{name}:/usr/sbin") or shutil.which(name)
+    assert found, f"{name} is missing; run: tools/unpack.sh {name}, or install the package {name}"
     return found
 
 
@@ -128,6 +130,46 @@ class Engine:
         self.server.server_close()
 
 
+def write(
+    folder: Path,
+    engines: t.Sequence[Engine],
+    keys: list[dict[str, t.Any]],
+    variables: t.Mapping[str, t.Any],
+    members: t.Sequence[Member] = (),
+) -> None:
+    """The files of the role, with what is different without root, and for those who do not like to wait.
+
+    The gateway is the first of the MEMBERS of its group.
+    """
+    values: dict[str, t.Any] = {
+        **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
+        **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
+        **variables,
+    }
+    units = [
+        Unit(each.name, "here", each.model, each.port, "127.0.0.1", "digest", "", "", each.swap_group)
+        for each in engines
+    ]
+    limits = {name: values[f"gateway_{name}"] for name in LIMITS}
+    found = gateway(Server(members[0].name if members else "gw", "here"), units, keys, limits, members)
+    assert found.problems == []
+    values.update(
+        gateway_keys=keys,
+        hostvars={each.name: {"vllm_api_key": ENGINE_KEY} for each in engines},
+        __gateway_folder=str(folder),
+        __gateway_found=found._asdict(),
+    )
+    for entry in values["__gateway_maps"]:
+        limit = {"__gateway_limit": Path(entry["name"]).stem}
+        text = TEMPLATES.get_template(entry["template"]).render({**values, **limit})
+        (folder / entry["name"]).write_text(text)
+    for name in values["__gateway_switched"]:
+        (folder / name).touch()
+    text = TEMPLATES.get_template("haproxy.cfg.j2").render(values)
+    text = text.replace("wait-for-body time 30s", "wait-for-body time 1s")
+    (folder / "haproxy.cfg").write_text(re.sub(r"^ +(user|group|chroot) .*\n", "", text, flags=re.MULTILINE))
+
+
 class Gateway:
     """HAProxy as the role sets it up. KEYS are gateway_keys, VARIABLES other variables of the role."""
 
@@ -139,40 +181,21 @@ class Gateway:
         self.variables = {"gateway_port": self.port, "gateway_stats_port": free_port(), **variables}
         self.write(keys)
         self._log = (folder / "log").open("w+")
-        command = [haproxy(), "-W", "-S", self.master, "-f", str(folder / "haproxy.cfg"), "-p", str(folder / "pid")]
+        command = [
+            program("haproxy"),
+            "-W",
+            "-S",
+            self.master,
+            "-f",
+            str(folder / "haproxy.cfg"),
+            "-p",
+            str(folder / "pid"),
+        ]
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
 
     def write(self, keys: list[dict[str, t.Any]]) -> None:
-        """The files of the role, with what is different without root, and for those who do not like to wait."""
-        values: dict[str, t.Any] = {
-            **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
-            **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
-            **self.variables,
-        }
-        units = [
-            Unit(each.name, "here", each.model, each.port, "127.0.0.1", "digest", "", "", each.swap_group)
-            for each in self.engines
-        ]
-        limits = {name: values[f"gateway_{name}"] for name in LIMITS}
-        found = gateway(Server("gw", "here"), units, keys, limits)
-        assert found.problems == []
-        values.update(
-            gateway_address="127.0.0.1",
-            gateway_keys=keys,
-            hostvars={each.name: {"vllm_api_key": ENGINE_KEY} for each in self.engines},
-            __gateway_folder=str(self.folder),
-            __gateway_socket=self.socket,
-            __gateway_found=found._asdict(),
-        )
-        for entry in values["__gateway_maps"]:
-            limit = {"__gateway_limit": Path(entry["name"]).stem}
-            text = TEMPLATES.get_template(entry["template"]).render({**values, **limit})
-            (self.folder / entry["name"]).write_text(text)
-        for name in values["__gateway_switched"]:
-            (self.folder / name).touch()
-        text = TEMPLATES.get_template("haproxy.cfg.j2").render(values)
-        text = text.replace("wait-for-body time 30s", "wait-for-body time 1s")
-        (self.folder / "haproxy.cfg").write_text(re.sub(r"^ +(user|group|chroot) .*\n", "", text, flags=re.MULTILINE))
+        variables = {**self.variables, "gateway_address": "127.0.0.1", "__gateway_socket": self.socket}
+        write(self.folder, self.engines, keys, variables)
 
     def __enter__(self) -> Gateway:
         wait_until(self._is_up, "HAProxy has looked at every engine", timeout=30, pause=0.05)

@@ -163,13 +163,13 @@ class Host:
         wait_until(lambda: Path(f"/proc/{self.process.pid}/comm").read_text() == "sleep\n", "it is there", 60, 0.01)
         self.enter = ["nsenter", "--target", str(self.process.pid), "--net", "--mount", "--uts"]
         for name, text in STANDINS.items():
-            self._program(name, f"#!{sys.executable} -ISB\nHOME = {str(home)!r}\n{text}")
+            self.program(name, f"#!{sys.executable} -ISB\nHOME = {str(home)!r}\n{text}")
         # what Ansible runs as Python: inside, and with the stand-ins
         path, inside = f"{home}/bin:{os.environ['PATH']}", " ".join(self.enter)
-        self.python = self._program("python", f'#!/bin/sh\nPATH={path} exec {inside} {sys.executable} "$@"\n')
+        self.python = self.program("python", f'#!/bin/sh\nPATH={path} exec {inside} {sys.executable} "$@"\n')
         self._modules: subprocess.Popen[str] | None = None
 
-    def _program(self, name: str, text: str) -> Path:
+    def program(self, name: str, text: str) -> Path:
         program = self.home / "bin" / name
         program.write_text(text)
         program.chmod(0o755)

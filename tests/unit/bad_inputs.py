@@ -1356,6 +1356,40 @@ BAD_HOST: list[tuple[str, Values, str]] = [
     ),
     (
         "gateway",
+        {**keys({"name": "ada", "key": KEY}), "gateway_virtual_address": "192.168.1.50"},
+        'gateway_virtual_address: "192.168.1.50" is not allowed; use an IPv4 address with the length of its network,'
+        " such as 192.168.1.50/24",
+    ),
+    (
+        "gateway",
+        {**keys({"name": "ada", "key": KEY}), "gateway_virtual_address": "192.168.1.255/24"},
+        'gateway_virtual_address: "192.168.1.255/24" is not allowed; it is the first or the last address of'
+        " 192.168.1.0/24; use a free one between them",
+    ),
+    (
+        "gateway",
+        {**keys({"name": "ada", "key": KEY}), "gateway_virtual_address": "192.168.1.50/32"},
+        'gateway_virtual_address: "192.168.1.50/32" is not allowed; two gateways and this address need a network of /8'
+        " to /29, such as 192.168.1.50/24",
+    ),
+    (
+        "gateway",
+        {**keys({"name": "ada", "key": KEY}), "gateway_virtual_address": "127.0.0.5/8"},
+        'gateway_virtual_address: "127.0.0.5/8" is not allowed; no client can reach it; use a free address of the'
+        " gateways' network, such as 192.168.1.50/24",
+    ),
+    (
+        "gateway",
+        {
+            **keys({"name": "ada", "key": KEY}),
+            "gateway_virtual_address": "192.168.1.50/24",
+            "gateway_address": "192.168.1.40",
+        },
+        'gateway_address: "192.168.1.40" is not gateway_virtual_address, so nobody would answer there; use 0.0.0.0 or'
+        " 192.168.1.50",
+    ),
+    (
+        "gateway",
         {**keys({"name": "ada", "key": KEY}), "gateway_certificate": "gateway.pem"},
         'gateway_certificate: "gateway.pem" is not allowed; use the whole path of a PEM file on the gateway, such as'
         " /etc/ssl/private/gateway.pem",

@@ -13,6 +13,7 @@ from zlib import crc32
 
 from .._common.addresses import LOOPBACK, is_loopback, is_reachable
 from .inventory import Server
+from .virtual_address import Member, virtual_address
 
 # What answers without a key: whether there is a unit. The same as the middleware of the units has open.
 OPEN = ("/health",)
@@ -63,21 +64,28 @@ class Gateway(t.NamedTuple):
     clients: list[dict[str, t.Any]]  # name and limits of each key
     forwarded: list[str]  # paths
     open_paths: list[str]
+    virtual: dict[str, t.Any] | None  # gateway_virtual_address, for keepalived; None without one
     problems: list[str]
 
 
 def gateway(
-    server: Server, units: t.Sequence[Unit], keys: t.Sequence[t.Mapping[str, t.Any]], limits: t.Mapping[str, int]
+    server: Server,
+    units: t.Sequence[Unit],
+    keys: t.Sequence[t.Mapping[str, t.Any]],
+    limits: t.Mapping[str, int],
+    members: t.Sequence[Member] = (),
 ) -> Gateway:
-    """The gateway on SERVER. KEYS are gateway_keys, LIMITS those of a key that has none of its own."""
+    """The gateway on SERVER, one of the MEMBERS of its group. KEYS are gateway_keys, LIMITS those of a key without."""
     names = list(dict.fromkeys(unit.model for unit in units))
     models = [_model(name, units, server) for name in names]
+    virtual, moving = virtual_address(server.name, members, {unit.name: unit.address or unit.reached for unit in units})
     return Gateway(
         models=[model._asdict() for model in models],
         clients=[{"name": key["name"], **{name: key.get(name, limits[name]) for name in LIMITS}} for key in keys],
         forwarded=list(FORWARDED),
         open_paths=list(OPEN),
-        problems=[*([] if keys else [_NO_KEYS]), *_problems(server, units)],
+        virtual=virtual._asdict() if virtual else None,
+        problems=[*([] if keys else [_NO_KEYS]), *_problems(server, units), *moving],
     )
 
 

@@ -12,6 +12,7 @@ from .._common.addresses import ANY_ADDRESS, is_ipv4
 from .._common.text import show
 from .._common.types import TypedValues, integer
 from .._plan.gateway import KEY_FORM, LIMITS
+from .._plan.virtual_address import virtual_problem
 from .common import Lines
 
 # Least and largest value. A body is in memory as a whole; 64 MiB of it are an hour of speech or some images.
@@ -39,6 +40,7 @@ def gateway(checked: TypedValues, catalog: Catalog) -> Lines:
         is_wrong = not is_ipv4(checked[name]) or (name == "gateway_server_address" and checked[name] == ANY_ADDRESS)
         if checked.valid(name) and not is_empty and is_wrong:
             yield f"{name}: {show(checked[name])} is not allowed; use an IPv4 address such as 192.168.1.40"
+    yield from _virtual_address(checked)
     certificate = checked["gateway_certificate"]
     if checked.valid("gateway_certificate") and not re.fullmatch(r"|/[A-Za-z0-9._/@+-]+", certificate):
         yield (
@@ -47,6 +49,19 @@ def gateway(checked: TypedValues, catalog: Catalog) -> Lines:
         )
     if checked.valid("gateway_keys") and checked["gateway_state"] == "present":
         yield from _keys(checked, checked["gateway_keys"])
+
+
+def _virtual_address(checked: TypedValues) -> Lines:
+    virtual, listens = checked["gateway_virtual_address"], checked["gateway_address"]
+    if not checked.valid("gateway_virtual_address") or not virtual:
+        return
+    if why := virtual_problem(virtual):
+        yield f"gateway_virtual_address: {show(virtual)} is not allowed; {why}"
+    elif checked.valid("gateway_address") and listens not in (ANY_ADDRESS, virtual.partition("/")[0]):
+        yield (
+            f"gateway_address: {show(listens)} is not gateway_virtual_address, so nobody would answer there; use"
+            f" {ANY_ADDRESS} or {virtual.partition('/')[0]}"
+        )
 
 
 def _keys(checked: TypedValues, keys: t.Sequence[t.Any]) -> Lines:

@@ -93,6 +93,19 @@ def run(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlayb
     return fleet, " ".join(fleet.run(one_batch=True)[1].split())
 
 
+@pytest.fixture(scope="module")
+def two_gateways(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlaybook) -> tuple[Fleet, str]:
+    silent = [{"failed": True, "msg": "no such socket"}, OBEYS, {"failed": True, "msg": "no such socket"}, OBEYS]
+    one_silent = {**HOSTS["switched"], "answers": {**HOSTS["switched"]["answers"], "gateway_server": silent}}
+    hosts = {"both": HOSTS["switched"], "one-silent": one_silent}
+    fleet = Fleet(ansible_playbook, tmp_path_factory.mktemp("two"), hosts)
+    path = fleet.folder / "hosts.yml"
+    inventory = yaml.safe_load(path.read_text())
+    gateways = {"gw1": THIS_MACHINE, "gw2": THIS_MACHINE}
+    path.write_text(yaml.safe_dump({**inventory, "gateway": {"hosts": gateways}}))
+    return fleet, " ".join(fleet.run(one_batch=True)[1].split())
+
+
 def order(fleet: Fleet, host: str) -> list[str]:
     calls = fleet.calls(host, "gateway_server", "systemd", "vllm_health")
     return [str(asked["state"]) if name in ("gateway_server", "systemd") else "health" for name, asked in calls]
@@ -141,3 +154,14 @@ def test_what_follows_is_said_and_the_deployment_goes_on(run: tuple[Fleet, str],
     assert f"WARNING: {words}" in output
     for host in ("disobeyed", "alone", "missing", "waited-for", "busy"):
         assert fleet.link(host, "good") == R2, output
+
+
+def test_of_two_gateways_both_lead_requests_away_and_one_is_enough(two_gateways: tuple[Fleet, str]) -> None:
+    """Which of them has the address may change at any time."""
+    fleet, output = two_gateways
+    for host in ("both", "one-silent"):
+        expected = ["health", "drained", "drained", "restarted", "health", "ready", "ready"]
+        assert order(fleet, host) == expected, output
+        assert fleet.link(host, "good") == R2, output
+    assert "WARNING: gw1: the gateway was not told that one-silent is drained (no such socket)" in output
+    assert "gw2: the gateway was not told" not in output

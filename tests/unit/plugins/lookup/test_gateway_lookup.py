@@ -13,6 +13,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.dgxspark.vllm.plugins.lookup import gateway
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.gateway import Gateway
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.virtual_address import Member, virtual_address
 
 KEY = "0123456789abcdef0123456789abcdef"
 OPEN = {"vllm_publish_address": "0.0.0.0", "vllm_api_key": KEY}
@@ -25,11 +26,17 @@ class HostVars(dict[str, dict[str, t.Any]]):
         return self[host]
 
 
-def look(hosts: dict[str, dict[str, t.Any]], here: str = "gw", **variables: t.Any) -> dict[str, t.Any]:
-    """All HOSTS are Sparks; the gateway is HERE, another host unless it is one of them."""
+def look(
+    hosts: dict[str, dict[str, t.Any]],
+    here: str = "gw",
+    others: dict[str, dict[str, t.Any]] | None = None,
+    **variables: t.Any,
+) -> dict[str, t.Any]:
+    """All HOSTS are Sparks; the gateway is HERE, another host unless it is one of them. OTHERS are more gateways."""
+    others = others or {}
     variables = {"gateway_keys": [{"name": "ada", "key": KEY}], **variables}
-    known = {**hosts, here: {**hosts.get(here, {}), **variables}}
-    groups = {"spark": list(hosts), "gateway": [here]}
+    known = {**hosts, **others, here: {**hosts.get(here, {}), **variables}}
+    groups = {"spark": list(hosts), "gateway": [here, *others]}
     values = {"inventory_hostname": here, "groups": groups, "hostvars": HostVars(known)}
     plugin = gateway.LookupModule(loader=DataLoader(), templar=Templar(loader=DataLoader(), variables=values))
     found: dict[str, t.Any] = plugin.run([], variables=values)[0]
@@ -132,3 +139,92 @@ def test_an_address_of_its_own_is_used() -> None:
 def test_a_bad_variable_of_another_host_names_that_host(bad: dict[str, t.Any]) -> None:
     with pytest.raises(AnsibleError, match="gateway: .*spark02: vllm_|gateway: spark02"):
         look({"spark01": SPARK01, "spark02": {**SPARK02, **bad}})
+
+
+VIRTUAL = {"gateway_virtual_address": "192.168.1.50/24"}
+OWN = {"ansible_host": "192.168.1.40", **VIRTUAL}
+SECOND = {"ansible_host": "192.168.1.39", **VIRTUAL}
+
+
+def test_gateways_share_an_address_and_the_first_comes_first() -> None:
+    documented = yaml.safe_load(gateway.RETURN)["_value"]["contains"]
+    found = look({"spark01": SPARK01}, others={"gw2": SECOND}, **OWN)
+    assert (found["virtual"], found["problems"]) == (documented["virtual"]["sample"], [])
+    three = {"gw2": SECOND, "gw3": {**SECOND, "ansible_host": "192.168.1.38"}}
+    assert look({"spark01": SPARK01}, others=three, **OWN)["virtual"]["peers"] == ["192.168.1.39", "192.168.1.38"]
+
+
+def test_each_of_the_two_gateways_names_the_other_one() -> None:
+    members = [Member("gw1", "192.168.1.40", "192.168.1.50/24"), Member("gw2", "192.168.1.39", "192.168.1.50/24")]
+    one, two = (virtual_address(name, members, {})[0] for name in ("gw1", "gw2"))
+    assert one is not None
+    assert two is not None
+    assert ([one.own], [two.own]) == (two.peers, one.peers)
+    assert one.priority > two.priority
+    assert virtual_address("spark01", members, {}) == (None, [])
+
+
+def test_without_the_variable_no_address_moves() -> None:
+    other = {"ansible_host": "gw2.lan"}
+    found = look({"spark01": SPARK01}, others={"gw2": other}, ansible_host="gw.lan")
+    assert (found["virtual"], found["problems"]) == (None, [])
+
+
+def test_a_gateway_that_is_reached_elsewhere_says_its_address() -> None:
+    other = {**SECOND, "ansible_host": "gw2.lan", "gateway_server_address": "192.168.1.38"}
+    assert look({"spark01": SPARK01}, others={"gw2": other}, **OWN)["virtual"]["peers"] == ["192.168.1.38"]
+
+
+MOVES: dict[str, tuple[dict[str, dict[str, t.Any]], dict[str, t.Any], str]] = {
+    "alone": (
+        {},
+        OWN,
+        "gateway_virtual_address: gw is alone in the group gateway; name a second host there, or leave it empty",
+    ),
+    "another one": (
+        {"gw2": {**SECOND, "gateway_virtual_address": "192.168.1.51/24"}},
+        OWN,
+        "gateway_virtual_address: 192.168.1.50/24 of gw differs from 192.168.1.51/24 of gw2; the gateways share one:"
+        " set the same, in group_vars/gateway",
+    ),
+    "one has none": (
+        {"gw2": SECOND},
+        {"ansible_host": "192.168.1.40"},
+        "gateway_virtual_address: empty of gw differs from 192.168.1.50/24 of gw2; the gateways share one: set the"
+        " same, in group_vars/gateway",
+    ),
+    "a Spark has it": (
+        {"gw2": {**SECOND, "gateway_virtual_address": "192.168.1.41/24"}},
+        {**OWN, "gateway_virtual_address": "192.168.1.41/24"},
+        "gateway_virtual_address: 192.168.1.41 is the address of spark01; use one that no host has",
+    ),
+    "a gateway has it": (
+        {"gw2": {**SECOND, "ansible_host": "192.168.1.50"}},
+        OWN,
+        "gateway_virtual_address: 192.168.1.50 is the address of gw2; use one that no host has",
+    ),
+    "a name": (
+        {"gw2": {**SECOND, "ansible_host": "gw2.lan"}},
+        OWN,
+        "gateway_server_address: 'gw2.lan' of gw2 is not an IPv4 address in 192.168.1.0/24, the network of"
+        " gateway_virtual_address; set it to the one that gw2 has there",
+    ),
+    "another network": (
+        {"gw2": SECOND},
+        {**OWN, "ansible_host": "10.0.0.40"},
+        "gateway_server_address: '10.0.0.40' of gw is not an IPv4 address in 192.168.1.0/24, the network of"
+        " gateway_virtual_address; set it to the one that gw has there",
+    ),
+    "one host twice": (
+        {"gw2": {**SECOND, "ansible_host": "192.168.1.40"}},
+        OWN,
+        "gw and gw2 of the group gateway have the same address, 192.168.1.40; name two hosts",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_an_address_that_cannot_move_is_named(name: str) -> None:
+    others, own, line = MOVES[name]
+    found = look({"spark01": SPARK01}, others=others, **own)
+    assert (found["virtual"], found["problems"]) == (None, [line])
