@@ -6,7 +6,7 @@ python3 -B /usr/local/lib/dgxspark/SERVICE guard VERB SERVICE HOME
 
 allow    ExecCondition: not if the same release was started too often without an answer
 prepare  ExecStartPre: waits for the hosts that serve the model together with this one, and for the memory that the
-         release needs, then counts the start
+         release needs, removes what no start of a group may find, then counts the start
 stop     ExecStop, and ExecStopPost of a group: stops the containers of the service, whatever `current` points to by now
 forget   by hand and by a deployment: the starts so far do not count any more
 
@@ -48,6 +48,8 @@ STOP_TIMEOUT = 15
 COMPOSE_TIMEOUT = 5
 # Less page cache is not worth a drop.
 LEAST_CACHE = 1024**3
+# Below the folder of the service: where vLLM keeps what FlashInfer has tuned.
+TUNED = Path("cache/vllm/flashinfer_autotune_cache")
 
 ERROR, NOTICE = 3, 5  # as syslog counts; the journal keeps errors apart, so a busy log cannot crowd them out
 
@@ -260,6 +262,29 @@ def had_link(service: Service, boot: str) -> bool:
     return state.get("boot") != boot or state.get("linked") is True
 
 
+def forget_tuned(service: Service) -> None:
+    """Removes what FlashInfer has tuned: a start of the group tunes on all its hosts, or on none.
+
+    S: vLLM issue 57423. One that finds the results of an earlier start skips the steps in which the others wait for it,
+    and none of them ever answers. What vLLM has compiled stays. The container can write there: no link is followed, and
+    the time is limited.
+    """
+    folder = service.home / TUNED
+    if not os.path.lexists(folder):
+        return
+    links = [service.home.joinpath(*TUNED.parts[:depth]) for depth in (1, 2, 3)]
+    problem = next((f"{path} is a link" for path in links if path.is_symlink()), "")
+    if not problem:
+        code, _out, problem = run("rm", "-rf", "--one-file-system", "--", str(folder))
+        problem = problem.strip() if code else ""
+    if problem:
+        say(
+            ERROR,
+            f"{folder} could not be removed ({plain(problem)}); with it the hosts that serve together may hang at the"
+            " start: remove it on each of them; going on",
+        )
+
+
 # --- the verbs --------------------------------------------------------------------------------------------------
 
 
@@ -280,6 +305,7 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
         if problem:
             say(ERROR, f"not started: {problem}")
             return 1
+        forget_tuned(service)
     needed = int(parameters.get("needed_bytes") or 0)
     longest = float(parameters.get("wait_seconds", MEMORY_WAIT))
     now = wait_for_memory(needed, longest, lambda: memory((proc / "meminfo").read_text()))

@@ -289,6 +289,82 @@ def test_other_services_close_nothing(service: Service, proc: Path, firewall: Pa
     assert rules(firewall) == []
 
 
+# --- what FlashInfer has tuned ----------------------------------------------------------------------------------
+
+NATIVE = {"nodes": ["127.0.0.1", "127.0.0.2"], "rank": 0, "master_port": 29501}
+
+
+@pytest.fixture
+def caches(service: Service) -> dict[str, Path]:
+    """What a start of vLLM 0.32 leaves."""
+    vllm = service.home / "cache" / "vllm"
+    files = {
+        "tuned": vllm / "flashinfer_autotune_cache" / "0.6.18" / "121a" / "5e1f" / "autotune_configs_dp0_rank0.json",
+        "compiled": vllm / "torch_compile_cache" / "1" / "inductor.py",
+        "kernels": service.home / "cache" / "triton" / "x.cubin",
+    }
+    for path in files.values():
+        path.parent.mkdir(parents=True)
+        path.touch()
+    return files
+
+
+def test_no_start_of_a_group_finds_what_another_one_has_tuned(
+    service: Service, proc: Path, programs: Path, caches: dict[str, Path]
+) -> None:
+    for rank in (0, 1):
+        caches["tuned"].parent.mkdir(parents=True, exist_ok=True)
+        release(service, "one", **{**NATIVE, "rank": rank})
+        write_link(service, linked=False)
+        assert guard.prepare(service, proc) == 0
+        assert not (service.home / guard.TUNED).exists()
+    assert caches["compiled"].exists()
+    assert caches["kernels"].exists()
+
+
+def write_link(service: Service, linked: bool) -> None:
+    guard.write_json(service.link, {"boot": "first-boot", "linked": linked})
+
+
+def test_a_host_alone_keeps_it(service: Service, proc: Path, programs: Path, caches: dict[str, Path]) -> None:
+    assert guard.prepare(service, proc) == 0
+    assert caches["tuned"].exists()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_no_link_of_the_container_is_followed(
+    service: Service,
+    proc: Path,
+    programs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    depth: int,
+) -> None:
+    theirs = tmp_path / "theirs"
+    kept = theirs.joinpath(*guard.TUNED.parts[depth:]) / "kept"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    link = service.home.joinpath(*guard.TUNED.parts[:depth])
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(theirs)
+    release(service, "one", **NATIVE)
+    assert guard.prepare(service, proc) == 0
+    assert kept.exists()
+    assert f"({link} is a link)" in capsys.readouterr().out
+
+
+def test_what_cannot_be_removed_is_said(
+    service: Service, proc: Path, programs: Path, caches: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    program(programs, "rm", "echo 'rm: Read-only file system' >&2; exit 1")
+    release(service, "one", **NATIVE)
+    assert guard.prepare(service, proc) == 0
+    assert len(service.starts()) == 1
+    said = capsys.readouterr().out
+    assert said.startswith(f"<3>{service.home / guard.TUNED} could not be removed (rm: Read-only file system); with it")
+    assert said.endswith("; going on\n")
+
+
 # --- the stop ---------------------------------------------------------------------------------------------------
 
 
