@@ -7,6 +7,8 @@ Either way one process a host, a rank each.
 
 from __future__ import annotations
 
+import posixpath
+import re
 import typing as t
 
 from .._catalog.fields import Entry
@@ -19,14 +21,20 @@ from .settings import Layer
 
 # How vLLM divides a model among the hosts. Together they must be as many as the hosts: a Spark has one GPU.
 PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size")
-# What names the interface to NCCL, Gloo and the tensor pipe. NCCL_IB_GID_INDEX is not among them: NCCL finds it by
-# itself since 2.21, and a number that was right once does not stay so.
+# NCCL finds it by itself since 2.21, and a number that was right once does not stay so.
+GID_INDEX = "NCCL_IB_GID_INDEX"
+# What names the interface to NCCL, Gloo and the tensor pipe.
 INTERFACES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
 # S: NVIDIA/nccl issue 2353, bisected on pip's wheels for aarch64: 2.29.2 and older end in a rank that spins for ever.
 # The release notes blame an old compiler (gcc before 10); NVIDIA's own images are not reported to have the fault.
 NCCL_HOLDS = "2.29.3"
 # S: NVIDIA/nccl issue 2167: this one hangs while weights are loaded, unless NVLS is off.
 NCCL_NVLS = "2.30.4"
+
+# What the container keeps over restarts, and where vLLM writes what FlashInfer has tuned, below VLLM_CACHE_ROOT. The
+# guard of the service removes it where it is unless told otherwise.
+CACHE = "/root/.cache"
+TUNED = "flashinfer_autotune_cache"
 
 HostState = t.Mapping[str, t.Any]  # what the module spark_info returns in spark; empty if the host was not read
 
@@ -116,6 +124,14 @@ def faults(nodes: Nodes, host: HostState) -> list[dict[str, str]]:
 def devices(nodes: Nodes, host: HostState) -> list[str]:
     """What the container gets of the host for RDMA. Without it NCCL uses sockets."""
     return ["/dev/infiniband"] if nodes.members and host.get("infiniband") else []
+
+
+def tuned_folder(environment: t.Mapping[str, t.Any]) -> tuple[str, str]:
+    """The variable that decides where vLLM writes what FlashInfer has tuned, and the folder in the container."""
+    below = {"VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR": "", "VLLM_CACHE_ROOT": TUNED, "XDG_CACHE_HOME": f"vllm/{TUNED}"}
+    name = next((name for name in below if environment.get(name)), "XDG_CACHE_HOME")
+    root = re.sub(r"^~(?=/|$)", posixpath.dirname(CACHE), str(environment.get(name) or CACHE))
+    return name, posixpath.normpath(posixpath.join(root, below[name]))
 
 
 def parallel(args: t.Mapping[str, t.Any]) -> int:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in
+
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry
 from .._catalog.images import nearest_good
@@ -15,7 +17,17 @@ from .._common.text import show
 from .._common.types import TypedValues
 from .._plan import ray
 from .._plan.choice import Values
-from .._plan.nodes import NCCL_HOLDS, PARALLEL, heads_problem, nccl_problem, parallel
+from .._plan.nodes import (
+    CACHE,
+    GID_INDEX,
+    NCCL_HOLDS,
+    PARALLEL,
+    TUNED,
+    heads_problem,
+    nccl_problem,
+    parallel,
+    tuned_folder,
+)
 from .._plan.settings import Settings
 from .common import Lines
 
@@ -61,6 +73,7 @@ def nodes(
             yield f"vllm_master_port: {port} is vllm_port, too; use another port"
     if settings is not None:
         yield from _sizes(len(names), settings.args, model)
+        yield from _environment(settings)
     if image:
         environment = settings.environment if settings is not None else {}
         yield from _image(checked, catalog, model, image, environment)
@@ -76,6 +89,22 @@ def _sizes(number: int, args: t.Mapping[str, t.Any], model: Entry | None) -> Lin
         )
     elif model and (wrong := heads_problem(model, args)):
         yield wrong
+
+
+def _environment(settings: Settings) -> Lines:
+    """What no layer may set for hosts that serve together."""
+    at = {each["name"]: each["at"] for each in settings.explained if each["kind"] == "environment"}
+    if GID_INDEX in settings.environment:
+        yield (
+            f"{at[GID_INDEX]}: is not allowed with vllm_nodes, because the number of a GID changes with the addresses;"
+            " remove it, NCCL finds it by itself"
+        )
+    name, folder = tuned_folder(settings.environment)
+    if folder != f"{CACHE}/vllm/{TUNED}" and lies_in(folder, CACHE):
+        yield (
+            f"{at[name]}: is not allowed with vllm_nodes, because FlashInfer's tuning would be kept over restarts, and"
+            " hosts that serve together hang with it; remove it"
+        )
 
 
 def _image(

@@ -113,6 +113,8 @@ def test_what_must_be_the_same_are_variables_of_the_role() -> None:
         {"vllm_extra_args": {"tensor_parallel_size": 2, "pipeline_parallel_size": 1}},
         {"vllm_image": "vllm/vllm-openai:v0.20.0-cu130", "vllm_image_allow": ["avoid"]},
         {"vllm_extra_env": {"NCCL_SOCKET_IFNAME": "eth1"}},
+        {"vllm_extra_env": {"VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR": "/tmp/tuned"}},  # gone with the container
+        {"vllm_extra_env": {"VLLM_CACHE_ROOT": "/root/.cache/vllm/"}},
     ],
 )
 def test_allowed(more: dict[str, t.Any]) -> None:
