@@ -15,7 +15,7 @@ from .._catalog.fields import Entry
 from .._catalog.images import NGC, split_reference
 from .._catalog.vllm_options import tokens_of, version_key
 from .._common.text import show
-from . import ray
+from . import ray, twins
 from .choice import Values
 from .settings import Layer
 
@@ -113,12 +113,15 @@ def spans(nodes: Nodes) -> dict[str, int]:
     return {"nnodes": nodes.number} if nodes.members else {}
 
 
-def faults(nodes: Nodes, host: HostState) -> list[dict[str, str]]:
+def faults(nodes: Nodes, host: HostState, environment: t.Mapping[str, t.Any]) -> list[dict[str, str]]:
     """What makes them slow, with the remedy, as host_faults() has it."""
-    if not nodes.members or host.get("infiniband") or not host.get("is_spark"):
+    if not (nodes.members and host.get("is_spark")):
         return []
+    found = list(twins.faults(interface(nodes, host), host, environment))
+    if host.get("infiniband"):
+        return found
     what = "no device for RDMA in /dev/infiniband, so the traffic between the hosts of vllm_nodes goes over sockets"
-    return [{"what": what, "remedy": "Load the kernel modules mlx5_ib and ib_uverbs, and deploy again"}]
+    return [{"what": what, "remedy": "Load the kernel modules mlx5_ib and ib_uverbs, and deploy again"}, *found]
 
 
 def devices(nodes: Nodes, host: HostState) -> list[str]:
