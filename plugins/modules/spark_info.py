@@ -91,6 +91,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+clock:
+  description:
+    - Seconds that the clock of the host is ahead of the controller's, at C(least) and at C(most). Negative if it is
+      behind. How long the call took is the difference.
+  returned: success
+  type: dict
+  sample: {least: -1.4, most: 0.9}
 spark:
   description: The host.
   returned: always
