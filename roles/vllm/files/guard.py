@@ -28,7 +28,14 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import closed_ports
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import OPEN, SILENT, Peers, peers_of, reach
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import (
+    OPEN,
+    SILENT,
+    Peers,
+    peers_of,
+    reach,
+    source,
+)
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, parse_json
 
@@ -256,6 +263,20 @@ def wait_for_peers(
     return ""
 
 
+def wrong_source(peers: Peers, ports: closed_ports.Ports) -> str:
+    """Why the others would not let this host in: their rules name vllm_node_address."""
+    own = peers.addresses[peers.rank]
+    asked = peers.others if ports.are_rays else (peers.head,) if peers.rank else ()
+    for address in asked:
+        used = source(address, ports.first)
+        if used and used != own and not used.startswith("127."):
+            return (
+                f"a connection to {address} comes from {used} and not from {own}, its vllm_node_address, and only that"
+                " is let in"
+            )
+    return ""
+
+
 def had_link(service: Service, boot: str) -> bool:
     """Whether this rank ended with its connection to the head: as far as anybody knows, the head still lives then."""
     state = read_json(service.link)
@@ -298,10 +319,12 @@ def allow(service: Service) -> int:
 
 def prepare(service: Service, proc: Path = Path("/proc")) -> int:
     parameters = service.parameters
-    peers = peers_of(parameters)
+    peers, ports = peers_of(parameters), closed_ports.ports_of(parameters)
     if peers:
         is_stale = peers.rank > 0 and had_link(service, boot_of(proc))
         problem = wait_for_peers(peers, float(parameters.get("peer_seconds", PEER_WAIT)), is_stale)
+        # who is not let in finds the others silent
+        problem = (wrong_source(peers, ports) if ports else "") or problem
         if problem:
             say(ERROR, f"not started: {problem}")
             return 1
@@ -316,14 +339,16 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
             f" {longest:.0f} s; most is held by {holders(proc, gpu_processes())}",
         )
         return 1
-    ports = closed_ports.ports_of(parameters)
-    if peers and ports:
+    if peers and ports and (ports.are_rays or not peers.rank):
         # what Ray left there is of no use to another start
         shutil.rmtree(service.home / "cache" / "ray", ignore_errors=True)
-        write_json(service.closed, {"closed_ports": list(ports)})
+        try:
+            write_json(service.closed, {"closed_ports": list(ports)})
+        except OSError as error:  # a stop leaves the rules then, and the next start finds them
+            say(ERROR, f"{error}; going on")
         problem = closed_ports.close(ports, peers.addresses, run, (proc / "net" / "if_inet6").exists())
         if problem:
-            say(ERROR, f"not started: the ports of Ray could not be closed to other hosts: {problem}")
+            say(ERROR, f"not started: the ports of the group could not be closed to other hosts: {problem}")
             return 1
     try:
         if parameters.get("drop_page_cache") and should_drop(now, needed):
