@@ -40,7 +40,7 @@ UNIT: tuple[Signature, ...] = (
         "network",
         ("its vllm_node_address, and only that is let in",),
         r"not started: a connection to (?P<peer>[\d.]{7,15}) comes from (?P<used>[\d.]{7,15}) and not from"
-        r" (?P<own>[\d.]{7,15}), its vllm_node_address",
+        r" (?P<own>[\d.]{7,15}), its vllm_node_address, and only that is let in",
         "the service reaches {peer}, another host of vllm_nodes, from {used} and not from its vllm_node_address {own},"
         " which is all that the other host lets in",
         "set vllm_node_address of this host to {used}, or correct its routes: two interfaces in one subnet need a"
