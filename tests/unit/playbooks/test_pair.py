@@ -74,6 +74,16 @@ def test_the_head_switches_both(tmp_path: Path, ansible_playbook: AnsiblePlayboo
     assert verdicts(output)["h1"].endswith("ready, with h0")
 
 
+@pytest.mark.parametrize("network", ["Socket", "IB", None])
+def test_a_group_over_sockets_is_told_so_at_the_end(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, network: str | None
+) -> None:
+    answers = [health("ready", R1), health("ready", R2, nccl_network=network)]
+    code, output = pair(ansible_playbook, tmp_path, {"vllm_health": answers}, RANK).run()
+    assert code == 0, output
+    assert ("NCCL connects them over sockets, not by RDMA" in output) is (network == "Socket")
+
+
 def test_before_a_switch_it_says_what_differs_between_the_hosts(
     tmp_path: Path, ansible_playbook: AnsiblePlaybook
 ) -> None:
