@@ -342,7 +342,8 @@ _value:
       description:
         - Kernel and driver of the host, if they are known to be bad for this service, each with C(what) and C(remedy).
           The catalog lists them in the file C(catalog/hosts.yml).
-        - For hosts that serve together also missing devices for RDMA.
+        - For hosts that serve together also missing devices for RDMA, and a half of a port of the ConnectX-7 that is
+          not used.
       type: list
       elements: dict
       sample: []

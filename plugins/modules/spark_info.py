@@ -91,6 +91,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+clock:
+  description:
+    - Seconds that the clock of the host is ahead of the controller's, at C(least) and at C(most). Negative if it is
+      behind. How long the call took is the difference.
+  returned: success
+  type: dict
+  sample: {least: -1.4, most: 0.9}
 spark:
   description: The host.
   returned: always
@@ -221,6 +228,16 @@ spark:
       elements: dict
       returned: always
       sample: [{name: enp1s0f0np0, driver: mlx5_core, state: up, speed_mbps: 200000, mtu: 9000}]
+    connectx7:
+      description:
+        - The interfaces of the ConnectX-7 of a Spark. Each port has two, which are its halves; C(rail) numbers them.
+        - C(device) is the device for RDMA. C(speed_mbps) is V(null) without a link.
+      type: list
+      elements: dict
+      returned: always
+      sample:
+        - {name: enp1s0f0np0, pci: "0000:01:00.0", port: 0, rail: 0, device: rocep1s0f0, mac: "4c:bb:47:00:00:01",
+           is_up: true, carrier: true, speed_mbps: 200000, mtu: 9000}
     interfaces:
       {description: Network interfaces with their IPv4 addresses. Empty without C(ip)., type: list, elements: dict,
        returned: always, sample: [{name: enp1s0f0np0, addresses: [192.168.100.1]}]}

@@ -646,6 +646,24 @@ BAD: list[tuple[Values, str]] = [
         ' serve together hang at the start; set it to "0"',
     ),
     (
+        pair(vllm_extra_env={"NCCL_IB_GID_INDEX": 3}),
+        "vllm_extra_env.NCCL_IB_GID_INDEX: is not allowed with vllm_nodes, because the number of a GID changes with the"
+        " addresses; remove it, NCCL finds it by itself",
+    ),
+    *(
+        (
+            pair(vllm_extra_env={name: folder}),
+            f"vllm_extra_env.{name}: is not allowed with vllm_nodes, because FlashInfer's tuning would be kept over"
+            " restarts, and hosts that serve together hang with it; remove it",
+        )
+        for name, folder in (
+            ("VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR", "/root/.cache/tuned"),
+            ("VLLM_CACHE_ROOT", "/root/.cache"),
+            ("VLLM_CACHE_ROOT", "~/.cache/other"),
+            ("XDG_CACHE_HOME", "/root/.cache/../.cache/xdg"),
+        )
+    ),
+    (
         own_model(args={"tensor_parallel_size": 2}),
         f"vllm_models.mine.args.tensor_parallel_size: 2 is not allowed; {ONE_GPU}",
     ),

@@ -1,6 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ports that only the hosts of a group may reach. Ray listens on all interfaces, and runs what it is sent.
+"""Ports that only the hosts of a group may reach: the one where vLLM's ranks meet, or all that Ray has.
+
+Both listen on all interfaces. Ray runs what it is sent; vLLM asks nobody who he is.
 
 The rules are in a chain of their own and live as long as the service runs. The caller's RUN executes a command and
 returns exit status, output and errors.
@@ -29,9 +31,18 @@ class Ports(t.NamedTuple):
     def chain(self) -> str:
         return f"DGXSPARK-{self.first}"
 
+    @property
+    def are_rays(self) -> bool:
+        """Several are Ray's, on all hosts; the one of vLLM is on the head."""
+        return self.last > self.first
+
+    @property
+    def listed(self) -> str:
+        return f"{self.first}:{self.last},{CLIENT}" if self.are_rays else str(self.first)
+
     def jump(self, program: str, order: str) -> Command:
         """ORDER is -C to look for the jump into the chain, -I to insert it, -D to delete it."""
-        ports = ("-p", "tcp", "-m", "multiport", "--dports", f"{self.first}:{self.last},{CLIENT}")
+        ports = ("-p", "tcp", "-m", "multiport", "--dports", self.listed)
         return (program, "-w", order, "INPUT", *ports, "-j", self.chain)
 
 

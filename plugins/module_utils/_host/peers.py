@@ -118,6 +118,14 @@ def reach(address: str, port: int, timeout: float = 2.0) -> str:
     return OPEN
 
 
+def source(address: str, port: int) -> str:
+    """The address of this host that a connection to ADDRESS would come from; empty if it is not known."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, port))  # sends nothing
+        return str(probe.getsockname()[0])
+    return ""
+
+
 def is_listening(container: str, address: str, proc: str = "/proc") -> bool:
     """Whether a process of the CONTAINER, which has the network of the host, listens at ADDRESS (host:port)."""
     host, _colon, port = address.rpartition(":")

@@ -12,7 +12,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from .._outside.text import plain, plain_lines
-from . import configuration, daemon_json
+from . import configuration, daemon_json, fabric
 from . import spark as host_spark
 
 TIMEOUT_SECONDS = 5
@@ -154,6 +154,7 @@ def read_host(module: AnsibleModule, asked: t.Mapping[str, t.Any]) -> host_spark
         "packages": host.packages(),
         "listener": host.listener(port, asked["address"], docker) if port is not None else None,
         "nics": host_spark.read_nics(),
+        "connectx7": fabric.read_ports(),
         "interfaces": host.interfaces(),
         "infiniband": host_spark.read_infiniband(),
         "throttle": host_spark.throttle_verdict(gpu),

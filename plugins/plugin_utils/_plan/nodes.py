@@ -7,26 +7,34 @@ Either way one process a host, a rank each.
 
 from __future__ import annotations
 
+import posixpath
+import re
 import typing as t
 
 from .._catalog.fields import Entry
 from .._catalog.images import NGC, split_reference
 from .._catalog.vllm_options import tokens_of, version_key
 from .._common.text import show
-from . import ray
+from . import ray, twins
 from .choice import Values
 from .settings import Layer
 
 # How vLLM divides a model among the hosts. Together they must be as many as the hosts: a Spark has one GPU.
 PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size")
-# What names the interface to NCCL, Gloo and the tensor pipe. NCCL_IB_GID_INDEX is not among them: NCCL finds it by
-# itself since 2.21, and a number that was right once does not stay so.
+# NCCL finds it by itself since 2.21, and a number that was right once does not stay so.
+GID_INDEX = "NCCL_IB_GID_INDEX"
+# What names the interface to NCCL, Gloo and the tensor pipe.
 INTERFACES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
 # S: NVIDIA/nccl issue 2353, bisected on pip's wheels for aarch64: 2.29.2 and older end in a rank that spins for ever.
 # The release notes blame an old compiler (gcc before 10); NVIDIA's own images are not reported to have the fault.
 NCCL_HOLDS = "2.29.3"
 # S: NVIDIA/nccl issue 2167: this one hangs while weights are loaded, unless NVLS is off.
 NCCL_NVLS = "2.30.4"
+
+# What the container keeps over restarts, and where vLLM writes what FlashInfer has tuned, below VLLM_CACHE_ROOT. The
+# guard of the service removes it where it is unless told otherwise.
+CACHE = "/root/.cache"
+TUNED = "flashinfer_autotune_cache"
 
 HostState = t.Mapping[str, t.Any]  # what the module spark_info returns in spark; empty if the host was not read
 
@@ -105,17 +113,28 @@ def spans(nodes: Nodes) -> dict[str, int]:
     return {"nnodes": nodes.number} if nodes.members else {}
 
 
-def faults(nodes: Nodes, host: HostState) -> list[dict[str, str]]:
+def faults(nodes: Nodes, host: HostState, environment: t.Mapping[str, t.Any]) -> list[dict[str, str]]:
     """What makes them slow, with the remedy, as host_faults() has it."""
-    if not nodes.members or host.get("infiniband") or not host.get("is_spark"):
+    if not (nodes.members and host.get("is_spark")):
         return []
+    found = list(twins.faults(interface(nodes, host), host, environment))
+    if host.get("infiniband"):
+        return found
     what = "no device for RDMA in /dev/infiniband, so the traffic between the hosts of vllm_nodes goes over sockets"
-    return [{"what": what, "remedy": "Load the kernel modules mlx5_ib and ib_uverbs, and deploy again"}]
+    return [{"what": what, "remedy": "Load the kernel modules mlx5_ib and ib_uverbs, and deploy again"}, *found]
 
 
 def devices(nodes: Nodes, host: HostState) -> list[str]:
     """What the container gets of the host for RDMA. Without it NCCL uses sockets."""
     return ["/dev/infiniband"] if nodes.members and host.get("infiniband") else []
+
+
+def tuned_folder(environment: t.Mapping[str, t.Any]) -> tuple[str, str]:
+    """The variable that decides where vLLM writes what FlashInfer has tuned, and the folder in the container."""
+    below = {"VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR": "", "VLLM_CACHE_ROOT": TUNED, "XDG_CACHE_HOME": f"vllm/{TUNED}"}
+    name = next((name for name in below if environment.get(name)), "XDG_CACHE_HOME")
+    root = re.sub(r"^~(?=/|$)", posixpath.dirname(CACHE), str(environment.get(name) or CACHE))
+    return name, posixpath.normpath(posixpath.join(root, below[name]))
 
 
 def parallel(args: t.Mapping[str, t.Any]) -> int:
@@ -214,6 +233,6 @@ def facts(values: Values, nodes: Nodes) -> dict[str, t.Any]:
     addresses = [node.address for node in nodes.members]
     if not addresses:
         return {}
-    # anybody who reaches Ray runs code in its containers
-    closed = {"closed_ports": list(ray.ports(port))} if nodes.by_ray else {}
-    return {"nodes": addresses, "rank": nodes.rank, "master_port": port, **closed}
+    # anybody who reaches Ray runs code in its containers; vLLM's ranks ask nobody who he is, either
+    closed = ray.ports(port) if nodes.by_ray else (port, port)
+    return {"nodes": addresses, "rank": nodes.rank, "master_port": port, "closed_ports": list(closed)}

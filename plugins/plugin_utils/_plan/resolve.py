@@ -241,7 +241,7 @@ def resolve(
         container_release=_container_release(host, service),
         host_faults=[
             *host_faults(catalog.hosts(), host, {**settings.args, **settings.environment, **nodes.spans(together)}),
-            *nodes.faults(together, host),
+            *nodes.faults(together, host, settings.environment),
         ],
         budget=[part.text for part in budget.parts],
         budget_problem=budget.problem_of(values["vllm_service_name"]),

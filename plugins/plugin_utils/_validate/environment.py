@@ -25,6 +25,11 @@ _OWN_VARIABLE = {
 }
 
 
+def is_secret(name: str, value: t.Any, secrets: t.Sequence[str]) -> bool:
+    """Whether a variable looks like a secret, or holds one."""
+    return bool(_SECRET_NAME.search(name) or _PASSWORD.search(str(value)) or holds_secret(value, secrets))
+
+
 def environment(where: str, variables: t.Mapping[str, t.Any], secrets: t.Sequence[str]) -> Lines:
     for name, value in variables.items():
         at = f"{where}.{name}"

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
+
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.folders import lies_in
 
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry
@@ -15,9 +18,20 @@ from .._common.text import show
 from .._common.types import TypedValues
 from .._plan import ray
 from .._plan.choice import Values
-from .._plan.nodes import NCCL_HOLDS, PARALLEL, heads_problem, nccl_problem, parallel
+from .._plan.nodes import (
+    CACHE,
+    GID_INDEX,
+    NCCL_HOLDS,
+    PARALLEL,
+    TUNED,
+    heads_problem,
+    nccl_problem,
+    parallel,
+    tuned_folder,
+)
 from .._plan.settings import Settings
 from .common import Lines
+from .environment import is_secret
 
 # Options that vllm_nodes sets. What spans one host only is refused for all.
 OWNED = ("nnodes", "node_rank", "master_addr", "master_port", "distributed_executor_backend")
@@ -31,7 +45,12 @@ SAME = (
 LOST = "if one is lost, take the others apart with -e '{\"vllm_nodes\": []}'"
 # As above, and its value is never shown: Ray asks the other hosts for it.
 KEY = "vllm_api_key"
-READS = ("vllm_nodes", "vllm_node_address", KEY, *SAME)
+# As above, each variable in it, but for those that name interfaces, devices or addresses of a host.
+ENVIRONMENT = "vllm_extra_env"
+OF_A_HOST = re.compile(
+    r"\w*_IFNAME|\w*_?HOST_IP|NCCL_IB_HCA|NVSHMEM_HCA_LIST|UCX_NET_DEVICES|OMPI_MCA_btl_tcp_if_\w+|RAY_NODE_IP_ADDRESS"
+)
+READS = ("vllm_nodes", "vllm_node_address", KEY, ENVIRONMENT, *SAME)
 
 
 def nodes(
@@ -61,6 +80,7 @@ def nodes(
             yield f"vllm_master_port: {port} is vllm_port, too; use another port"
     if settings is not None:
         yield from _sizes(len(names), settings.args, model)
+        yield from _environment(settings)
     if image:
         environment = settings.environment if settings is not None else {}
         yield from _image(checked, catalog, model, image, environment)
@@ -76,6 +96,22 @@ def _sizes(number: int, args: t.Mapping[str, t.Any], model: Entry | None) -> Lin
         )
     elif model and (wrong := heads_problem(model, args)):
         yield wrong
+
+
+def _environment(settings: Settings) -> Lines:
+    """What no layer may set for hosts that serve together."""
+    at = {each["name"]: each["at"] for each in settings.explained if each["kind"] == "environment"}
+    if GID_INDEX in settings.environment:
+        yield (
+            f"{at[GID_INDEX]}: is not allowed with vllm_nodes, because the number of a GID changes with the addresses;"
+            " remove it, NCCL finds it by itself"
+        )
+    name, folder = tuned_folder(settings.environment)
+    if folder != f"{CACHE}/vllm/{TUNED}" and lies_in(folder, CACHE):
+        yield (
+            f"{at[name]}: is not allowed with vllm_nodes, because FlashInfer's tuning would be kept over restarts, and"
+            " hosts that serve together hang with it; remove it"
+        )
 
 
 def _image(
@@ -200,3 +236,19 @@ def _differences(group: t.Sequence[Member], play: t.Collection[str]) -> Lines:
                 what = ("that", "that") if name == KEY else (show(own), show(other))
                 shown = f"{what[0]} of {member.host} differs from {what[1]} of {head.host}"
                 yield f"{name}: {shown}, and both serve one model together; set the same on all hosts of vllm_nodes"
+        yield from _other_environment(member, head)
+
+
+def _other_environment(member: Member, head: Member) -> Lines:
+    own, other = member.values[ENVIRONMENT], head.values[ENVIRONMENT]
+    secrets = [str(each.values[KEY]) for each in (member, head) if each.values[KEY]]
+    for name in dict.fromkeys([*other, *own]):
+        values = [environment.get(name) for environment in (own, other)]
+        if str(values[0]) == str(values[1]) or OF_A_HOST.fullmatch(str(name)):
+            continue
+        hidden = any(is_secret(str(name), value, secrets) for value in values)
+        texts = ["that" if hidden else "none" if value is None else show(value) for value in values]
+        yield (
+            f"{ENVIRONMENT}.{name}: {texts[0]} of {member.host} differs from {texts[1]} of {head.host}, and both serve"
+            " one model together; set the same on all hosts of vllm_nodes"
+        )

@@ -6,7 +6,7 @@ python3 -B /usr/local/lib/dgxspark/SERVICE guard VERB SERVICE HOME
 
 allow    ExecCondition: not if the same release was started too often without an answer
 prepare  ExecStartPre: waits for the hosts that serve the model together with this one, and for the memory that the
-         release needs, then counts the start
+         release needs, removes what no start of a group may find, then counts the start
 stop     ExecStop, and ExecStopPost of a group: stops the containers of the service, whatever `current` points to by now
 forget   by hand and by a deployment: the starts so far do not count any more
 
@@ -28,7 +28,14 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import closed_ports
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import OPEN, SILENT, Peers, peers_of, reach
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import (
+    OPEN,
+    SILENT,
+    Peers,
+    peers_of,
+    reach,
+    source,
+)
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, parse_json
 
@@ -48,6 +55,8 @@ STOP_TIMEOUT = 15
 COMPOSE_TIMEOUT = 5
 # Less page cache is not worth a drop.
 LEAST_CACHE = 1024**3
+# Below the folder of the service: where vLLM keeps what FlashInfer has tuned.
+TUNED = Path("cache/vllm/flashinfer_autotune_cache")
 
 ERROR, NOTICE = 3, 5  # as syslog counts; the journal keeps errors apart, so a busy log cannot crowd them out
 
@@ -254,10 +263,47 @@ def wait_for_peers(
     return ""
 
 
+def wrong_source(peers: Peers, ports: closed_ports.Ports) -> str:
+    """Why the others would not let this host in: their rules name vllm_node_address."""
+    own = peers.addresses[peers.rank]
+    asked = peers.others if ports.are_rays else (peers.head,) if peers.rank else ()
+    for address in asked:
+        used = source(address, ports.first)
+        if used and used != own and not used.startswith("127."):
+            return (
+                f"a connection to {address} comes from {used} and not from {own}, its vllm_node_address, and only that"
+                " is let in"
+            )
+    return ""
+
+
 def had_link(service: Service, boot: str) -> bool:
     """Whether this rank ended with its connection to the head: as far as anybody knows, the head still lives then."""
     state = read_json(service.link)
     return state.get("boot") != boot or state.get("linked") is True
+
+
+def forget_tuned(service: Service) -> None:
+    """Removes what FlashInfer has tuned: a start of the group tunes on all its hosts, or on none.
+
+    S: vLLM issue 57423. One that finds the results of an earlier start skips the steps in which the others wait for it,
+    and none of them ever answers. What vLLM has compiled stays. The container can write there: no link is followed, and
+    the time is limited.
+    """
+    folder = service.home / TUNED
+    if not os.path.lexists(folder):
+        return
+    links = [service.home.joinpath(*TUNED.parts[:depth]) for depth in (1, 2, 3)]
+    problem = next((f"{path} is a link" for path in links if path.is_symlink()), "")
+    if not problem:
+        code, _out, problem = run("rm", "-rf", "--one-file-system", "--", str(folder))
+        problem = problem.strip() if code else ""
+    if problem:
+        say(
+            ERROR,
+            f"{folder} could not be removed ({plain(problem)}); with it the hosts that serve together may hang at the"
+            " start: remove it on each of them; going on",
+        )
 
 
 # --- the verbs --------------------------------------------------------------------------------------------------
@@ -273,13 +319,16 @@ def allow(service: Service) -> int:
 
 def prepare(service: Service, proc: Path = Path("/proc")) -> int:
     parameters = service.parameters
-    peers = peers_of(parameters)
+    peers, ports = peers_of(parameters), closed_ports.ports_of(parameters)
     if peers:
         is_stale = peers.rank > 0 and had_link(service, boot_of(proc))
         problem = wait_for_peers(peers, float(parameters.get("peer_seconds", PEER_WAIT)), is_stale)
+        # who is not let in finds the others silent
+        problem = (wrong_source(peers, ports) if ports else "") or problem
         if problem:
             say(ERROR, f"not started: {problem}")
             return 1
+        forget_tuned(service)
     needed = int(parameters.get("needed_bytes") or 0)
     longest = float(parameters.get("wait_seconds", MEMORY_WAIT))
     now = wait_for_memory(needed, longest, lambda: memory((proc / "meminfo").read_text()))
@@ -290,14 +339,16 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
             f" {longest:.0f} s; most is held by {holders(proc, gpu_processes())}",
         )
         return 1
-    ports = closed_ports.ports_of(parameters)
-    if peers and ports:
+    if peers and ports and (ports.are_rays or not peers.rank):
         # what Ray left there is of no use to another start
         shutil.rmtree(service.home / "cache" / "ray", ignore_errors=True)
-        write_json(service.closed, {"closed_ports": list(ports)})
+        try:
+            write_json(service.closed, {"closed_ports": list(ports)})
+        except OSError as error:  # a stop leaves the rules then, and the next start finds them
+            say(ERROR, f"{error}; going on")
         problem = closed_ports.close(ports, peers.addresses, run, (proc / "net" / "if_inet6").exists())
         if problem:
-            say(ERROR, f"not started: the ports of Ray could not be closed to other hosts: {problem}")
+            say(ERROR, f"not started: the ports of the group could not be closed to other hosts: {problem}")
             return 1
     try:
         if parameters.get("drop_page_cache") and should_drop(now, needed):

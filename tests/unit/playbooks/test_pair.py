@@ -74,6 +74,32 @@ def test_the_head_switches_both(tmp_path: Path, ansible_playbook: AnsiblePlayboo
     assert verdicts(output)["h1"].endswith("ready, with h0")
 
 
+@pytest.mark.parametrize("network", ["Socket", "IB", None])
+def test_a_group_over_sockets_is_told_so_at_the_end(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, network: str | None
+) -> None:
+    answers = [health("ready", R1), health("ready", R2, nccl_network=network)]
+    code, output = pair(ansible_playbook, tmp_path, {"vllm_health": answers}, RANK).run()
+    assert code == 0, output
+    assert ("NCCL connects them over sockets, not by RDMA" in output) is (network == "Socket")
+
+
+def test_before_a_switch_it_says_what_differs_between_the_hosts(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    def read(driver: str, clock: float) -> dict[str, t.Any]:
+        found = host_info(R1)
+        return {"spark": {**found["spark"], "gpu": {"driver": driver}}, "clock": {"least": clock, "most": clock + 2}}
+
+    head, worker = ({"spark_info": [read(*values)]} for values in (("600.2", 0.0), ("600.1", -60.0)))
+    fleet = pair(ansible_playbook, tmp_path, {**READY, **head}, {**RANK, **worker})
+    code, output = fleet.run()
+    assert code == 0, output
+    words = " ".join(output.split())
+    assert words.count("one model together differ: 600.2 on h0; 600.1 on h1.") == 1
+    assert words.count("the clock of h1 is at least 58 s behind that of h0") == 1
+
+
 def test_what_serves_is_left_alone(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     fleet = pair(ansible_playbook, tmp_path, READY, RANK, {"wanted": R1})
     code, output = fleet.run()

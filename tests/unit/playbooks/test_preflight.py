@@ -19,6 +19,7 @@ UNREACHABLE = {
 }
 HOSTS = {"dead": UNREACHABLE, "mistyped": {"vllm_modell": "qwen3-8b-fp8"}, "strange": {"vllm_port": 8001}}
 HOSTS["empty"] = {"vllm_mounts": None}
+HOSTS["alone"] = {"vllm_nodes": 3}
 
 
 def test_every_host_is_checked_as_far_as_possible(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
@@ -27,7 +28,7 @@ def test_every_host_is_checked_as_far_as_possible(tmp_path: Path, ansible_playbo
     inventory.write_text(yaml.safe_dump({"spark": {"hosts": HOSTS, "vars": common}}), encoding="utf-8")
     run = ansible_playbook("playbooks/preflight.yml", inventory=inventory)
     assert run.code == 4, run.output  # one is unreachable
-    assert "\n4 hosts: a deployment would fail on 4\n" in run.output
+    assert "\n5 hosts: a deployment would fail on 5\n" in run.output
     report = json.loads((tmp_path / "preflight.json").read_text(encoding="utf-8"))
     assert report["failed"] == sorted(HOSTS)
     found = {(check["host"], check["check"]): check for check in report["checks"]}
@@ -37,10 +38,33 @@ def test_every_host_is_checked_as_far_as_possible(tmp_path: Path, ansible_playbo
     assert found["dead", "SSH, sudo"]["result"] == "failed"
     assert found["dead", "clock"]["result"] == found["mistyped", "service"]["result"] == "not checked"
     assert found["empty", "variables"]["text"].startswith("vllm_mounts: ")
+    assert found["alone", "variables"]["text"].startswith("vllm_nodes: ")
     assert found["empty", "mounts"]["result"] == found["empty", "disk"]["result"] == "not checked"
     assert found["strange", "hardware"]["text"].startswith("strange is not a DGX Spark: ")
     for host in HOSTS:
         assert run.count(host, "changed") == 0
+
+
+def test_hosts_that_serve_together_are_compared(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """Of a host that was not read nothing is known, and that does not end the check of the other one."""
+    common = {
+        **THIS_MACHINE,
+        "ansible_become": False,
+        "spark_host_allow_other_hardware": True,
+        "vllm_preflight_file": str(tmp_path / "preflight.json"),
+        "vllm_nodes": ["one", "dead"],
+        "vllm_image": "nvcr.io/nvidia/vllm:26.07-py3",
+    }
+    hosts = {"one": {"vllm_node_address": "10.0.0.1"}, "dead": {**UNREACHABLE, "vllm_node_address": "10.0.0.2"}}
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"spark": {"hosts": hosts, "vars": common}}), encoding="utf-8")
+    run = ansible_playbook("playbooks/preflight.yml", inventory=inventory)
+    assert run.code == 4, run.output
+    report = json.loads((tmp_path / "preflight.json").read_text(encoding="utf-8"))
+    found = {(check["host"], check["check"]): check for check in report["checks"]}
+    assert found["one", "variables"]["result"] == "ok"
+    assert (found["one", "group"]["result"], found["dead", "group"]["result"]) == ("ok", "not checked")
+    assert found["one", "group"]["text"] == "one, dead serve one model together"
 
 
 def test_a_wrong_query_ends_before_a_host_is_asked(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:

@@ -71,6 +71,10 @@ def program(calls: Path, name: str, script: str) -> None:
     path.chmod(0o755)
 
 
+def write_link(service: Service, linked: bool) -> None:
+    guard.write_json(service.link, {"boot": "first-boot", "linked": linked})
+
+
 # --- the limit of tries -----------------------------------------------------------------------------------------
 
 
@@ -200,9 +204,10 @@ def test_the_page_cache_is_dropped_only_on_request(service: Service, proc: Path,
     assert drop.read_text() == "3"
 
 
-# --- the ports of Ray -------------------------------------------------------------------------------------------
+# --- the ports of a group -----------------------------------------------------------------------------------------
 
-GROUP = {"nodes": ["127.0.0.1", "127.0.0.2"], "rank": 0, "master_port": 29501, "closed_ports": [29501, 29600]}
+NATIVE = {"nodes": ["127.0.0.1", "127.0.0.2"], "rank": 0, "master_port": 29501}
+GROUP = {**NATIVE, "closed_ports": [29501, 29600]}
 JUMP = "INPUT -p tcp -m multiport --dports 29501:29600,10001 -j DGXSPARK-29501"
 
 
@@ -244,6 +249,79 @@ def test_only_the_group_reaches_the_ports_of_ray(service: Service, proc: Path, f
     ]
 
 
+VLLM = {**GROUP, "closed_ports": [29501, 29501]}
+
+
+def test_only_the_group_reaches_the_port_of_vllm_on_its_head(service: Service, proc: Path, firewall: Path) -> None:
+    (proc / "net" / "if_inet6").unlink()
+    release(service, "one", **VLLM)
+    assert guard.prepare(service, proc) == 0
+    jump = "INPUT -p tcp -m multiport --dports 29501 -j DGXSPARK-29501"
+    assert rules(firewall) == [
+        "iptables -w -N DGXSPARK-29501",
+        f"iptables -w -C {jump}",
+        "iptables -w -F DGXSPARK-29501",
+        "iptables -w -A DGXSPARK-29501 -i lo -j RETURN",
+        "iptables -w -A DGXSPARK-29501 -s 127.0.0.1 -j RETURN",
+        "iptables -w -A DGXSPARK-29501 -s 127.0.0.2 -j RETURN",
+        "iptables -w -A DGXSPARK-29501 -j DROP",
+        f"iptables -w -I {jump}",
+    ]
+    firewall.write_text("")
+    assert guard.stop(service, proc) == 0
+    assert f"iptables -w -D {jump}" in rules(firewall)
+
+
+def test_on_a_worker_vllm_has_no_port_to_close(service: Service, proc: Path, firewall: Path) -> None:
+    write_link(service, linked=False)
+    release(service, "one", **{**VLLM, "rank": 1})
+    assert guard.prepare(service, proc) == 0
+    assert rules(firewall) == []
+
+
+@pytest.mark.parametrize(
+    ("group", "rank", "refused"), [(VLLM, 0, False), (VLLM, 1, True), (GROUP, 0, True), (NATIVE, 1, False)]
+)
+def test_who_comes_from_another_address_is_not_started(
+    service: Service,
+    proc: Path,
+    firewall: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    group: dict[str, Any],
+    rank: int,
+    refused: bool,
+) -> None:
+    """Two interfaces in one subnet: the kernel takes the first one. The other host lets in what it knows."""
+    monkeypatch.setattr(guard, "source", lambda _address, _port: "192.168.100.12")
+    write_link(service, linked=False)
+    release(service, "one", **{**group, "rank": rank})
+    assert guard.prepare(service, proc) == refused
+    if refused:
+        cause = refusal(capsys.readouterr().out.removeprefix("<3>"))
+        assert cause is not None
+        assert cause.id == "peer_source"
+        assert "192.168.100.12" in cause.remedy
+
+
+def test_who_is_not_let_in_is_told_so_and_not_that_the_other_is_silent(
+    service: Service, proc: Path, firewall: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(guard, "source", lambda _address, _port: "192.168.100.12")
+    monkeypatch.setattr(guard, "wait_for_peers", lambda *_asked: "127.0.0.1 did not answer for 600 s")
+    write_link(service, linked=False)
+    release(service, "one", **{**VLLM, "rank": 1})
+    assert guard.prepare(service, proc) == 1
+    assert "did not answer" not in capsys.readouterr().out
+
+
+def test_a_note_that_cannot_be_written_keeps_no_port_open(service: Service, proc: Path, firewall: Path) -> None:
+    (service.home / "state").write_text("no folder")
+    release(service, "one", **VLLM)
+    assert guard.prepare(service, proc) == 0
+    assert any(" -I INPUT" in rule for rule in rules(firewall))
+
+
 def test_without_ipv6_there_is_nothing_to_close_of_it(service: Service, proc: Path, firewall: Path) -> None:
     (proc / "net" / "if_inet6").unlink()
     release(service, "one", **GROUP)
@@ -277,8 +355,8 @@ def test_ray_is_not_started_with_open_ports(
     assert guard.prepare(service, proc) == 1
     said = capsys.readouterr().out
     assert said == (
-        "<3>not started: the ports of Ray could not be closed to other hosts: ip6tables -w -F DGXSPARK-29501: no such"
-        " table\n"
+        "<3>not started: the ports of the group could not be closed to other hosts: ip6tables -w -F DGXSPARK-29501:"
+        " no such table\n"
     )
 
 
@@ -287,6 +365,76 @@ def test_other_services_close_nothing(service: Service, proc: Path, firewall: Pa
     release(service, "one", **{**GROUP, "closed_ports": ports})
     assert guard.prepare(service, proc) == 0
     assert rules(firewall) == []
+
+
+# --- what FlashInfer has tuned ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def caches(service: Service) -> dict[str, Path]:
+    """What a start of vLLM 0.32 leaves."""
+    vllm = service.home / "cache" / "vllm"
+    files = {
+        "tuned": vllm / "flashinfer_autotune_cache" / "0.6.18" / "121a" / "5e1f" / "autotune_configs_dp0_rank0.json",
+        "compiled": vllm / "torch_compile_cache" / "1" / "inductor.py",
+        "kernels": service.home / "cache" / "triton" / "x.cubin",
+    }
+    for path in files.values():
+        path.parent.mkdir(parents=True)
+        path.touch()
+    return files
+
+
+def test_no_start_of_a_group_finds_what_another_one_has_tuned(
+    service: Service, proc: Path, programs: Path, caches: dict[str, Path]
+) -> None:
+    for rank in (0, 1):
+        caches["tuned"].parent.mkdir(parents=True, exist_ok=True)
+        release(service, "one", **{**NATIVE, "rank": rank})
+        write_link(service, linked=False)
+        assert guard.prepare(service, proc) == 0
+        assert not (service.home / guard.TUNED).exists()
+    assert caches["compiled"].exists()
+    assert caches["kernels"].exists()
+
+
+def test_a_host_alone_keeps_it(service: Service, proc: Path, programs: Path, caches: dict[str, Path]) -> None:
+    assert guard.prepare(service, proc) == 0
+    assert caches["tuned"].exists()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_no_link_of_the_container_is_followed(
+    service: Service,
+    proc: Path,
+    programs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    depth: int,
+) -> None:
+    theirs = tmp_path / "theirs"
+    kept = theirs.joinpath(*guard.TUNED.parts[depth:]) / "kept"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    link = service.home.joinpath(*guard.TUNED.parts[:depth])
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(theirs)
+    release(service, "one", **NATIVE)
+    assert guard.prepare(service, proc) == 0
+    assert kept.exists()
+    assert f"({link} is a link)" in capsys.readouterr().out
+
+
+def test_what_cannot_be_removed_is_said(
+    service: Service, proc: Path, programs: Path, caches: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    program(programs, "rm", "echo 'rm: Read-only file system' >&2; exit 1")
+    release(service, "one", **NATIVE)
+    assert guard.prepare(service, proc) == 0
+    assert len(service.starts()) == 1
+    said = capsys.readouterr().out
+    assert said.startswith(f"<3>{service.home / guard.TUNED} could not be removed (rm: Read-only file system); with it")
+    assert said.endswith("; going on\n")
 
 
 # --- the stop ---------------------------------------------------------------------------------------------------

@@ -35,6 +35,34 @@ UNIT: tuple[Signature, ...] = (
         source="sandbox, journey pair",
     ),
     Signature(
+        "peer_source",
+        "fatal",
+        "network",
+        ("its vllm_node_address, and only that is let in",),
+        r"not started: a connection to (?P<peer>[\d.]{7,15}) comes from (?P<used>[\d.]{7,15}) and not from"
+        r" (?P<own>[\d.]{7,15}), its vllm_node_address, and only that is let in",
+        "the service reaches {peer}, another host of vllm_nodes, from {used} and not from its vllm_node_address {own},"
+        " which is all that the other host lets in",
+        "set vllm_node_address of this host to {used}, or correct its routes: two interfaces in one subnet need a"
+        " subnet each (playbooks/fabric.yml)",
+        versions="the role vllm",
+        known="seen",
+        source="by hand, in network namespaces",
+    ),
+    Signature(
+        "ports_open",
+        "fatal",
+        "network",
+        ("the ports of the group could not be closed",),
+        r"not started: the ports of the group could not be closed to other hosts: (?P<why>.{1,200})",
+        "the ports between the hosts of vllm_nodes could not be closed to others ({why})",
+        "see what `iptables -S INPUT` and `ip6tables -S INPUT` say on this host: install iptables (`apt-get install"
+        " iptables`), or load the kernel module that is missing; the service is not started with open ports",
+        versions="the role vllm",
+        known="seen",
+        source="unit tests of the guard",
+    ),
+    Signature(
         "ray_incomplete",
         "fatal",
         "network",

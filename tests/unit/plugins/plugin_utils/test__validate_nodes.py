@@ -78,6 +78,32 @@ def test_refused_with_one_line(members: list[Member], line: str) -> None:
     assert lines(*members) == [line]
 
 
+@pytest.mark.parametrize(
+    ("head", "worker", "line"),
+    [
+        ({"VLLM_USE_DEEP_GEMM": 0}, {"VLLM_USE_DEEP_GEMM": "0"}, ""),
+        ({"NCCL_ALGO": "Ring"}, {"NCCL_ALGO": "Tree"}, 'NCCL_ALGO: "Tree" of b differs from "Ring" of a'),
+        ({"NCCL_ALGO": "Ring"}, {}, 'NCCL_ALGO: none of b differs from "Ring" of a'),
+        ({}, {"NCCL_IB_DISABLE": 1}, "NCCL_IB_DISABLE: 1 of b differs from none of a"),
+        ({}, {"MY_TOKEN": "abc"}, "MY_TOKEN: that of b differs from that of a"),
+        ({"A": "http://u:pw@proxy"}, {}, "A: that of b differs from that of a"),
+        *(
+            ({name: "one"}, {name: "other"}, "")
+            for name in (
+                *("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "NCCL_IB_HCA", "VLLM_HOST_IP"),
+                *("HOST_IP", "UCX_NET_DEVICES", "OMPI_MCA_btl_tcp_if_include"),
+            )
+        ),
+    ],
+)
+def test_the_environment_is_the_same_but_for_what_names_the_host(
+    head: dict[str, t.Any], worker: dict[str, t.Any], line: str
+) -> None:
+    found = lines(member("a", PAIR, vllm_extra_env=head), member("b", PAIR, vllm_extra_env=worker))
+    end = ", and both serve one model together; set the same on all hosts of vllm_nodes"
+    assert found == ([f"vllm_extra_env.{line}{end}"] if line else [])
+
+
 def test_what_is_done_to_one_is_done_to_all() -> None:
     pair = member("a", PAIR), member("b", PAIR), member("c")
     for here, other in (("a", "b"), ("b", "a")):
@@ -113,6 +139,8 @@ def test_what_must_be_the_same_are_variables_of_the_role() -> None:
         {"vllm_extra_args": {"tensor_parallel_size": 2, "pipeline_parallel_size": 1}},
         {"vllm_image": "vllm/vllm-openai:v0.20.0-cu130", "vllm_image_allow": ["avoid"]},
         {"vllm_extra_env": {"NCCL_SOCKET_IFNAME": "eth1"}},
+        {"vllm_extra_env": {"VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR": "/tmp/tuned"}},  # gone with the container
+        {"vllm_extra_env": {"VLLM_CACHE_ROOT": "/root/.cache/vllm/"}},
     ],
 )
 def test_allowed(more: dict[str, t.Any]) -> None:

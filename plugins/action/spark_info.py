@@ -1,0 +1,22 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the module of the same name, and compares the clock of the host with that of the controller."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        before = time.time()
+        result.update(self._execute_module(task_vars=task_vars))
+        after = time.time()
+        read = (result.get("spark") or {}).get("time")
+        if read is not None:  # in whole seconds, at some moment of the call
+            result["clock"] = {"least": round(read - after, 1), "most": round(read + 1 - before, 1)}
+        return result
