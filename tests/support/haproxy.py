@@ -129,12 +129,18 @@ class Engine:
 
 
 class Gateway:
-    """HAProxy as the role sets it up. KEYS are gateway_keys, VARIABLES other variables of the role."""
+    """HAProxy as the role sets it up, but it waits PATIENCE seconds for a head or a body. KEYS are gateway_keys,
+    VARIABLES other variables of the role."""
 
     def __init__(
-        self, folder: Path, engines: t.Sequence[Engine], keys: list[dict[str, t.Any]], **variables: t.Any
+        self,
+        folder: Path,
+        engines: t.Sequence[Engine],
+        keys: list[dict[str, t.Any]],
+        patience: int = 1,
+        **variables: t.Any,
     ) -> None:
-        self.folder, self.engines = folder, engines
+        self.folder, self.engines, self.patience = folder, engines, patience
         self.socket, self.master, self.port = str(folder / "socket"), str(folder / "master"), free_port()
         self.variables = {"gateway_port": self.port, "gateway_stats_port": free_port(), **variables}
         self.write(keys)
@@ -171,7 +177,7 @@ class Gateway:
         for name in values["__gateway_switched"]:
             (self.folder / name).touch()
         text = TEMPLATES.get_template("haproxy.cfg.j2").render(values)
-        text = text.replace("wait-for-body time 30s", "wait-for-body time 1s")
+        text = re.sub(r"(wait-for-body time|timeout http-request) \d+s", rf"\1 {self.patience}s", text)
         (self.folder / "haproxy.cfg").write_text(re.sub(r"^ +(user|group|chroot) .*\n", "", text, flags=re.MULTILINE))
 
     def __enter__(self) -> Gateway:
