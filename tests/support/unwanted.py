@@ -62,8 +62,9 @@ def bearer(key: str) -> list[str]:
     return [f"Authorization: Bearer {key}"]
 
 
-def chat(model: Any, text: str = "Hello") -> bytes:
-    return json.dumps({"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 1}).encode()
+def chat(model: Any, text: str = "Hello", **more: Any) -> bytes:
+    content = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 1, **more}
+    return json.dumps(content).encode()
 
 
 def wrong_key(random: Random, target: Target) -> bytes:
