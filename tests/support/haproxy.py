@@ -57,6 +57,7 @@ class Engine:
         self.go = threading.Event()
         self.go.set()
         self.in_progress = 0
+        self.is_dead = False
         engine = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -94,10 +95,16 @@ class Engine:
                     if b'"stream":true' in body.replace(b" ", b""):
                         self.stream()
                     else:
-                        engine.go.wait(30)
-                        self.answer(200, {"unit": engine.name, "model": engine.model})
+                        self.wait_for_go()
+                        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x"}}
+                        self.answer(200, {"unit": engine.name, "model": engine.model, "choices": [choice]})
                 finally:
                     engine.in_progress -= 1
+
+            def wait_for_go(self) -> None:
+                engine.go.wait(30)
+                if engine.is_dead:
+                    raise ConnectionAbortedError
 
             def stream(self) -> None:
                 self.send_response(200)
@@ -106,10 +113,17 @@ class Engine:
                 self.end_headers()
                 for number in range(3):
                     if number:
-                        engine.go.wait(30)
-                    event = f'data: {{"unit":"{engine.name}","number":{number}}}\n\n'.encode()
-                    self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+                        self.wait_for_go()
+                    choice = {"index": 0, "finish_reason": "stop" if number == 2 else None, "delta": {"content": "x"}}
+                    self.event(
+                        json.dumps({"unit": engine.name, "number": number, "choices": [choice]}, separators=(",", ":"))
+                    )
+                self.event("[DONE]")
                 self.wfile.write(b"0\r\n\r\n")
+
+            def event(self, content: str) -> None:
+                event = f"data: {content}\n\n".encode()
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
 
         class Quiet(ThreadingHTTPServer):
             daemon_threads = True
@@ -127,9 +141,14 @@ class Engine:
         self.server.shutdown()
         self.server.server_close()
 
+    def die(self) -> None:
+        """In the middle of each answer."""
+        self.is_dead = True
+        self.stop()
+
 
 class Gateway:
-    """HAProxy as the role sets it up, but it waits PATIENCE seconds for a head or a body. KEYS are gateway_keys,
+    """HAProxy as the role sets it up, but it waits so many seconds for a head and for a body. KEYS are gateway_keys,
     VARIABLES other variables of the role."""
 
     def __init__(
@@ -137,10 +156,12 @@ class Gateway:
         folder: Path,
         engines: t.Sequence[Engine],
         keys: list[dict[str, t.Any]],
-        patience: int = 1,
+        head_seconds: int = 10,
+        body_seconds: int = 1,
         **variables: t.Any,
     ) -> None:
-        self.folder, self.engines, self.patience = folder, engines, patience
+        self.folder, self.engines = folder, engines
+        self.head_seconds, self.body_seconds = head_seconds, body_seconds
         self.socket, self.master, self.port = str(folder / "socket"), str(folder / "master"), free_port()
         self.variables = {"gateway_port": self.port, "gateway_stats_port": free_port(), **variables}
         self.write(keys)
@@ -177,7 +198,8 @@ class Gateway:
         for name in values["__gateway_switched"]:
             (self.folder / name).touch()
         text = TEMPLATES.get_template("haproxy.cfg.j2").render(values)
-        text = re.sub(r"(wait-for-body time|timeout http-request) \d+s", rf"\1 {self.patience}s", text)
+        text = text.replace("timeout http-request 10s", f"timeout http-request {self.head_seconds}s")
+        text = text.replace("wait-for-body time 30s", f"wait-for-body time {self.body_seconds}s")
         (self.folder / "haproxy.cfg").write_text(re.sub(r"^ +(user|group|chroot) .*\n", "", text, flags=re.MULTILINE))
 
     def __enter__(self) -> Gateway:
@@ -237,7 +259,7 @@ class Gateway:
         return (self.folder / "log").read_text()
 
     def open(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
 
 class Answer(t.NamedTuple):
