@@ -141,6 +141,10 @@ class Engine:
         self.server.shutdown()
         self.server.server_close()
 
+    def freeze(self) -> None:
+        """Connections are taken, and no more than that."""
+        self.server.shutdown()
+
     def die(self) -> None:
         """In the middle of each answer."""
         self.is_dead = True
@@ -148,8 +152,8 @@ class Engine:
 
 
 class Gateway:
-    """HAProxy as the role sets it up, but it waits so many seconds for a head and for a body. KEYS are gateway_keys,
-    VARIABLES other variables of the role."""
+    """HAProxy as the role sets it up, but it waits so many seconds for a head, for a body, and for a server that it
+    checks. KEYS are gateway_keys, VARIABLES other variables of the role."""
 
     def __init__(
         self,
@@ -158,12 +162,18 @@ class Gateway:
         keys: list[dict[str, t.Any]],
         head_seconds: int = 10,
         body_seconds: int = 1,
+        check_seconds: int = 5,
         **variables: t.Any,
     ) -> None:
         self.folder, self.engines = folder, engines
-        self.head_seconds, self.body_seconds = head_seconds, body_seconds
+        self.seconds = {
+            "http-request 10s": head_seconds,
+            "wait-for-body time 30s": body_seconds,
+            "check 5s": check_seconds,
+        }
         self.socket, self.master, self.port = str(folder / "socket"), str(folder / "master"), free_port()
-        self.variables = {"gateway_port": self.port, "gateway_stats_port": free_port(), **variables}
+        ports = {"gateway_port": self.port, "gateway_stats_port": free_port()}
+        self.variables: dict[str, t.Any] = {"gateway_address": "127.0.0.1", **ports, **variables}
         self.write(keys)
         self._log = (folder / "log").open("w+")
         command = [haproxy(), "-W", "-S", self.master, "-f", str(folder / "haproxy.cfg"), "-p", str(folder / "pid")]
@@ -184,7 +194,6 @@ class Gateway:
         found = gateway(Server("gw", "here"), units, keys, limits)
         assert found.problems == []
         values.update(
-            gateway_address="127.0.0.1",
             gateway_keys=keys,
             hostvars={each.name: {"vllm_api_key": ENGINE_KEY} for each in self.engines},
             __gateway_folder=str(self.folder),
@@ -198,8 +207,9 @@ class Gateway:
         for name in values["__gateway_switched"]:
             (self.folder / name).touch()
         text = TEMPLATES.get_template("haproxy.cfg.j2").render(values)
-        text = text.replace("timeout http-request 10s", f"timeout http-request {self.head_seconds}s")
-        text = text.replace("wait-for-body time 30s", f"wait-for-body time {self.body_seconds}s")
+        for setting, seconds in self.seconds.items():
+            assert f"{setting}\n" in text
+            text = text.replace(f"{setting}\n", f"{setting.rpartition(' ')[0]} {seconds}s\n")
         (self.folder / "haproxy.cfg").write_text(re.sub(r"^ +(user|group|chroot) .*\n", "", text, flags=re.MULTILINE))
 
     def __enter__(self) -> Gateway:
