@@ -59,6 +59,7 @@ class Engine:
         self.go = threading.Event()
         self.go.set()
         self.in_progress = 0
+        self.is_dead = False
         engine = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -96,10 +97,16 @@ class Engine:
                     if b'"stream":true' in body.replace(b" ", b""):
                         self.stream()
                     else:
-                        engine.go.wait(30)
-                        self.answer(200, {"unit": engine.name, "model": engine.model})
+                        self.wait_for_go()
+                        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x"}}
+                        self.answer(200, {"unit": engine.name, "model": engine.model, "choices": [choice]})
                 finally:
                     engine.in_progress -= 1
+
+            def wait_for_go(self) -> None:
+                engine.go.wait(30)
+                if engine.is_dead:
+                    raise ConnectionAbortedError
 
             def stream(self) -> None:
                 self.send_response(200)
@@ -108,10 +115,17 @@ class Engine:
                 self.end_headers()
                 for number in range(3):
                     if number:
-                        engine.go.wait(30)
-                    event = f'data: {{"unit":"{engine.name}","number":{number}}}\n\n'.encode()
-                    self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+                        self.wait_for_go()
+                    choice = {"index": 0, "finish_reason": "stop" if number == 2 else None, "delta": {"content": "x"}}
+                    self.event(
+                        json.dumps({"unit": engine.name, "number": number, "choices": [choice]}, separators=(",", ":"))
+                    )
+                self.event("[DONE]")
                 self.wfile.write(b"0\r\n\r\n")
+
+            def event(self, content: str) -> None:
+                event = f"data: {content}\n\n".encode()
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
 
         class Quiet(ThreadingHTTPServer):
             daemon_threads = True
@@ -129,6 +143,18 @@ class Engine:
         self.server.shutdown()
         self.server.server_close()
 
+    def freeze(self) -> None:
+        """Connections are taken, and no more than that."""
+        self.server.shutdown()
+
+    def die(self) -> None:
+        """In the middle of each answer."""
+        self.is_dead = True
+        self.stop()
+
+
+BODY = {"wait-for-body time 30s": 1}
+
 
 def write(
     folder: Path,
@@ -136,10 +162,11 @@ def write(
     keys: list[dict[str, t.Any]],
     variables: t.Mapping[str, t.Any],
     members: t.Sequence[Member] = (),
+    seconds: t.Mapping[str, int] = BODY,
 ) -> None:
     """The files of the role, with what is different without root, and for those who do not like to wait.
 
-    The gateway is the first of the MEMBERS of its group.
+    The gateway is the first of the MEMBERS of its group. SECONDS by setting replace what the role sets.
     """
     values: dict[str, t.Any] = {
         **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
@@ -166,19 +193,35 @@ def write(
     for name in values["__gateway_switched"]:
         (folder / name).touch()
     text = TEMPLATES.get_template("haproxy.cfg.j2").render(values)
-    text = text.replace("wait-for-body time 30s", "wait-for-body time 1s")
+    for setting, number in seconds.items():
+        assert f"{setting}\n" in text
+        text = text.replace(f"{setting}\n", f"{setting.rpartition(' ')[0]} {number}s\n")
     (folder / "haproxy.cfg").write_text(re.sub(r"^ +(user|group|chroot) .*\n", "", text, flags=re.MULTILINE))
 
 
 class Gateway:
-    """HAProxy as the role sets it up. KEYS are gateway_keys, VARIABLES other variables of the role."""
+    """HAProxy as the role sets it up, but it waits so many seconds for a head, for a body, and for a server that it
+    checks. KEYS are gateway_keys, VARIABLES other variables of the role."""
 
     def __init__(
-        self, folder: Path, engines: t.Sequence[Engine], keys: list[dict[str, t.Any]], **variables: t.Any
+        self,
+        folder: Path,
+        engines: t.Sequence[Engine],
+        keys: list[dict[str, t.Any]],
+        head_seconds: int = 10,
+        body_seconds: int = 1,
+        check_seconds: int = 5,
+        **variables: t.Any,
     ) -> None:
         self.folder, self.engines = folder, engines
+        self.seconds = {
+            "http-request 10s": head_seconds,
+            "wait-for-body time 30s": body_seconds,
+            "check 5s": check_seconds,
+        }
         self.socket, self.master, self.port = str(folder / "socket"), str(folder / "master"), free_port()
-        self.variables = {"gateway_port": self.port, "gateway_stats_port": free_port(), **variables}
+        ports = {"gateway_port": self.port, "gateway_stats_port": free_port()}
+        self.variables: dict[str, t.Any] = {"gateway_address": "127.0.0.1", **ports, **variables}
         self.write(keys)
         self._log = (folder / "log").open("w+")
         command = [
@@ -194,8 +237,8 @@ class Gateway:
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
 
     def write(self, keys: list[dict[str, t.Any]]) -> None:
-        variables = {**self.variables, "gateway_address": "127.0.0.1", "__gateway_socket": self.socket}
-        write(self.folder, self.engines, keys, variables)
+        variables = {**self.variables, "__gateway_socket": self.socket}
+        write(self.folder, self.engines, keys, variables, seconds=self.seconds)
 
     def __enter__(self) -> Gateway:
         wait_until(self._is_up, "HAProxy has looked at every engine", timeout=30, pause=0.05)
@@ -254,7 +297,7 @@ class Gateway:
         return (self.folder / "log").read_text()
 
     def open(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
 
 class Answer(t.NamedTuple):

@@ -1,10 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Constant load on one address, in a process of its own: so many requests a second, every other one streamed.
+"""Constant load on one address, in a process of its own: so many requests a second, every other one streamed, and half
+of both by OpenAI's client, as users have it; the other half by one that looks at each byte.
 
 A request begins when it is its turn, whether earlier ones have ended or not, but no more than so many at a time: an
 overloaded machine gets fewer a second, which the figures say. One line for each on standard output: begin, end, longest
-gap within the answer, streamed or whole, and ok or what was wrong.
+gap within the answer, streamed or whole, openai or plain, and ok or what was wrong.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import subprocess
 import sys
 import threading
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import httpx2
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 LONGEST = 300  # seconds of a request: a gateway may hold it
 
@@ -26,6 +30,7 @@ class Request(NamedTuple):
     end: float
     gap: float  # longest time between two parts of the answer
     kind: str  # streamed or whole
+    client: str  # openai or plain
     outcome: str  # ok, or what was wrong
 
 
@@ -49,8 +54,8 @@ class Load:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            begin, end, gap, kind, outcome = line.rstrip("\n").split(" ", 4)
-            self.requests.append(Request(float(begin), float(end), float(gap), kind, outcome))
+            begin, end, gap, kind, client, outcome = line.rstrip("\n").split(" ", 5)
+            self.requests.append(Request(float(begin), float(end), float(gap), kind, client, outcome))
 
     def __enter__(self) -> Load:
         return self
@@ -71,19 +76,33 @@ class Load:
         begins = [request.begin for request in self.requests]
         return (
             f"{len(self.requests)} requests, {len(self.requests) / (max(begins) - min(begins)):.1f} a second, half"
-            f" streamed: {len(self.failed)} failed; the longest took"
+            f" streamed, half by OpenAI's client: {len(self.failed)} failed; the longest took"
             f" {max(request.end - request.begin for request in self.requests):.1f} s, the longest gap in a stream was"
             f" {max(request.gap for request in self.requests if request.kind == 'streamed'):.1f} s"
         )
 
 
-async def ask(host: str, port: int, key: str, model: str, number: int) -> tuple[float, str]:
-    """The longest gap within the answer, and the outcome."""
-    is_streamed = number % 2 == 0
-    content = {"model": model, "messages": [{"role": "user", "content": f"Tell me of {number}"}], "max_tokens": 4}
-    if is_streamed:
-        content["stream"] = True
-    body = json.dumps(content).encode()
+def question(model: str, number: int) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": f"Tell me of {number}"}], "max_tokens": 4}
+
+
+async def ask_by_openai(client: AsyncOpenAI, content: dict[str, Any], is_streamed: bool) -> tuple[float, str]:
+    """The longest gap within the answer, and the outcome. What the client raises is an outcome, too."""
+    if not is_streamed:
+        answer = await client.chat.completions.create(**content)
+        return 0.0, "ok" if answer.choices else "no choices"
+    parts = await client.chat.completions.create(**content, stream=True)
+    gap, last, is_whole = 0.0, time.monotonic(), False
+    async for part in parts:
+        now = time.monotonic()
+        gap, last = max(gap, now - last), now
+        is_whole |= any(choice.finish_reason for choice in part.choices)
+    return gap, "ok" if is_whole else "ended in the middle"
+
+
+async def ask(host: str, port: int, key: str, content: dict[str, Any], is_streamed: bool) -> tuple[float, str]:
+    """The same, byte by byte, on a connection of its own."""
+    body = json.dumps({**content, "stream": is_streamed}).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -118,14 +137,24 @@ async def main(host: str, port: str, model: str, per_second: str, at_once: str) 
     key = sys.stdin.readline().strip()
     stopped = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     running: set[asyncio.Task[None]] = set()
+    # No retries, which would hide a failure; and as many connections as there are requests.
+    connections = DefaultAsyncHttpxClient(limits=httpx2.Limits(max_keepalive_connections=100), trust_env=False)
+    url = f"http://{host}:{port}/v1"
+    client = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=LONGEST, http_client=connections)
 
     async def one(number: int) -> None:
         begin, gap = time.time(), 0.0
+        is_streamed, by_openai, content = number % 2 == 0, number % 4 < 2, question(model, number)
+        if by_openai:
+            asked = ask_by_openai(client, content, is_streamed)
+        else:
+            asked = ask(host, int(port), key, content, is_streamed)
         try:
-            gap, outcome = await asyncio.wait_for(ask(host, int(port), key, model, number), LONGEST)
-        except (OSError, TimeoutError) as error:
+            gap, outcome = await asyncio.wait_for(asked, LONGEST)
+        except Exception as error:  # whatever it is, the request has failed
             outcome = f"{type(error).__name__} {error}".strip().replace("\n", " ")
-        print(begin, time.time(), gap, "whole" if number % 2 else "streamed", outcome, flush=True)
+        kind, by = "streamed" if is_streamed else "whole", "openai" if by_openai else "plain"
+        print(begin, time.time(), gap, kind, by, outcome, flush=True)
 
     number, due = 0, time.monotonic()
     while not stopped.done():
@@ -140,6 +169,7 @@ async def main(host: str, port: str, model: str, per_second: str, at_once: str) 
         due += 1 / int(per_second)
         await asyncio.sleep(max(0.0, due - time.monotonic()))
     await asyncio.gather(*running)
+    await client.close()
 
 
 if __name__ == "__main__":

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 import yaml
 
+from support import unwanted
 from support.deployments import EAGER, B, deployed
 from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import Spark
 
 KEY = "6b1fd1d9c1d44a2c8f0e9f3f6d2b7a55"
 CLIENT = "c0ffee1d9c1d44a2c8f0e9f3f6d2b7a5"
+SMALL = "5ba11d1d9c1d44a2c8f0e9f3f6d2b7a5"
+LIMITED = [f"11117ed{number:02}9c1d44a2c8f0e9f3f6d2b7a5" for number in range(20)]
+MANY = {"requests_per_minute": 100000, "concurrent": 10000}
 GATEWAY = "spark01"
 PORT = 8080
 MODEL = "sandbox/tiny"  # two engines and their clients have two cores here
@@ -27,7 +31,14 @@ SERVED: dict[str, Any] = {
     "vllm_publish_address": "0.0.0.0",
     "vllm_image_allow": ["advisory"],  # of what the sandbox has under this tag, none is true
     "vllm_api_key": KEY,
-    "gateway_keys": [{"name": "load", "key": CLIENT, "requests_per_minute": 100000, "concurrent": 10000}],
+    "gateway_keys": [
+        {"name": "load", "key": CLIENT, **MANY},
+        {"name": "small", "key": SMALL, "body_bytes": unwanted.SMALL, **MANY},
+        *(
+            {"name": f"limited{number:02}", "key": key, "concurrent": 1, "requests_per_minute": unwanted.PER_MINUTE}
+            for number, key in enumerate(LIMITED)
+        ),
+    ],
     "gateway_connections": 5000,
     "gateway_hold_requests": 4000,
 }

@@ -1,23 +1,27 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Set-up; under load a rolling deployment, a killed server, a switch of the only one, and of two services of one host;
-removal. In this order."""
+"""Set-up; what is unwanted; under load a rolling deployment, a killed server, a switch of the only one, and of two
+services of one host; removal. In this order."""
 
 from __future__ import annotations
 
+import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 
+from support import unwanted
 from support.deployments import EAGER, deployed, running
 from support.load import Load
 from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import ADDRESSES, Sandbox, Spark
 from support.waiting import wait_until
 
-from .conftest import CLIENT, GATEWAY, KEY, MODEL, PORT, SERVED, TWO
+from .conftest import CLIENT, GATEWAY, KEY, LIMITED, MODEL, PORT, SERVED, SMALL, TWO
 
 PER_SECOND = 20
 WAITING = 4000  # of the only server, all wait
@@ -67,6 +71,45 @@ def test_it_is_set_up_beside_a_server_that_runs_and_a_second_run_changes_nothing
     assert KEY not in set_up.output + second.output
 
 
+def counted(sparks: dict[str, Spark]) -> tuple[int, int]:
+    """What vLLM has counted on all hosts: requests with a body, whatever their answer was, and those that generated."""
+    ask = f"curl --silent --fail --header 'Authorization: Bearer {KEY}' http://127.0.0.1:8000/metrics"
+    pages = "".join(spark.root(ask) for spark in sparks.values())
+    posted = re.findall(r'^http_requests_total{.*method="POST".*} (.*)$', pages, re.MULTILINE)
+    generated = re.findall(r"^vllm:request_success_total{.*} (.*)$", pages, re.MULTILINE)
+    return sum(int(float(each)) for each in posted), sum(int(float(each)) for each in generated)
+
+
+@pytest.fixture
+def without_watchdogs(serving: dict[str, Spark]) -> Iterator[None]:
+    """No watchdog asks for a token."""
+    for spark in serving.values():
+        spark.root("systemctl stop vllm-watchdog.timer vllm-watchdog")
+    yield
+    for spark in serving.values():
+        spark.root("systemctl start vllm-watchdog.timer")
+
+
+@pytest.mark.usefixtures("set_up", "without_watchdogs")
+def test_of_what_is_unwanted_nothing_reaches_vllm(serving: dict[str, Spark], figure: Callable[[str], None]) -> None:
+    wait_until(lambda: up(serving[GATEWAY]) == sorted(serving), "both units are up", timeout=60)
+    target = unwanted.Target(ADDRESSES[GATEWAY], PORT, MODEL, CLIENT, SMALL, KEY)
+    process = serving[GATEWAY].root("systemctl show --property=MainPID,NRestarts haproxy")
+    before = counted(serving)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(unwanted.slow, target, 10)
+        found = unwanted.at_their_limit(target, LIMITED)
+        found += unwanted.answered_by_many(target, list(unwanted.mix(target, 1000, seed=17)))
+        found += slow.result()
+    assert unwanted.mistakes(found) == Counter()
+    good = sum(bool(each.request.forwarded) for each in found)
+    wanted = (before[0] + good, before[1] + good)
+    wait_until(lambda: counted(serving) >= wanted, "vLLM has counted what it has answered", timeout=30)
+    assert counted(serving) == wanted
+    assert serving[GATEWAY].root("systemctl show --property=MainPID,NRestarts haproxy") == process
+    figure(f"unwanted requests: {len(found)} with the right status, of which {good} reached vLLM")
+
+
 def test_a_rolling_deployment_under_load_fails_no_request(
     load: Load,
     serving: dict[str, Spark],
@@ -81,7 +124,7 @@ def test_a_rolling_deployment_under_load_fails_no_request(
     figure(f"rolling deployment of two units: {load.figures}")
     for name, spark in serving.items():
         assert running(spark)[0] != before[name], run.output
-    assert {each.kind for each in load.requests} == {"streamed", "whole"}
+    assert len({(each.kind, each.client) for each in load.requests}) == 4
     assert load.failed == []
     assert up(serving[GATEWAY]) == sorted(serving)
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import socket
+import time
 import typing as t
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan import gateway as plan
 from ansible_collections.dgxspark.vllm.roles.vllm.files import dgxspark_require_key
 
+from support import unwanted
 from support.haproxy import ENGINE_KEY, Answer, Engine, Gateway, read_answer
 from support.waiting import wait_until
 
@@ -35,7 +38,8 @@ def engines() -> t.Iterator[list[Engine]]:
 
 @pytest.fixture(scope="module")
 def gateway(engines: list[Engine], tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("gateway"), engines, KEYS) as found:
+    # Seconds that a busy machine needs for four megabytes.
+    with Gateway(tmp_path_factory.mktemp("gateway"), engines, KEYS, body_seconds=3) as found:
         yield found
 
 
@@ -86,6 +90,19 @@ def test_the_model_is_found_wherever_it_is(gateway: Gateway, engines: list[Engin
     answer = post(gateway, body)
     assert (answer.status, answer.json["unit"]) == (200, "spark03")
     assert engines[2].asked[-1][2] == body
+
+
+@pytest.mark.parametrize(("length", "status"), [(4194304, 200), (4194305, 413)])
+@pytest.mark.parametrize("slash", ["/", "\\/"])
+def test_the_model_may_come_last_in_the_largest_body(
+    gateway: Gateway, engines: list[Engine], length: int, status: int, slash: str
+) -> None:
+    begin, end = b'{"prompt":"', f'","model":"{B.replace("/", slash)}"}}'.encode()
+    body = begin + b"x" * (length - len(begin) - len(end)) + end
+    before = len(engines[2].asked)
+    with gateway.open() as connection:
+        assert unwanted.asked(connection, head("/v1/completions", KEY, length) + body).status == status
+    assert [text for *_, text in engines[2].asked[before:]] == ([body] if status == 200 else [])
 
 
 def test_a_conversation_stays_with_its_unit(gateway: Gateway) -> None:
@@ -267,6 +284,34 @@ def test_a_unit_that_dies_costs_nobody_else_a_request(tmp_path: Path) -> None:
         busy.go.set()
         assert {each.result().status for each in more} == {200}
     busy.stop()
+
+
+def test_a_frozen_unit_is_taken_out_and_what_it_has_taken_ends_with_504(engines: list[Engine], tmp_path: Path) -> None:
+    """It takes connections, and never answers."""
+    frozen = Engine(B, "frozen")
+    with Gateway(tmp_path, [engines[0], frozen], KEYS, check_seconds=1, gateway_timeout=3) as gateway:
+        frozen.freeze()
+        begin = time.monotonic()
+        answer = post(gateway, chat(B))
+        assert (answer.status, answer.json["error"]["type"]) == (504, "server_error")
+        assert time.monotonic() - begin > 2.5
+        wait_until(lambda: gateway.servers()["frozen"] == "DOWN", "HAProxy has seen it", timeout=60, pause=0.1)
+        assert post(gateway, chat(B)).status == 503
+        assert post(gateway, chat(A)).status == 200
+    frozen.stop()
+
+
+def test_statistics_are_on_loopback_wherever_the_gateway_listens(engines: list[Engine], tmp_path: Path) -> None:
+    with Gateway(tmp_path, engines, KEYS, gateway_address="0.0.0.0") as gateway:
+        port = gateway.variables["gateway_stats_port"]
+        for path in ("/stats", "/metrics"):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(f"GET {path} HTTP/1.1\r\nHost: gw\r\n\r\n".encode())
+                assert read_answer(connection).status == 200
+        with socket.create_connection(("127.0.0.2", gateway.port)):  # loopback has more addresses than one
+            pass
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", port))
 
 
 def test_a_unit_that_is_gone_gets_nothing_and_a_model_without_units_is_said(
