@@ -8,7 +8,6 @@ import hashlib
 import inspect
 import json
 import os
-import shutil
 import tempfile
 import typing as t
 
@@ -50,7 +49,7 @@ class DownloadContainers:
             command = ["run", "--rm", "--name", f"{self.name}-list-{os.getpid()}", *cache, *self._client(job)]
             rc, out, err = self.run(command, timeout=LIST_TIMEOUT + 60)
         finally:
-            shutil.rmtree(job, ignore_errors=True)
+            self._remove_job(job)
         answer = answer_of(out)
         if "done" not in answer:
             raise Failed(explain(answer.get("errors") or [mask(err.strip() or out.strip(), task.token)]))
@@ -69,7 +68,7 @@ class DownloadContainers:
         if rc == 0:
             task.result.update(status="running", container=out.strip()[:12])
             return None
-        shutil.rmtree(job, ignore_errors=True)
+        self._remove_job(job)
         other = self.inspect(self.name)
         if other is not None and is_alive(other):
             return other
@@ -117,7 +116,11 @@ class DownloadContainers:
         self.run(["rm", "--force", container.id])
         job = os.path.normpath(container.labels.get(JOB, ""))
         if os.path.dirname(job) == RUN:
-            shutil.rmtree(job, ignore_errors=True)
+            self._remove_job(job)
+
+    def _remove_job(self, job: str) -> None:
+        """The container writes there, too: shutil.rmtree() ends at a depth that `rm` does not know."""
+        self.task.module.run_command(["rm", "-rf", "--", job])
 
     def has_image(self) -> bool:
         return self.docker is not None and self.run(["image", "inspect", self.task.options["image"]])[0] == 0

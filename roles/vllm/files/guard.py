@@ -20,7 +20,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -92,6 +91,13 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+def remove_trees(folders: t.Sequence[Path]) -> None:
+    """A container writes there: shutil.rmtree() ends at a depth that `rm` does not know."""
+    rc, _out, error = run("rm", "-rf", "--", *map(str, folders))
+    if rc:
+        say(ERROR, f"{plain(error.strip())}; going on")
+
+
 class Service:
     """The files of one service on this host."""
 
@@ -103,6 +109,10 @@ class Service:
         self.look = home / "state" / "look.json"  # the last one of the watchdog: verdict, time since the boot, releases
         self.closed = home / "state" / "closed.json"  # the ports that were closed to other hosts
         self.link = home / "state" / "link.json"  # whether the container was seen with a connection to its peers
+
+    def caches(self) -> list[Path]:
+        """What containers have as /root/.cache: cache/, or caches/UID with a user of their own."""
+        return [self.home / "cache", *(self.home / "caches").glob("[0-9]*")]
 
     @property
     def parameters(self) -> State:
@@ -293,7 +303,7 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
     ports = closed_ports.ports_of(parameters)
     if peers and ports:
         # what Ray left there is of no use to another start
-        shutil.rmtree(service.home / "cache" / "ray", ignore_errors=True)
+        remove_trees([folder / "ray" for folder in service.caches()])
         write_json(service.closed, {"closed_ports": list(ports)})
         problem = closed_ports.close(ports, peers.addresses, run, (proc / "net" / "if_inet6").exists())
         if problem:

@@ -13,6 +13,8 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import 
 from ansible_collections.dgxspark.vllm.roles.vllm.files import guard
 from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import Memory, Service
 
+from support.trees import deep_tree
+
 GIB = 1024**3
 
 
@@ -242,6 +244,28 @@ def test_only_the_group_reaches_the_ports_of_ray(service: Service, proc: Path, f
         "ip6tables -w -A DGXSPARK-29501 -j DROP",
         f"ip6tables -w -I {JUMP}",
     ]
+
+
+@pytest.mark.parametrize("cache", ["cache", "caches/1000"])
+def test_no_tree_that_a_container_left_keeps_ray_from_starting(
+    service: Service, proc: Path, firewall: Path, cache: str
+) -> None:
+    release(service, "one", **GROUP)
+    left, compiled = service.home / cache / "ray", service.home / cache / "vllm"
+    with deep_tree(left):
+        compiled.mkdir()
+        assert guard.prepare(service, proc) == 0
+        assert not left.exists()
+        assert compiled.exists()
+
+
+def test_a_tree_that_cannot_be_removed_is_no_reason_not_to_serve(
+    service: Service, proc: Path, firewall: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release(service, "one", **GROUP)
+    program(firewall, "rm", "echo 'rm: \033[2Jno' >&2; exit 1")
+    assert guard.prepare(service, proc) == 0
+    assert "; going on" in capsys.readouterr().out
 
 
 def test_without_ipv6_there_is_nothing_to_close_of_it(service: Service, proc: Path, firewall: Path) -> None:

@@ -25,6 +25,7 @@ from ansible_collections.dgxspark.vllm.plugins.modules import hf_download
 from hf_trees import safetensors
 
 from support import documented
+from support.trees import deep_tree
 
 MODEL = "org/name"
 COMMIT = "c" * 40
@@ -317,6 +318,15 @@ def test_the_remains_of_an_earlier_one_go(host: Host) -> None:
     host.container("exited", **{"dgxspark.vllm.download.job": str(job)})
     assert host.download()["status"] == "complete"
     assert not job.exists()
+
+
+def test_a_deep_tree_in_the_folder_of_the_job_goes(host: Host) -> None:
+    """Its container may write there."""
+    job = host.folder / "run" / "job"
+    host.container("exited", **{"dgxspark.vllm.download.job": str(job)})
+    with deep_tree(job):
+        assert host.download()["status"] == "complete"
+        assert not job.exists()
 
 
 def test_a_label_leads_to_no_other_folder(host: Host) -> None:
