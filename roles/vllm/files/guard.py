@@ -5,8 +5,8 @@
 python3 -B /usr/local/lib/dgxspark/SERVICE guard VERB SERVICE HOME
 
 allow    ExecCondition: not if the same release was started too often without an answer
-prepare  ExecStartPre: waits for the hosts that serve the model together with this one, and for the memory that the
-         release needs, then counts the start
+prepare  ExecStartPre: not if a path leads elsewhere than when the release was staged; waits for the hosts that serve
+         the model together with this one, and for the memory that the release needs, then counts the start
 stop     ExecStop, and ExecStopPost of a group: stops the containers of the service, whatever `current` points to by now
 forget   by hand and by a deployment: the starts so far do not count any more
 
@@ -270,6 +270,21 @@ def had_link(service: Service, boot: str) -> bool:
     return state.get("boot") != boot or state.get("linked") is True
 
 
+# --- what Docker mounts -------------------------------------------------------------------------------------------
+
+
+def moved_path(parameters: State) -> str:
+    """Why the container would get another folder than the deployment has looked at; empty if it gets the same.
+
+    Whoever owns a folder on the way can make it a link at any time, and Docker follows it as root.
+    """
+    for path, real in mapping(parameters.get("real_paths")).items():
+        now = os.path.realpath(path)
+        if now != real:
+            return f"{plain(path)} leads to {plain(now)} and no longer to {plain(str(real))}"
+    return ""
+
+
 # --- the verbs --------------------------------------------------------------------------------------------------
 
 
@@ -283,6 +298,10 @@ def allow(service: Service) -> int:
 
 def prepare(service: Service, proc: Path = Path("/proc")) -> int:
     parameters = service.parameters
+    problem = moved_path(parameters)
+    if problem:
+        say(ERROR, f"not started: {problem}; move it back, or deploy again")
+        return 1
     peers = peers_of(parameters)
     if peers:
         is_stale = peers.rank > 0 and had_link(service, boot_of(proc))

@@ -313,6 +313,38 @@ def test_other_services_close_nothing(service: Service, proc: Path, firewall: Pa
     assert rules(firewall) == []
 
 
+# --- what Docker mounts -------------------------------------------------------------------------------------------
+
+
+def test_a_path_that_leads_elsewhere_than_when_it_was_staged_is_not_mounted(
+    service: Service, proc: Path, programs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The owner of a folder above a cache makes a link of it between two starts."""
+    cache = tmp_path / "home" / ".cache" / "huggingface"
+    cache.mkdir(parents=True)
+    release(service, "one", real_paths={str(cache): str(cache), "/": "/"})
+    assert guard.prepare(service, proc) == 0
+    (tmp_path / "other" / "huggingface").mkdir(parents=True)
+    cache.parent.rename(tmp_path / "home" / "before")
+    cache.parent.symlink_to(tmp_path / "other")
+    assert guard.prepare(service, proc) == 1
+    said = capsys.readouterr().out
+    assert said == (
+        f"<3>not started: {cache} leads to {tmp_path}/other/huggingface and no longer to {cache}; move it back, or"
+        " deploy again\n"
+    )
+    cause = refusal(said.removeprefix("<3>"))
+    assert cause is not None
+    assert cause.id == "start_path"
+
+
+@pytest.mark.parametrize("paths", [None, [], {}, "/srv"])
+def test_a_release_that_names_no_paths_is_started(service: Service, proc: Path, programs: Path, paths: Any) -> None:
+    """One that an earlier version has staged."""
+    release(service, "one", real_paths=paths)
+    assert guard.prepare(service, proc) == 0
+
+
 # --- the stop ---------------------------------------------------------------------------------------------------
 
 
