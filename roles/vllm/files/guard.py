@@ -28,6 +28,7 @@ from pathlib import Path
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import closed_ports
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import OPEN, SILENT, Peers, peers_of, reach
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import has_cache_of
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, parse_json
 
@@ -123,15 +124,19 @@ class Service:
         return self.current.resolve().name
 
     def containers(self, what: str = "service") -> dict[str, str]:
-        """Those that run, with the release of each. An image may bring our label along, but no release of ours.
+        """Those that run, with the release of each. An image may bring our labels along, but no folder of ours.
 
         WHAT is ray for the one of Ray beside that of the API.
         """
         label = f"label=dgxspark.vllm.{what}={self.name}"
-        form = '{{.ID}} {{.Label "dgxspark.vllm.release"}}'
-        lines = run("docker", "ps", "--filter", label, "--format", form)[1].splitlines()
-        found = dict(line.split(" ") for line in lines if line.count(" ") == 1)
-        return {container: release for container, release in found.items() if self.has(release)}
+        form = '{{.ID}} {{.Label "dgxspark.vllm.release"}} {{.Mounts}}'
+        lines = run("docker", "ps", "--no-trunc", "--filter", label, "--format", form)[1].splitlines()
+        found = (line.split(" ") for line in lines if line.count(" ") == 2)
+        return {
+            container: release
+            for container, release, mounts in found
+            if self.has(release) and has_cache_of(str(self.home), mounts.split(","))
+        }
 
     def has(self, release: str) -> bool:
         return "/" not in release and (self.home / "releases" / release / "release.json").is_file()

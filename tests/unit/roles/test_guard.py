@@ -60,7 +60,8 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     calls.touch()
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     monkeypatch.delenv("MAINPID", raising=False)
-    program(calls, "docker", 'if [ "$1" = ps ]; then echo aa one; echo bb one; fi')
+    cache = tmp_path / "vllm" / "cache"
+    program(calls, "docker", f'if [ "$1" = ps ]; then echo aa one /opt/hf,{cache}; echo bb one {cache}; fi')
     program(calls, "systemctl", "")
     program(calls, "nvidia-smi", 'echo "812, 66560"')
     return calls
@@ -279,7 +280,12 @@ def test_a_stop_takes_the_rules_and_the_container_of_ray_along(service: Service,
     release(service, "one", **GROUP)
     guard.prepare(service, proc)
     release(service, "two")  # what was closed counts, not what is current by now
-    program(firewall, "docker", 'case "$*" in *label=dgxspark.vllm.ray=*) echo cc one;; *filter*) echo aa one;; esac')
+    ours = f"one {service.home}/cache"
+    program(
+        firewall,
+        "docker",
+        f'case "$*" in *label=dgxspark.vllm.ray=*) echo cc {ours};; *filter*) echo aa {ours};; esac',
+    )
     firewall.write_text("")
     assert guard.stop(service, proc) == 0
     assert "docker stop -t 15 aa cc" in firewall.read_text()
@@ -352,7 +358,8 @@ def test_stop_asks_for_the_label_and_not_for_the_release(service: Service, proc:
     service.current.unlink()
     assert guard.stop(service, proc) == 0
     assert programs.read_text().splitlines() == [
-        'docker ps --filter label=dgxspark.vllm.service=vllm --format {{.ID}} {{.Label "dgxspark.vllm.release"}}',
+        "docker ps --no-trunc --filter label=dgxspark.vllm.service=vllm"
+        ' --format {{.ID}} {{.Label "dgxspark.vllm.release"}} {{.Mounts}}',
         "docker stop -t 15 aa bb",
     ]
 
@@ -362,7 +369,8 @@ def test_a_container_that_only_has_the_label_is_not_stopped(
     service: Service, proc: Path, programs: Path, label: str
 ) -> None:
     """An image may bring it along; a release of ours it cannot name."""
-    program(programs, "docker", f'if [ "$1" = ps ]; then echo "cc{label}"; echo "aa one"; fi')
+    cache = service.home / "cache"
+    program(programs, "docker", f'if [ "$1" = ps ]; then echo "cc{label} {cache}"; echo "aa one {cache}"; fi')
     assert guard.stop(service, proc) == 0
     assert programs.read_text().splitlines()[1:] == ["docker stop -t 15 aa"]
 
@@ -386,13 +394,24 @@ def test_stop_ends_after_compose(service: Service, proc: Path, programs: Path, m
     compose = proc / "4711"
     compose.mkdir()
     monkeypatch.setenv("MAINPID", "4711")
+    ours = f"echo aa one {service.home}/cache"
     program(
         programs,
         "docker",
-        f'case $1 in ps) echo aa one;; stop) (sleep 0.3; rmdir "{compose}") >/dev/null 2>&1 & ;; esac',
+        f'case $1 in ps) {ours};; stop) (sleep 0.3; rmdir "{compose}") >/dev/null 2>&1 & ;; esac',
     )
     guard.stop(service, proc)
     assert not compose.exists()
+
+
+def test_what_only_has_the_labels_is_not_stopped(service: Service, proc: Path, programs: Path) -> None:
+    """An image brings labels along, also with a release that is there; no folder of ours."""
+    cache = service.home / "cache"
+    lines = ("aa one", "bb one ", "cc one /srv/data", f"dd one {cache}x", f"ee two {cache}", f"ff one /x,{cache}s/1000")
+    script = "; ".join(f"echo '{line}'" for line in lines)
+    program(programs, "docker", f'if [ "$1" = ps ]; then {script}; fi')
+    guard.stop(service, proc)
+    assert [line for line in programs.read_text().splitlines() if "stop" in line] == ["docker stop -t 15 ff"]
 
 
 def test_the_command_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
