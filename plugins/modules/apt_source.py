@@ -79,15 +79,18 @@ owner_source:
 
 import os
 import tempfile
+import threading
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import openpgp
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 
 APT = "/etc/apt"
 MARKER = "# Written by dgxspark.vllm"
 MAX_KEY_BYTES = 1024 * 1024
+SECONDS = 30  # for a key of some kilobytes
 
 
 def read(path: str) -> str | None:
@@ -129,12 +132,29 @@ class Source:
             + f"Signed-By: {self.key}\n"
         )
 
+    def fetch(self, url: str) -> tuple[str, str]:
+        """Its text, or what is wrong. The timeout of fetch_url begins anew with each byte that comes."""
+        found: list[tuple[str, str]] = []
+
+        def ask() -> None:
+            try:
+                answer, info = fetch_url(self.module, url, timeout=SECONDS)
+                good = info["status"] == 200
+                text = answer.read(MAX_KEY_BYTES).decode("utf-8", "replace") if good else ""
+                found.append((text, "" if good else info["msg"]))
+            except Exception as error:  # of a server that ends in the middle
+                found.append(("", plain(str(error)) or type(error).__name__))
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(SECONDS)
+        return found[0] if found else ("", f"it did not come whole within {SECONDS} s")
+
     def download(self) -> str:
         url, wanted = self.asked["key_url"], "".join(self.asked["fingerprint"].split()).upper()
-        answer, info = fetch_url(self.module, url, timeout=30)
-        if info["status"] != 200:
-            self.module.fail_json(msg=f"the key {url} cannot be downloaded: {info['msg']}")
-        text: str = answer.read(MAX_KEY_BYTES).decode("utf-8", "replace")
+        text, problem = self.fetch(url)
+        if problem:
+            self.module.fail_json(msg=f"the key {url} cannot be downloaded: {problem}")
         try:
             keys = openpgp.parse(text)
         except ValueError as error:

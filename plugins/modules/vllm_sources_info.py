@@ -12,6 +12,7 @@ description:
     one line for each problem, and changes nothing.
   - The folder of a model must be complete. Its C(config.json), index of the weights, weights and tokenizer are looked
     for, and the header of each weights file is compared with its length.
+  - No path may lead through a link of a user other than root to what is not the user's own.
   - A source must be a file or a folder. It must not lead to a folder of the system, of root, of Docker or of a service
     of this collection, nor lie in a folder that the container may write.
 extends_documentation_fragment:
@@ -83,12 +84,23 @@ problems:
   type: list
   elements: str
   sample: ["vllm_mounts[0]: /srv/data does not exist on this host; create it there, or correct the path"]
+real_paths:
+  description: What the cache, the sources and the folder of the model lead to, by their path.
+  returned: success
+  type: dict
+  sample: {"/opt/hf": "/opt/hf", "/srv/data": "/mnt/disk/data"}
 """
 
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.sources import Place, Source, problems
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.sources import (
+    Place,
+    Source,
+    foreign_link,
+    problems,
+    real_paths,
+)
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import memory
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.layout import CacheError, shown
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.model_folder import by_id, lacks, root_of
@@ -142,14 +154,18 @@ def main() -> None:
     try:
         with memory.limited():
             wrong = model_problem(options["model"], place) if options["model"] else None
-            found = [*([wrong] if wrong else []), *problems(sources, place)]
+            link = foreign_link(place.cache)
+            found = [*([f"hf_cache_path: {place.cache} {link}"] if link else []), *([wrong] if wrong else [])]
+            found += problems(sources, place)
     except CacheError as error:
         found = [f"vllm_model: {error}"]
     except OSError as error:
         found = [f"{error.filename or options['home']}: {error.strerror}; run this task with become: true"]
     if found:
         module.fail_json(msg="\n".join(found), problems=found)
-    module.exit_json(changed=False, problems=[])
+    if options["model"]:
+        sources.append(Source("vllm_model", options["model"], False))
+    module.exit_json(changed=False, problems=[], real_paths=real_paths(sources, place.cache))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def not_root_only(home: str, below: t.Sequence[str] = ()) -> str | None:
 def writable_by(status: os.stat_result) -> str | None:
     """Who but root may change what is in a folder, or where a link leads. To a sticky folder anybody may add."""
     if status.st_uid != 0:
-        return f"belongs to {_user(status.st_uid)}"
+        return f"belongs to {user_name(status.st_uid)}"
     if stat.S_ISLNK(status.st_mode):
         return None
     if status.st_mode & stat.S_IWOTH:
@@ -63,7 +63,7 @@ def visited(path: str) -> list[str]:
     return found
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -10,6 +10,7 @@ import typing as t
 
 from .._host.folders import lies_in, wrong_source
 from .home import owner
+from .root_only import user_name, visited
 
 
 class Source(t.NamedTuple):
@@ -30,10 +31,41 @@ def problems(sources: t.Sequence[Source], place: Place) -> list[str]:
     """One line for each source that Docker must not mount, or cannot."""
     lines = []
     for source in sources:
-        wrong = _missing(source) or _leads_to(source, place) or _beneath_writable(source, sources)
+        wrong = (
+            _missing(source)
+            or foreign_link(source.path)
+            or _leads_to(source, place)
+            or _beneath_writable(source, sources)
+        )
         if wrong:
             lines.append(f"{source.name}: {source.path} {wrong}")
     return lines
+
+
+def real_paths(sources: t.Sequence[Source], cache: str) -> dict[str, str]:
+    """Where the paths lead that Docker is going to mount, for the guard, which looks again at each start."""
+    return {path: os.path.realpath(path) for path in [cache, *(source.path for source in sources)]}
+
+
+def foreign_link(path: str) -> str | None:
+    """A link on the way to PATH by which somebody else than root leads root to what is not theirs."""
+    for there in filter(os.path.islink, visited(path)):
+        user = _owner(there, False)
+        if user is None or user in (0, _owner(there, True)):
+            continue
+        name, real = user_name(user), os.path.realpath(there)
+        return (
+            f"leads through {there}, a link of {name}, to {real}, which is not {name}'s; name the folder without that"
+            f" link, or make the link root's: chown -h root {there}"
+        )
+    return None
+
+
+def _owner(path: str, follow: bool) -> int | None:
+    try:
+        return os.stat(path, follow_symlinks=follow).st_uid
+    except OSError:
+        return None
 
 
 def _missing(source: Source) -> str | None:

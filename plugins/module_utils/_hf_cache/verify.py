@@ -25,6 +25,8 @@ EMPTY = {hashlib.sha256().hexdigest(), hashlib.sha1(b"blob 0\0", usedforsecurity
 _POINTER = b"version https://git-lfs"
 _POINTER_MIN, _POINTER_MAX = 100, 1024
 _HEADER_MAX = 100_000_000  # the format's own limit
+# No file system compresses weights to a sixteenth. Below a gibibyte, hashing takes a second.
+_MOST_DENSE, _LARGE = 16, 1 << 30
 # Fits the second-level cache of a core: what is read is hashed before it leaves it.
 BUFFER = 256 * 1024
 
@@ -38,6 +40,23 @@ def holes(found: os.stat_result, kind: str) -> bool:
     """Whether much of the file was never written. A file system that compresses allocates less as well."""
     compresses = kind in ("btrfs", "zfs", "bcachefs", "f2fs", "erofs", "squashfs")
     return not compresses and found.st_size - found.st_blocks * 512 >= 65536
+
+
+def is_mostly_holes(descriptor: int) -> bool:
+    """Whether so little of a large file was ever written that it holds no model. A container makes one in no time, as
+    large as the disk, and its reading would take a day.
+
+    Where the file system knows no holes, its count of blocks may be of no worth either.
+    """
+    found = os.fstat(descriptor)
+    if found.st_size < _LARGE or found.st_blocks * 512 * _MOST_DENSE >= found.st_size:
+        return False
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_HOLE) < found.st_size
+    except OSError:
+        return False
+    finally:
+        os.lseek(descriptor, 0, os.SEEK_SET)
 
 
 def header_flaw(root: str, path: str, name: str, size: int) -> Flaw | None:
@@ -92,10 +111,12 @@ class Result:
 
 
 def digest(descriptor: int, etag: str, buffer: bytearray) -> tuple[str, int]:
-    """The hash of the kind that the name has, and the bytes read. Raises OSError."""
+    """The hash of the kind that the name has, and the bytes read. Empty: it holds no model. Raises OSError."""
     view, size, disk = memoryview(buffer), os.fstat(descriptor).st_size, os.fstatvfs(descriptor)
     if size > disk.f_blocks * disk.f_frsize:  # holes, whose reading would take days
         raise OSError(errno.EFBIG, "is larger than its file system")
+    if is_mostly_holes(descriptor):
+        return "", 0
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     state = hashlib.sha256() if len(etag) == 64 else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)

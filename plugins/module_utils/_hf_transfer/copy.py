@@ -305,7 +305,9 @@ class Copy:
             os.replace(temporary, os.path.basename(path), src_dir_fd=folder, dst_dir_fd=snapshot)
 
 
-_STATS = (re.compile(r"^Literal data: (\d+)", re.M), re.compile(r"^Total bytes received: (\d+)", re.M))
+_STATS = tuple(
+    re.compile(rf"^{words}: (\d{{1,18}})\b", re.M | re.ASCII) for words in ("Literal data", "Total bytes received")
+)
 
 
 def parse_stats(output: str) -> Received:

@@ -8,7 +8,6 @@ import hashlib
 import inspect
 import json
 import os
-import shutil
 import tempfile
 import typing as t
 
@@ -27,6 +26,14 @@ LIST_TIMEOUT = 120
 LABEL = "dgxspark.vllm.download"
 COMMIT = f"{LABEL}.commit"
 JOB = f"{LABEL}.job"
+# What root in the container needs of the rights that Docker gives: the folders of a cache may be anybody's.
+# Where memory is short it goes, and not a server that runs. No limit of memory: the buffers of hf_xet are 8 GB by
+# default, and 64 GB where the owner asks for speed (HF_XET_HIGH_PERFORMANCE).
+RIGHTS = (
+    *("--cap-drop=ALL", "--cap-add=CHOWN", "--cap-add=DAC_OVERRIDE", "--cap-add=FOWNER"),
+    *("--security-opt=no-new-privileges", "--pids-limit=4096", "--oom-score-adj=1000"),
+    "--env=NVIDIA_VISIBLE_DEVICES=void",  # Docker's default runtime may add the GPU
+)
 RUN = "/run/dgxspark-download"  # in memory: the token is there until the client has read it
 
 
@@ -47,10 +54,11 @@ class DownloadContainers:
         try:
             # the cache is where a client without a token looks for one
             cache = ["--volume", f"{task.cache}:{CONTAINER_CACHE}:ro"] if os.path.isdir(task.cache) else []
-            command = ["run", "--rm", "--name", f"{self.name}-list-{os.getpid()}", *cache, *self._client(job)]
+            name = f"{self.name}-list-{os.getpid()}"
+            command = ["run", "--rm", "--name", name, "--memory=3g", *cache, *self._client(job)]
             rc, out, err = self.run(command, timeout=LIST_TIMEOUT + 60)
         finally:
-            shutil.rmtree(job, ignore_errors=True)
+            self._remove_job(job)
         answer = answer_of(out)
         if "done" not in answer:
             raise Failed(explain(answer.get("errors") or [mask(err.strip() or out.strip(), task.token)]))
@@ -63,13 +71,14 @@ class DownloadContainers:
         job = self._write_job("download", sorted(files), None)
         labels = {LABEL: task.model, COMMIT: commit, JOB: job}
         command = ["run", "--detach", "--name", self.name, "--log-driver", "json-file"]
+        command += ["--log-opt=max-size=20m", "--log-opt=max-file=2"]
         command += [f"--label={name}={value}" for name, value in labels.items()]
         command += ["--volume", f"{task.cache}:{CONTAINER_CACHE}", *self._client(job)]
         rc, out, err = self.run(command)
         if rc == 0:
             task.result.update(status="running", container=out.strip()[:12])
             return None
-        shutil.rmtree(job, ignore_errors=True)
+        self._remove_job(job)
         other = self.inspect(self.name)
         if other is not None and is_alive(other):
             return other
@@ -110,14 +119,18 @@ class DownloadContainers:
 
     def _client(self, job: str) -> list[str]:
         image = self.task.options["image"]
-        return ["--volume", f"{job}:/job", "--entrypoint", "python3", image, "/job/client.py", "/job/job.json"]
+        return [*RIGHTS, "--volume", f"{job}:/job", "--entrypoint", "python3", image, "/job/client.py", "/job/job.json"]
 
     def remove(self, container: Container) -> None:
         """Remove the container and the folder of its job, whatever its state is."""
         self.run(["rm", "--force", container.id])
         job = os.path.normpath(container.labels.get(JOB, ""))
         if os.path.dirname(job) == RUN:
-            shutil.rmtree(job, ignore_errors=True)
+            self._remove_job(job)
+
+    def _remove_job(self, job: str) -> None:
+        """The container writes there, too: shutil.rmtree() ends at a depth that `rm` does not know."""
+        self.task.module.run_command(["rm", "-rf", "--", job])
 
     def has_image(self) -> bool:
         return self.docker is not None and self.run(["image", "inspect", self.task.options["image"]])[0] == 0

@@ -195,12 +195,18 @@ def point(folder: str, revision: str, commit: str) -> None:
 def sizes_below(top: str, root: str) -> dict[str, int]:
     """Files of a snapshot; broken links, links out of the cache, pipes and devices are none."""
     found = {}
-    for parent, _folders, names in os.walk(top):
-        for name in names:
-            path = os.path.join(parent, name)
-            file = beneath.regular(root, path)
-            if file:
-                found[os.path.relpath(path, top)] = file[0].st_size
+    folders = [top]
+    while folders:  # os.walk() calls itself for each level, before Python 3.12
+        path = folders.pop()
+        try:
+            entries = list(os.scandir(path))
+        except OSError:  # it is gone, or nobody's model lies as deep
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif file := beneath.regular(root, entry.path):
+                found[os.path.relpath(entry.path, top)] = file[0].st_size
     return found
 
 

@@ -9,8 +9,8 @@ import typing as t
 
 from .._outside.text import plain
 from .._outside.values import mapping, sequence, text
-from .docker import first_inspected, listening_address, published_address
-from .services import SERVICE_LABEL, is_ours
+from .docker import first_inspected, listening_address, parse_inspect, published_address
+from .services import SERVICE_LABEL, is_our_own
 
 PROJECT = "com.docker.compose.project"
 
@@ -45,7 +45,7 @@ def holder_of(inspected: str) -> Holder | None:
         return None
     config, host = mapping(entry.get("Config")), mapping(entry.get("HostConfig"))
     labels = mapping(config.get("Labels"))
-    service, project = labels[SERVICE_LABEL] if is_ours(labels) else None, _name(labels.get(PROJECT))
+    service, project = labels[SERVICE_LABEL] if _is_ours(inspected) else None, _name(labels.get(PROJECT))
     command = " ".join([text(entry.get("Path")), *map(text, sequence(entry.get("Args")))])
     return {
         "id": plain(text(entry["Id"])),
@@ -63,6 +63,11 @@ def holder_of(inspected: str) -> Holder | None:
         "auto_remove": bool(host.get("AutoRemove")),
         "is_vllm": bool(service) or _SERVES.search(command) is not None,
     }
+
+
+def _is_ours(inspected: str) -> bool:
+    container = parse_inspect(inspected)
+    return container is not None and is_our_own(container)
 
 
 def _name(label: object) -> str | None:

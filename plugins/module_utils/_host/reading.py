@@ -72,9 +72,9 @@ class Host:
             return []
         labels = ("service", "planned_bytes", "release")
         read = (f'{{{{.Label "dgxspark.vllm.{label}"}}}}' for label in labels)
-        form = r"\t".join(["{{.Names}}", *read, "{{.State}}"])
+        form = r"\t".join(["{{.Names}}", *read, "{{.State}}", "{{.Mounts}}"])
         # stopped ones too: what is down for a moment keeps its share
-        listing = ("ps", "--all", "--filter", "label=dgxspark.vllm.service", "--format", form)
+        listing = ("ps", "--all", "--no-trunc", "--filter", "label=dgxspark.vllm.service", "--format", form)
         return host_spark.parse_services(self.run(self.module.get_bin_path("docker"), *listing)[1])
 
     def toolkit(self) -> host_spark.Facts | None:

@@ -47,7 +47,12 @@ def is_our_own(container: Container) -> bool:
     home = home_of(container.labels.get(SERVICE_LABEL, ""))
     if home is None or not is_ours(container.labels):
         return False
-    binds = [os.path.realpath(source) for source in container.binds if "\0" not in source]
+    return has_cache_of(home, container.binds)
+
+
+def has_cache_of(home: str, binds: t.Iterable[str]) -> bool:
+    """Whether one of the mounted folders is where the containers of the service with this folder compile."""
+    binds = [os.path.realpath(source) for source in binds if "\0" not in source]
     cache, caches = (os.path.realpath(f"{home}/{name}") for name in ("cache", "caches"))
     return any(bind == cache or os.path.dirname(bind) == caches for bind in binds)
 

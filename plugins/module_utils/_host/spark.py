@@ -16,7 +16,7 @@ from .._outside.text import plain
 from .._outside.values import mapping, parse_json, real, sequence, whole
 from .._outside.values import text as string
 from .addresses import EVERYWHERE, from_proc, meet
-from .services import RELEASE_LABEL, SERVICE_LABEL, is_ours
+from .services import RELEASE_LABEL, SERVICE_LABEL, has_cache_of, home_of, is_ours
 
 GPU_FIELDS = "name,driver_version,utilization.gpu,temperature.gpu,power.draw,clocks.current.sm"
 
@@ -258,13 +258,15 @@ def container_of(docker_ps: str, port: int, cgroup: str, address: str = EVERYWHE
 def parse_services(docker_ps: str) -> list[Facts]:
     """Services of this collection that have a container, with their release and the memory that it was planned with.
 
-    DOCKER_PS has the container's name, its labels dgxspark.vllm.service, planned_bytes and release, and its state, by
-    tabs. What has the labels and is no service of ours holds no share of the memory.
+    DOCKER_PS has the container's name, its labels dgxspark.vllm.service, planned_bytes and release, its state, and what
+    is mounted, by tabs. What only has the labels is no service of ours, and holds no share of the memory.
     """
     services = []
     for line in docker_ps.splitlines():
-        container, service, planned, release, state = (plain(field) for field in (line.split("\t") + [""] * 4)[:5])
-        if is_ours({SERVICE_LABEL: service, RELEASE_LABEL: release}):
+        fields = (plain(field) for field in (line.split("\t") + [""] * 5)[:6])
+        container, service, planned, release, state, mounts = fields
+        home = home_of(service) if is_ours({SERVICE_LABEL: service, RELEASE_LABEL: release}) else None
+        if home and has_cache_of(home, mounts.split(",")):
             found = {"service": service, "container": container, "planned_bytes": whole(planned)}
             services.append({**found, "release": release, "running": state in ("running", "paused")})
     return services

@@ -24,6 +24,11 @@ def advisories_of(version: str | None, advisories: Advisories, with_key: bool = 
     ]
 
 
+def is_known(version: str | None) -> bool:
+    """Whether a version tells which ones. A build without the tags of its repository calls itself 0.1.dev1."""
+    return version is not None and version_key(version) >= version_key("0.2")
+
+
 def told(names: t.Sequence[str], advisories: Advisories) -> str:
     """What they say, as one text. An id that only an entry of the user names stands for itself."""
     return "; ".join(

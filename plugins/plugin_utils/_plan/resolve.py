@@ -16,7 +16,7 @@ from .._catalog.fields import Entry
 from .._catalog.hosts import host_faults
 from .._catalog.vllm_options import to_argv
 from .._common.owner_files import OwnerFile
-from . import names, nodes, probed, ray, share
+from . import exposure, names, nodes, probed, ray, share
 from .choice import Choice, Values, choose, image_refusal
 from .layers import CONTAINER_CACHE, CONTAINER_CODE, REQUIRE_KEY, layers
 from .memory import UTILIZATION, Host, PlanError
@@ -209,6 +209,7 @@ def resolve(
             *([] if entrypoint else probed.prefix_problems(image, answer)),
             *_nccl(values, together, settings, image, answer),
             *(probed.ray_problems(image, answer) if together.by_ray else []),
+            *filter(None, [exposure.refusal(values, catalog, image, model, answer)]),
         ],
         profile=values["vllm_profile"],
         args=settings.args,

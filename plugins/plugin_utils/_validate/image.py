@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._catalog.advisories import told
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry
 from .._catalog.images import GUIDES, faults, find, met, moves, nearest_good, not_read, other_server, split_reference
@@ -15,6 +14,7 @@ from .._catalog.option_values import no_method
 from .._common.addresses import reaches_others
 from .._common.text import show
 from .._common.types import TypedValues
+from .._plan import exposure
 from .._plan.choice import Choice, ChoiceError, choose_image, image_name, image_refusal
 
 _PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
@@ -55,27 +55,9 @@ def image(
     refusal = image_refusal(checked, catalog, Choice(catalog.on(model, found), found, None)) if model else None
     if refusal:
         lines.append(refusal)
-    if found["security"] and reaches_others(checked["vllm_publish_address"]) and "advisory" not in allowed:
-        lines.append(_with_advisory(checked, catalog, found, images, model))
+    if exposed := exposure.refusal(checked, catalog, found, model, {}):  # it is asked itself before it is started
+        lines.append(exposed)
     return lines, found
-
-
-def _with_advisory(
-    checked: TypedValues, catalog: Catalog, found: Entry, images: t.Mapping[str, t.Any], model: Entry | None
-) -> str:
-    without = {ref: entry for ref, entry in images.items() if _is_without_advisory(ref, catalog, images)}
-    instead = nearest_good(found["ref"], without, model) or "an image with a newer vLLM"
-    what = told(found["security"], catalog.advisories())
-    return (
-        f"vllm_image: {show(found['ref'])} has a security advisory ({what}) and would be published on"
-        f" {checked['vllm_publish_address']}; use {instead}, or vllm_publish_address: 127.0.0.1, or set"
-        " vllm_image_allow: [advisory]"
-    )
-
-
-def _is_without_advisory(ref: str, catalog: Catalog, images: t.Mapping[str, t.Any]) -> bool:
-    entry = catalog.image(ref, images)
-    return bool(entry["vllm"]) and not entry["security"]
 
 
 def _moving(ref: str, images: t.Mapping[str, t.Any], model: Entry | None) -> str:

@@ -5,8 +5,9 @@
 python3 -B /usr/local/lib/dgxspark/SERVICE guard VERB SERVICE HOME
 
 allow    ExecCondition: not if the same release was started too often without an answer
-prepare  ExecStartPre: waits for the hosts that serve the model together with this one, and for the memory that the
-         release needs, removes what no start of a group may find, then counts the start
+prepare  ExecStartPre: not if a path leads elsewhere than when the release was staged; waits for the hosts that serve
+         the model together with this one, and for the memory that the release needs, removes what no start of a group
+         may find, then counts the start
 stop     ExecStop, and ExecStopPost of a group: stops the containers of the service, whatever `current` points to by now
 forget   by hand and by a deployment: the starts so far do not count any more
 
@@ -20,7 +21,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -36,6 +36,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import (
     reach,
     source,
 )
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import has_cache_of
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, parse_json
 
@@ -101,6 +102,13 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+def remove_trees(folders: t.Sequence[Path]) -> None:
+    """A container writes there: shutil.rmtree() ends at a depth that `rm` does not know."""
+    rc, _out, error = run("rm", "-rf", "--", *map(str, folders))
+    if rc:
+        say(ERROR, f"{plain(error.strip())}; going on")
+
+
 class Service:
     """The files of one service on this host."""
 
@@ -113,6 +121,10 @@ class Service:
         self.closed = home / "state" / "closed.json"  # the ports that were closed to other hosts
         self.link = home / "state" / "link.json"  # whether the container was seen with a connection to its peers
 
+    def caches(self) -> list[Path]:
+        """What containers have as /root/.cache: cache/, or caches/UID with a user of their own."""
+        return [self.home / "cache", *(self.home / "caches").glob("[0-9]*")]
+
     @property
     def parameters(self) -> State:
         return read_json(self.current / "release.json")
@@ -122,15 +134,19 @@ class Service:
         return self.current.resolve().name
 
     def containers(self, what: str = "service") -> dict[str, str]:
-        """Those that run, with the release of each. An image may bring our label along, but no release of ours.
+        """Those that run, with the release of each. An image may bring our labels along, but no folder of ours.
 
         WHAT is ray for the one of Ray beside that of the API.
         """
         label = f"label=dgxspark.vllm.{what}={self.name}"
-        form = '{{.ID}} {{.Label "dgxspark.vllm.release"}}'
-        lines = run("docker", "ps", "--filter", label, "--format", form)[1].splitlines()
-        found = dict(line.split(" ") for line in lines if line.count(" ") == 1)
-        return {container: release for container, release in found.items() if self.has(release)}
+        form = '{{.ID}} {{.Label "dgxspark.vllm.release"}} {{.Mounts}}'
+        lines = run("docker", "ps", "--no-trunc", "--filter", label, "--format", form)[1].splitlines()
+        found = (line.split(" ") for line in lines if line.count(" ") == 2)
+        return {
+            container: release
+            for container, release, mounts in found
+            if self.has(release) and has_cache_of(str(self.home), mounts.split(","))
+        }
 
     def has(self, release: str) -> bool:
         return "/" not in release and (self.home / "releases" / release / "release.json").is_file()
@@ -306,6 +322,18 @@ def forget_tuned(service: Service) -> None:
         )
 
 
+def moved_path(parameters: State) -> str:
+    """Why the container would get another folder than the deployment has looked at; empty if it gets the same.
+
+    Whoever owns a folder on the way can make it a link at any time, and Docker follows it as root.
+    """
+    for path, real in mapping(parameters.get("real_paths")).items():
+        now = os.path.realpath(path)
+        if now != real:
+            return f"{plain(path)} leads to {plain(now)} and no longer to {plain(str(real))}"
+    return ""
+
+
 # --- the verbs --------------------------------------------------------------------------------------------------
 
 
@@ -319,6 +347,10 @@ def allow(service: Service) -> int:
 
 def prepare(service: Service, proc: Path = Path("/proc")) -> int:
     parameters = service.parameters
+    problem = moved_path(parameters)
+    if problem:
+        say(ERROR, f"not started: {problem}; move it back, or deploy again")
+        return 1
     peers, ports = peers_of(parameters), closed_ports.ports_of(parameters)
     if peers:
         is_stale = peers.rank > 0 and had_link(service, boot_of(proc))
@@ -341,7 +373,7 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
         return 1
     if peers and ports and (ports.are_rays or not peers.rank):
         # what Ray left there is of no use to another start
-        shutil.rmtree(service.home / "cache" / "ray", ignore_errors=True)
+        remove_trees([folder / "ray" for folder in service.caches()])
         try:
             write_json(service.closed, {"closed_ports": list(ports)})
         except OSError as error:  # a stop leaves the rules then, and the next start finds them

@@ -30,6 +30,7 @@ STANDINS = (
     "systemd",
     "vllm_conflicts_info",
     "vllm_health",
+    "vllm_sources_info",
     "vllm_takeover",
     "wait_for_connection",
 )

@@ -340,7 +340,7 @@ def test_the_table(run: tuple[Fleet, str]) -> None:
 # --- an image that does not answer ---------------------------------------------------------------------------------
 
 DOCKER = """#!/bin/sh
-echo "$1 $2 $3 $4 $5 $6 $7 $8 $9" >>"$STANDIN/docker"
+{ echo "$*" | tr '\\n' ' '; echo; } >>"$STANDIN/docker" # one line, also with the text of a program
 [ "$1" = rm ] || exec sleep 30
 """
 
@@ -391,6 +391,11 @@ def test_an_image_that_hangs_while_it_reads_its_arguments_is_left(
     assert "it went on" in output
     run, removed = (tmp_path / "h0" / "docker").read_text().splitlines()
     assert run.startswith("run --rm --name=vllm-arguments-")
+    for word in (
+        *("--network=none", "--cap-drop=ALL", "--cap-add=DAC_OVERRIDE", "--security-opt=no-new-privileges"),
+        *("--memory=3g", "--pids-limit=1024", "--oom-score-adj=1000"),
+    ):
+        assert f" {word} " in run
     # vLLM looks for a chat template while it reads its arguments
     placed = re.escape(f"--mount type=bind,readonly,source={tmp_path}/h0/releases/{R1}/files/") + "[0-9a-f]{16}"
     assert re.search(f"{placed},target=/opt/files/x --mount type=bind,readonly,source=/srv/data,target=/data", run)

@@ -49,7 +49,6 @@ ELSEWHERE = {
     ("download_container.py", "os.makedirs", "RUN"),  # /run/dgxspark-download, as are the next ones
     ("download_container.py", "tempfile.mkdtemp", "prefix"),
     ("download_container.py", "os.open", "os.path.join(folder, name)"),
-    ("download_container.py", "shutil.rmtree", "job"),
     # the cache itself, whose parents are not others' to change
     ("download_container.py", "os.makedirs", "task.cache"),
     ("hf_cache_copy.py", "os.makedirs", "self.path"),

@@ -13,6 +13,8 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import 
 from ansible_collections.dgxspark.vllm.roles.vllm.files import guard
 from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import Memory, Service
 
+from support.trees import deep_tree
+
 GIB = 1024**3
 
 
@@ -58,7 +60,8 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     calls.touch()
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     monkeypatch.delenv("MAINPID", raising=False)
-    program(calls, "docker", 'if [ "$1" = ps ]; then echo aa one; echo bb one; fi')
+    cache = tmp_path / "vllm" / "cache"
+    program(calls, "docker", f'if [ "$1" = ps ]; then echo aa one /opt/hf,{cache}; echo bb one {cache}; fi')
     program(calls, "systemctl", "")
     program(calls, "nvidia-smi", 'echo "812, 66560"')
     return calls
@@ -322,6 +325,28 @@ def test_a_note_that_cannot_be_written_keeps_no_port_open(service: Service, proc
     assert any(" -I INPUT" in rule for rule in rules(firewall))
 
 
+@pytest.mark.parametrize("cache", ["cache", "caches/1000"])
+def test_no_tree_that_a_container_left_keeps_ray_from_starting(
+    service: Service, proc: Path, firewall: Path, cache: str
+) -> None:
+    release(service, "one", **GROUP)
+    left, compiled = service.home / cache / "ray", service.home / cache / "vllm"
+    with deep_tree(left):
+        compiled.mkdir()
+        assert guard.prepare(service, proc) == 0
+        assert not left.exists()
+        assert compiled.exists()
+
+
+def test_a_tree_that_cannot_be_removed_is_no_reason_not_to_serve(
+    service: Service, proc: Path, firewall: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release(service, "one", **GROUP)
+    program(firewall, "rm", "echo 'rm: \033[2Jno' >&2; exit 1")
+    assert guard.prepare(service, proc) == 0
+    assert "; going on" in capsys.readouterr().out
+
+
 def test_without_ipv6_there_is_nothing_to_close_of_it(service: Service, proc: Path, firewall: Path) -> None:
     (proc / "net" / "if_inet6").unlink()
     release(service, "one", **GROUP)
@@ -333,7 +358,12 @@ def test_a_stop_takes_the_rules_and_the_container_of_ray_along(service: Service,
     release(service, "one", **GROUP)
     guard.prepare(service, proc)
     release(service, "two")  # what was closed counts, not what is current by now
-    program(firewall, "docker", 'case "$*" in *label=dgxspark.vllm.ray=*) echo cc one;; *filter*) echo aa one;; esac')
+    ours = f"one {service.home}/cache"
+    program(
+        firewall,
+        "docker",
+        f'case "$*" in *label=dgxspark.vllm.ray=*) echo cc {ours};; *filter*) echo aa {ours};; esac',
+    )
     firewall.write_text("")
     assert guard.stop(service, proc) == 0
     assert "docker stop -t 15 aa cc" in firewall.read_text()
@@ -437,6 +467,38 @@ def test_what_cannot_be_removed_is_said(
     assert said.endswith("; going on\n")
 
 
+# --- what Docker mounts -------------------------------------------------------------------------------------------
+
+
+def test_a_path_that_leads_elsewhere_than_when_it_was_staged_is_not_mounted(
+    service: Service, proc: Path, programs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The owner of a folder above a cache makes a link of it between two starts."""
+    cache = tmp_path / "home" / ".cache" / "huggingface"
+    cache.mkdir(parents=True)
+    release(service, "one", real_paths={str(cache): str(cache), "/": "/"})
+    assert guard.prepare(service, proc) == 0
+    (tmp_path / "other" / "huggingface").mkdir(parents=True)
+    cache.parent.rename(tmp_path / "home" / "before")
+    cache.parent.symlink_to(tmp_path / "other")
+    assert guard.prepare(service, proc) == 1
+    said = capsys.readouterr().out
+    assert said == (
+        f"<3>not started: {cache} leads to {tmp_path}/other/huggingface and no longer to {cache}; move it back, or"
+        " deploy again\n"
+    )
+    cause = refusal(said.removeprefix("<3>"))
+    assert cause is not None
+    assert cause.id == "start_path"
+
+
+@pytest.mark.parametrize("paths", [None, [], {}, "/srv"])
+def test_a_release_that_names_no_paths_is_started(service: Service, proc: Path, programs: Path, paths: Any) -> None:
+    """One that an earlier version has staged."""
+    release(service, "one", real_paths=paths)
+    assert guard.prepare(service, proc) == 0
+
+
 # --- the stop ---------------------------------------------------------------------------------------------------
 
 
@@ -444,7 +506,8 @@ def test_stop_asks_for_the_label_and_not_for_the_release(service: Service, proc:
     service.current.unlink()
     assert guard.stop(service, proc) == 0
     assert programs.read_text().splitlines() == [
-        'docker ps --filter label=dgxspark.vllm.service=vllm --format {{.ID}} {{.Label "dgxspark.vllm.release"}}',
+        "docker ps --no-trunc --filter label=dgxspark.vllm.service=vllm"
+        ' --format {{.ID}} {{.Label "dgxspark.vllm.release"}} {{.Mounts}}',
         "docker stop -t 15 aa bb",
     ]
 
@@ -454,7 +517,8 @@ def test_a_container_that_only_has_the_label_is_not_stopped(
     service: Service, proc: Path, programs: Path, label: str
 ) -> None:
     """An image may bring it along; a release of ours it cannot name."""
-    program(programs, "docker", f'if [ "$1" = ps ]; then echo "cc{label}"; echo "aa one"; fi')
+    cache = service.home / "cache"
+    program(programs, "docker", f'if [ "$1" = ps ]; then echo "cc{label} {cache}"; echo "aa one {cache}"; fi')
     assert guard.stop(service, proc) == 0
     assert programs.read_text().splitlines()[1:] == ["docker stop -t 15 aa"]
 
@@ -478,13 +542,24 @@ def test_stop_ends_after_compose(service: Service, proc: Path, programs: Path, m
     compose = proc / "4711"
     compose.mkdir()
     monkeypatch.setenv("MAINPID", "4711")
+    ours = f"echo aa one {service.home}/cache"
     program(
         programs,
         "docker",
-        f'case $1 in ps) echo aa one;; stop) (sleep 0.3; rmdir "{compose}") >/dev/null 2>&1 & ;; esac',
+        f'case $1 in ps) {ours};; stop) (sleep 0.3; rmdir "{compose}") >/dev/null 2>&1 & ;; esac',
     )
     guard.stop(service, proc)
     assert not compose.exists()
+
+
+def test_what_only_has_the_labels_is_not_stopped(service: Service, proc: Path, programs: Path) -> None:
+    """An image brings labels along, also with a release that is there; no folder of ours."""
+    cache = service.home / "cache"
+    lines = ("aa one", "bb one ", "cc one /srv/data", f"dd one {cache}x", f"ee two {cache}", f"ff one /x,{cache}s/1000")
+    script = "; ".join(f"echo '{line}'" for line in lines)
+    program(programs, "docker", f'if [ "$1" = ps ]; then {script}; fi')
+    guard.stop(service, proc)
+    assert [line for line in programs.read_text().splitlines() if "stop" in line] == ["docker stop -t 15 ff"]
 
 
 def test_the_command_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from support.paths import ROOT
 from support.playbook import AnsiblePlaybook, Run
 
 TASKS = ROOT / "roles/hf_cache/tasks/timer.yml"
+ENDS = ("service", "timer")
 
 # Knows one timer, which runs until it is stopped; it may refuse that.
 SYSTEMCTL = """#!{python}
@@ -32,14 +33,14 @@ elif verb == "stop":
 """
 
 
-def take_off(ansible_playbook: AnsiblePlaybook, folder: Path) -> Run:
+def take_off(ansible_playbook: AnsiblePlaybook, folder: Path, daily: bool = False) -> Run:
     play = {
         "hosts": "localhost",
         "gather_facts": False,
         "connection": "local",
         "vars": {
             "ansible_python_interpreter": sys.executable,
-            "hf_cache_clean_daily": False,
+            "hf_cache_clean_daily": daily,
             "__hf_cache_clean": "dgxspark-hf-clean",
         },
         "tasks": [{"import_tasks": str(folder / "timer.yml")}],
@@ -62,8 +63,11 @@ def test_a_removal_that_broke_off_is_gone_on_with(tmp_path: Path, ansible_playbo
     tool.write_text(SYSTEMCTL.format(python=sys.executable, folder=str(tmp_path)))
     tool.chmod(0o755)
     Store(str(tmp_path / "lib")).install("dgxspark-hf-clean", {"__main__.py": ""})
-    for file in (units / "dgxspark-hf-clean.timer", units / "dgxspark-hf-clean.service", tmp_path / "runs"):
-        file.touch()
+    (units / "dgxspark-hf-clean.timer").write_text("# Written by dgxspark.vllm\n[Unit]\n")
+    (units / "dgxspark-hf-clean.service").write_text(
+        "# Ansible managed\n[Unit]\nDescription=Remove dead partial downloads from /opt/hf\n"
+    )
+    (tmp_path / "runs").touch()
 
     (tmp_path / "broken").touch()
     broken = take_off(ansible_playbook, tmp_path)
@@ -76,3 +80,25 @@ def test_a_removal_that_broke_off_is_gone_on_with(tmp_path: Path, ansible_playbo
     assert not (tmp_path / "runs").exists()
     assert list(units.iterdir()) == []
     assert not (tmp_path / "lib").exists()
+
+
+def test_units_of_somebody_else_stay(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """They have the names of ours, and were neither written nor started by the collection."""
+    units = tmp_path / "units"
+    for name in ("bin", "units"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "timer.yml").write_text(TASKS.read_text().replace("/etc/systemd/system", str(units)))
+    tool = tmp_path / "bin" / "systemctl"
+    tool.write_text(SYSTEMCTL.format(python=sys.executable, folder=str(tmp_path)))
+    tool.chmod(0o755)
+    (tmp_path / "runs").touch()
+    theirs = {f"dgxspark-hf-clean.{end}": f"# Ansible managed\n[Unit]\nDescription=My own {end}\n" for end in ENDS}
+    for name, text in theirs.items():
+        (units / name).write_text(text)
+    off = take_off(ansible_playbook, tmp_path)
+    assert off.code == 0, off.output
+    on = take_off(ansible_playbook, tmp_path, daily=True)
+    assert on.code != 0
+    assert "dgxspark-hf-clean.service exists, and this collection did not write it" in " ".join(on.output.split())
+    assert {file.name: file.read_text() for file in units.iterdir()} == theirs
+    assert (tmp_path / "runs").exists()

@@ -41,7 +41,7 @@ class Host:
 
     def run(self, *command: str) -> tuple[int, str, str]:
         self.restarts += command[:3] == ("systemctl", "--no-block", "try-restart")
-        return 0, f"aa {ONE}\n" if "ps" in command else f"{self.start}\n", ""
+        return 0, f"aa {ONE} {self.service.home}/cache\n" if "ps" in command else f"{self.start}\n", ""
 
     def connections(self) -> list[Connection]:
         ends = (HEAD, PORT, WORKER, self.port) if self.rank == 0 else (WORKER, self.port, HEAD, PORT)

@@ -177,7 +177,8 @@ def runs(service: Service, release: str, others: str = "", **changed: Any) -> No
     }
     folder = service.home.parent
     (folder / "inspected").write_text(json.dumps([inspected]))
-    script = f'if [ "$1" = ps ]; then echo "aa {release}"; {others or ":"}; else cat "{folder}/inspected"; fi'
+    listed = f'echo "aa {release} {service.home}/cache"; {others or ":"}'
+    script = f'if [ "$1" = ps ]; then {listed}; else cat "{folder}/inspected"; fi'
     program(folder, "docker", script)
 
 
@@ -243,7 +244,8 @@ def test_a_unit_without_a_container_is_restarted(service: Service, capsys: pytes
 def test_a_head_that_waits_for_its_ray_cluster_does_not_hang(service: Service) -> None:
     path = service.current / "release.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "closed_ports": [29501, 29600]}))
-    no_container(service, f'case "$*" in *label=dgxspark.vllm.ray=vllm*) echo cc {service.release};; esac')
+    ray = f"echo cc {service.release} {service.home}/cache"
+    no_container(service, f'case "$*" in *label=dgxspark.vllm.ray=vllm*) {ray};; esac')
     for now in (1000.0, 1060.0, 1120.0):
         watchdog.watch(service, now)
     assert restarts(service) == 0
@@ -359,7 +361,7 @@ def test_what_current_does_not_name_is_not_restarted_into_it(service: Service, v
     for minute in range(9):
         watchdog.watch(service, 60.0 * minute)
     assert (restarts(service), service.watchdog.exists()) == (0, False)
-    runs(service, ONE, others="echo bb stranger")  # what `current` names
+    runs(service, ONE, others=f"echo bb stranger {service.home}/cache")  # what `current` names
     for minute in range(9, 12):
         watchdog.watch(service, 60.0 * minute)
     assert restarts(service) == 1
@@ -451,7 +453,7 @@ def test_a_container_gets_the_key_whoever_its_user_is(
 def test_an_odd_answer_of_docker_is_no_container_of_ours(
     service: Service, vllm: tuple[type[Vllm], int], answer: str
 ) -> None:
-    program(service.home.parent, "docker", f'[ "$1" = ps ] && echo "aa {ONE}"\n{answer}')
+    program(service.home.parent, "docker", f'[ "$1" = ps ] && echo "aa {ONE} {service.home}/cache"\n{answer}')
     watchdog.watch(service, 0.0)
     assert vllm[0].asked == []
 

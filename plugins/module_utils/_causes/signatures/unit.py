@@ -22,6 +22,20 @@ UNIT: tuple[Signature, ...] = (
         guide=MEMORY,
     ),
     Signature(
+        "start_path",
+        "fatal",
+        "service",
+        ("and no longer to",),
+        r"not started: (?P<path>/\S{1,250}) leads to (?P<now>/\S{0,250}) and no longer to (?P<before>/\S{0,250});",
+        "{path} leads to {now} now, to {before} when the release was staged: somebody has made a link of it, or of a"
+        " folder above it",
+        "if that is wanted, deploy again; otherwise look with `namei -l {path}` who owns what is above it, and move it"
+        " back",
+        versions="the role vllm",
+        known="source",
+        source="roles/vllm/files/guard.py",
+    ),
+    Signature(
         "peer_silent",
         "fatal",
         "network",

@@ -118,6 +118,37 @@ def test_every_job_gets_its_own_answer(tmp_path: Path, threads: int) -> None:
     assert results == {**{number: bool(number % 3) for number in range(100)}, 100: None}
 
 
+@pytest.mark.parametrize(("written", "is_read"), [(0, False), (1 << 20, False), (65 << 20, True)])
+def test_a_file_that_was_hardly_written_is_damaged_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int, is_read: bool
+) -> None:
+    """As large as a disk, it would be hashed for a day."""
+    read: list[int] = []
+
+    def readv(_descriptor: int, _views: t.Any) -> int:
+        read.append(1)
+        return 0
+
+    monkeypatch.setattr(verify.os, "readv", readv)
+    path = tmp_path / ("a" * 64)
+    with path.open("wb") as file:
+        file.write(b"x" * written)
+        file.truncate(1 << 30)
+    (result,) = verify.hash_all([verify.Job(str(tmp_path), str(path), path.name, None)])
+    assert (result.matches, bool(read)) == (False, is_read)
+
+
+def test_where_the_file_system_knows_no_holes_the_content_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    os.truncate(path, 1 << 30)
+    monkeypatch.setattr(verify.os, "lseek", lambda _descriptor, _at, whence: 1 << 30 if whence == os.SEEK_HOLE else 0)
+    with path.open("rb") as file:
+        assert not verify.is_mostly_holes(file.fileno())
+
+
 def test_a_crash_among_the_jobs_is_not_lost() -> None:
     before = threading.active_count()
 

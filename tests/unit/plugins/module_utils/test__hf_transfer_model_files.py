@@ -14,6 +14,8 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.trees import deep_tree
+
 MODEL = "org/name"
 COMMIT = "c" * 40
 BASE = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
@@ -167,6 +169,12 @@ def test_a_link_is_no_folder_hub(tmp_path: Path) -> None:
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "hub").symlink_to("../elsewhere")
     assert model_files.look_up(str(tmp_path / "hf"), MODEL, "main").commit is None
+
+
+@both
+def test_a_deep_tree_in_a_snapshot_stops_nothing(cache: Cache, listed: bool) -> None:
+    with deep_tree(cache.snapshot / "d"):
+        assert cache.record(listed).look().complete
 
 
 @both

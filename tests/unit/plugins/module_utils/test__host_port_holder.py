@@ -44,6 +44,7 @@ def inspected(**values: t.Any) -> str:
         "Path": values.get("path", "/opt/nvidia/nvidia_entrypoint.sh"),
         "Args": values.get("args", ["sleep", "1"]),
         "State": {"Running": values.get("running", True)},
+        "Mounts": values.get("mounts", [{"Type": "bind", "Source": f"{services.UNITS}/home/cache"}]),
         "Config": {"Image": values.get("image", "debian:12"), "Labels": values.get("labels")},
         "HostConfig": {
             "RestartPolicy": {"Name": values.get("restart", ""), "MaximumRetryCount": 0},
@@ -228,3 +229,10 @@ def test_a_service_with_a_new_container_is_noted_once() -> None:
     first = holder(labels=SERVICE, restart="no")
     found = merged([first], [{**first, "id": "e" * 64, "running": False}])
     assert found == [{**first, "id": "e" * 64}]
+
+
+@pytest.mark.parametrize("mounts", [None, [], [{"Type": "bind", "Source": "/srv/data"}], [{"Type": "volume"}]])
+def test_an_image_that_brings_the_labels_along_is_no_service(mounts: t.Any) -> None:
+    """It would be stopped as the service, and the service started again instead of it."""
+    assert holder(labels=SERVICE)["kind"] == "service"
+    assert holder(labels=SERVICE, mounts=mounts)["kind"] == "compose"

@@ -384,10 +384,13 @@ def test_services_of_the_collection(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("vllm", "vllm-b"):
         text = f"# Written by dgxspark.vllm.\n[Service]\nWorkingDirectory={tmp_path}/home/current\n"
         (tmp_path / f"{name}.service").write_text(text)
+    cache = f"{tmp_path}/home/cache"
     text = (
-        "vllm-qwen3-8b-fp8\tvllm\t117606941982\t0123456789ab\trunning\nplain\tvllm-b\t\t0123456789ab\texited\nother\t\t5\t\n"
+        f"vllm-qwen3-8b-fp8\tvllm\t117606941982\t0123456789ab\trunning\t/opt/hf,{cache}\n"
+        f"plain\tvllm-b\t\t0123456789ab\texited\t{cache}s/1000\nother\t\t5\t\n"
+        "label\tvllm\t999999999999\t0123456789ab\trunning\t/srv\nlabels\tvllm\t5\t0123456789ab\trunning\n"
         "x\tvllm\t999999999999\t\ny\tvllm-c\t999999999999\t0123456789ab\nz\tvllm\t5\tba9876543210\n"
-        "odd\tvllm-b\t²\t0123456789ab\nlong\tvllm-b\t" + "9" * 5000 + "\t0123456789ab\n"
+        f"odd\tvllm-b\t²\t0123456789ab\t\t{cache}\nlong\tvllm-b\t{'9' * 5000}\t0123456789ab\t\t{cache}\n"
     )
     found = {"planned_bytes": None, "release": "0123456789ab", "running": False}
     serves = {"planned_bytes": 117606941982, "release": "0123456789ab", "running": True}

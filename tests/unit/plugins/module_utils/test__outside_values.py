@@ -11,6 +11,7 @@ import typing as t
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes import machine
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import lock
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy, model_files
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import (
     configuration,
     daemon_json,
@@ -19,7 +20,14 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host import (
     spark,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import LARGEST, parse_json, real, whole
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import api, diagnose, lines, log
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import (
+    api,
+    benchmark,
+    diagnose,
+    image_probe,
+    lines,
+    log,
+)
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import fleet
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -118,6 +126,19 @@ PARSERS: dict[str, t.Callable[[str], t.Any]] = {
     "journal": lambda text: diagnose.diagnose(text, source="journal"),
     "machine": lambda text: machine.look(text, text),
     "lock": lock.parse,
+    "benchmark": benchmark.parse_result,
+    "rsync": lambda text: (copy.parse_stats(text), copy.parse_stats(f"Literal data: {text}")),
+    "image_answer": lambda text: (
+        image_probe.read_answer(text),
+        image_probe.read_answer(f'{{"errors": {{}}, "vllm": {text}, "options": {text}, "architectures": {text}}}'),
+    ),
+    "image": lambda text: (
+        image_probe.read_image(text),
+        image_probe.read_image(
+            f'{{"Id": "sha256:{"0" * 64}", "Config": {text}, "RepoDigests": {text}, "Size": {text}}}'
+        ),
+    ),
+    "ref": lambda text: model_files.read_ref("/nowhere", "/nowhere/models--a--b", text),
     "labels": lambda text: fleet.expected_tokens({"dgxspark.vllm.planned_tokens": text}),
 }
 
@@ -132,6 +153,20 @@ def test_no_parser_raises(text: str) -> None:
         except Exception as error:
             error.add_note(f"parser: {name}")
             raise
+
+
+def test_the_figures_of_rsync_have_a_bound() -> None:
+    """It runs on the source, too, which may be anybody's."""
+    assert copy.parse_stats(f"Literal data: {'9' * 5000}\nTotal bytes received: 7") == copy.Received(1, 0, 7)
+
+
+@given(st.binary(max_size=100))
+def test_no_ref_raises(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    root = tmp_path_factory.mktemp("hf")
+    folder = root / "models--a--b"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_bytes(content)
+    assert isinstance(model_files.read_ref(str(root), str(folder), "main"), str)
 
 
 @given(VALUES)

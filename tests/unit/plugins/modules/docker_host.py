@@ -139,7 +139,9 @@ class Host:
 
     def inspected(self, ident: str) -> dict[str, t.Any]:
         box = self.containers[ident]
+        cache = f"{self.unit_files.parent}/home of {box['labels'].get('dgxspark.vllm.service')}/cache"
         return {
+            "Mounts": [{"Type": "bind", "Source": cache}],
             "Id": ident,
             "Name": f"/{box['name']}",
             "State": {"Running": box["running"]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import typing as t
 from pathlib import Path
 
@@ -131,3 +132,29 @@ def test_a_key_that_is_not_the_expected_one_is_not_written(
 
 def test_without_a_fingerprint_any_key_is_accepted(host: Host) -> None:
     assert host.run(fingerprint="")["changed"] is True
+
+
+class Dripping:
+    def read(self, size: int) -> bytes:
+        time.sleep(5)
+        return b"x" * size
+
+
+class Broken:
+    def read(self, _size: int) -> bytes:
+        raise OSError("\x1b[2Jit broke off")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"), [(Dripping(), "it did not come whole within 0.2 s"), (Broken(), "it broke off")]
+)
+def test_a_key_that_drips_or_breaks_off(host: Host, monkeypatch: pytest.MonkeyPatch, answer: t.Any, words: str) -> None:
+    monkeypatch.setattr(apt_source, "SECONDS", 0.2)
+    monkeypatch.setattr(apt_source, "fetch_url", lambda *_args, **_more: (answer, {"status": 200}))
+    begin = time.monotonic()
+    found = host.run()
+    assert time.monotonic() - begin < 4
+    assert found["msg"].startswith(f"the key {DOCKER['key_url']} cannot be downloaded: ")
+    assert words in found["msg"]
+    assert "\x1b" not in found["msg"]
+    assert host.files() == {}

@@ -25,6 +25,7 @@ from ansible_collections.dgxspark.vllm.plugins.modules import hf_download
 from hf_trees import safetensors
 
 from support import documented
+from support.trees import deep_tree
 
 MODEL = "org/name"
 COMMIT = "c" * 40
@@ -239,6 +240,21 @@ def test_the_token_reaches_the_client_and_nothing_else(host: Host) -> None:
             assert file.stat().st_mode & 0o077 == 0
 
 
+def test_the_containers_have_no_rights_that_they_do_not_need(host: Host) -> None:
+    """An image decides what runs in them, with the network and the cache at hand."""
+    host.run()
+    runs = [line.split() for line in host.calls.read_text().splitlines() if line.startswith("run ")]
+    assert len(runs) == 2
+    for words in runs:
+        assert {"--cap-drop=ALL", "--security-opt=no-new-privileges", "--oom-score-adj=1000"} <= set(words)
+        assert [word for word in words if word.startswith("--cap-add")] == [
+            f"--cap-add={name}" for name in ("CHOWN", "DAC_OVERRIDE", "FOWNER")
+        ]
+        assert any(word.startswith("--pids-limit=") for word in words)
+        assert ("--memory=3g" in words) is ("--rm" in words)
+        assert any(word.startswith("--log-opt=max-size=") for word in words) is ("--detach" in words)
+
+
 def test_offline_starts_nothing(host: Host) -> None:
     found = host.run(offline=True, image=None)
     assert (found["status"], found["cause"]["id"], found["missing"]) == (
@@ -317,6 +333,15 @@ def test_the_remains_of_an_earlier_one_go(host: Host) -> None:
     host.container("exited", **{"dgxspark.vllm.download.job": str(job)})
     assert host.download()["status"] == "complete"
     assert not job.exists()
+
+
+def test_a_deep_tree_in_the_folder_of_the_job_goes(host: Host) -> None:
+    """Its container may write there."""
+    job = host.folder / "run" / "job"
+    host.container("exited", **{"dgxspark.vllm.download.job": str(job)})
+    with deep_tree(job):
+        assert host.download()["status"] == "complete"
+        assert not job.exists()
 
 
 def test_a_label_leads_to_no_other_folder(host: Host) -> None:

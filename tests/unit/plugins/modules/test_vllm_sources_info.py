@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import sources
 from ansible_collections.dgxspark.vllm.plugins.modules import vllm_sources_info
 from hf_trees import COMMIT, SHARDS, Repo, safetensors
 
 Run = t.Callable[..., list[str]]
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -113,6 +115,57 @@ def test_a_pipe_in_the_folder_is_not_read(run: Run, tmp_path: Path) -> None:
     folder = model(tmp_path / "mine", **{"config.json": None})
     os.mkfifo(folder / "config.json")
     assert "config.json is missing" in run(model=str(folder))[0]
+
+
+@pytest.mark.parametrize(
+    ("target", "owners", "is_refused"),
+    [
+        ("roots", (NOBODY, 0), True),
+        ("others", (NOBODY, 33), True),
+        ("missing", (NOBODY, None), True),
+        ("own", (NOBODY, NOBODY), False),
+        ("roots", (0, 0), False),
+        ("others", (0, 33), False),
+    ],
+)
+def test_a_users_link_to_what_is_not_theirs(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, owners: tuple[int, int], is_refused: bool
+) -> None:
+    """Root would write there, or read it for them."""
+    for name in ("roots", "others", "own"):
+        (tmp_path / name).mkdir()
+    link = tmp_path / "user" / ".cache"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / target)
+    monkeypatch.setattr(sources, "_owner", lambda path, follow: owners[follow] if path == str(link) else 0)
+    words = f"{link}, a link of nobody, to {tmp_path}/{target}, which is not nobody's; "
+    found = run(cache_path=str(link / "hf"))
+    assert bool(found) is is_refused
+    if is_refused:
+        assert found[0].startswith(f"hf_cache_path: {link}/hf leads through {words}")
+    if target != "missing":
+        (line,) = run(sources=[{"source": str(link), "origin": "vllm_mounts[0]"}])  # anything below /tmp is refused
+        assert line.startswith(f"vllm_mounts[0]: {link} leads through {words}") is is_refused
+
+
+def test_what_the_paths_lead_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For the guard of the starts."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "hf").symlink_to("disk")
+    options = {
+        "home": str(tmp_path / "home"),
+        "cache_path": str(tmp_path / "hf"),
+        "model": str(model(tmp_path / "mine")),
+        "sources": [{"source": str(tmp_path / "data"), "origin": "vllm_mounts[0]"}],
+    }
+    with patch_module_args(options), pytest.raises(SystemExit):
+        vllm_sources_info.main()
+    assert json.loads(capsys.readouterr().out)["real_paths"] == {
+        str(tmp_path / "hf"): str(tmp_path / "disk"),
+        str(tmp_path / "mine"): str(tmp_path / "mine"),
+        str(tmp_path / "data"): str(tmp_path / "data"),
+    }
 
 
 def test_no_folder(run: Run, tmp_path: Path) -> None:

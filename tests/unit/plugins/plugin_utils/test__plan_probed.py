@@ -41,6 +41,54 @@ def test_an_architecture_that_the_image_does_not_have() -> None:
     assert refusal(["Qwen3ForCausalLM", "LlamaForCausalLM"], lacks) == ""
 
 
+OPEN = {"vllm_publish_address": "0.0.0.0", "vllm_api_key": "k" * 32}
+
+
+def exposed(probe: t.Mapping[str, t.Any] | None, ref: str = MINE, **variables: t.Any) -> str:
+    wanted = {"vllm_model": "a/b", "vllm_image": ref, "vllm_image_allow": ["unknown"], **OPEN, **variables}
+    lines = resolved(model_info=INFO, image_probe=probe, **wanted).probe_problems
+    return "\n".join(line for line in lines if "published" in line)
+
+
+def test_the_image_itself_says_which_advisories_it_has() -> None:
+    """Its reference tells no version: nothing was known of it before it was asked."""
+    assert exposed(None) == ""
+    assert exposed(probed()) == ""
+    assert exposed(probed(vllm="0.21.0")) == (
+        f'vllm_image: "{MINE}" has a security advisory (CVE-2026-48746: a crafted Host header passes vLLM\'s own check'
+        " of the API key, fixed in vLLM 0.22.0) (it was asked itself) and would be published on 0.0.0.0; use"
+        " nvcr.io/nvidia/vllm:26.07-py3, or vllm_publish_address: 127.0.0.1, or set vllm_image_allow: [advisory]"
+    )
+
+
+@pytest.mark.parametrize(("version", "said"), [(None, ""), ("0.1.dev1+g1a2b3c4", ' ("0.1.dev1+g1a2b3c4")')])
+def test_an_image_that_does_not_say_its_version_is_not_published(version: str | None, said: str) -> None:
+    assert exposed(probed(vllm=version)) == (
+        f'vllm_image: "{MINE}" would be published on 0.0.0.0, and does not say the version of its vLLM{said}, which'
+        " decides on its security advisories; use nvcr.io/nvidia/vllm:26.07-py3, or vllm_publish_address: 127.0.0.1, or"
+        " set vllm_image_allow: [advisory]"
+    )
+    assert exposed({**probed(), "probe": None}).endswith("set vllm_image_allow: [advisory]")
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"vllm_publish_address": "127.0.0.1"},
+        {"vllm_image_allow": ["unknown", "advisory"]},
+        {"vllm_images": {MINE: {"security": []}}},  # its owner knows better
+    ],
+)
+def test_an_image_may_be_published_by_its_owners_word(variables: dict[str, t.Any]) -> None:
+    assert exposed(probed(vllm=None), **variables) == ""
+    assert exposed(probed(vllm="0.21.0"), **variables) == ""
+
+
+def test_the_image_counts_more_than_what_its_reference_says() -> None:
+    assert exposed(probed(REF, vllm="0.21.0"), REF)
+    assert exposed({**probed(REF), "probe": None}, REF) == ""  # the reference names the version
+
+
 def test_an_architecture_of_which_nobody_knows() -> None:
     said = refusal(["NoSuchForCausalLM"], probed())
     assert "its vLLM 0.32.0 has no NoSuchForCausalLM (it was asked itself)" in said
