@@ -248,9 +248,11 @@ class Releases:
         """The id of an image that was pulled for a service; None for one that is not there, or of its owner's."""
         form = "--format={{.Id}} {{len .RepoDigests}}"
         words = self.module.run_command([docker, "image", "inspect", form, "--", image])[1].split()
-        if len(words) != 2 or words[1] == "0":
+        if len(words) != 2:
             return None
-        return str(words[0]) if any(is_pulled(home, words[0], image) for home in homes) else None
+        # without a digest only by its ID: a copy; one that was built here may have the name of an interrupted pull
+        name = image if words[1] != "0" else ""
+        return str(words[0]) if any(is_pulled(home, words[0], name) for home in homes) else None
 
     def remove_image(self, docker: str, image: str) -> bool:
         return bool(self.module.run_command([docker, "image", "rm", "--", image])[0] == 0)
