@@ -193,7 +193,7 @@ def main() -> None:
             recorded = True
             if not module.check_mode:
                 homes.end_pull(home, image.name, facts["id"])
-        facts["digests"] = facts["digests"] or image_digests(home, facts["id"])
+        facts["digests"] = facts["digests"] or image_digests(home).get(facts["id"], [])
         changed = record(file, facts, module.check_mode) or pulled or recorded
         module.exit_json(changed=changed, pulled=pulled, **facts)
     except PermissionError as error:

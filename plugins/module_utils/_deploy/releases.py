@@ -183,14 +183,16 @@ def unused_images(gone: t.Iterable[Release], kept: t.Iterable[Release]) -> list[
     return sorted({release.image for release in gone if release.image} - needed)
 
 
-def image_digests(home: str, ident: str | None) -> list[str]:
-    """The digests that a release of HOME has recorded for the image with this ID, which says all of its content."""
+def image_digests(home: str) -> dict[str, list[str]]:
+    """The digests that releases of HOME have recorded for an image, by its ID, which says all of its content."""
     folder = os.path.join(home, "releases")
+    found = {}
     for release in names_in(folder):
         facts = read_json(os.path.join(folder, release, "image.json"))
-        if ident and facts.get("id") == ident and facts.get("digests"):
-            return [digest for digest in sequence(facts["digests"]) if isinstance(digest, str)]
-    return []
+        digests = [digest for digest in sequence(facts.get("digests")) if isinstance(digest, str)]
+        if digests and isinstance(facts.get("id"), str):
+            found[facts["id"]] = digests
+    return found
 
 
 def other_homes(home: str, units: str) -> list[str]:
