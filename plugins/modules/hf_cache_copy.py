@@ -181,7 +181,6 @@ cause:
 
 import contextlib
 import os
-import re
 import time
 import typing as t
 
@@ -191,15 +190,10 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.layout imp
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy as hf_copy
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_causes import no_space_cause
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import ssh_server
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import filesystem_space
 
 IO_TIMEOUT = 120
-SSH = (
-    "ssh -F /dev/null -p {port} -o HostName={address} -o HostKeyAlias=source -o IdentityFile={folder}/key"
-    " -o IdentitiesOnly=yes -o UserKnownHostsFile={folder}/known_hosts -o GlobalKnownHostsFile=/dev/null"
-    " -o StrictHostKeyChecking=yes -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15"
-    " -o ForwardAgent=no -o ClearAllForwardings=yes -o LogLevel=ERROR"
-)
 
 
 class Task:
@@ -292,10 +286,7 @@ class Task:
         if self.module.params["source"]:
             return command, os.path.join(exported.root, "")
         told, folder = self.module.params["export"], self.module.params["key_folder"]
-        with open(f"{folder}/known_hosts", "w", encoding="ascii") as file:
-            file.write(f"source {told['host_key']}\n")
-        address = self.module.params["address"].replace("%", "%%")  # of fe80::1%eth0: ssh expands it in HostName
-        ssh = SSH.format(port=int(told["port"]), address=address, folder=folder)
+        ssh = ssh_server.client(told, self.module.params["address"], folder)
         return [*command, "--no-motd", f"--rsh={ssh}"], "root@source::"
 
     def run(self, argv: list[str], folder: str) -> tuple[int, str, str]:
@@ -309,8 +300,9 @@ def listing(blobs: t.Mapping[str, int]) -> str:
 
 def check(asked: dict[str, t.Any]) -> None:
     hf_copy.check(asked["path"], asked["model"], asked["revision"])
-    if asked["address"] and not re.fullmatch(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*", asked["address"]):
-        raise CacheError(f"address: {asked['address']!r} is not allowed; use an address or a name of the source")
+    wrong = ssh_server.wrong_address(asked["address"])
+    if wrong:
+        raise CacheError(wrong)
 
 
 def main() -> None:

@@ -155,43 +155,15 @@ host_key:
   sample: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample
 """
 
-import contextlib
-import ipaddress
 import os
-import re
-import secrets
-import shutil
-import socket
-import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import files as hf_files
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, memory
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import ssh_server
 
-RUN = "/run/dgxspark-export"  # in memory
-RUN_SSHD = "/run/sshd"  # sshd insists on it; where systemd starts it on demand, it may not be there yet
-UNIT = re.compile(r"dgxspark-export-[0-9a-f]{8}")
-SLOWEST = 10_000_000  # bytes a second: many hosts may share what the source sends; a copy that is cut off goes on
-START_TIMEOUT = 10
-
-SSHD = """\
-ListenAddress {listen}
-Port {port}
-HostKey {folder}/host_key
-AuthorizedKeysFile {folder}/authorized_keys
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-AllowUsers root
-PermitRootLogin prohibit-password
-ForceCommand {rsync} --server --daemon --config={folder}/rsyncd.conf .
-DisableForwarding yes
-PermitTTY no
-PermitUserRC no
-PidFile none
-UsePAM yes
-"""
 RSYNCD = """\
 uid = 0
 gid = 0
@@ -201,119 +173,6 @@ list = no
 reverse lookup = no
 log file = /dev/null
 """
-
-
-class TemporarySshServer:
-    """An SSH server for one key, which can read one model, and the shared store where that has a part of it."""
-
-    def __init__(self, module: AnsibleModule, unit: str) -> None:
-        self.module, self.unit = module, unit
-        self.folder = os.path.join(RUN, unit)
-
-    def start(self, found: export.Export, model: str) -> dict[str, t.Any]:
-        sbin = ["/usr/sbin", "/sbin"]
-        tools = {
-            name: self.module.get_bin_path(name, opt_dirs=sbin)
-            for name in ("rsync", "sshd", "ssh-keygen", "systemd-run")
-        }
-        lacking = [name for name, path in tools.items() if path is None]
-        if lacking:
-            raise export.ExportError(f"{', '.join(lacking)}: not installed; run playbooks/prepare.yml")
-        os.makedirs(RUN_SSHD, mode=0o755, exist_ok=True)
-        os.makedirs(RUN, mode=0o700, exist_ok=True)
-        os.mkdir(self.folder, mode=0o700)
-        self.command(
-            [str(tools["ssh-keygen"]), "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", f"{self.folder}/host_key"]
-        )
-        listen, port = free_port(self.module.params["address"])
-        self.write("authorized_keys", f"restrict {self.module.params['public_key'].strip()}\n")
-        self.write("sshd_config", SSHD.format(listen=listen, port=port, folder=self.folder, rsync=tools["rsync"]))
-        # a module's name is the first part of a blob's path: the model, and the store that repositories share
-        folders = sorted({blob.path.split("/")[0] for blob in found.blobs.values()})
-        self.write(
-            "rsyncd.conf", RSYNCD + "".join(f"[{name}]\npath = {os.path.join(found.root, name)}\n" for name in folders)
-        )
-        self.command(
-            [
-                *(str(tools["systemd-run"]), "--quiet", "--collect", f"--unit={self.unit}"),
-                *(f"--description=Exports {model} to another host", "--property=Type=exec"),
-                f"--property=RuntimeMaxSec={600 + found.size // SLOWEST}",
-                f"--property=ExecStopPost=/bin/rm -rf {self.folder}",
-                *(str(tools["sshd"]), "-D", "-f", f"{self.folder}/sshd_config"),
-            ]
-        )
-        self.wait_for(listen, port)
-        with open(f"{self.folder}/host_key.pub", encoding="ascii") as file:
-            host_key = " ".join(file.read().split()[:2])
-        return {"unit": self.unit, "port": port, "host_key": host_key}
-
-    def stop(self) -> bool:
-        systemctl = self.module.get_bin_path("systemctl", required=True)
-        there = os.path.isdir(self.folder)
-        self.module.run_command([systemctl, "stop", self.unit])
-        shutil.rmtree(self.folder, ignore_errors=True)
-        return there
-
-    def write(self, name: str, text: str) -> None:
-        handle = os.open(os.path.join(self.folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-
-    def command(self, argv: list[str]) -> None:
-        rc, out, err = self.module.run_command(argv)
-        if rc:
-            said = " ".join((err or out).split()) or f"code {rc}"
-            raise export.ExportError(f"{os.path.basename(argv[0])} failed: {said}")
-
-    def wait_for(self, address: str, port: int) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        while True:
-            try:
-                socket.create_connection((address, port), timeout=2).close()
-                return
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    what = (
-                        f"sshd does not answer on port {port}: {error.strerror or error}; see journalctl -u {self.unit}"
-                    )
-                    raise export.ExportError(what) from None
-            time.sleep(0.05)
-
-
-def free_port(address: str) -> tuple[str, int]:
-    """The address of this host to listen on, and a port that nobody has. Raises ExportError if it is another's."""
-    try:
-        places: list[t.Any] = [found[4] for found in socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)]
-    except (OSError, ValueError) as error:  # ValueError: a name that no DNS can have
-        raise export.ExportError(f"address: {address} cannot be resolved: {error}") from None
-    # /etc/hosts of Debian and Ubuntu has 127.0.1.1 for the host's own name; no other host gets there
-    if not is_loopback(address):
-        places = [place for place in places if not is_loopback(str(place[0]))] or default_address()
-    for place in places:
-        family = socket.AF_INET6 if ":" in str(place[0]) else socket.AF_INET
-        with contextlib.suppress(OSError), socket.socket(family) as listener:
-            listener.bind(place)
-            found = listener.getsockname()
-            return str(found[0]), int(found[1])
-    raise export.ExportError(
-        f"address: {address} is not an address of this host; set hf_cache_source_address to the one at which other"
-        " hosts reach it"
-    )
-
-
-def default_address() -> list[tuple[str, int]]:
-    """The host's own address on the way to other networks. Nothing is sent."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # of a network that is reserved for documentation
-        return [(str(probe.getsockname()[0]), 0)]
-    return []
-
-
-def is_loopback(text: str) -> bool:
-    try:
-        return ipaddress.ip_address(text).is_loopback
-    except ValueError:  # a name
-        return False
 
 
 def export_model(module: AnsibleModule) -> dict[str, t.Any]:
@@ -334,13 +193,15 @@ def export_model(module: AnsibleModule) -> dict[str, t.Any]:
     }
     if not module.check_mode:
         os.umask(hf_files.creation_mask(path))
-        result["verified_bytes"] = export.verify(found, model_files.repository(found.root, asked["model"]), RUN)
-        server = TemporarySshServer(module, f"dgxspark-export-{secrets.token_hex(4)}")
-        try:
-            result.update(server.start(found, asked["model"]))
-        except BaseException:
-            server.stop()
-            raise
+        result["verified_bytes"] = export.verify(
+            found, model_files.repository(found.root, asked["model"]), ssh_server.RUN
+        )
+        # a module's name is the first part of a blob's path: the model, and the store that repositories share
+        folders = sorted({blob.path.split("/")[0] for blob in found.blobs.values()})
+        readable = "".join(f"[{name}]\npath = {os.path.join(found.root, name)}\n" for name in folders)
+        serve, files = "--server --daemon --config={folder}/rsyncd.conf .", {"rsyncd.conf": RSYNCD + readable}
+        server = ssh_server.TemporarySshServer(module)
+        result.update(server.serve("rsync", serve, asked["model"], ssh_server.limit(found.size), files))
     return result
 
 
@@ -360,22 +221,15 @@ def main() -> None:
     )
     asked = module.params
     try:
-        if asked["public_key"] and not re.fullmatch(r"ssh-ed25519 [A-Za-z0-9+/=]+( [^\n]*)?\n?", asked["public_key"]):
-            raise export.ExportError("public_key: is not allowed; use one line, ssh-ed25519 AAAA...")
         if asked["state"] == "present":
-            if not asked["public_key"] and not module.check_mode:
-                raise export.ExportError("public_key: it is empty; use what hf_cache_copy_key returned")
-            if not asked["address"] and not module.check_mode:
-                raise export.ExportError(
-                    "address: it is empty; use the address at which the other host reaches this one"
-                )
+            ssh_server.check_request(asked["public_key"], asked["address"], module.check_mode)
             with memory.limited():
                 exported = export_model(module)
             module.exit_json(changed=not module.check_mode, **exported)
-        if not UNIT.fullmatch(asked["unit"]):
+        if not ssh_server.UNIT.fullmatch(asked["unit"]):
             raise export.ExportError(f"unit: {asked['unit']!r} is not allowed; use what hf_cache_export returned")
-        module.exit_json(changed=not module.check_mode and TemporarySshServer(module, asked["unit"]).stop())
-    except (layout.CacheError, export.ExportError) as error:
+        module.exit_json(changed=not module.check_mode and ssh_server.TemporarySshServer(module, asked["unit"]).stop())
+    except (layout.CacheError, export.ExportError, ssh_server.SshServerError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         remedy = "run this task with become: true" if isinstance(error, PermissionError) else "check that path"

@@ -30,11 +30,17 @@ options:
     description: The image, as Docker is to pull it.
     type: str
     required: true
+  ask_registry:
+    description: Whether to ask the registry in check mode. Another host that has the image may be asked first.
+    type: bool
+    default: true
 attributes:
   check_mode:
     support: full
     description: Can run in check mode.
-    details: An image that is not on the host is not pulled, but its registry is asked whether it has the image.
+    details:
+      - An image that is not on the host is not pulled, but with O(ask_registry) its registry is asked whether it has
+        the image.
   diff_mode:
     support: none
     description: There is nothing to compare.
@@ -45,6 +51,7 @@ notes:
   - Requires root and Docker.
 seealso:
   - module: dgxspark.vllm.vllm_home
+  - module: dgxspark.vllm.vllm_image_copy
   - module: dgxspark.vllm.vllm_release
 """
 
@@ -64,7 +71,10 @@ id:
   type: str
   sample: sha256:5a3c0f1e9b7d5a3c0f1e9b7d5a3c0f1e9b7d5a3c0f1e9b7d5a3c0f1e9b7d5a3c
 digests:
-  description: Its digests in registries. Empty if it was built or loaded on the host.
+  description:
+    - Its digests in registries. Empty if it was built or loaded on the host.
+    - Docker may not know those of an image that M(dgxspark.vllm.vllm_image_copy) has copied. Then they are those that
+      the source knows.
   returned: success
   type: list
   elements: str
@@ -87,9 +97,15 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import home as homes
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import NAME, read_json, write
-from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain, plain_lines
-from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, parse_json, sequence, text
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import (
+    NAME,
+    image_digests,
+    read_json,
+    write,
+)
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import images
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain_lines
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, sequence, text
 
 Facts = dict[str, t.Any]
 
@@ -105,21 +121,15 @@ class Image:
 
     def look(self) -> Facts | None:
         """ID and digests; None if it is not on the host."""
-        command = [self.docker, "image", "inspect", "--format={{json .}}", "--", self.name]
-        rc, out, err = self.module.run_command(command)
-        if rc and "no such image" in err.lower():
-            return None
-        if rc:
-            self.module.fail_json(msg=f"docker image inspect {self.name} ended with {rc}: {plain(err.strip())}")
-        facts = mapping(parse_json(out))
-        if not text(facts.get("Id")):
-            self.module.fail_json(msg=f"docker image inspect {self.name} gave no ID: {plain(out.strip()[:200])}")
-        digests = [plain(digest) for digest in sequence(facts.get("RepoDigests")) if isinstance(digest, str)]
-        return {"id": plain(text(facts.get("Id"))), "digests": digests}
+        try:
+            found = images.find(self.module.run_command, self.docker, self.name)
+        except images.ImageError as error:
+            self.module.fail_json(msg=str(error))
+        return {"id": found.id, "digests": found.digests} if found else None
 
     def ask_registry(self) -> None:
         """Fails if a pull would: no image or tag, no access, no registry. Asks nothing where only the daemon can."""
-        info = self._info()
+        info = images.daemon(self.module.run_command, self.docker)
         registries = mapping(info.get("RegistryConfig"))
         proxies = {name: text(info.get(key)) for name, key in PROXIES.items() if text(info.get(key))}
         has_mirror = sequence(registries.get("Mirrors")) and "." not in self.name.partition("/")[0]
@@ -134,11 +144,6 @@ class Image:
             said = plain_lines(err).strip()
             reason = said.splitlines()[-1] if said else f"no answer of its registry in 60 s ({rc})"
             self.module.fail_json(msg=f"The image {self.name} cannot be pulled: {reason}", stderr=said)
-
-    def _info(self) -> Facts:
-        """What the daemon says of itself."""
-        _rc, out, _err = self.module.run_command(["timeout", "60", self.docker, "info", "--format={{json .}}"])
-        return mapping(parse_json(out))
 
     def pull(self, home: str) -> Facts:
         homes.begin_pull(home, self.name)
@@ -166,6 +171,7 @@ def main() -> None:
             "home": {"type": "path", "required": True},
             "release": {"type": "str", "required": True},
             "image": {"type": "str", "required": True},
+            "ask_registry": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -180,13 +186,14 @@ def main() -> None:
         facts, pulled, recorded = image.look(), False, False
         if facts is None:
             pulled = True
-            if module.check_mode:
+            if module.check_mode and module.params["ask_registry"]:
                 image.ask_registry()
             facts = {"id": None, "digests": []} if module.check_mode else image.pull(home)
         elif homes.is_pulling(home, image.name):  # a run was interrupted after its pull
             recorded = True
             if not module.check_mode:
                 homes.end_pull(home, image.name, facts["id"])
+        facts["digests"] = facts["digests"] or image_digests(home).get(facts["id"], [])
         changed = record(file, facts, module.check_mode) or pulled or recorded
         module.exit_json(changed=changed, pulled=pulled, **facts)
     except PermissionError as error:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from .._host.port_holder import noted, served_beside
 from .._host.services import RELEASE as NAME
-from .._outside.values import mapping, parse_json, real, whole
+from .._outside.values import mapping, parse_json, real, sequence, whole
 from .secrets import is_replaced, other_secrets
 
 # In HOME: which other server was stopped to make room for a release that is not proven yet.
@@ -181,6 +181,18 @@ def unused_images(gone: t.Iterable[Release], kept: t.Iterable[Release]) -> list[
     """Images of releases that went, without those that another release names."""
     needed = {release.image for release in kept}
     return sorted({release.image for release in gone if release.image} - needed)
+
+
+def image_digests(home: str) -> dict[str, list[str]]:
+    """The digests that releases of HOME have recorded for an image, by its ID, which says all of its content."""
+    folder = os.path.join(home, "releases")
+    found = {}
+    for release in names_in(folder):
+        facts = read_json(os.path.join(folder, release, "image.json"))
+        digests = [digest for digest in sequence(facts.get("digests")) if isinstance(digest, str)]
+        if digests and isinstance(facts.get("id"), str):
+            found[facts["id"]] = digests
+    return found
 
 
 def other_homes(home: str, units: str) -> list[str]:

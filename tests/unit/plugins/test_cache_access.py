@@ -38,13 +38,6 @@ ELSEWHERE = {
     ("hf_cache_copy_key.py", "os.makedirs", "copy.KEYS"),
     ("hf_cache_copy_key.py", "tempfile.mkdtemp", "dir"),
     ("hf_cache_copy_key.py", "open", "f'{folder}/key.pub'"),
-    ("hf_cache_copy.py", "open", "f'{folder}/known_hosts'"),  # beside the key
-    ("hf_cache_export.py", "os.makedirs", "RUN"),
-    ("hf_cache_export.py", "os.makedirs", "RUN_SSHD"),
-    ("hf_cache_export.py", "os.mkdir", "self.folder"),  # below RUN, as are the next ones
-    ("hf_cache_export.py", "os.open", "os.path.join(self.folder, name)"),
-    ("hf_cache_export.py", "open", "f'{self.folder}/host_key.pub'"),
-    ("hf_cache_export.py", "shutil.rmtree", "self.folder"),
     ("download_task.py", "open", "path"),  # the file with the token, of the service
     ("download_container.py", "os.makedirs", "RUN"),  # /run/dgxspark-download, as are the next ones
     ("download_container.py", "tempfile.mkdtemp", "prefix"),

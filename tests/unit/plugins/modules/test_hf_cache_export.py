@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import ssh_server
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_export
 from hf_trees import COMMIT, SHARDS, Repo
 
@@ -57,8 +57,8 @@ class Host:
             tool.write_text(text.format(python=sys.executable, folder=str(folder)))
             tool.chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}/bin", prepend=":")
-        monkeypatch.setattr(hf_cache_export, "RUN", str(folder / "run"))
-        monkeypatch.setattr(hf_cache_export, "RUN_SSHD", str(folder / "run-sshd"))
+        monkeypatch.setattr(ssh_server, "RUN", str(folder / "run"))
+        monkeypatch.setattr(ssh_server, "RUN_SSHD", str(folder / "run-sshd"))
         self.run_folder = folder / "run"
 
     def run(self, **options: t.Any) -> dict[str, t.Any]:
@@ -175,14 +175,14 @@ def test_a_name_that_only_this_host_can_use_means_the_default_route(
         return [(0, 0, 0, "", (place, 0)) for place in found]
 
     monkeypatch.setattr(socket, "getaddrinfo", own_hosts_file)
-    monkeypatch.setattr(hf_cache_export, "default_address", lambda: [("127.0.0.3", 0)])
-    assert hf_cache_export.free_port(wanted)[0] == listens
+    monkeypatch.setattr(ssh_server, "default_address", lambda: [("127.0.0.3", 0)])
+    assert ssh_server.free_port(wanted)[0] == listens
 
 
 def test_a_host_without_a_network_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hf_cache_export, "default_address", list)
-    with pytest.raises(export.ExportError, match="address: localhost is not an address of this host"):
-        hf_cache_export.free_port("localhost")
+    monkeypatch.setattr(ssh_server, "default_address", list)
+    with pytest.raises(ssh_server.SshServerError, match="address: localhost is not an address of this host"):
+        ssh_server.free_port("localhost")
 
 
 @pytest.mark.parametrize(

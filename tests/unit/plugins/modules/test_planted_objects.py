@@ -22,6 +22,7 @@ from types import ModuleType
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import ssh_server
 from ansible_collections.dgxspark.vllm.plugins.modules import (
     hf_cache_clean,
     hf_cache_copy,
@@ -148,7 +149,7 @@ RSYNC = f"#!{sys.executable}\nimport shutil, sys\nshutil.copyfile(*sys.argv[-2:]
 
 @pytest.fixture
 def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(hf_cache_export, "RUN", str(tmp_path / "run"))
+    monkeypatch.setattr(ssh_server, "RUN", str(tmp_path / "run"))
     monkeypatch.setattr(locks, "open_files", lambda *wanted: ({}, True))
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "rsync").write_text(RSYNC)
