@@ -10,7 +10,7 @@ in_venv = PATH="$(abspath $(VENV))/bin:$$PATH"
 play = $(in_venv) ansible-playbook
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox sandbox-down sandbox-purge test test-all lint unit hub bench sanity other-python journeys soak page gpu docs docsite build
+.PHONY: help setup demo sandbox sandbox-down sandbox-purge test test-all lint unit hub bench sanity other-python journeys soak page gpu lock docs docsite build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ page: setup ## the page of report.yml in headless Chromium: console, axe, screen
 
 gpu: ## the pieces for a GPU machine without internet, in .cache/gpu (four minutes, 3 GB; needs Python 3.12): tests/gpu/README.md
 	@tests/gpu/build.sh .cache/gpu
+
+lock: ## write requirements.lock, with the hashes that `make setup` checks, after a change of requirements*.txt
+	@tools/lock.sh
 
 docs: setup ## write what is generated: docs/models.md, the roles' variables, docs/troubleshooting.md, dashboards
 	@$(in_venv) python tools/models_table.py

@@ -46,7 +46,7 @@ if command -v flock >/dev/null; then # two set-ups at once would undo each other
     exec 9>"$cache/setup.lock"
     flock 9
 fi
-wanted=$(cat requirements.txt requirements-dev.txt tools/setup.sh - <<<"$version $root $VENV" | git hash-object --stdin)
+wanted=$(cat requirements.lock tools/setup.sh - <<<"$version $root $VENV" | git hash-object --stdin)
 [ "$(cat "$VENV/.stamp" 2>/dev/null)" = "$wanted" ] && exit 0
 
 # ---- environment ------------------------------------------------------------------------------------------------
@@ -58,7 +58,7 @@ if [ "$("$VENV/bin/python" -c 'import platform, sys; print(platform.python_versi
 fi
 rm -f "$VENV/.stamp"
 pip() { "$VENV/bin/python" -m pip -qq --disable-pip-version-check --no-input "$@"; }
-pip install -r requirements-dev.txt
+pip install --require-hashes -r requirements.lock
 
 wheel=$(find "$cache" -maxdepth 1 -name "ansible-$bundle-*.whl")
 if [ -z "$wheel" ]; then

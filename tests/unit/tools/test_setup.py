@@ -29,8 +29,7 @@ esac
 def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, right: bool) -> None:
     python = shutil.which("python3")
     (tmp_path / "tools").mkdir()
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        shutil.copy(ROOT / name, tmp_path)
+    shutil.copy(ROOT / "requirements.lock", tmp_path)
     text = (ROOT / "tools" / "setup.sh").read_text()
     bundle, known = (re.search(rf"^{name}=(\S+)$", text, re.MULTILINE) for name in ("bundle", "bundle_sha256"))
     assert bundle and known
@@ -56,3 +55,14 @@ def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, right: bool) -> No
     assert (run.returncode == 0) is right, run.stderr
     assert ("has the SHA-256" in run.stderr) is not right
     assert (tmp_path / "site").exists() is right
+
+
+def test_the_lock_has_what_is_required_with_hashes() -> None:
+    """After a change of requirements*.txt: make lock."""
+    text = (ROOT / "requirements.lock").read_text()
+    names = re.findall(r"^([\w-]+==[^ ;]+)", text, re.MULTILINE)
+    hashed = re.findall(r"^([\w-]+==[^ ;]+)[^\n]*\\\n +--hash=sha256:\w{64}", text, re.MULTILINE)
+    assert hashed == names
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        required = re.findall(r"^[\w-]+==[^ ;\n]+", (ROOT / name).read_text(), re.MULTILINE)
+        assert {each.lower() for each in required} <= set(names)
