@@ -42,5 +42,6 @@ def build(folder: Path, private: tuple[str, ...] = ()) -> Path:
 
 
 def install(archive: Path, folder: Path) -> None:
-    """Into FOLDER, which then is a path of collections."""
-    ansible_galaxy(folder, "install", archive, "--no-deps", "--collections-path", folder)
+    """Into FOLDER, which then is a path of collections. By force: the clone itself counts as installed."""
+    ansible_galaxy(folder, "install", archive, "--force", "--no-deps", "--collections-path", folder)
+    assert (folder / "ansible_collections" / "dgxspark" / "vllm" / "MANIFEST.json").exists()
