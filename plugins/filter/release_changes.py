@@ -25,10 +25,12 @@ options:
     description: The new release, in the same form.
     type: dict
     required: true
-  addresses:
-    description: Addresses, as C(HOST:PORT), of servers that are stopped for the new release.
+  servers:
+    description:
+      - Servers that are stopped for the new release, as C(holders) of M(dgxspark.vllm.vllm_conflicts_info). Read are
+        C(listens), C(served_names) and C(asks_key).
     type: list
-    elements: str
+    elements: dict
     default: []
 """
 
@@ -66,7 +68,9 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common import release_changes as compared
 
 
-def release_changes(before: t.Any, after: t.Any, addresses: t.Sequence[str] = ()) -> dict[str, list[str]]:
+def release_changes(
+    before: t.Any, after: t.Any, servers: t.Sequence[t.Mapping[str, t.Any]] = ()
+) -> dict[str, list[str]]:
     for name, value in (("input", before), ("after", after)):
         if not isinstance(value, t.Mapping):
             raise AnsibleFilterError(f"release_changes: {name} must be a mapping, not {type(value).__name__}")
@@ -74,9 +78,12 @@ def release_changes(before: t.Any, after: t.Any, addresses: t.Sequence[str] = ()
     if new is None:
         raise AnsibleFilterError("release_changes: after.compose must be the compose.yaml of a release")
     found = compared.changes(old, new) if old else []
-    clients = compared.lost_access(old, new) if old else []
-    for address in addresses:
-        clients += compared.address_lines(address, new.address, compared.KEY in new.secrets)
+    stopped = [
+        compared.Access(server.get("listens") or "", server.get("served_names") or [], server.get("asks_key"))
+        for server in servers
+    ]
+    olds = [old.access, *stopped] if old else stopped
+    clients = [line for access in olds for line in compared.lost_access(access, new.access)]
     return {
         "short": compared.short_lines(found),
         "long": compared.long_lines(found),

@@ -161,6 +161,17 @@ holders:
       type: str
       returned: always
       sample: 0.0.0.0:8000
+    served_names:
+      description: Names by which clients ask for the model. Empty if its command does not tell them.
+      type: list
+      elements: str
+      returned: always
+      sample: [my-model]
+    asks_key:
+      description: Whether the server asks for an API key, whose value is never returned. V(null) if that is not known.
+      type: bool
+      returned: always
+      sample: true
     auto_remove:
       description: Whether Docker removes the container when it stops (C(--rm)).
       type: bool

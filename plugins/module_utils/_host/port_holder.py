@@ -11,14 +11,12 @@ from .._outside.text import plain
 from .._outside.values import mapping, sequence, text
 from .docker import first_inspected, listening_address, parse_inspect, published_address
 from .services import SERVICE_LABEL, is_our_own
+from .serving import SERVES, access_of
 
 PROJECT = "com.docker.compose.project"
 
 # What becomes a part of a command or of a line. Anybody can write any label.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-# The program that serves, also within a shell's command, or as Python's module. An image that is called after vLLM may
-# hold a router or an exporter, and one that sleeps may serve by `docker exec`: nobody could start that again.
-_SERVES = re.compile(r"(?:^|[\s;&|/])vllm\s+serve(?:\s|$)|\bvllm[./]entrypoints[./]\S*(?:api_server|main\s+serve)\b")
 
 Holder = dict[str, t.Any]
 # What has to be known to start it again as it was.
@@ -46,7 +44,7 @@ def holder_of(inspected: str) -> Holder | None:
     config, host = mapping(entry.get("Config")), mapping(entry.get("HostConfig"))
     labels = mapping(config.get("Labels"))
     service, project = labels[SERVICE_LABEL] if _is_ours(inspected) else None, _name(labels.get(PROJECT))
-    command = " ".join([text(entry.get("Path")), *map(text, sequence(entry.get("Args")))])
+    command = [text(entry.get("Path")), *map(text, sequence(entry.get("Args")))]
     return {
         "id": plain(text(entry["Id"])),
         "kind": "service" if service else "compose" if project else "container",
@@ -61,7 +59,8 @@ def holder_of(inspected: str) -> Holder | None:
         "published": published_address(entry),
         "listens": listening_address(entry),
         "auto_remove": bool(host.get("AutoRemove")),
-        "is_vllm": bool(service) or _SERVES.search(command) is not None,
+        "is_vllm": bool(service) or SERVES.search(" ".join(command)) is not None,
+        **access_of(command, list(map(text, sequence(config.get("Env"))))),
     }
 
 

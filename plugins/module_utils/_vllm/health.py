@@ -118,6 +118,16 @@ def refusal(unit_log: str) -> Cause | None:
     return recognize(lines[-1]) if lines else None
 
 
+def has_yet_to_start(seen: Observation) -> bool:
+    """The unit's last start did not get to the container: what its log says is of an earlier start."""
+    container = seen.container
+    if container is None or container.status in ("running", "paused", "restarting"):
+        return False
+    if epoch(container.finished_at) is None:  # it never ran, and no log is older
+        return False
+    return _unit_is_working(seen, container) or (unit_is_down(seen.unit) and refusal(seen.unit_log) is not None)
+
+
 def _judge(seen: Observation) -> Verdict:
     if seen.docker_missing:
         return Verdict("absent", None, condition("docker_missing"))

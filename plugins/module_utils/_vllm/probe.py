@@ -34,7 +34,7 @@ from .api import (
     parse_version,
     request,
 )
-from .health import Api, Link, Observation, Wanted, judge, unit_is_down
+from .health import Api, Link, Observation, Wanted, has_yet_to_start, judge, unit_is_down
 from .lines import clean
 from .log import LogState, parse
 from .parsers import prove_parsers
@@ -118,8 +118,8 @@ class Probe:
                 seen.waits_for = self.waits_for(options["service"], seen.unit)
             if seen.unit and seen.unit.started_monotonic:
                 seen.unit_started = time.time() - time.monotonic() + seen.unit.started_monotonic
-        if seen.container is None or seen.container.status == "created" or unit_is_down(seen.unit):
-            seen.unit_log = self.unit_log(options["service"], seen.unit) if seen.unit else ""
+        if seen.unit and (seen.container is None or seen.container.status != "running" or unit_is_down(seen.unit)):
+            seen.unit_log = self.unit_log(options["service"], seen.unit)
         if seen.unit and seen.unit.active_state == "failed":
             seen.gave_up = "Start request repeated too quickly" in self.unit_end(options["service"])
         if seen.container is not None:
@@ -131,7 +131,10 @@ class Probe:
             if has_api:
                 self.address(seen)
                 self.begin_sample()
-            seen.log = self.log(self.docker, seen.container, seen.clock)
+            if has_yet_to_start(seen):
+                seen.log = self.log_of_guard(seen)
+            else:
+                seen.log = self.log(self.docker, seen.container, seen.clock)
             if not options["wait"]:  # while the sample grows
                 seen.machine = self.machine(seen.container, seen.clock)
             if options["read_host"]:
@@ -184,6 +187,10 @@ class Probe:
         """What the processes of the unit's last start wrote."""
         where = [f"_SYSTEMD_INVOCATION_ID={unit.invocation_id}"] if unit.invocation_id else ["--unit", service]
         return self.journal("200", where)
+
+    def log_of_guard(self, seen: Observation) -> LogState:
+        """What a start waits for that has no container yet. The journal of other starts holds the logs of theirs."""
+        return parse(seen.unit_log) if seen.unit and seen.unit.invocation_id else LogState()
 
     def unit_end(self, service: str) -> str:
         """The last lines of the unit, with what systemd itself says of it."""

@@ -34,6 +34,16 @@ Values = dict[str, str]
 
 
 @dataclass(frozen=True)
+class Access:
+    """What a client of a server has to know."""
+
+    address: str  # host:port where the server is published; empty if nothing is, or it is not known
+    names: t.Sequence[str]  # by which it may ask for the model; none if they are not known
+    has_key: bool | None  # None: not known
+    key: str | None = None  # None also where only its existence is known
+
+
+@dataclass(frozen=True)
 class Files:
     """One release: the options of its container by kind, and its secrets by name, as they are written."""
 
@@ -41,15 +51,10 @@ class Files:
     secrets: Values
 
     @property
-    def address(self) -> str:
-        """host:port where the server is published; empty if nothing is."""
-        return self.kinds[ADDRESS]["port"]
-
-    @property
-    def served_names(self) -> list[str]:
-        """The names by which clients may ask for the model."""
-        options = self.kinds[COMMAND]
-        return (options.get("--served-model-name") or options.get("model") or "").split()
+    def access(self) -> Access:
+        options, key = self.kinds[COMMAND], self.secrets.get(KEY)
+        names = (options.get("--served-model-name") or options.get("model") or "").split()
+        return Access(self.kinds[ADDRESS]["port"], names, key is not None, key)
 
 
 @dataclass(frozen=True)
@@ -149,20 +154,20 @@ def secret_options(files: Files) -> list[str]:
     return [name for name, value in files.kinds[COMMAND].items() if is_secret(name, value)]
 
 
-def lost_access(before: Files, after: Files) -> list[str]:
-    """Which clients of the release before lose access by the switch, or get it. True before the switch and after it."""
-    has_key = KEY in after.secrets
-    lines = address_lines(before.address, after.address, has_key)
-    if KEY not in before.secrets and has_key:
+def lost_access(before: Access, after: Access) -> list[str]:
+    """Which clients of the server before lose access by the switch, or get it. True before the switch and after it."""
+    lines = address_lines(before.address, after.address, bool(after.has_key))
+    if before.has_key is False and after.has_key:
         lines.append("clients that send no API key are refused")
-    elif KEY in before.secrets and not has_key:
+    elif before.has_key and not after.has_key:
         lines.append("the API key is no longer asked for")
-    elif before.secrets.get(KEY) != after.secrets.get(KEY):
+    elif before.has_key and before.key is None:
+        lines.append("clients that send another API key than vllm_api_key are refused")
+    elif before.has_key and before.key != after.key:
         lines.append("clients that send the API key of before are refused")
-    gone = [name for name in before.served_names if name not in after.served_names]
-    if gone and after.served_names:
-        served = ", ".join(after.served_names)
-        lines.append(f"requests for the model {', '.join(gone)} fail; the server has {served} instead")
+    gone = [name for name in before.names if name not in after.names]
+    if gone and after.names:
+        lines.append(f"requests for the model {', '.join(gone)} fail; the server has {', '.join(after.names)} instead")
     return lines
 
 

@@ -172,8 +172,10 @@ def judged(health: Facts) -> tuple[str, Facts | None]:
         return "unreachable", unseen("unreachable", health.get("msg"))
     if not health.get("verdict"):
         return "unknown", unseen("check_failed", health.get("msg") or "no message; see the task that failed, above")
-    if health["verdict"] == "ready" and is_foreign(health.get("container") or {}):
-        return "not managed", unseen("not_managed", f"container {health['container'].get('name')}")
+    # a server of others has a name, a context and a key of its own: what differs from the wish is no fault of it
+    if health["verdict"] in ("ready", "degraded") and is_foreign(health.get("container") or {}):
+        seen = [f"container {health['container'].get('name')}", (health.get("cause") or {}).get("evidence")]
+        return "not managed", unseen("not_managed", "; ".join(filter(None, seen)))
     return health["verdict"], health.get("cause")
 
 

@@ -337,6 +337,12 @@ def test_the_table(run: tuple[Fleet, str]) -> None:
     assert table["alone"][0].isdigit()  # it was given back, and answered
 
 
+def test_the_table_names_what_served_before_the_run_that_was_broken_off(run: tuple[Fleet, str]) -> None:
+    """That run stopped it, and took the time of the stop with it."""
+    (row,) = (line.split() for line in run[1].splitlines() if line.startswith("resumed  ") and R2 in line)
+    assert row == ["resumed", R1, R2, "-", "completed"]
+
+
 # --- an image that does not answer ---------------------------------------------------------------------------------
 
 DOCKER = """#!/bin/sh

@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import json
+import typing as t
 from pathlib import Path
 
 import yaml
 
+from support.paths import ROOT
 from support.playbook import THIS_MACHINE, AnsiblePlaybook
+from support.services import KNOWN, resolved, spark, values
 
 UNREACHABLE = {
     "ansible_connection": "ssh",
@@ -74,3 +77,36 @@ def test_a_wrong_query_ends_before_a_host_is_asked(tmp_path: Path, ansible_playb
     assert run.code == 2
     assert "preflight_query: \"[?result=='failed'\" is not a JMESPath expression" in run.words.replace("''", "'")
     assert "Read the host" not in run.output
+
+
+def vars_of(tasks: list[dict[str, t.Any]], name: str) -> dict[str, t.Any] | None:
+    for task in tasks:
+        inner = vars_of([each for part in ("block", "always") for each in task.get(part, [])], name)
+        if inner is not None or task.get("name") == name:
+            return inner or dict(task["vars"])
+    return None
+
+
+def test_a_take_over_is_told_with_what_clients_lose(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    tasks = yaml.safe_load((ROOT / "roles/vllm/tasks/preflight.yml").read_text(encoding="utf-8"))
+    trial = {"description": "the container trial", "running": True, "listens": "0.0.0.0:8000"}
+    typed = values(vllm_api_key="0123456789abcdef0123")
+    facts = {
+        **{name: typed[name] for name in KNOWN},
+        **(vars_of(tasks, "Check the port and the address") or {}),
+        "__vllm_resolved": resolved(spark(), vllm_api_key="0123456789abcdef0123").as_dict(),
+        "__vllm_release": "0" * 12,
+        "__vllm_displaced": [{**trial, "served_names": ["my-model"], "asks_key": False}],
+    }
+    (tmp_path / "templates").symlink_to(ROOT / "roles/vllm/templates")
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"h": THIS_MACHINE}}}), encoding="utf-8")
+    show = {"ansible.builtin.debug": {"msg": "{{ __vllm_check_warns }}"}}
+    play = [{"hosts": "h", "gather_facts": False, "vars": facts, "tasks": [show]}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(play), encoding="utf-8")
+    run = ansible_playbook(tmp_path / "play.yml", inventory=tmp_path / "hosts.yml")
+    assert run.code == 0, run.output
+    for told in (
+        "the switch would stop the container trial; clients of other machines lose access: address 0.0.0.0 ->",
+        "clients that send no API key are refused; requests for the model my-model fail",
+    ):
+        assert told in run.words

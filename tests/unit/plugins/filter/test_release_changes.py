@@ -26,8 +26,8 @@ def release(env: str = "", **changed: t.Any) -> dict[str, str]:
     return {"compose": yaml.safe_dump({"name": "x", "services": {"vllm-x": {**OLD, **changed}}}), "env": env}
 
 
-def changes(*releases: dict[str, str], addresses: tuple[str, ...] = ()) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = FilterModule().filters()["release_changes"](*releases, addresses)
+def changes(*releases: dict[str, str], servers: tuple[dict[str, t.Any], ...] = ()) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = FilterModule().filters()["release_changes"](*releases, servers)
     return found
 
 
@@ -145,7 +145,7 @@ def test_another_address(before: str, after: str, said: str | None) -> None:
     ports = [f"{address}:8000" for address in (before, after)]
     assert changes(release(ports=ports[:1]), release(ports=ports[1:]))["clients"] == wanted
     # the same of a server that is stopped for it
-    assert changes({}, release(ports=ports[1:]), addresses=(before,))["clients"] == wanted
+    assert changes({}, release(ports=ports[1:]), servers=({"listens": before},))["clients"] == wanted
 
 
 def test_another_model() -> None:
@@ -154,6 +154,30 @@ def test_another_model() -> None:
         "requests for the model org/a fail; the server has a, b instead"
     ]
     assert changes(release(command=served), release(command=argv("--served-model-name", "b", "a")))["clients"] == []
+
+
+NAME_IS_GONE = "requests for the model my-model fail; the server has org/a instead"
+KEY_IS_NEW = "clients that send no API key are refused"
+
+
+@pytest.mark.parametrize(
+    ("server", "open_lines", "key_lines"),
+    [
+        ({"served_names": ["my-model"], "asks_key": False}, [NAME_IS_GONE], [KEY_IS_NEW, NAME_IS_GONE]),
+        (
+            {"served_names": ["org/a"], "asks_key": True},
+            ["the API key is no longer asked for"],
+            ["clients that send another API key than vllm_api_key are refused"],
+        ),
+        ({"listens": None, "served_names": [], "asks_key": None}, [], []),  # nothing is known of it
+    ],
+)
+def test_clients_of_a_server_that_is_stopped(
+    server: dict[str, t.Any], open_lines: list[str], key_lines: list[str]
+) -> None:
+    with_key = release(f"VLLM_API_KEY='{KEY}'\n", environment={"VLLM_API_KEY": "${VLLM_API_KEY}"})
+    assert changes({}, release(), servers=(server,))["clients"] == open_lines
+    assert changes({}, with_key, servers=(server,))["clients"] == key_lines
 
 
 @pytest.mark.parametrize("compose", ["", "services: {}", "[", "services: {a: 1}", "a: !!python/object:x {}"])

@@ -45,7 +45,7 @@ def inspected(**values: t.Any) -> str:
         "Args": values.get("args", ["sleep", "1"]),
         "State": {"Running": values.get("running", True)},
         "Mounts": values.get("mounts", [{"Type": "bind", "Source": f"{services.UNITS}/home/cache"}]),
-        "Config": {"Image": values.get("image", "debian:12"), "Labels": values.get("labels")},
+        "Config": {"Image": values.get("image", "debian:12"), "Labels": values.get("labels"), "Env": values.get("env")},
         "HostConfig": {
             "RestartPolicy": {"Name": values.get("restart", ""), "MaximumRetryCount": 0},
             "AutoRemove": values.get("auto_remove", False),
@@ -135,6 +135,34 @@ def test_an_entry_with_gaps() -> None:
         "no",
         False,
     )
+
+
+SHELL = "pip install x && vllm serve org/a \\\n --served-model-name 'a' b\nsleep 9"
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "asks_key"),
+    [
+        ({"args": ["vllm", "serve", "org/a"]}, ["org/a"], False),
+        ({"args": ["vllm", "serve", "org/a", "--served-model-name", "a", "b", "--seed", "1"]}, ["a", "b"], False),
+        ({"args": ["vllm", "serve", "org/a", "--served_model_name=a", "--api-key=KEY"]}, ["a"], True),
+        ({"path": "/usr/bin/vllm", "args": ["serve", "--api-key", "KEY", "--model", "org/a"]}, ["org/a"], True),
+        ({"path": "vllm", "args": ["serve", "org/a"], "env": ["A=b", "VLLM_API_KEY=KEY"]}, ["org/a"], True),
+        ({"path": "vllm", "args": ["serve", "org/a"], "env": ["VLLM_API_KEY="]}, ["org/a"], False),
+        ({"path": "python3", "args": ["-m", "vllm.entrypoints.openai.api_server", "--model", "m"]}, ["m"], False),
+        ({"path": "python3", "args": ["-m", "vllm.entrypoints.cli.main", "serve", "m"]}, ["m"], False),
+        ({"args": ["bash", "-c", SHELL]}, ["a", "b"], False),
+        ({"args": ["bash", "-c", "VLLM_API_KEY=KEY vllm serve m --seed 1 2>&1 | tee x"]}, ["m"], True),
+        ({"args": ["bash", "-c", "exec vllm serve $MODEL"]}, [], False),
+        ({"args": ["bash", "-c", "vllm serve 'm"]}, [], None),
+        ({"args": ["vllm", "serve", "--config", "/x.yaml"]}, [], None),
+        ({"args": ["nginx"]}, [], None),
+    ],
+)
+def test_what_its_clients_have_to_know(values: Holder, names: list[str], asks_key: bool | None) -> None:
+    found = holder(**values)
+    assert (found["served_names"], found["asks_key"]) == (names, asks_key)
+    assert "KEY" not in json.dumps(found)
 
 
 def test_where_it_answers() -> None:

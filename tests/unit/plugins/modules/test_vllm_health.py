@@ -652,3 +652,42 @@ def test_the_guard_refused_the_start(host: Host, capsys: pytest.CaptureFixture[s
     assert (found["verdict"], found["cause"]["id"]) == ("failed", "start_memory")
     assert "most is held by sh (pid 7) 3.0 GiB" in found["cause"]["meaning"]
     assert "_SYSTEMD_INVOCATION_ID=ab12" in host.calls.read_text()
+
+
+OLD_START = {"Status": "exited", "StartedAt": "2026-11-23T08:00:00Z", "FinishedAt": "2026-11-23T09:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("values", "journal", "hint"),
+    [
+        (
+            {"ActiveState": "activating", "SubState": "start-pre", "InvocationID": "ab12"},
+            "20.0 GiB of memory wanted, 4.0 GiB available: waiting",
+            "the start waits for 20.0 GiB of memory, of which 4.0 GiB are available",
+        ),
+        ({"ActiveState": "activating", "SubState": "start-pre", "InvocationID": "ab12"}, "", None),
+        # without its number the journal is that of earlier starts too
+        ({"ActiveState": "activating", "SubState": "start-pre"}, "Loading weights took 9 seconds", None),
+        (
+            {"ActiveState": "activating", "SubState": "auto-restart", "InvocationID": "ab12"},
+            "not started: 20.0 GiB of memory are needed, 4.0 GiB are available after 2 s; most is held by x (pid 7)",
+            None,
+        ),
+    ],
+)
+def test_the_log_of_what_served_before_is_no_progress_of_a_start(
+    host: Host, capsys: pytest.CaptureFixture[str], values: dict[str, t.Any], journal: str, hint: str | None
+) -> None:
+    host.container(FIXTURES / "0.32" / "startup_ok.log", **OLD_START)
+    host.unit(journal, **values)
+    found = run(host, capsys, service="vllm")
+    assert found["phase"] == "container"
+    assert (found["kv_cache_tokens"], found["progress"]["shards_total"]) == (None, None)
+    assert (found["hint"] or {}).get("meaning") == hint
+    assert found["last_line"] == (journal if "InvocationID" in values else "")
+
+
+def test_the_log_of_a_start_that_ended_is_still_read(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.container(FIXTURES / "0.32" / "startup_ok.log", **OLD_START)
+    host.unit(ActiveState="inactive", SubState="dead", InvocationID="ab12")
+    assert run(host, capsys, service="vllm")["kv_cache_tokens"] is not None

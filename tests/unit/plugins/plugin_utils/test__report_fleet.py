@@ -595,6 +595,25 @@ def test_a_server_of_others_is_not_ready(labels: dict[str, str] | None, verdict:
 
 
 @pytest.mark.parametrize(
+    ("labels", "status", "verdict"),
+    [
+        ({}, "running", "not managed"),
+        ({}, "paused", "degraded"),
+        ({"dgxspark.vllm.release": "0123456789ab"}, "running", "degraded"),
+    ],
+)
+def test_a_server_of_others_may_differ_from_the_wish(labels: dict[str, str], status: str, verdict: str) -> None:
+    """To deploy again, or to stop it, would be the wrong advice for it."""
+    cause = {**report_fleet.unseen("check_failed", "served: my-model; wanted: org/a"), "id": "wrong_model"}
+    health = {"a": {"verdict": "degraded", "cause": cause, "container": {**RUNS, "status": status, "labels": labels}}}
+    [host] = report_fleet.build(["a"], health, {}, {}, 0.0)["hosts"]
+    assert host["verdict"] == verdict
+    if verdict == "not managed":
+        assert "take it over with playbooks/deploy.yml" in host["cause"]["remedy"]
+        assert host["cause"]["evidence"] == "container vllm-1; served: my-model; wanted: org/a"
+
+
+@pytest.mark.parametrize(
     ("verdicts", "drift", "code"),
     [
         (["ready", "ready"], False, 0),
