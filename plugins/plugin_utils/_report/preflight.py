@@ -9,6 +9,7 @@ import time
 import typing as t
 
 from .fleet import in_one_line
+from .unseen import with_remedy
 
 Facts = t.Mapping[str, t.Any]
 Row = dict[str, t.Any]
@@ -31,6 +32,8 @@ def build(hosts: t.Mapping[str, t.Sequence[Facts]], now: float) -> Row:
 
 def _row(host: str, found: Facts) -> Row:
     text = in_one_line(found.get("text")).removeprefix(f"{host}: ")
+    if found["result"] == "failed":
+        text = with_remedy(text)
     return {"host": host, "check": found["check"], "result": found["result"], "text": text}
 
 
