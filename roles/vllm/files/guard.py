@@ -48,6 +48,8 @@ STOP_TIMEOUT = 15
 COMPOSE_TIMEOUT = 5
 # Less page cache is not worth a drop.
 LEAST_CACHE = 1024**3
+# Who holds less memory is not why a start has too little.
+LEAST_HELD = 1024**3
 
 ERROR, NOTICE = 3, 5  # as syslog counts; the journal keeps errors apart, so a busy log cannot crowd them out
 
@@ -175,12 +177,13 @@ def refusal(service: Service, starts: t.Sequence[State]) -> str:
 class Memory(t.NamedTuple):
     free: int
     available: int
+    total: int = 0
 
 
 def memory(meminfo: str) -> Memory:
     """/proc/meminfo, in bytes."""
     found = {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", meminfo, re.MULTILINE)}
-    return Memory(found["MemFree"], found["MemAvailable"])
+    return Memory(found["MemFree"], found["MemAvailable"], found.get("MemTotal", 0))
 
 
 def should_drop(now: Memory, needed: int) -> bool:
@@ -202,23 +205,32 @@ def holders(proc: Path, gpu: str) -> str:
     for pid, mib in re.findall(r"^\s*(\d{1,10})\s*,\s*(\d{1,12})\b", gpu, re.MULTILINE):
         held[int(pid)] = held.get(int(pid), 0) + int(mib) * 1024**2
     texts = []
-    for pid, size in sorted(held.items(), key=lambda entry: -entry[1])[:3]:
+    many = [entry for entry in held.items() if entry[1] >= LEAST_HELD]
+    for pid, size in sorted(many, key=lambda entry: -entry[1])[:3]:
         name = "?"
         with contextlib.suppress(OSError):
             name = plain((proc / str(pid) / "comm").read_text(errors="replace").strip())
         texts.append(f"{name} (pid {pid}) {gib(size)} GiB")
-    return ", ".join(texts) or "nobody that can be seen"
+    return ", ".join(texts) or "nobody that can be seen with 1 GiB or more"
 
 
 def gpu_processes() -> str:
     return run("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")[1]
 
 
+def asks_for_memory(service: Service) -> str:
+    """The variable: a size of the KV cache, which takes the place of the share of the memory, or that share."""
+    with contextlib.suppress(OSError):
+        if "--kv-cache-memory-bytes" in (service.current / "compose.yaml").read_text(errors="replace"):
+            return "kv_cache_memory_bytes in vllm_extra_args"
+    return "vllm_gpu_memory_utilization"
+
+
 def wait_for_memory(needed: int, longest: float, look: t.Callable[[], Memory]) -> Memory:
-    """The first look that is good enough, or the last one."""
+    """The first look that is good enough, or the last one. What the host does not have is not waited for."""
     begin = time.monotonic()
     told = False
-    while (now := look()).available < needed and time.monotonic() - begin < longest:
+    while (now := look()).available < needed <= (now.total or needed) and time.monotonic() - begin < longest:
         if not told:
             say(NOTICE, f"{gib(needed)} GiB of memory wanted, {gib(now.available)} GiB available: waiting")
             told = True
@@ -284,11 +296,13 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
     longest = float(parameters.get("wait_seconds", MEMORY_WAIT))
     now = wait_for_memory(needed, longest, lambda: memory((proc / "meminfo").read_text()))
     if now.available < needed:
-        say(
-            ERROR,
-            f"not started: {gib(needed)} GiB of memory are needed, {gib(now.available)} GiB are available after"
-            f" {longest:.0f} s; most is held by {holders(proc, gpu_processes())}",
+        why = (
+            f"more than the {gib(now.total)} GiB of the host; {asks_for_memory(service)} asks for it"
+            if 0 < now.total < needed
+            else f"{gib(now.available)} GiB are available after {longest:.0f} s; most is held by"
+            f" {holders(proc, gpu_processes())}"
         )
+        say(ERROR, f"not started: {gib(needed)} GiB of memory are needed, {why}")
         return 1
     ports = closed_ports.ports_of(parameters)
     if peers and ports:
