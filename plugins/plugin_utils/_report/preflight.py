@@ -16,6 +16,7 @@ Row = dict[str, t.Any]
 
 # The worst first.
 RESULTS = ("failed", "warning", "not checked", "ok")
+_NEEDS = "it needs: "  # other checks, which failed
 _WORDS = {"failed": "FAILED", "warning": "WARNING"}
 
 
@@ -50,7 +51,7 @@ def _list(rows: t.Sequence[Row], hosts: t.Sequence[str], width: int) -> t.Iterat
     same: dict[tuple[str, str, str], list[str]] = {}
     skipped: dict[str, list[str]] = {}
     for row in sorted(rows, key=lambda row: (RESULTS.index(row["result"]), order.index(row["check"]))):
-        if row["result"] == "not checked":
+        if row["result"] == "not checked" and row["text"].startswith(_NEEDS):
             skipped.setdefault(row["host"], []).append(row["check"])
         else:
             same.setdefault((row["result"], row["check"], row["text"]), []).append(row["host"])
