@@ -56,7 +56,7 @@ SYMPTOMS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "The service waits, or is not started any more",
         "`playbooks/health.yml`",
-        ("start_memory", "start_tries", "gave_up"),
+        ("start_memory", "start_memory_never", "start_tries", "gave_up"),
     ),
     (
         "vLLM ends within seconds, before it loads the model",

@@ -40,6 +40,7 @@ from ansible.playbook.block import Block
 from ansible.plugins.callback.default import CallbackModule as Default
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.pages import read_more
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.go_on import go_on
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.unseen import with_remedy
 
 MESSAGES = ("debug", "ansible.builtin.debug")
 # What modules say where the reason is in the output of the program that they ran, and where that is.
@@ -136,19 +137,20 @@ class CallbackModule(Default):
             name = result.task.get_name().rpartition("| ")[2].rpartition(" : ")[2]
             self._line(f"{result.host.get_name()}: {name}: failed; the reason follows", C.COLOR_WARN)
         else:
-            self._line(f"{result.host.get_name()}: FAILED: {message}", C.COLOR_ERROR)
+            self._line(f"{result.host.get_name()}: FAILED: {with_remedy(message)}", C.COLOR_ERROR)
 
     def v2_runner_item_on_failed(self, result: t.Any) -> None:
         if self._is_verbose():
             super().v2_runner_item_on_failed(result)
         else:
-            self._line(f"{result.host.get_name()}: FAILED: {text(result.result)}", C.COLOR_ERROR)
+            self._line(f"{result.host.get_name()}: FAILED: {with_remedy(text(result.result))}", C.COLOR_ERROR)
 
     def v2_runner_on_unreachable(self, result: t.Any) -> None:
         if self._is_verbose():
             super().v2_runner_on_unreachable(result)
         elif not result.task.ignore_unreachable and not result.result.get("is_shown"):
-            self._line(f"{result.host.get_name()}: UNREACHABLE: {text(result.result)}", C.COLOR_UNREACHABLE)
+            message = with_remedy(text(result.result), unreachable=True)
+            self._line(f"{result.host.get_name()}: UNREACHABLE: {message}", C.COLOR_UNREACHABLE)
 
     def v2_playbook_on_stats(self, stats: t.Any) -> None:
         self._runs_in = None

@@ -52,7 +52,7 @@ attributes:
     description: Can run in check mode.
   diff_mode:
     support: full
-    description: Shows the files with their hashes before and after.
+    description: Shows the files with their hashes before and after; of code that is removed, only its folder.
   idempotent:
     support: full
     description: A second run changes nothing.
@@ -128,7 +128,7 @@ def main() -> None:
         changed = not store.is_right(name, files) if files else os.path.lexists(folder)
         result["changed"] = changed
         if changed and module._diff:
-            before = listing(hashes_of(os.path.realpath(folder)))
+            before = listing(hashes_of(os.path.realpath(folder))) if files else f"{folder}\n"  # all of it goes
             result["diff"] = {"before": before, "after": listing(files), "before_header": folder}
         if changed and not module.check_mode:
             if not files:

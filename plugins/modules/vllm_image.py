@@ -34,6 +34,28 @@ options:
     description: Whether to ask the registry in check mode. Another host that has the image may be asked first.
     type: bool
     default: true
+  daemon_options:
+    description:
+      - What Docker is going to have of C(insecure-registries) and C(registry-mirrors), lists as in its C(daemon.json),
+        and whether it is going to have C(proxies).
+      - In check mode, a registry that is reached by one of them is not asked until Docker has it.
+    type: dict
+    default: {}
+    suboptions:
+      insecure_registries:
+        description: Registries, or networks of registries, without TLS that can be verified.
+        type: list
+        elements: str
+        default: []
+      registry_mirrors:
+        description: Mirrors of Docker Hub.
+        type: list
+        elements: str
+        default: []
+      proxies:
+        description: Whether there are proxies.
+        type: bool
+        default: false
 attributes:
   check_mode:
     support: full
@@ -42,8 +64,8 @@ attributes:
       - An image that is not on the host is not pulled, but with O(ask_registry) its registry is asked whether it has
         the image.
   diff_mode:
-    support: none
-    description: There is nothing to compare.
+    support: full
+    description: Shows whether the image is on the host, and what is recorded of it.
   idempotent:
     support: full
     description: A second run changes nothing.
@@ -84,6 +106,13 @@ pulled:
   returned: success
   type: bool
   sample: true
+waits:
+  description:
+    - Whether its registry was not asked, because Docker does not have all of O(daemon_options) yet that it needs for
+      it. Only in check mode.
+  returned: success
+  type: bool
+  sample: false
 stderr:
   description: What Docker said of a pull that failed.
   returned: if the pull failed
@@ -91,6 +120,7 @@ stderr:
   sample: "Error response from daemon: manifest for nvcr.io/nvidia/vllm:1 not found: manifest unknown"
 """
 
+import ipaddress
 import json
 import os
 import typing as t
@@ -127,14 +157,19 @@ class Image:
             self.module.fail_json(msg=str(error))
         return {"id": found.id, "digests": found.digests} if found else None
 
-    def ask_registry(self) -> None:
-        """Fails if a pull would: no image or tag, no access, no registry. Asks nothing where only the daemon can."""
+    def ask_registry(self, expected: Facts) -> bool:
+        """Fails if a pull would: no image or tag, no access, no registry. Asks nothing where only the daemon can.
+
+        Nor where the daemon cannot yet, which is going to have what is EXPECTED: then it returns True.
+        """
         info = images.daemon(self.module.run_command, self.docker)
+        if is_pending(self.name, expected, info):
+            return True
         registries = mapping(info.get("RegistryConfig"))
         proxies = {name: text(info.get(key)) for name, key in PROXIES.items() if text(info.get(key))}
         has_mirror = sequence(registries.get("Mirrors")) and "." not in self.name.partition("/")[0]
         if has_mirror or any("xxxxx" in proxy for proxy in proxies.values()):  # a password that Docker does not tell
-            return
+            return False
         # plain HTTP, which the daemon was told of, and `docker manifest` does not know
         registry = mapping(mapping(registries.get("IndexConfigs")).get(self.name.partition("/")[0]))
         insecure = ["--insecure"] if registry.get("Secure") is False else []
@@ -144,6 +179,7 @@ class Image:
             said = plain_lines(err).strip()
             reason = said.splitlines()[-1] if said else f"no answer of its registry in 60 s ({rc})"
             self.module.fail_json(msg=f"The image {self.name} cannot be pulled: {reason}", stderr=said)
+        return False
 
     def pull(self, home: str) -> Facts:
         homes.begin_pull(home, self.name)
@@ -157,12 +193,41 @@ class Image:
         return t.cast(Facts, facts)
 
 
-def record(path: str, facts: Facts, check: bool) -> bool:
-    """Whether the file changes."""
-    changed = read_json(path) != facts
-    if changed and not check:
+def is_pending(image: str, expected: Facts, info: Facts) -> bool:
+    """Whether the daemon, by what it says of itself, does not have all yet that it needs for the registry of IMAGE."""
+    registries, host = mapping(info.get("RegistryConfig")), image.partition("/")[0]
+    if expected["proxies"] and not any(text(info.get(key)) for key in PROXIES.values()):
+        return True
+    if "." not in host and ":" not in host and host != "localhost":
+        mirrors = {text(mirror).rstrip("/") for mirror in sequence(registries.get("Mirrors"))}
+        return any(mirror.rstrip("/") not in mirrors for mirror in expected["registry_mirrors"])
+    known = {
+        *(name for name, its in mapping(registries.get("IndexConfigs")).items() if mapping(its).get("Secure") is False),
+        *(text(network) for network in sequence(registries.get("InsecureRegistryCIDRs"))),
+    }
+    return is_among(host, expected["insecure_registries"]) and not is_among(host, known)
+
+
+def is_among(host: str, registries: t.Iterable[str]) -> bool:
+    """Whether a registry is one of these, or in one of their networks."""
+    for each in registries:
+        try:
+            if ipaddress.ip_address(host.partition(":")[0]) in ipaddress.ip_network(each, strict=False):
+                return True
+        except ValueError:
+            if host == each:
+                return True
+    return False
+
+
+def record(path: str, facts: Facts, check: bool) -> Facts | None:
+    """What the file holds before, if it changes."""
+    before = read_json(path)
+    if before == facts:
+        return None
+    if not check:
         write(path, json.dumps(facts, indent=4) + "\n")
-    return changed
+    return before
 
 
 def main() -> None:
@@ -172,6 +237,16 @@ def main() -> None:
             "release": {"type": "str", "required": True},
             "image": {"type": "str", "required": True},
             "ask_registry": {"type": "bool", "default": True},
+            "daemon_options": {
+                "type": "dict",
+                "default": {},
+                "apply_defaults": True,
+                "options": {
+                    "insecure_registries": {"type": "list", "elements": "str", "default": []},
+                    "registry_mirrors": {"type": "list", "elements": "str", "default": []},
+                    "proxies": {"type": "bool", "default": False},
+                },
+            },
         },
         supports_check_mode=True,
     )
@@ -183,19 +258,26 @@ def main() -> None:
     image = Image(module, module.params["image"])
     file = os.path.join(home, "releases", release, "image.json")
     try:
-        facts, pulled, recorded = image.look(), False, False
+        facts, pulled, recorded, waits = image.look(), False, False, False
         if facts is None:
             pulled = True
             if module.check_mode and module.params["ask_registry"]:
-                image.ask_registry()
+                waits = image.ask_registry(module.params["daemon_options"])
             facts = {"id": None, "digests": []} if module.check_mode else image.pull(home)
         elif homes.is_pulling(home, image.name):  # a run was interrupted after its pull
             recorded = True
             if not module.check_mode:
                 homes.end_pull(home, image.name, facts["id"])
         facts["digests"] = facts["digests"] or image_digests(home).get(facts["id"], [])
-        changed = record(file, facts, module.check_mode) or pulled or recorded
-        module.exit_json(changed=changed, pulled=pulled, **facts)
+        before = record(file, facts, module.check_mode)
+        result: Facts = {"changed": before is not None or pulled or recorded, "pulled": pulled, "waits": waits, **facts}
+        if result["changed"] and module._diff:
+            result["diff"] = {
+                "before_header": image.name,
+                "before": {"is on the host": not pulled, file: facts if before is None else before},
+                "after": {"is on the host": True, file: facts},
+            }
+        module.exit_json(**result)
     except PermissionError as error:
         module.fail_json(msg=f"{error.filename or home}: {error.strerror}. It needs root: become: true")
     except OSError as error:

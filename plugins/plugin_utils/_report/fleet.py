@@ -17,6 +17,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import whole
 
 from .notes import NOTES, STORED, UNSEEN
+from .unseen import why_failed, why_unreachable
 
 Facts = t.Mapping[str, t.Any]
 Report = dict[str, t.Any]
@@ -169,9 +170,10 @@ def _label(labels: Facts, name: str) -> int | None:
 def judged(health: Facts) -> tuple[str, Facts | None]:
     """Verdict and cause, also of a host that could not be asked and of a check that failed."""
     if health.get("unreachable"):
-        return "unreachable", unseen("unreachable", health.get("msg"))
+        return "unreachable", unseen(why_unreachable(str(health.get("msg"))).id, health.get("msg"))
     if not health.get("verdict"):
-        return "unknown", unseen("check_failed", health.get("msg") or "no message; see the task that failed, above")
+        message = health.get("msg") or "no message; see the task that failed, above"
+        return "unknown", unseen(why_failed(str(message)).id, message)
     # a server of others has a name, a context and a key of its own: what differs from the wish is no fault of it
     if health["verdict"] in ("ready", "degraded") and is_foreign(health.get("container") or {}):
         seen = [f"container {health['container'].get('name')}", (health.get("cause") or {}).get("evidence")]

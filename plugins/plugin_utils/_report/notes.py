@@ -133,6 +133,30 @@ UNSEEN: tuple[Note, ...] = (
         " has to be switched off and on",
     ),
     Note(
+        "login_refused",
+        "the host answers, and refuses the login",
+        "set ansible_user to the user whom you log in as with `ssh`; give the host your key with `ssh-copy-id"
+        " USER@HOST`, or name the key in ansible_ssh_private_key_file; for a login with a password add -k",
+    ),
+    Note(
+        "host_key_refused",
+        "the SSH key of the host is not the one in known_hosts, or is not known there",
+        "if the host is new or was reinstalled, compare its fingerprint (on the host: `ssh-keygen -lf"
+        " /etc/ssh/ssh_host_ed25519_key.pub`), drop an old key with `ssh-keygen -R ADDRESS`, and log in once with"
+        " `ssh`; if not, another machine answers at this address",
+    ),
+    Note(
+        "name_not_resolved",
+        "the name of the host does not resolve to an address",
+        "correct ansible_host in the inventory, or set it to the IP address; a name of your network may need its VPN or"
+        " DNS server",
+    ),
+    Note(
+        "sudo_refused",
+        "the login works, and sudo refuses its password or has none",
+        "run with -K and type the password of ansible_user on the host, or let that user run sudo without one",
+    ),
+    Note(
         "check_failed",
         "the check itself failed, so nothing is known of the service",
         "correct the variable or the host that the message names, and look again; a host on which the check only times"

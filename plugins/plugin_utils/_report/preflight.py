@@ -9,12 +9,14 @@ import time
 import typing as t
 
 from .fleet import in_one_line
+from .unseen import with_remedy
 
 Facts = t.Mapping[str, t.Any]
 Row = dict[str, t.Any]
 
 # The worst first.
 RESULTS = ("failed", "warning", "not checked", "ok")
+_NEEDS = "it needs: "  # other checks, which failed
 _WORDS = {"failed": "FAILED", "warning": "WARNING"}
 
 
@@ -31,6 +33,8 @@ def build(hosts: t.Mapping[str, t.Sequence[Facts]], now: float) -> Row:
 
 def _row(host: str, found: Facts) -> Row:
     text = in_one_line(found.get("text")).removeprefix(f"{host}: ")
+    if found["result"] == "failed":
+        text = with_remedy(text)
     return {"host": host, "check": found["check"], "result": found["result"], "text": text}
 
 
@@ -47,7 +51,7 @@ def _list(rows: t.Sequence[Row], hosts: t.Sequence[str], width: int) -> t.Iterat
     same: dict[tuple[str, str, str], list[str]] = {}
     skipped: dict[str, list[str]] = {}
     for row in sorted(rows, key=lambda row: (RESULTS.index(row["result"]), order.index(row["check"]))):
-        if row["result"] == "not checked":
+        if row["result"] == "not checked" and row["text"].startswith(_NEEDS):
             skipped.setdefault(row["host"], []).append(row["check"])
         else:
             same.setdefault((row["result"], row["check"], row["text"]), []).append(row["host"])

@@ -28,6 +28,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import closed_ports
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.memory_holders import gib, holders
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import (
     OPEN,
     SILENT,
@@ -200,12 +201,13 @@ def refusal(service: Service, starts: t.Sequence[State]) -> str:
 class Memory(t.NamedTuple):
     free: int
     available: int
+    total: int = 0
 
 
 def memory(meminfo: str) -> Memory:
     """/proc/meminfo, in bytes."""
     found = {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", meminfo, re.MULTILINE)}
-    return Memory(found["MemFree"], found["MemAvailable"])
+    return Memory(found["MemFree"], found["MemAvailable"], found.get("MemTotal", 0))
 
 
 def should_drop(now: Memory, needed: int) -> bool:
@@ -213,37 +215,23 @@ def should_drop(now: Memory, needed: int) -> bool:
     return now.available - now.free >= LEAST_CACHE and (not needed or now.free < needed)
 
 
-def gib(size: float) -> str:
-    return f"{size / 1024**3:.1f}"
-
-
-def holders(proc: Path, gpu: str) -> str:
-    """The three processes that hold most memory: of the GPU, which no process is charged for, or of their own."""
-    held: dict[int, int] = {}
-    for folder in proc.glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError):
-            resident = re.search(r"^VmRSS:\s+(\d{1,15}) kB$", (folder / "status").read_text(), re.MULTILINE)
-            held[int(folder.name)] = int(resident[1]) * 1024 if resident else 0
-    for pid, mib in re.findall(r"^\s*(\d{1,10})\s*,\s*(\d{1,12})\b", gpu, re.MULTILINE):
-        held[int(pid)] = held.get(int(pid), 0) + int(mib) * 1024**2
-    texts = []
-    for pid, size in sorted(held.items(), key=lambda entry: -entry[1])[:3]:
-        name = "?"
-        with contextlib.suppress(OSError):
-            name = plain((proc / str(pid) / "comm").read_text(errors="replace").strip())
-        texts.append(f"{name} (pid {pid}) {gib(size)} GiB")
-    return ", ".join(texts) or "nobody that can be seen"
-
-
 def gpu_processes() -> str:
     return run("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")[1]
 
 
+def asks_for_memory(service: Service) -> str:
+    """The variable: a size of the KV cache, which takes the place of the share of the memory, or that share."""
+    with contextlib.suppress(OSError):
+        if "--kv-cache-memory-bytes" in (service.current / "compose.yaml").read_text(errors="replace"):
+            return "kv_cache_memory_bytes in vllm_extra_args"
+    return "vllm_gpu_memory_utilization"
+
+
 def wait_for_memory(needed: int, longest: float, look: t.Callable[[], Memory]) -> Memory:
-    """The first look that is good enough, or the last one."""
+    """The first look that is good enough, or the last one. What the host does not have is not waited for."""
     begin = time.monotonic()
     told = False
-    while (now := look()).available < needed and time.monotonic() - begin < longest:
+    while (now := look()).available < needed <= (now.total or needed) and time.monotonic() - begin < longest:
         if not told:
             say(NOTICE, f"{gib(needed)} GiB of memory wanted, {gib(now.available)} GiB available: waiting")
             told = True
@@ -365,11 +353,13 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
     longest = float(parameters.get("wait_seconds", MEMORY_WAIT))
     now = wait_for_memory(needed, longest, lambda: memory((proc / "meminfo").read_text()))
     if now.available < needed:
-        say(
-            ERROR,
-            f"not started: {gib(needed)} GiB of memory are needed, {gib(now.available)} GiB are available after"
-            f" {longest:.0f} s; most is held by {holders(proc, gpu_processes())}",
+        why = (
+            f"more than the {gib(now.total)} GiB of the host; {asks_for_memory(service)} asks for it"
+            if 0 < now.total < needed
+            else f"{gib(now.available)} GiB are available after {longest:.0f} s; most is held by"
+            f" {holders(proc, gpu_processes())}"
         )
+        say(ERROR, f"not started: {gib(needed)} GiB of memory are needed, {why}")
         return 1
     if peers and ports and (ports.are_rays or not peers.rank):
         # what Ray left there is of no use to another start

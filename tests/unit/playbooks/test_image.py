@@ -53,6 +53,7 @@ def test_hosts_of_one_run_have_one_image(
         **THIS_MACHINE,
         "vllm_image": "nvcr.io/vllm:1",
         "__vllm_release": RELEASE,
+        "__vllm_daemon_options": {},
         "__vllm_resolved": {"image_ref": REF, "home": home, "image": {"ref": "nvcr.io/vllm:1", "digest": known}},
     }
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"one": {}, "two": {}}, "vars": variables}}))

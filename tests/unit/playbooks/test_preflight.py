@@ -8,6 +8,7 @@ import json
 import typing as t
 from pathlib import Path
 
+import pytest
 import yaml
 
 from support.paths import ROOT
@@ -68,6 +69,71 @@ def test_hosts_that_serve_together_are_compared(tmp_path: Path, ansible_playbook
     assert found["one", "variables"]["result"] == "ok"
     assert (found["one", "group"]["result"], found["dead", "group"]["result"]) == ("ok", "not checked")
     assert found["one", "group"]["text"] == "one, dead serve one model together"
+
+
+IMAGE = "registry.example/vllm:1"
+RELEASE = {"__vllm_waits_for": {}, "__vllm_switch": True, "__vllm_release": "18c240000000", "vllm_gpu": "auto"}
+CHANGES = {"__container_runtime_gpu_changes": True}
+KEEPS = {"__container_runtime_gpu_changes": False}
+LATER = ("not checked", f"{IMAGE} can be asked for after playbooks/prepare.yml")
+
+
+@pytest.mark.parametrize(
+    ("task", "variables", "result", "text"),
+    [
+        (
+            "Check what is in the places of the service",
+            {**RELEASE, **KEEPS},
+            "ok",
+            "release 18c240000000 would be deployed",
+        ),
+        ("Check what is in the places of the service", {**RELEASE, **CHANGES}, "ok", "a release would be deployed; "),
+        (
+            "Check what is in the places of the service",
+            {**RELEASE, **CHANGES, "vllm_gpu": "cdi"},
+            "ok",
+            "release 18c240000000 would be deployed",
+        ),
+        (
+            "Check the image",
+            {"__vllm_image_wanted": {"pulled": False, "waits": False}},
+            "ok",
+            f"{IMAGE} is on the host",
+        ),
+        (
+            "Check the image",
+            {"__vllm_image_wanted": {"pulled": True, "waits": False}},
+            "ok",
+            f"{IMAGE} would be pulled",
+        ),
+        ("Check the image", {"__vllm_image_wanted": {"pulled": True, "waits": True}}, *LATER),
+        ("Check the image", {"__vllm_image_wanted": {"skipped": True}}, *LATER),
+    ],
+)
+def test_a_host_that_is_not_prepared_yet(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, task: str, variables: dict[str, object], result: str, text: str
+) -> None:
+    """The outcome of one check, whose tasks have run. It keeps no check from being made that needs it."""
+    tasks = ROOT / "roles/vllm/tasks"
+    (play,) = yaml.safe_load((tasks / "preflight.yml").read_text(encoding="utf-8"))
+    block = next(each["block"] for each in play["block"] if each["name"] == "Make the checks of a host that serves")
+    check = next(each for each in block if each["name"] == task)
+    name = check["vars"]["__vllm_preflight_check"]["name"]
+    include = {"ansible.builtin.include_tasks": str(tasks / "preflight/check.yml")}
+    done = {**check["vars"], "__vllm_preflight_check": {"name": name, "role": "vllm", "tasks": []}}
+    after = {"__vllm_preflight_check": {"name": "after", "role": "vllm", "tasks": [], "needs": [name]}}
+    common = {**THIS_MACHINE, "__vllm_preflight": [], "__vllm_resolved": {"image_ref": IMAGE}, **variables}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"a": {}}, "vars": common}}))
+    show = {"ansible.builtin.copy": {"content": "{{ __vllm_preflight | to_json }}", "dest": str(tmp_path / "found")}}
+    plays = [
+        {"hosts": "all", "gather_facts": False, "tasks": [{**include, "vars": done}, {**include, "vars": after}, show]}
+    ]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(plays))
+    run = ansible_playbook(tmp_path / "play.yml", inventory=tmp_path / "hosts.yml")
+    assert run.code == 0, run.output
+    first, second = json.loads((tmp_path / "found").read_text())
+    assert (first["check"], first["result"], second["result"]) == (name, result, "ok")
+    assert first["text"].startswith(text)
 
 
 def test_a_wrong_query_ends_before_a_host_is_asked(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:

@@ -171,11 +171,40 @@ def test_too_little_memory_is_said_with_who_holds_it_and_is_no_try(
     said = capsys.readouterr().out
     assert said == (
         "<3>not started: 112.0 GiB of memory are needed, 110.0 GiB are available after 0 s; most is held by"
-        " VLLM::EngineCor (pid 812) 69.0 GiB, middle (pid 9) 2.0 GiB, small (pid 7) 0.0 GiB\n"
+        " VLLM::EngineCor (pid 812) 69.0 GiB, middle (pid 9) 2.0 GiB\n"
     )
     cause = refusal(said.removeprefix("<3>"))
     assert cause is not None
     assert cause.id == "start_memory"
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        ("- --gpu-memory-utilization\n- '0.9'\n", "vllm_gpu_memory_utilization"),
+        ("- --kv-cache-memory-bytes\n- '4294967296000'\n", "kv_cache_memory_bytes in vllm_extra_args"),
+    ],
+)
+def test_memory_that_the_host_does_not_have_is_not_waited_for(
+    service: Service, proc: Path, programs: Path, capsys: pytest.CaptureFixture[str], command: str, what: str
+) -> None:
+    release(service, "one", needed_bytes=4002 * GIB)  # it would wait for two minutes
+    (service.current / "compose.yaml").write_text(command)
+    assert guard.prepare(service, proc) == 1
+    said = capsys.readouterr().out
+    assert said == (
+        f"<3>not started: 4002.0 GiB of memory are needed, more than the 120.0 GiB of the host; {what} asks for it\n"
+    )
+    cause = refusal(said.removeprefix("<3>"))
+    assert cause is not None
+    assert cause.id == "start_memory_never"
+    assert cause.remedy.startswith(f"lower {what} and deploy")
+
+
+def test_who_holds_little_is_not_named(proc: Path) -> None:
+    for pid in (9, 812):
+        (proc / str(pid) / "status").write_text("VmRSS:\t100 kB\n")
+    assert guard.holders(proc, "") == "nobody that can be seen with 1 GiB or more"
 
 
 def test_it_waits_until_the_memory_is_back(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,8 @@ UNIT: tuple[Signature, ...] = (
         r"not started: (?P<need>[\d.]+) GiB of memory are needed, (?P<have>[\d.]+) GiB are available"
         r" after (?P<seconds>\d+) s; most is held by (?P<holders>.{1,250})",
         "the service waits for {need} GiB of memory and has {have} GiB (most is held by {holders})",
-        "stop what holds the memory, or lower vllm_gpu_memory_utilization",
+        "stop what holds the memory, or lower vllm_gpu_memory_utilization (kv_cache_memory_bytes if vllm_extra_args"
+        " sets it)",
         versions="the role vllm",
         known="seen",
         source="sandbox, journey resilience",
@@ -60,6 +61,20 @@ UNIT: tuple[Signature, ...] = (
         versions="the role vllm",
         known="seen",
         source="sandbox, journey pair",
+    ),
+    Signature(
+        "start_memory_never",
+        "fatal",
+        "memory",
+        ("gib of memory are needed",),
+        r"not started: (?P<need>[\d.]+) GiB of memory are needed, more than the (?P<have>[\d.]+) GiB of the host;"
+        r" (?P<what>kv_cache_memory_bytes in vllm_extra_args|vllm_gpu_memory_utilization) asks for it",
+        "the service wants {need} GiB of memory, and the host has {have} GiB in all",
+        "lower {what} and deploy; with vllm_enforce_memory_plan: true this is refused before anything is stopped",
+        versions="the role vllm",
+        known="seen",
+        source="unit tests",
+        guide=MEMORY,
     ),
     Signature(
         "peer_silent",

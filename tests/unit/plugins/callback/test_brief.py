@@ -63,6 +63,17 @@ def test_only_changes_messages_and_failures_are_printed(tmp_path: Path, ansible_
     assert lines[3:] == ["changed: [spark01]", "spark01: FAILED: the port is held. Set vllm_port"]
 
 
+def test_a_login_that_fails_is_told_with_its_remedy(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    failed = "cannot be reached: Failed to connect to the host via ssh: x@192.0.2.7: Permission denied (publickey)."
+    tasks = [{"name": "End", "ansible.builtin.fail": {"msg": failed}}]
+    (line,) = said(play(ansible_playbook, tmp_path, tasks))
+    assert line.startswith(f"spark01: FAILED: {failed} Remedy: set ansible_user to ")
+    elsewhere = {"ansible_connection": "ssh", "ansible_host": "spark01.invalid"}
+    (line,) = said(play(ansible_playbook, tmp_path, [{"name": "Go", "ansible.builtin.raw": "true", "vars": elsewhere}]))
+    assert line.startswith("spark01: UNREACHABLE: ")
+    assert "Remedy: correct ansible_host" in line
+
+
 def test_a_failure_that_is_handled_is_one_line(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     tasks = {
         "block": [{"name": "wait | Wait for it", "ansible.builtin.fail": {"msg": "a long reason"}}],

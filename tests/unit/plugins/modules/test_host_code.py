@@ -105,7 +105,9 @@ def test_check_mode(host: Host) -> None:
     assert (would["diff"]["before"], would["diff"]["after"].count("\n")) == ("", 4)
     host.task()
     assert host.task(check=True)["changed"] is False
-    assert host.task(state="absent", check=True)["changed"] is True
+    gone = host.task(state="absent", check=True, diff=True)
+    assert gone["changed"] is True
+    assert (gone["diff"]["before"], gone["diff"]["after"]) == (f"{host.root}/one\n", "")
     assert host.say() == "old []"
 
 

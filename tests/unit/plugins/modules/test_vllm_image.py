@@ -30,6 +30,8 @@ class Host:
         self.refused: str | None = None
         self.killed: str | None = None  # before or after: the run ends when the image is pulled
         self.insecure = False  # plain HTTP was allowed for its registry
+        self.mirrors: list[str] = []
+        self.networks: list[str] = []  # of registries without TLS
         self.proxies: dict[str, str] = {}  # of the daemon
         self.asked_by: dict[str, str] | None = None  # the environment in which the registry was asked
         self.calls: list[str] = []
@@ -54,7 +56,11 @@ class Host:
         elif words[0] == "timeout":  # what is asked of Docker and of the registry in check mode
             self.calls.append(" ".join(words[3:]))
             if words[3] == "info":
-                registries = {"IndexConfigs": {"registry.example": {"Secure": not self.insecure}}, "Mirrors": []}
+                registries = {
+                    "IndexConfigs": {"registry.example": {"Secure": not self.insecure}},
+                    "InsecureRegistryCIDRs": self.networks,
+                    "Mirrors": self.mirrors,
+                }
                 return 0, json.dumps({"RegistryConfig": registries, **self.proxies}), ""
             self.asked_by = environ_update
             return (1, "", self.refused) if self.refused else (0, "{}", "")
@@ -147,6 +153,54 @@ def test_who_only_docker_can_ask_is_not_asked(host: Host) -> None:
     host.refused = "407"
     assert host.run(_ansible_check_mode=True)["pulled"]
     assert host.asked_by is None
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "waits"),
+    [
+        (IMAGE, {"insecure_registries": ["registry.example"]}, True),
+        (IMAGE, {"insecure_registries": ["other.example", "10.0.0.0/8"]}, False),
+        ("10.2.3.4:5000/vllm:1", {"insecure_registries": ["10.0.0.0/8"]}, True),
+        ("192.0.2.4:5000/vllm:1", {"insecure_registries": ["10.0.0.0/8"]}, False),
+        ("vllm/vllm-openai:v1", {"registry_mirrors": ["https://mirror.example/"]}, True),
+        (IMAGE, {"registry_mirrors": ["https://mirror.example/"]}, False),
+        (IMAGE, {"proxies": True}, True),
+    ],
+)
+def test_a_registry_that_docker_is_still_to_be_told_of_is_not_asked(
+    host: Host, image: str, options: dict[str, t.Any], waits: bool
+) -> None:
+    host.refused = "http: server gave HTTP response to HTTPS client"
+    found = host.run(_ansible_check_mode=True, image=image, daemon_options=options)
+    assert (found.get("failed", False), found.get("waits")) == (not waits, True if waits else None)
+    assert any("manifest" in call for call in host.calls) is not waits
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (IMAGE, {"insecure_registries": ["registry.example"]}),
+        ("10.2.3.4:5000/vllm:1", {"insecure_registries": ["10.0.0.0/8"]}),
+        ("vllm/vllm-openai:v1", {"registry_mirrors": ["https://mirror.example"]}),
+        (IMAGE, {"proxies": True}),
+    ],
+)
+def test_once_docker_has_its_options_nothing_waits(host: Host, image: str, options: dict[str, t.Any]) -> None:
+    host.insecure, host.networks, host.mirrors = True, ["10.0.0.0/8"], ["https://mirror.example/"]
+    host.proxies = {"HttpsProxy": "http://proxy:3128"}
+    assert host.run(_ansible_check_mode=True, image=image, daemon_options=options)["waits"] is False
+
+
+def test_the_diff_tells_a_pull_from_a_record(host: Host) -> None:
+    file = str(host.home / "releases" / ID / "image.json")
+    pulled = host.run(_ansible_diff=True)["diff"]
+    assert (pulled["before"]["is on the host"], pulled["after"]["is on the host"]) == (False, True)
+    (host.home / "releases" / ID / "image.json").unlink()
+    recorded = host.run(_ansible_diff=True)
+    assert (recorded["changed"], recorded["pulled"]) == (True, False)
+    assert recorded["diff"]["before"] == {"is on the host": True, file: {}}
+    assert recorded["diff"]["after"][file]["id"] == f"sha256:{IMAGE}"
+    assert "diff" not in host.run(_ansible_diff=True)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -34,6 +34,17 @@ def test_what_fails_comes_first_and_names_its_remedy() -> None:
     ]
 
 
+def test_what_waits_for_the_preparation_says_so() -> None:
+    text = "registry.example/vllm:1 can be asked for after playbooks/prepare.yml"
+    hosts = {"a": [OK, {"check": "image", "result": "not checked", "text": text}]}
+    report = build(hosts, 0.0)
+    assert report["failed"] == []
+    assert render(report, ["a"], 160).splitlines()[3:] == [
+        f"image      a     not checked: {text}",
+        "variables  a     ok",
+    ]
+
+
 def test_a_host_without_a_single_check_has_not_passed() -> None:
     assert build(HOSTS, 0.0)["failed"] == ["spark02", "spark03"]
 
