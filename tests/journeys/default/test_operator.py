@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -85,11 +86,12 @@ def test_the_releases_are_listed(served: Run, spark: Spark, ansible_playbook: An
 
 
 def test_the_log_of_all_hosts(served: Run, spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
-    pattern = "vllm_logs_pattern=startup complete"
-    run = ansible_playbook("playbooks/logs.yml", spark.limit, "-e", f'"{pattern}"', vllm_logs_since="24h")
+    pattern = 'vllm_logs_pattern="startup complete"'
+    run = ansible_playbook("playbooks/logs.yml", spark.limit, "-e", pattern, vllm_logs_since="24h")
     assert run.code == 0, run.output
-    lines = [line for line in run.output.splitlines() if line.startswith(f"{spark.name} ")]
-    assert any("Application startup complete" in line for line in lines), run.output
+    lines = [line for line in run.output.splitlines() if re.match(rf"{spark.name}  \d{{4}}-", line)]
+    assert lines, run.output
+    assert all("Application startup complete" in line for line in lines), run.output
 
 
 def test_the_live_view_shows_what_serves(served: Run, spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
