@@ -19,7 +19,7 @@ from .caches import SOURCE, TARGET
 from .test_replicate import assert_nothing_left
 
 PLAY = JOURNEYS / "replicate" / "relay.yml"
-HOME = "/opt/journey-relay"
+HOME = "/opt/vllm-relay"
 RECORD = f"{HOME}/releases/0123456789ab/image.json"
 IMAGE = f"{REGISTRY}/journey/relay:1"
 MIB = 64
