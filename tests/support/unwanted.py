@@ -215,7 +215,7 @@ def asked(connection: socket.socket, text: bytes) -> Answer:
         connection.sendall(text)
     try:
         return read_answer(connection)
-    except ConnectionError:
+    except (ConnectionError, TimeoutError):
         return Answer(0, {}, b"")
 
 
