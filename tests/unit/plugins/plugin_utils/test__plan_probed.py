@@ -65,8 +65,8 @@ def test_the_image_itself_says_which_advisories_it_has() -> None:
 def test_an_image_that_does_not_say_its_version_is_not_published(version: str | None, said: str) -> None:
     assert exposed(probed(vllm=version)) == (
         f'vllm_image: "{MINE}" would be published on 0.0.0.0, and does not say the version of its vLLM{said}, which'
-        " decides on its security advisories; use nvcr.io/nvidia/vllm:26.07-py3, or vllm_publish_address: 127.0.0.1, or,"
-        f' if it has none, set vllm_images: {{"{MINE}": {{security: []}}}}, or set vllm_image_allow: [advisory]'
+        " decides on its security advisories; use nvcr.io/nvidia/vllm:26.07-py3, or vllm_publish_address: 127.0.0.1,"
+        f' or, if it has none, set vllm_images: {{"{MINE}": {{security: []}}}}, or set vllm_image_allow: [advisory]'
     )
     assert exposed({**probed(), "probe": None}).endswith("set vllm_image_allow: [advisory]")
 
