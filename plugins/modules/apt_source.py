@@ -83,7 +83,7 @@ import threading
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import fetch_url
+from ansible.module_utils.urls import get_user_agent, open_url
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import openpgp
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 
@@ -133,16 +133,15 @@ class Source:
         )
 
     def fetch(self, url: str) -> tuple[str, str]:
-        """Its text, or what is wrong. The timeout of fetch_url begins anew with each byte that comes."""
+        """Its text, or what is wrong. The timeout of open_url begins anew with each byte that comes."""
         found: list[tuple[str, str]] = []
 
         def ask() -> None:
             try:
-                answer, info = fetch_url(self.module, url, timeout=SECONDS)
-                good = info["status"] == 200
-                text = answer.read(MAX_KEY_BYTES).decode("utf-8", "replace") if good else ""
-                found.append((text, "" if good else info["msg"]))
-            except Exception as error:  # of a server that ends in the middle
+                # not fetch_url, which ends the module in this thread, and not in the other one
+                answer = open_url(url, timeout=SECONDS, http_agent=get_user_agent())
+                found.append((answer.read(MAX_KEY_BYTES).decode("utf-8", "replace"), ""))
+            except Exception as error:  # such as of a server that ends in the middle
                 found.append(("", plain(str(error)) or type(error).__name__))
 
         asking = threading.Thread(target=ask, daemon=True)

@@ -130,10 +130,11 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import home 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import (
     NAME,
     image_digests,
+    other_homes,
     read_json,
     write,
 )
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host import images
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host import images, services
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain_lines
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, sequence, text
 
@@ -182,10 +183,11 @@ class Image:
         return False
 
     def pull(self, home: str) -> Facts:
+        there = images.named(self.module.run_command, self.docker)  # an owner has it under another name
         homes.begin_pull(home, self.name)
         rc, _out, err = self.module.run_command([self.docker, "pull", "--quiet", "--", self.name])
         facts = self.look()
-        homes.end_pull(home, self.name, facts["id"] if facts else None)
+        homes.end_pull(home, self.name, facts["id"] if facts and facts["id"] not in there else None)
         if facts is None:
             said = plain_lines(err).strip()
             reason = said.splitlines()[-1] if said else f"docker pull ended with {rc}"
@@ -218,6 +220,12 @@ def is_among(host: str, registries: t.Iterable[str]) -> bool:
             if host == each:
                 return True
     return False
+
+
+def recorded_digests(home: str, ident: str | None) -> list[str]:
+    """Of an image that was copied for this service or for another one: Docker may know none."""
+    found = (image_digests(each).get(ident or "", []) for each in (home, *other_homes(home, services.UNITS)))
+    return next(filter(None, found), [])
 
 
 def record(path: str, facts: Facts, check: bool) -> Facts | None:
@@ -268,7 +276,7 @@ def main() -> None:
             recorded = True
             if not module.check_mode:
                 homes.end_pull(home, image.name, facts["id"])
-        facts["digests"] = facts["digests"] or image_digests(home).get(facts["id"], [])
+        facts["digests"] = facts["digests"] or recorded_digests(home, facts["id"])
         before = record(file, facts, module.check_mode)
         result: Facts = {"changed": before is not None or pulled or recorded, "pulled": pulled, "waits": waits, **facts}
         if result["changed"] and module._diff:

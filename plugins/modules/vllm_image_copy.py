@@ -142,7 +142,6 @@ class Copy:
         if self.module.check_mode:
             return result
         homes.begin_pull(self.home, self.name)
-        ident = None
         try:
             found = self.find(self.id)
             if found is None:
@@ -152,17 +151,22 @@ class Copy:
                     raise Refused(f"Docker has loaded something else than {self.id}")
                 is_ours = True
             else:  # the rest of a copy that was interrupted, or an image that its owner has under another name
-                is_ours = not found.tags
+                is_ours = not found.tags and not found.digests
+            self.record(is_ours)
             if "@" not in self.name:
                 self.tag()
-                ident = self.id if is_ours else None
         finally:
-            homes.end_pull(self.home, self.name, ident)
+            homes.end_pull(self.home, self.name, None)
+        result["seconds"] = round(time.monotonic() - begin, 1)
+        return result
+
+    def record(self, is_ours: bool) -> None:
+        """Before the image has its name: an interrupted run is not asked again whose it is."""
         facts = {"id": self.id, "digests": self.digests}
         path = os.path.join(self.home, "releases", self.module.params["release"], "image.json")
         write(path, json.dumps(facts, indent=4) + "\n")
-        result["seconds"] = round(time.monotonic() - begin, 1)
-        return result
+        if is_ours and "@" not in self.name:
+            homes.note_copy(self.home, self.id)
 
     def check(self) -> None:
         """Whether the source has what this host can have. Raises Refused."""

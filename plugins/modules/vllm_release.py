@@ -118,14 +118,13 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import forget_image, is_pulled
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import forget_image, is_copied, is_pulled
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import (
     NAME,
     REPLACED,
     TAKEN_OVER,
     Moment,
     Release,
-    image_digests,
     in_order,
     linked,
     mark_of,
@@ -187,7 +186,6 @@ class Releases:
             for release in read(self.home)
         )
         needed = {self.release or linked(self.home, "good"), linked(self.home, "current")}
-        with_digest = image_digests(self.home)
         gone = [
             release
             for release in outdated(releases, keep, needed)
@@ -195,7 +193,7 @@ class Releases:
         ]
         kept = [release for release in releases if release not in gone]
         self.changed = self.changed or bool(gone)
-        return [release.id for release in gone], self.remove_images(gone, kept, with_digest) if images else []
+        return [release.id for release in gone], self.remove_images(gone, kept) if images else []
 
     def settle_secrets(self, replace: bool) -> list[str]:
         """Before the release is marked: a run that was interrupted begins anew. As with remove(), no reason to fail."""
@@ -232,26 +230,26 @@ class Releases:
             return False
         return True
 
-    def remove_images(self, gone: list[Release], kept: list[Release], with_digest: t.Container[str]) -> list[str]:
+    def remove_images(self, gone: list[Release], kept: list[Release]) -> list[str]:
         """An image that a container has, running or not, is refused by Docker itself."""
         docker = self.module.get_bin_path("docker")
         homes = other_homes(self.home, UNITS)
         others = [release for home in homes for release in read(home)]
         removed = []
         for image in unused_images(gone, [*kept, *others]) if docker else []:
-            ident = self.pulled_id(docker, image, [self.home, *homes], with_digest)
+            ident = self.pulled_id(docker, image, [self.home, *homes])
             if ident and (self.module.check_mode or self.remove_image(docker, image)):
                 removed.append(image)
                 for home in [] if self.module.check_mode else [self.home, *homes]:
                     forget_image(home, ident, image)
         return removed
 
-    def pulled_id(self, docker: str, image: str, homes: list[str], with_digest: t.Container[str]) -> str | None:
+    def pulled_id(self, docker: str, image: str, homes: list[str]) -> str | None:
         """The id of an image that was pulled for a service; None for one that is not there, or of its owner's."""
         form = "--format={{.Id}} {{len .RepoDigests}}"
         words = self.module.run_command([docker, "image", "inspect", form, "--", image])[1].split()
-        # Docker may know no digest of a copied one, but its release does; any other one without was built here
-        if len(words) != 2 or (words[1] == "0" and words[0] not in with_digest):
+        # without a digest: copied from another host, or built here
+        if len(words) != 2 or (words[1] == "0" and not any(is_copied(home, words[0]) for home in homes)):
             return None
         return str(words[0]) if any(is_pulled(home, words[0], image) for home in homes) else None
 

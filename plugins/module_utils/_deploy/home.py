@@ -3,7 +3,7 @@
 """The folder of a service on a host (vllm_home): whose it is, and what in it is ours.
 
 A marker in it names the service, what the collection makes there, the ids of the images that it has pulled for the
-service, and the name of one that it is about to pull.
+service, those of them that came from another host, and the name of one that it is about to pull.
 Without one the folder is somebody else's, unless it is empty, or holds a release that an earlier version has written,
 or a unit of the collection starts from it.
 """
@@ -23,6 +23,8 @@ from .releases import names_in, read_json, write
 from .root_only import not_root_only
 
 MARKER = ".dgxspark-vllm"
+# In it: the ids of images, the names of those that are being pulled, the ids of those that came from another host.
+_IMAGES = ("images", "pulling", "copied")
 # What role, guard, watchdog and modules make in the folder.
 MADE = (
     *(".env", "cache", "caches", "current", "good", "parsed"),
@@ -46,11 +48,11 @@ def _marker(home: str) -> dict[str, t.Any]:
     path = os.path.join(home, MARKER)
     marker = {} if os.path.islink(path) else read_json(path)
     service, made = marker.get("service"), marker.get("made")
-    lists = [made, *(marker.get(name, []) for name in ("images", "pulling"))]
+    lists = [made, *(marker.get(name, []) for name in _IMAGES)]
     if not isinstance(service, str) or not NAME.fullmatch(service) or not all(isinstance(one, list) for one in lists):
         return {}
-    names, images, pulling = ([text for text in one if isinstance(text, str)] for one in lists)
-    return {"service": service, "made": list(filter(_is_name, names)), "images": images, "pulling": pulling}
+    names, *found = ([text for text in one if isinstance(text, str)] for one in lists)
+    return {"service": service, "made": list(filter(_is_name, names)), **dict(zip(_IMAGES, found))}
 
 
 def _is_name(name: str) -> bool:
@@ -179,17 +181,29 @@ def end_pull(home: str, name: str, ident: str | None) -> None:
         _write_marker(home, {**marker, "images": images, "pulling": {*marker["pulling"]} - {name}})
 
 
+def is_copied(home: str, ident: str) -> bool:
+    """Whether the image came from another host: Docker may know no digest of it, as of one that was built here."""
+    return ident in _marker(home).get("copied", [])
+
+
+def note_copy(home: str, ident: str) -> None:
+    """The image has come from another host for the service. To be said before it gets its name."""
+    marker = _marker(home)
+    if marker:
+        noted = {name: {*marker[name], ident} for name in ("images", "copied")}
+        _write_marker(home, {**marker, **noted})
+
+
 def forget_image(home: str, ident: str, name: str) -> None:
     """The image is gone; when it comes back, somebody else has pulled it."""
     marker = _marker(home)
     if ident in marker.get("images", []) or name in marker.get("pulling", []):
-        images, pulling = {*marker["images"]} - {ident}, {*marker["pulling"]} - {name}
-        _write_marker(home, {**marker, "images": images, "pulling": pulling})
+        _write_marker(home, {**marker, **{kind: {*marker[kind]} - {ident, name} for kind in _IMAGES}})
 
 
 def _write_marker(home: str, marker: t.Mapping[str, t.Any]) -> None:
     path = os.path.join(home, MARKER)
-    lists = {name: sorted(marker.get(name, [])) for name in ("made", "images", "pulling")}
+    lists = {name: sorted(marker.get(name, [])) for name in ("made", *_IMAGES)}
     write(path, json.dumps({"service": marker["service"], **lists}, indent=1) + "\n")
 
 

@@ -63,6 +63,18 @@ def visited(path: str) -> list[str]:
     return found
 
 
+def led_by_others(path: str) -> bool:
+    """Whether somebody else than root may decide where PATH leads: by a link, or as who may rename what is above it."""
+    *above, _path = visited(path)
+    for there in above:
+        try:
+            if writable_by(os.lstat(there)):
+                return True
+        except OSError:  # it is not there, and only who may write the folder above can make it
+            continue
+    return False
+
+
 def user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name

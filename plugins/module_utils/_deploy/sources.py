@@ -48,10 +48,13 @@ def real_paths(sources: t.Sequence[Source], cache: str) -> dict[str, str]:
 
 
 def foreign_link(path: str) -> str | None:
-    """A link on the way to PATH by which somebody else than root leads root to what is not theirs."""
+    """A link on the way to PATH by which somebody else than root leads root to what is not theirs.
+
+    Root may have made a folder for them elsewhere: one of root's is accepted, if the variable could name it itself.
+    """
     for there in filter(os.path.islink, visited(path)):
-        user = _owner(there, False)
-        if user is None or user in (0, _owner(there, True)):
+        user, target = _owner(there, False), _owner(there, True)
+        if user is None or user in (0, target) or (target == 0 and _is_for(user, os.path.realpath(path))):
             continue
         name, real = user_name(user), os.path.realpath(there)
         return (
@@ -59,6 +62,12 @@ def foreign_link(path: str) -> str | None:
             f" link, or make the link root's: chown -h root {there}"
         )
     return None
+
+
+def _is_for(user: int, real: str) -> bool:
+    """Whether a folder can be one that root has made for USER: no other user's is on the way, nor one of the system."""
+    owners = {_owner(folder, True) for folder in visited(real)}
+    return owners <= {None, 0, user} and wrong_source(real, True) is None
 
 
 def _owner(path: str, follow: bool) -> int | None:

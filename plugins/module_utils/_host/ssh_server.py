@@ -20,7 +20,9 @@ if t.TYPE_CHECKING:
 RUN = "/run/dgxspark-export"  # in memory
 RUN_SSHD = "/run/sshd"  # sshd insists on it; where systemd starts it on demand, it may not be there yet
 UNIT = re.compile(r"dgxspark-export-[0-9a-f]{8}")
-SLOWEST = 10_000_000  # bytes a second: many hosts may share what the source sends; a copy that is cut off goes on
+# Bytes a second: many hosts may share what the source sends. Of a copy that is cut off, a model goes on from there with
+# the next run, and an image is pulled instead.
+SLOWEST = 10_000_000
 START_TIMEOUT = 10
 
 SSHD = """\
@@ -171,7 +173,7 @@ class TemporarySshServer:
 
 
 def free_port(address: str) -> tuple[str, int]:
-    """The address of this host to listen on, and a port that nobody has. Raises ExportError if it is another's."""
+    """The address of this host to listen on, and a port that nobody has. Raises SshServerError if it is another's."""
     try:
         places: list[t.Any] = [found[4] for found in socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)]
     except (OSError, ValueError) as error:  # ValueError: a name that no DNS can have

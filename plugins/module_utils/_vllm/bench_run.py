@@ -80,13 +80,16 @@ class Bench:
 
     def _key(self) -> str | None:
         """Of the release that runs. Only the server of this collection gets it: its unit and its release are ours."""
-        labels = self.container.labels
-        path = os.path.join(home_of(self.service) or "/", "releases", labels[RELEASE_LABEL], ".env")
+        return dotenv_value(self._released(".env"), "VLLM_API_KEY")  # no file, no key: the server says if it wants one
+
+    def _released(self, name: str) -> str:
+        """A file of the release that runs; empty if it has none."""
+        path = os.path.join(home_of(self.service) or "/", "releases", self.container.labels[RELEASE_LABEL], name)
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
-                return dotenv_value(file.read(), "VLLM_API_KEY")
-        except OSError:  # no file, no key: the server says so if it wants one
-            return None
+                return file.read()
+        except OSError:
+            return ""
 
     def _served(self) -> tuple[Served, t.Any]:
         name = self.container.name
@@ -130,10 +133,17 @@ class Bench:
         }
 
     def _digest(self) -> str | None:
-        """As the registry has it; the id of the image where it came from no registry."""
+        """As the registry has it; the id of the image where it came from no registry.
+
+        Docker may know none of an image that was copied from another host: its release does.
+        """
         image = plain(text(self.inspected.get("Image")))
         shown = self._run([str(self.docker), "image", "inspect", "--format", "{{json .RepoDigests}}", "--", image])[1]
-        digests = [text(digest).rpartition("@")[2] for digest in sequence(parse_json(shown))]
+        recorded = mapping(parse_json(self._released("image.json")))
+        known = sequence(parse_json(shown)) or (
+            sequence(recorded.get("digests")) if recorded.get("id") == image else []
+        )
+        digests = [text(digest).rpartition("@")[2] for digest in known]
         return plain(next(iter(digests), image)) or None
 
     def _revision(self) -> str | None:

@@ -20,7 +20,8 @@ def refusal(
 ) -> str | None:
     """Why not, in one line. PROBED is what the image said of itself; empty as long as it was not asked.
 
-    Its own version counts more than that of the matrix, and an entry of the owner that lists advisories more than both.
+    Its own version counts more than that of the matrix, if it says one, and an entry of the owner that lists advisories
+    more than both.
     """
     address = values["vllm_publish_address"]
     if not reaches_others(address) or "advisory" in (values["vllm_image_allow"] or []):
@@ -29,14 +30,15 @@ def refusal(
     names, version, how = image["security"], image["vllm"], ""
     if probed and (images.get(image["key"]) or {}).get("security") is None:
         own = (probed.get("probe") or {}).get("vllm")
-        version, how = own or version, " (it was asked itself)"
+        if is_known(own) or not version:
+            version, how = own, " (it was asked itself)"
         names = advisories_of(version, catalog.advisories())
         if not is_known(version):
             return (
                 f"vllm_image: {show(image['ref'])} would be published on {address}, and does not say the version of its"
                 f" vLLM{f' ({show(version)})' if version else ''}, which decides on its security advisories; use"
-                f" {_instead(catalog, images, image, model)}, or vllm_publish_address: 127.0.0.1, or set"
-                " vllm_image_allow: [advisory]"
+                f" {_instead(catalog, images, image, model)}, or vllm_publish_address: 127.0.0.1, or, if it has none,"
+                f" set vllm_images: {{{show(image['key'])}: {{security: []}}}}, or set vllm_image_allow: [advisory]"
             )
     if not names:
         return None

@@ -27,6 +27,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.root_only import led_by_others
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import closed_ports
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.memory_holders import gib, holders
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.peers import (
@@ -313,11 +314,11 @@ def forget_tuned(service: Service) -> None:
 def moved_path(parameters: State) -> str:
     """Why the container would get another folder than the deployment has looked at; empty if it gets the same.
 
-    Whoever owns a folder on the way can make it a link at any time, and Docker follows it as root.
+    Whoever owns a folder on the way can make it a link at any time, and Docker follows it as root. Root may move it.
     """
     for path, real in mapping(parameters.get("real_paths")).items():
         now = os.path.realpath(path)
-        if now != real:
+        if now != real and led_by_others(path):
             return f"{plain(path)} leads to {plain(now)} and no longer to {plain(str(real))}"
     return ""
 

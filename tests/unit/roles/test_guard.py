@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import root_only
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import refusal
 from ansible_collections.dgxspark.vllm.roles.vllm.files import guard
 from ansible_collections.dgxspark.vllm.roles.vllm.files.guard import Memory, Service
@@ -519,6 +520,20 @@ def test_a_path_that_leads_elsewhere_than_when_it_was_staged_is_not_mounted(
     cause = refusal(said.removeprefix("<3>"))
     assert cause is not None
     assert cause.id == "start_path"
+
+
+def test_what_root_has_moved_itself_is_mounted(
+    service: Service, proc: Path, programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache went to another disk since the release was staged: a rollback to it may not end in an outage."""
+    monkeypatch.setattr(root_only, "writable_by", lambda _status: None)
+    cache = tmp_path / "opt" / "hf"
+    cache.mkdir(parents=True)
+    release(service, "one", real_paths={str(cache): str(cache)})
+    (tmp_path / "data").mkdir()
+    cache.rename(tmp_path / "data" / "hf")
+    cache.symlink_to(tmp_path / "data" / "hf")
+    assert guard.prepare(service, proc) == 0
 
 
 @pytest.mark.parametrize("paths", [None, [], {}, "/srv"])

@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.host_code import Store
 
 from support.paths import ROOT
@@ -50,7 +51,10 @@ def take_off(ansible_playbook: AnsiblePlaybook, folder: Path, daily: bool = Fals
     return ansible_playbook(folder / "play.yml", inventory="localhost,", environment=environment)
 
 
-def test_a_removal_that_broke_off_is_gone_on_with(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+@pytest.mark.parametrize("managed", ["# Ansible managed\n", "#\n# Managed by the office: do not edit\n#\n"])
+def test_a_removal_that_broke_off_is_gone_on_with(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, managed: str
+) -> None:
     units = tmp_path / "units"
     for name in ("bin", "units"):
         (tmp_path / name).mkdir()
@@ -65,7 +69,7 @@ def test_a_removal_that_broke_off_is_gone_on_with(tmp_path: Path, ansible_playbo
     Store(str(tmp_path / "lib")).install("dgxspark-hf-clean", {"__main__.py": ""})
     (units / "dgxspark-hf-clean.timer").write_text("# Written by dgxspark.vllm\n[Unit]\n")
     (units / "dgxspark-hf-clean.service").write_text(
-        "# Ansible managed\n[Unit]\nDescription=Remove dead partial downloads from /opt/hf\n"
+        f"{managed}[Unit]\nDescription=Remove dead partial downloads from /opt/hf\n"
     )
     (tmp_path / "runs").touch()
 

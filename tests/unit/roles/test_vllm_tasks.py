@@ -122,6 +122,17 @@ def test_no_result_has_the_name_of_a_variable_of_the_role(role: str) -> None:
     assert results & names == set()
 
 
+def test_preflight_looks_at_the_path_of_the_cache_whatever_is_mounted() -> None:
+    """As the deployment does, which would fail there."""
+    wanted = "deploy/check_sources.yml"
+    found = [
+        task
+        for task in tasks(TASKS / "preflight.yml")
+        if wanted in task.get("vars", {}).get("__vllm_preflight_check", {}).get("tasks", [])
+    ]
+    assert [task.get("when") for task in found] == [None]
+
+
 def test_a_stage_is_the_first_step_of_a_deployment() -> None:
     def staging(entry: str) -> list[tuple[str, t.Any]]:
         steps = [(str(task.get("ansible.builtin.include_tasks")), task.get("when")) for task in tasks(TASKS / entry)]

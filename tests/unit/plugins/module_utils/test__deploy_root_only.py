@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import root_only
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.root_only import (
+    led_by_others,
     not_root_only,
     visited,
     writable_by,
@@ -72,3 +73,32 @@ def test_one_folder_of_a_user_is_enough(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_folder_below_tmp() -> None:
     assert "/tmp can be written by everybody" in (not_root_only("/tmp/vllm/home") or "")
+
+
+@pytest.mark.parametrize(
+    ("users", "is_led"),
+    [
+        (None, False),
+        ("data", True),
+        ("data/hf", False),  # who owns the folder itself cannot rename it
+        ("opt", True),
+        ("opt/hf", True),  # the link
+    ],
+)
+def test_who_may_lead_a_path_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, users: str | None, is_led: bool
+) -> None:
+    (tmp_path / "data" / "hf").mkdir(parents=True)
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "opt" / "hf").symlink_to(tmp_path / "data" / "hf")
+
+    def lstat(path: str) -> os.stat_result:
+        mode = stat.S_IFLNK | 0o777 if os.path.islink(path) else stat.S_IFDIR | 0o755
+        return status(mode, 65533 if users and path == str(tmp_path / users) else 0)
+
+    monkeypatch.setattr(root_only, "os", type("Os", (), {**vars(os), "lstat": staticmethod(lstat)}))
+    assert led_by_others(str(tmp_path / "opt" / "hf")) is is_led
+
+
+def test_what_is_not_there_leads_nowhere() -> None:
+    assert not led_by_others("/nothing/of/it")

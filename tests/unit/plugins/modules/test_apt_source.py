@@ -7,7 +7,9 @@ import io
 import json
 import time
 import typing as t
+from email.message import Message
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
@@ -39,11 +41,12 @@ class Host:
         self.answer = KEY
         monkeypatch.setattr(apt_source, "APT", str(self.apt))
 
-        def fetch(_module: t.Any, _url: str, **_options: t.Any) -> tuple[t.Any, dict[str, t.Any]]:
-            info = {"status": 200 if self.answer else 404, "msg": "HTTP Error 404: Not Found"}
-            return io.BytesIO(self.answer.encode()), info
+        def fetch(url: str, **_options: t.Any) -> t.Any:
+            if not self.answer:
+                raise HTTPError(url, 404, "Not Found", Message(), None)
+            return io.BytesIO(self.answer.encode())
 
-        monkeypatch.setattr(apt_source, "fetch_url", fetch)
+        monkeypatch.setattr(apt_source, "open_url", fetch)
 
     def run(self, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
         with patch_module_args({**DOCKER, **options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
@@ -150,7 +153,7 @@ class Broken:
 )
 def test_a_key_that_drips_or_breaks_off(host: Host, monkeypatch: pytest.MonkeyPatch, answer: t.Any, words: str) -> None:
     monkeypatch.setattr(apt_source, "SECONDS", 0.2)
-    monkeypatch.setattr(apt_source, "fetch_url", lambda *_args, **_more: (answer, {"status": 200}))
+    monkeypatch.setattr(apt_source, "open_url", lambda *_args, **_more: answer)
     begin = time.monotonic()
     found = host.run()
     assert time.monotonic() - begin < 4
@@ -158,3 +161,16 @@ def test_a_key_that_drips_or_breaks_off(host: Host, monkeypatch: pytest.MonkeyPa
     assert words in found["msg"]
     assert "\x1b" not in found["msg"]
     assert host.files() == {}
+
+
+def test_an_address_that_is_none_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One document, not two."""
+    monkeypatch.setattr(apt_source, "APT", str(tmp_path))
+    with patch_module_args({**DOCKER, "key_url": "download.example/gpg"}), pytest.raises(SystemExit):
+        apt_source.main()
+    found = json.loads(capsys.readouterr().out)
+    assert found["msg"] == (
+        "the key download.example/gpg cannot be downloaded: unknown url type: 'download.example/gpg'"
+    )

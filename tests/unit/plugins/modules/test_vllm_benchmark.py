@@ -172,6 +172,20 @@ def test_what_a_run_says(host: Host, capsys: pytest.CaptureFixture[str]) -> None
     assert set(first) == set(returned["runs"]["contains"])
 
 
+@pytest.mark.parametrize(
+    ("ident", "told"), [("sha256:" + "b" * 64, DIGEST), ("sha256:" + "c" * 64, "sha256:" + "b" * 64)]
+)
+def test_the_digest_of_an_image_that_was_copied(
+    host: Host, capsys: pytest.CaptureFixture[str], ident: str, told: str
+) -> None:
+    """The release has it, if it is of this image."""
+    docker = host.folder / "bin" / "docker"
+    docker.write_text(docker.read_text().replace(f'["nvcr.io/nvidia/vllm@{DIGEST}"]', "[]"))
+    facts = {"id": ident, "digests": [f"nvcr.io/nvidia/vllm@{DIGEST}"]}
+    (host.folder / "vllm" / "releases" / RELEASE / "image.json").write_text(json.dumps(facts))
+    assert run(capsys)["server"]["digest"] == told
+
+
 def test_documentation_and_options_say_the_same() -> None:
     documented_options, spec = documented.options(vllm_benchmark), vllm_benchmark.argument_spec()
     assert list(documented_options) == list(spec)

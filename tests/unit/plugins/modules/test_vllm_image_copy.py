@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 import typing as t
@@ -48,6 +49,10 @@ elif words[:2] == ["image", "inspect"]:
     facts["RepoTags"] = [name for name, named in state["names"].items() if named == ident and "@" not in name]
     facts["RepoDigests"] = state["images"][ident]
     print(f"{{ident}} {{len(state['images'][ident])}}" if "len" in words[2] else json.dumps(facts))
+elif words[:2] == ["image", "ls"]:
+    for ident, digests in state["images"].items():
+        name = [*(name for name, named in state["names"].items() if named == ident), *digests, "<none>"][0]
+        print(ident, name.split("@")[0])
 elif words[0] == "load":
     if not sys.stdin.buffer.read().endswith(b"END"):
         sys.exit("unexpected EOF")
@@ -166,14 +171,44 @@ def test_what_comes_later_takes_it_for_the_image_of_the_source(host: Host) -> No
     assert host.calls("pull") == 0
 
 
-def test_it_goes_with_its_last_release(host: Host) -> None:
-    host.copy()
+@pytest.mark.parametrize("digests", [DIGESTS, []])
+@pytest.mark.parametrize("how", ["alone", "killed", "second service"])
+def test_it_goes_with_its_last_release(
+    host: Host, monkeypatch: pytest.MonkeyPatch, digests: list[str], how: str
+) -> None:
+    """Also one that the source has loaded from a file, which has no digest anywhere."""
+    monkeypatch.setattr(vllm_release, "UNITS", str(host.folder / "units"))
+    if how == "killed":  # once it has its name
+        tag = vllm_image_copy.Copy.tag
+        with monkeypatch.context() as patch:
+            patch.setattr(vllm_image_copy.Copy, "tag", lambda copy: (tag(copy), killed()))
+            patch.setattr(homes, "end_pull", lambda *_: None)
+            with pytest.raises(Killed):
+                host.copy({"digests": digests})
+    assert host.copy({"digests": digests}).get("msg") is None
+    if how == "second service":  # the first one is gone from it, and its own releases with it
+        second = host.folder / "second"
+        homes.mark(str(second), "vllm-b")
+        for release in (RELEASE, NEXT):
+            (second / "releases" / release).mkdir(parents=True)
+        assert host.pull(home=str(second))["digests"] == digests
+        shutil.rmtree(host.home / "releases")
+        host.home = second
+    assert host.pull()["digests"] == digests
     for name, facts in ((RELEASE, {"image": IMAGE, "number": 1}), (NEXT, {"image": "other:1", "number": 2})):
         (host.home / "releases" / name / "release.json").write_text(json.dumps(facts))
     (host.home / "releases" / RELEASE / "good").write_text("1.0 2\n")
     (host.home / "releases" / RELEASE / "compose.yaml").touch()
     assert host.call(vllm_release, home=str(host.home), release=NEXT, keep=1)["removed_images"] == [IMAGE]
     assert host.docker()["images"] == {}
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed() -> None:
+    raise Killed
 
 
 @pytest.mark.parametrize(
@@ -258,13 +293,25 @@ def test_a_digest_in_the_name_is_learned_from_the_registry(host: Host) -> None:
     assert host.copy(image=PINNED)["changed"] is False
 
 
-@pytest.mark.parametrize(("names", "ours"), [({"mine:1": ID}, []), ({}, [ID])])
-def test_an_image_that_is_there_is_not_copied_again(host: Host, names: dict[str, str], ours: list[str]) -> None:
-    host.change(images={ID: []}, names=names)
+@pytest.mark.parametrize(("names", "digests", "ours"), [({"mine:1": ID}, [], []), ({}, DIGESTS, []), ({}, [], [ID])])
+def test_an_image_that_is_there_is_not_copied_again(
+    host: Host, names: dict[str, str], digests: list[str], ours: list[str]
+) -> None:
+    """The owner may have it under another name, or by its digest alone; any other one is the rest of a copy."""
+    host.change(images={ID: digests}, names=names)
     found = host.copy()
     assert (found["changed"], found["bytes"], host.calls("load")) == (True, 0, 0)
     assert host.docker()["names"] == {**names, IMAGE: ID}
     assert host.marker() == (ours, [])
+
+
+@pytest.mark.parametrize(("names", "digests"), [({"mine:1": ID}, []), ({}, DIGESTS)])
+def test_an_image_that_its_owner_has_by_another_name_is_not_ours_once_it_is_pulled(
+    host: Host, names: dict[str, str], digests: list[str]
+) -> None:
+    host.change(images={ID: digests}, names=names)
+    assert host.pull()["pulled"]
+    assert host.marker() == ([], [])
 
 
 def test_check_mode_leaves_the_registry_alone_if_a_host_may_have_it(host: Host) -> None:

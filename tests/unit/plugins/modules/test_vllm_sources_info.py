@@ -148,6 +148,43 @@ def test_a_users_link_to_what_is_not_theirs(
         assert line.startswith(f"vllm_mounts[0]: {link} leads through {words}") is is_refused
 
 
+@pytest.mark.parametrize(
+    ("target", "owners", "is_refused"),
+    [
+        ("/data/cache", {}, False),
+        ("/data/cache", {"/data/cache/hf": NOBODY}, False),
+        ("/data/cache", {"/data/cache/hf": None}, False),  # to be made
+        ("/data/cache", {"/data/cache/hf": 33}, True),
+        ("/home/other", {"/home/other": 33}, True),
+        ("/home/other/cache", {"/home/other": 33}, True),  # what root has made for somebody else
+        ("/etc", {}, True),
+        ("/root/cache", {}, True),
+        ("/var/lib/private", {}, True),
+        ("/opt/nvidia", {}, True),
+    ],
+)
+def test_a_users_link_to_a_folder_of_roots(
+    monkeypatch: pytest.MonkeyPatch, target: str, owners: dict[str, int | None], is_refused: bool
+) -> None:
+    """On another disk, where the user may make none; not what a variable could not name."""
+    link = "/home/nobody/.cache"
+    chain = ["/", "/home", "/home/nobody", link, target, f"{target}/hf"]
+    found: dict[str, int | None] = {target: 0, f"{target}/hf": 0, **owners}
+    monkeypatch.setattr(sources.os.path, "islink", lambda path: path == link)
+    monkeypatch.setattr(sources.os.path, "realpath", lambda path: str(path).replace(link, target))
+    monkeypatch.setattr(sources, "visited", lambda path: chain if path.startswith(link) else parents(path))
+    monkeypatch.setattr(
+        sources,
+        "_owner",
+        lambda path, follow: NOBODY if path == link and not follow else found.get(path.replace(link, target), 0),
+    )
+    assert (sources.foreign_link(f"{link}/hf") is not None) is is_refused
+
+
+def parents(path: str) -> list[str]:
+    return [*(str(folder) for folder in reversed(Path(path).parents)), path]
+
+
 def test_what_the_paths_lead_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For the guard of the starts."""
     (tmp_path / "data").mkdir()

@@ -65,8 +65,8 @@ def test_the_image_itself_says_which_advisories_it_has() -> None:
 def test_an_image_that_does_not_say_its_version_is_not_published(version: str | None, said: str) -> None:
     assert exposed(probed(vllm=version)) == (
         f'vllm_image: "{MINE}" would be published on 0.0.0.0, and does not say the version of its vLLM{said}, which'
-        " decides on its security advisories; use nvcr.io/nvidia/vllm:26.07-py3, or vllm_publish_address: 127.0.0.1, or"
-        " set vllm_image_allow: [advisory]"
+        " decides on its security advisories; use nvcr.io/nvidia/vllm:26.07-py3, or vllm_publish_address: 127.0.0.1,"
+        f' or, if it has none, set vllm_images: {{"{MINE}": {{security: []}}}}, or set vllm_image_allow: [advisory]'
     )
     assert exposed({**probed(), "probe": None}).endswith("set vllm_image_allow: [advisory]")
 
@@ -82,6 +82,15 @@ def test_an_image_that_does_not_say_its_version_is_not_published(version: str | 
 def test_an_image_may_be_published_by_its_owners_word(variables: dict[str, t.Any]) -> None:
     assert exposed(probed(vllm=None), **variables) == ""
     assert exposed(probed(vllm="0.21.0"), **variables) == ""
+
+
+@pytest.mark.parametrize("version", ["0.1.dev1+g1a2b3c4", "dev", None])
+def test_a_version_that_says_nothing_does_not_count_more_than_the_owners(version: str | None) -> None:
+    """A build without the tags of its repository."""
+    assert exposed(probed(vllm=version), vllm_images={MINE: {"vllm": "0.22.1"}}) == ""
+    old = exposed(probed(vllm=version), vllm_images={MINE: {"vllm": "0.21.0"}})
+    assert "CVE-2026-48746" in old
+    assert "asked itself" not in old
 
 
 def test_the_image_counts_more_than_what_its_reference_says() -> None:
