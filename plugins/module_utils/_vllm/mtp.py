@@ -11,8 +11,8 @@ import collections
 import typing as t
 
 from .._outside.values import mapping, sequence
-from .config_values import Config, count_of_layers
-from .layer_kinds import FULL, WINDOW, Kind, named_kinds
+from .config_values import MOST_LAYERS, Config, count_of_layers, wrong
+from .layer_kinds import FULL, WINDOW, Kind, indices, named_kinds
 
 _NUMBER = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 _IS_FULL, _IS_WINDOW = "full_attention", "sliding_attention"
@@ -41,11 +41,15 @@ def _words(config: Config, text: Config, layers: int) -> t.Sequence[t.Any]:
         return [_IS_WINDOW]
     inner = mapping(config.get("mtp_config"))  # Inkling
     if inner:
-        local = sequence(inner.get("local_layer_ids"))
+        local = indices(inner.get("local_layer_ids"))
         number = count_of_layers(inner, *_NUMBER)
         return [_IS_WINDOW if index in local else _IS_FULL for index in range(number)]
-    if isinstance(text.get("mtp_hybrid_override_pattern"), str):  # Nemotron: as many parts of that pattern
-        return [*text["mtp_hybrid_override_pattern"]] * number
+    pattern = text.get("mtp_hybrid_override_pattern")
+    if isinstance(pattern, str):  # Nemotron: as many parts of that pattern
+        if len(pattern) * number > MOST_LAYERS:
+            shown = f"{len(pattern)} items for {number} layers"
+            raise wrong("mtp_hybrid_override_pattern", shown, f"at most {MOST_LAYERS} are possible in all")
+        return [*pattern] * number
     own, every = text.get("mtp_layer_types"), sequence(text.get("layer_types"))
     if not own and model_type.startswith("exaone"):  # which counts from the first layer again
         own = every
