@@ -26,10 +26,11 @@ def fields(config: Config, text: Config, layers: int, kinds: t.Sequence[Kind]) -
     of_window = next((kind for kind in kinds if kind.kind == WINDOW), None)
     of_all = next((kind for kind in kinds if kind.kind == FULL), None)
     found = {"mtp_layers": len(words)}
-    if of_window is None or WINDOW not in words or kinds[0] == of_window:
+    if of_window is None or {*words} == {kinds[0].kind}:
         return found
-    counts = collections.Counter(WINDOW if word == WINDOW or of_all is None else FULL for word in words)
-    own = [kind._replace(layers=counts[kind.kind]) for kind in (of_all, of_window) if kind and counts[kind.kind]]
+    of_all = of_all or of_window._replace(kind=FULL, tokens=0)
+    counts = collections.Counter(words)
+    own = [kind._replace(layers=counts[kind.kind]) for kind in (of_all, of_window) if counts[kind.kind]]
     return {**found, "mtp_kinds": [kind.fields() for kind in own]}
 
 

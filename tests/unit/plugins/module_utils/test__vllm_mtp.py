@@ -51,6 +51,13 @@ def drafting(**config: t.Any) -> tuple[int | None, t.Any]:
         ({"num_nextn_predict_layers": 2, "mtp_hybrid_override_pattern": "**-"}, 4, None),
         ({"mtp_config": {"num_nextn_predict_layers": 2, "local_layer_ids": [0]}}, 2, [OF_ALL, OF_WINDOW]),
         ({"mtp_layer_types": [WINDOW]}, None, None),
+        # a model with windows only
+        ({"num_nextn_predict_layers": 1, "mtp_layer_types": [FULL], "layer_types": [WINDOW] * 4}, 1, [OF_ALL]),
+        ({"num_nextn_predict_layers": 1, "mtp_layer_types": [WINDOW], "layer_types": [WINDOW] * 4}, 1, None),
+        (
+            {"num_nextn_predict_layers": 2, "mtp_layer_types": [FULL, WINDOW], "layer_types": [WINDOW] * 4},
+            *(2, [OF_ALL, OF_WINDOW]),
+        ),
     ],
 )
 def test_the_layers_that_draft(config: dict[str, t.Any], layers: int | None, kinds: t.Any) -> None:
