@@ -11,12 +11,15 @@ from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
+    _supports_async = True
+
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
+        wrap_async = bool(self._task.async_val) and not self._connection.has_native_async
         before = time.time()
-        result.update(self._execute_module(task_vars=task_vars))
+        result.update(self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
         after = time.time()
         read = (result.get("spark") or {}).get("time")
-        if read is not None:  # in whole seconds, at some moment of the call
+        if read is not None and not self._task.async_val:  # in whole seconds, at some moment of the call
             result["clock"] = {"least": round(read - after, 1), "most": round(read + 1 - before, 1)}
         return result

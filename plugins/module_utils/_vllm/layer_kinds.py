@@ -220,7 +220,7 @@ def named_kinds(words: t.Iterable[t.Any]) -> list[tuple[str, ...]]:
     return [_WORDS.get(word, (FULL,)) if isinstance(word, str) else (FULL,) for word in words]
 
 
-def _indices(found: t.Any) -> set[int]:
+def indices(found: t.Any) -> set[int]:
     return {index for index in found if isinstance(index, int)} if isinstance(found, list) else set()
 
 
@@ -236,18 +236,18 @@ def _by_rule(text: Config, layers: int, assumed: list[str]) -> list[tuple[str, .
     period = number(text, "attn_layer_period")  # Jamba
     if period:
         return where(lambda layer: layer % period == (text.get("attn_layer_offset") or 0), STATE)
-    indices = _indices(text.get("attn_layer_indices")) or _indices(text.get("full_attn_idxs"))  # Bamba, LFM 2
-    if indices:
-        return where(lambda layer: layer in indices, STATE)
+    attending = indices(text.get("attn_layer_indices")) or indices(text.get("full_attn_idxs"))  # Bamba, LFM 2
+    if attending:
+        return where(lambda layer: layer in attending, STATE)
     linear = text.get("linear_attn_config")  # Kimi Linear counts from 1
     if isinstance(linear, dict) and isinstance(linear.get("full_attn_layers"), list):
-        full = _indices(linear["full_attn_layers"])
+        full = indices(linear["full_attn_layers"])
         return where(lambda layer: layer + 1 in full, STATE)
     group = number(text, "layer_group_size")  # Ling and Ring: what is left of the last group is full, too
     if group and state(text):
         whole = layers if _is_ring(text) else layers // group * group
         return where(lambda layer: (layer + 1) % group == 0 or layer >= whole, STATE)
-    windowed = _indices(text.get("local_layer_ids"))  # Inkling
+    windowed = indices(text.get("local_layer_ids"))  # Inkling
     if windowed and number(text, "sliding_window_size"):
         assumed.append(f"the state of {layers} layers is not counted")
         return where(lambda layer: layer not in windowed, WINDOW)

@@ -11,8 +11,8 @@ import collections
 import typing as t
 
 from .._outside.values import mapping, sequence
-from .config_values import Config, count_of_layers
-from .layer_kinds import FULL, WINDOW, Kind, named_kinds
+from .config_values import MOST_LAYERS, Config, count_of_layers, wrong
+from .layer_kinds import FULL, WINDOW, Kind, indices, named_kinds
 
 _NUMBER = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 _IS_FULL, _IS_WINDOW = "full_attention", "sliding_attention"
@@ -26,10 +26,11 @@ def fields(config: Config, text: Config, layers: int, kinds: t.Sequence[Kind]) -
     of_window = next((kind for kind in kinds if kind.kind == WINDOW), None)
     of_all = next((kind for kind in kinds if kind.kind == FULL), None)
     found = {"mtp_layers": len(words)}
-    if of_window is None or WINDOW not in words or kinds[0] == of_window:
+    if of_window is None or {*words} == {kinds[0].kind}:
         return found
-    counts = collections.Counter(WINDOW if word == WINDOW or of_all is None else FULL for word in words)
-    own = [kind._replace(layers=counts[kind.kind]) for kind in (of_all, of_window) if kind and counts[kind.kind]]
+    of_all = of_all or of_window._replace(kind=FULL, tokens=0)
+    counts = collections.Counter(words)
+    own = [kind._replace(layers=counts[kind.kind]) for kind in (of_all, of_window) if counts[kind.kind]]
     return {**found, "mtp_kinds": [kind.fields() for kind in own]}
 
 
@@ -41,11 +42,15 @@ def _words(config: Config, text: Config, layers: int) -> t.Sequence[t.Any]:
         return [_IS_WINDOW]
     inner = mapping(config.get("mtp_config"))  # Inkling
     if inner:
-        local = sequence(inner.get("local_layer_ids"))
+        local = indices(inner.get("local_layer_ids"))
         number = count_of_layers(inner, *_NUMBER)
         return [_IS_WINDOW if index in local else _IS_FULL for index in range(number)]
-    if isinstance(text.get("mtp_hybrid_override_pattern"), str):  # Nemotron: as many parts of that pattern
-        return [*text["mtp_hybrid_override_pattern"]] * number
+    pattern = text.get("mtp_hybrid_override_pattern")
+    if isinstance(pattern, str):  # Nemotron: as many parts of that pattern
+        if len(pattern) * number > MOST_LAYERS:
+            shown = f"{len(pattern)} items for {number} layers"
+            raise wrong("mtp_hybrid_override_pattern", shown, f"at most {MOST_LAYERS} are possible in all")
+        return [*pattern] * number
     own, every = text.get("mtp_layer_types"), sequence(text.get("layer_types"))
     if not own and model_type.startswith("exaone"):  # which counts from the first layer again
         own = every

@@ -37,7 +37,7 @@ MODEL_FIELDS = {
     "latent_dim": Field("whole number"),
     "index_dim": Field("whole number"),
     "index_layers": Field("whole number"),
-    "compressed": Field("mapping"),
+    "compressed": Field("layers by tokens of a vector"),
     "state_layers": Field("whole number"),
     "state_bytes": Field("whole number"),
     "state_matrix": Field("whole number"),
@@ -102,6 +102,8 @@ IMAGE_FIELDS = {
 PROFILE_FIELDS = {"args": Field("mapping", required=True)}
 STATUSES = ("good", "unknown", "avoid")
 
+# Tokens that become one vector, in DeepSeek V4 and in V4.1: each model has those of its own.
+_RATIOS = ({"4", "128"}, {"1", "2"})
 _KIND_FIELDS = {"layers", "kv_heads", "head_dim", "value_head_dim", "sliding_window", "attention_chunk", "cross"}
 _DRAFT_FIELDS = {
     "id": "Hugging Face id",
@@ -148,6 +150,14 @@ _KINDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
     "list of attention kinds": (
         lambda v: isinstance(v, list) and all(isinstance(item, dict) and set(item) <= _KIND_FIELDS for item in v),
         "a list of {layers, kv_heads, head_dim, value_head_dim, sliding_window, attention_chunk, cross}",
+    ),
+    "layers by tokens of a vector": (
+        lambda v: (
+            isinstance(v, dict)
+            and any({*map(str, v)} <= ratios for ratios in _RATIOS)
+            and all(_KINDS["whole number"][0](count) for count in v.values())
+        ),
+        "numbers of layers by the tokens of a vector, either of 4 and 128, such as {4: 21, 128: 20}, or of 1 and 2",
     ),
     "draft": (
         lambda v: (

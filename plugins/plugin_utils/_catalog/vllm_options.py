@@ -155,11 +155,11 @@ _WITH_UNIT = re.compile(r"\b\d+(?:\.\d+)?[kKmMgGtT]\b", re.ASCII)
 
 
 _STAGES = {"a": -3, "alpha": -3, "b": -2, "beta": -2, "rc": -1, "c": -1, "pre": -1, "preview": -1}
-_VERSION = re.compile(
+_VERSION = re.compile(  # whole words: no -aarch64, -cu130, -devel
     r"v?(?P<numbers>\d+(?:\.\d+)*)"
-    r"(?:[-_.]?(?P<stage>alpha|a|beta|b|preview|pre|rc|c)[-_.]?(?P<of_stage>\d*)(?![a-z]))?"  # no -aarch64, no -cu130
-    r"(?P<post>[-_.]?post[-_.]?(?P<of_post>\d*))?"
-    r"(?P<dev>[-_.]?dev[-_.]?(?P<of_dev>\d*))?",
+    r"(?:[-_.]?(?P<stage>alpha|a|beta|b|preview|pre|rc|c)[-_.]?(?P<of_stage>\d*)(?!(?!post|dev)[a-z]))?"
+    r"(?P<post>[-_.]?post[-_.]?(?P<of_post>\d*)(?!(?!dev)[a-z]))?"
+    r"(?P<dev>[-_.]?dev[-_.]?(?P<of_dev>\d*)(?![a-z]))?",
     re.ASCII | re.IGNORECASE,
 )
 _NONE, _LAST = -1, math.inf

@@ -328,9 +328,11 @@ class _Given:
                 kinds.append({**self.entry, "layers": every - full})
         found = [self._kind(kind, latent) for kind in self._kept(kinds, planned=not latent)]
         if self._whole("index_dim"):  # of sparse attention: a key of 8 bits a number, and its scale
-            every = (self._whole("index_layers") or sum(kind.number for kind in found)) + self._drafting()
+            every = self._whole("index_layers") or sum(kind.number for kind in found)
             found.append(kv_cache.Layers(kv_cache.FULL, every, self._whole("index_dim") + 4, latent=True))
         found = self._of_a_stage(found)  # the last one has all that drafts
+        if self._whole("index_dim"):
+            found[-1] = found[-1]._replace(number=found[-1].number + self._drafting())
         own = self.entry.get("mtp_kinds") if self._is_mtp() else None
         if isinstance(own, (list, tuple)):
             found += [self._kind(kind, latent) for kind in own if isinstance(kind, t.Mapping)]

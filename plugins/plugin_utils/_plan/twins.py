@@ -34,9 +34,11 @@ def faults(own: str, host: Facts, environment: Facts) -> Faults:
 
 
 def _half_named(value: str, ports: t.Sequence[Facts]) -> Faults:
-    if not value:
+    cabled = [each for each in ports if value and each["carrier"]]
+    rails = {each["rail"] for each in cabled if each["device"] and is_used(value, each["device"])}
+    if len(rails) > 1:  # maybe one half of each port: both paths to the processor are used
         return
-    for number in sorted({each["port"] for each in ports if each["carrier"]}):
+    for number in sorted({each["port"] for each in cabled}):
         halves = [each["device"] for each in ports if each["port"] == number and each["device"]]
         used = [device for device in halves if is_used(value, device)]
         if used and len(used) < len(halves):

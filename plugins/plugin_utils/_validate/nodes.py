@@ -45,10 +45,12 @@ SAME = (
 LOST = "if one is lost, take the others apart with -e '{\"vllm_nodes\": []}'"
 # As above, and its value is never shown: Ray asks the other hosts for it.
 KEY = "vllm_api_key"
-# As above, each variable in it, but for those that name interfaces, devices or addresses of a host.
+# As above, each variable in it, but for those that name interfaces, devices or addresses of a host, and those that
+# what the ranks compute does not depend on: proxies, logs and traces.
 ENVIRONMENT = "vllm_extra_env"
 OF_A_HOST = re.compile(
     r"\w*_IFNAME|\w*_?HOST_IP|NCCL_IB_HCA|NVSHMEM_HCA_LIST|UCX_NET_DEVICES|OMPI_MCA_btl_tcp_if_\w+|RAY_NODE_IP_ADDRESS"
+    r"|NCCL_TOPO_FILE|NCCL_DEBUG_FILE|(?i:(?:https?|no|all)_proxy)|OTEL_\w+|VLLM_LOGGING_\w+"
 )
 READS = ("vllm_nodes", "vllm_node_address", KEY, ENVIRONMENT, *SAME)
 

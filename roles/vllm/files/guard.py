@@ -104,9 +104,9 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def remove_trees(folders: t.Sequence[Path]) -> None:
+def remove_tree(folder: Path) -> None:
     """A container writes there: shutil.rmtree() ends at a depth that `rm` does not know."""
-    rc, _out, error = run("rm", "-rf", "--", *map(str, folders))
+    rc, _out, error = run("rm", "-rf", "--", str(folder))
     if rc:
         say(ERROR, f"{plain(error.strip())}; going on")
 
@@ -122,10 +122,6 @@ class Service:
         self.look = home / "state" / "look.json"  # the last one of the watchdog: verdict, time since the boot, releases
         self.closed = home / "state" / "closed.json"  # the ports that were closed to other hosts
         self.link = home / "state" / "link.json"  # whether the container was seen with a connection to its peers
-
-    def caches(self) -> list[Path]:
-        """What containers have as /root/.cache: cache/, or caches/UID with a user of their own."""
-        return [self.home / "cache", *(self.home / "caches").glob("[0-9]*")]
 
     @property
     def parameters(self) -> State:
@@ -364,7 +360,7 @@ def prepare(service: Service, proc: Path = Path("/proc")) -> int:
         return 1
     if peers and ports and (ports.are_rays or not peers.rank):
         # what Ray left there is of no use to another start
-        remove_trees([folder / "ray" for folder in service.caches()])
+        remove_tree(service.home / "cache" / "ray")
         try:
             write_json(service.closed, {"closed_ports": list(ports)})
         except OSError as error:  # a stop leaves the rules then, and the next start finds them

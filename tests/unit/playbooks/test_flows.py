@@ -452,6 +452,16 @@ def test_one_table_in_the_end(
             assert re.search(rf"^{name} +{R1} +- +- +{UNTOUCHED}", output, re.MULTILINE), output
 
 
+def test_hosts_of_later_batches_are_read_after_a_failure_only(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": {**GOOD, "wanted": R1}, "h1": LOST})
+    code, output = fleet.run()
+    assert code != 0
+    assert output.count("UNREACHABLE!") == 1, output  # when it is the turn of h1
+    assert "h0 -> h1" not in output
+
+
 def test_the_table_of_those_that_go_back(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     back = {"good": [R1, R2], "current": R2, "answers": {"vllm_health": [health("ready", R1)]}}
     fleet = Fleet(ansible_playbook, tmp_path, {"h0": back, "h1": {**back, "good": [R2]}})

@@ -355,12 +355,9 @@ def test_a_note_that_cannot_be_written_keeps_no_port_open(service: Service, proc
     assert any(" -I INPUT" in rule for rule in rules(firewall))
 
 
-@pytest.mark.parametrize("cache", ["cache", "caches/1000"])
-def test_no_tree_that_a_container_left_keeps_ray_from_starting(
-    service: Service, proc: Path, firewall: Path, cache: str
-) -> None:
+def test_no_tree_that_a_container_left_keeps_ray_from_starting(service: Service, proc: Path, firewall: Path) -> None:
     release(service, "one", **GROUP)
-    left, compiled = service.home / cache / "ray", service.home / cache / "vllm"
+    left, compiled = service.home / "cache" / "ray", service.home / "cache" / "vllm"
     with deep_tree(left):
         compiled.mkdir()
         assert guard.prepare(service, proc) == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
@@ -99,3 +100,20 @@ def test_who_holds_the_memory_that_a_start_needs(oversized: list[dict[str, t.Any
     assert told in line
     assert ("Something else" in line) == (not oversized)
     assert line.endswith(" Nothing was changed; vllm_enforce_memory_plan: false tries it all the same.")
+
+
+@pytest.mark.parametrize(
+    ("variables", "home"),
+    [
+        ({}, "/opt/vllm"),
+        ({"vllm_home": "", "vllm_service_name": ""}, "/opt/vllm"),
+        ({"vllm_home": "", "vllm_service_name": "vllm-chat"}, "/opt/vllm-chat"),
+        ({"vllm_home": "/srv/vllm", "vllm_service_name": "vllm-chat"}, "/srv/vllm"),
+    ],
+)
+def test_the_folder_of_a_host_whose_variables_were_not_checked(variables: dict[str, t.Any], home: str) -> None:
+    text = (ROOT / "roles" / "vllm" / "tasks" / "report" / "read_untouched.yml").read_text()
+    (task,) = yaml.safe_load(text)
+    asked = trust_as_template(task["dgxspark.vllm.vllm_releases_info"]["home"])
+    known = {"item": "spark02", "hostvars": {"spark02": variables}}
+    assert Templar(loader=DataLoader(), variables=known).template(asked) == home

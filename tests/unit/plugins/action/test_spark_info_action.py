@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.action import spark_info
+
+from support.playbook import THIS_MACHINE, AnsiblePlaybook
 
 
 def run(monkeypatch: pytest.MonkeyPatch, answer: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -18,7 +22,7 @@ def run(monkeypatch: pytest.MonkeyPatch, answer: dict[str, t.Any]) -> dict[str, 
     monkeypatch.setattr(spark_info, "time", SimpleNamespace(time=lambda: next(times)))
     task = SimpleNamespace(async_val=0, check_mode=False, no_log=False, args={})
     action = spark_info.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
-    action._execute_module = lambda task_vars: answer
+    action._execute_module = lambda task_vars, wrap_async: answer
     found: dict[str, t.Any] = action.run(task_vars={})
     return found
 
@@ -41,3 +45,14 @@ def test_the_clock_of_the_host_is_between_two_of_the_controller(
 
 def test_a_call_that_failed_says_what_the_module_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, {"failed": True, "msg": "no"}) == {"failed": True, "msg": "no"}
+
+
+def test_it_also_runs_in_the_background(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    tasks = [
+        {"dgxspark.vllm.spark_info": {}, "async": 60, "poll": 1, "register": "read"},
+        {"ansible.builtin.assert": {"that": ["read.spark.time > 0", "read.clock is not defined"]}},
+    ]
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "spark", "gather_facts": False, "tasks": tasks}]))
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": {"spark": THIS_MACHINE}}}))
+    done = ansible_playbook("play.yml", inventory="hosts.yml", folder=tmp_path)
+    assert done.code == 0, done.output

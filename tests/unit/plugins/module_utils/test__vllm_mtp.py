@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 import pytest
@@ -50,6 +51,13 @@ def drafting(**config: t.Any) -> tuple[int | None, t.Any]:
         ({"num_nextn_predict_layers": 2, "mtp_hybrid_override_pattern": "**-"}, 4, None),
         ({"mtp_config": {"num_nextn_predict_layers": 2, "local_layer_ids": [0]}}, 2, [OF_ALL, OF_WINDOW]),
         ({"mtp_layer_types": [WINDOW]}, None, None),
+        # a model with windows only
+        ({"num_nextn_predict_layers": 1, "mtp_layer_types": [FULL], "layer_types": [WINDOW] * 4}, 1, [OF_ALL]),
+        ({"num_nextn_predict_layers": 1, "mtp_layer_types": [WINDOW], "layer_types": [WINDOW] * 4}, 1, None),
+        (
+            {"num_nextn_predict_layers": 2, "mtp_layer_types": [FULL, WINDOW], "layer_types": [WINDOW] * 4},
+            *(2, [OF_ALL, OF_WINDOW]),
+        ),
     ],
 )
 def test_the_layers_that_draft(config: dict[str, t.Any], layers: int | None, kinds: t.Any) -> None:
@@ -87,6 +95,19 @@ def test_what_is_no_number_of_layers(config: dict[str, t.Any]) -> None:
 def test_more_layers_than_any_model_has() -> None:
     with pytest.raises(ConfigError, match="at most 10000"):
         drafting(num_nextn_predict_layers=10**9)
+
+
+def test_a_pattern_for_more_layers_than_any_model_has() -> None:
+    assert drafting(num_nextn_predict_layers=100, mtp_hybrid_override_pattern="*" * 100) == (10_000, None)
+    with pytest.raises(ConfigError, match="mtp_hybrid_override_pattern: '100 items for 101 layers'; at most 10000"):
+        drafting(num_nextn_predict_layers=101, mtp_hybrid_override_pattern="*" * 100)
+
+
+def test_a_long_list_of_layers_takes_no_long_time() -> None:
+    began = time.process_time()
+    config = {"num_nextn_predict_layers": 10_000, "local_layer_ids": [-1] * 500_000}
+    assert drafting(mtp_config=config) == (10_000, None)
+    assert time.process_time() - began < 5  # each of the layers against each of the list: half a minute
 
 
 def test_names_of_kinds_that_are_none() -> None:

@@ -209,6 +209,29 @@ def test_profiles_are_merged() -> None:
     assert list(profiles) == ["throughput", "latency", "concurrency", "mine"]
 
 
+@pytest.mark.parametrize(
+    ("layers", "good"),
+    [
+        ({4: 21, 128: 20}, True),
+        ({"4": 21}, True),
+        ({1: 3, 2: 1}, True),
+        ({1: 3, 4: 2}, False),  # of two models
+        ({8: 3}, False),
+        ({4: "21"}, False),
+        ({4: 0}, False),
+        ([4], False),
+    ],
+)
+def test_layers_by_the_tokens_of_a_vector(layers: t.Any, good: bool) -> None:
+    lines = model_problems("mine", {**MINE, "compressed": layers})
+    said = (
+        "is not allowed; use numbers of layers by the tokens of a vector, either of 4 and 128, such as"
+        " {4: 21, 128: 20}, or of 1 and 2"
+    )
+    assert [line.partition(" ")[0] for line in lines] == ([] if good else ["vllm_models.mine.compressed:"])
+    assert all(line.endswith(said) for line in lines)
+
+
 def test_problems_name_the_entry() -> None:
     assert model_problems("UP", MINE)[0].startswith("vllm_models.UP: the name is not allowed")
     assert image_problems("a:1", {"faults": [{"who": 1}]}) == [

@@ -66,7 +66,9 @@ def test_versions_are_ordered(rising: list[str]) -> None:
         ("0.12.0rc1", same)
         for same in ("0.12.0.rc1", "0.12rc.1", "0.12.0c1", "0.12.0RC1", "v0.12.0-pre1", "0.12rc1+cu130")
     ]
-    + [("0.12.0a0", "0.12.0alpha"), ("0.12.0", "0.12.0-aarch64"), ("0.12", "0.12.0-cu130")],
+    + [("0.12.0a0", "0.12.0alpha"), ("0.12.0", "0.12.0-aarch64"), ("0.12", "0.12.0-cu130")]
+    + [("0.20.0", "0.20.0-devel"), ("0.20.0", "0.20.0-postgres"), ("0.20.0rc1", "0.20.0rc1-devel")]
+    + [("0.12rc1.dev5", "0.12.0rc1dev5"), ("0.12rc1.post1.dev3", "0.12.0rc1post1dev3")],
 )
 def test_versions_that_are_the_same(same: tuple[str, str]) -> None:
     assert version_key(same[0]) == version_key(same[1])

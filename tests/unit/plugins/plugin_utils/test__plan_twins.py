@@ -18,17 +18,23 @@ MEMBERS = Nodes((Node("spark01", "192.168.100.1"), Node("spark02", "192.168.100.
 CABLED = {"enp1s0f0np0": "192.168.100.1", "enP2p1s0f0np0": "192.168.101.1"}
 
 
-def host(addresses: t.Mapping[str, str], without_carrier: t.Container[str] = (), **more: t.Any) -> dict[str, t.Any]:
+def host(
+    addresses: t.Mapping[str, str],
+    without_carrier: t.Container[str] = (),
+    cabled: t.Container[int] = (0,),
+    **more: t.Any,
+) -> dict[str, t.Any]:
     """A Spark with a cable in port 0."""
     ports = [
         {
             "name": f"en{half[4:]}s0f{number}np{number}",
             "port": number,
+            "rail": rail,
             "device": f"{half}s0f{number}",
-            "carrier": number == 0 and f"en{half[4:]}s0f{number}np{number}" not in without_carrier,
+            "carrier": number in cabled and f"en{half[4:]}s0f{number}np{number}" not in without_carrier,
         }
         for number in (0, 1)
-        for half in ("rocep1", "roceP2p1")
+        for rail, half in enumerate(("rocep1", "roceP2p1"))
     ]
     interfaces = [{"name": name, "addresses": [address]} for name, address in addresses.items()]
     found = {"is_spark": True, "infiniband": ["uverbs0"], "interfaces": interfaces, "connectx7": ports}
@@ -74,6 +80,26 @@ def test_devices_without_one_half_are_said(value: str) -> None:
 )
 def test_devices_with_both_halves_or_of_another_adapter_are_not(value: str) -> None:
     assert said(host(CABLED), vllm_extra_env={"NCCL_IB_HCA": value}) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "ports"),
+    [
+        ("rocep1s0f0,roceP2p1s0f1", []),  # one half of each, on both paths
+        ("roceP2p1s0f0,rocep1s0f1", []),
+        ("rocep1s0f0,rocep1s0f1", [0, 1]),
+        ("roceP2p1", [0, 1]),
+        ("rocep1s0f1", [1]),
+    ],
+)
+def test_with_two_cables_both_paths_count(value: str, ports: list[int]) -> None:
+    found = said(host(CABLED, cabled=(0, 1)), vllm_extra_env={"NCCL_IB_HCA": value})
+    assert [line.split("half of port ")[1][0] for line in found if "NCCL_IB_HCA" in line] == [*map(str, ports)]
+
+
+def test_a_half_without_a_cable_is_no_path() -> None:
+    (line,) = said(host(CABLED), vllm_extra_env={"NCCL_IB_HCA": "rocep1s0f0,roceP2p1s0f1"})
+    assert "leaves out one half of port 0" in line
 
 
 def test_nothing_of_another_machine_or_a_host_alone_or_one_that_was_not_read() -> None:

@@ -86,12 +86,16 @@ def test_refused_with_one_line(members: list[Member], line: str) -> None:
         ({"NCCL_ALGO": "Ring"}, {}, 'NCCL_ALGO: none of b differs from "Ring" of a'),
         ({}, {"NCCL_IB_DISABLE": 1}, "NCCL_IB_DISABLE: 1 of b differs from none of a"),
         ({}, {"MY_TOKEN": "abc"}, "MY_TOKEN: that of b differs from that of a"),
+        ({"NCCL_DEBUG": "INFO"}, {}, 'NCCL_DEBUG: none of b differs from "INFO" of a'),
+        ({"MY_http_proxy": "a"}, {}, 'MY_http_proxy: none of b differs from "a" of a'),
         ({"A": "http://u:pw@proxy"}, {}, "A: that of b differs from that of a"),
         *(
             ({name: "one"}, {name: "other"}, "")
             for name in (
                 *("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "NCCL_IB_HCA", "VLLM_HOST_IP"),
                 *("HOST_IP", "UCX_NET_DEVICES", "OMPI_MCA_btl_tcp_if_include"),
+                *("http_proxy", "HTTPS_PROXY", "no_proxy", "ALL_PROXY", "OTEL_RESOURCE_ATTRIBUTES"),
+                *("VLLM_LOGGING_LEVEL", "NCCL_DEBUG_FILE", "NCCL_TOPO_FILE"),
             )
         ),
     ],
