@@ -54,7 +54,8 @@ def http(
     path: str, headers: Sequence[str], body: bytes = b"", method: str = "POST", length: int | None = None
 ) -> bytes:
     length = len(body) if length is None else length
-    lines = [f"{method} {path} HTTP/1.1", "Host: gw", f"Content-Length: {length}", *headers, "", ""]
+    kind = "Content-Type: application/json"  # without it vLLM refuses what it generates from
+    lines = [f"{method} {path} HTTP/1.1", "Host: gw", kind, f"Content-Length: {length}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
 
@@ -225,7 +226,8 @@ def answered(target: Target, requests: Sequence[Request]) -> list[Outcome]:
     for request in requests:
         answer = asked(connection, request.text)
         found.append(Outcome(request, answer.status))
-        if not answer.status or answer.headers.get("connection") == "close":
+        # what is refused for its length has not been sent: what comes next would be taken for it
+        if answer.status in (0, 413) or answer.headers.get("connection") == "close":
             connection.close()
             connection = target.open()
     connection.close()
