@@ -408,10 +408,9 @@ class LookupModule(LookupBase):
         if kwargs:
             options = "host, remedy, model_info or image_probe"
             raise AnsibleLookupError(f"service: {', '.join(kwargs)} is not an option; use {options}")
-        given = (("host", host), ("remedy", remedy), ("model_info", model_info), ("image_probe", image_probe))
-        for name, value in given:
-            if not isinstance(value or {}, t.Mapping):
-                raise AnsibleLookupError(f"service: {name} must be a mapping")
+        given = {"host": host, "remedy": remedy, "model_info": model_info, "image_probe": image_probe}
+        if wrong := [name for name, value in given.items() if not isinstance(value or {}, t.Mapping)]:
+            raise AnsibleLookupError(f"service: {wrong[0]} must be a mapping")
         known = options_of("vllm")
         values = self._values(known, variables or {})
         catalog = Catalog()
@@ -420,7 +419,7 @@ class LookupModule(LookupBase):
         except OwnerFileError as error:
             raise AnsibleLookupError(f"service: {error}") from error
         models = [name for term in terms for name in (catalog.models(values["vllm_models"]) if term == "*" else [term])]
-        state, remedied, info, probe = (plain(value or {}) for _name, value in given)
+        state, remedied, info, probe = (plain(value or {}) for value in given.values())
         found = []
         try:
             nodes = members(values["vllm_nodes"], variables or {}, self._templar, known)

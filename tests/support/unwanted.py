@@ -120,7 +120,7 @@ def unknown_model(random: Random, target: Target) -> bytes:
 def no_model(random: Random, target: Target) -> bytes:
     bodies = [
         *(b"", b"{}", b"[]", b"null", b'"model"', b"{", b"\xef\xbb\xbf" + chat(target.model), b"[" * 2000),
-        *(chat(None), chat([target.model]), chat({"id": target.model}), b"[" + chat(target.model) + b"]"),
+        *(chat(None), chat({"id": target.model}), b"[" + chat(target.model) + b"]"),
         json.dumps({"metadata": {"model": target.model}, "messages": [{"model": target.model}]}).encode(),
         f"model={target.model}".encode(),
         random.randbytes(random.randrange(1, 2000)).replace(b"{", b"["),

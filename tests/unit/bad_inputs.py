@@ -1387,8 +1387,8 @@ BAD_HOST: list[tuple[str, Values, str]] = [
     (
         "gateway",
         {**keys({"name": "ada", "key": KEY}), "gateway_virtual_address": "192.168.1.50/32"},
-        'gateway_virtual_address: "192.168.1.50/32" is not allowed; two gateways and this address need a network of /8'
-        " to /29, such as 192.168.1.50/24",
+        'gateway_virtual_address: "192.168.1.50/32" is not allowed; use one of a network of /8 to /29, such as'
+        " 192.168.1.50/24, for two gateways and this address",
     ),
     (
         "gateway",

@@ -42,7 +42,7 @@ def virtual_problem(text: str) -> str:
         return "use an IPv4 address with the length of its network, such as 192.168.1.50/24"
     network = interface.network
     if not 8 <= network.prefixlen <= 29:
-        return "two gateways and this address need a network of /8 to /29, such as 192.168.1.50/24"
+        return "use one of a network of /8 to /29, such as 192.168.1.50/24, for two gateways and this address"
     if interface.ip in (network.network_address, network.broadcast_address):
         return f"it is the first or the last address of {network}; use a free one between them"
     if interface.ip.is_loopback or interface.ip.is_multicast or interface.ip.is_unspecified:

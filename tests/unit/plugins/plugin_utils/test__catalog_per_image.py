@@ -124,6 +124,7 @@ def test_nothing_is_added_where_nothing_is_needed() -> None:
             "qwen36-35b-a3b-nvfp4",
             "vllm/vllm-openai:v0.28.0",
             {
+                "load_format": "fastsafetensors",
                 "moe_backend": "marlin",
                 "attention_backend": "FLASHINFER",
                 "speculative_config": {"method": "mtp", "num_speculative_tokens": 3, "moe_backend": "triton"},
