@@ -122,7 +122,8 @@ def test_a_host_that_is_not_prepared_yet(
     include = {"ansible.builtin.include_tasks": str(tasks / "preflight/check.yml")}
     done = {**check["vars"], "__vllm_preflight_check": {"name": name, "role": "vllm", "tasks": []}}
     after = {"__vllm_preflight_check": {"name": "after", "role": "vllm", "tasks": [], "needs": [name]}}
-    common = {**THIS_MACHINE, "__vllm_preflight": [], "__vllm_resolved": {"image_ref": IMAGE}, **variables}
+    common = {**THIS_MACHINE, "__vllm_preflight": [], "__vllm_resolved": {"image_ref": IMAGE}, "__vllm_copied_from": ""}
+    common |= variables
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"a": {}}, "vars": common}}))
     show = {"ansible.builtin.copy": {"content": "{{ __vllm_preflight | to_json }}", "dest": str(tmp_path / "found")}}
     plays = [
