@@ -43,7 +43,6 @@ lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 unit: setup ## unit tests
 	@tools/promtool.sh
 	@tools/unpack.sh haproxy
-	@tools/unpack.sh keepalived
 	@# in the order of the files: those of the playbooks take longest and come early
 	@$(in_venv) pytest -n 2 --dist loadfile --no-loadscope-reorder $(UNIT_ARGUMENTS) tests/unit
 

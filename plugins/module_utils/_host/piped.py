@@ -35,12 +35,12 @@ def copy(source: Program, target: Program, seconds: float, standstill: float) ->
         taker = subprocess.Popen(
             target.argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said_by_target, bufsize=0
         )
-        assert giver.stdout and taker.stdin
+        given, taken = t.cast(t.IO[bytes], giver.stdout), t.cast(t.IO[bytes], taker.stdin)
         try:
-            moved, is_taken = _move(giver.stdout.fileno(), taker.stdin.fileno(), deadline, standstill)
+            moved, is_taken = _move(given.fileno(), taken.fileno(), deadline, standstill)
             if is_taken and _ended(giver, deadline):  # before the target sees an end that it may believe
                 raise PipeError(f"{source.name} ended with {giver.returncode}: {_last_line(said_by_source)}")
-            taker.stdin.close()
+            taken.close()
             if _ended(taker, deadline):
                 raise PipeError(f"{target.name} ended with {taker.returncode}: {_last_line(said_by_target)}")
             if not is_taken:
@@ -50,8 +50,8 @@ def copy(source: Program, target: Program, seconds: float, standstill: float) ->
             for program in (taker, giver):
                 program.kill()  # nothing happens to one that has ended
                 program.wait()
-            giver.stdout.close()
-            taker.stdin.close()
+            given.close()
+            taken.close()
 
 
 def _move(source: int, target: int, deadline: float, standstill: float) -> tuple[int, bool]:

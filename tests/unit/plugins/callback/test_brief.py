@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from support.playbook import THIS_MACHINE, AnsiblePlaybook, Run
+from support.waiting import wait_until
 
 BRIEF = {"ANSIBLE_STDOUT_CALLBACK": "dgxspark.vllm.brief"}
 DRIFT = {
@@ -158,13 +159,11 @@ def test_how_to_go_on_without_a_lost_host(
 
 
 def test_a_run_that_is_broken_off_says_how_to_go_on(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
-    tasks = [{"ansible.builtin.debug": {"msg": "begun"}}, {"ansible.builtin.command": "sleep 600"}]
+    tasks = [{"ansible.builtin.shell": f"touch {tmp_path}/begun; sleep 600"}]
     (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"spark01": THIS_MACHINE}}}))
     process = ansible_playbook.start(tmp_path / "play.yml", inventory=tmp_path / "hosts.yml", environment=BRIEF)
-    assert process.stdout is not None
-    while "begun" not in (line := process.stdout.readline()):
-        assert line, "it ended before its time"
+    wait_until((tmp_path / "begun").exists, "the task runs", timeout=120)
     output = None
     while output is None:  # a signal that comes while Python forks is lost; a second one would break off the message
         os.killpg(process.pid, signal.SIGINT)

@@ -24,6 +24,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.virtual_addres
 
 from support import haproxy
 from support.namespaces import MANAGEMENT, Pair, missing
+from support.paths import ROOT
 from support.playbook import AnsiblePlaybook, Run
 from support.waiting import wait_until
 
@@ -195,8 +196,16 @@ class Gateways:
         self.pair.stop()
 
 
+@pytest.fixture(scope="module")
+def programs() -> None:
+    for name in ("haproxy", "keepalived"):
+        subprocess.run([ROOT / "tools" / "unpack.sh", name], check=True)
+
+
 @pytest.fixture(scope="module", name="gateways")
-def _gateways(tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlaybook) -> Iterator[Gateways]:
+def _gateways(
+    programs: None, tmp_path_factory: pytest.TempPathFactory, ansible_playbook: AnsiblePlaybook
+) -> Iterator[Gateways]:
     found = Gateways(tmp_path_factory.mktemp("gateways"), ansible_playbook)
     yield found
     found.stop()
