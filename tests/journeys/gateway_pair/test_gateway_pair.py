@@ -23,12 +23,10 @@ import yaml
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.virtual_address import Member
 
 from support import haproxy
-from support.namespaces import MANAGEMENT, Pair, missing
+from support.namespaces import MANAGEMENT, Pair
 from support.paths import ROOT
 from support.playbook import AnsiblePlaybook, Run
 from support.waiting import wait_until
-
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 VIRTUAL, PORT = "192.168.1.50", 8080
 KEY = "ada-0123456789abcdef"
