@@ -64,7 +64,7 @@ def visited(path: str) -> list[str]:
 
 
 def led_by_others(path: str) -> bool:
-    """Whether somebody else than root may decide where PATH leads: by a link, or as who may rename what is above it."""
+    """Whether someone other than root may decide where PATH leads: by a link, or as who may rename what is above it."""
     *above, _path = visited(path)
     for there in above:
         try:

@@ -48,7 +48,7 @@ def real_paths(sources: t.Sequence[Source], cache: str) -> dict[str, str]:
 
 
 def foreign_link(path: str) -> str | None:
-    """A link on the way to PATH by which somebody else than root leads root to what is not theirs.
+    """A link on the way to PATH by which someone other than root leads root to what is not theirs.
 
     Root may have made a folder for them elsewhere: one of root's is accepted, if the variable could name it itself.
     """

@@ -200,7 +200,7 @@ def sizes_below(top: str, root: str) -> dict[str, int]:
         path = folders.pop()
         try:
             entries = list(os.scandir(path))
-        except OSError:  # it is gone, or nobody's model lies as deep
+        except OSError:  # it is gone, or no one's model lies as deep
             continue
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

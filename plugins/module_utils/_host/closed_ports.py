@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ports that only the hosts of a group may reach: the one where vLLM's ranks meet, or all that Ray has.
 
-Both listen on all interfaces. Ray runs what it is sent; vLLM asks nobody who he is.
+Both listen on all interfaces. Ray runs what it is sent; vLLM asks no one who they are.
 
 The rules are in a chain of their own and live as long as the service runs. The caller's RUN executes a command and
 returns exit status, output and errors.

@@ -52,7 +52,7 @@ def find(run: Run, docker: str, name: str) -> Image | None:
 
 
 def named(run: Run, docker: str) -> set[str]:
-    """The IDs of the images that have a name or a digest: somebody wanted them."""
+    """The IDs of the images that have a name or a digest: someone wanted them."""
     form = "--format={{.ID}} {{.Repository}}"
     out = run([docker, "image", "ls", "--all", "--no-trunc", form])[1]
     return {line.split(" ")[0] for line in out.splitlines() if not line.endswith(" <none>")}

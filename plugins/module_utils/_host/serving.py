@@ -11,7 +11,7 @@ import typing as t
 from .._outside.text import plain
 
 # The program that serves, also within a shell's command, or as Python's module. An image that is called after vLLM may
-# hold a router or an exporter, and one that sleeps may serve by `docker exec`: nobody could start that again.
+# hold a router or an exporter, and one that sleeps may serve by `docker exec`: no one could start that again.
 SERVES = re.compile(r"(?:^|[\s;&|/])vllm\s+serve(?:\s|$)|\bvllm[./]entrypoints[./]\S*(?:api_server|main\s+serve)\b")
 _KEY = re.compile(r"(?:^|\s)VLLM_API_KEY=['\"]?[^\s'\"]")
 _OPERATOR = re.compile(r"[;&|<>()]+")

@@ -173,7 +173,7 @@ class TemporarySshServer:
 
 
 def free_port(address: str) -> tuple[str, int]:
-    """The address of this host to listen on, and a port that nobody has. Raises SshServerError if it is another's."""
+    """The address of this host to listen on, and a port that no one has. Raises SshServerError if it is another's."""
     try:
         places: list[t.Any] = [found[4] for found in socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)]
     except (OSError, ValueError) as error:  # ValueError: a name that no DNS can have

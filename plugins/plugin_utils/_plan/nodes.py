@@ -233,6 +233,6 @@ def facts(values: Values, nodes: Nodes) -> dict[str, t.Any]:
     addresses = [node.address for node in nodes.members]
     if not addresses:
         return {}
-    # anybody who reaches Ray runs code in its containers; vLLM's ranks ask nobody who he is, either
+    # anybody who reaches Ray runs code in its containers; vLLM's ranks ask no one who they are, either
     closed = ray.ports(port) if nodes.by_ray else (port, port)
     return {"nodes": addresses, "rank": nodes.rank, "master_port": port, "closed_ports": list(closed)}
