@@ -1403,7 +1403,7 @@ BAD_HOST: list[tuple[str, Values, str]] = [
             "gateway_virtual_address": "192.168.1.50/24",
             "gateway_address": "192.168.1.40",
         },
-        'gateway_address: "192.168.1.40" is not gateway_virtual_address, so nobody would answer there; use 0.0.0.0 or'
+        'gateway_address: "192.168.1.40" is not gateway_virtual_address, so no one would answer there; use 0.0.0.0 or'
         " 192.168.1.50",
     ),
     (

@@ -34,4 +34,4 @@ def holders(proc: Path, gpu: str) -> str:
         with contextlib.suppress(OSError):
             name = plain((proc / str(pid) / "comm").read_text(errors="replace").strip())
         texts.append(f"{name} (pid {pid}) {gib(size)} GiB")
-    return ", ".join(texts) or "nobody that can be seen with 1 GiB or more"
+    return ", ".join(texts) or "no one that can be seen with 1 GiB or more"

@@ -59,7 +59,7 @@ def _virtual_address(checked: TypedValues) -> Lines:
         yield f"gateway_virtual_address: {show(virtual)} is not allowed; {why}"
     elif checked.valid("gateway_address") and listens not in (ANY_ADDRESS, virtual.partition("/")[0]):
         yield (
-            f"gateway_address: {show(listens)} is not gateway_virtual_address, so nobody would answer there; use"
+            f"gateway_address: {show(listens)} is not gateway_virtual_address, so no one would answer there; use"
             f" {ANY_ADDRESS} or {virtual.partition('/')[0]}"
         )
 

@@ -205,7 +205,7 @@ def test_memory_that_the_host_does_not_have_is_not_waited_for(
 def test_who_holds_little_is_not_named(proc: Path) -> None:
     for pid in (9, 812):
         (proc / str(pid) / "status").write_text("VmRSS:\t100 kB\n")
-    assert guard.holders(proc, "") == "nobody that can be seen with 1 GiB or more"
+    assert guard.holders(proc, "") == "no one that can be seen with 1 GiB or more"
 
 
 def test_it_waits_until_the_memory_is_back(capsys: pytest.CaptureFixture[str]) -> None:

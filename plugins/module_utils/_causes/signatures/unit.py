@@ -28,7 +28,7 @@ UNIT: tuple[Signature, ...] = (
         "service",
         ("and no longer to",),
         r"not started: (?P<path>/\S{1,250}) leads to (?P<now>/\S{0,250}) and no longer to (?P<before>/\S{0,250});",
-        "{path} leads to {now} now, to {before} when the release was staged: somebody has made a link of it, or of a"
+        "{path} leads to {now} now, to {before} when the release was staged: someone has made a link of it, or of a"
         " folder above it",
         "if that is wanted, deploy again; otherwise look with `namei -l {path}` who owns what is above it, and move it"
         " back",
