@@ -9,7 +9,8 @@ GET /control tells the counters and the settings, POST /control changes them:
     {"fail": [{"match": "00002-of", "status": 503, "times": 2}]}
                                             also "after_bytes": N (cut the connection then) or "hang": true
                                             (send nothing more until the rule is gone); without "times": always;
-                                            a status is answered to HEAD too, which clients send first
+                                            a status is answered to HEAD too, which clients send first;
+                                            with "client": ADDRESS for that client only
     {"fail": []}   {"reset": true}          no faults; counters to zero
 What a client is authorized with is never printed.
 """
@@ -36,7 +37,7 @@ DENIED = "hf_sandboxnogrant"
 LARGE = 1_000_000  # from here on a file is kept as the hub keeps large files: named by its SHA-256
 CHUNK = 1 << 16
 DATE = "2025-05-01T00:00:00.000Z"
-FAULT_KEYS = {"match", "status", "after_bytes", "hang", "times"}
+FAULT_KEYS = {"match", "status", "after_bytes", "hang", "times", "client"}
 
 
 @dataclass(frozen=True)
@@ -192,11 +193,11 @@ class Hub:
             if change.get("reset"):
                 self.reset()
 
-    def fault(self, method: str, path: str) -> dict:
+    def fault(self, client: str, method: str, path: str) -> dict:
         """The first rule that this request meets, used up once. Where nothing is sent, only a status is a fault."""
         with self.lock:
             for rule in self.rules:
-                if method == "HEAD" and "status" not in rule:
+                if (method == "HEAD" and "status" not in rule) or rule.get("client", client) != client:
                     continue
                 if rule["match"] in path and rule.get("times", 1) > 0:
                     if "times" in rule:
@@ -235,7 +236,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         with self.hub.lock:
             self.hub.requests[path] += 1
-        fault = self.hub.fault(self.command, path)
+        fault = self.hub.fault(self.client_address[0], self.command, path)
         try:
             if "status" in fault:
                 raise Refused(fault["status"], "", HTTPStatus(fault["status"]).phrase)

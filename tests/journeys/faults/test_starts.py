@@ -46,7 +46,8 @@ def fault(spark: Spark, sandbox: Sandbox, request: pytest.FixtureRequest) -> Ite
             spark.root(fault.make)
         if fault.hub:
             undo.callback(sandbox.hub.set_faults, [])
-            sandbox.hub.set_faults(fault.hub)
+            # of this host only: the journey on the other one uses the same hub
+            sandbox.hub.set_faults([{**rule, "client": spark.address} for rule in fault.hub])
         yield fault
 
 
