@@ -13,6 +13,8 @@ from .signatures import BACKENDS, FAMILIES, FEATURES, RULES
 from .text import compiled
 
 INNER = 3  # so many of the last frames tell where an exception was raised
+# Frames of what compiles a kernel, at the end of a trace: the part of vLLM that asked for it stands before them.
+_TOOLS = re.compile(r"/triton/(?:runtime|compiler|backends)/|^<")
 
 # what a switch may avoid; files, hub, hosts and stops are not among it
 SWITCHED = ("kernel", "compiler", "weights", "model", "option", "engine", "image", "network", "driver", "unknown")
@@ -45,16 +47,22 @@ def family(name: str) -> Family:
 
 def feature(frames: t.Sequence[str], when: str, text: str = "") -> Feature | None:
     """The part of vLLM that an exception was raised in, or that its text names, if it can be switched off."""
-    every, inner = "\n".join(frames), "\n".join(frames[-INNER:])
+    every, inner = "\n".join(frames), "\n".join(_own(frames)[-INNER:])
     parts = [entry for entry in FEATURES if entry.when in ("", when)]
     raised = (entry for entry in parts if compiled(entry.frames).search(inner if entry.inner else every))
     named = (entry for entry in parts if entry.says and compiled(entry.says).search(text))
     return next(raised, None) or next(named, None)
 
 
+def _own(frames: t.Sequence[str]) -> t.Sequence[str]:
+    """Without the tools at the end."""
+    last = next((number for number in range(len(frames), 0, -1) if not _TOOLS.search(frames[number - 1])), 0)
+    return frames[:last] or frames
+
+
 def backend(frames: t.Sequence[str]) -> Feature | None:
     """The kernels that an exception was raised in, if vLLM has others for the same."""
-    paths = [frame.partition(":")[0] for frame in reversed(frames[-INNER:])]
+    paths = [frame.partition(":")[0] for frame in reversed(_own(frames)[-INNER:])]
     paths.sort(key=lambda path: bool(compiled(SHARED).search(path)))  # else the innermost one tells
     return next((entry for path in paths for entry in BACKENDS if compiled(entry.frames).search(path)), None)
 

@@ -42,6 +42,13 @@ _BEGINS = re.compile(
 )
 # Ray leaves out what other workers write too, and says so.
 _REPEATED = re.compile(r" \[repeated \d{1,6}x across cluster\](?: \(Ray dedup[^\n]{0,300})?")
+# A collector that writes logfmt: keys and values, and what the program said as one of them.
+_LOGFMT = re.compile(
+    r"(?:[a-z_]{1,20}=(?:\"[^\"\\]{0,200}\"|[^\s\"]{0,200}) ){1,8}"
+    r"msg=\"((?:[^\"\\]|\\.){0,4000})\"(?: [\w.-]{1,40}=\S{0,200})*$"
+)
+_ESCAPED = re.compile(r"\\(.)")
+_ESCAPES = {"n": " ", "r": "", "t": "\t"}
 SAMPLE = 400  # lines of either end that are looked at for a prefix that no one knows
 _GLOG = re.compile(r"\[?([IWEF])\d{0,4} (?:\d\d:\d\d:\d\d\.\d{1,9} )?(?:\d+ )?[\w./-]{1,120}:\d+\] ?")
 _GLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "ERROR"}
@@ -60,8 +67,11 @@ def clean(text: str) -> str:
     """A log as plain lines: no control characters, progress bars line by line, no middle if it is huge."""
     if len(text) > 2 * MAX_TEXT:
         text = text[:MAX_TEXT] + "\n" + text[-MAX_TEXT:]
-    if text.startswith("{") and _said(text.split("\n", 1)[0]) is not None:
+    first = text.split("\n", 1)[0]
+    if text.startswith("{") and _said(first) is not None:
         text = "".join(_unpacked(line) for line in text.splitlines())
+    elif _LOGFMT.match(first.rstrip("\r")):
+        text = "".join(f"{_quoted(line)}\n" for line in text.splitlines())
     return plain_lines(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
@@ -79,12 +89,12 @@ def undressed(text: str) -> str:
         if begin.start() == 0 or _is_read(line, line[begin.start() :]):
             known += 1
         else:
-            shape = re.sub(r"\d+", "0", line[: begin.start()])
+            shape = re.sub(r" +(?=\S)", " ", re.sub(r"\d+", "0", line[: begin.start()]))
             shapes[shape] = shapes.get(shape, 0) + 1
     best = max(shapes, key=lambda shape: shapes[shape], default="")
     if not best or shapes[best] < 2 or shapes[best] <= known:
         return text
-    prefix = r"\d+".join(re.escape(part) for part in best.rstrip().split("0"))
+    prefix = r"\d+".join(re.escape(part) for part in best.rstrip().split("0")).replace(r"\ ", " +")
     return re.sub(rf"(?m)^{prefix}[ \t]{{0,{len(best) - len(best.rstrip())}}}", "", text)
 
 
@@ -114,6 +124,12 @@ def _said(line: str) -> str | None:
     return f"{said}\n{raised}" if isinstance(raised, str) else said
 
 
+def _quoted(line: str) -> str:
+    """What a line of logfmt quotes as the message."""
+    found = _LOGFMT.match(line)
+    return _ESCAPED.sub(lambda sign: _ESCAPES.get(sign.group(1), sign.group(1)), found.group(1)) if found else line
+
+
 def begins(line: str) -> bool:
     """Whether a line has what a program writes before its message."""
     return bool(_BEGINS.search(line[:300]) or _OUTER.match(line) or read(line).message != line)
@@ -135,7 +151,9 @@ def read(line: str) -> Line:
         process, position = found.group(1), found.end()
     rank = _RANK.match(line, position)
     if rank:
-        process, position = process or f"rank{rank.group(1)}", rank.end()
+        inside = _PROCESS.match(line, rank.end())  # a launcher puts the rank before what vLLM writes
+        process = inside.group(1) if inside else process or f"rank{rank.group(1)}"
+        position = (inside or rank).end()
     char = line[position : position + 1]
     if char and char in "DIWEC":
         level = _LEVEL.match(line, position)

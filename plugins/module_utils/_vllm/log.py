@@ -77,6 +77,7 @@ class LogState:
     problems: list[Problem] = field(default_factory=list)  # exceptions, in order
     answers: int = 0  # requests that were answered well
     found: list[Match] = field(default_factory=list)  # lines outside of exceptions that match a signature
+    unfinished: str = ""  # what is said of an option, and goes on in the next line
     hint: Match | None = None  # last line that says what this phase waits for
     wait: Match | None = None  # the same, but worth a word only if nothing moves for long
     last_line: str = ""
@@ -190,7 +191,12 @@ _WARM = "Kernel JIT monitor activated"  # the last step of a rank's start, since
 _NOT_WARMED = re.compile(r"Enforce eager set, disabling .{1,80}JIT kernel warmup")
 _HAS_CACHE = re.compile(r"Available KV cache memory: |Initial free memory .{1,60} for KV Cache")
 # An error that says itself that it was survived.
-_WENT_ON = re.compile(r"[Ff]all(?:ing|s)? ?back|[Ii]gnoring|will be ignored|[Ss]kipping|not (?:critical|fatal)")
+_WENT_ON = re.compile(
+    r"[Ff]all(?:ing|s)? ?back|[Ii]gnoring|ignored in |will be ignored|[Ss]kipping|not (?:critical|fatal)"
+)
+# pydantic tells in indented lines what is wrong with the value of an option.
+_UNFINISHED = re.compile(r": error: argument .{1,200} validation errors? for \w+(?: [\w.]+)?$")
+_CODE = re.compile(r"\s{4,}(?:raise|return|assert|yield|await|if|elif) ")
 _CPP_FRAME = re.compile(r"frame #\d{1,3}: ")  # where C++ was: names of code, which tell no failure
 _VERSIONS = (
     _HEADLESS,
@@ -370,6 +376,12 @@ def _end_alike(now: list[Problem], before: list[Problem]) -> bool:
 
 def _read_plain(state: LogState, line: Line) -> None:
     message = line.message
+    if state.unfinished and message.startswith("  "):
+        message = f"{state.unfinished} {message.strip()}"
+        del state.found[-1:]
+    state.unfinished = message if _UNFINISHED.search(message) else ""
+    if line.level is not None and _CODE.match(message):  # of a trace whose beginning is cut off
+        return
     if not state.ready and any(mark in message for mark in ("% Completed", "Capturing CUDA graphs", _RAY_RUNS)):
         _advance(state, message)
         _fill(state, message, _BARS)

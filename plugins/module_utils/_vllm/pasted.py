@@ -89,6 +89,7 @@ def oldest_first(text: str) -> str:
 def _steps(times: list[str]) -> tuple[int, int]:
     """How often a time is earlier than the one before it, and how often later."""
     pairs = [(one, two) for one, two in zip(times, times[1:]) if len(one) == len(two)]
+    pairs = [("", two) if one[:3] == "12-" and two[:3] == "01-" else (one, two) for one, two in pairs]  # a new year
     return sum(two < one for one, two in pairs), sum(two > one for one, two in pairs)
 
 

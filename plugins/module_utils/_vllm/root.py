@@ -37,7 +37,8 @@ _BREAKS = ("driver", "kernel", "memory", "network")
 _COLLECTIVE = re.compile(r"NCCL error|DistBackendError")
 # What was logged and survived: by what stands before it, or by where it was raised.
 _SURVIVED = re.compile(
-    r"^Exception in thread |^Exception ignored in|never retrieved|[Ff]all(?:ing)? ?back|[Ii]gnoring|will be ignored"
+    r"^Exception in thread |^Exception ignored in|[Ee]rror ignored in |never retrieved"
+    r"|[Ff]all(?:ing)? ?back|[Ii]gnoring|will be ignored"
     r"|[Ss]kipping|[Rr]etrying(?! in [\d.]{1,9}s \[Retry )|not (?:critical|fatal)|^Exception in callback"
     r"|^Error in atexit|^--- Logging error"
 )
@@ -73,6 +74,8 @@ _REQUEST = re.compile(
     r"|Error in (?:\w+ )?"
     r"(?:chat|completion|streaming)|preprocessing prompt",
 )
+# The line of a compiler's output that says why.
+_BUILD_ERROR = re.compile(r"^.{0,300}\b(?:fatal|error)\b\s{0,4}: (?!subprocess|command).{1,300}", re.MULTILINE)
 # A wrapper that quotes the exception of the other process.
 _QUOTES = re.compile(r"Worker failed with error '(?P<text>[\s\S]{1,2000}?)'?,? please check the stack trace")
 # Wrappers that tell more than that something failed, the most telling first.
@@ -141,6 +144,8 @@ def _while_starting(state: LogState) -> Choice:
 def _explain(match: Match, root: Problem, when: str = "start") -> Cause:
     """A known cause; where an optional part of vLLM raised it, its remedy begins with leaving that out."""
     cause = causes.explain(match)
+    line = _BUILD_ERROR.search(root.text) if match.signature.generic and cause.family == "compiler" else None
+    cause = cause._replace(evidence=shorten(mask(" ".join(line.group().split())))) if line else cause
     part = place.feature(_root_of(root).frames or root.frames, when)
     if part is None or not part.optional or cause.family not in ("kernel", "compiler", "weights", "model", "engine"):
         return cause

@@ -25,6 +25,7 @@ _CHAINS = {
 }
 # The inner exception is in the next line: "BackendCompilerFailed: backend='inductor' raised:".
 _ANNOUNCES = re.compile(r": .*\S:\s*$")
+_TRACED = re.compile(r": got (\w+\([^\n]{1,200})")  # the exception that PyTorch met while it traced the model
 # What is listed the other way round, of a process that hangs for example, ends with no exception either.
 _LAST_FIRST = re.compile(r"most recent call first|^(?:Current )?[Tt]hread 0x")
 # C++ has no traceback: its runtime names the class, the next line is the text, and the process ends.
@@ -68,6 +69,8 @@ class Problem:
         first = self.lines[0].strip() if self.lines else self.name
         if first.endswith(":") and len(self.lines) > 1:
             first = f"{first} {self.lines[1].strip()}"
+        traced = _TRACED.search(self.text) if self.name.endswith("TorchRuntimeError") else None
+        first += f": {traced.group(1)}" if traced else ""
         return " ".join(first.split())
 
     def chain(self) -> list[Problem]:

@@ -20,6 +20,7 @@ from ..entries import (
     Harmless,
     Signature,
 )
+from .compilers import COMPILERS
 from .conditions import CONDITIONS, HARMLESS
 from .docker import DOCKER
 from .driver import DRIVER
@@ -28,7 +29,7 @@ from .families import FAMILIES, RULES
 from .features import BACKENDS, FEATURES
 from .files import FILES
 from .hub import HUB
-from .image import COMPILERS, IMAGE
+from .image import IMAGE
 from .kernels import KERNELS
 from .memory import MEMORY_SIGNATURES
 from .models import MODELS

@@ -52,16 +52,18 @@ DOCKER: tuple[Signature, ...] = (
         versions="Docker 26 to 29",
         known="seen",
         source="sandbox, journey faults",
+        unless=r"failed to stat CDI host device",
     ),
     Signature(
         "docker_cdi_stale",
         "fatal",
         "docker",
-        ("failed to fulfil mount request", "error mounting"),
-        r"(?:failed to fulfil mount request: open|error mounting) \"?"
+        ("failed to fulfil mount request", "error mounting", "failed to stat cdi host device"),
+        r"failed to stat CDI host device \"?(?P<path_2>/dev/[^\"\s:]{1,100})"
+        r"|(?:failed to fulfil mount request: open|error mounting) \"?"
         r"(?P<path>/usr/(?:lib|bin|local|share)/[^\s\":]{0,200}(?:nvidia|cuda|nvoptix"
         r"|vdpau)[^\s\":]{0,100})\"?[^\n]{0,200}?no such file",
-        "the CDI specification of the GPU names a file that the driver of this host does not have any more: {path}",
+        "the CDI specification of the GPU names a file that this host does not have any more: {path}",
         "run `systemctl restart nvidia-cdi-refresh.service` on the host, or playbooks/prepare.yml, which write"
         " it again,"
         " and deploy again; reboot the host after a driver update",

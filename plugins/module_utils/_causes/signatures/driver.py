@@ -38,6 +38,7 @@ DRIVER: tuple[Signature, ...] = (
         versions="driver, CUDA, PyTorch",
         known="report",
         source="PyTorch, c10/cuda; vllm-project/vllm#31700, #28305",
+        refines=("nccl",),  # NCCL only meets it first
     ),
     Signature(
         "cuda_803_804",
@@ -57,14 +58,16 @@ DRIVER: tuple[Signature, ...] = (
         "cuda_unknown",
         "fatal",
         "driver",
-        ("cuda unknown error", "error 999", "cudaerrorunknown", "cuda error: unknown error", "cuda_error_unknown"),
-        r"CUDA unknown error|Error 999: unknown error|CUDA error: unknown error|cudaErrorUnknown|CUDA_ERROR_UNKNOWN",
+        ("cuda unknown error", "error 999", "cudaerrorunknown", "unknown error", "cuda_error_unknown"),
+        r"CUDA unknown error|Error 999: unknown error|(?:CUDA error: |Cuda failure (?:\d+ )?')unknown error"
+        r"|cudaErrorUnknown|CUDA_ERROR_UNKNOWN",
         "CUDA could not be initialized: the driver on the host is in a bad state",
         "check `nvidia-smi` and `dmesg` (NVRM, Xid) on the host and reboot it; keep CUDA_VISIBLE_DEVICES out of"
         " vllm_extra_env",
         versions="driver, CUDA, PyTorch",
         known="report",
         source="PyTorch, c10/cuda",
+        refines=("nccl",),  # NCCL only meets it first
     ),
     Signature(
         "cuda_os_call",
@@ -78,6 +81,7 @@ DRIVER: tuple[Signature, ...] = (
         versions="CUDA 12 and 13, error 304; vLLM 0.21",
         known="report",
         source="vllm-project/vllm#43473; CUDA runtime API",
+        refines=("nccl",),  # NCCL only meets it first
     ),
     Signature(
         "gpu_lost",

@@ -156,6 +156,7 @@ RULES: tuple[Rule, ...] = (
     # --- told by the class alone, or by words that nothing else uses ---------------------------------------------
     Rule("stop_requested", name=r"^(?:KeyboardInterrupt|SystemExit|GeneratorExit)$|CancelledError$"),
     Rule("docker_failed", text=r"Error response from daemon|OCI runtime|nvidia-container|containerd|docker daemon"),
+    Rule("option_rejected", text=r"\bVLLM_[A-Z0-9_]{3,60}=\S{1,40} (?:requires|needs|must|cannot|is not)\b"),
     Rule("memory_failed", name=r"OutOfMemory\w*$|^MemoryError$|bad_alloc"),
     Rule(
         "memory_failed",
@@ -170,7 +171,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "network_failed",
-        text=r"\bNCCL\b|\bnccl[A-Z]|\bgloo\b|TCPStore|ProcessGroup|all_?reduce|all_?gather|RDMA|ibv_|InfiniBand"
+        text=r"\bNCCL\b|\bnccl[A-Z]|\bgloo\b|TCPStore|nvshmem|ProcessGroup|all_?reduce|all_?gather|RDMA|ibv_|InfiniBand"
         r"|\bRay (?:cluster|node|actor)|master_addr|rendezvous|process group|placement group",
     ),
     Rule("network_failed", name=r"^(?:zmq|nixl)\."),
@@ -190,6 +191,7 @@ RULES: tuple[Rule, ...] = (
         r"|cudaErrorInitialization|cudaErrorSystem|cudaErrorDevices|system not yet initialized|busy or unavailable",
     ),
     Rule("files_failed", name=r"CacheNotFound$|CorruptedCacheException$"),
+    Rule("model_unfit", name=r"(?:^|\.)StrictDataclass\w+Error$"),  # of config.json, though the hub's client checks it
     # the class of a client of the hub tells more than its text, in which the model's name may be that of a kernel
     Rule(
         "hub_failed",
@@ -253,6 +255,8 @@ RULES: tuple[Rule, ...] = (
     # a check of a compiled kernel, not of its compiler
     Rule("kernel_failed", name=r"^tvm(?:_ffi)?\.", inner=r"\.cuh?:|flashinfer/(?!jit)"),
     Rule("kernel_failed", name=r"^tvm(?:_ffi)?\.", text=r"\bCUDA_(?:ERROR|SUCCESS)|\bcudaError"),
+    # the code that is compiled fails already with shapes alone
+    Rule("vllm_fault", name=r"\bTorchRuntimeError$", text=r"fake tensor"),
     Rule(
         "compile_failed",
         name=r"InductorError$|BackendCompilerFailed$|PTXASError$|CompilationError$|CompileError$|CppCompileError$"

@@ -80,6 +80,13 @@ FEATURES: tuple[Feature, ...] = (
         optional=True,
     ),
     Feature(
+        "the exchange between experts",
+        r"device_communicators/all2all|/pplx_kernels/|/deep_ep/|/nvshmem",
+        "remove all2all_backend from vllm_extra_args and VLLM_ALL2ALL_BACKEND from vllm_extra_env",
+        inner=True,
+        optional=True,
+    ),
+    Feature(
         "the plan of the start",
         r"worker/startup_plan",
         "set VLLM_ENABLE_STARTUP_PLAN: 0 in vllm_extra_env",
@@ -136,6 +143,7 @@ FEATURES: tuple[Feature, ...] = (
         r"vllm/v1/worker/gpu/",
         "set VLLM_USE_V2_MODEL_RUNNER: 0 in vllm_extra_env",
         inner=True,
+        optional=True,
     ),
     Feature(
         "images, video or audio",

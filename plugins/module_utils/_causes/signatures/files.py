@@ -19,7 +19,8 @@ FILES: tuple[Signature, ...] = (
         known="seen",
         source="sandbox, journey faults",
         guide=DOWNLOAD,
-        unless=r"/dev/shm|register layer|extract layer|Error processing tar|/var/lib/(?:docker|containerd)",
+        unless=r"/dev/shm|to file </torch_"
+        r"|register layer|extract layer|Error processing tar|/var/lib/(?:docker|containerd)",
     ),
     Signature(
         "read_only",
@@ -136,6 +137,22 @@ FILES: tuple[Signature, ...] = (
         known="seen",
         source="sandbox, journey faults",
         guide=DOWNLOAD,
+    ),
+    Signature(
+        "weights_pickle",
+        "exit",
+        "weights",
+        ("weights only load failed",),
+        r"Weights only load failed",
+        "a weight file of PyTorch's old format (.bin, .pt) holds more than weights, or is damaged",
+        "use a checkpoint with safetensors (vllm_model): such a file may run code when it is loaded; if the line"
+        " says operand 118, the file is only git-lfs' pointer to the real one: remove it from hf_cache_path and"
+        " deploy again",
+        versions="PyTorch 2.6 to 2.11",
+        known="source",
+        source="torch/serialization.py",
+        guide=DOWNLOAD,
+        unless=r"vllm/lora/",
     ),
     Signature(
         "weights_missing_shard",

@@ -289,6 +289,37 @@ HUB: tuple[Signature, ...] = (
         guide=DOWNLOAD,
     ),
     Signature(
+        "hub_range",
+        "exit",
+        "hub",
+        ("range not satisfiable",),
+        r"416 (?:Client Error: )?(?:Requested )?Range Not Satisfiable",
+        "a part of a download in the cache does not fit the file that the hub or its mirror has",
+        "run playbooks/clean_cache.yml, which removes dead partial downloads, and deploy again; if vllm_hf_endpoint"
+        " names a mirror, try without it",
+        versions="huggingface_hub 0.20 to 1",
+        known="report",
+        source="huggingface/huggingface_hub#2197",
+        guide=DOWNLOAD,
+    ),
+    Signature(
+        "hub_cut",
+        "exit",
+        "hub",
+        ("connection broken", "incompleteread", "peer closed connection", "invalidchunklength", "remoteprotocolerror"),
+        r"Connection broken: |\bIncompleteRead\(|peer closed connection without sending complete|InvalidChunkLength"
+        r"|RemoteProtocolError",
+        "the connection to the hub broke off in the middle of a file",
+        "deploy again: files that are complete are not downloaded again. If it happens again, check proxy, firewall and"
+        " connection between the host and the hub; vllm_hf_endpoint names a mirror",
+        versions="requests 2, httpx 0.27 and 0.28",
+        known="report",
+        source="huggingface/huggingface_hub#3036; urllib3/response.py",
+        guide=DOWNLOAD,
+        frames=r"huggingface_hub/|weight_utils|_from_hf",
+        retry=True,
+    ),
+    Signature(
         "hub_retry",
         "hint",
         "hub",

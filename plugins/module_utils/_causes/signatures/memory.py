@@ -27,9 +27,9 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         "shm_too_small",
         "fatal",
         "memory",
-        ("/dev/shm", "shared memory", "are out of shared"),
+        ("/dev/shm", "shared memory", "are out of shared", "to file </torch_"),
         r"Insufficient space in /dev/shm|No space left on device: '/dev/shm|Error while creating shared memory segment"
-        r"|unable to (?:allocate|open|write to) shared memory"
+        r"|unable to (?:allocate|open|write to) shared memory|unable to write to file </torch_\d"
         r"|It is possible that dataloader's workers are out of shared",
         "the shared memory (/dev/shm) of the container is too small",
         "keep vllm_ipc: host, and give the host's /dev/shm at least 1 GiB",

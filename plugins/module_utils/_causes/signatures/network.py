@@ -245,6 +245,19 @@ NETWORK: tuple[Signature, ...] = (
         source="public log; torch/csrc/distributed/c10d/socket.cpp",
     ),
     Signature(
+        "gloo_silent",
+        "fatal",
+        "network",
+        ("timed out waiting",),
+        r"gloo[^\n]{0,200}Timed out waiting (?P<time>\d+)ms for (?P<what>send|recv) operation",
+        "another host of the group did not answer Gloo, which carries control messages, for {time} ms",
+        "look at the other host first: its log, `dmesg` and `free -g` tell whether it ended, hangs or is out of memory;"
+        " then check the firewall and the interface between the hosts (vllm_node_address), and deploy again",
+        versions="PyTorch 2, vLLM 0.18 to 0.28 on two GB10",
+        known="report",
+        source="eugr/spark-vllm-docker#411; gloo/transport/tcp/unbound_buffer.cc",
+    ),
+    Signature(
         "gloo",
         "fatal",
         "network",

@@ -8,6 +8,20 @@ from ..entries import Signature
 
 NVIDIA_TOOLKIT: tuple[Signature, ...] = (
     Signature(
+        "nvidia_no_runc",
+        "fatal",
+        "docker",
+        ("no runtime binary found",),
+        r"no runtime binary found from candidate list: \[(?P<list>[\w ./-]{1,80})\]",
+        "the NVIDIA runtime finds none of the programs that start a container ({list})",
+        "see that `runc` is on the host: it comes with the package containerd.io, or with runc of the distribution (a"
+        " Docker from snap hides its own); then run `systemctl restart docker` and deploy again. vllm_gpu: cdi does"
+        " without the NVIDIA runtime",
+        versions="NVIDIA container toolkit 1.13 to 1.19",
+        known="report",
+        source="domesticatedviking/TextyMcSpeechy#47",
+    ),
+    Signature(
         "nvidia_cli_requirement",
         "fatal",
         "driver",

@@ -200,6 +200,7 @@ PARTS = [
     ("vllm/v1/attention/backends/turboquant_attn.py:_decode_attention", False, "remove kv_cache_dtype"),
     ("flashinfer/comm/mnnvl.py:__init__", False, "pass_config: {fuse_allreduce_rms: false}"),
     ("flashinfer/comm/mnnvl.py:__init__", False, "VLLM_ALLREDUCE_USE_FLASHINFER: 0"),
+    ("vllm/distributed/device_communicators/all2all.py:dispatch", False, "remove all2all_backend"),
     ("vllm/v1/worker/startup_plan.py:build", False, "VLLM_ENABLE_STARTUP_PLAN: 0"),
     ("vllm/reasoning/foo.py:__init__", False, "set the reasoning_parser"),
     ("vllm/tool_parsers/foo.py:__init__", False, "set the tool_call_parser"),
@@ -285,8 +286,11 @@ def test_the_innermost_kernel_is_exchanged(frames: list[str], option: str) -> No
 def test_the_exchange_between_experts_is_no_all_reduce() -> None:
     outer = f"{PACKAGES}/vllm/distributed/device_communicators/all2all.py:initialize: x"
     inner = [f"{COMM}/trtllm_alltoall.py:init: x", f"{COMM}/mnnvl.py:__init__: x"]
-    assert place.feature([outer, *inner], "start") is None
-    assert place.feature([outer, inner[1]], "start") is None
+    for frames in ([outer, *inner], [outer, inner[1]]):
+        part = place.feature(frames, "start")
+        assert part is not None
+        assert part.name == "the exchange between experts"
+    assert place.feature(inner, "start") is None
 
 
 def test_a_worker_of_ray_is_not_imported() -> None:

@@ -414,6 +414,7 @@ HUGE = {
     "requests": 'INFO:     127.0.0.1:47194 - "GET /health HTTP/1.1" 200 OK\n',
     "errors": "ERROR 11-23 09:37:05 [x.py:1] something is wrong, and nobody knows what it may be, but it is\n",
     "one line": "x" * 1000,
+    "logfmt": 'time="2026-01-29T14:55:54Z" level=info msg="  File \\"/x/foo.py\\", line 3" component=vllm\n',
 }
 
 

@@ -148,6 +148,14 @@ def test_a_clock_that_was_set_back() -> None:
     assert oldest_first(log) == log
 
 
+def test_a_new_year_turns_no_log() -> None:
+    log = "".join(
+        f"(EngineCore pid=1) INFO {time} [x.py:1] foo\n(APIServer pid=2) INFO {time} [x.py:1] foo\n"
+        for time in ("12-31 23:59:59", "01-01 00:00:00")
+    )
+    assert restored(log) == log
+
+
 def test_a_file_is_no_paste() -> None:
     log = "&lt;" * (LONGEST // 4 + 1)
     assert restored(log) == log

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.diagnose import diagnose
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.lines import undressed
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.lines import clean, read, undressed
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
 from ansible_collections.dgxspark.vllm.tests.unit.plugins.module_utils.test__vllm_tracebacks import (
     ENGINE,
@@ -203,174 +203,57 @@ def test_a_prefix_that_nobody_knows() -> None:
     some = log.replace(ENGINE, f"x {ENGINE}", 1)  # not of most lines
     assert undressed(some) == some
     assert undressed("foo bar\nfoo baz\n") == "foo bar\nfoo baz\n"
+    numbered = "".join(f"{number:5}  {line}\n" for number, line in enumerate(log.splitlines(), 8))
+    assert undressed(numbered) == log
 
 
-THREAD = (
-    "Exception in thread Thread-1 (_report_usage_worker):\nTraceback (most recent call last):\n"
-    '  File "/x/vllm/usage/usage_lib.py", line 245, in _report_usage_once\n    os.makedirs(folder)\n'
-    "PermissionError: [Errno 13] Permission denied: '/.config/vllm'\n"
-)
+def test_the_rank_stands_before_the_process() -> None:
+    """A launcher puts it there, whatever vLLM writes."""
+    log = trace("ValueError: foo", ENGINE, "EngineCore failed to start.") + WRAPPER
+    ranked = "".join(f"[rank0]: {line}\n" for line in log.splitlines())
+    assert diagnose(ranked)["cause"] == diagnose(log)["cause"]
+    assert read(f"[rank1]:{ENGINE}foo").process == read(f"{ENGINE}foo").process
 
 
-def test_what_follows_the_exception_of_a_thread_is_no_part_of_it() -> None:
-    """Without a process in front of them, an exception's text and another program's lines look alike."""
-    for line, expected in (
-        ("vllm: error: unrecognized arguments: --foo 1", "bad_flag"),
-        ("OpenBLAS blas_thread_init: pthread_create failed for thread 9 of 20: Try again", "thread_limit"),
-    ):
-        assert diagnose(f"{THREAD}{line}\n", exit_code=1)["cause"]["id"] == expected
+@pytest.mark.parametrize("tail", ["", " component=vllm"])
+def test_a_collector_that_quotes_what_was_said(tail: str) -> None:
+    log = trace('ValueError: "foo" is no C:\\bar', ENGINE, "EngineCore failed to start.") + WRAPPER
+    quoted = [line.replace("\\", "\\\\").replace('"', '\\"') for line in log.splitlines()]
+    lines = "".join(f'time="2026-01-29T14:55:54Z" level=info msg="{line}"{tail}\n' for line in quoted)
+    assert diagnose(lines)["cause"] == diagnose(log)["cause"]
+    assert clean('level=info msg="foo\nbar') == 'level=info msg="foo\nbar'
 
 
-@pytest.mark.parametrize("before", [THREAD, "Retrying in 8s [Retry 5/5].\n"])
-def test_a_traceback_after_something_survived_is_not_survived_too(before: str) -> None:
-    log = (
-        'Traceback (most recent call last):\n  File "/x/vllm/__init__.py", line 3, in <module>\n    import torch\n'
-        "RuntimeError: operator torchvision::nms does not exist\n"
+def test_code_of_a_trace_that_was_cut_off_says_nothing() -> None:
+    log = ENGINE + '    raise RuntimeError("CUDA out of memory")\n' + ENGINE + "EngineCore exits\n"
+    assert parse(log).cause is None
+    assert parse(ENGINE + "RuntimeError: CUDA out of memory\n").cause is not None
+
+
+def test_what_is_wrong_with_an_option_is_told_in_the_next_lines() -> None:
+    error = "vllm serve: error: argument --foo/-f: 1 validation error for FooConfig\n"
+    more = "  bar\n    Input should be an object [type=dataclass_type, input_value=3]\n    For further information\n"
+    for prefix in ("", "2026-11-28T06:12:05.123456789Z "):
+        found = diagnose("".join(f"{prefix}{line}\n" for line in (error + more).splitlines()), exit_code=2)["cause"]
+        assert (found["id"], found["certain"]) == ("bad_flag", True)
+        assert found["meaning"].endswith(
+            "for FooConfig bar Input should be an object [type=dataclass_type, input_value=3]"
+        )
+    assert diagnose(error, exit_code=2)["cause"]["meaning"].endswith("1 validation error for FooConfig")
+
+
+def test_an_error_that_vllm_says_it_ignored_ends_no_start() -> None:
+    said = "gloo/transport/tcp/unbound_buffer.cc:129] Timed out waiting 1800000ms for send operation to complete\n"
+    log = f"{ENGINE}Error ignored in is_in_the_same_node: [{said}"
+    assert diagnose(log, running=True)["verdict"] == "loading"
+    assert (
+        diagnose(log + trace(f"RuntimeError: [{said}", ENGINE, "WorkerProc failed to start."))["cause"]["id"]
+        == "gloo_silent"
     )
-    assert diagnose(before + log, exit_code=1)["cause"]["id"] == "ops_missing"
 
 
-def test_a_frame_may_lack_its_source() -> None:
-    log = (
-        'Traceback (most recent call last):\n  File "/x/triton/compiler/compiler.py", line 3, in _init_handles\n'
-        "triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: 150000, Hardware limit: 101376"
-    )
-    assert diagnose(log, exit_code=1)["cause"]["id"] == "triton_resources"
-
-
-@pytest.mark.parametrize(
-    ("second", "told"),
-    [("RuntimeError: the worker could not be set up", "TypeError"), ("ValueError: Invalid foo backend", "ValueError")],
-)
-def test_a_general_exception_hides_what_it_was_raised_in_place_of(second: str, told: str) -> None:
-    kernel = '  File "/x/dist-packages/flashinfer/gemm.py", line 3, in f\n    g()\n'
-    log = (
-        f"Traceback (most recent call last):\n{kernel}TypeError: foo got 3 of 4\n\nDuring handling of the above"
-        ' exception, another exception occurred:\n\nTraceback (most recent call last):\n  File "/x/vllm/v1/worker/'
-        f'worker_base.py", line 3, in f\n    raise x\n{second}\n'
-    )
-    assert diagnose(log, exit_code=1)["cause"]["evidence"].startswith(told)
-
-
-def test_a_process_whose_parent_is_gone_explains_nothing() -> None:
-    log = (
-        'Traceback (most recent call last):\n  File "/usr/lib/python3.12/multiprocessing/synchronize.py", line 115, in'
-        " __setstate__\n    self._semlock = _multiprocessing.SemLock._rebuild(*state)\n"
-        "FileNotFoundError: [Errno 2] No such file or directory\n"
-    )
-    assert diagnose(log, exit_code=1)["cause"]["id"] == "parent_gone"
-    first = trace("TypeError: foo")
-    for both in (f"{log}\n{first}", f"{first}\n{log}"):
-        assert diagnose(both, exit_code=1)["cause"]["evidence"] == "TypeError: foo"
-
-
-def test_a_part_that_the_text_names_is_switched_off_first() -> None:
-    log = (
-        'Traceback (most recent call last):\n  File "/x/vllm/v1/core/sched/scheduler.py", line 3, in f\n    g()\n'
-        "AssertionError: External KV connector is not verified yet\n"
-    )
-    remedy = diagnose(log, exit_code=1)["cause"]["remedy"]
-    assert remedy.startswith("remove kv_transfer_config and kv_offloading_size from vllm_extra_args first, because the")
-
-
-def test_an_error_that_was_gone_around_is_no_cause() -> None:
-    """It says so itself, in the same line."""
-    line = "(EngineCore pid=12) ERROR 01-28 06:36:45 [deep_gemm.py:77] DeepGEMM is not available, falling back to it\n"
-    failed = ENGINE + "EngineCore failed to start.\n" + trace("TypeError: foo", ENGINE) + WRAPPER
-    assert diagnose(line + failed)["cause"]["evidence"] == "TypeError: foo"
-    assert diagnose(line, exit_code=1)["cause"]["id"] == "exited"
-
-
-@pytest.mark.parametrize("worker", [ENGINE.replace("EngineCore", "Worker_TP0"), ""])
-def test_what_a_worker_died_of_counts_more_than_what_was_logged_before(worker: str) -> None:
-    """On several hosts the log of a head has only the quote."""
-    before = trace("PermissionError: [Errno 13] Permission denied: '/x'", ENGINE.replace("pid=12", "pid=13"))
-    quote = (
-        "RuntimeError: Worker failed with error 'CUDA out of memory. Tried to allocate 2 GiB', please check the stack"
-    )
-    log = before + (
-        trace("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", worker) if worker else ""
-    )
-    log += ENGINE + "EngineCore failed to start.\n" + trace(f"{quote} trace above for the root cause", ENGINE) + WRAPPER
-    cause = diagnose(log)["cause"]
-    assert (cause["id"], cause["evidence"].startswith("torch")) == ("cuda_oom", bool(worker))
-
-
-@pytest.mark.parametrize(("code", "expected"), [("-9", "engine_killed"), ("-11", "engine_crashed")])
-def test_what_cleans_up_after_the_end_of_the_engine_is_no_cause(code: str, expected: str) -> None:
-    end = WRAPPER.strip().removeprefix("(APIServer pid=1) ") + f" Failed core proc(s): {{'EngineCore': {code}}}"
-    during = "\nDuring handling of the above exception, another exception occurred:\n\n"
-    log = trace(end) + during + trace("AttributeError: 'NoneType' object has no attribute 'shutdown'")
-    assert diagnose(log, exit_code=1)["cause"]["id"] == expected
-
-
-ANSWER = '(APIServer pid=1) INFO:     192.0.2.7:51002 - "POST /v1/completions HTTP/1.1" 200 OK\n'
-STARTED = "(APIServer pid=1) INFO:     Application startup complete.\n"
-
-
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        ("RPC call to sample_tokens timed out.", "rpc_timeout"),  # no engine survives that
-        ("Failed to advance FSM for request chatcmpl-1 for tokens 198.", "engine_dead"),
-    ],
-)
-def test_another_stream_is_answered_while_the_engine_dies(said: str, expected: str) -> None:
-    dead = "(APIServer pid=1) ERROR 03-14 09:21:07 [async_llm.py:701] vllm.v1.engine.exceptions.EngineDeadError: foo\n"
-    log = f"{STARTED}{ENGINE}{said}\n{ANSWER}{dead}"
-    assert diagnose(log, exit_code=0)["cause"]["id"] == expected
-
-
-def test_a_head_whose_worker_lost_the_group_is_failed() -> None:
-    """Its API runs on. A fault of what one request asked for is none of the group."""
-    worker = ENGINE.replace("EngineCore", "Worker_TP0")
-    head = f"{STARTED}{worker}WorkerProc hit an exception.\n"
-    lost = head + trace("RuntimeError: NCCL error: remote process exited or there was a network error", worker)
-    assert diagnose(lost)["cause"]["id"] == "nccl_peer_lost"
-    request = head + trace("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", worker)
-    logged = STARTED + trace("RuntimeError: NCCL error: remote process exited", worker)
-    for served in (request, logged):
-        assert diagnose(served)["verdict"] == "ready"
-
-
-@pytest.mark.parametrize(
-    ("end", "answered", "expected"),
-    [
-        ("Engine core proc EngineCore_DP0 died unexpectedly, shutting down client.", True, "worker_killed"),
-        ("vllm.v1.engine.exceptions.EngineDeadError: foo", True, "engine_dead"),
-        ("vllm.v1.engine.exceptions.EngineDeadError: foo", False, "lora_rank"),  # nothing shows that it was survived
-    ],
-)
-def test_what_the_engine_got_over_is_not_what_it_died_of(end: str, answered: bool, expected: str) -> None:
-    refused = trace("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", ENGINE)
-    log = f"{STARTED}{ENGINE}Invocation of add_lora method failed\n{refused}{ANSWER * answered}"
-    dead = f"(APIServer pid=1) ERROR 03-14 09:21:07 [core_client.py:700] {end}\n"
-    assert diagnose(log + dead, exit_code=0)["cause"]["id"] == expected
-    fatal = trace(
-        "IndexError: list index", ENGINE.replace("core.py:", "core.py:1"), "EngineCore encountered a fatal error."
-    )
-    assert diagnose(log + fatal + ANSWER + dead, exit_code=0)["cause"]["evidence"] == "IndexError: list index"
-
-
-def test_a_short_quote_is_of_no_other_exception() -> None:
-    before = trace("ValueError: layer 10 is odd", ENGINE)
-    quote = "RuntimeError: Worker failed with error '1', please check the stack trace above for the root cause"
-    log = before + ENGINE + "EngineCore failed to start.\n" + trace(quote, ENGINE) + WRAPPER
-    assert "layer 10" not in diagnose(log)["cause"]["evidence"]
-
-
-LORA = "LoRA rank 64 is greater than max_lora_rank 16."
-
-
-@pytest.mark.parametrize(("died", "serves"), [("failed to start.", ""), ("encountered a fatal error.", STARTED)])
-@pytest.mark.parametrize(("quoted", "certain"), [("1", False), ("", False), (LORA, True)])
-def test_what_was_logged_before_a_quote_of_something_else_is_no_fact(
-    quoted: str, certain: bool, died: str, serves: str
-) -> None:
-    quote = f"RuntimeError: Worker failed with error '{quoted}', please check the stack trace above for the root cause"
-    engine = ENGINE.replace("core.py:", "core.py:1")
-    log = serves + trace(f"ValueError: {LORA}", ENGINE) + trace(quote, engine, f"EngineCore {died}")
-    found = diagnose(log, exit_code=1)["cause"]
-    assert (found["id"], found["certain"]) == ("lora_rank", certain)
-    assert ("may be its reason" in found["meaning"]) is not certain
-    assert certain or not (found["change"] or found["sets"])
+def test_the_output_of_a_compiler_tells_why() -> None:
+    said = ("RuntimeError: Ninja build failed. Ninja output:", "[1/2] c++ -c a.cpp", "a.cpp:3:1: error: no foo here")
+    log = trace(f"\n{ENGINE}".join(said), ENGINE, "EngineCore failed to start.") + WRAPPER
+    found = diagnose(log)["cause"]
+    assert (found["id"], found["evidence"]) == ("helper_not_compiled", said[-1])
