@@ -9,6 +9,7 @@ import typing as t
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import filter_loader, test_loader
 from ansible.utils.display import Display
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import options_of, role_names
@@ -33,7 +34,10 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.problems i
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.services import services
 
 display = Display()
+# Each task runs in a fork of the process that imports this. What is loaded here is not loaded again in each of them.
 preload()
+filter_loader.get("ansible.builtin.combine")  # and all other filters of Ansible; so the tests
+test_loader.get("ansible.builtin.version")
 
 # What decides where a service is.
 _PLACES = (

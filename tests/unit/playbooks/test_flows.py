@@ -11,9 +11,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from role_on_standins import R1, R2, R3, Fleet, failure, health, host_info
+from role_on_standins import EXTRA, R1, R2, R3, STANDINS, Fleet, failure, health, host_info
 
-from support.playbook import AnsiblePlaybook
+from support.playbook import AnsiblePlaybook, Run
 
 BROKEN = {"failed": True, "msg": "it is broken", "cause": {"id": "x", "change": {}}}
 TOO_LONG = {**BROKEN, "msg": "too long", "cause": {"id": "y", "change": {"vllm_max_model_len": 5}}}
@@ -493,3 +493,16 @@ def test_who_goes_back_to_other_secrets_is_told_so(tmp_path: Path, ansible_playb
     said = " ".join(output.split())
     warning = "WARNING: this brings back another VLLM_API_KEY than the release before has"
     assert said.count(warning) == 1, output
+
+
+def test_what_a_second_run_costs(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """Each task costs a process on the controller, one that is skipped too."""
+    serves = {"spark_info": [host_info(R2)], "vllm_health": [health("ready", R2)]}
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": {"good": [R2], "current": R2, "answers": serves}})
+    code, output = fleet.run(extra={**EXTRA, "__vllm_supervision_wanted": {"files": {}, "units": {}}})
+    assert code == 0, output
+    asked = fleet.calls("h0", *STANDINS)
+    assert [name for name, _asked in asked] == ["deploy_lock", "spark_info", "vllm_health", "deploy_lock"]
+    run = Run(code, output)
+    assert (run.count("h0", "changed"), run.count("h0", "failed")) == (0, 0), output
+    assert run.count("h0", "ok") + run.count("h0", "skipped") <= 39, output
