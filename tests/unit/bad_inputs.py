@@ -152,6 +152,17 @@ BAD: list[tuple[Values, str]] = [
         one("vllm_memory_reserve_gib", "10G"),
         'vllm_memory_reserve_gib: "10G" is not allowed; use a number, such as 10',
     ),
+    (
+        one("vllm_container_memory_gib", "110g"),
+        'vllm_container_memory_gib: "110g" is not allowed; use a number, such as 110',
+    ),
+    *(
+        (
+            one("vllm_container_memory_gib", value),
+            f"vllm_container_memory_gib: {value} is not allowed; use 0 for no limit, or 4 to 4096 GiB",
+        )
+        for value in (-1, 3.5, 110 * 2**30)
+    ),
     (one("vllm_max_model_len", "auto"), 'vllm_max_model_len: "auto" is not allowed; use a whole number'),
     (one("vllm_api_key", ["a"]), "vllm_api_key: its value is not allowed; use one text, not a list or a mapping"),
     (one("vllm_gpu", "cuda"), 'vllm_gpu: "cuda" is not allowed; use auto, nvidia, cdi, none'),

@@ -16,6 +16,7 @@ import typing as t
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import real
 
 from .._common.text import show
+from .drafting import misspelled
 from .vllm_options import DRAFTS, argument, integer, of_json, speculative_of, tokens_of
 
 # The least whole number, if there is one.
@@ -180,7 +181,7 @@ def _mapping(name: str, value: t.Any) -> str | None:
         return None
     drafts = speculative_of({name: found}).get(DRAFTS)
     wrong = None if drafts is None else _whole(drafts, 1)
-    return f"{DRAFTS} {wrong}" if wrong else None
+    return f"{DRAFTS} {wrong}" if wrong else misspelled(found)
 
 
 def _limits(limits: t.Mapping[str, t.Any]) -> str | None:
