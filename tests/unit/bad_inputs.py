@@ -121,6 +121,13 @@ BAD: list[tuple[Values, str]] = [
         'vllm_extra_args: "--max-num-seqs 8" is not allowed; use a mapping (key: value)',
     ),
     (one("vllm_extra_args", None), "vllm_extra_args: is null; remove the line to get the default {}"),
+    *(
+        (
+            one("vllm_extra_env", {"LD_LIBRARY_PATH": f"/opt/lib:{word}"}),
+            f'vllm_extra_env.LD_LIBRARY_PATH: nothing replaces "{word}" here; write the value itself',
+        )
+        for word in ("${LD_LIBRARY_PATH}", "${HOME:-/root}")
+    ),
     (one("vllm_extra_env", ["A=1"]), "vllm_extra_env: a list is not allowed; use a mapping (key: value)"),
     (
         one("vllm_gpu_memory_utilization", "90%"),

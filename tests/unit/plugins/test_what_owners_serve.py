@@ -531,6 +531,14 @@ def test_a_model_in_a_folder(model: str) -> None:
         ({"override_generation_config": {"stop": ["=/opt/hf", "/opt/hf"]}}, ""),
         ({"lora_modules": ["mine=/opt/hf/adapter"]}, "/root/.cache/huggingface/adapter"),
         ({"enable_prefix_caching": False}, ""),
+        ({"served_model_name": "{served_model_name}"}, 'nothing replaces "{served_model_name}" here'),
+        ({"served_model_name": ["a", "${NAME:-b}"]}, 'nothing replaces "${NAME:-b}" here; write the value itself'),
+        ({"tokenizer": "$MODEL"}, "nothing replaces"),
+        ({"max_num_seqs": "{max_num_seqs}"}, "nothing replaces"),
+        ({"hf_overrides": "{}"}, ""),
+        ({"chat_template": "{{ messages }}${x}"}, ""),
+        ({"max_num_seqs": 10**20}, "use a smaller number"),
+        ({"seed": "2" + "0" * 19}, "use a smaller number"),
     ],
 )
 def test_how_options_are_written(args: Values, words: str) -> None:
