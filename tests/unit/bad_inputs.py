@@ -121,6 +121,13 @@ BAD: list[tuple[Values, str]] = [
         'vllm_extra_args: "--max-num-seqs 8" is not allowed; use a mapping (key: value)',
     ),
     (one("vllm_extra_args", None), "vllm_extra_args: is null; remove the line to get the default {}"),
+    *(
+        (
+            one("vllm_extra_env", {"LD_LIBRARY_PATH": f"/opt/lib:{word}"}),
+            f'vllm_extra_env.LD_LIBRARY_PATH: nothing replaces "{word}" here; write the value itself',
+        )
+        for word in ("${LD_LIBRARY_PATH}", "${HOME:-/root}")
+    ),
     (one("vllm_extra_env", ["A=1"]), "vllm_extra_env: a list is not allowed; use a mapping (key: value)"),
     (
         one("vllm_gpu_memory_utilization", "90%"),
@@ -151,6 +158,17 @@ BAD: list[tuple[Values, str]] = [
     (
         one("vllm_memory_reserve_gib", "10G"),
         'vllm_memory_reserve_gib: "10G" is not allowed; use a number, such as 10',
+    ),
+    (
+        one("vllm_container_memory_gib", "110g"),
+        'vllm_container_memory_gib: "110g" is not allowed; use a number, such as 110',
+    ),
+    *(
+        (
+            one("vllm_container_memory_gib", value),
+            f"vllm_container_memory_gib: {value} is not allowed; use 0 for no limit, or 4 to 4096 GiB",
+        )
+        for value in (-1, 3.5, 110 * 2**30)
     ),
     (one("vllm_max_model_len", "auto"), 'vllm_max_model_len: "auto" is not allowed; use a whole number'),
     (one("vllm_api_key", ["a"]), "vllm_api_key: its value is not allowed; use one text, not a list or a mapping"),

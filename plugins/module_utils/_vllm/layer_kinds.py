@@ -104,7 +104,13 @@ def number_of_layers(text: Config) -> int:
         return 2 * count_of_layers(text, "num_layers")  # each has attention twice (S: vLLM's class)
     found = count_of_layers(text, "num_hidden_layers", "n_layer", "num_layers", "decoder_layers", "n_layers")
     of_all = listed(text, *_LISTS)
-    return found or (len(of_all[1]) if of_all else 0)
+    return (found or (len(of_all[1]) if of_all else 0)) * rounds(text)
+
+
+def rounds(text: Config) -> int:
+    """How often the layers are run, each time with a cache of their own: Ouro, and IQuest's LoopCoder (S: vLLM's)."""
+    found = count_of_layers(text, "total_ut_steps", "loop_num")
+    return found or (2 if text.get("model_type") == "iquestloopcoder" else 1)
 
 
 _LISTS = ("layer_types", "layers_block_type", "hybrid_override_pattern", "block_configs")
@@ -126,10 +132,16 @@ def attention(text: Config, layers: int, heads: int, head_dim: int, assumed: lis
     blocks = listed(text, "block_configs")
     if blocks and isinstance(blocks[1], list):
         return _blocks(blocks[1], heads, head_dim)
+    if windows := _windows(text, layers):
+        sizes = collections.Counter(windows)
+        return [
+            Kind(WINDOW if size else FULL, count, kv_heads, head_dim, value, size)
+            for size, count in sorted(sizes.items())
+        ]
     words = kinds_of_layers(text, layers, assumed)
     shared = number(text, "num_kv_shared_layers")  # the last ones use what earlier ones keep
     words = words[: len(words) - shared] if shared < len(words) else words
-    window = number(text, "sliding_window", "sliding_window_size")
+    window = number(text, "sliding_window", "sliding_window_size") or _window_of_rounds(text)
     chunk = number(text, "attention_chunk_size")
     counts = {kind: sum(kind in word for word in words) for kind in (FULL, WINDOW, CHUNK)}
     if counts[WINDOW] and not window:
@@ -158,6 +170,21 @@ def attention(text: Config, layers: int, heads: int, head_dim: int, assumed: lis
     if text.get("is_encoder_decoder") is True:
         found.append(Kind(CROSS, layers, kv_heads, head_dim, value))
     return [kind for kind in found if kind.layers]
+
+
+def _windows(text: Config, layers: int) -> list[int]:
+    """Where windows are listed, that of each layer, 0 for full attention: PLaMo 3, openPangu. A short list repeats."""
+    for found in (text.get("interleaved_sliding_window"), text.get("sliding_window")):
+        if isinstance(found, list) and found:
+            sizes = [number({"a window": size}, "a window") if size else 0 for size in found]
+            return [sizes[layer % len(sizes)] for layer in range(layers)]
+    every = number(text, "interleaved_sliding_window")
+    return [every] * layers if every else []
+
+
+def _window_of_rounds(text: Config) -> int:
+    """LoopCoder's first round sees everything, the others what is near."""
+    return (number(text, "loop_window_size") or 64) if text.get("model_type") == "iquestloopcoder" else 0
 
 
 def _kv_heads(text: Config, heads: int) -> int:
@@ -194,6 +221,8 @@ def kinds_of_layers(text: Config, layers: int, assumed: list[str]) -> list[tuple
     drafting = number(text, "num_nextn_predict_layers")
     if words and drafting and len(words[1]) == layers + drafting:  # those that draft tokens follow: mtp.py
         words = words[0], words[1][:layers]
+    if words and len(words[1]) * rounds(text) == layers:
+        words = words[0], [*words[1]] * rounds(text)
     if words:
         return _named(*words, assumed)
     strange = [name for name in _LISTS if text.get(name)]
@@ -257,6 +286,10 @@ def _by_rule(text: Config, layers: int, assumed: list[str]) -> list[tuple[str, .
     hybrid = text.get("hybrid_layer_pattern")  # MiMo
     if isinstance(hybrid, list) and len(hybrid) == layers:
         return where(lambda layer: not hybrid[layer], WINDOW)
+    if windows := _windows(text, layers):
+        return where(lambda layer: not windows[layer], WINDOW)
+    if _window_of_rounds(text):
+        return where(lambda layer: layer < layers // rounds(text), WINDOW)
     ropes = text.get("no_rope_layers")  # Llama 4: what has positions looks at chunks
     if number(text, "attention_chunk_size") and isinstance(ropes, list) and len(ropes) == layers:
         return where(lambda layer: not ropes[layer], CHUNK)

@@ -95,7 +95,8 @@ def _attention(entry: Entry, kinds: t.Sequence[Kind]) -> None:
     full = next((kind for kind in kinds if kind.kind == FULL), None)
     window = next((kind for kind in kinds if kind.kind == WINDOW), None)
     same = len({kind[2:5] for kind in kinds}) <= 1 and not any(kind.value_head_dim for kind in kinds)
-    if kinds and same and all(kind.kind in (FULL, WINDOW) for kind in kinds):
+    each = {kind.kind for kind in kinds}
+    if kinds and same and each <= {FULL, WINDOW} and len(each) == len(kinds):
         if window:
             entry["sliding_window"], entry["full_attention_layers"] = window.tokens, full.layers if full else 0
     else:

@@ -15,7 +15,8 @@ import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import real
 
-from .._common.text import show
+from .._common.text import placeholder, show
+from .drafting import misspelled
 from .vllm_options import DRAFTS, argument, integer, of_json, speculative_of, tokens_of
 
 # The least whole number, if there is one.
@@ -42,6 +43,7 @@ _LISTS = ("cudagraph_capture_sizes",)  # of whole numbers
 _NAMES = ("quantization", "tool_call_parser", "reasoning_parser", "revision", "load_format", "attention_backend")
 # What no version has as a method of quantization. The format of a checkpoint need not be said.
 _NO_METHODS = ("nvfp4", "fp4", "int4", "int8", "4bit", "8bit", "w4a16", "w8a8", "bf16", "bfloat16")
+_TEMPLATES = ("chat_template",)  # whose text may have such words of its own
 # A mapping, with an example.
 _MAPPINGS = {
     "speculative_config": "method: mtp, num_speculative_tokens: 3",
@@ -68,6 +70,8 @@ def wrong_value(name: str, value: t.Any) -> str | None:
         return None
     if date := next(_dates(value), None):
         return f"{show(date)} is a date to YAML; write it in quotes"
+    if name not in _TEMPLATES and (unfilled := placeholder(value)):
+        return unfilled
     if name in _MAPPINGS:
         return _mapping(name, value)
     if name in ("dtype", "kv_cache_dtype"):
@@ -126,6 +130,8 @@ def fits(value: t.Any) -> bool:
 
 def _whole(value: t.Any, least: int | None) -> str | None:
     found = integer(value) if isinstance(value, str) else value if isinstance(value, int) else None
+    if found is not None and abs(found) >= 2**64:  # more than a computer counts with
+        return f"{show(value)} is not allowed; use a smaller number"
     if found is not None and (least is None or found >= least) and not isinstance(value, bool):
         return None
     more = "" if least is None else " above 0" if least == 1 else f", {least} or more"
@@ -180,7 +186,7 @@ def _mapping(name: str, value: t.Any) -> str | None:
         return None
     drafts = speculative_of({name: found}).get(DRAFTS)
     wrong = None if drafts is None else _whole(drafts, 1)
-    return f"{DRAFTS} {wrong}" if wrong else None
+    return f"{DRAFTS} {wrong}" if wrong else misspelled(found)
 
 
 def _limits(limits: t.Mapping[str, t.Any]) -> str | None:

@@ -26,6 +26,21 @@ def show(value: t.Any) -> str:
     return text if len(text) <= 80 else text[:76] + '..."'
 
 
+# ${NAME}, ${NAME:-default} of a shell or of Compose; as a whole also {name} of a recipe, and $NAME.
+_PLACEHOLDER = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::?[-?+][^}]*)?\}")
+_ALL_PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}|\$[A-Za-z_][A-Za-z0-9_]*")
+
+
+def placeholder(value: t.Any) -> str | None:
+    """What a value has of a script or a recipe that something there fills in, and nothing does here."""
+    if isinstance(value, list):
+        return next((line for item in value if isinstance(item, str) and (line := placeholder(item))), None)
+    if not isinstance(value, str):
+        return None
+    found = _PLACEHOLDER.search(value) or _ALL_PLACEHOLDER.fullmatch(value.strip())
+    return f"nothing replaces {show(found[0])} here; write the value itself" if found else None
+
+
 def _escaped(char: int) -> str:
     return f"\\u{char:04x}" if char <= 0xFFFF else f"\\U{char:08x}"
 

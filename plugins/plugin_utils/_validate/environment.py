@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._common.text import show
+from .._common.text import placeholder, show
 from .common import Lines, control_character, holds_secret
 
 _SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY)$", re.IGNORECASE)
@@ -48,6 +48,8 @@ def environment(where: str, variables: t.Mapping[str, t.Any], secrets: t.Sequenc
             yield f'{at}: {show(value)} is not allowed; write the text that the program wants, such as "1" or "0"'
         elif value is None or isinstance(value, (dict, list)):
             yield f"{at}: {show(value)} is not allowed; use one text or number"
+        elif unfilled := placeholder(value):
+            yield f"{at}: {unfilled}"
         elif re.search(r"[\r\n]", str(value)):
             yield f"{at}: holds a line break; use one line"
         elif control := control_character(value):

@@ -206,6 +206,7 @@ def _secrets(checked: TypedValues) -> Lines:
 
 # A short key can be guessed, over the network and from the release's name, which is a hash of secrets and settings.
 SHORTEST_KEY = 16
+LEAST_MEMORY_GIB = 4  # Python, torch and the pages that loading reads
 _NOT_IN_SECRET = (
     (r"[\r\n]", "a line break"),
     (r"\s", "a blank"),
@@ -232,6 +233,12 @@ def _limits(checked: TypedValues) -> Lines:
         r"host|private|shareable|none|(service|container):[A-Za-z0-9][A-Za-z0-9_.-]*",
         "host, private, shareable, none, service:NAME or container:NAME",
     )
+    limit = checked["vllm_container_memory_gib"] if checked.valid("vllm_container_memory_gib") else 0
+    if limit and not LEAST_MEMORY_GIB <= limit <= 4096:
+        yield (
+            f"vllm_container_memory_gib: {show(limit)} is not allowed; use 0 for no limit, or"
+            f" {LEAST_MEMORY_GIB} to 4096 GiB"
+        )
     if checked.valid("vllm_memory_reserve_gib") and not 0 <= checked["vllm_memory_reserve_gib"] <= 100:
         yield f"vllm_memory_reserve_gib: {show(checked['vllm_memory_reserve_gib'])} is not allowed; use 0 to 100 GiB"
     if checked.valid("vllm_drain_timeout") and not 0 <= checked["vllm_drain_timeout"] <= 3600:

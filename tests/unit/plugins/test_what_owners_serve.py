@@ -200,6 +200,33 @@ def test_which_layers_keep_a_state(config: Values, attention: int, states: int) 
     assert found["state_layers"] == states
 
 
+@pytest.mark.parametrize(
+    ("config", "kinds"),
+    [
+        ({"interleaved_sliding_window": [512, 512, 512, None]}, [(1, None), (3, 512)]),
+        ({"sliding_window": [512, None]}, [(2, None), (2, 512)]),  # a short list repeats
+        ({"interleaved_sliding_window": [256, 1024], "num_hidden_layers": 3}, [(2, 256), (1, 1024)]),
+        ({"interleaved_sliding_window": 512}, [(4, 512)]),
+        ({"interleaved_sliding_window": [0, None]}, [(4, None)]),
+        ({"model_type": "ouro", "total_ut_steps": 4}, [(16, None)]),
+        ({"model_type": "ouro", "total_ut_steps": 4, "layer_types": ["full_attention"] * 4}, [(16, None)]),
+        ({"model_type": "iquestloopcoder"}, [(4, None), (4, 64)]),
+        ({"model_type": "iquestloopcoder", "loop_num": 3, "loop_window_size": 32}, [(4, None), (8, 32)]),
+    ],
+)
+def test_windows_that_are_listed_and_layers_that_are_run_again(config: Values, kinds: list[t.Any]) -> None:
+    found, assumed = entry_of({**TEXT, "hidden_size": 256, "max_position_embeddings": 4096, **config}, 10**9)
+    of_each = [(kind["layers"], kind.get("sliding_window")) for kind in found.get("attention_kinds", [])]
+    if not of_each:
+        full = found.get("full_attention_layers", found["layers"])
+        of_each = [
+            (layers, window)
+            for layers, window in ((full, None), (found["layers"] - full, found.get("sliding_window")))
+            if layers
+        ]
+    assert (of_each, assumed) == (kinds, [])
+
+
 KDA: Values = {"model_type": "kimi_linear", "layer_types": ["linear_attention"] * 3 + ["full_attention"]}
 OWN_KDA: Values = {"full_attn_layers": [4], "num_heads": 8, "head_dim": 32, "short_conv_kernel_size": 4}
 
@@ -490,12 +517,28 @@ def test_a_model_in_a_folder(model: str) -> None:
         ({"speculative_config": {"method": "ngram", "prompt_lookup_max": 4}}, "num_speculative_tokens is missing"),
         ({"speculative_config": {"method": "ngram", "num-speculative-tokens": 4}}, ""),
         ({"speculative_config": {"method": "ngram", "prompt_lookup_max": 4}, "spec_tokens": 3}, ""),
+        ({"speculative_config": {"method": "eagel3", "num_speculative_tokens": 3}}, "did you mean eagle3?"),
+        ({"speculative_config": {"method": "MTP", "num_speculative_tokens": 3}}, "did you mean mtp?"),
+        ({"speculative_config": {"method": "qwen3-next-mtp", "num_speculative_tokens": 3}}, "mean qwen3_next_mtp?"),
+        ({"speculative_config": {"method": "mtp", "num_speculative_token": 3}}, "did you mean num_speculative_tokens?"),
+        ({"speculative_config": {"method": "mtp", "num_spec_tokens": 3}}, "did you mean num_speculative_tokens?"),
+        ({"speculative_config": '{"method": "eagle3", "draft_model": "a/b"}'}, "did you mean model?"),
+        ({"speculative_config": {"method": "suffix", "suffix_decoding_max_tree_depth": 24}}, ""),
+        ({"speculative_config": {"method": "dflash2", "model": "a/b", "own_kernel": 1}}, ""),  # of a patched image
         ({"spec_method": "ngram"}, "num_speculative_tokens is missing"),
         ({"kv_cache_dtype": "FP8"}, "write fp8"),
         ({"dtype": "bf16"}, "write bfloat16"),
         ({"override_generation_config": {"stop": ["=/opt/hf", "/opt/hf"]}}, ""),
         ({"lora_modules": ["mine=/opt/hf/adapter"]}, "/root/.cache/huggingface/adapter"),
         ({"enable_prefix_caching": False}, ""),
+        ({"served_model_name": "{served_model_name}"}, 'nothing replaces "{served_model_name}" here'),
+        ({"served_model_name": ["a", "${NAME:-b}"]}, 'nothing replaces "${NAME:-b}" here; write the value itself'),
+        ({"tokenizer": "$MODEL"}, "nothing replaces"),
+        ({"max_num_seqs": "{max_num_seqs}"}, "nothing replaces"),
+        ({"hf_overrides": "{}"}, ""),
+        ({"chat_template": "{{ messages }}${x}"}, ""),
+        ({"max_num_seqs": 10**20}, "use a smaller number"),
+        ({"seed": "2" + "0" * 19}, "use a smaller number"),
     ],
 )
 def test_how_options_are_written(args: Values, words: str) -> None:

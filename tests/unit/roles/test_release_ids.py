@@ -138,6 +138,7 @@ def test_every_model_profile_and_image_has_its_own_name_and_keeps_it() -> None:
         (spark(**CDI), {"hf_cache_path": "/data"}),
         (spark(**CDI), {"vllm_ipc": "private"}),
         (spark(**CDI), {"vllm_read_only_root": True}),
+        (spark(**CDI), {"vllm_container_memory_gib": 16}),
         (spark(**CDI), {"vllm_ulimits": {"memlock": -1}}),
         (spark(**CDI), {"vllm_extra_args": {"seed": 1}}),
         (spark(**CDI), {"vllm_extra_env": {"B": "1"}}),

@@ -92,7 +92,8 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(
         "oom_killed",
         "the kernel killed the container: out of memory",
-        "lower vllm_gpu_memory_utilization, or stop what else uses the memory",
+        "raise vllm_container_memory_gib if it is set, else lower vllm_gpu_memory_utilization, or stop what else uses"
+        " the memory",
         MEMORY,
         family="memory",
     ),

@@ -102,6 +102,7 @@ GOOD: list[Values] = [
     one("vllm_max_model_len", "16384"),
     one("vllm_max_model_len", 40960),
     one("vllm_memory_reserve_gib", "12.5"),
+    one("vllm_container_memory_gib", "16.5"),
     one("vllm_api_key", 1234567812345678),
     # models, profiles, images
     *(

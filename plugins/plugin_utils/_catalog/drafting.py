@@ -1,0 +1,62 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What vLLM knows of drafting tokens: the methods and the keys of speculative_config, for words that are nearly one.
+
+S: vllm/config/speculative.py of 0.10.1.1 to 0.32. A patched image may have more, so only what is nearly one is wrong.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing as t
+
+from .._common.text import show
+
+_FAMILIES = (
+    *("deepseek", "mimo", "mimo_v2", "glm4_moe", "glm4_moe_lite", "glm_ocr", "ernie", "nemotron_h", "exaone_moe"),
+    *("exaone4_5", "qwen3_next", "qwen3_5", "longcat_flash", "bailing_hybrid", "pangu_ultra_moe", "step3p5"),
+    *("minimax_m3", "kimi_k3", "qwen4_exp", "dots3_note", "bailing_hybrid_v3"),
+)
+METHODS = (
+    *("mtp", "ngram", "ngram_gpu", "eagle", "eagle3", "dflash", "dspark", "medusa", "mlp_speculator", "draft_model"),
+    *("suffix", "custom_class", "extract_hidden_states"),
+    *(f"{family}_mtp" for family in _FAMILIES),
+)
+KEYS = (
+    *("method", "model", "num_speculative_tokens", "enforce_eager", "draft_tensor_parallel_size", "quantization"),
+    *("tensor_parallel_size", "moe_backend", "attention_backend", "kv_cache_dtype", "max_model_len", "revision"),
+    *("code_revision", "prompt_lookup_max", "prompt_lookup_min", "parallel_drafting", "draft_load_config"),
+    *("num_speculative_tokens_per_batch_size", "disable_padded_drafter_batch", "disable_eagle_block_drop"),
+    *("use_local_argmax_reduction", "use_heterogeneous_vocab", "index_share_for_mtp_iteration", "dspark_draft_topk"),
+    *("suffix_decoding_max_tree_depth", "suffix_decoding_max_cached_requests", "suffix_decoding_max_spec_factor"),
+    *("suffix_decoding_min_token_prob", "rejection_sample_method", "synthetic_acceptance_rates", "draft_sample_method"),
+    *("synthetic_acceptance_length", "enable_adaptive_verification", "disable_by_batch_size", "disable_logprobs"),
+    *("speculative_token_tree", "posterior_threshold", "posterior_alpha", "acceptance_method", "disable_mqa_scorer"),
+)
+
+
+# Words of other tools and of command lines for the same.
+_OTHER_WORDS = {
+    **dict.fromkeys(("num_spec_tokens", "num_draft_tokens", "spec_tokens", "tokens"), "num_speculative_tokens"),
+    **dict.fromkeys(("draft_model", "speculative_model", "draft"), "model"),
+}
+
+
+def misspelled(config: t.Mapping[str, t.Any]) -> str | None:
+    """A key, or the method, of a speculative_config that is nearly one that vLLM has."""
+    for key in map(str, config):
+        plain = key.replace("-", "_")
+        if plain not in KEYS and (near := _OTHER_WORDS.get(plain) or _near(plain, KEYS, 0.9)):
+            return f"{show(key)} is not one of its keys; did you mean {near}?"
+    method = config.get("method")
+    if isinstance(method, str) and method not in METHODS and (near := _near(method.lower(), METHODS, 0.8)):
+        return f"method {show(method)} is unknown; did you mean {near}?"
+    return None
+
+
+def _near(word: str, known: t.Iterable[str], likeness: float) -> str | None:
+    """Only a slip: a patched image may have words of its own, and a number at the end says another generation."""
+    names = list(known)
+    if word.rstrip("0123456789") in names and word not in names:
+        return None
+    return next(iter(difflib.get_close_matches(word, names, n=1, cutoff=likeness)), None)
