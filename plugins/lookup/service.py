@@ -290,9 +290,9 @@ _value:
       sample: 0.9
     utilization_cap:
       description:
-        - Largest possible share on the host, without C(vllm_memory_reserve_gib), RV(_value[].other_services) and what
-          C(cpu_offload_gb) and C(kv_offloading_size) take. V(1.0) if the host was not read. 0 or less if the reserve
-          exceeds the memory of the host.
+        - Largest possible share on the host, without C(vllm_memory_reserve_gib), RV(_value[].other_services) that it
+          does not fit beside, and what C(cpu_offload_gb) and C(kv_offloading_size) take. V(1.0) if the host was not
+          read. 0 or less if the reserve exceeds the memory of the host.
       type: float
       sample: 0.91
     capped_by:
@@ -355,7 +355,7 @@ _value:
       elements: str
       sample: ["vllm 0.81 (98.6 GiB, what the others leave)", "vllm-embed 0.10 (12.2 GiB)"]
     budget_problem:
-      description: One line, if the services of the list do not fit into the memory together.
+      description: One line, if the services of the list do not fit together, or if others leave nothing for this one.
       type: str
       sample: ""
     copies:
