@@ -20,3 +20,17 @@ attributes:
     description: Changes nothing.
     support: full
 """
+
+    # Modules that change the host.
+    CHANGES = r"""
+attributes:
+  check_mode:
+    description: Can run in check mode.
+    support: full
+  diff_mode:
+    description: There is nothing to compare.
+    support: none
+  idempotent:
+    description: A second run changes nothing.
+    support: full
+"""

@@ -251,11 +251,9 @@ _value:
     rank:
       description: Number of this host among them. V(0) is the head, which has the API, or a host that serves alone.
       type: int
-      sample: 0
     by_ray:
       description: Whether these hosts serve by Ray, because vLLM of the image does not span hosts by itself.
       type: bool
-      sample: false
     devices:
       description: Devices of the host for RDMA that the container gets. Empty for a host that serves alone.
       type: list
@@ -275,11 +273,9 @@ _value:
           will be stopped because it uses the same port is excluded.
       type: list
       elements: dict
-      sample: []
     other_services_gib:
       description: Memory of these services by their plans.
       type: float
-      sample: 0.0
     utilization:
       description: Share of the memory for vLLM, the smaller of the requested share and the cap.
       type: float
@@ -290,15 +286,19 @@ _value:
       sample: 0.9
     utilization_cap:
       description:
-        - Largest possible share on the host, without C(vllm_memory_reserve_gib), RV(_value[].other_services) and what
-          C(cpu_offload_gb) and C(kv_offloading_size) take. V(1.0) if the host was not read. 0 or less if the reserve
-          exceeds the memory of the host.
+        - Largest possible share on the host, without C(vllm_memory_reserve_gib), RV(_value[].other_services) that it
+          does not fit beside, and what C(cpu_offload_gb) and C(kv_offloading_size) take. V(1.0) if the host was not
+          read. 0 or less if the reserve exceeds the memory of the host.
       type: float
       sample: 0.91
     capped_by:
       description: Computation of the cap, as text.
       type: str
       sample: 121.7 GiB, less 10 GiB of vllm_memory_reserve_gib
+    capped_for:
+      description: Other services that the cap leaves room for. Empty if the share is not capped.
+      type: list
+      elements: str
     plan:
       description:
         - Memory plan, as returned by the filter P(dgxspark.vllm.memory_plan#filter). Empty if the host was not read, or
@@ -355,7 +355,7 @@ _value:
       elements: str
       sample: ["vllm 0.81 (98.6 GiB, what the others leave)", "vllm-embed 0.10 (12.2 GiB)"]
     budget_problem:
-      description: One line, if the services of the list do not fit into the memory together.
+      description: One line, if the services of the list do not fit together, or if others leave nothing for this one.
       type: str
       sample: ""
     copies:

@@ -85,6 +85,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import get_user_agent, open_url
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import openpgp
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 
 APT = "/etc/apt"
@@ -211,8 +212,7 @@ def main() -> None:
     try:
         result = source.present() if module.params["state"] == "present" else source.absent()
     except OSError as error:
-        remedy = ". It needs root: become: true" if isinstance(error, PermissionError) else ""
-        module.fail_json(msg=f"{error.filename or source.path}: {error.strerror}{remedy}")
+        module.fail_json(msg=os_problem.one_line(error, source.path))
     module.exit_json(**result)
 
 

@@ -92,11 +92,11 @@ started:
   sample: []
 """
 
-import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import daemon_json
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker_daemon import Daemon, Failed, File, Note
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 
 
 def present(module: AnsibleModule, file: File, daemon: Daemon) -> daemon_json.Facts:
@@ -167,8 +167,7 @@ def main() -> None:
     except Failed as failed:
         module.fail_json(msg=daemon_json.mask_text(str(failed)))
     except OSError as error:
-        remedy = ". It needs root: become: true" if isinstance(error, PermissionError) else ""
-        module.fail_json(msg=f"{error.filename or daemon_json.PATH}: {os.strerror(error.errno or 0)}{remedy}")
+        module.fail_json(msg=os_problem.one_line(error, daemon_json.PATH))
     module.exit_json(**result)
 
 

@@ -85,6 +85,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import fabric
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 
 UNIT = "dgxspark-fabric-fallback"
 WAIT = 20.0  # seconds for addresses to appear
@@ -258,8 +259,7 @@ def main() -> None:
     except Failed as failed:
         module.fail_json(msg=str(failed))
     except OSError as error:
-        remedy = ". It needs root: become: true" if isinstance(error, PermissionError) else ""
-        module.fail_json(msg=f"{error.filename or fabric.FILE}: {error.strerror}{remedy}")
+        module.fail_json(msg=os_problem.one_line(error, fabric.FILE))
 
 
 if __name__ == "__main__":

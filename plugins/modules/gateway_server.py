@@ -44,12 +44,8 @@ attributes:
     support: full
     description: Can run in check mode.
     details: Does not wait.
-  diff_mode:
-    support: none
-    description: There is nothing to compare.
-  idempotent:
-    support: full
-    description: A second run changes nothing.
+extends_documentation_fragment:
+  - dgxspark.vllm.attributes.changes
 notes:
   - Requires root.
 seealso:

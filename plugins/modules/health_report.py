@@ -40,6 +40,8 @@ options:
         or V(null).
       - C(nodes) are the names of the hosts that serve the model together, the head first. A worker that is connected is
         reported as its head is.
+      - C(beside) are the names of services that run on the host and that no host of the inventory stands for, and
+        C(share) says what other services of the host leave of the memory. Both are for notes.
     type: dict
     default: {}
   faults:

@@ -192,6 +192,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_causes import no_space_cause
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import ssh_server
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import filesystem_space
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 
 IO_TIMEOUT = 120
 
@@ -341,8 +342,7 @@ def main() -> None:
         except hf_copy.CopyError as error:
             fail(error.cause, str(error))
         except OSError as error:
-            remedy = "run this task with become: true" if isinstance(error, PermissionError) else "check that path"
-            fail("file_error", f"{error.filename or asked['path']}: {error.strerror}; {remedy}")
+            fail("file_error", os_problem.one_line(error, asked["path"]))
         module.exit_json(**task.result)
 
 

@@ -76,6 +76,7 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 
 
 def create(module: AnsibleModule) -> dict[str, str]:
@@ -107,8 +108,7 @@ def main() -> None:
             copy.remove_key(folder)
         module.exit_json(changed=there)
     except OSError as error:
-        remedy = "run this task with become: true" if isinstance(error, PermissionError) else "check that path"
-        module.fail_json(msg=f"{error.filename or copy.KEYS}: {error.strerror}; {remedy}")
+        module.fail_json(msg=os_problem.one_line(error, copy.KEYS))
 
 
 if __name__ == "__main__":

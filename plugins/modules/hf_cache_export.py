@@ -163,6 +163,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import fil
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, memory
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import ssh_server
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 
 RSYNCD = """\
 uid = 0
@@ -189,7 +190,7 @@ def export_model(module: AnsibleModule) -> dict[str, t.Any]:
         "identity": export.identity(path),
         "bytes": found.size,
         "verified_bytes": 0,
-        **dict.fromkeys(("unit", "port", "host_key")),
+        **ssh_server.NO_SERVER,
     }
     if not module.check_mode:
         os.umask(hf_files.creation_mask(path))
@@ -211,8 +212,7 @@ def main() -> None:
             "path": {"type": "path", "default": "/opt/hf"},
             "model": {"type": "str"},
             "revision": {"type": "str", "default": "main"},
-            "public_key": {"type": "str", "no_log": False},
-            "address": {"type": "str"},
+            **ssh_server.OPTIONS,
             "unit": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
@@ -232,8 +232,7 @@ def main() -> None:
     except (layout.CacheError, export.ExportError, ssh_server.SshServerError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        remedy = "run this task with become: true" if isinstance(error, PermissionError) else "check that path"
-        module.fail_json(msg=f"{error.filename or asked['path']}: {error.strerror}; {remedy}")
+        module.fail_json(msg=os_problem.one_line(error, asked["path"]))
 
 
 if __name__ == "__main__":

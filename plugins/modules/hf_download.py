@@ -249,6 +249,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.downloa
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_follow import follow
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.download_task import DownloadTask
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.model_files import check_revision, is_commit
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 
 
 def argument_spec() -> dict[str, dict[str, t.Any]]:
@@ -304,8 +305,7 @@ def main() -> None:
     except layout.CacheError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        remedy = "run this task with become: true" if isinstance(error, PermissionError) else "look at that path"
-        module.fail_json(msg=f"{error.filename or options['path']}: {error.strerror}; {remedy}")
+        module.fail_json(msg=os_problem.one_line(error, options["path"]))
     if module._diff and task.before != task.after:
         task.result["diff"] = {"before": task.before, "after": task.after}
     module.exit_json(**task.result)

@@ -97,6 +97,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.host_code import Store, hashes_of, version_of
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 
 
 def listing(files: t.Mapping[str, str]) -> str:
@@ -138,8 +139,7 @@ def main() -> None:
             else:
                 result["incomplete"] = True  # the action plugin sends the contents
     except OSError as error:
-        remedy = ". It needs root: become: true" if isinstance(error, PermissionError) else ""
-        module.fail_json(msg=f"{error.filename or folder}: {error.strerror}{remedy}")
+        module.fail_json(msg=os_problem.one_line(error, folder))
     module.exit_json(**result)
 
 

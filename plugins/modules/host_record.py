@@ -115,6 +115,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import host_record
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.host_state import Failed, Host, installed_services
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import read_json, write
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 
 RECORD = "/var/lib/dgxspark/host.json"
 OPEN = "/var/lib/dgxspark/host.open.json"
@@ -257,8 +258,7 @@ def main() -> None:
     except Failed as failed:
         module.fail_json(msg=str(failed))
     except OSError as error:
-        remedy = ". It needs root: become: true" if isinstance(error, PermissionError) else ""
-        module.fail_json(msg=f"{error.filename or RECORD}: {os.strerror(error.errno or 0)}{remedy}")
+        module.fail_json(msg=os_problem.one_line(error, RECORD))
     module.exit_json(**result)
 
 

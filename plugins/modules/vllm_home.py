@@ -39,16 +39,8 @@ options:
     type: str
     choices: [present, absent]
     default: present
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode.
-  diff_mode:
-    support: none
-    description: There is nothing to compare.
-  idempotent:
-    support: full
-    description: A second run changes nothing.
+extends_documentation_fragment:
+  - dgxspark.vllm.attributes.changes
 notes:
   - Requires root.
 seealso:
@@ -88,6 +80,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import home as homes
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import NAME as RELEASE
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import names_in
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 
 
@@ -138,7 +131,7 @@ def main() -> None:
     try:
         act(module, home, module.params["service"])
     except PermissionError as error:
-        module.fail_json(msg=f"{error.filename or home}: {error.strerror}. It needs root: become: true")
+        module.fail_json(msg=os_problem.one_line(error, home))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
 

@@ -17,15 +17,9 @@ description:
     release needs it. The record begins before the pull. If the run is interrupted, the next one completes the record.
   - An image that was there before belongs to its owner, and is never recorded.
   - Writes the ID and the digests of the image to the file C(image.json) of the release.
+extends_documentation_fragment:
+  - dgxspark.vllm.release
 options:
-  home:
-    description: Folder of the service on the host, which M(dgxspark.vllm.vllm_home) has created.
-    type: path
-    required: true
-  release:
-    description: Name of the release that needs the image. Its folder has to exist.
-    type: str
-    required: true
   image:
     description: The image, as Docker is to pull it.
     type: str
@@ -135,6 +129,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases imp
     write,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import images, services
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain_lines
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, sequence, text
 
@@ -287,7 +282,7 @@ def main() -> None:
             }
         module.exit_json(**result)
     except PermissionError as error:
-        module.fail_json(msg=f"{error.filename or home}: {error.strerror}. It needs root: become: true")
+        module.fail_json(msg=os_problem.one_line(error, home))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
 

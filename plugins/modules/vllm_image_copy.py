@@ -23,15 +23,9 @@ description:
     M(dgxspark.vllm.vllm_image) finds them. Docker's classic image store learns digests from a registry only.
   - An image that is named by a digest gets no name. M(dgxspark.vllm.vllm_image) pulls it afterwards, which costs the
     manifest only, because the content is there.
+extends_documentation_fragment:
+  - dgxspark.vllm.release
 options:
-  home:
-    description: Folder of the service on the host, which M(dgxspark.vllm.vllm_home) has created.
-    type: path
-    required: true
-  release:
-    description: Name of the release that needs the image. Its folder has to exist.
-    type: str
-    required: true
   image:
     description: The image, as Docker is to know it.
     type: str
@@ -110,6 +104,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import home 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import NAME, write
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.copy import remove_key
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import images, piped, ssh_server
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import sequence, text, whole
 
 STANDSTILL = 300  # the source's Docker may write the image to its own folder before the first byte
@@ -231,8 +226,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         remove_key(module.params["key_folder"])
-        remedy = "run this task with become: true" if isinstance(error, PermissionError) else "check that path"
-        module.fail_json(msg=f"{error.filename or home}: {error.strerror}; {remedy}")
+        module.fail_json(msg=os_problem.one_line(error, home))
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import images, ssh_server
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import filesystem_space
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import text
 
 AT_A_TIME = 2  # hosts that copy; the role sees to it
@@ -157,7 +158,7 @@ def export_image(module: AnsibleModule) -> dict[str, t.Any]:
         "bytes": found.size,
         "architecture": found.architecture,
         "store": images.store(info),
-        **dict.fromkeys(("unit", "port", "host_key")),
+        **ssh_server.NO_SERVER,
     }
     if not module.check_mode:
         server = ssh_server.TemporarySshServer(module)
@@ -170,8 +171,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "image": {"type": "str", "required": True},
-            "public_key": {"type": "str", "no_log": False},
-            "address": {"type": "str"},
+            **ssh_server.OPTIONS,
             "hosts": {"type": "int", "default": 1},
         },
         supports_check_mode=True,
@@ -182,8 +182,7 @@ def main() -> None:
     except (images.ImageError, ssh_server.SshServerError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        remedy = "run this task with become: true" if isinstance(error, PermissionError) else "check that path"
-        module.fail_json(msg=f"{error.filename or ssh_server.RUN}: {error.strerror}; {remedy}")
+        module.fail_json(msg=os_problem.one_line(error, ssh_server.RUN))
 
 
 if __name__ == "__main__":

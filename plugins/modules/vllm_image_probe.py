@@ -151,6 +151,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import make_folder
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import write
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, parse_json
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import image_probe
@@ -223,7 +224,7 @@ def main() -> None:
                 if answer:
                     keep(path, answer)
         except PermissionError as error:
-            module.fail_json(msg=f"{error.filename or path}: {error.strerror}. It needs root: become: true")
+            module.fail_json(msg=os_problem.one_line(error, path))
         except OSError as error:
             module.fail_json(msg=f"{error.filename or path}: {error.strerror}")
     module.exit_json(

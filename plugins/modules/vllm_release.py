@@ -139,6 +139,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases imp
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.secrets import env_file, settled, values_of
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.port_holder import merged, noted
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 
 UNITS = "/etc/systemd/system"
 
@@ -287,7 +288,7 @@ def main() -> None:
             lines = "".join(f"{line}\n" for line in [*removed, *images])
             result["diff"] = {"before": lines, "after": "", "before_header": f"{home}/releases, images"}
     except PermissionError as error:
-        module.fail_json(msg=f"{error.filename or home}: {error.strerror}. It needs root: become: true")
+        module.fail_json(msg=os_problem.one_line(error, home))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
     module.exit_json(**result)

@@ -153,6 +153,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import moved, owner, refusal
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import describe
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import unit_files, written
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 
 
 def ownership(home: str, service: str, cache: str | None) -> dict[str, t.Any]:
@@ -179,7 +180,7 @@ def main() -> None:
         owned = ownership(home, service, module.params["cache_path"]) if service else {}
         module.exit_json(changed=False, **describe(home), **owned)
     except PermissionError as error:
-        module.fail_json(msg=f"{error.filename or home}: {error.strerror}. It needs root: become: true")
+        module.fail_json(msg=os_problem.one_line(error, home))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
 

@@ -55,16 +55,8 @@ options:
     description: Seconds after which a server that does not stop is killed.
     type: int
     default: 60
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode.
-  diff_mode:
-    support: none
-    description: There is nothing to compare.
-  idempotent:
-    support: full
-    description: A second run changes nothing.
+extends_documentation_fragment:
+  - dgxspark.vllm.attributes.changes
 notes:
   - Requires root.
 seealso:

@@ -38,9 +38,14 @@ mkdir -p "$root/usr/local/bin" "$root/workspace"
 trap 'rm -rf "$state/vllm"' EXIT
 site=$root/usr/local/lib/python$python_version/dist-packages
 
-PIP_CACHE_DIR=$state/pip "$python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-compile \
-  --only-binary=:all: --implementation cp --python-version "$python_version" --target "$site" \
-  --requirement "$images/vllm/requirements.txt" ${torch_index:+--extra-index-url "$torch_index"} >&2 ||
+install() {  # all but torch by the hash of each file
+  PIP_CACHE_DIR=$state/pip "$python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-compile \
+    --only-binary=:all: --implementation cp --python-version "$python_version" --target "$site" "$@" >&2
+}
+install_torch() {
+  install "$(grep '^torch==' "$images/vllm/requirements.txt")" ${torch_index:+--extra-index-url "$torch_index"}
+}
+{ install --require-hashes --requirement "$images/vllm/requirements.lock" && install_torch; } ||
   {
     echo "sandbox: pip could not install the CPU build of vLLM; if it did not find torch with +cpu, name an index that" \
       "has it: -e sandbox_torch_index=URL (PyTorch's own is https://download.pytorch.org/whl/cpu)" >&2

@@ -52,6 +52,11 @@ _CLIENT = (
 )
 
 
+# Options of the modules that start one, and what they return where none was started.
+OPTIONS: dict[str, dict[str, t.Any]] = {"public_key": {"type": "str", "no_log": False}, "address": {"type": "str"}}
+NO_SERVER = dict.fromkeys(("unit", "port", "host_key"))
+
+
 class SshServerError(Exception):
     """Why there is no server; the message is for the user."""
 

@@ -103,6 +103,7 @@ class Resolved:
     utilization_wish: float
     utilization_cap: float
     capped_by: str
+    capped_for: list[str]
     plan: Plan
     needed_bytes: int
     available_bytes: int
@@ -155,13 +156,22 @@ def resolve(
     together = together._replace(by_ray=bool(together.members) and ray.is_needed(image, options))
     service, swapped = values["vllm_service_name"], [member.service for member in swap_others]
 
-    def planned(offloaded_bytes: int = 0) -> tuple[share.Share, Settings, Plan]:
-        may_take = _share(values, host, profile, budget, offloaded_bytes, together.ray_bytes)
+    def planned_with(may_take: share.Share) -> tuple[Settings, Plan]:
         try:
             settings = merged(layers(values, choice, may_take, remedy, together, host))
         except ValueError as error:
             raise ResolveError(str(error)) from error
-        return may_take, settings, _plan(values, catalog, choice, settings, may_take, together.number)
+        return settings, _plan(values, catalog, choice, settings, may_take, together.number)
+
+    def planned(offloaded_bytes: int = 0) -> tuple[share.Share, Settings, Plan]:
+        asked = (profile, budget, offloaded_bytes, together.ray_bytes)
+        may_take = _share(values, host, *asked)
+        alone = _share(values, {**host, "services": []}, *asked)
+        if alone.utilization > may_take.utilization:
+            _settings, plan = planned_with(alone)
+            if plan and may_take.has_room_for(plan["needed_bytes"]):
+                may_take = may_take.beside(alone)
+        return may_take, *planned_with(may_take)
 
     may_take, settings, plan = planned()
     if together.number > 1 and (wrong := nodes.heads_problem(model, settings.args)):
@@ -232,6 +242,7 @@ def resolve(
         utilization_wish=may_take.wish,
         utilization_cap=may_take.cap,
         capped_by=may_take.capped_by,
+        capped_for=[each["service"] for each in may_take.holders] if may_take.is_capped else [],
         plan=plan,
         needed_bytes=needed,
         available_bytes=share.available_bytes(host),
@@ -245,7 +256,7 @@ def resolve(
             *nodes.faults(together, host, settings.environment),
         ],
         budget=[part.text for part in budget.parts],
-        budget_problem=budget.problem_of(values["vllm_service_name"]),
+        budget_problem=budget.problem_of(service) or may_take.problem_of(service),
         copies=list(budget.copies),
         swap_others=[member._asdict() for member in swap_others],
         # What programs on the host have to know of a release: its file release.json, with the name of the release.

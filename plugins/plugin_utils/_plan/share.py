@@ -4,6 +4,9 @@
 
 The wish of the profile (or of the user) is capped by what the host has besides the reserve and what other services of
 the collection hold. Unified memory: the GPU's share is the host's. Without a look at the host nothing is capped.
+
+Neighbors that vllm_services does not list cap a share only as far as needed: one that fits beside them is the same with
+and without them. A neighbor gets at most what is left, so one that comes later changes no share that was there before.
 """
 
 from __future__ import annotations
@@ -12,12 +15,14 @@ import math
 import typing as t
 
 from .._catalog.vllm_options import share_text
-from .words import GIB, gib
+from .words import GIB, ROUNDING, gib
 
 # The share is never below this where other services hold the memory: the memory plan says then what is wrong.
 LOWEST = 0.01
 # What a service may use beside its plan: the processes of the host that serve it.
 BESIDE_PLAN_BYTES = 4 * GIB
+# A hundredth that a division of floats may miss, far less than a byte.
+NOTHING = 1e-12
 # What may be missing when it is counted, and is there at the start.
 TOLERANCE_BYTES = GIB
 
@@ -80,6 +85,9 @@ class Share(t.NamedTuple):
     is_least: bool = False
     offloaded_bytes: int = 0  # of this service, beside its share
     ray_bytes: int = 0  # of Ray, which serves it
+    is_out: bool = False  # other services leave less than LOWEST
+    # Those of other_services that the cap leaves room for, unless it is all; the share fits beside the rest of them.
+    capped_for: list[dict[str, t.Any]] | None = None
 
     @property
     def memory_gib(self) -> float:
@@ -111,14 +119,38 @@ class Share(t.NamedTuple):
         if self.is_least:
             return f"{self.memory_gib:.1f} GiB for all of vllm_services, and that is what this one's model needs"
         text = f"{self.memory_gib:.1f} GiB, less {self.reserve_gib:g} GiB of vllm_memory_reserve_gib"
-        if self.other_services:
-            names = ", ".join(service["service"] for service in self.other_services)
-            text += f", less {self.other_services_gib:.1f} GiB of {names}"
+        text += "".join(f", less {gib(each['planned_bytes'])} of {each['service']}" for each in self.holders)
         if self.offloaded_bytes:
             text += f", less {gib(self.offloaded_bytes)} of offloading"
         if self.ray_bytes:
             text += f", less {gib(self.ray_bytes)} of Ray"
         return text
+
+    @property
+    def holders(self) -> list[dict[str, t.Any]]:
+        """The other services that the cap leaves room for."""
+        return self.other_services if self.capped_for is None else self.capped_for
+
+    def problem_of(self, service: str) -> str:
+        """One line with who holds what, if that leaves nothing for SERVICE."""
+        if not self.is_out or not self.other_services:
+            return ""
+        names = ", ".join(each["service"] for each in self.other_services)
+        return f"nothing is left for {service}: this host has {self.capped_by}; give {names} less"
+
+    def has_room_for(self, needed_bytes: int) -> bool:
+        """Whether a service that needs so much, with all that it takes beside its share, fits beside the others."""
+        taken = (self.reserve_gib + self.other_services_gib) * GIB + self.ray_bytes
+        return taken + needed_bytes <= self.memory_bytes + ROUNDING
+
+    def beside(self, alone: Share) -> Share:
+        """With the share that it has where only vllm_services counts (ALONE), if that fits beside all others."""
+        return self._replace(
+            cap=max(self.cap, alone.utilization),
+            is_least=alone.is_least,
+            is_out=False,
+            capped_for=alone.other_services,
+        )
 
 
 def share(
@@ -146,15 +178,15 @@ def share(
     if alone <= 0 or not (others or offloaded_bytes or ray_bytes):
         return found._replace(cap=alone)
     taken = reserve_gib + found.other_services_gib + (offloaded_bytes + ray_bytes) / GIB
-    left = max(_left(found.memory_gib, found.memory_gib - taken), LOWEST)
+    left = _left(found.memory_gib, found.memory_gib - taken)
     if own and own.why == LEAST and own.share <= left:
         return found._replace(cap=own.share, is_least=True)
-    return found._replace(cap=left)
+    return found._replace(cap=max(left, LOWEST), is_out=left < LOWEST)
 
 
 def _left(total: float, left: float) -> float:
     """The share of what is left, with two digits as vLLM gets it."""
-    return math.floor(left / total * 100) / 100
+    return math.floor(left / total * 100 + NOTHING) / 100
 
 
 def other_services(host: HostState, service: str) -> list[dict[str, t.Any]]:

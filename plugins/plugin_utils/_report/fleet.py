@@ -284,6 +284,10 @@ def _about_service(name: str, health: Facts, wanted: Facts) -> t.Iterator[Report
     release = labels.get("dgxspark.vllm.release")
     if image and image == wanted.get("image") and release and release != (wanted.get("release") or release):
         yield note("release_drift", [name], running=release, wanted=wanted["release"])
+        if wanted.get("share"):
+            yield note("share_capped", [name], share=wanted["share"])
+    if beside := wanted.get("beside"):
+        yield note("services_beside", [name], services=", ".join(beside), runs="runs" if len(beside) == 1 else "run")
     expected = expected_tokens(labels)
     if expected and real and real < expected:
         yield note("kv_below_plan", [name], real=real, planned=planned_tokens(labels))

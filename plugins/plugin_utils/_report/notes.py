@@ -74,6 +74,18 @@ NOTES: tuple[Note, ...] = (
         "`playbooks/deploy.yml --check --diff` shows what would change; deploy, or set the variables to what runs",
     ),
     Note(
+        "share_capped",
+        "of the memory the release that the inventory wants would get {share}",
+        "nothing, if that is meant; otherwise lower vllm_gpu_memory_utilization of the other service and deploy that"
+        " one first",
+    ),
+    Note(
+        "services_beside",
+        "{services} of this collection {runs} here, too, and no host of this inventory has that name and this address",
+        "`playbooks/health.yml -e vllm_service_name=NAME` judges such a service; list all of a host in vllm_services to"
+        " have them in one table and one memory budget",
+    ),
+    Note(
         "kv_below_plan",
         "the KV cache holds {real:,} tokens, and {planned:,} were planned: something else took memory at the start",
         "end what else runs on the host, or deploy with a lower max_num_batched_tokens in vllm_extra_args; an image up"

@@ -171,3 +171,58 @@ def test_an_engine_of_another_machine_is_refused(
 def test_the_own_engine_is_accepted(machine: Machine) -> None:
     assert machine.run("engine.sh", "local").returncode == 0
     assert machine.run("engine.sh", "local", DOCKER_HOST="unix:///run/docker.sock").returncode == 0
+
+
+THAW_DOCKER = """#!/bin/sh
+case "$1 $2" in
+"container inspect") [ "$5" = dgxspark-spark01 ] && echo 0123456789ab ;;
+"unpause "*) echo "$@" >>"$CALLS" ;;
+"exec "*) exit 1 ;;  # the first process of the container is gone
+esac
+"""
+
+
+def test_what_is_frozen_below_a_container_is_woken(tmp_path: Path) -> None:
+    """And nothing beside it. Control groups v1 with the names of Docker's own driver, v2 with those of systemd's."""
+    frozen = {
+        "freezer/docker/0123456789ab/freezer.state": "THAWED",
+        "freezer/docker/0123456789ab/docker/inner/freezer.state": "FROZEN",
+        "freezer/docker/0123456789ab/docker/inner/deeper/freezer.state": "FREEZING",
+        "freezer/docker/ffffffffffff/freezer.state": "FROZEN",
+        "system.slice/docker-0123456789ab.scope/docker/inner/cgroup.freeze": "1",
+        "system.slice/docker-0123456789ab.scope/cgroup.freeze": "0",
+        "system.slice/docker-ffffffffffff.scope/cgroup.freeze": "1",
+    }
+    for name, state in frozen.items():
+        (tmp_path / "cgroups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroups" / name).write_text(f"{state}\n")
+    machine = Machine(tmp_path)
+    machine.program("docker", THAW_DOCKER)
+
+    def run(container: str) -> list[str]:
+        path = f"{machine.bin}:/usr/bin:/bin"
+        done = subprocess.run(
+            [IMAGES / "thaw.sh", container, tmp_path / "cgroups"],
+            env={"PATH": path, "CALLS": str(tmp_path / "calls")},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        return sorted(done.stdout.replace(f"{tmp_path}/cgroups/", "").split())
+
+    assert run("another") == []
+    assert run("dgxspark-spark01") == [
+        "freezer/docker/0123456789ab/docker/inner",
+        "freezer/docker/0123456789ab/docker/inner/deeper",
+        "system.slice/docker-0123456789ab.scope/docker/inner",
+    ]
+    assert (tmp_path / "calls").read_text() == "unpause dgxspark-spark01\n"
+    left = {name: (tmp_path / "cgroups" / name).read_text().strip() for name in frozen}
+    changed = {name: state for name, state in left.items() if state != frozen[name]}
+    assert changed == {
+        "freezer/docker/0123456789ab/docker/inner/freezer.state": "THAWED",
+        "freezer/docker/0123456789ab/docker/inner/deeper/freezer.state": "THAWED",
+        "system.slice/docker-0123456789ab.scope/docker/inner/cgroup.freeze": "0",
+    }
+    assert run("dgxspark-spark01") == []

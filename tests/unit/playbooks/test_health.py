@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from role_on_standins import R1, R2, Fleet, health, host_info
 
 from support.playbook import THIS_MACHINE, AnsiblePlaybook, Run
 
@@ -153,3 +154,33 @@ def test_a_query_that_is_wrong_ends_before_a_host_is_asked(tmp_path: Path, ansib
     assert said in " ".join(run.output.split()).replace("''", "'"), run.output
     assert run.output.count("fatal: ") == 1
     assert "Read the host" not in run.output
+
+
+def test_services_that_the_inventory_does_not_list(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """One machine with two names of the inventory, and a service that somebody deployed with -e; another machine."""
+    services = [
+        {"service": name, "container": f"{name}-x", "planned_bytes": planned, "release": R1, "running": True}
+        for name, planned in (("vllm", 2**35), ("vllm-b", 2**30), ("vllm-two", 2**36))
+    ]
+    look = host_info(R1)["spark"]
+    ready = health("ready", R1, spark={**look, "services": services})
+    ready["container"].update(status="running", image="nvcr.io/nvidia/vllm:25.09-py3")
+    alone = {"ansible_host": "two", "answers": {"vllm_health": [{**ready, "spark": look}]}}
+    inventory: dict[str, dict[str, t.Any]] = {
+        "one": {"ansible_host": "one", "answers": {"vllm_health": [ready]}},
+        "one-b": {"ansible_host": "one", "vllm_service_name": "vllm-b", "answers": {"vllm_health": [ready]}},
+        "two": alone,
+    }
+    fleet = Fleet(ansible_playbook, tmp_path, {name: {**values, "wanted": R2} for name, values in inventory.items()})
+    _code, output = fleet.run(
+        "health.yml", extra={"__vllm_release_id": R2, "vllm_health_file": str(tmp_path / "x.json")}
+    )
+    assert (tmp_path / "x.json").exists(), output
+    report = json.loads((tmp_path / "x.json").read_text())
+    notes = [(note["id"], note["hosts"], note["meaning"]) for note in report["notes"]]
+    (beside,) = (note for note in notes if note[0] == "services_beside")
+    assert beside[1] == ["one", "one-b"]
+    assert beside[2].startswith("vllm-two of this collection runs here, too")
+    capped = {host: meaning for name, hosts, meaning in notes for host in hosts if name == "share_capped"}
+    assert list(capped) == ["one", "one-b"]
+    assert capped["one"].endswith("less 1.0 GiB of vllm-b, less 64.0 GiB of vllm-two)")

@@ -30,6 +30,7 @@ RESOLVE, PLAN = "deploy/resolve.yml", "deploy/memory_plan.yml"
 NOTHING_PLANNED = "memory_plan | Show that there is no plan"
 ASSUMED = "memory_plan | Show what is assumed"
 READ = "read_model | Read the files of the model"
+LEFT_NOTHING = "memory_plan | Fail if the services of this host do not fit together"
 EXPLAINED = "memory_plan | Show the source of each option and variable"
 REFUSED = "memory_plan | Fail if the model does not fit"
 SAID = "memory_plan | Warn that the model does not fit"
@@ -84,7 +85,11 @@ HOSTS: dict[str, dict[str, t.Any]] = {
     "unchanged_beside_ollama": {"available": 90 * GIB, "__vllm_switch": False},
     "foreign_beside_ollama": {"available": 90 * GIB, "__vllm_displaced": [{"name": "somebody"}]},
     "served_less": {"available": 8 * GIB, "services": [{**BIG, "service": "vllm"}]},
-    "crowded": {"services": [{**BIG, "planned_bytes": 110 * GIB}], "vllm_port": 8001},
+    "crowded": {
+        "services": [{**BIG, "planned_bytes": 100 * GIB}, {**BIG, "service": "vllm-b", "planned_bytes": 10 * GIB}],
+        "vllm_port": 8001,
+    },
+    "full": {"services": [{**BIG, "planned_bytes": 112 * GIB}], "vllm_port": 8001},
 }
 PLAY = [
     {
@@ -285,8 +290,15 @@ def test_a_shorter_context_does_not_help_weights(run: tuple[str, Path]) -> None:
 def test_other_services_take_their_part(run: tuple[str, Path]) -> None:
     said = told(run, "crowded", REFUSED)
     assert said
-    assert "110.0 GiB are held by vllm-big" in said
-    assert "Choose another model, or give vllm-big less." in said
+    assert "(0.01 of 121.7 GiB); vllm-big holds 100.0 GiB, vllm-b holds 10.0 GiB. Nothing was changed" in said
+    assert "Choose another model, or give vllm-big, vllm-b less." in said
+
+
+def test_where_others_leave_nothing_one_line_says_who_they_are(run: tuple[str, Path]) -> None:
+    said = told(run, "full", LEFT_NOTHING)
+    assert said
+    assert "nothing is left for vllm: this host has 121.7 GiB, less 10 GiB of vllm_memory_reserve_gib," in said
+    assert "less 112.0 GiB of vllm-big; give vllm-big less. Nothing was changed" in said
 
 
 def test_what_is_not_of_this_collection_is_found_before_the_download(run: tuple[str, Path]) -> None:

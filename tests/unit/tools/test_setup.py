@@ -57,12 +57,25 @@ def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, right: bool) -> No
     assert (tmp_path / "site").exists() is right
 
 
-def test_the_lock_has_what_is_required_with_hashes() -> None:
+VLLM = "molecule/shared/images/vllm"
+
+
+@pytest.mark.parametrize(
+    ("lock", "lists", "unlocked"),
+    [
+        ("requirements.lock", ("requirements.txt", "requirements-dev.txt"), ()),
+        (f"{VLLM}/requirements.lock", (f"{VLLM}/requirements.txt",), ("torch",)),
+    ],
+)
+def test_the_lock_has_what_is_required_with_hashes(
+    lock: str, lists: tuple[str, ...], unlocked: tuple[str, ...]
+) -> None:
     """After a change of requirements*.txt: make lock."""
-    text = (ROOT / "requirements.lock").read_text()
-    names = re.findall(r"^([\w-]+==[^ ;]+)", text, re.MULTILINE)
-    hashed = re.findall(r"^([\w-]+==[^ ;]+)[^\n]*\\\n +--hash=sha256:\w{64}", text, re.MULTILINE)
+    text = (ROOT / lock).read_text()
+    names = re.findall(r"^([\w.-]+==[^ ;]+)", text, re.MULTILINE)
+    hashed = re.findall(r"^([\w.-]+==[^ ;]+)[^\n]*\\\n +--hash=sha256:\w{64}", text, re.MULTILINE)
     assert hashed == names
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        required = re.findall(r"^[\w-]+==[^ ;\n]+", (ROOT / name).read_text(), re.MULTILINE)
-        assert {each.lower() for each in required} <= set(names)
+    for name in lists:
+        required = re.findall(r"^[\w.-]+==[^ ;\n]+", (ROOT / name).read_text(), re.MULTILINE)
+        wanted = {each.lower().replace("_", "-") for each in required if each.partition("==")[0] not in unlocked}
+        assert wanted <= set(names)

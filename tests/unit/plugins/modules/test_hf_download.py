@@ -547,7 +547,7 @@ def test_a_folder_that_may_not_be_written(host: Host, monkeypatch: pytest.Monkey
         raise PermissionError(13, "Permission denied", "/run/x")
 
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
-    assert host.run()["msg"] == "/run/x: Permission denied; run this task with become: true"
+    assert host.run()["msg"] == "/run/x: Permission denied. It needs root: become: true"
 
 
 @pytest.mark.parametrize(("version", "kept"), [("0.34.4", True), ("2.4.0", False)])

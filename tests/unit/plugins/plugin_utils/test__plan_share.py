@@ -41,7 +41,10 @@ def test_the_cap(host: dict[str, t.Any], reserve: float, cap: float) -> None:
 def test_what_the_cap_is_made_of() -> None:
     assert share(spark(), "vllm", 0.9, 10).capped_by == "121.7 GiB, less 10 GiB of vllm_memory_reserve_gib"
     found = share(spark(services=[BIG, service("b", GIB)]), "vllm", 0.9, 4.5)
-    assert found.capped_by == "121.7 GiB, less 4.5 GiB of vllm_memory_reserve_gib, less 61.0 GiB of vllm-big, b"
+    assert (
+        found.capped_by
+        == "121.7 GiB, less 4.5 GiB of vllm_memory_reserve_gib, less 60.0 GiB of vllm-big, less 1.0 GiB of b"
+    )
 
 
 @given(st.integers(GIB, 2**40), st.floats(0, 100), st.lists(st.integers(1, 2**38), max_size=3), st.floats(0.01, 0.95))

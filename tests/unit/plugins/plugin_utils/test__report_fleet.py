@@ -503,6 +503,33 @@ def test_a_release_that_the_inventory_does_not_want(wanted: Facts, verdict: str,
     assert [text.startswith(meaning) for _hosts, text in found(report, "release_drift")] == [True] * is_noted
 
 
+def test_what_others_leave_of_the_memory_is_said_where_the_release_differs() -> None:
+    share = "0.43 (23.5 GiB, less 10 GiB of vllm_memory_reserve_gib, less 3.4 GiB of vllm-two)"
+    for release, notes in (
+        ("ba9876543210", [(["a"], f"of the memory the release that the inventory wants would get {share}")]),
+        ("3f1c9a0b7d2e", []),
+    ):
+        wanted = {**WANTED, "release": release, "share": share}
+        report = report_fleet.build(["a"], {"a": health()}, {"a": spark()}, {"a": wanted}, NOW)
+        assert found(report, "share_capped") == notes
+
+
+@pytest.mark.parametrize(
+    ("beside", "says"),
+    [
+        ([], []),
+        (["vllm-two"], ["vllm-two of this collection runs here"]),
+        (["a", "b"], ["a, b of this collection run here"]),
+    ],
+)
+def test_services_that_no_row_judges(beside: list[str], says: list[str]) -> None:
+    report = report_fleet.build(["a"], {"a": health()}, {"a": spark()}, {"a": {**WANTED, "beside": beside}}, NOW)
+    assert [
+        text[: len(line)] for (_hosts, text), line in zip(found(report, "services_beside"), says, strict=True)
+    ] == says
+    assert report["unhealthy"] == []
+
+
 def test_a_long_line_of_evidence_is_cut() -> None:
     cause = {**condition("exited", "x" * 5000)._asdict(), "link": None}
     text = fleet_table.render(build({"spark01": health("failed") | {"cause": cause}}))
@@ -573,7 +600,7 @@ def test_every_note_is_said_by_somebody() -> None:
     sparks = {"a": spark("1.0", clock=611, gib=1, vbios="x", dgx_os="1"), "b": spark("2.0")}
     faults = {"a": [{"what": "kernel 1.2: it panics", "remedy": "Take kernel 1.3"}]}
     healths = {"a": worst, "b": single}
-    wanted = {"a": WANTED, "b": {**WANTED, "release": "ba9876543210"}}
+    wanted = {"a": WANTED, "b": {**WANTED, "release": "ba9876543210", "share": "0.43", "beside": ["vllm-two"]}}
     report = report_fleet.build(list(healths), healths, sparks, wanted, NOW, faults)
     assert {note["id"] for note in report["notes"]} == {note.id for note in NOTES}
     assert "{" not in json.dumps([note["meaning"] for note in report["notes"]])
