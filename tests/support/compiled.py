@@ -1,16 +1,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ansible-playbook compiles, kept: each template each time, and the collection's modules in each run.
+"""What ansible-playbook compiles, kept: each template each time, and in each run the collection's modules and catalog.
 
-In a long run, a third of the time was that. Code depends on what it is made of, and on nothing else; errors are not kept.
+A third of a long run was that. The result depends on what it is made of, and on nothing else; errors are not kept.
 """
 
 from __future__ import annotations
 
+import io
 import marshal
+import pickle
 import types
 import typing as t
 
+import yaml
 from ansible._internal._templating._jinja_bits import AnsibleEnvironment, _TemplateCompileContext
 from ansible.utils.collection_loader import _collection_finder
 from jinja2.environment import TemplateExpression
@@ -23,10 +26,13 @@ SYNTAX = (
     *("trim_blocks", "lstrip_blocks", "newline_sequence", "keep_trailing_newline"),
 )
 
-_code: dict[Key, types.CodeType] = {}
-_learned: dict[Key, types.CodeType] = {}
+SAFE = (yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+_kept: dict[Key, t.Any] = {}
+_learned: dict[Key, t.Any] = {}
 _of_trees: list[t.Any] = []
 _compile, _compile_expression = AnsibleEnvironment.compile, AnsibleEnvironment.compile_expression
+_load = yaml.load
 _get_code = _collection_finder._AnsibleCollectionPkgLoaderBase.get_code
 
 
@@ -37,13 +43,13 @@ def learned() -> bytes:
 
 def learn(learned: bytes) -> None:
     """What another one had to."""
-    _code.update(marshal.loads(learned))
+    _kept.update(marshal.loads(learned))
 
 
 def _remember(key: Key, make: t.Callable[[], t.Any]) -> t.Any:
-    if key not in _code:
-        _code[key] = _learned[key] = make()
-    return _code[key]
+    if key not in _kept:
+        _kept[key] = _learned[key] = make()
+    return _kept[key]
 
 
 def _syntax(environment: AnsibleEnvironment) -> Key:
@@ -78,8 +84,17 @@ def _module(self: t.Any, fullname: str) -> types.CodeType | None:
     return t.cast(types.CodeType, _remember((fullname, source), lambda: _get_code(self, fullname)))
 
 
+def _parsed(stream: t.Any, Loader: t.Any) -> t.Any:
+    if Loader not in SAFE or not isinstance(stream, io.BufferedReader):
+        return _load(stream, Loader)
+    text = stream.read()
+    stream.seek(0)  # for an error, which names the file
+    return pickle.loads(_remember(("yaml", text), lambda: pickle.dumps(_load(stream, Loader))))
+
+
 def keep() -> None:
     """From now on."""
+    yaml.load = _parsed
     AnsibleEnvironment.compile = _template
     AnsibleEnvironment.compile_expression = _expression
     _collection_finder._AnsibleCollectionPkgLoaderBase.get_code = _module

@@ -26,7 +26,7 @@ from pathlib import Path
 WIDTH = 12  # of a number in an answer
 SERVERS = 4
 # Variables that Ansible and Python read when they start.
-READ_AT_START = re.compile("ANSIBLE_|PYTHON|HOME$|LANG|LC_")
+READ_AT_START = re.compile("ANSIBLE_|PYTHON|LC_|(HOME|LANG|LANGUAGE|NO_COLOR|TZ)$")
 
 
 class ForkedRun:

@@ -32,10 +32,7 @@ def as_a_user(tmp_path_factory: pytest.TempPathFactory) -> AnsiblePlaybook:
 
 @pytest.fixture(scope="session")
 def ansible_playbook(as_a_user: AnsiblePlaybook) -> Iterator[AnsiblePlaybook]:
-    """The same from a process that has imported Ansible, and with tasks and modules in one process.
-
-    That takes a third of the time.
-    """
+    """The same from a process that has imported Ansible, and with tasks and modules in one process."""
     in_process = {
         "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callbacks"),
         "ANSIBLE_CALLBACKS_ENABLED": "tasks_in_process,modules_in_tasks",
