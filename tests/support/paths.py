@@ -13,5 +13,7 @@ BIN = Path(sys.executable).parent
 FIXTURES = ROOT / "tests" / "fixtures"
 JOURNEYS = ROOT / "tests" / "journeys"
 SUPPORT = ROOT / "tests" / "support"
+# A configuration of Ansible.
+NO_SETTINGS = SUPPORT / "no_settings.cfg"
 # What the sandbox is made of.
 SANDBOX = ROOT / "molecule" / "shared"

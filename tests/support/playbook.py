@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from support.paths import BIN, ROOT
+from support.playbook_server import PlaybookServers
 
 # Variables that hold secrets. No run may show what is in them.
 SECRETS = ("vllm_api_key", "vllm_hf_token", "monitoring_webhook", "gateway_keys")
@@ -65,6 +66,19 @@ class Run:
         return found
 
 
+def _start(command: list[str | Path], folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # Ctrl-C reaches all processes of a terminal, and not these tests
+    )
+
+
 @dataclass
 class AnsiblePlaybook:
     """`ansible-playbook` with the settings of a user, in a folder, with an inventory and environment of its own.
@@ -76,8 +90,9 @@ class AnsiblePlaybook:
     folder: Path = ROOT
     environment: Mapping[str, str] = field(default_factory=dict)
     config: str | Path = ROOT / "ansible.cfg"
+    servers: PlaybookServers | None = None  # that run it, unless start() does
 
-    def start(
+    def _prepared(
         self,
         playbook: str | Path,
         *arguments: str | Path,
@@ -86,28 +101,23 @@ class AnsiblePlaybook:
         config: str | Path | None = None,
         environment: Mapping[str, str] | None = None,
         **variables: Any,
-    ) -> subprocess.Popen[str]:
-        """Start it and return the process. Keyword arguments that are not listed here become extra variables."""
+    ) -> tuple[list[str | Path], Path, dict[str, str]]:
+        """Command, folder and environment. Keyword arguments that are not listed here become extra variables."""
         inventory = inventory or self.inventory
         command = [BIN / "ansible-playbook", *(["--inventory", inventory] if inventory else []), *arguments]
         command += ["--extra-vars", json.dumps(variables)] if variables else []
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-        return subprocess.Popen(
-            [*command, playbook],
-            cwd=folder or self.folder,
-            env={
-                **inherited,
-                "ANSIBLE_CONFIG": str(config or self.config),
-                "ANSIBLE_STDOUT_CALLBACK": "default",  # tests wait for names of tasks, which that of users hides
-                **self.environment,
-                **(environment or {}),
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,  # Ctrl-C reaches all processes of a terminal, and not these tests
-        )
+        settings = {
+            "ANSIBLE_CONFIG": str(config or self.config),
+            "ANSIBLE_STDOUT_CALLBACK": "default",  # tests wait for names of tasks, which that of users hides
+            **self.environment,
+            **(environment or {}),
+        }
+        return [*command, playbook], folder or self.folder, {**inherited, **settings}
+
+    def start(self, playbook: str | Path, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+        """Start it and return the process; options: see _prepared()."""
+        return _start(*self._prepared(playbook, *arguments, **options))
 
     def __call__(
         self,
@@ -118,12 +128,13 @@ class AnsiblePlaybook:
         interrupt: str = "",
         **options: Any,
     ) -> Run:
-        """Run it to its end, with the options and variables of start(). on_line sees each line as it is shown.
+        """Run it to its end, with the options and variables of _prepared(). on_line sees each line as it is shown.
 
         A line that contains INTERRUPT is answered with Ctrl-C. ansible-core may hang then: it is killed after 5 s. Or
         it goes on, as Python loses a signal that comes while it forks: then Ctrl-C is pressed again.
         """
-        process = self.start(playbook, *arguments, **options)
+        prepared = self._prepared(playbook, *arguments, **options)
+        process = self.servers.run(*prepared) if self.servers else _start(*prepared)
         lines: list[tuple[float, str]] = []
         late = threading.Timer(timeout, process.kill)
         late.start()

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from support.playbook import AnsiblePlaybook
+from support.playbook_server import PlaybookServers
 
 # A busy machine is no reason for a property test to fail.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,10 +31,12 @@ def as_a_user(tmp_path_factory: pytest.TempPathFactory) -> AnsiblePlaybook:
 
 
 @pytest.fixture(scope="session")
-def ansible_playbook(as_a_user: AnsiblePlaybook) -> AnsiblePlaybook:
-    """The same, whose tasks and modules run in its process: that takes half of the time."""
+def ansible_playbook(as_a_user: AnsiblePlaybook) -> Iterator[AnsiblePlaybook]:
+    """The same from a process that has imported Ansible, and with tasks and modules in one process."""
     in_process = {
         "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callbacks"),
         "ANSIBLE_CALLBACKS_ENABLED": "tasks_in_process,modules_in_tasks",
     }
-    return dataclasses.replace(as_a_user, environment={**as_a_user.environment, **in_process})
+    environment = {**as_a_user.environment, **in_process}
+    with contextlib.closing(PlaybookServers()) as servers:
+        yield dataclasses.replace(as_a_user, environment=environment, servers=servers)

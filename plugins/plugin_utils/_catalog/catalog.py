@@ -76,12 +76,17 @@ def merge(below: t.Any, above: t.Any) -> t.Any:
     return copy.deepcopy(above)
 
 
+@functools.cache
+def _recorded(folder: Path) -> Recorded:
+    return Recorded(folder / "vllm_options", read)
+
+
 class Catalog:
     """What this collection knows. Every method takes the user's own entries and never changes them."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
-        self._recorded = Recorded(folder / "vllm_options", read)
+        self._recorded = _recorded(folder)
 
     def models(self, own: t.Mapping[str, t.Any] | None = None) -> Entries:
         """All models by name, ours first."""

@@ -8,6 +8,7 @@ import json
 import math
 import re
 import typing as t
+from functools import cache
 from pathlib import Path
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, parse_json
@@ -177,6 +178,7 @@ class Version(t.NamedTuple):
     dev: float
 
 
+@cache
 def version_key(version: str) -> Version:
     """0.10.1.1+381074ae.nv25.09 -> 0.10.1.1; what follows the version, such as -py3, does not count."""
     found = _VERSION.match(version)
@@ -260,13 +262,17 @@ class Recorded:
     def __init__(self, folder: Path, read: t.Callable[[Path], t.Any]) -> None:
         self._folder = folder
         self._read = read
+        self._made: dict[tuple[tuple[str, ...], tuple[str, ...]], Options] = {}
 
     def versions(self) -> list[str]:
         return sorted((path.stem for path in self._folder.glob("*.yml")), key=version_key)
 
     def options(self, version: str | None, added: t.Iterable[str] = ()) -> Options:
-        chosen = adjacent_versions(version, self.versions())
-        return Options(chosen, [self._read(self._folder / f"{item}.yml")["options"] for item in chosen], added)
+        key = tuple(adjacent_versions(version, self.versions())), tuple(added)
+        if key not in self._made:  # of hundreds of options each
+            lists = [self._read(self._folder / f"{item}.yml")["options"] for item in key[0]]
+            self._made[key] = Options(key[0], lists, key[1])
+        return self._made[key]
 
 
 def adjacent_versions(version: str | None, recorded: t.Sequence[str]) -> list[str]:

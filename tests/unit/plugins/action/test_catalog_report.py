@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.paths import NO_SETTINGS
 from support.playbook import AnsiblePlaybook
 
 
@@ -33,12 +34,11 @@ def test_the_table_is_shown_to_people_only(tmp_path: Path, ansible_playbook: Ans
         }
     ]
     (tmp_path / "play.yml").write_text(json.dumps(book), encoding="utf-8")
-    (tmp_path / "ansible.cfg").touch()
     run = ansible_playbook(
         "play.yml",
         inventory="spark01,",
         folder=tmp_path,
-        config=tmp_path / "ansible.cfg",
+        config=NO_SETTINGS,
         environment={"ANSIBLE_STDOUT_CALLBACK": callback},
     )
     assert run.code == 0, run.output

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.hf_cache import unknown_source
 
-from support.paths import BIN
+from support.paths import BIN, NO_SETTINGS
 from support.playbook import AnsiblePlaybook
 
 TOKEN = "hf_" + "z9Y8" * 8
@@ -126,11 +126,11 @@ def play(
         + f"  tasks:\n    - name: Check\n      dgxspark.vllm.check_variables: {arguments}\n",
         encoding="utf-8",
     )
-    (folder / "ansible.cfg").touch()
     inventory = ",".join(f"host{number}" for number in range(hosts)) + ","
     environment = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
-    config = folder / "ansible.cfg"
-    run = ansible_playbook(book, *flags, inventory=inventory, folder=folder, config=config, environment=environment)
+    run = ansible_playbook(
+        book, *flags, inventory=inventory, folder=folder, config=NO_SETTINGS, environment=environment
+    )
     output = run.json()
     return {
         "result": output["plays"][0]["tasks"][0]["hosts"]["host0"],

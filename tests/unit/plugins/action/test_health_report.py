@@ -12,6 +12,7 @@ from unittest.mock import MagicMock
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.action.health_report import ActionModule
 
+from support.paths import NO_SETTINGS
 from support.playbook import AnsiblePlaybook, Run
 
 # what a task would have registered, with a template in it that must not be followed any more
@@ -57,13 +58,12 @@ def play(
         }
     ]
     (folder / "play.yml").write_text(json.dumps(book), encoding="utf-8")
-    (folder / "ansible.cfg").touch()
     return ansible_playbook(
         "play.yml",
         *flags,
         inventory="a,b,c,",
         folder=folder,
-        config=folder / "ansible.cfg",
+        config=NO_SETTINGS,
         environment=environment,
     )
 
@@ -220,8 +220,7 @@ def test_no_log_moves_the_terminal(tmp_path: Path, ansible_playbook: AnsiblePlay
         }
     ]
     (tmp_path / "play.yml").write_text(json.dumps(book), encoding="utf-8")
-    (tmp_path / "ansible.cfg").touch()
-    run = ansible_playbook("play.yml", "-v", inventory="a,", folder=tmp_path, config=tmp_path / "ansible.cfg")
+    run = ansible_playbook("play.yml", "-v", inventory="a,", folder=tmp_path, config=NO_SETTINGS)
     assert "seen:   RuntimeError: boom a" in run.output
     assert "banner a" in run.output
     assert not set("\x1b\x07\x9b\u202e") & set(run.output)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from support.paths import NO_SETTINGS
 from support.playbook import THIS_MACHINE, AnsiblePlaybook
 
 
@@ -18,11 +19,10 @@ def test_lines_stay_lines(callback: str, shown: int, tmp_path: Path, ansible_pla
     plays = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
     (tmp_path / "play.yml").write_text(yaml.safe_dump(plays), encoding="utf-8")
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"spark01": THIS_MACHINE}}}), encoding="utf-8")
-    (tmp_path / "ansible.cfg").touch()
     run = ansible_playbook(
         tmp_path / "play.yml",
         inventory=tmp_path / "hosts.yml",
-        config=tmp_path / "ansible.cfg",
+        config=NO_SETTINGS,
         environment={"ANSIBLE_STDOUT_CALLBACK": callback},
     )
     assert run.code == 0, run.output
