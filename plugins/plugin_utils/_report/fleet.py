@@ -93,7 +93,7 @@ def with_heads(health: t.Mapping[str, Facts | None], wanted: t.Mapping[str, Fact
 
 
 def _by_head(head: str, its: Facts) -> Facts:
-    """What takes the place of `ready`. A connection outlives a head that has lost its power: nothing told of its end."""
+    """What takes the place of `ready`. A connection outlives a head without power: nothing has told of its end."""
     if its.get("unreachable"):
         cause = condition("peer_lost", f"the head {head} cannot be reached, and no other host gives a token")
         return {"verdict": "degraded", "phase": "server", "cause": as_dict(cause)}

@@ -177,7 +177,7 @@ def machine(programs: Path, ansible_playbook: AnsiblePlaybook, proofs: list[dict
 
 
 def told(fleet: Fleet, host: str) -> list[tuple[str, str]]:
-    """Which service was asked for what, by its name in the gateways or of the unit; locks by the name of the service."""
+    """Who was asked for what: servers by their names in the gateways, units, and services whose lock it is."""
     found = []
     for name, its in fleet.calls(host, "deploy_lock", "gateway_server", "systemd", "reboot", "vllm_health"):
         which = its.get("server") or its.get("name") or its.get("service") or "m"
