@@ -635,6 +635,20 @@ BAD: list[tuple[Values, str]] = [
         " pipeline_parallel_size: 4 in vllm_extra_args",
     ),
     (
+        pair("spark03", **own_model(layers=2), vllm_extra_args={"pipeline_parallel_size": 3}),
+        "vllm_extra_args.pipeline_parallel_size: 3 is not allowed, because mine has 2 layers, and each stage needs one;"
+        " use fewer hosts",
+    ),
+    (
+        pair(
+            **own_model(layers=36),
+            vllm_extra_args={"pipeline_parallel_size": 2},
+            vllm_extra_env={"VLLM_PP_LAYER_PARTITION": "20,20"},
+        ),
+        'vllm_extra_env.VLLM_PP_LAYER_PARTITION: "20,20" is not allowed, because mine has 36 layers, and not 40; use'
+        ' "18,18"',
+    ),
+    (
         pair(vllm_image=OLD, vllm_images={OLD: {"ray": False}}),
         f'vllm_image: "{OLD}" cannot serve a model on several hosts (its vLLM has no option nnodes, and it has no Ray);'
         f" use {SPANS}",

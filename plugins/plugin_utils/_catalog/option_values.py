@@ -123,6 +123,11 @@ def missing_drafts(options: t.Mapping[str, t.Any]) -> str | None:
     return f"{DRAFTS} is missing; use a whole number above 0" if is_missing else None
 
 
+def takes_any_context(environment: t.Mapping[str, t.Any]) -> bool:
+    """Whether the environment lifts the limit of the model's own config.json."""
+    return str(environment.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "")).strip().lower() in ("1", "true")
+
+
 def fits(value: t.Any) -> bool:
     """Whether it asks for the longest context that fits."""
     return str(value).strip().lower() in _FITTING

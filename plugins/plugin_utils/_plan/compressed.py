@@ -16,6 +16,7 @@ import typing as t
 
 from .._catalog.vllm_options import whole
 from .kv_cache import FULL, STATE, WINDOW, Group, Layers, Pool
+from .stages import Stage
 
 BLOCK, WINDOW_BLOCK = 256, 64  # tokens
 STATE_BLOCKS = {4: 4, 128: 8}  # tokens of a block with states, by how many tokens become one vector
@@ -46,18 +47,18 @@ class _Bucket(t.NamedTuple):
     tokens: int = 0
 
 
-def shape(entry: t.Mapping[str, t.Any], drafting_layers: int, stages: int) -> Shape | None:
+def shape(entry: t.Mapping[str, t.Any], drafting_layers: int, stage: Stage) -> Shape | None:
     """Of what an entry says, {4: 21, 128: 20}; None if it is another model. The last of several stages drafts, too."""
     ratios = entry.get("compressed")
     found = {str(ratio): count for ratio, count in ratios.items()} if isinstance(ratios, t.Mapping) else {}
     counts = {ratio: whole(found.get(str(ratio))) or 0 for ratio in (*STATE_BLOCKS, *SHARED)}
-    own = {ratio: -(-count // stages) for ratio, count in counts.items() if count}
+    own = {ratio: stage.of(count) for ratio, count in counts.items() if count}
     if not own:
         return None
     layers, window, head_dim, index_dim = (
         whole(entry.get(name)) or 1 for name in ("layers", "sliding_window", "head_dim", "index_dim")
     )
-    return Shape(-(-layers // stages) + drafting_layers, window, head_dim, index_dim, own)
+    return Shape(stage.of(layers) + (drafting_layers if stage.is_last else 0), window, head_dim, index_dim, own)
 
 
 def kinds(shape: Shape) -> list[Layers]:

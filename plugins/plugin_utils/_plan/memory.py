@@ -13,9 +13,10 @@ from __future__ import annotations
 import math
 import typing as t
 
-from .._catalog.option_values import fits
+from .._catalog.option_values import fits, takes_any_context
 from .._catalog.vllm_options import DRAFTS, mapping_of, speculative_of, tokens_of, version_key, whole
 from . import cache_types, compressed, experts, kv_cache, offloading
+from .stages import Stage, stages
 from .words import GIB, Bounds, Plan, gib, problem, reasons
 
 # What is needed beside weights and KV cache, by causes. docs/reference/memory.md names the logs.
@@ -61,7 +62,6 @@ NUMBERS = (
     *("state_matrix", "state_width", "state_channels", "state_chunk", "activation_bytes", "vision_bytes", "vocab_size"),
     *("embedding_bytes", "mtp_layers", "dspark_layers", "value_head_dim", "hidden_size", "experts", "expert_size"),
 )
-_ANY_CONTEXT = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
 Entry = t.Mapping[str, t.Any]
 
@@ -85,10 +85,15 @@ def plan(
     environment: t.Mapping[str, t.Any],
     vllm: str | None = RULES,
 ) -> Plan:
-    """The plan for one model with these options of `vllm serve`, without remedies."""
-    given = _Given(entry, host, args, environment, vllm)
-    share = given.share
-    stored = _ceil(given.weights, given.parallel)
+    """The plan for one model with these options of `vllm serve`, without remedies. Of several stages of a pipeline, the
+    one that has room for the fewest tokens says how many blocks all of them have."""
+    givens = [_Given(entry, host, args, environment, vllm, stage) for stage in stages(entry, args, environment)]
+    return min(map(_plan, givens), key=lambda each: (each["fits"], each["kv_tokens"], -each["needed_bytes"]))
+
+
+def _plan(given: _Given) -> Plan:
+    entry, host, args, environment, share = given.entry, given.host, given.args, given.environment, given.share
+    stored = _ceil(given.weights, given.ranks)
     moved = min(offloading.weights(args), stored)
     offloaded = moved + _ceil(offloading.cache(args, environment, given.parallel), given.parallel)
     weights = stored - moved
@@ -133,8 +138,8 @@ def plan(
         "max_context": longest,
         "sequences": round(pool.sequences(blocks, context), 2),
     }
-    most, loading = host.total * host.highest, _ceil(given.loading, given.parallel)
-    bounds = Bounds(most, is_given, given.limit, loading, need, vllm, ONLINE_STREAMED)
+    most, loading = host.total * host.highest, _ceil(given.loading, given.ranks)
+    bounds = Bounds(most, is_given, given.limit, loading, need, given.vllm, ONLINE_STREAMED)
     found["problem"] = problem(found, bounds)
     found["fits"] = found["problem"] is None
     found["reasons"] = [*reasons(found, is_given, bool(pool.groups)), *given.assumed]
@@ -151,8 +156,9 @@ class _Given:
         args: t.Mapping[str, t.Any],
         environment: t.Mapping[str, t.Any],
         vllm: str | None,
+        stage: Stage,
     ) -> None:
-        self.entry, self.args, self.environment, self.vllm = entry, args, environment, vllm
+        self.entry, self.host, self.args, self.environment, self.vllm = entry, host, args, environment, vllm
         self.assumed: list[str] = []
         wrong = [name for name in NUMBERS if entry.get(name) is not None and whole(entry[name]) is None]
         if wrong:
@@ -166,18 +172,19 @@ class _Given:
         is_small = host.total < LARGE_BYTES
         self.on_cpu = bool(environment.get(offloading.CPU_POOL))
         self.parallel = max(1, host.number, tokens_of(args.get("tensor_parallel_size")) or 1)
-        self.stages = tokens_of(args.get("pipeline_parallel_size")) or 1  # a part of the layers each, with all heads
-        self.ranks = max(1, self.parallel // self.stages)
+        self.stage = stage  # a part of the layers, with all heads
+        self.ranks = max(1, self.parallel // stage.number)
         self.share = _number(args.get("gpu_memory_utilization"), UTILIZATION)
         self.batched = tokens_of(args.get("max_num_batched_tokens")) or BATCHED_TOKENS[is_small or self.on_cpu]
         self.requests = tokens_of(args.get("max_num_seqs")) or SEQUENCES[is_small or self.on_cpu]
         self.speculative: Entry = speculative_of(args)
         self.method = str(self.speculative.get("method")).lower()
         self.drafts = tokens_of(self.speculative.get(DRAFTS)) or self._drafting()  # as many as vLLM takes by itself
-        self.weights, self.loading = self._weights()
+        draft = whole(self._draft.get("weights_bytes")) or 0
+        self.weights, self.loading = (stage.weights(entry, own, draft) for own in self._weights())
         self.activations = self._activations()
         self.graphs = 0 if args.get("enforce_eager") is True or self.on_cpu else self._graphs()
-        self.compressed = compressed.shape(entry, self._drafting(), self.stages)
+        self.compressed = compressed.shape(entry, self._drafting(), stage)
         self.dtype, self.width = self._dtype()
         self.kinds = self._kinds()
         more = [name for name in MORE_MODELS if args.get(name)]
@@ -235,12 +242,7 @@ class _Given:
         return draft if isinstance(draft, t.Mapping) and wanted and draft.get("id") == wanted else {}
 
     def _weights(self) -> tuple[int, int]:
-        """Bytes of the weights as they are served, and while they are loaded; with those of the draft model."""
-        served, loading = self._own_weights()
-        draft = whole(self._draft.get("weights_bytes")) or 0
-        return served + draft, loading + draft
-
-    def _own_weights(self) -> tuple[int, int]:
+        """Bytes of its own weights as they are served, and while they are loaded."""
         padded = experts.padding(self.entry, self.args, self.ranks)
         stored = int(self.entry["weights_bytes"]) + padded
         if padded:
@@ -330,7 +332,16 @@ class _Given:
         if self._whole("index_dim"):  # of sparse attention: a key of 8 bits a number, and its scale
             every = self._whole("index_layers") or sum(kind.number for kind in found)
             found.append(kv_cache.Layers(kv_cache.FULL, every, self._whole("index_dim") + 4, latent=True))
-        found = self._of_a_stage(found)  # the last one has all that drafts
+        found = [kind._replace(number=self.stage.of(kind.number)) for kind in found]
+        if self.stage.is_last:
+            found = self._with_drafts(found, latent)
+        states = self.stage.of(self._whole("state_layers"))
+        if states:
+            size = _ceil(cache_types.state_bytes(self.entry, self.args, self.drafts), self.ranks)
+            found.append(kv_cache.Layers(kv_cache.STATE, states, size))
+        return found
+
+    def _with_drafts(self, found: list[kv_cache.Layers], latent: int) -> list[kv_cache.Layers]:
         if self._whole("index_dim"):
             found[-1] = found[-1]._replace(number=found[-1].number + self._drafting())
         own = self.entry.get("mtp_kinds") if self._is_mtp() else None
@@ -338,12 +349,7 @@ class _Given:
             found += [self._kind(kind, latent) for kind in own if isinstance(kind, t.Mapping)]
         elif found:
             found[0] = found[0]._replace(number=found[0].number + self._drafting())
-        found += [self._kind(kind, 0) for kind in self._draft.get("attention_kinds") or []]
-        states = self._whole("state_layers")
-        if states:
-            size = _ceil(cache_types.state_bytes(self.entry, self.args, self.drafts), self.ranks)
-            found.append(kv_cache.Layers(kv_cache.STATE, _ceil(states, self.stages), size))
-        return found
+        return found + [self._kind(kind, 0) for kind in self._draft.get("attention_kinds") or []]
 
     def _kept(self, kinds: list[Entry], planned: bool) -> list[Entry]:
         """These kinds of layers, and what of them is not quantized as the others are."""
@@ -353,9 +359,6 @@ class _Given:
         if unknown:
             self.assumed.append(f"{unknown} of {cache_types.SKIPPED} are not planned")
         return found
-
-    def _of_a_stage(self, kinds: t.Iterable[kv_cache.Layers]) -> list[kv_cache.Layers]:
-        return [kind._replace(number=_ceil(kind.number, self.stages)) for kind in kinds]
 
     def _is_mtp(self) -> bool:
         return "mtp" in self.method
@@ -426,11 +429,6 @@ _OTHER_KINDS = {
     "sliding_window": kv_cache.WINDOW,
     "attention_chunk": kv_cache.CHUNK,
 }
-
-
-def takes_any_context(environment: t.Mapping[str, t.Any]) -> bool:
-    """Whether the environment lifts the limit of the model's own config.json."""
-    return str(environment.get(_ANY_CONTEXT, "")).strip().lower() in ("1", "true")
 
 
 def _captured(most: int) -> int:

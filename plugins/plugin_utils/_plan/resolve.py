@@ -16,7 +16,7 @@ from .._catalog.fields import Entry
 from .._catalog.hosts import host_faults
 from .._catalog.vllm_options import to_argv
 from .._common.owner_files import OwnerFile
-from . import exposure, names, nodes, probed, ray, share
+from . import exposure, names, nodes, probed, ray, share, stages
 from .choice import Choice, Values, choose, image_refusal
 from .layers import CONTAINER_CACHE, CONTAINER_CODE, REQUIRE_KEY, layers
 from .memory import UTILIZATION, Host, PlanError
@@ -174,7 +174,9 @@ def resolve(
         return may_take, *planned_with(may_take)
 
     may_take, settings, plan = planned()
-    if together.number > 1 and (wrong := nodes.heads_problem(model, settings.args)):
+    if together.number > 1 and (
+        wrong := nodes.heads_problem(model, settings.args) or stages.problem(model, settings.args, settings.environment)
+    ):
         raise ResolveError(wrong)
     if plan.get("offloaded_bytes"):  # which the options say, and then the share is what it leaves
         may_take, settings, plan = planned(plan["offloaded_bytes"])

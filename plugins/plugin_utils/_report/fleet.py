@@ -9,6 +9,7 @@ import time
 import typing as t
 from collections import Counter
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.causes import as_dict, condition
 from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.text import link
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import epoch
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import RELEASE_LABEL
@@ -86,9 +87,19 @@ def with_heads(health: t.Mapping[str, Facts | None], wanted: t.Mapping[str, Fact
     for name, its in wanted.items():
         head, *workers = (its or {}).get("nodes") or [""]
         own, other = health.get(name) or {}, health.get(head) or {}
-        if name in workers and own.get("verdict") == "ready" and other.get("verdict", "ready") != "ready":
-            found[name] = {**own, **{key: other.get(key) for key in ("verdict", "phase", "cause")}}
+        if name in workers and own.get("verdict") == "ready":
+            found[name] = {**own, **_by_head(head, other)}
     return found
+
+
+def _by_head(head: str, its: Facts) -> Facts:
+    """What takes the place of `ready`. A connection outlives a head without power: nothing has told of its end."""
+    if its.get("unreachable"):
+        cause = condition("peer_lost", f"the head {head} cannot be reached, and no other host gives a token")
+        return {"verdict": "degraded", "phase": "server", "cause": as_dict(cause)}
+    if its.get("verdict", "ready") == "ready":
+        return {}
+    return {key: its.get(key) for key in ("verdict", "phase", "cause")}
 
 
 def entry(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | None, now: float) -> Report:

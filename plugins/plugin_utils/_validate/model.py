@@ -10,7 +10,7 @@ import typing as t
 from .._catalog.catalog import Catalog
 from .._catalog.fields import Entry, image_problems, model_problems, profile_problems
 from .._catalog.images import find, is_upstream
-from .._catalog.option_values import fits, missing_drafts, no_method, wrong_value
+from .._catalog.option_values import fits, missing_drafts, no_method, takes_any_context, wrong_value
 from .._catalog.option_words import written
 from .._catalog.specs import options_of
 from .._catalog.vllm_options import misspelled, name_and_value, tokens_of, version_key
@@ -18,7 +18,6 @@ from .._common.text import nearest, show
 from .._common.types import TypedValues, number
 from .._plan.choice import Choice, ChoiceError, choose_model, choose_profile
 from .._plan.layers import layers
-from .._plan.memory import takes_any_context
 from .._plan.nodes import PARALLEL
 from .._plan.offloading import wrong_size
 from .._plan.resolve import resolve

@@ -16,7 +16,7 @@ from .._catalog.vllm_options import tokens_of, version_key
 from .._common.addresses import is_reachable
 from .._common.text import show
 from .._common.types import TypedValues
-from .._plan import ray
+from .._plan import ray, stages
 from .._plan.choice import Values
 from .._plan.nodes import (
     CACHE,
@@ -81,14 +81,15 @@ def nodes(
         elif checked.valid("vllm_port") and port == checked["vllm_port"]:
             yield f"vllm_master_port: {port} is vllm_port, too; use another port"
     if settings is not None:
-        yield from _sizes(len(names), settings.args, model)
+        yield from _sizes(len(names), settings, model)
         yield from _environment(settings)
     if image:
         environment = settings.environment if settings is not None else {}
         yield from _image(checked, catalog, model, image, environment)
 
 
-def _sizes(number: int, args: t.Mapping[str, t.Any], model: Entry | None) -> Lines:
+def _sizes(number: int, settings: Settings, model: Entry | None) -> Lines:
+    args = settings.args
     product = parallel(args)
     if product != number:
         sizes = " times ".join(f"{name} {tokens_of(args.get(name)) or 1}" for name in PARALLEL)
@@ -96,7 +97,7 @@ def _sizes(number: int, args: t.Mapping[str, t.Any], model: Entry | None) -> Lin
             f"vllm_nodes: {number} hosts serve together, and {sizes} is {product}; make it {number}, or remove both"
             " options"
         )
-    elif model and (wrong := heads_problem(model, args)):
+    elif model and (wrong := heads_problem(model, args) or stages.problem(model, args, settings.environment)):
         yield wrong
 
 

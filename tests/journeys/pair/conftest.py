@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -55,13 +57,26 @@ class Pair:
             return all(now != then for now, then in zip(self.started(), before, strict=True)) and self.answers()
         return False
 
-    def cut(self) -> None:
+    @contextmanager
+    def after(self, host: Spark, script: str) -> Iterator[None]:
+        """A fault that lasts until the pair has healed."""
+        host.root(script)
+        yield
+
+    @contextmanager
+    def without_power(self, host: Spark) -> Iterator[None]:
+        self.sandbox.cut_power(host.name)
+        yield
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
         """No packet between the two, until the head has been restarted and waits for the worker."""
         address = self.head.ssh.address
         rules = [f"INPUT -s {address}", f"OUTPUT -d {address}"]
         begin = time.monotonic()
         self.worker.root("; ".join(f"iptables -w -I {rule} -j DROP" for rule in rules))
         try:
+            yield
             wait_until(
                 lambda: (
                     self.head.root("systemctl is-active vllm || true") == "activating" and time.monotonic() - begin > 30
@@ -70,6 +85,24 @@ class Pair:
             )
         finally:
             self.worker.root("; ".join(f"iptables -w -D {rule} -j DROP" for rule in rules))
+
+    @contextmanager
+    def unwatched(self) -> Iterator[None]:
+        """No watchdog heals it: what is seen meanwhile is the fault."""
+        for host in self.hosts:
+            host.root("systemctl stop vllm-watchdog.timer vllm-watchdog")
+        try:
+            yield
+        finally:
+            for host in self.hosts:
+                wait_until(lambda: self._watches(host), f"{host.name} has its watchdog again")  # noqa: B023 at once
+
+    @staticmethod
+    def _watches(host: Spark) -> bool:
+        with contextlib.suppress(RuntimeError, AssertionError):  # a host that boots
+            host.root("systemctl start vllm-watchdog.timer")
+            return True
+        return False
 
     def releases(self, link: str = "current") -> list[str]:
         return [host.root(f"readlink {HOME}/{link}").rpartition("/")[2] for host in self.hosts]
@@ -114,13 +147,35 @@ def pair(deployment: Run, two_hosts: dict[str, Spark], sandbox: Sandbox) -> Pair
 
 
 @pytest.fixture
-def heals(pair: Pair, figure: Callable[[str], None]) -> Callable[[str, Callable[[], Any]], None]:
-    """Does something to one of them: the pair serves again by itself, both anew."""
+def said(ansible_playbook: AnsiblePlaybook, figure: Callable[[str], None]) -> Callable[[str, str], None]:
+    """health.yml names the fault that has just been: which hosts do not serve, and that a peer is lost."""
 
-    def heals(what: str, do: Callable[[], Any]) -> None:
+    def said(what: str, verdict: str) -> None:
+        begin = time.monotonic()
+        run = ansible_playbook("playbooks/health.yml", **PAIR)
+        figure(f"{what}: health.yml said so after {time.monotonic() - begin:.0f} s")
+        assert run.code != 0, run.output
+        assert re.search(verdict, run.words), run.output
+        assert "another host of vllm_nodes ended, hangs, or cannot be reached" in run.words, run.output
+        assert not re.search(r"2 hosts: (?:\d \w+, )*\d ready", run.words), run.output
+
+    return said
+
+
+@pytest.fixture
+def heals(
+    pair: Pair, said: Callable[[str, str], None], figure: Callable[[str], None]
+) -> Callable[[str, AbstractContextManager[None], str], None]:
+    """A fault of one of them: health.yml names it, and the pair serves again by itself, both anew."""
+
+    def heals(what: str, fault: AbstractContextManager[None], verdict: str) -> None:
         before = pair.started()
         begin = time.monotonic()
-        do()
+        with ExitStack() as watched_again:
+            watched_again.enter_context(pair.unwatched())
+            with fault:
+                said(what, verdict)
+                watched_again.close()
         wait_until(lambda: pair.serves_anew(before), f"{what}: both were started anew, and it answers", timeout=400)
         figure(f"{what}: a token came again after {time.monotonic() - begin:.0f} s")
 
@@ -130,8 +185,7 @@ def heals(pair: Pair, figure: Callable[[str], None]) -> Callable[[str, Callable[
 @pytest.fixture
 def unwatched(pair: Pair) -> Iterator[Pair]:
     """Nobody heals it."""
-    for host in pair.hosts:
-        host.root("systemctl stop vllm-watchdog.timer vllm-watchdog")
-    yield pair
-    for host in pair.hosts:
-        host.root("systemctl stop vllm; systemctl start --no-block vllm; systemctl start vllm-watchdog.timer")
+    with pair.unwatched():
+        yield pair
+        for host in pair.hosts:
+            host.root("systemctl stop vllm; systemctl start --no-block vllm")

@@ -26,7 +26,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The unit is enabled, and apt-get simulates what the file says."""
     (tmp_path / "bin").mkdir()
     for name, script in {
-        "systemctl": f"cat {tmp_path}/enabled",
+        "systemctl": f'[ "$1" = is-active ] && exec cat {tmp_path}/$2; cat {tmp_path}/enabled',
         "apt-get": f"cat {tmp_path}/simulated",
     }.items():
         path = tmp_path / "bin" / name
@@ -158,3 +158,65 @@ def test_a_machine_with_two_services_reboots_once(programs: Path, ansible_playbo
     assert code == 0, output
     assert "reboot" in steps(fleet, "h0")
     assert steps(fleet, "h1") == ["ready"]
+
+
+def machine(programs: Path, ansible_playbook: AnsiblePlaybook, proofs: list[dict[str, t.Any]], **more: t.Any) -> Fleet:
+    """Two services of one machine, both before the gateway. PROOFS are those of the first and, after it, the second."""
+    answers = {"vllm_health": proofs, "gateway_server": [OBEYS]}
+    common = {**SERVES, "dgxspark_host": "m", "ansible_host": "10.0.0.1", "answers": answers, **more}
+    hosts = {f"m-{name}": {**common, "vllm_service_name": name} for name in ("vllm", "vllm-b")}
+    fleet = fleet_of(ansible_playbook, programs, hosts)
+    for name in ("vllm", "vllm-b"):
+        (programs / f"m-{name}" / ".dgxspark-vllm").write_text(json.dumps({"service": name, "made": []}))
+        (programs / "units" / f"{name}.service").write_text("# Written by dgxspark.vllm.\n")
+        (programs / f"{name}.service").write_text("active\n")
+    inventory = yaml.safe_load((programs / "hosts.yml").read_text())
+    inventory["m"] = {"hosts": dict.fromkeys(hosts, {})}
+    (programs / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    return fleet
+
+
+def told(fleet: Fleet, host: str) -> list[tuple[str, str]]:
+    """Who was asked for what: servers by their names in the gateways, units, and services whose lock it is."""
+    found = []
+    for name, its in fleet.calls(host, "deploy_lock", "gateway_server", "systemd", "reboot", "vllm_health"):
+        which = its.get("server") or its.get("name") or its.get("service") or "m"
+        found.append((which, its.get("state", "lock" if name == "deploy_lock" else name)))
+    return found
+
+
+def test_all_services_of_the_machine_are_drained_and_proven(programs: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = machine(programs, ansible_playbook, [health("ready", R1)])
+    code, output = fleet.run("maintain.yml", extra={**EXTRA, "vllm_os_reboot": "always"})
+    assert code == 0, output
+    locks = [("vllm", "lock"), ("vllm-b", "lock")]
+    assert told(fleet, "m-vllm") == [
+        *locks,
+        *[("m-vllm", "drained"), ("m-vllm-b", "drained"), ("vllm.service", "stopped"), ("m", "reboot")],
+        *[*locks, ("m-vllm", "drained"), ("vllm.service", "restarted"), ("vllm.service", "vllm_health")],
+        *[("m-vllm", "ready"), ("vllm-b.service", "vllm_health"), ("m-vllm-b", "ready")],
+        *[("vllm-b", "absent"), ("m-vllm", "ready"), ("vllm", "absent")],
+    ]
+    proofs = [its for name, its in fleet.calls("m-vllm", "vllm_health")]
+    assert [(its["url"], its["delegate_to"], its["wait"]) for its in proofs[1:]] == [
+        ("http://127.0.0.1:8001", "m-vllm-b", True)
+    ]
+
+
+def test_another_service_that_does_not_come_back(programs: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = machine(programs, ansible_playbook, [health("ready", R1), SILENT])
+    code, output = fleet.run("maintain.yml")
+    assert code == 2, output
+    said = "m-vllm was maintained, but m-vllm-b, another service of the machine, does not serve again: it is silent."
+    assert f"{said} Look at it with playbooks/health.yml -l m-vllm-b" in failure(output, "m-vllm")
+    end = [("m-vllm-b", "ready"), ("vllm-b", "absent"), ("m-vllm", "ready"), ("vllm", "absent")]
+    assert told(fleet, "m-vllm")[-4:] == end
+    assert not (programs / "m-vllm-b" / "calls").exists()
+
+
+def test_another_service_that_is_stopped_is_left_so(programs: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = machine(programs, ansible_playbook, [health("ready", R1)])
+    (programs / "vllm-b.service").write_text("inactive\n")
+    code, output = fleet.run("maintain.yml", one_batch=True)
+    assert code == 0, output
+    assert {which for which, _what in told(fleet, "m-vllm")} == {"vllm", "m-vllm", "vllm.service", "m"}

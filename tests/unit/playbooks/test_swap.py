@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
-from role_on_standins import R2, Fleet, health
+from role_on_standins import EXTRA, R2, Fleet, health
 
 from support.paths import ROOT
 from support.playbook import AnsiblePlaybook
@@ -184,6 +185,14 @@ def test_what_else_is_done_to_one_that_waits(
     found, words = fleet.run_it(playbook)
     assert (found, fleet.units(TWO), fleet.told()) == (code, [], ""), words
     assert line in words
+
+
+def test_maintaining_the_one_that_has_the_turn_is_enough(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = Swap(ansible_playbook, tmp_path, [ONE, TWO], [])
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    code, output = fleet.run("maintain.yml", path=path, extra={**EXTRA, "vllm_os_upgrade": "none"})
+    assert (code, fleet.units(TWO)) == (0, []), output
+    assert re.search(r"m-vllm-b .* waiting", output), output
 
 
 @pytest.mark.parametrize(

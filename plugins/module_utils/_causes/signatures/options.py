@@ -169,8 +169,8 @@ OPTIONS: tuple[Signature, ...] = (
         "tensor_parallel_size or pipeline_parallel_size in vllm_extra_args does not fit the GPUs or the model; a"
         " Spark has"
         " one GPU",
-        "set tensor_parallel_size: 1 (and pipeline_parallel_size: 1) in vllm_extra_args, or start the model on several"
-        " hosts",
+        "on one host, set tensor_parallel_size: 1 and pipeline_parallel_size: 1 in vllm_extra_args; on several"
+        " (vllm_nodes) remove both, or take a number of hosts that divides the heads: not all models can be a pipeline",
         versions="vLLM 0.8 to 0.32",
         known="report",
         source="NVIDIA/dgx-spark-playbooks#63; verl-project/verl#161",

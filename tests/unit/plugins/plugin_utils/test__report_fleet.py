@@ -665,3 +665,22 @@ def test_the_exit_code_is_that_of_the_worst(verdicts: list[str], drift: bool, co
 )
 def test_drift(image: str | None, release: str | None, wanted: dict[str, t.Any], drift: bool) -> None:
     assert report_fleet.is_drift(image, release, wanted) is drift
+
+
+@pytest.mark.parametrize(
+    ("head", "verdict", "cause"),
+    [
+        (health(), "ready", None),
+        (health("loading"), "loading", None),
+        (health("degraded", "peer_lost"), "degraded", "peer_lost"),
+        # without power: the worker's connection tells nothing of it
+        ({"unreachable": True, "msg": "Connection timed out"}, "degraded", "peer_lost"),
+        (None, "ready", None),  # it was not asked
+    ],
+)
+def test_a_worker_is_as_its_head(head: Facts | None, verdict: str, cause: str | None) -> None:
+    wanted = {"nodes": ["spark01", "spark02"]}
+    asked = {"spark02": health(), **({"spark01": head} if head else {})}
+    report = report_fleet.build(["spark02"], asked, {}, {"spark01": wanted, "spark02": wanted}, NOW)
+    (row,) = report["hosts"]
+    assert (row["verdict"], (row["cause"] or {}).get("id")) == (verdict, cause)
