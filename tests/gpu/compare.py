@@ -20,10 +20,13 @@ from pathlib import Path
 
 import yaml
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import entry_of as entry_of_config
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, plan
+from ansible_collections.dgxspark.vllm.tests.gpu import shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30
+EAGLE3 = "/tmp/models/eagle3"
 HIGHEST = 0.95
 KEPT = re.compile(
     r" version \d|odel loading took|Available KV cache memory|GPU KV cache size|Maximum concurrency"
@@ -70,8 +73,15 @@ def record(folders: t.Sequence[Path]) -> dict[str, t.Any]:
 
 
 def entry_of(name: str) -> dict[str, t.Any]:
-    """The catalog's entry for a start; what is after + names options."""
-    return yaml.safe_load((ROOT / "catalog" / "models" / f"{name.split('+')[0]}.yml").read_text())
+    """The catalog's entry for a start, or what its config.json says; what is after + names options."""
+    shape = name.split("+")[0]
+    if shape in shapes.OTHERS:
+        return entry_of_config(shapes.OTHERS[shape], 0)[0]
+    entry: dict[str, t.Any] = yaml.safe_load((ROOT / "catalog" / "models" / f"{shape}.yml").read_text())
+    if name.endswith("+eagle3"):  # a layer like those of the model; its weights are among those that vLLM logs
+        kinds = [{"layers": 1, "kv_heads": entry["kv_heads"], "head_dim": entry["head_dim"]}]
+        entry["draft"] = {"id": EAGLE3, "weights_bytes": 1, "attention_kinds": kinds}
+    return entry
 
 
 def compare(name: str, start: dict[str, t.Any], total: int) -> Compared:
@@ -103,10 +113,11 @@ def table(recorded: dict[str, t.Any]) -> list[str]:
     ]
     for name, start in recorded["starts"].items():
         one = compare(name, start, recorded["machine"]["total"])
+        weights = f"{one.entry_gib:.2f}" if one.entry_gib else "-"
         shape, *suffixes = name.split("+")
         shown = " ".join([shape, *(f"({suffix})" for suffix in suffixes)])
         lines.append(
-            f"| {shown} | {one.entry_gib:.2f} | {one.loaded_gib:.2f} | {one.kv_gib:.2f} | {one.planned_kv_gib:.2f}"
+            f"| {shown} | {weights} | {one.loaded_gib:.2f} | {one.kv_gib:.2f} | {one.planned_kv_gib:.2f}"
             f" | {one.tokens:,} | {one.planned_tokens:,} | {one.error:+.2f} % |"
         )
     return lines

@@ -76,7 +76,7 @@ def keep(server: Server, **more: t.Any) -> None:
 def ends(name: str, words: list[str], seconds: float = 60, **options: t.Any) -> None:
     """A start that fails by itself."""
     server = start(name, words, **options)
-    server.wait_for_end(seconds)
+    server.wait(READY, seconds)
     keep(server)
 
 
@@ -247,6 +247,17 @@ def too_large() -> None:
     ends("out_of_memory_while_loading", ["too-large", *EAGER, "--gpu-memory-utilization", "0.95"], 90)
 
 
+def own_options() -> None:
+    """No other process: what the options ask for is more than there is. The sizes are those of an H200."""
+    graphs = {**json.loads(GRAPHS[1]), "cudagraph_capture_sizes": list(range(1, 513))}
+    words = ["eight", "--max-model-len", "8192", "--max-num-seqs", "512", "--max-num-batched-tokens", "2048"]
+    words += ["--compilation-config", json.dumps(graphs)]
+    for name, gib in (("own_cache_leaves_too_little", 129.4), ("own_graphs_out_of_memory", 128.8)):
+        ends(name, [*words, "--kv-cache-memory-bytes", str(int(gib * 2**30))], 90)
+    ends("own_cache_out_of_memory", ["eight", *EAGER, "--kv-cache-memory-bytes", str(135 * 2**30)])
+    ends("own_batch_out_of_memory", ["eight", *EAGER[:3], "--max-num-batched-tokens", "2000000"])
+
+
 # --- kernels ----------------------------------------------------------------------------------------------------------
 
 
@@ -318,6 +329,7 @@ FAULTS: tuple[t.Callable[[], None], ...] = (
     kv_too_small,
     kv_none,
     too_large,
+    own_options,
     memory_while_serving,
     backends,
     options,

@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import starts
-from shapes import SHAPES
+from shapes import EAGLE3, OTHERS, SHAPES
 from starts import log
 
 THROUGHPUT = {
@@ -32,11 +32,11 @@ THROUGHPUT = {
     "max_num_seqs": 64,
     "enable_prefix_caching": True,
 }
-# What an entry of the catalog adds. A model that sees is started without that part: it needs files of its own.
+# What an entry of the catalog adds. A model that sees is started without that part, unless its name says +vision.
 OWN: dict[str, dict[str, t.Any]] = {
     **dict.fromkeys(("gemma4-26b-a4b-nvfp4", "nemotron3-super", "nemotron35-lightning"), {"kv_cache_dtype": "fp8"}),
     **dict.fromkeys(
-        ("qwen35-122b-a10b-nvfp4", "qwen36-35b-a3b-nvfp4", "qwen38-27b-nvfp4"),
+        ("qwen35-122b-a10b-nvfp4", "qwen36-27b-nvfp4", "qwen36-35b-a3b-nvfp4", "qwen38-27b-nvfp4"),
         {"kv_cache_dtype": "fp8", "language_model_only": True},
     ),
     **dict.fromkeys(("qwen3-vl-8b-fp8", "qwen36-35b-a3b-fp8", "qwen38-27b-fp8"), {"language_model_only": True}),
@@ -52,6 +52,10 @@ SUFFIXES: dict[str, dict[str, t.Any]] = {
         "enable_prefix_caching": None,
     },
     "fp8": {"kv_cache_dtype": "fp8"},
+    "vision": {"language_model_only": None},
+    "mtp": {"speculative_config": {"method": "mtp", "num_speculative_tokens": 2}},
+    "eagle3": {"speculative_config": {"method": "eagle3", "model": "/tmp/models/eagle3", "num_speculative_tokens": 3}},
+    "triton": {"attention_backend": "TRITON_MLA"},
 }
 LIMIT, AHEAD = 150, int(os.environ.get("AHEAD", "1"))
 
@@ -94,7 +98,8 @@ def main(out: Path, names: list[str]) -> None:
     log(record["machine"])
     starts.import_vllm()
     for name in {name.split("+")[0] for name in names}:
-        starts.make_model(name, SHAPES[name])
+        starts.make_model(name, {**SHAPES, **OTHERS}[name])
+    starts.make_model("eagle3", EAGLE3)
     waiting = list(names)
     running: list[starts.Server] = []
     while waiting or running:

@@ -218,10 +218,18 @@ def _qwen35(shape: Config, values: int, quantization: Config, experts: Config | 
     }
 
 
+def _parts_that_see() -> list[str]:
+    """Layers of the vision encoder, which published FP8 checkpoints leave as they are; 4304 is no multiple of 128."""
+    parts = ("attn.qkv", "attn.proj", "mlp.linear_fc1", "mlp.linear_fc2")
+    blocks = [word for part in parts for word in _each(part, 27, "visual.blocks")]
+    mergers = ["visual.merger", *(f"visual.deepstack_merger_list.{number}" for number in range(3))]
+    return [*blocks, *(f"{merger}.linear_fc{number}" for merger in mergers for number in (1, 2))]
+
+
 def _fp8_of_qwen35(layers: int) -> Config:
     names = ("mlp.gate", "mlp.shared_expert_gate", "linear_attn.in_proj_a", "linear_attn.in_proj_b")
     kept = [word for name in names for word in _each(name, layers, "model.language_model.layers")]
-    return {**_BLOCKS, "modules_to_not_convert": ["lm_head", "model.visual", *kept]}
+    return {**_BLOCKS, "modules_to_not_convert": ["lm_head", *_parts_that_see(), *kept]}
 
 
 def _qwen3_vl() -> Config:
@@ -240,7 +248,7 @@ def _qwen3_vl() -> Config:
         "tie_word_embeddings": False,
         "text_config": text,
         "vision_config": {**_SEES, "out_hidden_size": 4096, "deepstack_visual_indexes": [8, 16, 24]},
-        "quantization_config": {**_BLOCKS, "modules_to_not_convert": ["lm_head", "model.visual"]},
+        "quantization_config": {**_BLOCKS, "modules_to_not_convert": ["lm_head", *_parts_that_see()]},
         **_TOKENS_OF_PICTURES,
     }
 
@@ -312,6 +320,13 @@ def _nemotron(hidden: int, pattern: str, heads: int, experts: Config) -> Config:
     )
 
 
+def _latent(architecture: str, model_type: str, shape: Config, experts: Config, **fields: t.Any) -> Config:
+    rest = {"n_routed_experts": 64, "first_k_dense_replace": 1, "moe_layer_freq": 1, "n_group": 1, "topk_group": 1}
+    found = _text(architecture, model_type, **shape, **experts, **rest, kv_lora_rank=512, qk_rope_head_dim=64, **fields)
+    del found["head_dim"]
+    return found
+
+
 _ALL_BUT_EXPERTS = ("*self_attn*", "*linear_attn*", "*shared_expert*", "*mlp.gate", "*visual*")
 
 # By the name of the entry. Where two entries have one shape (Qwen3-Coder-30B-A3B, Qwen3-30B-A3B), one start is enough.
@@ -347,6 +362,7 @@ SHAPES: dict[str, Config] = {
     ),
     "qwen38-27b-fp8": _qwen35(_shape(64, 5120, 17408, 24, 4, 256), 48, _fp8_of_qwen35(64)),
     "qwen38-27b-nvfp4": _qwen35(_shape(64, 5120, 17408, 24, 4, 256), 48, _fp4("*self_attn*", "*linear_attn*")),
+    "qwen36-27b-nvfp4": _qwen35(_shape(64, 5120, 17408, 24, 4, 256), 48, _fp4("*in_proj_a", "*in_proj_b", "*visual*")),
     "gemma4-26b-a4b-nvfp4": _gemma4(),
     "nemotron35-lightning": _nemotron(
         2688,
@@ -369,8 +385,49 @@ SHAPES: dict[str, Config] = {
             "moe_intermediate_size": 2688,
             "moe_latent_size": 1024,
             "moe_shared_expert_intermediate_size": 5376,
+            "num_nextn_predict_layers": 1,
+            "mtp_hybrid_override_pattern": "*E",
         },
     ),
+}
+# Not in the catalog, which has no model with a latent cache (MLA). BF16, as published.
+OTHERS: dict[str, Config] = {
+    "deepseek-v2-lite": _latent(
+        "DeepseekV2ForCausalLM",
+        "deepseek_v2",
+        _shape(27, 2048, 10944, 16, 16, 192),
+        {"moe_intermediate_size": 1408, "num_experts_per_tok": 6, "n_shared_experts": 2, "topk_method": "greedy"},
+        vocab_size=102400,
+        max_position_embeddings=163840,
+        q_lora_rank=None,
+        qk_nope_head_dim=128,
+        v_head_dim=128,
+        scoring_func="softmax",
+        norm_topk_prob=False,
+        routed_scaling_factor=1.0,
+    ),
+    "glm-4.7-flash": _latent(
+        "Glm4MoeLiteForCausalLM",
+        "glm4_moe_lite",
+        _shape(47, 2048, 10240, 20, 20, 256),
+        {"moe_intermediate_size": 1536, "num_experts_per_tok": 4, "n_shared_experts": 1, "topk_method": "noaux_tc"},
+        vocab_size=154880,
+        max_position_embeddings=202752,
+        q_lora_rank=768,
+        qk_nope_head_dim=192,
+        v_head_dim=256,
+        scoring_func="sigmoid",
+        norm_topk_prob=True,
+        routed_scaling_factor=1.8,
+        num_nextn_predict_layers=1,
+    ),
+}
+# A draft model (EAGLE 3): one layer of the model that it drafts for, and three of that one's hidden states.
+EAGLE3: Config = {
+    **{k: v for k, v in _qwen3(1, 4096, 12288, 32, {}).items() if k != "quantization_config"},
+    "architectures": ["LlamaForCausalLMEagle3"],
+    "model_type": "llama",
+    "draft_vocab_size": 32000,
 }
 # A model for faults, for which the shape does not matter: it loads in a second.
 SMALL: Config = {k: v for k, v in _qwen3(4, 2048, 6144, 16, {}).items() if k != "quantization_config"}

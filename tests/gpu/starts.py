@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import typing as t
 import urllib.error
 import urllib.request
@@ -55,6 +56,27 @@ READY = re.compile(r"Application startup complete")
 OVER = 20  # seconds until a killed server must be gone
 
 
+# What sees in shapes.py, all of one family: its words by token, and what makes patches of pictures
+PICTURES = {11: "<|image_pad|>", 12: "<|video_pad|>", 13: "<|vision_start|>", 14: "<|vision_end|>"}
+_PATCHES = {
+    "patch_size": 16,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+PROCESSORS: dict[str, dict[str, t.Any]] = {
+    "preprocessor_config.json": {
+        "image_processor_type": "Qwen2VLImageProcessorFast",
+        "size": {"longest_edge": 16777216, "shortest_edge": 65536},
+    },
+    "video_preprocessor_config.json": {
+        "video_processor_type": "Qwen3VLVideoProcessor",
+        "size": {"longest_edge": 25165824, "shortest_edge": 4096},
+    },
+}
+
+
 def log(*words: object) -> None:
     print(f"[{time.strftime('%H:%M:%S')}]", *words, flush=True)
 
@@ -86,11 +108,15 @@ def make_model(name: str, config: dict[str, t.Any]) -> Path:
     words = int((config.get("text_config") or config)["vocab_size"])
     shared = MODELS / f"words-{words}"
     if not shared.exists():
-        inner = Tokenizer(models.WordLevel({f"t{n}": n for n in range(words)}, unk_token="t0"))
+        inner = Tokenizer(models.WordLevel({PICTURES.get(n, f"t{n}"): n for n in range(words)}, unk_token="t0"))
         inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         fast = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="t0", bos_token="t1", eos_token="t2")
+        fast.add_special_tokens({"additional_special_tokens": list(PICTURES.values())})
         fast.chat_template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
         fast.save_pretrained(str(shared))
+    if "vision_config" in config:
+        for file, values in PROCESSORS.items():
+            (folder / file).write_text(json.dumps({"processor_class": "Qwen3VLProcessor", **_PATCHES, **values}))
     for path in shared.iterdir():
         with contextlib.suppress(FileExistsError):
             os.link(path, folder / path.name)
@@ -132,6 +158,35 @@ def _in_a_fork(answer: t.Callable[[], t.Any]) -> t.Any:
     return cloudpickle.loads(found)
 
 
+def _import_of_linear_attention() -> None:
+    """Its module asks the GPU when it is imported, and vLLM spawns an engine of a process that has touched the GPU."""
+    import torch  # type: ignore[import-not-found, unused-ignore]
+    import triton  # type: ignore[import-not-found, unused-ignore]
+
+    class Hopper:
+        utils: t.Any = None
+
+        def get_current_target(self) -> t.Any:
+            return types.SimpleNamespace(backend="cuda", arch=90, warp_size=32)
+
+        def get_device_properties(self, _number: int) -> dict[str, int]:
+            return {"max_shared_mem": 232448}
+
+    hopper = Hopper()
+    hopper.utils = hopper
+    kept = torch.cuda.get_device_name
+    try:
+        triton.runtime.driver.set_active(hopper)
+        torch.cuda.get_device_name = lambda *_words: "NVIDIA H200"
+        importlib.import_module("vllm.third_party.flash_linear_attention.ops")
+    except Exception as error:
+        log("linear attention:", type(error).__name__, error)
+    finally:
+        torch.cuda.get_device_name = kept
+        triton.runtime.driver._active = None  # which one there is, each process asks itself
+    log("CUDA is initialized:", torch.cuda.is_initialized())
+
+
 def import_vllm() -> None:
     os.environ.update(ENVIRONMENT)
     begin = time.monotonic()
@@ -140,6 +195,7 @@ def import_vllm() -> None:
             importlib.import_module(name)
         except Exception as error:
             log("not imported:", name, type(error).__name__, error)
+    _import_of_linear_attention()
     from vllm.model_executor.models import registry  # type: ignore[import-not-found, unused-ignore]
     from vllm.v1.worker.gpu_worker import Worker  # type: ignore[import-not-found, unused-ignore]
 

@@ -285,6 +285,40 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         frames=r":profile_run: |:determine_available_memory: ",
     ),
     Signature(
+        "graphs_oom",
+        "fatal",
+        "memory",
+        ("outofmemoryerror", "out of memory", "api call failed"),
+        # operators of the stable ABI leave out why an allocation failed
+        r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory"
+        r"|torch_call_dispatcher\(\s*\"aten::(?:new_)?empty\w*\"[^\n]{0,300}API call failed",
+        "an allocation failed while CUDA graphs were captured: no memory was left for them",
+        "lower kv_cache_memory_bytes if vllm_extra_args sets it, or else vllm_gpu_memory_utilization; fewer graphs need"
+        " less: lower max_num_seqs or the cudagraph_capture_sizes of compilation_config in vllm_extra_args;"
+        " enforce_eager: true needs none, and is slower",
+        versions="vLLM 0.32",
+        known="seen",
+        source="vLLM 0.32 on an H200",
+        guide=MEMORY,
+        frames=r":capture_model: ",
+        unless=r"_init_minimal_kv_cache",
+    ),
+    Signature(
+        "kv_oom",
+        "fatal",
+        "memory",
+        ("outofmemoryerror", "out of memory"),
+        r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory",
+        "the GPU ran out of memory while it allocated the KV cache",
+        "lower kv_cache_memory_bytes if vllm_extra_args sets it: it counts whatever vllm_gpu_memory_utilization says;"
+        " or else lower vllm_gpu_memory_utilization",
+        versions="vLLM 0.32",
+        known="seen",
+        source="vLLM 0.32 on an H200",
+        guide=MEMORY,
+        frames=r":_?allocate_kv_cache\w*: ",
+    ),
+    Signature(
         "cuda_oom",
         "fatal",
         "memory",
@@ -300,8 +334,8 @@ MEMORY_SIGNATURES: tuple[Signature, ...] = (
         r"|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED"
         r"|NVML_SUCCESS == [^\n]{0,80}INTERNAL ASSERT FAILED|NCCL WARN Cuda failure (?:\d+ )?'out of memory'",
         "the GPU ran out of memory after the check at the start",
-        "lower vllm_gpu_memory_utilization (leave 10 to 15 % to the system), or max_num_batched_tokens and max_num_seqs"
-        " in vllm_extra_args",
+        "lower vllm_gpu_memory_utilization (leave 10 to 15 % to the system) or, if vllm_extra_args sets it,"
+        " kv_cache_memory_bytes; or max_num_batched_tokens and max_num_seqs in vllm_extra_args",
         versions="vLLM 0.10.1.1 to 0.32, PyTorch",
         known="report",
         source="vllm-project/vllm#49476, #46307",

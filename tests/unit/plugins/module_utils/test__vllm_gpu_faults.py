@@ -12,30 +12,35 @@ import yaml
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.diagnose import diagnose
 
 RECORDED = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm"
-FAULTS, PAIRS = RECORDED / "0.24" / "faults", (RECORDED / "0.24" / "pair", RECORDED / "0.32" / "pair")
-EXPECTED: dict[str, dict[str, t.Any]] = yaml.safe_load((FAULTS / "expected.yml").read_text())
-OF_A_PAIR: dict[Path, dict[str, t.Any]] = {
-    folder / f"{name}.log": want
-    for folder in PAIRS
-    for name, want in yaml.safe_load((folder / "expected.yml").read_text()).items()
-}
+VERSIONS = ("0.24", "0.32")
 
 
-def text(name: str) -> str:
-    return (FAULTS / f"{name}.log").read_text()
+def expected(kind: str) -> dict[Path, dict[str, t.Any]]:
+    return {
+        RECORDED / version / kind / f"{name}.log": want
+        for version in VERSIONS
+        for name, want in yaml.safe_load((RECORDED / version / kind / "expected.yml").read_text()).items()
+    }
+
+
+EXPECTED, OF_A_PAIR = expected("faults"), expected("pair")
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parts[-3]} {path.stem}"
 
 
 def test_every_log_is_expected() -> None:
-    assert {path.stem for path in FAULTS.glob("*.log")} == set(EXPECTED)
-    assert {path for folder in PAIRS for path in folder.glob("*.log")} == set(OF_A_PAIR)
+    for kind, found in (("faults", EXPECTED), ("pair", OF_A_PAIR)):
+        assert {path for version in VERSIONS for path in (RECORDED / version / kind).glob("*.log")} == set(found)
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_fault(name: str) -> None:
-    want = EXPECTED[name]
-    found = diagnose(text(name), exit_code=want["exit_code"])
+@pytest.mark.parametrize("path", EXPECTED, ids=name_of)
+def test_fault(path: Path) -> None:
+    want = EXPECTED[path]
+    found = diagnose(path.read_text(), exit_code=want["exit_code"])
     cause = found["cause"]
-    assert (found["verdict"], found["vllm_version"] in ("0.24.0", None)) == ("failed", True)
+    assert (found["verdict"], found["vllm_version"] in (f"{path.parts[-3]}.0", None)) == ("failed", True)
     assert (cause["id"], cause["family"], cause["certain"]) == (want["cause"], want["family"], True)
     assert want.get("meaning", "") in cause["meaning"]
     assert want.get("phase", found["phase"]) == found["phase"]
@@ -43,12 +48,13 @@ def test_fault(name: str) -> None:
         assert piece in cause["remedy"]
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_the_log_alone_tells_the_same(name: str) -> None:
-    assert diagnose(text(name))["cause"] == diagnose(text(name), exit_code=EXPECTED[name]["exit_code"])["cause"]
+@pytest.mark.parametrize("path", EXPECTED, ids=name_of)
+def test_the_log_alone_tells_the_same(path: Path) -> None:
+    text = path.read_text()
+    assert diagnose(text)["cause"] == diagnose(text, exit_code=EXPECTED[path]["exit_code"])["cause"]
 
 
-@pytest.mark.parametrize("path", OF_A_PAIR, ids=lambda path: f"{path.parts[-3]} {path.stem}")
+@pytest.mark.parametrize("path", OF_A_PAIR, ids=name_of)
 def test_rank(path: Path) -> None:
     """A rank that serves logs nothing: neither that it has lost the head nor that the head asks nothing of it."""
     want = OF_A_PAIR[path]

@@ -19,19 +19,35 @@ RECORDED: dict[str, t.Any] = {
     name: json.loads((ROOT / "tests" / "fixtures" / "vllm" / name).read_text()) for name in FILES
 }
 # what was not started: no shape of its own, one that this vLLM does not know, and one that its transformers rejects
-NOT_STARTED = {"qwen36-27b-nvfp4", "qwen3-coder-30b-a3b-fp8", "qwen38-flash-next-nvfp4", "gemma4-26b-a4b-nvfp4"}
+NOT_STARTED = {
+    "0.24/plan.json": {
+        *("qwen36-27b-nvfp4", "qwen3-coder-30b-a3b-fp8", "qwen38-flash-next-nvfp4", "gemma4-26b-a4b-nvfp4")
+    },
+    "0.32/plan.json": {"qwen3-coder-30b-a3b-fp8", "qwen38-flash-next-nvfp4"},
+}
+# farther than the others: 80 layers, where less was needed than planned, and drafts and a latent cache, where more was
+FARTHER = {
+    "0.32/plan.json": {
+        "llama33-70b-fp8": -1.6,
+        "nemotron3-super+mtp": 1.3,
+        "glm-4.7-flash": 1.5,
+        "glm-4.7-flash+mtp": 2,
+    }
+}
 
 
-def test_every_entry_was_started_or_is_excused() -> None:
+@pytest.mark.parametrize("file", NOT_STARTED)
+def test_every_entry_was_started_or_is_excused(file: str) -> None:
     entries = {path.stem for path in (ROOT / "catalog" / "models").glob("*.yml")}
-    assert entries - NOT_STARTED == {name.split("+")[0] for name in RECORDED[FILES[0]]["starts"]}
+    started = {name.split("+")[0] for name in RECORDED[file]["starts"]}
+    assert entries - NOT_STARTED[file] == started - set(shapes.OTHERS)
 
 
 @pytest.mark.parametrize(("file", "name"), [(file, name) for file in FILES for name in RECORDED[file]["starts"]])
 def test_planned_tokens_are_within_two_percent(file: str, name: str) -> None:
     found = compare.compare(name, RECORDED[file]["starts"][name], RECORDED[file]["machine"]["total"])
     assert abs(found.error) < 2
-    assert abs(found.error) < 1.2  # what it is today
+    assert abs(found.error) < abs(FARTHER.get(file, {}).get(name, 1.2))  # what it is today
     # with the KV cache that vLLM had, all that differs is that the log has two digits of it
     # (and that 0.32 gives Gemma 4 blocks of 64 and 128 tokens, where the plan has 16)
     is_gemma = name.startswith("gemma4")
