@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import traceback
 import typing as t
 import warnings
 from pathlib import Path
@@ -60,6 +61,7 @@ class PlaybookServer:
                 [sys.executable, "-P", __file__, str(its.fileno())],
                 env=environment,
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # Ansible takes color and width from it, when it is imported
                 pass_fds=[its.fileno()],
                 start_new_session=True,
             )
@@ -113,7 +115,7 @@ def _run(command: list[str], folder: str, environment: dict[str, str], stdout: i
     sys.argv = command
     # The folder of the server, which every run would remove at its end.
     atexit._clear()
-    constants.DEFAULT_LOCAL_TMP = constants.config.get_config_value("DEFAULT_LOCAL_TMP")
+    constants.DEFAULT_LOCAL_TMP = constants.config.get_config_value("DEFAULT_LOCAL_TMP", variables=vars(constants))
     code = 1
     try:
         try:
@@ -124,6 +126,9 @@ def _run(command: list[str], folder: str, environment: dict[str, str], stdout: i
         sys.stdout.flush()
         with open(learned, "wb") as file:
             file.write(compiled.learned())
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         os._exit(code)
 

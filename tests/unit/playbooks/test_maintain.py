@@ -160,10 +160,12 @@ def test_a_machine_with_two_services_reboots_once(programs: Path, ansible_playbo
     assert steps(fleet, "h1") == ["ready"]
 
 
-def machine(programs: Path, ansible_playbook: AnsiblePlaybook, proofs: list[dict[str, t.Any]], **more: t.Any) -> Fleet:
+def machine(
+    programs: Path, ansible_playbook: AnsiblePlaybook, proofs: list[dict[str, t.Any]], **answers: list[dict[str, t.Any]]
+) -> Fleet:
     """Two services of one machine, both before the gateway. PROOFS are those of the first and, after it, the second."""
-    answers = {"vllm_health": proofs, "gateway_server": [OBEYS]}
-    common = {**SERVES, "dgxspark_host": "m", "ansible_host": "10.0.0.1", "answers": answers, **more}
+    answers = {"vllm_health": proofs, "gateway_server": [OBEYS], **answers}
+    common = {**SERVES, "dgxspark_host": "m", "ansible_host": "10.0.0.1", "answers": answers}
     hosts = {f"m-{name}": {**common, "vllm_service_name": name} for name in ("vllm", "vllm-b")}
     fleet = fleet_of(ansible_playbook, programs, hosts)
     for name in ("vllm", "vllm-b"):
@@ -194,8 +196,8 @@ def test_all_services_of_the_machine_are_drained_and_proven(programs: Path, ansi
         *locks,
         *[("m-vllm", "drained"), ("m-vllm-b", "drained"), ("vllm.service", "stopped"), ("m", "reboot")],
         *[*locks, ("m-vllm", "drained"), ("vllm.service", "restarted"), ("vllm.service", "vllm_health")],
-        *[("m-vllm", "ready"), ("vllm-b.service", "vllm_health"), ("m-vllm-b", "ready")],
-        *[("vllm-b", "absent"), ("m-vllm", "ready"), ("vllm", "absent")],
+        *[("m-vllm", "ready"), *locks, ("vllm-b.service", "vllm_health"), ("m-vllm-b", "ready")],
+        *[("m-vllm", "ready"), ("vllm", "absent"), ("vllm-b", "absent")],
     ]
     proofs = [its for name, its in fleet.calls("m-vllm", "vllm_health")]
     assert [(its["url"], its["delegate_to"], its["wait"]) for its in proofs[1:]] == [
@@ -209,7 +211,7 @@ def test_another_service_that_does_not_come_back(programs: Path, ansible_playboo
     assert code == 2, output
     said = "m-vllm was maintained, but m-vllm-b, another service of the machine, does not serve again: it is silent."
     assert f"{said} Look at it with playbooks/health.yml -l m-vllm-b" in failure(output, "m-vllm")
-    end = [("m-vllm-b", "ready"), ("vllm-b", "absent"), ("m-vllm", "ready"), ("vllm", "absent")]
+    end = [("m-vllm", "ready"), ("vllm", "absent"), ("m-vllm-b", "ready"), ("vllm-b", "absent")]
     assert told(fleet, "m-vllm")[-4:] == end
     assert not (programs / "m-vllm-b" / "calls").exists()
 
@@ -219,4 +221,33 @@ def test_another_service_that_is_stopped_is_left_so(programs: Path, ansible_play
     (programs / "vllm-b.service").write_text("inactive\n")
     code, output = fleet.run("maintain.yml", one_batch=True)
     assert code == 0, output
-    assert {which for which, _what in told(fleet, "m-vllm")} == {"vllm", "m-vllm", "vllm.service", "m"}
+    # only its lock is taken: nobody starts it meanwhile
+    assert {what for which, what in told(fleet, "m-vllm") if which == "vllm-b"} == {"lock", "absent"}
+    assert {which for which, _what in told(fleet, "m-vllm")} == {"vllm", "vllm-b", "m-vllm", "vllm.service", "m"}
+
+
+def test_another_service_that_starts_is_proven_too(programs: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = machine(programs, ansible_playbook, [health("ready", R1)])
+    (programs / "vllm-b.service").write_text("activating\n")
+    code, output = fleet.run("maintain.yml")
+    assert code == 0, output
+    assert ("vllm-b.service", "vllm_health") in told(fleet, "m-vllm")
+
+
+def test_it_is_waited_for_as_long_as_its_own_variables_say(programs: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = machine(programs, ansible_playbook, [health("ready", R1)])
+    inventory = yaml.safe_load((programs / "hosts.yml").read_text())
+    inventory["m"]["hosts"]["m-vllm-b"] = {"vllm_start_timeout": 5000}
+    (programs / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    code, output = fleet.run("maintain.yml")
+    assert code == 0, output
+    waits = [its["timeout"] for _name, its in fleet.calls("m-vllm", "vllm_health")]
+    assert [int(seconds) for seconds in waits] == [int(waits[0]), 5000] and int(waits[0]) < 5000
+
+
+def test_a_machine_that_is_lost_after_the_stop_is_told(programs: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = machine(programs, ansible_playbook, [health("ready", R1)], deploy_lock=[{}, {}, {}, LOST, {}])
+    code, output = fleet.run("maintain.yml")
+    assert code == 2, output
+    assert "m-vllm-b cannot be reached: Connection reset by peer" in failure(output, "m-vllm")
+    assert told(fleet, "m-vllm")[-2:] == [("m-vllm-b", "ready"), ("vllm-b", "absent")]
