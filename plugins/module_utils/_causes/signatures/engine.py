@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from ..entries import DOWNLOAD, MEMORY, Signature
 
+# After the place in its code, xgrammar writes the level of a line that ends nothing.
+_HEALTHY = r"(?!\S{0,120}: ?(?i:debug|info|warn(?:ing)?):)"
+
 ENGINE: tuple[Signature, ...] = (
     Signature(
         "rpc_timeout",
@@ -44,11 +47,13 @@ ENGINE: tuple[Signature, ...] = (
         "fatal",
         "engine",
         ("grammar", "ebnf", "json_schema_converter", "llguidance", "outlines", "fsm", "/cpp/"),
-        r"(?:grammar_(?:parser|compiler|matcher|functor)|ebnf_\w+|json_schema_converter)\S*: ?(?P<detail>[^\n]{1,200})"
-        r"|EBNF (?:parser|lexer) error[^\n]{0,160}|(?:xgrammar|llguidance|outlines)[^\n]{0,200}?(?:[Ee]rror|[Ff]ailed)"
+        rf"(?:grammar_(?:parser|compiler|matcher|functor)|ebnf_\w+|json_schema_converter){_HEALTHY}"
+        r"\S*: ?(?P<detail>[^\n]{1,200})"
+        r"|EBNF (?:parser|lexer) error[^\n]{0,160}"
+        rf"|(?:xgrammar|llguidance|outlines){_HEALTHY}[^\n]{{0,200}}?(?:[Ee]rror|[Ff]ailed)"
         r"|Failed to advance FSM[^\n]{0,120}"
         # xgrammar names the file of its own code that refuses
-        r"|/(?:project|xgrammar)/cpp/[\w/.-]{1,80}:\d+: ?(?P<detail_2>[^\n]{1,200})",
+        rf"|/(?:project|xgrammar)/cpp/{_HEALTHY}[\w/.-]{{1,80}}:\d+: ?(?P<detail_2>[^\n]{{1,200}})",
         "a request with a grammar or schema that vLLM cannot compile ended the engine: a fault of this vLLM",
         "use a newer vllm_image, in which such a request fails alone; until then keep the schema out of requests, or"
         " set"
