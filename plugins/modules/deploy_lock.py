@@ -136,6 +136,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.lock import Holder, holder_after, parse
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 
 FOLDER = "/run/dgxspark.vllm"
 LONGEST = 4096  # bytes of a lock's file
@@ -221,12 +222,10 @@ def main() -> None:
         holder, fine, healed = change(
             path, options["run"], options["lease"], options["dead"], options["state"] == "absent", module.check_mode
         )
-    except PermissionError as error:
-        module.fail_json(msg=f"{error.filename or path}: {error.strerror}. The lock needs root: become: true")
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR):
             module.fail_json(msg=f"{path} is not a plain file, and not ours. Look what it is, and remove it")
-        module.fail_json(msg=f"{error.filename or path}: {error.strerror}")
+        module.fail_json(msg=os_problem.one_line(error, path))
     module.exit_json(
         changed=False, holder=by_the_clock(holder), healed=by_the_clock(healed), refused=not fine, lock_file=path
     )

@@ -91,6 +91,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import link_speed
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, parse_json, sequence
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import text as string
@@ -213,7 +214,7 @@ def main() -> None:
             else:
                 results.append(measure(module, check))
     except PermissionError as error:
-        module.fail_json(msg=f"{error.strerror}. It needs root: become: true")
+        module.fail_json(msg=f"{error.strerror}{os_problem.remedy(error)}")
     except OSError as error:
         address = check["server" if module.params["state"] == "listening" else "client"]["address"]
         module.fail_json(msg=f"check {check['number']} at {address}: {error.strerror}")

@@ -112,6 +112,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import write
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import haproxy
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 
 SOCKET = "/run/dgxspark-gateway.sock"
 MASTER = "/run/haproxy-master.sock"  # as the distribution starts HAProxy; it leads to processes from before a reload
@@ -290,7 +291,7 @@ def main() -> None:
     try:
         module.exit_json(**run(module))
     except PermissionError as error:
-        module.fail_json(msg=f"{SOCKET}: {error.strerror}. It needs root: become: true")
+        module.fail_json(msg=os_problem.one_line(error, SOCKET))
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"{SOCKET}: {error}")
 

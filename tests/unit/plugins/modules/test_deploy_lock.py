@@ -144,7 +144,8 @@ def test_without_root(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(os, "makedirs", denied)
-    assert host.run()["msg"] == f"{host.lock.parent}: Permission denied. The lock needs root: become: true"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert host.run()["msg"] == f"{host.lock.parent}: Permission denied. It needs root: become: true"
 
 
 def test_check_mode_looks_and_makes_nothing(host: Host) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import sys
 import tempfile
 import typing as t
@@ -546,6 +547,7 @@ def test_a_folder_that_may_not_be_written(host: Host, monkeypatch: pytest.Monkey
     def refuse(*_args: t.Any, **_more: t.Any) -> None:
         raise PermissionError(13, "Permission denied", "/run/x")
 
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     assert host.run()["msg"] == "/run/x: Permission denied. It needs root: become: true"
 

@@ -195,5 +195,6 @@ def test_without_root(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(path: str, *_rest: t.Any, **_more: t.Any) -> None:
         raise PermissionError(13, "Permission denied", path)
 
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "makedirs", denied)
     assert host.task()["msg"] == f"{host.root}: Permission denied. It needs root: become: true"

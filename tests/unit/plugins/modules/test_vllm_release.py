@@ -363,6 +363,7 @@ def test_without_root(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(13, "Permission denied", path)
 
     host.release(1)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "listdir", denied)
     assert host.run()["msg"] == f"{host.home}/releases: Permission denied. It needs root: become: true"
 
