@@ -8,6 +8,7 @@ S: vllm/config/speculative.py of 0.10.1.1 to 0.32. A patched image may have more
 from __future__ import annotations
 
 import difflib
+import re
 import typing as t
 
 from .._common.text import show
@@ -49,7 +50,7 @@ def misspelled(config: t.Mapping[str, t.Any]) -> str | None:
         if plain not in KEYS and (near := _OTHER_WORDS.get(plain) or _near(plain, KEYS, 0.9)):
             return f"{show(key)} is not one of its keys; did you mean {near}?"
     method = config.get("method")
-    if isinstance(method, str) and method not in METHODS and (near := _near(method.lower(), METHODS, 0.8)):
+    if isinstance(method, str) and method not in METHODS and (near := _meant(method.lower())):
         return f"method {show(method)} is unknown; did you mean {near}?"
     return None
 
@@ -60,3 +61,55 @@ def _near(word: str, known: t.Iterable[str], likeness: float) -> str | None:
     if word.rstrip("0123456789") in names and word not in names:
         return None
     return next(iter(difflib.get_close_matches(word, names, n=1, cutoff=likeness)), None)
+
+
+_VERSION = re.compile(r"v?\d+(?:p\d+)?")  # k3, v2, 3p5
+_LONG = 5  # letters: shorter words, such as gpu and h, tell one method from another
+_MOST_SLIPS = 2
+
+
+def _meant(method: str) -> str | None:
+    """The method that is written with another case, other separators, or one or two slips. New ones have the letters
+    of an older one with other digits, or its name with something around it: kimi_k4_mtp, peagle, ngram_cpu."""
+    letters, joined = _letters(method), _joined(method)
+    for known in METHODS:
+        if joined == _joined(known):
+            return known
+    for known in METHODS:
+        if letters == _letters(known) or (len(known) >= _LONG and method.endswith(known)):
+            return None
+    slips = {known: _slips_of_words(_SEPARATOR.split(method), known.split("_")) for known in METHODS}
+    nearest = min(METHODS, key=slips.__getitem__)
+    return nearest if slips[nearest] <= _MOST_SLIPS else None
+
+
+_SEPARATOR = re.compile("[_-]")
+
+
+def _joined(method: str) -> str:
+    return _SEPARATOR.sub("", method)
+
+
+def _letters(method: str) -> str:
+    return _joined(_VERSION.sub("", method))
+
+
+def _slips_of_words(words: t.Sequence[str], known: t.Sequence[str]) -> int:
+    if len(words) != len(known):
+        return _MOST_SLIPS + 1
+    pairs = [(one, other) for one, other in zip(words, known, strict=True) if sorted(one) != sorted(other)]
+    if any(len(other) < _LONG for _one, other in pairs):
+        return _MOST_SLIPS + 1
+    return sum(_slips(one, other) for one, other in pairs)
+
+
+def _slips(one: str, other: str) -> int:
+    """Letters to add, to remove or to exchange; of words whose lengths differ by more, only that they are more."""
+    if abs(len(one) - len(other)) > _MOST_SLIPS:
+        return _MOST_SLIPS + 1
+    row = list(range(len(other) + 1))
+    for place, letter in enumerate(one, 1):
+        before, row[0] = row[0], place
+        for column, wanted in enumerate(other, 1):
+            before, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, before + (letter != wanted))
+    return row[-1]

@@ -123,6 +123,43 @@ def test_values_that_no_version_reads(name: str, value: t.Any, line: str) -> Non
     assert wrong_value(name, value) == line
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("kimi_k4_mtp", "minimax_m4_mtp", "qwen3_6_mtp", "step3p7_mtp", "mimo_v3_mtp", "deepseek_v4_mtp", "qwen4_mtp"),
+        *(
+            "glm5_moe_mtp",
+            "ernie5_mtp",
+            "exaone4_6_mtp",
+            "dots4_note_mtp",
+            "glm_asr_mtp",
+            "nemotron_mtp",
+            "hunyuan_mtp",
+        ),
+        *("peagle", "p_eagle", "eagle4", "medusa2", "ngram_cpu", "lookahead", "draft", "suffix_decoding"),
+    ],
+)
+def test_a_method_of_a_newer_vllm_is_no_slip(method: str) -> None:
+    assert wrong_value("speculative_config", {"method": method, "num_speculative_tokens": 3}) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "meant"),
+    [
+        *(("eagel3", "eagle3"), ("Eagle3", "eagle3"), ("meduza", "medusa"), ("sufix", "suffix"), ("ngrams", "ngram")),
+        *(("deepsek_mtp", "deepseek_mtp"), ("deepseek_mpt", "deepseek_mtp"), ("qwen3next_mtp", "qwen3_next_mtp")),
+        *(
+            ("longcat-flash-mtp", "longcat_flash_mtp"),
+            ("draftmodel", "draft_model"),
+            ("mlp_spekulator", "mlp_speculator"),
+        ),
+    ],
+)
+def test_a_method_with_a_slip(method: str, meant: str) -> None:
+    line = wrong_value("speculative_config", {"method": method, "num_speculative_tokens": 3})
+    assert line == f'method "{method}" is unknown; did you mean {meant}?'
+
+
 def test_numbers_with_a_unit_in_json() -> None:
     text = '{"a": 20G, "b": "20G", "c": [1k, 2.5k], "d": "\\" 3G"}'
     assert mapping_of(text) == {"a": 20 * 2**30, "b": "20G", "c": [1000, 2500], "d": '" 3G'}
