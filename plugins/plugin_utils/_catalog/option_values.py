@@ -70,7 +70,8 @@ def wrong_value(name: str, value: t.Any) -> str | None:
         return None
     if date := next(_dates(value), None):
         return f"{show(date)} is a date to YAML; write it in quotes"
-    if name not in _TEMPLATES and (unfilled := placeholder(value)):
+    read = of_json(value) if isinstance(value, str) and value.lstrip().startswith("{") else None
+    if name not in _TEMPLATES and (unfilled := placeholder(value if read is None else read)):
         return unfilled
     if name in _MAPPINGS:
         return _mapping(name, value)

@@ -9,6 +9,8 @@ import json
 import re
 import typing as t
 
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import parse_json
+
 # What YAML, Compose or a terminal would change. Tabs and line feeds survive, quoted.
 CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
@@ -31,14 +33,19 @@ _PLACEHOLDER = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::?[-?+][^}]*)?\}")
 _ALL_PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}|\$[A-Za-z_][A-Za-z0-9_]*")
 
 
-def placeholder(value: t.Any) -> str | None:
-    """What a value has of a script or a recipe that something there fills in, and nothing does here."""
+def placeholder(value: t.Any, own: t.Collection[str] = ()) -> str | None:
+    """What a value has of a script or a recipe that something there fills in, and nothing does here. OWN are names that
+    the program itself replaces. JSON is what it says: in a mapping, such words are for whoever reads it."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        read = parse_json(value)
+        value = value if read is None else read
     if isinstance(value, list):
-        return next((line for item in value if isinstance(item, str) and (line := placeholder(item))), None)
+        return next((line for item in value if isinstance(item, str) and (line := placeholder(item, own))), None)
     if not isinstance(value, str):
         return None
-    found = _PLACEHOLDER.search(value) or _ALL_PLACEHOLDER.fullmatch(value.strip())
-    return f"nothing replaces {show(found[0])} here; write the value itself" if found else None
+    words = [*_PLACEHOLDER.finditer(value), *filter(None, [_ALL_PLACEHOLDER.fullmatch(value.strip())])]
+    found = next((word[0] for word in words if word[0].strip("${}") not in own), None)
+    return f"nothing replaces {show(found)} here; write the value itself" if found else None
 
 
 def _escaped(char: int) -> str:

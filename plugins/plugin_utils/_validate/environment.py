@@ -23,6 +23,9 @@ _OWN_VARIABLE = {
     "HUGGINGFACE_HUB_CACHE": "hf_cache_path",
     "TRANSFORMERS_CACHE": "hf_cache_path",
 }
+# In these, the loader of the container replaces such words itself (ld.so).
+_PATHS_OF_THE_LOADER = ("LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT")
+_OF_THE_LOADER = ("ORIGIN", "LIB", "PLATFORM")
 
 
 def is_secret(name: str, value: t.Any, secrets: t.Sequence[str]) -> bool:
@@ -48,7 +51,7 @@ def environment(where: str, variables: t.Mapping[str, t.Any], secrets: t.Sequenc
             yield f'{at}: {show(value)} is not allowed; write the text that the program wants, such as "1" or "0"'
         elif value is None or isinstance(value, (dict, list)):
             yield f"{at}: {show(value)} is not allowed; use one text or number"
-        elif unfilled := placeholder(value):
+        elif unfilled := placeholder(value, _OF_THE_LOADER if str(name) in _PATHS_OF_THE_LOADER else ()):
             yield f"{at}: {unfilled}"
         elif re.search(r"[\r\n]", str(value)):
             yield f"{at}: holds a line break; use one line"

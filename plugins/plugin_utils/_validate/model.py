@@ -182,7 +182,7 @@ def _sizes(checked: TypedValues, chosen: Choice, sources: t.Sequence[Layer]) -> 
     sizes: dict[str, int] = {}
     for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens"):
         size = tokens_of(merged.get(name, ("", None))[1])
-        if size is not None and size > 0:
+        if size is not None and size > 0 and not wrong_value(name, size):  # which has its own line
             sizes[name] = size
     where, length = merged.get("max_model_len", ("", None))
     if fits(length) and where != "vllm_max_model_len":

@@ -537,6 +537,8 @@ def test_a_model_in_a_folder(model: str) -> None:
         ({"max_num_seqs": "{max_num_seqs}"}, "nothing replaces"),
         ({"hf_overrides": "{}"}, ""),
         ({"chat_template": "{{ messages }}${x}"}, ""),
+        ({"hf_overrides": '{"a": "${NAME}"}'}, ""),
+        ({"served_model_name": '["a", "${NAME}"]'}, "nothing replaces"),
         ({"max_num_seqs": 10**20}, "use a smaller number"),
         ({"seed": "2" + "0" * 19}, "use a smaller number"),
     ],
@@ -545,6 +547,28 @@ def test_how_options_are_written(args: Values, words: str) -> None:
     line = said(vllm_model="example-org/Qwen3-8B", vllm_image=V0_26, vllm_extra_args=args)
     assert words in line
     assert bool(line) is bool(words)
+
+
+def test_a_number_that_is_refused_is_no_measure_of_another() -> None:
+    line = said(vllm_model="example-org/Qwen3-8B", vllm_image=V0_26, vllm_extra_args={"max_num_seqs": 2**64})
+    assert line == "vllm_extra_args.max_num_seqs: 18446744073709551616 is not allowed; use a smaller number"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_refused"),
+    [
+        ("LD_LIBRARY_PATH", "${ORIGIN}/../${LIB}:/opt/${PLATFORM}", False),
+        ("LD_PRELOAD", "${ORIGIN}/x.so", False),
+        ("LD_LIBRARY_PATH", "$ORIGIN", False),
+        ("LD_LIBRARY_PATH", "${ORIGIN}:${LD_LIBRARY_PATH}", True),
+        ("PYTHONPATH", "${ORIGIN}", True),
+        ("MY_CONFIG", '{"a": "${x}"}', False),  # for whoever reads it
+        ("MY_CONFIG", "{a: ${x}}", True),
+    ],
+)
+def test_words_that_something_else_replaces(name: str, value: str, is_refused: bool) -> None:
+    line = said(vllm_model="example-org/Qwen3-8B", vllm_image=V0_26, vllm_extra_env={name: value})
+    assert ("nothing replaces" in line) is bool(line) is is_refused
 
 
 @pytest.mark.parametrize(("share", "word"), [(0.035, "0.035"), (0.125, "0.125"), (0.9209, "0.9209"), (0.9, "0.90")])

@@ -74,6 +74,9 @@ def test_numbers_with_a_unit_as_vllm_reads_them(text: t.Any, number: int | None)
         ("cudagraph_capture_sizes", [1, "2"]),
         ("kv_cache_dtype", "turboquant_k8v4"),
         ("tokenizer", 1),  # nothing is known of it
+        ("hf_overrides", {"a": "${x}"}),
+        ("hf_overrides", '{"a": "${x}"}'),  # the same
+        ("kv_transfer_config", '{"kv_connector_extra_config": {"a": "${x}", "cpu_bytes_to_use": 20G}}'),
     ],
 )
 def test_values_that_vllm_reads(name: str, value: t.Any) -> None:
