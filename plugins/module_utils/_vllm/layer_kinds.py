@@ -7,7 +7,7 @@ from __future__ import annotations
 import collections
 import typing as t
 
-from .config_values import Config, count_of_layers, listed, number, wrong
+from .config_values import MOST_LAYERS, Config, count_of_layers, listed, number, wrong
 
 FULL, WINDOW, CHUNK, STATE, CROSS = "full", "window", "chunk", "state", "cross"
 # How config files name kinds of layers: in layer_types, layers_block_type, or with a character a layer.
@@ -97,14 +97,29 @@ def has_latent_cache(text: Config) -> bool:
 
 
 def number_of_layers(text: Config) -> int:
-    """A list of layers says their number, too."""
+    """Those that may keep something: each of the decoder's, as often as it does."""
+    each = 2 if _is_longcat(text) else rounds(text)
+    found = hidden_layers(text) * each
+    if found > MOST_LAYERS:
+        raise wrong(f"{each} times its layers", found, f"at most {MOST_LAYERS} are possible")
+    return found
+
+
+def hidden_layers(text: Config) -> int:
+    """The decoder's, which a pipeline divides: one of them may keep nothing, or several times. A list says their
+    number, too."""
     if text.get("is_encoder_decoder") is True and number(text, "decoder_layers"):  # Whisper's others are its encoder's
         return count_of_layers(text, "decoder_layers")
-    if str(text.get("model_type")).startswith("longcat_flash") and number(text, "num_layers"):
-        return 2 * count_of_layers(text, "num_layers")  # each has attention twice (S: vLLM's class)
+    if _is_longcat(text):
+        return count_of_layers(text, "num_layers")
     found = count_of_layers(text, "num_hidden_layers", "n_layer", "num_layers", "decoder_layers", "n_layers")
     of_all = listed(text, *_LISTS)
-    return (found or (len(of_all[1]) if of_all else 0)) * rounds(text)
+    return found or (len(of_all[1]) if of_all else 0)
+
+
+def _is_longcat(text: Config) -> bool:
+    """Whose layers have attention twice (S: vLLM's class)."""
+    return str(text.get("model_type")).startswith("longcat_flash") and bool(number(text, "num_layers"))
 
 
 def rounds(text: Config) -> int:

@@ -66,7 +66,7 @@ def entry_of(config: Config, weights_bytes: int) -> tuple[Entry, list[str]]:
     head_dim = layer_kinds.head_dim(text) or (hidden // heads if heads else 0)
     if not head_dim and not only_states:
         raise ConfigError("its config.json has neither head_dim nor hidden_size")
-    entry: Entry = {"weights_bytes": weights_bytes}
+    entry: Entry = {"weights_bytes": weights_bytes, "hidden_layers": layer_kinds.hidden_layers(text)}
     if architectures:
         entry["architectures"] = architectures
     kinds = [] if only_states else layer_kinds.attention(text, layers, heads, head_dim, assumed)

@@ -24,6 +24,7 @@ MODEL_FIELDS = {
     "id": Field("model", required=True),
     "revision": Field("revision"),
     "weights_bytes": Field("whole number", required=True),
+    "hidden_layers": Field("whole number"),
     "layers": Field("whole number", required=True),
     "kv_heads": Field("whole number", required=True),
     "head_dim": Field("whole number", required=True),

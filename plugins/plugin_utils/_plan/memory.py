@@ -58,7 +58,7 @@ MORE_MODELS = (*SPECULATIVE, "enable_lora", "lora_modules")
 NUMBERS = (
     *("weights_bytes", "layers", "kv_heads", "head_dim", "native_context", "config_context", "extended_context"),
     *("sliding_window", "full_attention_layers", "latent_dim", "index_dim", "index_layers", "state_layers"),
-    *("state_bytes",),
+    *("state_bytes", "hidden_layers"),
     *("state_matrix", "state_width", "state_channels", "state_chunk", "activation_bytes", "vision_bytes", "vocab_size"),
     *("embedding_bytes", "mtp_layers", "dspark_layers", "value_head_dim", "hidden_size", "experts", "expert_size"),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._catalog.vllm_options import tokens_of, whole
+from .._catalog.vllm_options import integer, tokens_of, whole
 from .._common.text import show
 
 SIZE = "pipeline_parallel_size"
@@ -25,12 +25,15 @@ class Stage(t.NamedTuple):
     number: int = 1  # of all stages
     layers: int = 1  # of ALL_LAYERS
     all_layers: int = 1
+    together: int = 0  # caches that each layer may have, where nobody knows which of the layers have them
     is_first: bool = True  # it has the embeddings
     is_last: bool = True  # it has what chooses a token, and all that drafts
 
     def of(self, number: int) -> int:
-        """Of so many layers of one kind, the most that this stage may have."""
-        return -(-number * self.layers // self.all_layers)
+        """Of so many caches of one kind, the most that this stage may have: a share, if all layers have as many, or in
+        a hybrid, whose kinds take turns; or else as if all of them were in this stage."""
+        share = -(-number * self.layers // self.all_layers)
+        return max(share, min(number, self.together * self.layers))
 
     def weights(self, entry: Entry, model: int, draft: int) -> int:
         """Bytes of what this stage loads of a model and of the one that drafts for it."""
@@ -54,14 +57,17 @@ def divided(layers: int, number: int) -> list[int]:
 def stages(entry: Entry, args: t.Mapping[str, t.Any], environment: t.Mapping[str, t.Any]) -> list[Stage]:
     """The stages that differ from each other."""
     number = tokens_of(args.get(SIZE)) or 1
-    layers = _layers(entry)
-    if number < 2 or not layers:
+    caches = _caches(entry)
+    if number < 2 or not caches:
         return [Stage()]
     parts = _listed(environment)
     if not parts or problem(entry, args, environment):
-        parts = divided(layers, number)
+        layers = _layers(entry) or caches
+        parts = divided(layers, min(number, layers))
     total = sum(parts)
-    each = (Stage(number, part, total, place == 0, place == number - 1) for place, part in enumerate(parts))
+    together = 0 if caches % total == 0 or whole(entry.get("state_layers")) else -(-caches // total)
+    last = len(parts) - 1
+    each = (Stage(number, part, total, together, place == 0, place == last) for place, part in enumerate(parts))
     return list(dict.fromkeys(each))
 
 
@@ -81,17 +87,22 @@ def problem(entry: Entry, args: t.Mapping[str, t.Any], environment: t.Mapping[st
     example = f"such as {show(','.join(map(str, divided(layers, number))))}" if layers else "with commas"
     if parts is None or len(parts) != number:
         return f"{said}; use the layers of each of the {number} stages, {example}, or remove it"
-    # where some layers have states, others may have neither states nor attention
-    if layers and sum(parts) != layers and not entry.get("state_layers"):
+    if layers and sum(parts) != layers:
         return f"{said}, because {entry.get('name')} has {layers} layers, and not {sum(parts)}; use {example[8:]}"
     return ""
 
 
 def _layers(entry: Entry) -> int:
+    """The decoder's, which vLLM divides; 0 if nobody says it."""
+    return whole(entry.get("hidden_layers")) or 0
+
+
+def _caches(entry: Entry) -> int:
+    """Of all layers: some keep nothing (Nemotron-NAS), or what an earlier one keeps (Gemma 3n), or several (Ouro)."""
     return (whole(entry.get("layers")) or 0) + (whole(entry.get("state_layers")) or 0)
 
 
 def _listed(environment: t.Mapping[str, t.Any]) -> list[int] | None:
-    parts = str(environment.get(PARTITION, "")).split(",")
-    numbers = [int(part) for part in parts if part.strip().isdecimal()]
-    return numbers if len(numbers) == len(parts) and all(numbers) else None
+    """None if vLLM reads no parts of it, or a stage has no layer."""
+    parts = [integer(part) or 0 for part in str(environment.get(PARTITION, "")).split(",")]
+    return parts if min(parts) > 0 else None

@@ -68,6 +68,11 @@ def test_no_content_is_a_crash(config: dict[str, t.Any], begins: bool) -> None:
     [
         ({"num_hidden_layers": 10**10}, "num_hidden_layers: 10000000000; at most 10000 are possible"),
         ({"num_hidden_layers": 10**400}, "num_hidden_layers: 1000.*; at most"),
+        (
+            {"num_hidden_layers": 10_000, "total_ut_steps": 10_000},
+            "10000 times its layers: 100000000; at most 10000 are",
+        ),
+        ({"num_hidden_layers": 5001, "loop_num": 2}, "2 times its layers: 10002; at most 10000 are"),
         ({"layer_types": ["a"] * 20_000}, "layer_types: '20000 items'; at most 10000 are possible"),
         ({"hybrid_override_pattern": "M" * 1_000_000}, "hybrid_override_pattern: '1000000 items'; at most"),
         ({"layer_types": [{}]}, "in layer_types: 'dict'; a name for each layer"),

@@ -24,6 +24,7 @@ CONFIG = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64, "
 INDEX = {"metadata": {"total_size": 5_000_000}, "weight_map": {}}
 EXPECTED = {
     "id": MODEL,
+    "hidden_layers": 2,
     "layers": 2,
     "kv_heads": 4,
     "head_dim": 16,

@@ -7,15 +7,22 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.model_config import entry_of
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, plan
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.nodes import Node, Nodes
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import Resolved, ResolveError, resolve
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.stages import PARTITION, Stage, divided, stages
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.stages import (
+    PARTITION,
+    Stage,
+    divided,
+    problem,
+    stages,
+)
 
 from support.services import CATALOG, spark, values
 
 MODEL = {"id": "a/b", "weights_bytes": 30 * 10**9, "layers": 61, "kv_heads": 8, "head_dim": 128}
-MODEL |= {"native_context": 65536, "attention_heads": 64}
+MODEL |= {"native_context": 65536, "attention_heads": 64, "hidden_layers": 61}
 
 
 def group(number: int, rank: int = 0, model: dict[str, t.Any] | None = None, **args: t.Any) -> Resolved:
@@ -103,7 +110,12 @@ def test_both_ends_have_the_words() -> None:
 
 def test_tensor_parallelism_divides_a_stage() -> None:
     two, four = (
-        plan({**MODEL, "layers": 60}, Host(100 * 10**9, 0.9, hosts), {"pipeline_parallel_size": 2, **more}, {})
+        plan(
+            {**MODEL, "layers": 60, "hidden_layers": 60},
+            Host(100 * 10**9, 0.9, hosts),
+            {"pipeline_parallel_size": 2, **more},
+            {},
+        )
         for hosts, more in ((2, {}), (4, {"tensor_parallel_size": 2}))
     )
     assert (two["weights_bytes"], four["weights_bytes"]) == (15 * 10**9, 75 * 10**8)
@@ -132,17 +144,84 @@ def test_tensor_parallelism_divides_a_stage() -> None:
             ' "20,21,20"',
         ),
         (61, {PARTITION: "20,x,20"}, f'vllm_extra_env.{PARTITION}: "20,x,20" is not allowed; use the layers of each'),
+        (61, {PARTITION: "9" * 5000 + ",1,1"}, f'vllm_extra_env.{PARTITION}: "999'),
         (61, {PARTITION: "61,0,0"}, f'vllm_extra_env.{PARTITION}: "61,0,0" is not allowed; use the layers of each'),
     ],
 )
 def test_what_cannot_be_divided(layers: int, environment: dict[str, str], said: str) -> None:
     with pytest.raises(ResolveError) as refused:
-        group(3, model={**MODEL, "layers": layers}, pipeline_parallel_size=3, environment=environment)
+        group(
+            3,
+            model={**MODEL, "layers": layers, "hidden_layers": layers},
+            pipeline_parallel_size=3,
+            environment=environment,
+        )
     assert str(refused.value).startswith(said)
 
 
 def test_layers_with_states_are_layers_of_a_stage() -> None:
     """A hybrid has more than those with attention, and some that nobody lists."""
-    model = {**MODEL, "layers": 12, "state_layers": 36, "state_bytes": 10**6}
+    model = {**MODEL, "layers": 12, "state_layers": 36, "state_bytes": 10**6, "hidden_layers": 52}
     found = group(3, model=model, pipeline_parallel_size=3, environment={PARTITION: "18,18,16"}).plan
     assert found["kv_bytes_per_token"] == 5 * 2 * 8 * 128 * 2
+
+
+ANY = {"hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 2, "vocab_size": 100}
+ANY |= {"max_position_embeddings": 4096}
+BLOCKS = [{"attention": {"n_heads_in_group": 4, "no_op": layer % 2 == 1}, "ffn": {}} for layer in range(80)]
+# By hand: a config.json, a division that vLLM takes, one that it refuses, and the most caches of a stage.
+OF_OTHER_NUMBERS = {
+    "40 blocks keep nothing": ({"num_hidden_layers": 80, "block_configs": BLOCKS}, "40,40", "20,20", 40),
+    "the last 10 use what others keep": (
+        {
+            "model_type": "gemma3n_text",
+            "num_hidden_layers": 30,
+            "num_kv_shared_layers": 10,
+            "sliding_window": 512,
+            "layer_types": (["sliding_attention"] * 4 + ["full_attention"]) * 6,
+        },
+        "15,15",
+        "10,10",
+        15 + 4,  # of windows, as if none were full; and the 4 full ones
+    ),
+    "each has attention twice": (
+        {"model_type": "longcat_flash", "num_layers": 28, "kv_lora_rank": 32, "qk_rope_head_dim": 8},
+        "14,14",
+        "28,28",
+        28,
+    ),
+    "each is run four times": (
+        {"model_type": "ouro", "num_hidden_layers": 24, "total_ut_steps": 4, "layer_types": ["full_attention"] * 24},
+        "12,12",
+        "48,48",
+        48,
+    ),
+    "each is run twice": ({"model_type": "iquestloopcoder", "num_hidden_layers": 24}, "12,12", "24,24", 24),
+}
+
+
+@pytest.mark.parametrize("name", OF_OTHER_NUMBERS)
+def test_a_pipeline_divides_layers_and_not_caches(name: str) -> None:
+    config, right, refused, most = OF_OTHER_NUMBERS[name]
+    entry, _assumed = entry_of({**ANY, **config}, 10**9)
+    args = {"pipeline_parallel_size": 2}
+    assert problem({**entry, "name": "a"}, args, {PARTITION: right}) == ""
+    total = sum(map(int, right.split(",")))
+    assert f"because a has {total} layers" in problem({**entry, "name": "a"}, args, {PARTITION: refused})
+    for environment in ({}, {PARTITION: right}):
+        found = stages(entry, args, environment)
+        assert {(each.layers, each.all_layers) for each in found} == {(total // 2, total)}
+        kinds = [kind["layers"] for kind in entry.get("attention_kinds", [])]
+        if entry.get("sliding_window") and not kinds:
+            kinds = [entry["full_attention_layers"], entry["layers"] - entry["full_attention_layers"]]
+        assert sum(map(found[0].of, kinds or [entry["layers"]])) == most
+
+
+def test_without_the_number_of_layers_only_that_of_the_parts_is_known() -> None:
+    entry = {"name": "a", "layers": 40}
+    assert problem(entry, {"pipeline_parallel_size": 2}, {PARTITION: "50,30"}) == ""
+    (first, last) = stages(entry, {"pipeline_parallel_size": 2}, {PARTITION: "50,30"})
+    assert (first.of(40), last.of(40)) == (40, 30)
+    assert "use the layers of each of the 2 stages, with commas, or remove it" in problem(
+        entry, {"pipeline_parallel_size": 2}, {PARTITION: "80"}
+    )
