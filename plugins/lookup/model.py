@@ -122,8 +122,8 @@ _value:
       sample: 33.3
     hidden_layers:
       description:
-        - Number of layers of the decoder, which a pipeline divides among hosts. Some keep no KV cache, or several, so it
-          may differ from C(layers).
+        - Number of layers of the decoder, which a pipeline divides among hosts. Some keep no KV cache, or several,
+          so it may differ from C(layers).
       type: int
       returned: if known
       sample: 36
