@@ -98,12 +98,10 @@ class PlaybookServers:
             server.close()
 
 
-def _run(command: list[str], folder: str, environment: dict[str, str], stdout: int, learned: int) -> t.NoReturn:
+def _run(command: list[str], folder: str, environment: dict[str, str], stdout: int) -> t.NoReturn:
     """Be ansible-playbook."""
     from ansible import constants
     from ansible.cli.playbook import main
-
-    from support import compiled
 
     os.setsid()
     os.chdir(folder)
@@ -124,8 +122,6 @@ def _run(command: list[str], folder: str, environment: dict[str, str], stdout: i
             code = int(exit_.code or 0)
         atexit._run_exitfuncs()
         sys.stdout.flush()
-        with open(learned, "wb") as file:
-            file.write(compiled.learned())
     except BaseException:
         traceback.print_exc()
         raise
@@ -140,7 +136,7 @@ def _load_ansible() -> None:
 
     loader.init_plugin_loader()
     importlib.import_module("ansible_collections.ansible.builtin")
-    for kind in ("action", "become", "callback", "connection", "inventory", "lookup", "shell", "strategy", "vars"):
+    for kind in ("action", "become", "callback", "connection", "inventory", "lookup", "shell", "strategy"):
         list(getattr(loader, f"{kind}_loader").all(class_only=True))
     for plugins in (loader.filter_loader, loader.test_loader):
         list(plugins.all())
@@ -148,30 +144,21 @@ def _load_ansible() -> None:
 
 
 def _serve(connection: socket.socket) -> None:
-    from support import compiled
-
     _load_ansible()
-    compiled.keep()
     gc.freeze()
     while True:
         head, files, _flags, _address = socket.recv_fds(connection, 4, 1)
         if not head:
             return
         request = json.loads(connection.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
-        known, learned = os.pipe()
         pid = os.fork()
         if pid == 0:
             connection.close()
-            os.close(known)
-            _run(*request, *files, learned)
+            _run(*request, *files)
         os.close(*files)
-        os.close(learned)
         connection.sendall(f"{pid:{WIDTH}}".encode())
-        with open(known, "rb") as file, contextlib.suppress(EOFError, ValueError):  # of a run that was killed
-            compiled.learn(file.read())
         connection.sendall(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):{WIDTH}}".encode())
 
 
 if __name__ == "__main__":
-    sys.path.append(str(Path(__file__).parents[1]))
     _serve(socket.socket(fileno=int(sys.argv[1])))

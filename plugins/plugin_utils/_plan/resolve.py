@@ -156,7 +156,7 @@ def resolve(
     together = together._replace(by_ray=bool(together.members) and ray.is_needed(image, options))
     service, swapped = values["vllm_service_name"], [member.service for member in swap_others]
 
-    def planned_with(may_take: share.Share) -> tuple[Settings, Plan]:
+    def planned_with(may_take: share.Share, choice: Choice = choice) -> tuple[Settings, Plan]:
         try:
             settings = merged(layers(values, choice, may_take, remedy, together, host))
         except ValueError as error:
@@ -168,9 +168,9 @@ def resolve(
         may_take = _share(values, host, *asked)
         alone = _share(values, {**host, "services": []}, *asked)
         if alone.utilization > may_take.utilization:
-            _settings, plan = planned_with(alone)
-            if plan and may_take.has_room_for(plan["needed_bytes"]):
-                may_take = may_take.beside(alone)
+            # A release is named after its share before the model is read: MODEL_INFO may not count.
+            _settings, plan = planned_with(alone, choose(values, catalog, None))
+            may_take = may_take.keeps(alone, plan.get("needed_bytes", 0))
         return may_take, *planned_with(may_take)
 
     may_take, settings, plan = planned()
@@ -242,9 +242,9 @@ def resolve(
         other_services_gib=may_take.other_services_gib,
         utilization=may_take.utilization,
         utilization_wish=may_take.wish,
-        utilization_cap=may_take.cap,
+        utilization_cap=max(may_take.cap, may_take.utilization),
         capped_by=may_take.capped_by,
-        capped_for=[each["service"] for each in may_take.holders] if may_take.is_capped else [],
+        capped_for=may_take.capped_for,
         plan=plan,
         needed_bytes=needed,
         available_bytes=share.available_bytes(host),

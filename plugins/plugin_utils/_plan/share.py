@@ -86,8 +86,7 @@ class Share(t.NamedTuple):
     offloaded_bytes: int = 0  # of this service, beside its share
     ray_bytes: int = 0  # of Ray, which serves it
     is_out: bool = False  # other services leave less than LOWEST
-    # Those of other_services that the cap leaves room for, unless it is all; the share fits beside the rest of them.
-    capped_for: list[dict[str, t.Any]] | None = None
+    kept: Share | None = None  # that of this host without neighbors outside of vllm_services, if it fits beside them
 
     @property
     def memory_gib(self) -> float:
@@ -99,7 +98,7 @@ class Share(t.NamedTuple):
 
     @property
     def utilization(self) -> float:
-        return min(self.wish, self.cap)
+        return self.kept.utilization if self.kept else min(self.wish, self.cap)
 
     @property
     def highest(self) -> float:
@@ -116,7 +115,7 @@ class Share(t.NamedTuple):
     @property
     def capped_by(self) -> str:
         """What the cap is made of, for people."""
-        if self.is_least:
+        if self.holds_least:
             return f"{self.memory_gib:.1f} GiB for all of vllm_services, and that is what this one's model needs"
         text = f"{self.memory_gib:.1f} GiB, less {self.reserve_gib:g} GiB of vllm_memory_reserve_gib"
         text += "".join(f", less {gib(each['planned_bytes'])} of {each['service']}" for each in self.holders)
@@ -129,7 +128,12 @@ class Share(t.NamedTuple):
     @property
     def holders(self) -> list[dict[str, t.Any]]:
         """The other services that the cap leaves room for."""
-        return self.other_services if self.capped_for is None else self.capped_for
+        return self.kept.other_services if self.kept else self.other_services
+
+    @property
+    def capped_for(self) -> list[str]:
+        """Those because of whom the share is smaller than the wish."""
+        return [each["service"] for each in self.holders] if self.is_capped and not self.holds_least else []
 
     def problem_of(self, service: str) -> str:
         """One line with who holds what, if that leaves nothing for SERVICE."""
@@ -138,19 +142,21 @@ class Share(t.NamedTuple):
         names = ", ".join(each["service"] for each in self.other_services)
         return f"nothing is left for {service}: this host has {self.capped_by}; give {names} less"
 
-    def has_room_for(self, needed_bytes: int) -> bool:
-        """Whether a service that needs so much, with all that it takes beside its share, fits beside the others."""
-        taken = (self.reserve_gib + self.other_services_gib) * GIB + self.ray_bytes
-        return taken + needed_bytes <= self.memory_bytes + ROUNDING
+    @property
+    def holds_least(self) -> bool:
+        """Whether the share is what the model needs at least, of a vllm_services whose others take the rest."""
+        return self.kept.is_least if self.kept else self.is_least
 
-    def beside(self, alone: Share) -> Share:
-        """With the share that it has where only vllm_services counts (ALONE), if that fits beside all others."""
-        return self._replace(
-            cap=max(self.cap, alone.utilization),
-            is_least=alone.is_least,
-            is_out=False,
-            capped_for=alone.other_services,
-        )
+    def keeps(self, alone: Share, needed_bytes: int) -> Share:
+        """With the share that it has where only vllm_services counts (ALONE), if that fits beside all others.
+
+        NEEDED_BYTES is all that it takes with that share, Ray excepted; 0 if that is not known, and then that share of
+        the memory counts.
+        """
+        taken = (self.reserve_gib + self.other_services_gib) * GIB + self.ray_bytes
+        needed = needed_bytes or alone.utilization * self.memory_bytes + self.offloaded_bytes
+        fits = taken + needed <= self.memory_bytes + ROUNDING
+        return self._replace(kept=alone, is_out=False) if fits else self
 
 
 def share(
@@ -181,7 +187,8 @@ def share(
     left = _left(found.memory_gib, found.memory_gib - taken)
     if own and own.why == LEAST and own.share <= left:
         return found._replace(cap=own.share, is_least=True)
-    return found._replace(cap=max(left, LOWEST), is_out=left < LOWEST)
+    is_out = _left(found.memory_gib, found.memory_gib - reserve_gib - found.other_services_gib) < LOWEST
+    return found._replace(cap=max(left, LOWEST), is_out=is_out)
 
 
 def _left(total: float, left: float) -> float:

@@ -189,6 +189,8 @@ def test_what_else_is_done_to_one_that_waits(
 
 def test_maintaining_the_one_that_has_the_turn_is_enough(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     fleet = Swap(ansible_playbook, tmp_path, [ONE, TWO], [])
+    read = tmp_path / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks/deploy/read_installed.yml"
+    read.write_text(json.dumps([{"ansible.builtin.import_tasks": "deploy/read_releases.yml"}]))
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     code, output = fleet.run("maintain.yml", path=path, extra={**EXTRA, "vllm_os_upgrade": "none"})
     assert (code, fleet.units(TWO)) == (0, []), output

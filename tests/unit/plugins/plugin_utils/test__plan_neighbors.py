@@ -93,3 +93,38 @@ def test_a_service_that_comes_later_changes_none(total: int, wishes: list[int], 
         running.append(held("vllm" if number == 0 else f"vllm-{number}", found))
         shares.append(found.utilization)
     assert [deployed(number, running).utilization for number in range(len(shares))] == shares
+
+
+def test_the_name_of_a_release_does_not_depend_on_what_is_read_of_its_model_later() -> None:
+    """A model without an entry: the deployment names the release first, and reads the model then."""
+    read = {
+        "id": "acme/unknown",
+        "weights_bytes": GIB,
+        "layers": 2,
+        "kv_heads": 2,
+        "head_dim": 64,
+        "native_context": 4096,
+    }
+    for wish, beside in ((0.3525, 0.56), (0.9, 0.4)):
+        neighbor = service("vllm-b", int(beside * TOTAL))
+        wanted = {"vllm_model": "acme/unknown", "vllm_gpu_memory_utilization": wish}
+        before = resolved(spark(services=[neighbor]), **wanted)
+        assert before.argv == resolved(spark(services=[neighbor]), model_info=read, **wanted).argv
+    assert (
+        resolved(
+            spark(services=[service("vllm-b", int(0.56 * TOTAL))]), **{**wanted, "vllm_gpu_memory_utilization": 0.3525}
+        ).utilization
+        == 0.3525
+    )
+
+
+def test_what_it_offloads_itself_is_no_reason_to_refuse_it_for_a_neighbor() -> None:
+    small = service("vllm-b", 2 * GIB)
+    found = resolved(spark(services=[small]), vllm_extra_args={"kv_offloading_size": 115})
+    assert found.budget_problem == ""
+
+
+def test_only_neighbors_that_make_a_share_smaller_are_named() -> None:
+    assert resolved(spark(), vllm_memory_reserve_gib=40).capped_for == []
+    full = spark(memory=SMALL, services=[service("vllm-a", 6 * GIB), service("vllm-b", 5 * GIB)])
+    assert resolved(full, **ON_CPU).capped_for == ["vllm-a", "vllm-b"]
