@@ -122,4 +122,4 @@ def description(holder: Holder) -> str:
         return f"the service {holder['service']} (container {holder['name']})"
     if holder["kind"] == "compose":
         return f"the container {holder['name']} of the Compose project {holder['project']}"
-    return f"the container {holder['name']}, which was started by hand"
+    return f"the container {holder['name']} (started by hand)"

@@ -82,8 +82,8 @@ NOTES: tuple[Note, ...] = (
     Note(
         "services_beside",
         "{services} of this collection {runs} here, too, and no host of this inventory has that name and this address",
-        "`playbooks/health.yml -e vllm_service_name=NAME` judges such a service; list all of a host in vllm_services to"
-        " have them in one table and one memory budget",
+        "`playbooks/health.yml -l HOST -e vllm_service_name=NAME -e vllm_port=PORT` judges such a service; list all"
+        " services of a host in vllm_services to have them in one table and one memory budget",
     ),
     Note(
         "kv_below_plan",

@@ -64,8 +64,8 @@ def holder(**values: t.Any) -> Holder:
 @pytest.mark.parametrize(
     ("labels", "kind", "words"),
     [
-        (None, "container", "the container box, which was started by hand"),
-        ({"a": "b"}, "container", "the container box, which was started by hand"),
+        (None, "container", "the container box (started by hand)"),
+        ({"a": "b"}, "container", "the container box (started by hand)"),
         (PROJECT, "compose", "the container box of the Compose project llm"),
         (SERVICE, "service", "the service vllm-b (container box)"),
     ],

@@ -104,7 +104,7 @@ def test_what_docker_would_remove_cannot_be_taken_over(host: Host) -> None:
     host.container("trial", auto_remove=True, ports=OURS)
     (refused,) = host.conflicts()["conflicts"]
     assert refused["id"] == "auto_removed"
-    assert "the container trial, which was started by hand is in the way, and Docker removes it" in refused["text"]
+    assert "the container trial (started by hand) is in the way, and Docker removes it" in refused["text"]
     assert "Stop it (docker stop trial)" in refused["text"]
     assert [each["id"] for each in host.conflicts(take_over=False)["conflicts"]] == [
         "auto_removed",
