@@ -635,13 +635,13 @@ BAD: list[tuple[Values, str]] = [
         " pipeline_parallel_size: 4 in vllm_extra_args",
     ),
     (
-        pair("spark03", **own_model(layers=2), vllm_extra_args={"pipeline_parallel_size": 3}),
+        pair("spark03", **own_model(layers=2, hidden_layers=2), vllm_extra_args={"pipeline_parallel_size": 3}),
         "vllm_extra_args.pipeline_parallel_size: 3 is not allowed, because mine has 2 layers, and each stage needs one;"
         " use fewer hosts",
     ),
     (
         pair(
-            **own_model(layers=36),
+            **own_model(layers=36, hidden_layers=36),
             vllm_extra_args={"pipeline_parallel_size": 2},
             vllm_extra_env={"VLLM_PP_LAYER_PARTITION": "20,20"},
         ),
