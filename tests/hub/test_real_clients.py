@@ -36,7 +36,10 @@ def look(cache: Path, verify: str = "full") -> dict[str, Any]:
 
 
 def partials(cache: Path) -> list[Path]:
-    return list(cache.rglob("*.incomplete"))
+    """Also while a client works there: a folder that goes meanwhile is none."""
+    return [
+        Path(where, name) for where, _folders, names in os.walk(cache) for name in names if name.endswith(".incomplete")
+    ]
 
 
 def assert_whole(cache: Path, client: Client) -> None:

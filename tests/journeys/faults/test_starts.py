@@ -47,7 +47,7 @@ def fault(spark: Spark, sandbox: Sandbox, request: pytest.FixtureRequest) -> Ite
         if fault.hub:
             undo.callback(sandbox.hub.set_faults, [])
             # of this host only: the journey on the other one uses the same hub
-            sandbox.hub.set_faults([{**rule, "client": spark.address} for rule in fault.hub])
+            sandbox.hub.set_faults([{**rule, "client": spark.ssh.address} for rule in fault.hub])
         yield fault
 
 

@@ -54,7 +54,7 @@ def test_it_also_runs_in_the_background(tmp_path: Path, ansible_playbook: Ansibl
     ]
     (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "spark", "gather_facts": False, "tasks": tasks}]))
     (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": {"spark": THIS_MACHINE}}}))
-    for _attempt in range(3):
+    for _attempt in range(10):
         done = ansible_playbook("play.yml", inventory="hosts.yml", folder=tmp_path)
         # Ansible itself waits 2.5 s for the job to begin, which is not enough on a starved machine
         if "could not find job" not in done.output:
