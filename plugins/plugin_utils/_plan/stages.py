@@ -25,7 +25,7 @@ class Stage(t.NamedTuple):
     number: int = 1  # of all stages
     layers: int = 1  # of ALL_LAYERS
     all_layers: int = 1
-    together: int = 0  # caches that each layer may have, where nobody knows which of the layers have them
+    together: int = 0  # caches that each layer may have, where it is not known which of the layers have them
     is_first: bool = True  # it has the embeddings
     is_last: bool = True  # it has what chooses a token, and all that drafts
 
@@ -47,7 +47,7 @@ class Stage(t.NamedTuple):
 
 
 def divided(layers: int, number: int) -> list[int]:
-    """Layers of each stage, where nobody says it: what is left over goes to the ones before the last."""
+    """Layers of each stage, where no one says it: what is left over goes to the ones before the last."""
     found = [layers // number] * number
     for place in range(2, layers % number + 2):
         found[-place] += 1
@@ -93,7 +93,7 @@ def problem(entry: Entry, args: t.Mapping[str, t.Any], environment: t.Mapping[st
 
 
 def _layers(entry: Entry) -> int:
-    """The decoder's, which vLLM divides; 0 if nobody says it."""
+    """The decoder's, which vLLM divides; 0 if no one says it."""
     return whole(entry.get("hidden_layers")) or 0
 
 

@@ -157,7 +157,7 @@ def test_a_query_that_is_wrong_ends_before_a_host_is_asked(tmp_path: Path, ansib
 
 
 def test_services_that_the_inventory_does_not_list(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
-    """One machine with two names of the inventory, and a service that somebody deployed with -e; another machine."""
+    """One machine with two names of the inventory, and a service that someone deployed with -e; another machine."""
     services = [
         {"service": name, "container": f"{name}-x", "planned_bytes": planned, "release": R1, "running": True}
         for name, planned in (("vllm", 2**35), ("vllm-b", 2**30), ("vllm-two", 2**36))

@@ -221,7 +221,7 @@ def test_another_service_that_is_stopped_is_left_so(programs: Path, ansible_play
     (programs / "vllm-b.service").write_text("inactive\n")
     code, output = fleet.run("maintain.yml", one_batch=True)
     assert code == 0, output
-    # only its lock is taken: nobody starts it meanwhile
+    # only its lock is taken: no one starts it meanwhile
     assert {what for which, what in told(fleet, "m-vllm") if which == "vllm-b"} == {"lock", "absent"}
     assert {which for which, _what in told(fleet, "m-vllm")} == {"vllm", "vllm-b", "m-vllm", "vllm.service", "m"}
 

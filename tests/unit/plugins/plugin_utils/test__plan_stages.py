@@ -160,7 +160,7 @@ def test_what_cannot_be_divided(layers: int, environment: dict[str, str], said: 
 
 
 def test_layers_with_states_are_layers_of_a_stage() -> None:
-    """A hybrid has more than those with attention, and some that nobody lists."""
+    """A hybrid has more than those with attention, and some that are not listed."""
     model = {**MODEL, "layers": 12, "state_layers": 36, "state_bytes": 10**6, "hidden_layers": 52}
     found = group(3, model=model, pipeline_parallel_size=3, environment={PARTITION: "18,18,16"}).plan
     assert found["kv_bytes_per_token"] == 5 * 2 * 8 * 128 * 2
