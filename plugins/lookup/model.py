@@ -121,12 +121,9 @@ _value:
       returned: if RV(_value[].active_bytes) is known
       sample: 33.3
     hidden_layers:
-      description:
-        - Number of layers of the decoder, which a pipeline divides among hosts. Some keep no KV cache, or several,
-          so it may differ from C(layers).
+      description: Number of layers of the decoder. Some keep no KV cache, or several, so C(layers) may differ.
       type: int
       returned: if known
-      sample: 36
     layers: {description: Number of layers with a KV cache., type: int, sample: 36}
     kv_heads: {description: Number of KV heads per layer., type: int, sample: 8}
     head_dim: {description: Dimension of a head., type: int, sample: 128}
