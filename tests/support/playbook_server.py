@@ -136,6 +136,7 @@ def _load_ansible() -> None:
 
     loader.init_plugin_loader()
     importlib.import_module("ansible_collections.ansible.builtin")
+    # Not those of vars: loaded before an inventory is known, they give a later run no host_vars.
     for kind in ("action", "become", "callback", "connection", "inventory", "lookup", "shell", "strategy"):
         list(getattr(loader, f"{kind}_loader").all(class_only=True))
     for plugins in (loader.filter_loader, loader.test_loader):
