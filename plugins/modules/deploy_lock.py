@@ -34,6 +34,11 @@ options:
     description: Seconds after which the lock expires unless it is renewed or released.
     type: int
     default: 7200
+  since:
+    description:
+      - Time by the clock of the host, in seconds since 1970, at which this run has read the host. RV(used_since) says
+        whether that still holds.
+    type: float
   run:
     description: The run that requests the lock. Set by the action plugin.
     type: dict
@@ -118,6 +123,13 @@ healed:
   returned: always
   type: dict
   sample: null
+used_since:
+  description:
+    - Whether the lock was taken, renewed or released after O(since), so that another run may have changed the service.
+      V(true), too, if that was up to a second before it.
+  returned: always
+  type: bool
+  sample: false
 lock_file:
   description: Path of the lock file on the host.
   returned: always
@@ -128,6 +140,7 @@ lock_file:
 import errno
 import fcntl
 import json
+import math
 import os
 import re
 import stat
@@ -140,6 +153,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_p
 
 FOLDER = "/run/dgxspark.vllm"
 LONGEST = 4096  # bytes of a lock's file
+NEVER = -math.inf
 
 
 def open_lock(path: str, make: bool, write: bool) -> t.TextIO | None:
@@ -162,15 +176,21 @@ def open_lock(path: str, make: bool, write: bool) -> t.TextIO | None:
     return os.fdopen(descriptor, "r+" if write else "r", encoding="utf-8", errors="replace")
 
 
-def change(
-    path: str, run: Holder, lease: int, dead: str | None, free: bool, dry: bool
-) -> tuple[Holder | None, bool, Holder | None]:
-    """Who holds the lock in the end, whether that is as wanted, and whose dead one was taken."""
+class Change(t.NamedTuple):
+    holder: Holder | None  # in the end
+    fine: bool  # whether that is as wanted
+    healed: Holder | None  # whose dead lock was taken
+    written: float  # when the file was last written before, in seconds since 1970, or NEVER
+
+
+def change(path: str, run: Holder, lease: int, dead: str | None, free: bool, dry: bool) -> Change:
+    was_there = os.path.exists(path)
     file = open_lock(path, make=not (dry or free), write=not dry)
     if file is None:
-        return None, True, None
+        return Change(None, True, None, NEVER)
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)  # only while it is read and written
+        written = os.fstat(file.fileno()).st_mtime if was_there else NEVER
         held = parse(file.read(LONGEST))
         mine = held is not None and held["run"] == run["run"]
         if free:
@@ -178,14 +198,14 @@ def change(
         else:
             after = holder_after(held, run, since_boot(), lease, dead)
             if after is None:
-                return held, False, None
+                return Change(held, False, None, written)
         if dry:
-            return held, True, None
+            return Change(held, True, None, written)
         if after != held:
             file.seek(0)
             file.truncate()
             file.write(json.dumps(after) if after else "")
-        return after, True, None if mine or free else held
+        return Change(after, True, None if mine or free else held, written)
 
 
 def since_boot() -> float:
@@ -205,6 +225,7 @@ def main() -> None:
             "service": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "lease": {"type": "int", "default": 7200},
+            "since": {"type": "float"},
             "run": {"type": "dict", "options": {"run": word, "user": word, "controller": word}},
             "dead": {"type": "str"},
         },
@@ -219,15 +240,22 @@ def main() -> None:
         module.fail_json(msg="run: it is empty; call deploy_lock from a task, where its action plugin fills it in")
     path = f"{FOLDER}/{options['service']}.lock"
     try:
-        holder, fine, healed = change(
+        found = change(
             path, options["run"], options["lease"], options["dead"], options["state"] == "absent", module.check_mode
         )
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR):
             module.fail_json(msg=f"{path} is not a plain file, and not ours. Look what it is, and remove it")
         module.fail_json(msg=os_problem.one_line(error, path))
+    since = options["since"]
     module.exit_json(
-        changed=False, holder=by_the_clock(holder), healed=by_the_clock(healed), refused=not fine, lock_file=path
+        changed=False,
+        holder=by_the_clock(found.holder),
+        healed=by_the_clock(found.healed),
+        refused=not found.fine,
+        # SINCE may be rounded; a run that is dead now may have gone on after it
+        used_since=since is not None and (found.written > since - 1 or found.healed is not None),
+        lock_file=path,
     )
 
 

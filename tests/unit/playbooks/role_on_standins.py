@@ -108,6 +108,7 @@ def host_info(release: str | None = None, listener: dict[str, t.Any] | None = No
             "memory": {"total_bytes": 2**37},
             "services": [mine] if release else [],
             "listener": listener,
+            "time": 1795446245,
             "cache": None,
         }
     }
@@ -171,7 +172,7 @@ class Fleet:
             (home / "good").symlink_to(f"releases/{good[-1]}")
         if current:
             (home / "current").symlink_to(f"releases/{current}")
-        lock = {"holder": {"run": "x"}, "refused": False}
+        lock = {"holder": {"run": "x"}, "refused": False, "used_since": False}
         started = {
             "spark_info": [host_info()],
             "deploy_lock": [lock],

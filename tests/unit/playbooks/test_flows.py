@@ -379,7 +379,7 @@ def _check_arguments(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> t.Cal
         (tasks / "validate.yml").write_text(
             check.replace("'600'", f"'{seconds}'")
         )  # its first step is enough of the role
-        (tasks / "deploy" / "lock.yml").write_text(json.dumps([{"ansible.builtin.fail": {"msg": "it went on"}}]))
+        (tasks / "deploy" / "inspect.yml").write_text(json.dumps([{"ansible.builtin.fail": {"msg": "it went on"}}]))
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "docker").write_text(docker)
         (tmp_path / "bin" / "docker").chmod(0o755)
@@ -502,7 +502,32 @@ def test_what_a_second_run_costs(tmp_path: Path, ansible_playbook: AnsiblePlaybo
     code, output = fleet.run(extra={**EXTRA, "__vllm_supervision_wanted": {"files": {}, "units": {}}})
     assert code == 0, output
     asked = fleet.calls("h0", *STANDINS)
-    assert [name for name, _asked in asked] == ["deploy_lock", "spark_info", "vllm_health", "deploy_lock"]
+    assert [name for name, _asked in asked] == ["spark_info", "vllm_health"]
     run = Run(code, output)
     assert (run.count("h0", "changed"), run.count("h0", "failed")) == (0, 0), output
     assert run.count("h0", "ok") + run.count("h0", "skipped") <= 39, output
+
+
+def test_what_another_run_did_before_the_lock_was_taken(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """R1 serves at the first look; another run brings R2 into service, which is wanted, before this one has the lock."""
+    other_run = {"holder": {"run": "x"}, "refused": False, "used_since": True}
+    answers = {
+        "deploy_lock": [other_run],
+        "spark_info": [host_info(R1), host_info(R2)],
+        "vllm_health": [health("ready", R1), health("ready", R2)],
+    }
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": {"good": [R1, R2], "current": R2, "answers": answers}})
+    code, output = fleet.run(extra={**EXTRA, "__vllm_supervision_wanted": {"files": {}, "units": {}}})
+    assert code == 0, output
+    assert re.search(rf"(?m)^h0 +{R2} +{R2} +- +unchanged", output), output
+    asked = [name for name, _asked in fleet.calls("h0", *STANDINS)]
+    assert asked == ["spark_info", "vllm_health", "deploy_lock", "spark_info", "vllm_health", "deploy_lock"]
+
+
+def test_a_host_that_does_not_answer_the_first_call(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    lost = {"unreachable": True, "msg": "Connection reset by peer"}
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": {"current": R1, "answers": {"spark_info": [lost]}}})
+    code, output = fleet.run()
+    assert code == 2, output
+    assert "h0 cannot be reached: Connection reset by peer. Nothing that runs was changed" in failure(output, "h0")
+    assert [name for name, _asked in fleet.calls("h0", *STANDINS)] == ["spark_info"]  # no lock, so none to release

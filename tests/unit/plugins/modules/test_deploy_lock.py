@@ -183,12 +183,36 @@ def test_bad_options(host: Host, options: dict[str, t.Any], message: str) -> Non
     assert not host.lock.parent.exists()
 
 
+def test_whether_it_was_used_since(host: Host) -> None:
+    """What was read before the lock was taken still holds unless another run had it in between."""
+    assert host.run(since=time.time())["used_since"] is False  # nobody ever had it
+    host.run(state="absent")
+    os.utime(host.lock, (1000, 1000))
+    assert host.run(since=1002)["used_since"] is False
+    os.utime(host.lock, (1000, 1000))
+    assert host.run(since=1000.5)["used_since"] is True
+    assert host.run()["used_since"] is False  # it did not ask
+
+
+def test_the_lock_of_a_dead_run_was_used(host: Host) -> None:
+    """It may have gone on after the host was read, and has died since."""
+    host.holds(OTHER, left=-1)
+    os.utime(host.lock, (1000, 1000))
+    assert host.run(since=2000)["used_since"] is True
+
+
+def test_check_mode_tells_it_too(host: Host) -> None:
+    assert host.run(since=0, _ansible_check_mode=True)["used_since"] is False
+    host.holds(OTHER, left=-1)
+    assert host.run(since=0, _ansible_check_mode=True)["used_since"] is True
+
+
 RACER = """
 import sys
 from ansible_collections.dgxspark.vllm.plugins.modules.deploy_lock import change
 sys.stdin.read()
 run = {"run": sys.argv[2], "user": "u", "controller": "c"}
-print(change(sys.argv[1], run, 600, None, False, False)[1])
+print(change(sys.argv[1], run, 600, None, False, False).fine)
 """
 
 
