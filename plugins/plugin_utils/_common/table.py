@@ -11,7 +11,7 @@ Row = t.Mapping[str, t.Any]
 
 # No text column gets narrower than that, so that names stay names.
 NARROWEST = 12
-# The last column is wrapped if it has that much room, or more.
+# Text is not wrapped in less room than that, nor in less than its longest word.
 ROOM = 24
 
 
@@ -31,7 +31,7 @@ def table(rows: t.Sequence[Row], columns: t.Sequence[Column], width: int) -> str
     texts += [[column.cell(row) or "-" for column in columns] for row in rows]
     widths = [max(len(cells[number]) for cells in texts) for number in range(len(columns))]
     right = [column.right for column in columns]
-    last = _room(widths, columns, width)
+    last = _room([cells[-1] for cells in texts], widths, width) if columns[-1].wraps else 0
     fit(widths, columns, width)
     lines: list[str] = []
     for cells in texts:
@@ -41,10 +41,10 @@ def table(rows: t.Sequence[Row], columns: t.Sequence[Column], width: int) -> str
     return "\n".join(lines)
 
 
-def _room(widths: list[int], columns: t.Sequence[Column], width: int) -> int:
-    """Of the last column if it has to wrap, which WIDTHS has then; else 0."""
+def _room(texts: t.Sequence[str], widths: list[int], width: int) -> int:
+    """Of TEXTS, which are the last column, if they have to wrap. WIDTHS has it then. Else 0."""
     room = width - sum(widths[:-1]) - 2 * (len(widths) - 1)
-    if not columns[-1].wraps or not ROOM <= room < widths[-1]:
+    if not max(ROOM, *(len(word) for text in texts for word in text.split())) <= room < widths[-1]:
         return 0
     widths[-1] = room
     return room
