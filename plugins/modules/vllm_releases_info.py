@@ -95,8 +95,8 @@ releases:
     started:
       description:
         - Time of the last switch to it before it was verified, in seconds since 1970. V(null) if there was none.
-        - Also V(null) if an older version of this collection has written the release. The file C(release.json) of such a
-          release has no C(starts_are_recorded).
+        - Also V(null) if an older version of this collection has written the release. Its file C(release.json) has no
+          C(starts_are_recorded) then.
       type: float
       returned: always
       sample: 1795643000.0

@@ -44,7 +44,7 @@ class Release:
     staged: Moment
     good: Moment | None  # when it was last proven; None if it never was
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)  # release.json
-    written: float | None = None  # its release.json, in seconds since 1970: the time of the folder is that of its last file
+    written: float | None = None  # its release.json, in seconds since 1970; its folder is as new as its last file
     started: float | None = None  # when it was last switched to before it was proven, in seconds since 1970
     remedied: bool = False  # it failed, and its remedy.json says what runs in its place
 

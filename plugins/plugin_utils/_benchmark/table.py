@@ -38,7 +38,7 @@ _METRICS = {"output_throughput": "tokens/s", "median_ttft_ms": "TTFT", "median_t
 
 
 def render(record: Facts, claims: t.Sequence[Facts], width: int = WIDTH, wraps: bool = False) -> str:
-    """Head, one line for each cell, and below it what is to be said. WRAPS: also head and the latter are within WIDTH."""
+    """Head, one line for each cell, and below it what is to be said. WRAPS: all of it is within WIDTH."""
     rows = [dict(zip(TITLES, row(record, cell), strict=True)) for cell in record["cells"]]
     room = width if wraps else None
     said = [wrapped(f"  {text}", room) for text in remarks(record, claims)]

@@ -48,8 +48,9 @@ def verdict(one: Facts, current: str | None, previous: str | None) -> str:
         return "good"
     if one.get("started") is not None:
         return "failed (started, not proven)"
-    # an older version of this collection did not record which releases it has started
-    return "staged, not started" if mapping(one.get("facts")).get("starts_are_recorded") is True else "staged, or failed"
+    if mapping(one.get("facts")).get("starts_are_recorded") is True:
+        return "staged, not started"
+    return "staged, or failed"  # an older version of this collection did not record which releases it has started
 
 
 def date(seconds: t.Any) -> str | None:
