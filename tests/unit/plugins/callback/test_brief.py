@@ -75,9 +75,7 @@ def test_a_login_that_fails_is_told_with_its_remedy(tmp_path: Path, ansible_play
     assert "Remedy: correct ansible_host" in line
 
 
-def test_hosts_of_a_loop_that_need_not_answer_are_no_failure(
-    tmp_path: Path, ansible_playbook: AnsiblePlaybook
-) -> None:
+def test_hosts_of_a_loop_that_need_not_answer_are_no_failure(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     """As report/read_untouched.yml asks the hosts of later batches: what there is to say of them is in a table."""
     loop: dict[str, t.Any] = {
         "name": "Ask",
