@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action import terminal
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._benchmark import plot, record, store, table
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, CatalogError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.output_file import write
@@ -62,7 +63,7 @@ class ActionModule(ActionBase):
             made["comparison"] = record.judge(made, before)
             records.append(made)
             claims = args["claims"].get(made["server"].get("model")) or []
-            blocks.append(table.render(made, claims))
+            blocks.append(table.render(made, claims, terminal.width(), wraps=terminal.size() is not None))
             blocks += lines
             try:
                 files += self._store(folder, made, claims, blocks)

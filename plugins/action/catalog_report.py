@@ -8,6 +8,7 @@ import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action import terminal as screen
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action.report import Facts, Report
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.table import wrapped
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.catalog_table import MARKS, terminal
 
 
@@ -22,5 +23,5 @@ class ActionModule(Report):
     def report(self, asked: Facts) -> tuple[str, Facts]:
         size = screen.size()
         table = terminal(asked["models"], asked["plans"], asked["images"], size.columns if size else None)
-        title = f"{asked['title']}\n\n" if asked["title"] else ""
-        return f"{title}{table}\n\n{MARKS}", {"table": table}
+        title, marks = (wrapped(text, size.columns if size else None, indent=0) for text in (asked["title"], MARKS))
+        return "\n\n".join([*([title] if title else []), table, marks]), {"table": table}

@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.utils.display import Display
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action import terminal
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action.report import Facts, Report
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import fabric
 
@@ -26,4 +27,4 @@ class ActionModule(Report):
         for text in [*asked["notices"], *slow]:
             display.warning(text)
         failure: Facts = {"failed": True, "msg": "\n".join(problems)} if problems else {}
-        return fabric.table(checks, results), {"problems": problems, "slow": slow, **failure}
+        return fabric.table(checks, results, terminal.width()), {"problems": problems, "slow": slow, **failure}

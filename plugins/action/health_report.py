@@ -28,5 +28,5 @@ class ActionModule(QueriedReport):
         hosts, health, spark, wanted, faults = (asked[name] for name in self.OPTIONS)
         report = build(hosts, health, spark, wanted, time.time(), faults)
         found = {"report": report, "unhealthy": report["unhealthy"], "exit_code": exit_code(report["hosts"])}
-        table = render(report, terminal.width())
+        table = render(report, terminal.width(), wraps=terminal.size() is not None)
         return table, {"table": table, **found}

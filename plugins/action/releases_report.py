@@ -18,5 +18,5 @@ class ActionModule(Report):
     }
 
     def report(self, asked: Facts) -> tuple[str, Facts]:
-        text = table(asked["releases"], asked["problems"], terminal.width())
+        text = table(asked["releases"], asked["problems"], terminal.width(), wraps=terminal.size() is not None)
         return text, {"table": text, "releases": {host: rows(read) for host, read in asked["releases"].items()}}

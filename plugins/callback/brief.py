@@ -142,7 +142,7 @@ class CallbackModule(Default):
     def v2_runner_item_on_failed(self, result: t.Any) -> None:
         if self._is_verbose():
             super().v2_runner_item_on_failed(result)
-        else:
+        elif not (result.result.get("unreachable") and result.task.ignore_unreachable):
             self._line(f"{result.host.get_name()}: FAILED: {with_remedy(text(result.result))}", C.COLOR_ERROR)
 
     def v2_runner_on_unreachable(self, result: t.Any) -> None:

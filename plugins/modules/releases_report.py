@@ -12,8 +12,9 @@ author:
   - The dgxspark.vllm authors (@dgxspark)
 description:
   - Prints one table of the results of M(dgxspark.vllm.vllm_releases_info) on each host, with model, profile and image
-    of each release, the times at which it was staged and last proven, and whether it is current or the one that a
-    rollback returns to.
+    of each release, the times at which it was staged and last proven, and whether it is current, the one that a
+    rollback returns to, only staged, or failed.
+  - A narrow terminal gets fewer columns. Below the table stands why a host could not be read.
   - The table is not printed with the callbacks C(json), C(jsonl) and C(null), or with C(display_ok_hosts=false).
   - Runs on the controller and opens no connection. Use it with C(run_once).
 options:

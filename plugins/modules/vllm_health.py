@@ -218,8 +218,8 @@ cause:
   sample:
     id: max_len_gt_model
     meaning: vllm_max_model_len 999999 is more than the 40960 tokens that the model was trained for
-    remedy: set vllm_max_model_len to 40960 or less, or configure YaRN in vllm_extra_args
-      (hf_overrides; before vLLM 0.12 rope_scaling)
+    remedy: set vllm_max_model_len to 40960 or less, or configure YaRN with hf_overrides in
+      vllm_extra_args (rope_parameters; before vLLM 0.12 rope_scaling)
     evidence: User-specified max_model_len (999999) is greater than the derived max_model_len
     family: option
     certain: true

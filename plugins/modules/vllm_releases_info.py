@@ -88,10 +88,18 @@ releases:
       returned: always
       sample: 1795644000.0
     staged:
-      description: Time at which its folder was last written, in seconds since 1970.
+      description: Time at which its file C(release.json) was last written, in seconds since 1970.
       type: float
       returned: always
       sample: 1795640400.0
+    started:
+      description:
+        - Time of the last switch to it before it was verified, in seconds since 1970. V(null) if there was none.
+        - Also V(null) if an older version of this collection has written the release. Its file C(release.json) has no
+          C(starts_are_recorded) then.
+      type: float
+      returned: always
+      sample: 1795643000.0
     facts:
       description: Content of its file C(release.json), with the model, image, container and URL among others.
       type: dict

@@ -143,7 +143,7 @@ def _spark(state: str) -> dict[str, Any]:
 def _releases() -> dict[str, Any]:
     def one(name: str, good: float | None, staged: float, **facts: Any) -> dict[str, Any]:
         known = {"model": MODEL, "profile": "throughput", "image": IMAGE, "api_key_file": ".env", **facts}
-        return {"id": name, "good": good, "staged": staged, "facts": known, "other_secrets": []}
+        return {"id": name, "good": good, "staged": staged, "started": None, "facts": known, "other_secrets": []}
 
     return {
         "current": RELEASE,
@@ -153,7 +153,7 @@ def _releases() -> dict[str, Any]:
         "releases": [
             one(RELEASE, NOW - 7500, NOW - 9000),
             one("ba9876543210", NOW - 900_000, NOW - 901_000, profile="latency"),
-            one("0123456789ab", None, NOW - 600, model="Qwen/Qwen3-30B-A3B-FP8"),
+            one("0123456789ab", None, NOW - 600, model="Qwen/Qwen3-30B-A3B-FP8", starts_are_recorded=True),
         ],
         "taken_over": {},
     }

@@ -802,7 +802,8 @@ BAD: list[tuple[Values, str]] = [
         one("vllm_max_model_len", 65536),
         "vllm_max_model_len: 65536 is over the 40960 tokens of qwen3-8b-fp8; use at most 40960, or"
         " stretch it to 131072 with"
-        " vllm_extra_args: {rope_scaling: {rope_type: yarn, factor: 4.0, original_max_position_embeddings: 32768}}",
+        " vllm_extra_args: {hf_overrides: {rope_scaling: {rope_type: yarn, factor: 4.0,"
+        " original_max_position_embeddings: 32768}}}",
     ),
     # what no Spark can hold
     (
@@ -831,7 +832,8 @@ BAD: list[tuple[Values, str]] = [
         {"vllm_image": "nvcr.io/nvidia/vllm:26.01-py3", "vllm_max_model_len": 65536},
         "vllm_max_model_len: 65536 is over the 40960 tokens of qwen3-8b-fp8; use at most 40960, or"
         " stretch it to 131072 with"
-        " vllm_extra_args: {rope_scaling: {rope_type: yarn, factor: 4.0, original_max_position_embeddings: 32768}}",
+        " vllm_extra_args: {hf_overrides: {rope_scaling: {rope_type: yarn, factor: 4.0,"
+        " original_max_position_embeddings: 32768}}}",
     ),
     (
         {

@@ -4,7 +4,7 @@
 
 A release holds compose.yaml, .env and release.json, which says what a program on the host has to know of it. A file
 ``good`` in it holds the time, in seconds since 1970, and the number of the moment at which it was last proven. Without
-compose.yaml it cannot be started, and counts as never proven.
+compose.yaml it cannot be started, and counts as never proven. A file ``started`` in it is from the last switch to it.
 HOME/current and HOME/good are links.
 
 Releases are in the order of these numbers: staging or proving one takes the next number, under the lock of the service.
@@ -44,6 +44,8 @@ class Release:
     staged: Moment
     good: Moment | None  # when it was last proven; None if it never was
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)  # release.json
+    written: float | None = None  # its release.json, in seconds since 1970; its folder is as new as its last file
+    started: float | None = None  # when it was last switched to before it was proven, in seconds since 1970
     remedied: bool = False  # it failed, and its remedy.json says what runs in its place
 
     @property
@@ -75,7 +77,8 @@ def read(home: str) -> list[Release]:
             good, facts = _proven(path), read_json(os.path.join(path, "release.json"))
             remedied = os.path.exists(os.path.join(path, "remedy.json"))
             staged = Moment(_number(facts.get("number")), status.st_mtime)
-            found.append(Release(name, staged, good, facts, remedied))
+            times = {name: _written(path, name) for name in ("release.json", "started")}
+            found.append(Release(name, staged, good, facts, times["release.json"], times["started"], remedied))
     return in_order(found)
 
 
@@ -125,6 +128,13 @@ def _proven(release: str) -> Moment | None:
     return Moment(_number(words[1]), time) if time is not None and time > 0 else None
 
 
+def _written(release: str, name: str) -> float | None:
+    try:
+        return os.lstat(os.path.join(release, name)).st_mtime
+    except FileNotFoundError:
+        return None
+
+
 def linked(home: str, link: str) -> str | None:
     """The release that HOME/LINK leads to; None if there is no such link, or it leads to anything else."""
     path = os.path.join(home, link)
@@ -148,7 +158,8 @@ def describe(home: str) -> dict[str, t.Any]:
             {
                 "id": one.id,
                 "good": one.good.time if one.good else None,
-                "staged": one.staged.time,
+                "staged": one.staged.time if one.written is None else one.written,
+                "started": one.started,
                 "facts": dict(one.facts),
                 "other_secrets": other_secrets(home, one.id, current) if current else [],
                 "replaced_secrets": is_replaced(home, one.id),

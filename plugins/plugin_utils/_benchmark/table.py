@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import statistics
 import typing as t
+from operator import itemgetter
 
 import yaml
 
-from .._common.table import line
+from .._common.table import Column, fitting, wrapped
+from .._common.table import table as text_table
 from .record import Facts, median, values, warnings
 
 TITLES = (
@@ -27,17 +29,21 @@ TITLES = (
     "change",
     "",
 )
-_LEFT = (0, len(TITLES) - 1)
+_LEFT = ("cell", "")
+# What a narrow terminal does without, the first one first. A record has all of it.
+_DROPPED = ("preempt", "reqs", "roofline", "±", "out", "conc", "in")
+WIDTH = 160
+_COLUMNS = tuple(Column(title, itemgetter(title), title not in _LEFT, wraps=not title) for title in TITLES)
 _METRICS = {"output_throughput": "tokens/s", "median_ttft_ms": "TTFT", "median_tpot_ms": "TPOT"}
 
 
-def render(record: Facts, claims: t.Sequence[Facts]) -> str:
-    """Head, one line for each cell, and below it what is to be said."""
-    rows = [list(TITLES), *(row(record, cell) for cell in record["cells"])]
-    widths = [max(len(cells[number]) for cells in rows) for number in range(len(TITLES))]
-    right = [number not in _LEFT for number in range(len(TITLES))]
-    lines = [head(record), *(line(cells, widths, right) for cells in rows)]
-    return "\n".join([*lines, *(f"  {text}" for text in remarks(record, claims))])
+def render(record: Facts, claims: t.Sequence[Facts], width: int = WIDTH, wraps: bool = False) -> str:
+    """Head, one line for each cell, and below it what is to be said. WRAPS: all of it is within WIDTH."""
+    rows = [dict(zip(TITLES, row(record, cell), strict=True)) for cell in record["cells"]]
+    room = width if wraps else None
+    said = [wrapped(f"  {text}", room) for text in remarks(record, claims)]
+    shown = text_table(rows, fitting(rows, _COLUMNS, _DROPPED, width), width)
+    return "\n".join([wrapped(head(record), room), shown, *said])
 
 
 def head(record: Facts) -> str:

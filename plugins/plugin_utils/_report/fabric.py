@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import typing as t
+from operator import itemgetter
 
-from .._common.table import line
+from .._common.table import Column, fitting
+from .._common.table import table as text_table
 
 Facts = t.Mapping[str, t.Any]
 
@@ -18,9 +20,18 @@ SHARE = {"rdma": 0.8, "sockets": 0.5}
 UNSUSPICIOUS_US = {"rdma": 5.0, "sockets": 500.0}
 TIMES = {"rdma": 2.0, "sockets": 3.0}
 
+WIDTH = 160
 _TITLES = ("rail", "from", "to", "interface", "link", "MTU", "ms", "us", "Gb/s", "by", "verdict")
-_WIDTHS = (4, 20, 20, 16, 6, 5, 6, 6, 6, 7, 120)
-_RIGHT = (True, False, False, False, True, True, True, True, True, False, False)
+_LEFT = ("from", "to", "interface", "by", "verdict")
+_WIDE = ("from", "to", "interface")
+# What a narrow terminal does without, the first one first.
+_DROPPED = ("MTU", "link", "by", "us", "ms", "interface")
+
+
+_COLUMNS = tuple(
+    Column(title, itemgetter(title), title not in _LEFT, may_shrink=title in _WIDE, wraps=title == "verdict")
+    for title in _TITLES
+)
 
 
 class Best(t.NamedTuple):
@@ -112,28 +123,27 @@ def _name(check: Facts) -> str:
     return f"{check['client']['host']} to {check['server']['host']}, rail {check['rail']}"
 
 
-def table(checks: t.Sequence[Facts], results: t.Sequence[Facts]) -> str:
+def table(checks: t.Sequence[Facts], results: t.Sequence[Facts], width: int = WIDTH) -> str:
     found = {result["number"]: result for result in results}
-    rows = [_TITLES]
+    rows = []
     for check, each in _pairs(checks, results):
         result = found.get(check["number"], {})
         rows.append(
-            (
-                str(check["rail"]),
-                check["client"]["host"],
-                check["server"]["host"],
-                check["client"]["interface"],
-                _number((check["client"]["speed_mbps"] or 0) / 1000 or None, 0),
-                str(check["mtu"]),
-                _number(result.get("rtt_ms"), 2),
-                _number(result.get("latency_us"), 1),
-                _number(result.get("gbps"), 1),
-                check["method"],
-                each.text,
-            )
+            {
+                "rail": str(check["rail"]),
+                "from": check["client"]["host"],
+                "to": check["server"]["host"],
+                "interface": check["client"]["interface"],
+                "link": _number((check["client"]["speed_mbps"] or 0) / 1000 or None, 0),
+                "MTU": str(check["mtu"]),
+                "ms": _number(result.get("rtt_ms"), 2),
+                "us": _number(result.get("latency_us"), 1),
+                "Gb/s": _number(result.get("gbps"), 1),
+                "by": check["method"],
+                "verdict": each.text,
+            }
         )
-    widths = [min(most, max(len(row[column]) for row in rows)) for column, most in enumerate(_WIDTHS)]
-    return "\n".join(line(row, widths, _RIGHT) for row in rows)
+    return text_table(rows, fitting(rows, _COLUMNS, _DROPPED, width), width)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -6,24 +6,15 @@ from __future__ import annotations
 
 import typing as t
 
+from .._common import table as tables
 from .._common.pages import read_more
-from .._common.table import line, shorten
+from .._common.table import Column, shorten, wrapped
 from .fleet import Facts, age
 
 WIDTH = 160
-# No text column gets narrower than that, so that names stay names.
-NARROWEST = 12
 EVIDENCE = 300
 # What a narrow terminal does without, the first one first.
 _DROPPED = ("prefix", "drafts", "preempt", "throttled", "image", "MHz", "tokens/plan", "since", "GPU °C", "KV")
-
-
-class Column(t.NamedTuple):
-    title: str
-    cell: t.Callable[[Facts], str | None]
-    right: bool = True
-    may_shrink: bool = False
-    may_miss: bool = False  # where no host has it
 
 
 def _percent(key: str) -> t.Callable[[Facts], str | None]:
@@ -76,48 +67,24 @@ COLUMNS = (
 )
 
 
-def render(report: Facts, width: int = WIDTH) -> str:
+def render(report: Facts, width: int = WIDTH, wraps: bool = False) -> str:
+    """WRAPS: also what is said below the table is within WIDTH."""
     hosts = report["hosts"]
-    blocks = [table(hosts, fitting(hosts, width), width), counted(report)]
-    blocks += troubles(hosts)
+    blocks = [counted(report), *troubles(hosts)]
     if report["notes"]:
         everybody = len(hosts)
         blocks.append("\n".join(["Notes", *(remark(note, everybody) for note in report["notes"])]))
-    return "\n\n".join(blocks)
+    said = [wrapped(block, width if wraps else None) for block in blocks]
+    return "\n\n".join([table(hosts, fitting(hosts, width), width), *said])
 
 
 def table(hosts: t.Sequence[Facts], columns: t.Sequence[Column] = COLUMNS, width: int = WIDTH) -> str:
-    columns = [column for column in columns if not column.may_miss or any(map(column.cell, hosts))]
-    rows = [[column.title for column in columns]]
-    rows += [[column.cell(host) or "-" for column in columns] for host in hosts]
-    widths = [max(len(row[number]) for row in rows) for number in range(len(columns))]
-    fit(widths, columns, width)
-    return "\n".join(line(row, widths, [column.right for column in columns]) for row in rows)
+    return tables.table(hosts, columns, width)
 
 
-def fitting(
-    rows: t.Sequence[Facts],
-    width: int,
-    columns: t.Sequence[Column] = COLUMNS,
-    dropped: t.Sequence[str] = _DROPPED,
-) -> list[Column]:
+def fitting(hosts: t.Sequence[Facts], width: int) -> list[Column]:
     """The columns that fit."""
-    left = list(columns)
-    for title in dropped:
-        if max(map(len, table(rows, left, width).splitlines())) <= width:
-            break
-        left = [column for column in left if column.title != title]
-    return left
-
-
-def fit(widths: list[int], columns: t.Sequence[Column], width: int) -> None:
-    """Takes from the widest of the columns that may shrink, until a line fits."""
-    may_shrink = [number for number, column in enumerate(columns) if column.may_shrink]
-    while sum(widths) + 2 * (len(widths) - 1) > width:
-        widest = max(may_shrink, key=lambda number: widths[number])
-        if widths[widest] <= NARROWEST:
-            return
-        widths[widest] -= 1
+    return tables.fitting(hosts, COLUMNS, _DROPPED, width)
 
 
 def counted(report: Facts) -> str:

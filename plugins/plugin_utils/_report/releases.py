@@ -10,8 +10,10 @@ import typing as t
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, real
 
-from .fleet_table import WIDTH, Column, fitting
-from .fleet_table import table as text_table
+from .._common.table import Column, fitting, wrapped
+from .._common.table import table as text_table
+from .fleet import in_one_line
+from .fleet_table import WIDTH
 
 Facts = t.Mapping[str, t.Any]
 Row = dict[str, t.Any]
@@ -42,7 +44,13 @@ def verdict(one: Facts, current: str | None, previous: str | None) -> str:
         return "current" if proven else "current, not proven"
     if one.get("id") == previous:
         return "good; rollback.yml returns to it"
-    return "good" if proven else "staged, or failed"
+    if proven:
+        return "good"
+    if one.get("started") is not None:
+        return "failed (started, not proven)"
+    if mapping(one.get("facts")).get("starts_are_recorded") is True:
+        return "staged, not started"
+    return "staged, or failed"  # an older version of this collection did not record which releases it has started
 
 
 def date(seconds: t.Any) -> str | None:
@@ -60,18 +68,27 @@ def _cell(name: str) -> t.Callable[[Facts], str | None]:
     return lambda row: None if row.get(name) is None else plain(str(row[name]))
 
 
-_DROPPED = ("staged", "image", "profile")  # what a narrow terminal does without, the first one first
+# What a narrow terminal does without, the first one first.
+_DROPPED = ("staged", "image", "profile", "proven")
 _WIDE = ("host", "model", "image")
+_ALWAYS = ("host", "release", "verdict")
 _COLUMNS = tuple(
-    Column(name, _cell(name), right=False, may_shrink=name in _WIDE)
+    Column(name, _cell(name), right=False, may_shrink=name in _WIDE, may_miss=name not in _ALWAYS)
     for name in ("host", "release", "verdict", "model", "profile", "image", "staged", "proven")
 )
 
 
-def table(hosts: t.Mapping[str, Facts | None], problems: t.Mapping[str, str], width: int = WIDTH) -> str:
-    """The releases of all hosts as text. HOSTS are results of vllm_releases_info; PROBLEMS say why there is none."""
+def table(
+    hosts: t.Mapping[str, Facts | None], problems: t.Mapping[str, str], width: int = WIDTH, wraps: bool = False
+) -> str:
+    """The releases of all hosts as text. HOSTS are results of vllm_releases_info; PROBLEMS say why there is none.
+
+    WRAPS: also what is said below the table is within WIDTH.
+    """
     lines: list[Row] = []
     for host, read in hosts.items():
-        nothing = {"verdict": f"not read: {problems[host]}" if problems.get(host) else "none"}
+        nothing = {"verdict": "not read" if problems.get(host) else "none"}
         lines += [{**row, "host": host} for row in rows(read) or [nothing]]
-    return text_table(lines, fitting(lines, width, _COLUMNS, _DROPPED), width)
+    text = text_table(lines, fitting(lines, _COLUMNS, _DROPPED, width), width)
+    said = [f"{host} | not read: {in_one_line(problems[host])}" for host in hosts if problems.get(host)]
+    return "\n\n".join([text, *(["\n".join(wrapped(each, width if wraps else None) for each in said)] if said else [])])

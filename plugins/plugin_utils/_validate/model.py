@@ -239,13 +239,14 @@ def _context(args: t.Mapping[str, t.Any], model: Entry, image: Entry | None, len
 
 
 def _yarn(yarn: t.Mapping[str, t.Any], version: str | None) -> str:
-    """The two ways in which vLLM has taken it: an option of its own, from 0.12 an override of the model's config.
+    """An override of the model's config; from 0.12 under another name.
 
-    The override says the new length, too: 0.32 (S: vllm-project/vllm pull request 56446) does not multiply it any more.
+    The option of its own was deprecated for a year and is gone (S: vllm-project/vllm pull request 28006).
+    From 0.12 the override says the new length, too: 0.32 (S: pull request 56446) does not multiply it any more.
     """
     factor = f"factor: {yarn['factor']}, original_max_position_embeddings: {yarn['original_max_position_embeddings']}"
     if version is not None and version_key(version) < version_key("0.12"):
-        return f"{{rope_scaling: {{rope_type: yarn, {factor}}}}}"
+        return f"{{hf_overrides: {{rope_scaling: {{rope_type: yarn, {factor}}}}}}}"
     theta = yarn.get("rope_theta", "THAT OF ITS config.json")
     length = int(yarn["factor"] * yarn["original_max_position_embeddings"])
     parameters = f"rope_parameters: {{rope_type: yarn, rope_theta: {theta}, {factor}}}"

@@ -307,10 +307,10 @@ def rows(output: str) -> dict[str, tuple[str, str]]:
     (begin,) = (number for number, line in enumerate(lines) if "old release" in line)
     found = {}
     for line in lines[begin + 1 :]:
-        words = line.split()
-        if len(words) < 5 or words[0] == "To":
+        cells = re.split(r" {2,}", line)
+        if len(cells) < 5 or line.startswith("To "):
             break
-        found[words[0]] = (words[3], " ".join(words[4:]).removeprefix("s "))
+        found[cells[0]] = (cells[3].removesuffix(" s"), cells[4])
     return found
 
 
@@ -328,13 +328,23 @@ def test_the_table(run: tuple[Fleet, str]) -> None:
         "given-back-in-vain": "failed",
         "one-of-two": "failed",
         "blocked": "unchanged",
-        "half-switched": "failed before the switch, still serves",
+        "half-switched": "failed before the switch, serves",
         "other-secrets": "ready",
         "refused": "failed before the switch",
         "owners-file": "failed before the switch",
         "owners-folder": "failed before the switch",
     }
     assert table["alone"][0].isdigit()  # it was given back, and answered
+
+
+def test_which_releases_were_started_is_kept(run: tuple[Fleet, str]) -> None:
+    """A release that failed looks like one that was only staged otherwise."""
+
+    def started(host: str) -> list[str]:
+        return sorted(path.parent.name for path in (run[0].folder / host / "releases").glob("*/started"))
+
+    assert started("broken") == [R2]  # and not the proven one that was restored
+    assert started("refused") == []
 
 
 def test_the_table_names_what_served_before_the_run_that_was_broken_off(run: tuple[Fleet, str]) -> None:
@@ -424,9 +434,17 @@ def test_a_fault_of_docker_that_stays_keeps_nobody_from_deploying(check_argument
 # --- batches ------------------------------------------------------------------------------------------------------
 
 GOOD = {"good": [R1], "current": R1, "answers": SERVES}
-LOST = {**GOOD, "ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
-READY, REFUSED, UNTOUCHED = "ready", "failed before the switch", "not touched"
-SERVES_ON = f"{REFUSED}, still serves"  # whoever was asked before it failed
+# The lock is the first thing that is asked for; its stand-in needs no connection to fail without one.
+NO_ROUTE = {"unreachable": True, "msg": "Task failed: no route to host"}
+LOST = {
+    **GOOD,
+    "ansible_connection": "ssh",
+    "ansible_host": "127.0.0.1",
+    "ansible_port": 1,
+    "answers": {**SERVES, "deploy_lock": [NO_ROUTE]},
+}
+READY, REFUSED, UNTOUCHED, DEAD = "ready", "failed before the switch", "not touched", "unreachable"
+SERVES_ON = f"{REFUSED}, serves"  # whoever was asked before it failed
 
 
 @pytest.mark.parametrize(
@@ -437,7 +455,7 @@ SERVES_ON = f"{REFUSED}, still serves"  # whoever was asked before it failed
         ([GOOD, HOSTS["broken"], GOOD], [READY, "rolled back", UNTOUCHED]),
         # five hosts: the last three are one batch
         ([GOOD, GOOD, {**GOOD, "fails": "validate"}, GOOD, GOOD], [READY, READY, *[REFUSED] * 3]),
-        ([GOOD, GOOD, {**GOOD, "fails": "memory_plan"}, GOOD, LOST], [READY, READY, SERVES_ON, READY, REFUSED]),
+        ([GOOD, GOOD, {**GOOD, "fails": "memory_plan"}, GOOD, LOST], [READY, READY, SERVES_ON, READY, DEAD]),
     ],
 )
 def test_one_table_in_the_end(
@@ -448,8 +466,18 @@ def test_one_table_in_the_end(
     assert [verdict for _down, verdict in rows(output).values()] == verdicts, output
     assert (code != 0) == (set(verdicts) != {READY})
     for name, (_down, verdict) in rows(output).items():
-        if verdict == UNTOUCHED:
-            assert re.search(rf"^{name} +{R1} +- +- +{UNTOUCHED}", output, re.MULTILINE), output
+        if verdict in (UNTOUCHED, SERVES_ON):
+            assert re.search(rf"^{name} +{R1} +- +- +{verdict}", output, re.MULTILINE), output
+        if verdict == DEAD:
+            assert re.search(rf"^{name} +not asked +- +- +{verdict}", output, re.MULTILINE), output
+
+
+def test_a_host_that_another_run_deploys_is_read(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    refused = {"failed": True, "msg": "h0 is being deployed by somebody"}
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": {**GOOD, "answers": {"deploy_lock": [refused, {}]}}, "h1": GOOD})
+    _code, output = fleet.run()
+    assert re.search(rf"^h0 +{R1} +- +- +{REFUSED}$", output, re.MULTILINE), output
+    assert re.search(rf"^h1 +{R1} +- +- +{UNTOUCHED}$", output, re.MULTILINE), output
 
 
 def test_hosts_of_later_batches_are_read_after_a_failure_only(
@@ -464,9 +492,11 @@ def test_hosts_of_later_batches_are_read_after_a_failure_only(
 
 def test_the_table_of_those_that_go_back(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     back = {"good": [R1, R2], "current": R2, "answers": {"vllm_health": [health("ready", R1)]}}
-    fleet = Fleet(ansible_playbook, tmp_path, {"h0": back, "h1": {**back, "good": [R2]}})
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": back, "h1": {**back, "good": [R2]}, "h2": back})
     code, output = fleet.run("rollback.yml")
-    assert (code, [verdict for _down, verdict in rows(output).values()]) == (2, [READY, REFUSED]), output
+    assert (code, [verdict for _down, verdict in rows(output).values()]) == (2, [READY, REFUSED, UNTOUCHED]), output
+    assert re.search(rf"^h1 +{R2} +- +- +{REFUSED}", output, re.MULTILINE), output
+    assert re.search(rf"^h2 +{R2} +- +- +{UNTOUCHED}", output, re.MULTILINE), output
     assert (fleet.link("h0", "current"), fleet.link("h0", "good")) == (R1, R1)
     words = (
         f"(release {R1}: profile unknown, image unknown, last proven 1970-01-01 00:00 UTC)"  # as the stand-ins have it

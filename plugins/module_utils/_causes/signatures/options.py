@@ -63,8 +63,8 @@ OPTIONS: tuple[Signature, ...] = (
         r"User-specified max_model_len \((?P<asked>\d+)\) is greater than the derived max_model_len"
         r" \([^=]{1,60}=(?P<limit>\d+)",
         "vllm_max_model_len {asked} is more than the {limit} tokens that the model was trained for",
-        "set vllm_max_model_len to {limit} or less, or configure YaRN in vllm_extra_args (hf_overrides; before vLLM"
-        " 0.12 rope_scaling)",
+        "set vllm_max_model_len to {limit} or less, or configure YaRN with hf_overrides in vllm_extra_args"
+        " (rope_parameters; before vLLM 0.12 rope_scaling)",
         versions="vLLM 0.10.1.1 to 0.32",
         known="seen",
         source="sandbox, journey faults",

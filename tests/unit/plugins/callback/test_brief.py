@@ -75,6 +75,21 @@ def test_a_login_that_fails_is_told_with_its_remedy(tmp_path: Path, ansible_play
     assert "Remedy: correct ansible_host" in line
 
 
+def test_hosts_of_a_loop_that_need_not_answer_are_no_failure(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """As report/read_untouched.yml asks the hosts of later batches: what there is to say of them is in a table."""
+    loop: dict[str, t.Any] = {
+        "name": "Ask",
+        "ansible.builtin.command": "true",
+        "delegate_to": "{{ item }}",
+        "loop": ["spark02.invalid"],
+        "vars": {"ansible_connection": "ssh"},
+    }
+    run = play(ansible_playbook, tmp_path, [{**loop, "ignore_unreachable": True}])
+    assert (run.code, said(run)) == (0, [])
+    lines = said(play(ansible_playbook, tmp_path, [loop]))
+    assert any("spark02.invalid" in line for line in lines), lines
+
+
 def test_a_failure_that_is_handled_is_one_line(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     tasks = {
         "block": [{"name": "wait | Wait for it", "ansible.builtin.fail": {"msg": "a long reason"}}],

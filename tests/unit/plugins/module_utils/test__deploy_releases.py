@@ -309,3 +309,15 @@ def test_a_link_is_replaced_at_once(tmp_path: Path) -> None:
     for name in (A, B):
         replace(str(link), lambda new, name=name: os.symlink(name, new))  # type: ignore[misc]
         assert os.readlink(link) == name
+
+
+def test_which_releases_were_started(tmp_path: Path) -> None:
+    for number, name in enumerate((A, B)):
+        folder = tmp_path / "releases" / name
+        folder.mkdir(parents=True)
+        (folder / "release.json").write_text("{}")
+        os.utime(folder / "release.json", (1000 + number,) * 2)
+    (tmp_path / "releases" / B / "started").touch()
+    os.utime(tmp_path / "releases" / B / "started", (2000, 2000))
+    found = {one["id"]: (one["staged"], one["started"]) for one in describe(str(tmp_path))["releases"]}
+    assert found == {A: (1000, None), B: (1001, 2000)}  # the time of the folder is that of what came last

@@ -102,6 +102,15 @@ def test_a_regression_is_named_with_what_has_changed() -> None:
     assert "changed since the run before: options: --max-num-seqs 64 -> --max-num-seqs 32" in shown
 
 
+@pytest.mark.parametrize("width", [80, 110])
+def test_a_record_is_within_the_terminal(width: int) -> None:
+    worse = measured(*three(1), *three(64, 0.56), earlier=[FIRST], server=HALVED)
+    shown = table.render(worse, CLAIMS, width, wraps=True)
+    assert max(map(len, shown.splitlines())) <= width, shown
+    assert "tokens/s" in shown and "-44 %" in shown
+    assert "regression: tokens/s 8292.8 -> 4644.0 (noise 5 %)" in " ".join(shown.split())
+
+
 def test_a_regression_is_not_what_later_runs_are_compared_with() -> None:
     worse = measured(*three(64, 0.5), earlier=[FIRST], moment="2026-11-28T01:00:00Z")
     again = measured(*three(64, 0.5), earlier=[FIRST, worse])

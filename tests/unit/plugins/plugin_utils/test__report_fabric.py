@@ -86,3 +86,14 @@ def test_what_was_not_measured_does_not_work(checks: list[Facts]) -> None:
         "spark01 to spark02, rail 1: not measured: spark01 did not get that far"
     ]
     assert fabric.table(checks, [result(0)]).splitlines()[2].split()[6:9] == ["-", "-", "-"]
+
+
+@pytest.mark.parametrize("width", [80, 110])
+def test_the_table_is_within_the_terminal(checks: list[Facts], width: int) -> None:
+    results = [result(0), result(1, answered_by="4c:bb:47:00:02:00")]
+    shown = fabric.table(checks, results, width)
+    assert max(map(len, shown.splitlines())) <= width
+    for words in ("rail", "spark02", "Gb/s", "92.6", "verdict", "net.ipv4.conf.all.arp_announce=2"):
+        assert words in shown
+    (problem,) = fabric.problems(checks, results)
+    assert problem.split()[-1] in shown  # all of the verdict, wrapped

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 import pytest
@@ -25,7 +26,7 @@ def test_the_rows_of_a_host() -> None:
         "current": True,
     }
     assert (previous["verdict"], previous["profile"]) == ("good; rollback.yml returns to it", "latency")
-    assert (staged["verdict"], staged["proven"]) == ("staged, or failed", None)
+    assert (staged["verdict"], staged["proven"]) == ("staged, not started", None)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,13 @@ def test_the_rows_of_a_host() -> None:
         ({"id": "a", "good": None}, "current, not proven"),
         ({"id": "b", "good": 1.0}, "good; rollback.yml returns to it"),
         ({"id": "c", "good": 1.0}, "good"),
+        ({"id": "c", "good": None, "started": None, "facts": {"starts_are_recorded": True}}, "staged, not started"),
+        ({"id": "c", "good": None, "started": 1.0, "facts": {}}, "failed (started, not proven)"),
+        ({"id": "c", "good": 1.0, "started": 2.0}, "good"),
+        ({"id": "a", "good": None, "started": 1.0}, "current, not proven"),
+        # of an older version, which did not record the starts
         ({"id": "c", "good": None}, "staged, or failed"),
+        ({"id": "c", "good": None, "started": None, "facts": {"starts_are_recorded": "yes"}}, "staged, or failed"),
     ],
 )
 def test_the_state_of_a_release(one: dict[str, t.Any], words: str) -> None:
@@ -47,11 +54,28 @@ def test_a_time_that_is_none(wrong: t.Any) -> None:
     assert date(wrong) is None
 
 
+SAID = "Failed to connect to the host via ssh: ssh: connect to host 10.0.0.9 port 22: no route to host"
+LOST = f"Task failed: {SAID}".replace("route", "route\x1b[31m")
+
+
 def test_the_table_of_hosts() -> None:
     read = {"a": sixteen().releases["spark01"], "b": {}, "c": {"unreachable": True}}
-    head, *lines = table(read, {"c": "no route\x1b[31m to host"}).splitlines()
+    rows_, said = table(read, {"c": LOST}).split("\n\n")
+    head, *lines = rows_.splitlines()
     assert head.split() == ["host", "release", "verdict", "model", "profile", "image", "staged", "proven"]
     assert [line.split()[0] for line in lines] == ["a", "a", "a", "b", "c"]
     assert "2026-11-23 12:30 UTC  2026-11-23 12:55 UTC" in lines[0]
     assert lines[3].split()[1:3] == ["-", "none"]
-    assert lines[4].startswith("c     -             not read: no route to host")
+    assert re.split(" {2,}", lines[4])[:3] == ["c", "-", "not read"]
+    assert said == f"c | not read: {SAID}"
+
+
+@pytest.mark.parametrize("width", [60, 80, 110, 160])
+def test_a_host_that_cannot_be_read_makes_no_line_wider(width: int) -> None:
+    read = {"spark01": sixteen().releases["spark01"], "spark02": {"unreachable": True}}
+    text = table(read, {"spark02": LOST}, width, wraps=True)
+    assert all(len(line) <= max(width, 72) for line in text.splitlines()), text
+    assert "3f1c9a0b7d2e  current" in text
+    assert "Qwen/Qwen3-8B-FP8" in text or width < 80
+    # nothing is lost of what is said below, and no word is broken
+    assert " ".join(text.partition("\n\n")[2].split()) == f"spark02 | not read: {SAID}"
