@@ -202,7 +202,8 @@ class Fleet:
 
     def calls(self, host: str, *names: str) -> list[tuple[str, dict[str, t.Any]]]:
         """What was asked of the stand-ins with these names, in order."""
-        lines = (self.folder / host / "calls").read_text().splitlines()
+        made = self.folder / host / "calls"
+        lines = made.read_text().splitlines() if made.exists() else []
         return [(name, asked) for name, asked in map(json.loads, lines) if name in names]
 
     def link(self, host: str, name: str) -> str:
