@@ -75,10 +75,11 @@ gpu: ## the pieces for a GPU machine without internet, in .cache/gpu (four minut
 lock: ## write requirements.lock, with the hashes that `make setup` checks, after a change of requirements*.txt
 	@tools/lock.sh
 
-docs: setup ## write what is generated: docs/models.md, the roles' variables, docs/troubleshooting.md, dashboards
+docs: setup ## write what is generated: docs/models.md, the roles' variables, docs/troubleshooting.md, docs/reference/faults.md, dashboards
 	@$(in_venv) python tools/models_table.py
 	@$(in_venv) python tools/variables_table.py
 	@$(in_venv) python tools/troubleshooting.py
+	@$(in_venv) python tools/faults_table.py
 	@$(in_venv) python tools/dashboards.py
 
 docsite: setup ## the pages of ansible-doc, checked by antsibull-docs, as a web site in .cache/docsite; installs Sphinx there

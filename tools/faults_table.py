@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Writes the tables of docs/reference/faults.md: each fault of the journey `faults`, with what its runs recorded.
 
-faults_table.py [--seen FILE] [FILE]
+faults_table.py [--check] [--seen FILE] [FILE]     --check changes nothing and fails if FILE is not up to date
 
 A run takes a part of the faults in turn (.cache/faults.json), so what the page has of the others stays.
 """
@@ -136,12 +136,18 @@ def fill(text: str, content: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Write the tables of docs/reference/faults.md.")
+    parser.add_argument("--check", action="store_true", help="change nothing, fail if the file is not up to date")
     parser.add_argument("--seen", type=Path, default=ROOT / ".cache" / "faults.json")
     parser.add_argument("file", type=Path, nargs="?", default=ROOT / "docs" / "reference" / "faults.md")
     arguments = parser.parse_args()
     try:
+        before = arguments.file.read_text()
+        if arguments.check:
+            if updated(before, [], faults()) != before:
+                raise ValueError("out of date; run: make docs")
+            return 0
         seen = json.loads(arguments.seen.read_text()) if arguments.seen.exists() else []
-        arguments.file.write_text(updated(arguments.file.read_text(), seen, faults()))
+        arguments.file.write_text(updated(before, seen, faults()))
     except ValueError as problem:
         print(f"{arguments.file}: {problem}", file=sys.stderr)
         return 1

@@ -21,6 +21,7 @@ run antsibull-changelog lint
 run python tools/models_table.py --check
 run python tools/variables_table.py --check
 run python tools/troubleshooting.py --check
+run python tools/faults_table.py --check
 run python tools/dashboards.py --check
 
 [ ${#failed[@]} = 0 ] || { printf 'lint: %s\n' "${failed[*]}"; exit 1; }

@@ -192,6 +192,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog imp
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.plain import plain
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.memory import Host, PlanError
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.remedies import plan_with_remedies
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.share import LARGEST
 
 
 def memory_plan(
@@ -200,7 +201,7 @@ def memory_plan(
     args: t.Any = None,
     environment: t.Any = None,
     hosts: t.Any = 1,
-    max_utilization: t.Any = 0.95,
+    max_utilization: t.Any = LARGEST,
     models: t.Any = None,
     vllm: t.Any = None,
 ) -> dict[str, t.Any]:

@@ -13,9 +13,8 @@ description:
   - Resolves the variables of the role C(vllm) and the state of the host to one description of the service. It contains
     model, image and profile, the options of C(vllm serve) and the environment with the origin of each value, the share
     of the memory, the memory plan, and the names, folders and addresses of the service.
-  - The precedence, from low to high, is profile, model, image, dedicated variables and the host, what an offline start
-    needs, C(vllm_extra_args) and C(vllm_extra_env), the remedy of C(vllm_auto_remedy), and what C(vllm_api_key) and
-    C(vllm_nodes) need. It applies to each option separately.
+  - C(docs/reference/memory.md#where-each-option-comes-from) states the precedence. It applies to each option
+    separately.
   - Variables that are not set have the default of the role, so the lookup works in other roles and playbooks, too.
   - The role evaluates it again when more is known of the host, and stores the result in C(__vllm_resolved). The
     validation of the role's variables uses the same function.
@@ -281,7 +280,7 @@ _value:
       type: float
       sample: 0.9
     utilization_wish:
-      description: Share set by C(vllm_gpu_memory_utilization) or the profile.
+      description: Share that the variables, the profile or O(remedy) ask for, by the precedence.
       type: float
       sample: 0.9
     utilization_cap:

@@ -21,7 +21,8 @@ options:
   hosts:
     description:
       - Checks by name of the host, in the order of the list. Each is a mapping with C(check), its name, C(result),
-        which is V(ok), V(warning), V(failed) or V(not checked), and C(text).
+        which is V(ok), V(warning), V(failed) or V(not checked), and C(text); or C(needs), a list of the checks that
+        failed and that it needs, instead of C(text).
       - If it is empty, O(query) and O(path) are checked and nothing is printed.
     type: dict
     required: true
@@ -90,4 +91,9 @@ report:
           type: str
           sample: Port 8000 is held by nginx (pid 812), which is not a vLLM server in a container. Stop it, or set
             vllm_port to a free port
+        needs:
+          description: Names of the checks that it needs and that have no result. Empty if it could be made.
+          type: list
+          elements: str
+          sample: []
 """

@@ -67,6 +67,8 @@ class QueriedReport(Report):
             text = json.dumps(found["selected"], indent=2, ensure_ascii=False)
         if not is_rehearsal and not self._task.no_log and is_wanted_on_screen():
             display.display(f"\n{text}\n")
+            if expression and found["selected"] is None:  # beside the JSON, which a script may read
+                display.display(query.nothing(expression, rows, self.ROWS, self.QUERY), stderr=True)
         if asked["path"]:
             try:
                 if is_rehearsal:

@@ -78,6 +78,29 @@ MODEL_FIELDS = {
     "notes": Field("list of texts"),
     "sources": Field("mapping"),
 }
+# Names of config.json, from which such an entry is written by hand, and the field that is meant. Some are near another.
+_LATENT = "latent_dim, the sum of kv_lora_rank and qk_rope_head_dim"
+NAMES_OF_CONFIG = {
+    **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer", "n_layers"), "layers"),
+    **dict.fromkeys(("num_key_value_heads", "num_kv_heads", "n_kv_heads"), "kv_heads"),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads"), "attention_heads"),
+    "v_head_dim": "value_head_dim",
+    **dict.fromkeys(("kv_lora_rank", "qk_rope_head_dim"), _LATENT),
+    "index_head_dim": "index_dim",
+    "compress_ratios": "compressed",
+    "sliding_window_size": "sliding_window",
+    **dict.fromkeys(("layer_types", "attention_chunk_size"), "attention_kinds"),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "max_sequence_length"), "config_context"),
+    **dict.fromkeys(("seq_length", "max_seq_len", "model_max_length"), "config_context"),
+    **dict.fromkeys(("rope_scaling", "rope_parameters"), "yarn"),
+    **dict.fromkeys(("n_embd", "d_model", "dim"), "hidden_size"),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), "experts"),
+    **dict.fromkeys(("moe_intermediate_size", "expert_ffn_hidden_size", "ffn_hidden_size_moe"), "expert_size"),
+    "padded_vocab_size": "vocab_size",
+    **dict.fromkeys(("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules"), "mtp_layers"),
+    "quantization_config": "quantization",
+    **dict.fromkeys(("kv_cache_quant_algo", "kv_cache_scheme"), "kv_cache_dtype"),
+}
 IMAGE_FIELDS = {
     "vllm": Field("version"),
     "cuda": Field("version"),
@@ -206,7 +229,12 @@ def entry_problems(where: str, entry: t.Any, fields: t.Mapping[str, Field]) -> l
     """What is wrong with one entry, a line each."""
     if not isinstance(entry, dict):
         return [f"{where}: {show(entry)} is not allowed; use a mapping with {', '.join(_needed(fields))}"]
-    lines = [f"{where}.{key}: unknown field; {hint(str(key), fields)}" for key in entry if key not in fields]
+    meant = NAMES_OF_CONFIG if fields is MODEL_FIELDS else {}
+    lines = [
+        f"{where}.{key}: unknown field; {f'did you mean {meant[key]}?' if key in meant else hint(str(key), fields)}"
+        for key in entry
+        if key not in fields
+    ]
     for key, field in fields.items():
         value = entry.get(key)
         if value is None:

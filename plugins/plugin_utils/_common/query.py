@@ -51,6 +51,17 @@ def apply(expression: str, rows: list[t.Any], name: str = NAME) -> t.Any:
         raise QueryError(f"{name}: {expression!r} does not fit the report: {_reason(error)}") from None
 
 
+def nothing(expression: str, rows: list[t.Any], what: str, name: str = NAME) -> str:
+    """Why an expression gave null, in one line; with the one that is meant if only the step into the list misses."""
+    each = f"[].{expression}"
+    try:
+        is_near = bool(apply(each, rows, name))
+    except QueryError:
+        is_near = False
+    hint = f"did you mean {each!r}?" if is_near else "use one such as '[].host'"
+    return f"{name}: {expression!r} selects nothing, because it is applied to the list of {what} as a whole; {hint}"
+
+
 def _calls(node: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, int]]:
     """Functions that the expression calls, with how many arguments."""
     if node["type"] == "function_expression":

@@ -22,14 +22,13 @@ from .choice import ChoiceError, Values
 from .copies import copies
 from .memory import UTILIZATION, Host, plan
 from .resolve import ResolveError, resolve
-from .share import LEAST, REST, Budget, HostState, Part, by_turns, share
+from .share import LARGEST, LEAST, REST, Budget, HostState, Part, by_turns, share
 from .words import GIB, gib
 
 _SHARE = "vllm_gpu_memory_utilization"
-_LARGEST = 0.95  # as of _SHARE
 _GROUP = "vllm_swap_group"
 # Where a service may have a share of its own, and what is known of one that cannot be read as a whole.
-SHARES = (_SHARE, "vllm_extra_args", _GROUP, "vllm_service_name", "vllm_home")
+SHARES = (_SHARE, _GROUP, "vllm_service_name", "vllm_home")
 
 
 class Unread(t.NamedTuple):
@@ -63,7 +62,7 @@ def budget(services: t.Sequence[Values | Unread], catalog: Catalog, host: HostSt
     for each in services:
         name, shares = (each.service, each.shares) if isinstance(each, Unread) else (each["vllm_service_name"], each)
         found[name] = None
-        own = own_share(shares) if shares else 0
+        own = shares[_SHARE] or 0 if shares else 0
         if own:
             offloaded = 0 if isinstance(each, Unread) else _offloaded(each, catalog, total)
             group = shares[_GROUP] if shares else ""
@@ -112,15 +111,6 @@ def _unknown(name: str, others: t.Mapping[str, str]) -> str:
     )
 
 
-def own_share(values: Values) -> float:
-    """What the owner has said; 0 for nothing."""
-    said = (values["vllm_extra_args"] or {}).get("gpu_memory_utilization") or values[_SHARE] or 0
-    try:
-        return float(said)
-    except (TypeError, ValueError):
-        return 0
-
-
 def _highest(values: Values, total: int, offloaded: int) -> float:
     """The largest share that the host can give to all services, beside what they offload."""
     return share({"memory": {"total_bytes": total}}, "", 1.0, values["vllm_memory_reserve_gib"] + offloaded / GIB).cap
@@ -164,15 +154,15 @@ def _least(values: Values, catalog: Catalog, total: int) -> tuple[float, int]:
         args = {**alone.args, "gpu_memory_utilization": hundredths / 100}
         return plan(alone.entry, where, args, alone.environment, alone.image["vllm"])
 
-    low, high = 1, int(_LARGEST * 100)
+    low, high = 1, int(LARGEST * 100)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if planned(middle)["fits"] else (middle + 1, high)
-    fitting, most = planned(low), planned(int(_LARGEST * 100))
+    fitting, most = planned(low), planned(int(LARGEST * 100))
     parts = ("weights_bytes", "activation_bytes", "graph_bytes", "engine_bytes", "kv_bytes")
     used = max(low / 100 * total, sum(fitting[name] for name in parts))  # a KV cache of a given size ignores the share
     unsure = most["kv_bytes"] - most["kv_bytes_least"]
-    return min(math.ceil((used + unsure) / total * 100) / 100, _LARGEST), offloaded
+    return min(math.ceil((used + unsure) / total * 100) / 100, LARGEST), offloaded
 
 
 def _problem(parts: t.Sequence[Part], highest: float, total: int) -> str:

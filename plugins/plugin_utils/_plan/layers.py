@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The one statement of what wins over what. Pure.
 
-profile < model < image < variables with a name of their own, and the host < what an offline start needs
-< vllm_extra_args and vllm_extra_env < what vllm_auto_remedy has found < what vllm_api_key and vllm_nodes need. A later
-layer wins, option by option.
+profile < model < image < variables with a name of their own < what an offline start needs < vllm_extra_args and
+vllm_extra_env < what vllm_auto_remedy has found < the host, which caps the share of the memory < what vllm_api_key and
+vllm_nodes need. A later layer wins, option by option.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ def layers(
     None as long as nobody has asked the inventory.
     """
     nodes = together.by_name(values) if nodes is None else nodes
-    below = [*_catalog(values, choice), *_named(values, share), together.environment(values, nodes, host or {})]
+    below = [*_catalog(values, choice), *_named(values), together.environment(values, nodes, host or {})]
     above = [
         Layer("vllm_extra_args", args=values["vllm_extra_args"], args_at="vllm_extra_args."),
         Layer("vllm_extra_env", environment=values["vllm_extra_env"], environment_at="vllm_extra_env."),
         _remedy(remedy or {}),
+        *_capped(share),
     ]
     offline = _is_offline(values, choice, merged([*below, *above]).args)
     sources = [*below, *_offline(values, choice, offline), *above]
@@ -116,15 +117,18 @@ def _beyond(own: t.Mapping[str, t.Any], together: t.Mapping[str, t.Any]) -> dict
     return {name: value for name, value in together.items() if name not in own or own[name] != value}
 
 
-def _named(values: Values, share: Share | None) -> t.Iterator[Layer]:
-    wish = values["vllm_gpu_memory_utilization"]
-    yield Layer("vllm_gpu_memory_utilization", args={"gpu_memory_utilization": float(wish)} if wish else {})
+def _capped(share: Share | None) -> t.Iterator[Layer]:
     if share and share.is_capped:
         yield Layer(
             "this host",
             args={"gpu_memory_utilization": share.utilization},
             notes={"gpu_memory_utilization": share.capped_by},
         )
+
+
+def _named(values: Values) -> t.Iterator[Layer]:
+    wish = values["vllm_gpu_memory_utilization"]
+    yield Layer("vllm_gpu_memory_utilization", args={"gpu_memory_utilization": float(wish)} if wish else {})
     length = values["vllm_max_model_len"]
     yield Layer("vllm_max_model_len", args={"max_model_len": length} if length else {})
     # torch asks for the name of the user, whom the image need not know

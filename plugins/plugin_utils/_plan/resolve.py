@@ -156,15 +156,20 @@ def resolve(
     together = together._replace(by_ray=bool(together.members) and ray.is_needed(image, options))
     service, swapped = values["vllm_service_name"], [member.service for member in swap_others]
 
-    def planned_with(may_take: share.Share, choice: Choice = choice) -> tuple[Settings, Plan]:
+    def settings_with(may_take: share.Share | None, choice: Choice = choice) -> Settings:
         try:
-            settings = merged(layers(values, choice, may_take, remedy, together, host))
+            return merged(layers(values, choice, may_take, remedy, together, host))
         except ValueError as error:
             raise ResolveError(str(error)) from error
+
+    def planned_with(may_take: share.Share, choice: Choice = choice) -> tuple[Settings, Plan]:
+        settings = settings_with(may_take, choice)
         return settings, _plan(values, catalog, choice, settings, may_take, together.number)
 
+    wish = settings_with(None).args.get("gpu_memory_utilization") or UTILIZATION
+
     def planned(offloaded_bytes: int = 0) -> tuple[share.Share, Settings, Plan]:
-        asked = (profile, budget, offloaded_bytes, together.ray_bytes)
+        asked = (wish, budget, offloaded_bytes, together.ray_bytes)
         may_take = _share(values, host, *asked)
         alone = _share(values, {**host, "services": []}, *asked)
         if alone.utilization > may_take.utilization:
@@ -290,9 +295,8 @@ def _nccl(
 
 
 def _share(
-    values: Values, host: share.HostState, profile: Entry, budget: share.Budget, offloaded_bytes: int, ray_bytes: int
+    values: Values, host: share.HostState, wish: t.Any, budget: share.Budget, offloaded_bytes: int, ray_bytes: int
 ) -> share.Share:
-    wish = values["vllm_gpu_memory_utilization"] or profile["args"].get("gpu_memory_utilization") or UTILIZATION
     try:
         reserve_gib = values["vllm_memory_reserve_gib"]
         service = values["vllm_service_name"]

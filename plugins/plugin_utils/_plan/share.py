@@ -19,6 +19,8 @@ from .words import GIB, ROUNDING, gib
 
 # The share is never below this where other services hold the memory: the memory plan says then what is wrong.
 LOWEST = 0.01
+# The largest that may be asked for: the operating system needs memory too.
+LARGEST = 0.95
 # What a service may use beside its plan: the processes of the host that serve it.
 BESIDE_PLAN_BYTES = 4 * GIB
 # A hundredth that a division of floats may miss, far less than a byte.

@@ -16,12 +16,11 @@ Row = dict[str, t.Any]
 
 # The worst first.
 RESULTS = ("failed", "warning", "not checked", "ok")
-_NEEDS = "it needs: "  # other checks, which failed
 _WORDS = {"failed": "FAILED", "warning": "WARNING"}
 
 
 def build(hosts: t.Mapping[str, t.Sequence[Facts]], now: float) -> Row:
-    """HOSTS are the checks of each host as the role vllm records them: check, result, text."""
+    """HOSTS are the checks of each host as the role vllm records them: check, result, text or needs."""
     rows = [_row(host, found) for host, checks in hosts.items() for found in checks]
     stopped = {row["host"] for row in rows if row["result"] == "failed"}
     return {
@@ -32,10 +31,11 @@ def build(hosts: t.Mapping[str, t.Sequence[Facts]], now: float) -> Row:
 
 
 def _row(host: str, found: Facts) -> Row:
-    text = in_one_line(found.get("text")).removeprefix(f"{host}: ")
+    needs = list(found.get("needs") or [])  # checks without whose result it could not be made
+    text = f"it needs: {', '.join(needs)}" if needs else in_one_line(found.get("text")).removeprefix(f"{host}: ")
     if found["result"] == "failed":
         text = with_remedy(text)
-    return {"host": host, "check": found["check"], "result": found["result"], "text": text}
+    return {"host": host, "check": found["check"], "result": found["result"], "text": text, "needs": needs}
 
 
 def render(report: Facts, hosts: t.Sequence[str], width: int) -> str:
@@ -51,7 +51,7 @@ def _list(rows: t.Sequence[Row], hosts: t.Sequence[str], width: int) -> t.Iterat
     same: dict[tuple[str, str, str], list[str]] = {}
     skipped: dict[str, list[str]] = {}
     for row in sorted(rows, key=lambda row: (RESULTS.index(row["result"]), order.index(row["check"]))):
-        if row["result"] == "not checked" and row["text"].startswith(_NEEDS):
+        if row["needs"]:
             skipped.setdefault(row["host"], []).append(row["check"])
         else:
             same.setdefault((row["result"], row["check"], row["text"]), []).append(row["host"])

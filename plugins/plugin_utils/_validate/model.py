@@ -23,6 +23,7 @@ from .._plan.offloading import wrong_size
 from .._plan.resolve import resolve
 from .._plan.settings import Layer
 from .._plan.settings import merged as merge_layers
+from .._plan.share import LARGEST
 from .common import Lines, at_least, control_character, holds_secret
 from .environment import environment
 from .image import image as check_image
@@ -30,8 +31,6 @@ from .image import notices as image_notices
 from .nodes import OWNED, nodes
 from .token import notices as token_notices
 from .unread import notices as unread_notices
-
-MAX_UTILIZATION = 0.95
 
 # Options of `vllm serve` that belong to a variable of the role.
 _OWN_VARIABLE = {
@@ -217,8 +216,8 @@ def _utilization(name: str, value: t.Any) -> Lines:
         if name.startswith("vllm_profiles"):  # the variable itself has been checked for its type
             yield f"{name}: {show(value)} is not allowed; use a share of the memory such as 0.90"
         return
-    if not 0 < share <= MAX_UTILIZATION:
-        yield f"{name}: {show(value)} is not allowed; use a share of the memory above 0 and at most {MAX_UTILIZATION}"
+    if not 0 < share <= LARGEST:
+        yield f"{name}: {show(value)} is not allowed; use a share of the memory above 0 and at most {LARGEST}"
 
 
 def _context(args: t.Mapping[str, t.Any], model: Entry, image: Entry | None, length: int, origin: str) -> Lines:

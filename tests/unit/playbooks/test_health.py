@@ -147,6 +147,17 @@ def test_a_query_from_the_command_line(tmp_path: Path, ansible_playbook: Ansible
     assert json.loads((tmp_path / "health.json").read_text()) == selected
 
 
+def test_a_query_that_selects_nothing_says_so_beside_the_json(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    run = play(ansible_playbook, tmp_path, {"dead": HOSTS["dead"]}, "-e", "health_query=host")
+    assert run.code == 4
+    assert "\nnull\n" in run.output
+    assert run.output.count("health_query: 'host' selects nothing, because it is applied to the list of hosts") == 1
+    assert "did you mean '[].host'?" in run.output
+    assert json.loads((tmp_path / "health.json").read_text()) is None
+
+
 def test_a_query_that_is_wrong_ends_before_a_host_is_asked(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     run = play(ansible_playbook, tmp_path, HOSTS, "-e", "health_query=[?verdict!='ready'].{host: host")
     assert run.code == 2

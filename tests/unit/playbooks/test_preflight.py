@@ -41,6 +41,7 @@ def test_every_host_is_checked_as_far_as_possible(tmp_path: Path, ansible_playbo
     assert found["dead", "variables"]["result"] == "ok"
     assert found["dead", "SSH, sudo"]["result"] == "failed"
     assert found["dead", "clock"]["result"] == found["mistyped", "service"]["result"] == "not checked"
+    assert (found["mistyped", "driver"]["needs"], found["mistyped", "SSH, sudo"]["needs"]) == (["service"], [])
     assert found["empty", "variables"]["text"].startswith("vllm_mounts: ")
     assert found["alone", "variables"]["text"].startswith("vllm_nodes: ")
     assert found["empty", "mounts"]["result"] == found["empty", "disk"]["result"] == "not checked"

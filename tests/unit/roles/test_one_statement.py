@@ -1,6 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What wins over what, and the cap of the memory, are stated once: in plugin_utils/_plan. The role reads the result."""
+"""What wins over what, and the cap of the memory, are stated once each: in _plan/layers.py, _plan/share.py and a page.
+
+The role reads the result.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ JINJA = [
     *(ROOT / "playbooks").glob("*.yml"),
     ROOT / "site.yml",
 ]
-PYTHON = [path for path in (ROOT / "plugins").rglob("*.py") if "_plan" not in path.parts]
+PLUGINS = list((ROOT / "plugins").rglob("*.py"))
+PYTHON = [path for path in PLUGINS if "_plan" not in path.parts]
 RESOLVER = "dgxspark.vllm.service"
 
 
@@ -62,3 +66,22 @@ def test_no_second_statement_in_jinja(pattern: str) -> None:
 )
 def test_no_second_statement_in_python(pattern: str, files: set[str]) -> None:
     assert set(holding(pattern, PYTHON)) == files
+
+
+@pytest.mark.parametrize(
+    ("pattern", "files"),
+    [
+        (r"\b(profile|image)\[\"(args|environment)\"\]", {"layers.py"}),
+        (r"values\[\"vllm_extra_(args|env)\"\]", {"layers.py", "choice.py"}),  # which file is read by them
+        (r"\[(_SHARE|\"vllm_gpu_memory_utilization\")\]", {"layers.py", "budget.py", "model.py"}),  # as it was set
+        (r"\b0\.95\b(?! \* entry)", {"share.py", "fleet.py", "memory_plan.py"}),  # a full KV cache; a page
+    ],
+)
+def test_one_statement_in_python(pattern: str, files: set[str]) -> None:
+    assert set(holding(pattern, PLUGINS)) == files
+
+
+def test_one_page_states_the_precedence() -> None:
+    """The others refer to it."""
+    pages = [*PLUGINS, *(ROOT / "docs").rglob("*.md"), *(ROOT / "roles").glob("*/meta/*.yml"), ROOT / "README.md"]
+    assert holding(r"precedence, from low to high", pages) == {"memory.md": 1}

@@ -71,6 +71,19 @@ def test_the_page_has_each_fault_of_the_journey() -> None:
     assert faults_table.updated(page, [], faults_table.faults()) == page, "tools/faults_table.py was not run"
 
 
+def test_an_old_page_is_told_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "faults.md"
+    page.write_text(PAGE)
+    monkeypatch.setattr("sys.argv", ["faults_table.py", "--check", str(page)])
+    assert faults_table.main() == 1
+    assert page.read_text() == PAGE
+    assert capsys.readouterr().err == f"{page}: out of date; run: make docs\n"
+    page.write_text(faults_table.updated(PAGE, [], faults_table.faults()))
+    assert faults_table.main() == 0
+
+
 def test_only_what_is_between_the_markers_is_replaced() -> None:
     text = f"before\n{faults_table.BEGIN}\nold\n{faults_table.END}\nafter\n"
     filled = faults_table.fill(text, "new")

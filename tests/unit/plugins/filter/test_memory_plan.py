@@ -11,6 +11,7 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.dgxspark.vllm.plugins.filter import memory_plan as plugin
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.share import LARGEST
 
 memory_plan = plugin.FilterModule().filters()["memory_plan"]
 MODEL = Catalog().model("qwen3-8b-fp8")
@@ -23,6 +24,7 @@ SMALLER = {**MODEL, "weights_bytes": "x"}
 def test_it_says_what_it_documents() -> None:
     documented = yaml.safe_load(plugin.RETURN)["_value"]["contains"]
     assert set(memory_plan(MODEL, SPARK)) == set(documented)
+    assert yaml.safe_load(plugin.DOCUMENTATION)["options"]["max_utilization"]["default"] == LARGEST
 
 
 def test_the_guides_throughput_profile() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog, CatalogError, merge
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.fields import (
+    MODEL_FIELDS,
+    NAMES_OF_CONFIG,
     image_problems,
     model_problems,
     profile_problems,
@@ -17,6 +19,8 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.fields impo
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.images import split_reference
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import hint, show
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import complete
+
+from support.paths import ROOT
 
 NGC = "nvcr.io/nvidia/vllm:25.09-py3"
 MINE = {"id": "a/b", "weights_bytes": 10, "layers": 1, "kv_heads": 1, "head_dim": 8, "native_context": 4096}
@@ -149,6 +153,17 @@ def test_a_change_of_one_of_ours_keeps_the_rest_and_ours() -> None:
     [
         ("qwen3-9b", {}, '"qwen3-9b" is not in the catalog; did you mean qwen3-8b-fp8? known: gemma4-26b-a4b-nvfp4, '),
         ("mine", {"mine": {**MINE, "layrs": 1}}, "vllm_models.mine.layrs: unknown field; did you mean layers?"),
+        (
+            "mine",
+            {"mine": {**MINE, "num_hidden_layers": 1}},
+            "vllm_models.mine.num_hidden_layers: unknown field; did you mean layers?",
+        ),
+        (
+            "mine",
+            {"mine": {**MINE, "kv_lora_rank": 512}},
+            "vllm_models.mine.kv_lora_rank: unknown field; did you mean"
+            " latent_dim, the sum of kv_lora_rank and qk_rope_head_dim?",
+        ),
         ("mine", {"mine": {"id": "a/b"}}, "vllm_models.mine.weights_bytes: is missing; use a whole number above 0"),
         ("mine", {"mine": "a/b"}, 'vllm_models.mine: "a/b" is not allowed; use a mapping with id, weights_bytes, '),
     ],
@@ -158,6 +173,14 @@ def test_a_model_that_is_refused(name: str, own: dict[str, t.Any], line: str) ->
         Catalog().model(name, own)
     assert str(refused.value).startswith(line)
     assert "\n" not in str(refused.value)
+
+
+def test_the_names_of_config_json_are_those_that_are_read_there() -> None:
+    """And each stands for a field that there is."""
+    code = "".join(path.read_text() for path in (ROOT / "plugins" / "module_utils").glob("_*/*.py"))
+    assert [name for name in NAMES_OF_CONFIG if f'"{name}"' not in code] == []
+    assert {field.partition(",")[0] for field in NAMES_OF_CONFIG.values()} <= set(MODEL_FIELDS)
+    assert not set(NAMES_OF_CONFIG) & set(MODEL_FIELDS)
 
 
 def test_an_image() -> None:

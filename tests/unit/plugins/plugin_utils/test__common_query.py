@@ -2,10 +2,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 from ansible.parsing.splitter import parse_kv
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common import query
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.query import QueryError, apply, check, whole
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.query import (
+    QueryError,
+    apply,
+    check,
+    nothing,
+    whole,
+)
 
 HOSTS = [
     {"host": "a", "verdict": "ready", "cause": None, "running": 3},
@@ -61,6 +69,25 @@ def test_what_does_not_fit_the_report_is_one_line() -> None:
         "health_query: 'sum(@)' does not fit the report: In function sum(), invalid type"
     )
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("expression", "rows", "hint"),
+    [
+        ("host", HOSTS, "did you mean '[].host'?"),
+        ("cause.id", HOSTS, "did you mean '[].cause.id'?"),
+        ("hosts[?running].host", HOSTS, "use one such as '[].host'"),
+        ("xyzzy", HOSTS, "use one such as '[].host'"),
+        ("max_by([?verdict=='none'], &running).host", HOSTS, "use one such as '[].host'"),
+        ("host", [], "use one such as '[].host'"),
+    ],
+)
+def test_what_selects_nothing_is_told_what_it_is_applied_to(expression: str, rows: list[t.Any], hint: str) -> None:
+    assert apply(expression, rows) is None
+    said = (
+        f"health_query: {expression!r} selects nothing, because it is applied to the list of hosts as a whole; {hint}"
+    )
+    assert nothing(expression, rows, "hosts") == said
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The precedence: the only statement of it, layer by layer."""
+"""The precedence, layer by layer. docs/reference/memory.md has it for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.layers import 
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.repositories import ELSEWHERE, repositories
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.settings import merged
 
-from support.services import CATALOG, resolved, spark, values
+from support.services import CATALOG, GIB, resolved, service, spark, values
+
+LESS = {"vllm_gpu_memory_utilization": 0.3}
 
 
 def everywhere(*sources: str) -> dict[str, t.Any]:
@@ -207,3 +209,29 @@ def test_what_is_downloaded(args: dict[str, t.Any], more: list[tuple[str, str, i
     assert found == [("a/model", "main", 5), *more]
     in_a_folder = repositories({**model, "folder": "/srv/model"}, args)
     assert [entry["id"] for entry in in_a_folder] == [entry[0] for entry in more]
+
+
+@pytest.mark.parametrize(
+    ("neighbor", "share", "origin"),
+    [
+        (0, 0.7, "vllm_auto_remedy, instead of 0.8 of profile mine"),
+        (60, 0.42, "less 60.0 GiB of vllm-two), instead of 0.7 of vllm_auto_remedy, 0.8 of profile mine"),
+    ],
+)
+def test_the_share_of_a_remedy_is_a_wish_that_the_host_caps(neighbor: int, share: float, origin: str) -> None:
+    """What is reported is what the command line has."""
+    host = spark(services=[service("vllm-two", neighbor * GIB)])
+    found = resolved(host, remedy={"vllm_gpu_memory_utilization": 0.7}, **everywhere())
+    assert found.args["gpu_memory_utilization"] == found.utilization == share
+    assert found.utilization_wish == 0.7
+    assert (found.capped_for, found.utilization_cap >= share) == (["vllm-two"] if neighbor else [], True)
+    (line,) = [each for each in found.lines if each.startswith("--gpu-memory-utilization")]
+    assert line.endswith(origin)
+
+
+def test_the_cap_that_is_reported_is_that_of_the_remedy() -> None:
+    host = spark(services=[service("vllm-two", 60 * GIB)])
+    plain, remedied = (resolved(host, remedy=remedy, **everywhere()) for remedy in (None, LESS))
+    assert (remedied.args["gpu_memory_utilization"], remedied.utilization, remedied.utilization_wish) == (0.3, 0.3, 0.3)
+    assert (plain.utilization, plain.utilization_cap, remedied.utilization_cap) == (0.42, 0.42, 0.42)
+    assert remedied.capped_by == plain.capped_by

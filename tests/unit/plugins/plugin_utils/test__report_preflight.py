@@ -15,7 +15,7 @@ HOSTS: dict[str, list[dict[str, t.Any]]] = {
     "spark02": [
         OK,
         {"check": "port", "result": "failed", "text": HELD},
-        {"check": "memory", "result": "not checked", "text": "it needs: port"},
+        {"check": "memory", "result": "not checked", "needs": ["port"]},
     ],
     "spark03": [],
 }
@@ -42,6 +42,20 @@ def test_what_waits_for_the_preparation_says_so() -> None:
     assert render(report, ["a"], 160).splitlines()[3:] == [
         f"image      a     not checked: {text}",
         "variables  a     ok",
+    ]
+
+
+def test_what_needs_another_check_is_told_by_its_field() -> None:
+    """The text is for people: one that reads the same decides nothing."""
+    waits = {"check": "image", "result": "not checked", "text": "it needs: a registry"}
+    report = build({"a": [waits, {"check": "memory", "result": "not checked", "needs": ["port", "image"]}]}, 0.0)
+    assert [(row["text"], row["needs"]) for row in report["checks"]] == [
+        ("it needs: a registry", []),
+        ("it needs: port, image", ["port", "image"]),
+    ]
+    assert render(report, ["a"], 160).splitlines()[3:] == [
+        "image  a     not checked: it needs: a registry",
+        "a: not checked, because another check failed: memory",
     ]
 
 
