@@ -39,13 +39,13 @@ STEPS = [
     "stage_release | Write the secrets",
     "check_arguments | Parse the arguments",
     "download | Download the model",
-    "start_release | Point current at the release",
+    "link_release | Point current at the release",
     "start_release | Enable and start the unit",
     "wait_ready | Wait until the server generates a token",
     "commit | Mark the release",
 ]
 STEPS_BACK = [
-    "start_release | Point current at the release",
+    "link_release | Point current at the release",
     "start_release | Enable and start the unit",
     "wait_ready | Wait until the server generates a token",
 ]
@@ -107,7 +107,7 @@ def test_the_second_operator_is_told_of_the_first(spark: Spark, ansible_playbook
 def test_the_lock_of_a_dead_run_heals(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     wanted = other_profile(spark)
     with pytest.raises(Killed):
-        step = kill_at("start_release | Point current at the release")
+        step = kill_at("link_release | Point current at the release")
         ansible_playbook("playbooks/deploy.yml", spark.limit, on_line=step, **wanted)
     again = ansible_playbook("playbooks/deploy.yml", spark.limit, **wanted)
     assert again.code == 0, again.output
@@ -133,7 +133,7 @@ def test_a_run_that_was_broken_off_is_taken_back(spark: Spark, ansible_playbook:
     old = release(len(STEPS) - 1)
     deployed(ansible_playbook, old, spark.limit)
     before = running(spark)
-    step = "start_release | Point current at the release"
+    step = "link_release | Point current at the release"
     broken_off = ansible_playbook("playbooks/deploy.yml", spark.limit, interrupt=step, **release(21))
     assert broken_off.code != 0, broken_off.output
     assert current(spark) != before[0], "it was broken off before its time"
@@ -145,7 +145,7 @@ def test_a_run_that_was_broken_off_is_taken_back(spark: Spark, ansible_playbook:
 def test_a_roll_back_by_hand_that_was_broken_off_is_finished(spark: Spark, ansible_playbook: AnsiblePlaybook) -> None:
     before = running(spark)[0]
     broken_off = ansible_playbook(
-        "playbooks/rollback.yml", spark.limit, interrupt="start_release | Point current at the release", **STANDIN
+        "playbooks/rollback.yml", spark.limit, interrupt="link_release | Point current at the release", **STANDIN
     )
     assert broken_off.code != 0, broken_off.output
     wanted = current(spark)

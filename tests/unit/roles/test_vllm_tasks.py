@@ -96,7 +96,7 @@ def used_in(action: str, **options: t.Any) -> list[str]:
 
 
 def test_one_place_writes_the_link_current() -> None:
-    assert used_in("ansible.builtin.file", state="link", dest="current") == ["start_release"]
+    assert used_in("ansible.builtin.file", state="link", dest="current") == ["link_release"]
 
 
 def test_one_place_waits_for_readiness() -> None:
