@@ -132,5 +132,7 @@ def test_the_folders_in_loops_have_a_mode_too() -> None:
 
 
 def test_a_file_of_secrets_is_for_root_alone() -> None:
-    secret = {Path(options["dest"]).name for _file, task, options in (row.values for row in WRITTEN) if task.get("no_log")}
+    secret = {
+        Path(options["dest"]).name for _file, task, options in (row.values for row in WRITTEN) if task.get("no_log")
+    }
     assert {".env", "alertmanager.yml"} <= secret
