@@ -23,7 +23,7 @@ cd "$folder/out" # the result is written there
 export GALAXY_IMPORTER_CHECK_REQUIRED_TAGS=true GALAXY_IMPORTER_ANSIBLE_LOCAL_TMP="$folder/tmp"
 python -m galaxy_importer.main ./*.tar.gz | tee importer.log
 if grep -E '^(WARNING|ERROR):' importer.log >/dev/null; then
-    echo "importer: Galaxy would import it, with the warnings above" >&2
+    echo "importer: Galaxy would import it, with the warnings above. ansible-lint has 180 s there: after a timeout, try again on an idle machine" >&2
     exit 1
 fi
 if [ ! "$address" ]; then
