@@ -10,7 +10,7 @@ in_venv = PATH="$(abspath $(VENV))/bin:$$PATH"
 play = $(in_venv) ansible-playbook
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox sandbox-down sandbox-purge test test-all lint unit hub bench sanity other-python journeys soak page gpu lock docs docsite build
+.PHONY: help setup demo sandbox sandbox-down sandbox-purge test test-all lint unit hub bench sanity other-python journeys soak page gpu lock docs docsite importer build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ docs: setup ## write what is generated: docs/models.md, the roles' variables, do
 
 docsite: setup ## the pages of ansible-doc, checked by antsibull-docs, as a web site in .cache/docsite; installs Sphinx there
 	@tools/docsite.sh
+
+importer: setup ## what Galaxy checks when the collection is uploaded; installs galaxy-importer in .cache/importer
+	@tools/importer.sh
 
 build: setup ## the collection as a file for `ansible-galaxy collection install`
 	@$(in_venv) ansible-galaxy collection build --force

@@ -98,6 +98,16 @@ def commands(block: Block) -> list[Command]:
     return found
 
 
+def inline_commands(page: Path) -> list[Command]:
+    """The commands of Ansible and make within sentences and tables."""
+    found: list[Command] = []
+    text = re.sub(r"(?ms)^ *```.*?^ *```$", lambda block: "\n" * block[0].count("\n"), page.read_text(encoding="utf-8"))
+    for span in re.finditer(r"`((?:ansible-\w+|make)\s[^`]+)`", text):
+        number = text.count("\n", 0, span.start()) + 1
+        found.append(Command(f"{name_of(page)}:{number}", shlex.split(span[1])))
+    return found
+
+
 def anchors(page: Path) -> set[str]:
     """What a link may name behind #, by GitHub's rules."""
     text = re.sub(r"(?ms)^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.query import check as check_query
-from pages import PAGES, Block, Command, blocks, commands, name_of
+from pages import PAGES, Block, Command, blocks, commands, inline_commands, name_of
 
 from support.paths import BIN, ROOT
 from support.playbook import AnsiblePlaybook
@@ -409,9 +409,17 @@ def pytest_or_python(look: Look) -> None:
 
 
 def known(look: Look) -> None:
-    """git clone, cd and the virtual environment: README's first lines, and nothing else."""
+    """git clone, cd and the virtual environment: README's first lines, the folder of an export, and nothing else."""
     allowed = (["git", "clone", "REPOSITORY", "dgxspark.vllm"], ["cd", "dgxspark.vllm"], [".", ".venv/bin/activate"])
-    assert look.command.words in allowed, look.command
+    assert look.command.words in (*allowed, ["cd", "vllm-RELEASE"]), look.command
+
+
+def install(look: Look) -> None:
+    """The file for the secrets of an export: nobody else can read it."""
+    (look.folder / "env.example").write_text("VLLM_API_KEY=\n")
+    run(*look.command.words, cwd=look.folder)
+    assert (look.folder / ".env").read_text() == "VLLM_API_KEY=\n"
+    assert (look.folder / ".env").stat().st_mode & 0o777 == 0o600
 
 
 def on_the_host(look: Look) -> None:
@@ -436,6 +444,7 @@ PROGRAMS: dict[str, Callable[[Look], None]] = {
     "cp": cp,
     "curl": curl,
     "git": known,
+    "install": install,
     "make": make,
     "openssl": openssl,
     "pytest": pytest_or_python,
@@ -447,6 +456,7 @@ PROGRAMS: dict[str, Callable[[Look], None]] = {
 COMMANDS = [
     command for block in BLOCKS if block.language == "sh" and block.page not in OWN_TEST for command in commands(block)
 ]
+COMMANDS += [command for page in PAGES for command in inline_commands(page)]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)

@@ -64,6 +64,8 @@ def test_every_entry_point_is_described(role: str) -> None:
 def test_every_option_is_described_and_typed(role: str, option: dict[str, Any]) -> None:
     assert option["description"]
     assert option["type"]
+    for inner in option.get("options", {}).values():
+        test_every_option_is_described_and_typed(role, inner)
 
 
 @pytest.mark.parametrize("role", ROLES)

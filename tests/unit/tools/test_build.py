@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -20,6 +22,11 @@ HOLDS = {
     *("catalog", "changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "requirements.yml", "roles"),
     *("CODE_OF_CONDUCT.md", "SUPPORT.md", "site.yml"),
 }
+KINDS = {".css", ".j2", ".json", ".md", ".png", ".py", ".svg", ".txt", ".yaml", ".yml", ""}
+# ansible-core brings them along.
+WITH_ANSIBLE = {"ansible", "ansible_collections", "jinja2", "markupsafe", "yaml"}
+# Runs in the image of vLLM, which has it.
+IN_THE_IMAGE = "plugins/module_utils/_hf_transfer/download_client.py"
 # What lies in the clone of somebody who uses it.
 PRIVATE = (
     *(".env", ".vault-password", "inventories/mine/hosts.yml", "site.retry", "benchmarks/spark01/run.json"),
@@ -37,6 +44,8 @@ def test_it_holds_what_a_user_needs_and_nothing_else(built: Path) -> None:
         names = archive.getnames()
     assert {name.partition("/")[0] for name in names} == HOLDS
     assert not set(PRIVATE) & set(names)
+    assert {Path(name).suffix for name in names} == KINDS
+    assert not [name for name in names if {"tests", "molecule", "__pycache__"} & set(Path(name).parts)]
     environment = yaml.safe_load((ROOT / "meta" / "execution-environment.yml").read_text())
     for needed in (
         *environment["dependencies"].values(),
@@ -46,6 +55,31 @@ def test_it_holds_what_a_user_needs_and_nothing_else(built: Path) -> None:
         "docs/troubleshooting.md",  # messages name it
     ):
         assert needed in names
+
+
+def imported(file: Path) -> set[str]:
+    tree = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    names = [
+        name
+        for node in tree
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else []
+        )
+    ]
+    return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
+
+
+def test_an_execution_environment_has_what_the_plugins_import() -> None:
+    environment = yaml.safe_load((ROOT / "meta" / "execution-environment.yml").read_text())
+    python = (ROOT / environment["dependencies"]["python"]).read_text(encoding="utf-8").splitlines()
+    needed = {
+        name for file in ROOT.glob("plugins/**/*.py") if file != ROOT / IN_THE_IMAGE for name in imported(file)
+    } - WITH_ANSIBLE
+    assert {line.partition(">=")[0] for line in python} == needed
 
 
 def test_it_runs_from_an_empty_controller(built: Path, tmp_path: Path) -> None:

@@ -8,10 +8,41 @@ import hashlib
 import json
 import os
 import struct
+import typing as t
 from pathlib import Path
+from types import ModuleType
 
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks
+
+Run = t.Callable[..., dict[str, t.Any]]
 COMMIT = "c" * 40
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
+def runner(module: ModuleType, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a module on the cache ROOT, and returns what it says.
+
+    Whoever runs the tests may not see the processes of others, but sees those of the tests.
+    """
+    look = locks.open_files
+    monkeypatch.setattr(locks, "open_files", lambda *asked: (look(*asked)[0], True))
+
+    def run(**options: t.Any) -> dict[str, t.Any]:
+        with patch_module_args({"path": str(root), **options}), pytest.raises(SystemExit):
+            module.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def tree(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
+def paths(root: Path, entries: list[dict[str, t.Any]]) -> set[str]:
+    return {os.path.relpath(entry["path"], root) for entry in entries}
 
 
 def safetensors(size: int = 16, filling: bytes = b"x") -> bytes:

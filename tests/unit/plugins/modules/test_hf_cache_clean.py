@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import subprocess
 import sys
@@ -14,18 +13,16 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import files as hf_files
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks as hf_locks
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_clean
+from hf_trees import Run, runner
 
 REPO = "Qwen/Qwen3-8B-FP8"
 FOLDER = "models--Qwen--Qwen3-8B-FP8"
 OLD, NEW = "a" * 64, "b" * 64
 SIZE = 65536
-
-Run = t.Callable[..., dict[str, t.Any]]
 
 # What a client does: lock, open, write, and then take its time.
 DOWNLOADER = """
@@ -52,21 +49,9 @@ class Downloader:
         self.process.communicate()
 
 
-@pytest.fixture(autouse=True)
-def _visible(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may not see the processes of others, but sees those of the tests."""
-    look = hf_locks.open_files
-    monkeypatch.setattr(hf_locks, "open_files", lambda *asked: (look(*asked)[0], True))
-
-
 @pytest.fixture(name="run")
-def _run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(**options: t.Any) -> dict[str, t.Any]:
-        with patch_module_args({"path": str(tmp_path), **options}), pytest.raises(SystemExit):
-            hf_cache_clean.main()
-        return json.loads(capsys.readouterr().out)
-
-    return run
+def _run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    return runner(hf_cache_clean, tmp_path, capsys, monkeypatch)
 
 
 @pytest.fixture(name="download")

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import subprocess
@@ -14,46 +13,23 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import clean, content, layout, locks, snapshot
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_clean
-from hf_trees import COMMIT, SHARDS, LocalFolder, Repo, safetensors
+from hf_trees import COMMIT, SHARDS, LocalFolder, Repo, Run, paths, runner, safetensors, tree
 
 MODEL = "Qwen/Qwen3-8B-FP8"
 ALL = list(clean.CLASSES)
 OTHER_COMMIT = "d" * 40
 
-Run = t.Callable[..., dict[str, t.Any]]
-
-
-@pytest.fixture(autouse=True)
-def _visible(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may not see the processes of others, but sees those of the tests."""
-    look = locks.open_files
-    monkeypatch.setattr(locks, "open_files", lambda *asked: (look(*asked)[0], True))
-
 
 @pytest.fixture(name="run")
-def _run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(**options: t.Any) -> dict[str, t.Any]:
-        with patch_module_args({"path": str(tmp_path), **options}), pytest.raises(SystemExit):
-            hf_cache_clean.main()
-        return json.loads(capsys.readouterr().out)
-
-    return run
+def _run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    return runner(hf_cache_clean, tmp_path, capsys, monkeypatch)
 
 
 @pytest.fixture(name="repo")
 def _repo(tmp_path: Path) -> Repo:
     return Repo(tmp_path).model()
-
-
-def tree(root: Path) -> set[str]:
-    return {str(path.relative_to(root)) for path in root.rglob("*")}
-
-
-def paths(root: Path, entries: list[dict[str, t.Any]]) -> set[str]:
-    return {os.path.relpath(entry["path"], root) for entry in entries}
 
 
 def state_of(repo: Repo) -> content.Content:

@@ -15,33 +15,18 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks as hf_locks
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import snapshot
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_info
-from hf_trees import COMMIT, SHARDS, LocalFolder, Repo, safetensors
+from hf_trees import COMMIT, SHARDS, LocalFolder, Repo, Run, runner, safetensors
 
 OTHER_COMMIT = "d" * 40
 ETAG = "e" * 64
 
-Run = t.Callable[..., dict[str, t.Any]]
-
-
-@pytest.fixture(autouse=True)
-def _visible(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may not see the processes of others, but sees those of the tests."""
-    look = hf_locks.open_files
-    monkeypatch.setattr(hf_locks, "open_files", lambda *asked: (look(*asked)[0], True))
-
 
 @pytest.fixture(name="run")
-def _run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(**options: t.Any) -> dict[str, t.Any]:
-        with patch_module_args({"path": str(tmp_path), **options}), pytest.raises(SystemExit):
-            hf_cache_info.main()
-        return json.loads(capsys.readouterr().out)
-
-    return run
+def _run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    return runner(hf_cache_info, tmp_path, capsys, monkeypatch)
 
 
 @pytest.fixture(name="repo")
