@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, settings
 from support.playbook import AnsiblePlaybook
 from support.playbook_server import PlaybookServers
 
+pytest_plugins = ["support.turns"]
+
 # A busy machine is no reason for a property test to fail.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
