@@ -39,7 +39,7 @@ class Compiled:
         self._known: dict[Key, types.CodeType] = {}
         self._new: list[tuple[Key, types.CodeType]] = []
         self._last: types.CodeType | None = None
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         environment = _jinja_bits.AnsibleEnvironment
         environment.compile = lambda *args, **options: self._template(*args, **options)
         environment.compile_expression = lambda *args, **options: self._expression(*args, **options)
@@ -81,4 +81,5 @@ class Compiled:
         return TemplateExpression(template, undefined_to_none)
 
     def _python(self, source: str | bytes, filename: str, **options: t.Any) -> types.CodeType:
-        return self._code(("python", source, filename), lambda: builtins.compile(source, filename, **options))
+        # not by its path, which a copy of this collection has of its own; a traceback may name that of another copy
+        return self._code(("python", source), lambda: builtins.compile(source, filename, **options))

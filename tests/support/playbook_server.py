@@ -12,10 +12,10 @@ import atexit
 import contextlib
 import gc
 import importlib
-import importlib.util
 import json
 import os
 import re
+import runpy
 import signal
 import socket
 import subprocess
@@ -147,10 +147,8 @@ def _load_ansible() -> Compiled:
     for plugins in (loader.filter_loader, loader.test_loader):
         list(plugins.all())
     warnings.filterwarnings("ignore", "AnsibleCollectionFinder has already been configured")
-    spec = importlib.util.spec_from_file_location("compiled", Path(__file__).with_name("compiled.py"))
-    compiled = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(compiled)
-    return t.cast("Compiled", compiled.Compiled())
+    compiled = runpy.run_path(str(Path(__file__).with_name("compiled.py")))["Compiled"]
+    return t.cast("Compiled", compiled())
 
 
 def _serve(connection: socket.socket) -> None:
