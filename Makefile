@@ -8,6 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 in_venv = PATH="$(abspath $(VENV))/bin:$$PATH"
 play = $(in_venv) ansible-playbook
+# Of the tests in turn a part with each commit, and all with JOURNEYS=--all.
+turn = $(if $(filter --all,$(JOURNEYS)),,--turn=$(shell git rev-list --count HEAD 2>/dev/null || echo 0))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo sandbox sandbox-down sandbox-purge test test-all lint unit hub bench sanity other-python journeys soak page gpu lock docs docsite importer build
@@ -40,11 +42,11 @@ test-all: ## the same with every case, and fifty deployments in a row
 lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 	@$(in_venv) tools/lint.sh
 
-unit: setup ## unit tests
+unit: setup ## unit tests; of those that do one thing at many places a part with each commit, and all with JOURNEYS=--all
 	@tools/promtool.sh
 	@tools/unpack.sh haproxy
 	@# in the order of the files: those of the playbooks take longest and come early
-	@$(in_venv) pytest -n 2 --dist loadfile --no-loadscope-reorder $(UNIT_ARGUMENTS) tests/unit
+	@$(in_venv) pytest -n 2 --dist loadfile --no-loadscope-reorder $(turn) $(UNIT_ARGUMENTS) tests/unit
 
 hub: setup ## the model cache against real huggingface_hub of two generations (two minutes)
 	@$(in_venv) pytest tests/hub

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import CACHE, IMAGE, INVENTORY, MODEL, NAMES, Sandbox, Spark
+
+pytest_plugins = ["support.turns"]
 
 SNAPSHOTS = f"{CACHE}/models--{MODEL.replace('/', '--')}/snapshots"
 # Of prepare.yml the Docker settings and the cache, of stage.yml image and model.
@@ -26,31 +27,6 @@ figures: list[str] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--spark", choices=NAMES, default=NAMES[0], help="the host of a journey that needs one host")
-    parser.addoption("--turn", type=int, help="of the tests in turn, those of this run: a number; without it all")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "in_turn(parts, first=0): each run with --turn takes one of so many parts")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of a parametrized test that is marked in_turn, every so-manyth case: with each --turn others."""
-    turn = config.getoption("turn")
-    if turn is None:
-        return
-    seen: Counter[str] = Counter()
-    left = []
-    for item in items:
-        mark = item.get_closest_marker("in_turn")
-        if mark is None:
-            continue
-        name = item.nodeid.partition("[")[0]
-        parts, first = mark.args[0], mark.kwargs.get("first", 0)
-        if seen[name] % parts != (turn + first) % parts:
-            left.append(item)
-        seen[name] += 1
-    items[:] = [item for item in items if item not in left]
-    config.hook.pytest_deselected(items=left)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import re
+import runpy
 import signal
 import socket
 import subprocess
@@ -23,6 +24,9 @@ import traceback
 import typing as t
 import warnings
 from pathlib import Path
+
+if t.TYPE_CHECKING:
+    from support.compiled import Compiled
 
 WIDTH = 12  # of a number in an answer
 SERVERS = 4
@@ -98,7 +102,7 @@ class PlaybookServers:
             server.close()
 
 
-def _run(command: list[str], folder: str, environment: dict[str, str], stdout: int) -> t.NoReturn:
+def _run(command: list[str], folder: str, environment: dict[str, str], stdout: int, compiled: Compiled) -> t.NoReturn:
     """Be ansible-playbook."""
     from ansible import constants
     from ansible.cli.playbook import main
@@ -122,6 +126,7 @@ def _run(command: list[str], folder: str, environment: dict[str, str], stdout: i
             code = int(exit_.code or 0)
         atexit._run_exitfuncs()
         sys.stdout.flush()
+        compiled.leave()
     except BaseException:
         traceback.print_exc()
         raise
@@ -129,7 +134,7 @@ def _run(command: list[str], folder: str, environment: dict[str, str], stdout: i
         os._exit(code)
 
 
-def _load_ansible() -> None:
+def _load_ansible() -> Compiled:
     """What every run would: programs, plugins, and what those say of themselves, but nothing of a collection's."""
     import ansible.cli.playbook  # noqa: F401 (for the forks)
     from ansible.plugins import loader
@@ -142,20 +147,23 @@ def _load_ansible() -> None:
     for plugins in (loader.filter_loader, loader.test_loader):
         list(plugins.all())
     warnings.filterwarnings("ignore", "AnsibleCollectionFinder has already been configured")
+    compiled = runpy.run_path(str(Path(__file__).with_name("compiled.py")))["Compiled"]
+    return t.cast("Compiled", compiled())
 
 
 def _serve(connection: socket.socket) -> None:
-    _load_ansible()
+    compiled = _load_ansible()
     gc.freeze()
     while True:
         head, files, _flags, _address = socket.recv_fds(connection, 4, 1)
         if not head:
             return
         request = json.loads(connection.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
+        compiled.take_in()
         pid = os.fork()
         if pid == 0:
             connection.close()
-            _run(*request, *files)
+            _run(*request, *files, compiled)
         os.close(*files)
         connection.sendall(f"{pid:{WIDTH}}".encode())
         connection.sendall(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):{WIDTH}}".encode())

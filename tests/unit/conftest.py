@@ -15,9 +15,16 @@ from hypothesis import HealthCheck, settings
 from support.playbook import AnsiblePlaybook
 from support.playbook_server import PlaybookServers
 
+pytest_plugins = ["support.turns"]
+
 # A busy machine is no reason for a property test to fail.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+settings.register_profile("in turn", parent=settings.get_profile("any machine"), max_examples=25)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Examples are others with each run: with each commit a quarter of Hypothesis' hundred, where a test names none."""
+    settings.load_profile("any machine" if config.getoption("turn") is None else "in turn")
 
 
 @pytest.fixture(scope="session")

@@ -272,6 +272,7 @@ def test_the_guides_profiles() -> None:
     assert all(profile_problems(name, profile) == [] for name, profile in PROFILES.items())
 
 
+@pytest.mark.in_turn(4)  # test_planned_argv.py has all of their command lines always
 @pytest.mark.parametrize("ref", IMAGES)
 @pytest.mark.parametrize("name", MODELS)
 def test_every_option_is_known_to_every_image(name: str, ref: str) -> None:

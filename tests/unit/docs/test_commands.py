@@ -9,6 +9,7 @@ by a journey, which must be there. A command that nothing here knows fails the t
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -160,6 +161,7 @@ def is_divided(folder: Path) -> bool:
     return any("vllm_services" in path.read_text(encoding="utf-8") for path in folder.glob("host_vars/*.yml"))
 
 
+@functools.cache
 def divided(folder: Path, *limit: str) -> dict[str, dict[str, t.Any]]:
     listed = json.loads(run(BIN / "ansible-inventory", "-i", folder, "--list", *limit))
     # test_variables gives each host another name, so what divided it is no longer right
