@@ -23,6 +23,7 @@ setup: ## the virtual environment with everything in it
 demo: setup ## a simulated Spark, and the main job on it
 	@$(play) -i localhost, molecule/default/create.yml
 	@$(play) -i inventories/sandbox site.yml -l spark01
+	@echo "Go on: . $(VENV)/bin/activate; ansible-playbook -i inventories/sandbox playbooks/health.yml; docs/guides/simulated-spark.md"
 
 sandbox: setup ## start the simulated Sparks (or find them running)
 	@$(play) -i localhost, molecule/default/create.yml

@@ -13,10 +13,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--turn", type=int, help="of the tests in turn, those of this run: a number; without it all")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "in_turn(parts, first=0): each run with --turn takes one of so many parts")
-
-
 def pytest_report_header(config: pytest.Config) -> str | None:
     turn = config.getoption("turn")
     return None if turn is None else f"turn {turn}: of the tests marked in_turn a part; without --turn all of them"

@@ -114,7 +114,7 @@ def ours(spark: Spark, profile: str, ansible_playbook: AnsiblePlaybook) -> Itera
     defaults = yaml.safe_load((ROOT / "roles/vllm/defaults/main.yml").read_text())
     (service,) = yaml.safe_load((GUIDE / "compose.yaml").read_text())["services"].values()
     guides_image = service["image"]
-    inventory = yaml.safe_load((ROOT / "inventories/sandbox/group_vars/spark.yml").read_text())
+    inventory = yaml.safe_load((ROOT / "inventories/sandbox/group_vars/spark/main.yml").read_text())
     set_back = {name: defaults[name] for name in inventory if name in defaults and name != "vllm_hf_token"}
     home = f"/opt/guide-{profile}"
     with spark.sudo():

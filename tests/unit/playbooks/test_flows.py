@@ -539,7 +539,7 @@ def test_what_a_second_run_costs(tmp_path: Path, ansible_playbook: AnsiblePlaybo
 
 
 def test_what_another_run_did_before_the_lock_was_taken(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
-    """R1 serves at the first look; another run brings R2 into service, which is wanted, before this one has the lock."""
+    """R1 serves at the first look; another run brings R2 into service, which is wanted."""
     other_run = {"holder": {"run": "x"}, "refused": False, "used_since": True}
     answers = {
         "deploy_lock": [other_run],
