@@ -138,7 +138,7 @@ removed:
       sample: "nobody downloads it: not locked, and no process has it open"
 kept:
   description:
-    - Files that would be removed, by O(classes) or O(keep_models), if nobody used them. Models that O(keep_models) names
+    - Files that O(classes) or O(keep_models) would have removed, had nobody used them. Models that O(keep_models) names
       are not listed.
   returned: always
   type: list
