@@ -12,7 +12,7 @@ description:
   - Keeps in C(/var/lib/dgxspark/host.json), which only root may read, what the roles
     P(dgxspark.vllm.spark_host#role) and P(dgxspark.vllm.container_runtime#role) have changed, each thing as it was
     before and as they left it. That is the content, owner and mode of files, the values of kernel parameters, whether
-    units are active and enabled, and which packages were added.
+    units are active and enabled, and which packages were added, also by the other roles.
   - Puts back only what is still as they left it, and says what it leaves and why.
 options:
   state:
@@ -48,7 +48,8 @@ options:
     description:
       - With O(state=restored), remove the packages that were added, with their configuration, and the sources of apt
         that were added for them. Otherwise both stay.
-      - They stay, too, if another package would be removed with them, or if Docker is one of them and has containers.
+      - They stay, too, if another package would be removed with them, if Docker is one of them and has containers, or
+        if the service of HAProxy, keepalived, Prometheus, its exporter or its Alertmanager is one of them and runs.
     type: bool
     default: false
 attributes:

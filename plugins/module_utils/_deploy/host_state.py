@@ -21,6 +21,8 @@ if t.TYPE_CHECKING:
 # No file that a role changes is longer.
 LONGEST = 1024 * 1024
 _DOCKER = {"docker.io", "docker-ce"}
+# Their services have their names. The roles that have set them up stop them when they are removed.
+_SERVERS = {"haproxy", "keepalived", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter"}
 # The unit that reads a file when it starts, and is not told otherwise. Docker is: by the module daemon_json.
 _READ_BY = {"/etc/default/earlyoom": "earlyoom.service"}
 
@@ -73,6 +75,8 @@ class Host:
         return code, out, error.strip()
 
     def units(self, names: list[str]) -> dict[str, host_record.Value]:
+        if not names:  # systemctl would show the manager
+            return {}
         shown = self.run("systemctl", "show", f"--property={','.join(configuration.UNIT_PROPERTIES)}", "--", *names)[1]
         found = configuration.parse_units(shown, names)
         states = {name: (unit["active_state"], unit["unit_file_state"]) for name, unit in found.items()}
@@ -166,6 +170,9 @@ class Host:
                 return f"Docker does not say which containers it has: {plain(error.splitlines()[0]) if error else code}"
             if containers := out.split():
                 return f"Docker has {len(containers)} containers; remove them first"
+        servers = self.units([f"{name}.service" for name in sorted(_SERVERS & set(names))])
+        if running := [name.removesuffix(".service") for name, unit in servers.items() if unit["active"]]:
+            return f"{', '.join(running)} still runs; remove gateway or monitoring first (docs/guides/uninstall.md)"
         code, out, error = self.run("apt-get", "--simulate", "purge", "--", *names)
         if code:
             return f"apt-get cannot remove it: {error.splitlines()[-1] if error else 'see apt-get purge'}"

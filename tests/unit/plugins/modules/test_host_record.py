@@ -40,6 +40,7 @@ class Host:
         self.unit = {"ActiveState": "inactive", "UnitFileState": "disabled"}
         self.installed: set[str] = set()
         self.needed_by: list[str] = []
+        self.gateway = "inactive"
         self.containers, self.rejected, self.is_docker_silent = "", "", False
         self.calls: list[str] = []
         monkeypatch.setattr(host_record, "RECORD", str(self.record))
@@ -58,6 +59,8 @@ class Host:
         if program == "systemctl" and verb == "show":
             if "docker.service" in call:
                 return 0, "ActiveState=active\nInvocationID=1\n", ""
+            if "haproxy.service" in call:
+                return 0, f"Id=haproxy.service\nActiveState={self.gateway}\nUnitFileState=disabled\n", ""
             return 0, "Id=earlyoom.service\n" + "".join(f"{key}={value}\n" for key, value in self.unit.items()), ""
         if program == "dpkg-query":
             return 1, "".join(f"{name} installed\n" for name in self.installed), "no packages found matching other"
@@ -158,6 +161,19 @@ def test_packages_that_others_need_stay(host: Host, containers: str, needed_by: 
     host.containers, host.needed_by = containers, needed_by
     result = host.run("restored", remove_packages=True)
     assert words in result["left"][0] and host.installed == {"earlyoom", "docker.io"}
+
+
+def test_the_package_of_a_gateway_that_serves_stays(host: Host) -> None:
+    """Another role has recorded it. When the gateway is removed, its service is stopped."""
+    host.run("opened", packages=["haproxy"])
+    host.installed, host.gateway = {"haproxy"}, "active"
+    host.run("closed")
+    left = host.run("restored", remove_packages=True)["left"]
+    assert left == ["haproxy: haproxy still runs; remove gateway or monitoring first (docs/guides/uninstall.md)"]
+    assert host.installed == {"haproxy"}
+    host.gateway = "inactive"
+    assert host.run("restored", remove_packages=True)["restored"] == ["haproxy (removed)"]
+    assert host.installed == set()
 
 
 def test_what_others_changed_since_is_left(host: Host) -> None:
