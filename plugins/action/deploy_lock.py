@@ -82,7 +82,7 @@ def utc(seconds: float) -> str:
 def refusal(holder: t.Mapping[str, t.Any], host: str, on: str, path: str) -> str:
     """The other run may deploy, restart, roll back or uninstall. ON is the machine of HOST, on which PATH lies."""
     return (
-        f"{host}: another run works on it: {who(holder)}. Nothing that runs was changed."
+        f"Another run works on {host}: {who(holder)}. Nothing that runs was changed."
         f" Wait until that one has ended; if it is dead, its lock ends at {utc(holder['until'])},"
         f" or at once with: sudo rm {path} on {on}"
     )

@@ -99,7 +99,7 @@ def test_the_second_operator_is_told_of_the_first(spark: Spark, ansible_playbook
     first = ansible_playbook("playbooks/deploy.yml", spark.limit, on_line=meanwhile, **release(20))
     assert first.code == 0, first.output
     assert second[0].code != 0
-    who = f"{spark.name}: another run works on it: {getpass.getuser()} on {socket.gethostname()} since "
+    who = f"Another run works on {spark.name}: {getpass.getuser()} on {socket.gethostname()} since "
     assert re.search(re.escape(who) + r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", second[0].words), second[0].output
     assert second[0].count(spark.name, "changed") == 0
 

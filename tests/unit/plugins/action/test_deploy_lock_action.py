@@ -82,7 +82,7 @@ def test_refused_by_user_machine_and_time(stage: Stage) -> None:
     found = stage.run(answer(refused=True))
     assert (found["failed"], found["changed"], len(stage.asked)) == (True, False, 1)
     assert found["msg"] == (
-        "spark01: another run works on it: bob on desk since 2026-11-25 22:00:00 UTC. Nothing that runs was changed."
+        "Another run works on spark01: bob on desk since 2026-11-25 22:00:00 UTC. Nothing that runs was changed."
         " Wait until that one has ended; if it is dead, its lock ends at 2026-11-26 00:00:00 UTC,"
         " or at once with: sudo rm /run/dgxspark.vllm/vllm.lock on spark01"
     )
@@ -97,7 +97,7 @@ def test_the_file_is_removed_on_a_machine(stage: Stage, delegate_to: str | None,
     services = {"spark01-vllm": {"dgxspark_host": "spark01"}, "spark02-vllm-two": {"dgxspark_host": "spark02"}}
     hosts = {**services, "spark03": {"ansible_host": "10.0.0.3"}}
     found = stage.run(answer(refused=True), inventory_hostname="spark01-vllm", dgxspark_host="spark01", hostvars=hosts)
-    assert found["msg"].startswith(f"{delegate_to or 'spark01-vllm'}: another run works on it: bob on desk")
+    assert found["msg"].startswith(f"Another run works on {delegate_to or 'spark01-vllm'}: bob on desk")
     assert found["msg"].endswith(f"sudo rm /run/dgxspark.vllm/vllm.lock on {on}")
 
 
@@ -116,7 +116,7 @@ def test_somebody_was_faster(stage: Stage) -> None:
     dead = {**HOLDER, "run": of_this_machine(os.getpid(), "1")}
     found = stage.run(answer(refused=True, holder=dead), answer(refused=True))
     assert found["failed"]
-    assert "it: bob on desk" in found["msg"]
+    assert "works on spark01: bob on desk" in found["msg"]
 
 
 def test_silent_where_a_program_reads(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
