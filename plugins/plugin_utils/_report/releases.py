@@ -69,7 +69,7 @@ def _cell(name: str) -> t.Callable[[Facts], str | None]:
 
 
 # What a narrow terminal does without, the first one first.
-_DROPPED = ("staged", "image", "profile", "proven")
+_DROPPED = ("staged", "image", "profile", "proven", "model")
 _WIDE = ("model", "image")
 _ALWAYS = ("host", "release", "verdict")
 _COLUMNS = tuple(

@@ -56,7 +56,12 @@ def test_what_is_not_deployed_has_no_current_release(
 
 
 def words(
-    folder: Path, ansible_playbook: AnsiblePlaybook, asked: str, good: list[str], current: str | None = "aaa", **more: str
+    folder: Path,
+    ansible_playbook: AnsiblePlaybook,
+    asked: str,
+    good: list[str],
+    current: str | None = "aaa",
+    **more: str,
 ) -> str:
     text = (ROOT / "roles/vllm/tasks/rollback.yml").read_text(encoding="utf-8")
     fail = task(yaml.safe_load(text), "rollback | Fail if there is no such good release")

@@ -8,7 +8,7 @@ from operator import itemgetter
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.table import Column, fitting, table, wrapped
-from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import fleet_table
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report import fleet_table, releases
 
 from support.fleet import sixteen
 
@@ -55,6 +55,17 @@ def test_a_column_without_anything_goes_before_text_is_shortened() -> None:
         whole = "Qwen/Qwen3-Coder-30B" in table([row, row], left, width)
         assert whole is (width > 40), width
         assert table([row, row], left, width).count("spark02-vllm-two") == 2
+
+
+@pytest.mark.parametrize("width", [80, 100, 110, 160])
+def test_the_name_of_a_host_is_whole(width: int) -> None:
+    """It is the key for -l."""
+    name = "spark02-qwen3-coder-vllm-two"
+    hosts = [{**host, "host": name} for host in sixteen().report()["hosts"][:3]]
+    of_the_fleet = fleet_table.table(hosts, fleet_table.fitting(hosts, width), width)
+    for text in (of_the_fleet, releases.table({name: sixteen().releases["spark01"]}, {}, width)):
+        assert [line.split()[0] for line in text.splitlines()[1:]] == [name] * 3
+        assert max(map(len, text.splitlines())) <= width
 
 
 def test_text_is_wrapped_between_words() -> None:
