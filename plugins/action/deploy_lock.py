@@ -39,9 +39,10 @@ class ActionModule(ActionBase):
         if answer.get("refused") and is_over(answer["holder"]["run"]):
             answer = self._ask(task_vars, dead=answer["holder"]["run"])
         if answer.pop("refused", False):
-            answer.update(failed=True, msg=refusal(answer["holder"], host, answer["lock_file"]))
+            on = machine_of(host, task_vars)
+            answer.update(failed=True, msg=refusal(answer["holder"], host, on, answer["lock_file"]))
         elif answer.get("healed") and is_wanted_on_screen():
-            display.display(f"{host} | the lock of a deployment that is over was taken (of {who(answer['healed'])})")
+            display.display(f"{host} | the lock of a run that is over was taken (of {who(answer['healed'])})")
         return {**result, **answer}
 
     def _ask(self, task_vars: dict[str, t.Any], **more: t.Any) -> dict[str, t.Any]:
@@ -78,12 +79,19 @@ def utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
-def refusal(holder: t.Mapping[str, t.Any], host: str, path: str) -> str:
+def refusal(holder: t.Mapping[str, t.Any], host: str, on: str, path: str) -> str:
+    """The other run may deploy, restart, roll back or uninstall. ON is the machine of HOST, on which PATH lies."""
     return (
-        f"{host} is being deployed by {who(holder)}. Nothing that runs was changed."
+        f"Another run works on {host}: {who(holder)}. Nothing that runs was changed."
         f" Wait until that one has ended; if it is dead, its lock ends at {utc(holder['until'])},"
-        f" or at once with: rm {path} on {host}"
+        f" or at once with: sudo rm {path} on {on}"
     )
+
+
+def machine_of(host: str, task_vars: t.Mapping[str, t.Any]) -> str:
+    """Where several services share a machine, each of them is a host of the inventory; HOST may be another one's."""
+    of_host = (task_vars.get("hostvars") or {}).get(host) or task_vars
+    return str(of_host.get("dgxspark_host") or host)
 
 
 def user() -> str:

@@ -153,13 +153,18 @@ class CallbackModule(Default):
             name = result.task.get_name().rpartition("| ")[2].rpartition(" : ")[2]
             self._line(f"{result.host.get_name()}: {name}: failed; the reason follows", C.COLOR_WARN)
         else:
-            self._line(f"{result.host.get_name()}: FAILED: {with_remedy(message)}", C.COLOR_ERROR)
+            self._failed(result, message)
 
     def v2_runner_item_on_failed(self, result: t.Any) -> None:
         if self._is_verbose():
             super().v2_runner_item_on_failed(result)
         elif not (result.result.get("unreachable") and result.task.ignore_unreachable):
-            self._line(f"{result.host.get_name()}: FAILED: {with_remedy(text(result.result))}", C.COLOR_ERROR)
+            self._failed(result, text(result.result))
+
+    def _failed(self, result: t.Any, message: str) -> None:
+        host = result.host.get_name()
+        # Many messages begin with it, because they are also shown elsewhere.
+        self._line(f"{host}: FAILED: {with_remedy(message.removeprefix(f'{host}: '))}", C.COLOR_ERROR)
 
     def v2_runner_on_unreachable(self, result: t.Any) -> None:
         if self._is_verbose():

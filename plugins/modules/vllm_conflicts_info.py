@@ -86,7 +86,8 @@ conflicts:
         - V(port_in_use) if a program that is not a vLLM server in a container listens on the port.
         - V(name_in_use) if a container that does not run vLLM has the name.
         - V(auto_removed) if a vLLM server was started with C(--rm), so that it could not be started again.
-        - V(take_over_disabled) if a vLLM server has the port or the name, and O(take_over=false).
+        - V(take_over_disabled) if a vLLM server has the port or the name, and O(take_over=false); not of one that is
+          V(auto_removed).
       type: str
       returned: always
       sample: port_in_use

@@ -59,7 +59,7 @@ attributes:
         the image.
   diff_mode:
     support: full
-    description: Shows whether the image is on the host, and what is recorded of it.
+    description: Shows whether the image is on the host, and its ID if the release had another one.
   idempotent:
     support: full
     description: A second run changes nothing.
@@ -274,12 +274,12 @@ def main() -> None:
         facts["digests"] = facts["digests"] or recorded_digests(home, facts["id"])
         before = record(file, facts, module.check_mode)
         result: Facts = {"changed": before is not None or pulled or recorded, "pulled": pulled, "waits": waits, **facts}
-        if result["changed"] and module._diff:
-            result["diff"] = {
-                "before_header": image.name,
-                "before": {"is on the host": not pulled, file: facts if before is None else before},
-                "after": {"is on the host": True, file: facts},
-            }
+        shown = [
+            {"is on the host": on_host, **({"id": its["id"]} if before else {})}
+            for on_host, its in ((not pulled, before or facts), (True, facts))
+        ]
+        if shown[0] != shown[1] and module._diff:  # the first record of a release is no news
+            result["diff"] = {"before_header": image.name, "before": shown[0], "after": shown[1]}
         module.exit_json(**result)
     except PermissionError as error:
         module.fail_json(msg=os_problem.one_line(error, home))

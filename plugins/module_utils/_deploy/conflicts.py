@@ -23,6 +23,7 @@ def conflicts(
     """
     strangers = [holder for holder in holders if not holder["is_vllm"]]
     servers = [holder for holder in holders if holder["is_vllm"]]
+    lost = [holder for holder in servers if holder["running"] and holder["auto_remove"]]
     found = []
     if listener and (not listener["container"] or listener["container"] in [holder["name"] for holder in strangers]):
         who = listener["container"] or listener["process"] or "an unknown process"
@@ -38,20 +39,25 @@ def conflicts(
                 f" rm -f {container}), or set vllm_container_name to another name"
             )
             found.append({"id": "name_in_use", "text": text})
-    for holder in servers:
-        if holder["running"] and holder["auto_remove"]:
-            text = (
-                f"{description(holder)} is in the way, and Docker removes it when it stops (--rm): it could not be"
-                f" started again if the new release fails. Stop it (docker stop {holder['name']}), or set vllm_port and"
-                " vllm_container_name to other values"
-            )
-            found.append({"id": "auto_removed", "text": text})
-    if servers and not take_over:
-        names = " and ".join(map(description, servers))
+    for holder in lost:
         text = (
-            f"{names} {'is' if len(servers) == 1 else 'are'} in the way, and vllm_take_over is false. Stop"
-            f" {'it' if len(servers) == 1 else 'them'}, set vllm_port and vllm_container_name to other values, or set"
+            f"{description(holder)} is in the way, and Docker removes it when it stops (--rm): it could not be"
+            f" started again if the new release fails. Stop it (docker stop {holder['name']}), or set vllm_port and"
+            " vllm_container_name to other values"
+        )
+        found.append({"id": "auto_removed", "text": _sentence(text)})
+    kept = [holder for holder in servers if holder not in lost]  # a take-over would not help the others
+    if kept and not take_over:
+        names = " and ".join(map(description, kept))
+        text = (
+            f"{names} {'is' if len(kept) == 1 else 'are'} in the way, and vllm_take_over is false. Stop"
+            f" {'it' if len(kept) == 1 else 'them'}, set vllm_port and vllm_container_name to other values, or set"
             " vllm_take_over: true"
         )
-        found.append({"id": "take_over_disabled", "text": text})
+        found.append({"id": "take_over_disabled", "text": _sentence(text)})
     return found
+
+
+def _sentence(text: str) -> str:
+    """Several of them are shown one after the other."""
+    return text[:1].upper() + text[1:]

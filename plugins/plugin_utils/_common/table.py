@@ -19,7 +19,7 @@ class Column(t.NamedTuple):
     title: str
     cell: t.Callable[[Row], str | None]
     right: bool = True
-    may_shrink: bool = False
+    may_shrink: bool = False  # not the name of a host: it is the key for -l
     may_miss: bool = False  # where no row has it
     wraps: bool = False  # of the last column: between words, below itself
 
@@ -51,13 +51,29 @@ def _room(texts: t.Sequence[str], widths: list[int], width: int) -> int:
 
 
 def fitting(rows: t.Sequence[Row], columns: t.Sequence[Column], dropped: t.Sequence[str], width: int) -> list[Column]:
-    """The columns that fit, without as many of DROPPED as have to go, the first one first."""
+    """The columns that fit, without as many of DROPPED as have to go, the first one first.
+
+    Those in which no row has anything go before any text is shortened, also others than DROPPED, after these.
+    """
     left = list(columns)
+    empty = [column.title for column in columns if _is_empty(rows, column)]
+    for title in sorted(empty, key=lambda title: dropped.index(title) if title in dropped else len(dropped)):
+        if _fits(rows, [column._replace(may_shrink=False) for column in left], width):
+            break
+        left = [column for column in left if column.title != title]
     for title in dropped:
-        if max(map(len, table(rows, left, width).splitlines())) <= width:
+        if _fits(rows, left, width):
             break
         left = [column for column in left if column.title != title]
     return left
+
+
+def _fits(rows: t.Sequence[Row], columns: t.Sequence[Column], width: int) -> bool:
+    return max(map(len, table(rows, columns, width).splitlines())) <= width
+
+
+def _is_empty(rows: t.Sequence[Row], column: Column) -> bool:
+    return bool(rows) and all((column.cell(row) or "-") == "-" for row in rows)
 
 
 def fit(widths: list[int], columns: t.Sequence[Column], width: int) -> None:

@@ -23,7 +23,7 @@ TIMES = {"rdma": 2.0, "sockets": 3.0}
 WIDTH = 160
 _TITLES = ("rail", "from", "to", "interface", "link", "MTU", "ms", "us", "Gb/s", "by", "verdict")
 _LEFT = ("from", "to", "interface", "by", "verdict")
-_WIDE = ("from", "to", "interface")
+_WIDE = ("interface",)
 # What a narrow terminal does without, the first one first.
 _DROPPED = ("MTU", "link", "by", "us", "ms", "interface")
 

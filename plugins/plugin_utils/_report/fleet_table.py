@@ -48,7 +48,7 @@ def _short(tokens: int) -> str:
 
 
 COLUMNS = (
-    Column("host", lambda host: host["host"], right=False, may_shrink=True),
+    Column("host", lambda host: host["host"], right=False),
     Column("verdict", lambda host: host["verdict"], right=False),
     Column("model", _model, right=False, may_shrink=True),
     Column("image", lambda host: host["image"] and host["image"].rpartition("/")[2], right=False, may_shrink=True),

@@ -69,8 +69,8 @@ def _cell(name: str) -> t.Callable[[Facts], str | None]:
 
 
 # What a narrow terminal does without, the first one first.
-_DROPPED = ("staged", "image", "profile", "proven")
-_WIDE = ("host", "model", "image")
+_DROPPED = ("staged", "image", "profile", "proven", "model")
+_WIDE = ("model", "image")
 _ALWAYS = ("host", "release", "verdict")
 _COLUMNS = tuple(
     Column(name, _cell(name), right=False, may_shrink=name in _WIDE, may_miss=name not in _ALWAYS)

@@ -99,7 +99,7 @@ def test_the_second_operator_is_told_of_the_first(spark: Spark, ansible_playbook
     first = ansible_playbook("playbooks/deploy.yml", spark.limit, on_line=meanwhile, **release(20))
     assert first.code == 0, first.output
     assert second[0].code != 0
-    who = f"{spark.name} is being deployed by {getpass.getuser()} on {socket.gethostname()} since "
+    who = f"Another run works on {spark.name}: {getpass.getuser()} on {socket.gethostname()} since "
     assert re.search(re.escape(who) + r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", second[0].words), second[0].output
     assert second[0].count(spark.name, "changed") == 0
 
@@ -111,7 +111,7 @@ def test_the_lock_of_a_dead_run_heals(spark: Spark, ansible_playbook: AnsiblePla
         ansible_playbook("playbooks/deploy.yml", spark.limit, on_line=step, **wanted)
     again = ansible_playbook("playbooks/deploy.yml", spark.limit, **wanted)
     assert again.code == 0, again.output
-    assert f"{spark.name} | the lock of a deployment that is over was taken" in again.output
+    assert f"{spark.name} | the lock of a run that is over was taken" in again.output
 
 
 @pytest.mark.in_turn(2)

@@ -43,7 +43,7 @@ def guide(spark: Spark, ansible_playbook: AnsiblePlaybook) -> Iterator[str]:
 def test_it_is_refused_on_request(spark: Spark, ansible_playbook: AnsiblePlaybook, guide: str) -> None:
     run = ansible_playbook("playbooks/deploy.yml", spark.limit, **A, vllm_take_over=False)
     assert run.code != 0
-    assert f"the container {NAME} of the Compose project vllm is in the way, and vllm_take_over is false" in run.words
+    assert f"The container {NAME} of the Compose project vllm is in the way, and vllm_take_over is false" in run.words
     assert run.count(spark.name, "changed") == 0
     assert container(spark, guide)["State"]["Running"]
 

@@ -69,11 +69,11 @@ def test_the_second_is_refused_and_a_dead_lock_heals(operators: Operators) -> No
     told = second.words
     who = f"{re.escape(getpass.getuser())} on {re.escape(socket.gethostname())}"
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
-    assert re.search(rf"spark01 is being deployed by {who} since {when}\. Nothing that runs was changed\.", told), told
+    assert re.search(rf"Another run works on spark01: {who} since {when}\. Nothing that runs was changed\.", told), told
     first.kill()  # with -9, and nobody has waited for it: a zombie
     third = operators.deploy()
     assert third.code == 0, third.output  # it has renewed the lock in another task, as the same run
-    told = rf"^spark01 \| the lock of a deployment that is over was taken \(of {who} since {when}\)$"
+    told = rf"^spark01 \| the lock of a run that is over was taken \(of {who} since {when}\)$"
     assert re.search(told, third.output, re.MULTILINE), third.output
     assert operators.lock.read_text() == ""
     (operators.folder / "go").touch()

@@ -473,7 +473,7 @@ def test_one_table_in_the_end(
 
 
 def test_a_host_that_another_run_deploys_is_read(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
-    refused = {"failed": True, "msg": "h0 is being deployed by somebody"}
+    refused = {"failed": True, "msg": "Another run works on h0: somebody"}
     fleet = Fleet(ansible_playbook, tmp_path, {"h0": {**GOOD, "answers": {"deploy_lock": [refused, {}]}}, "h1": GOOD})
     _code, output = fleet.run()
     assert re.search(rf"^h0 +{R1} +- +- +{REFUSED}$", output, re.MULTILINE), output

@@ -44,19 +44,40 @@ def task(tasks: t.Any, name: str) -> dict[str, t.Any]:
 def test_only_other_releases_are_named(
     tmp_path: Path, ansible_playbook: AnsiblePlaybook, asked: str, good: list[str], said: str
 ) -> None:
+    assert said in words(tmp_path, ansible_playbook, asked, good)
+
+
+@pytest.mark.parametrize(("asked", "machine"), [("", {}), ("bbb", {"dgxspark_host": "spark02"})])
+def test_what_is_not_deployed_has_no_current_release(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, asked: str, machine: dict[str, str]
+) -> None:
+    said = f"vllm-two is not deployed on {machine.get('dgxspark_host', 'a')}. Nothing was changed"
+    assert said in words(tmp_path, ansible_playbook, asked, [], current=None, **machine)
+
+
+def words(
+    folder: Path,
+    ansible_playbook: AnsiblePlaybook,
+    asked: str,
+    good: list[str],
+    current: str | None = "aaa",
+    **more: str,
+) -> str:
     text = (ROOT / "roles/vllm/tasks/rollback.yml").read_text(encoding="utf-8")
     fail = task(yaml.safe_load(text), "rollback | Fail if there is no such good release")
     variables = {
         **THIS_MACHINE,
+        "vllm_service_name": "vllm-two",
         "vllm_rollback_release": asked,
         "vllm_nodes": [],
-        "__vllm_releases": {"current": "aaa", "releases": [{"id": name, "facts": {}} for name in good]},
+        "__vllm_releases": {"current": current, "releases": [{"id": name, "facts": {}} for name in good]},
         "__vllm_good_ids": good,
         "__vllm_release": asked,
         "__vllm_rollback_target": {},
+        **more,
     }
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"a": {}}, "vars": variables}}))
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [fail]}]))
-    run = ansible_playbook(tmp_path / "play.yml", inventory=tmp_path / "hosts.yml")
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"a": {}}, "vars": variables}}))
+    (folder / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [fail]}]))
+    run = ansible_playbook(folder / "play.yml", inventory=folder / "hosts.yml")
     assert run.code == 2
-    assert said in run.words
+    return run.words

@@ -139,6 +139,14 @@ def test_no_result_has_the_name_of_a_variable_of_the_role(role: str) -> None:
     assert results & names == set()
 
 
+@pytest.mark.parametrize("role", sorted(path.name for path in ROLES.iterdir()))
+def test_an_empty_file_has_no_diff(role: str) -> None:
+    """It would show the times of the file only."""
+    found = [task for path in (ROLES / role / "tasks").rglob("*.yml") for task in tasks(path)]
+    touched = [task for task in found if task.get("ansible.builtin.file", {}).get("state") == "touch"]
+    assert [task["name"] for task in touched if task.get("diff") is not False] == []
+
+
 def test_preflight_looks_at_the_path_of_the_cache_whatever_is_mounted() -> None:
     """As the deployment does, which would fail there."""
     wanted = "deploy/check_sources.yml"

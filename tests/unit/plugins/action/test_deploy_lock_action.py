@@ -42,11 +42,11 @@ class Stage:
         self.asked.append(module_args)
         return dict(self.answers[len(self.asked) - 1])
 
-    def run(self, *answers: Answer) -> Answer:
+    def run(self, *answers: Answer, **variables: t.Any) -> Answer:
         self.answers = list(answers)
         action = deploy_lock.ActionModule(self.task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
         action._execute_module = self.execute
-        found: Answer = action.run(task_vars={"inventory_hostname": "spark01"})
+        found: Answer = action.run(task_vars={"inventory_hostname": "spark01", **variables})
         return found
 
 
@@ -82,10 +82,23 @@ def test_refused_by_user_machine_and_time(stage: Stage) -> None:
     found = stage.run(answer(refused=True))
     assert (found["failed"], found["changed"], len(stage.asked)) == (True, False, 1)
     assert found["msg"] == (
-        "spark01 is being deployed by bob on desk since 2026-11-25 22:00:00 UTC. Nothing that runs was changed."
+        "Another run works on spark01: bob on desk since 2026-11-25 22:00:00 UTC. Nothing that runs was changed."
         " Wait until that one has ended; if it is dead, its lock ends at 2026-11-26 00:00:00 UTC,"
-        " or at once with: rm /run/dgxspark.vllm/vllm.lock on spark01"
+        " or at once with: sudo rm /run/dgxspark.vllm/vllm.lock on spark01"
     )
+
+
+@pytest.mark.parametrize(
+    ("delegate_to", "on"), [(None, "spark01"), ("spark02-vllm-two", "spark02"), ("spark03", "spark03")]
+)
+def test_the_file_is_removed_on_a_machine(stage: Stage, delegate_to: str | None, on: str) -> None:
+    """A service beside others is a host of the inventory, and no machine."""
+    stage.task.delegate_to = delegate_to
+    services = {"spark01-vllm": {"dgxspark_host": "spark01"}, "spark02-vllm-two": {"dgxspark_host": "spark02"}}
+    hosts = {**services, "spark03": {"ansible_host": "10.0.0.3"}}
+    found = stage.run(answer(refused=True), inventory_hostname="spark01-vllm", dgxspark_host="spark01", hostvars=hosts)
+    assert found["msg"].startswith(f"Another run works on {delegate_to or 'spark01-vllm'}: bob on desk")
+    assert found["msg"].endswith(f"sudo rm /run/dgxspark.vllm/vllm.lock on {on}")
 
 
 def test_a_dead_run_of_this_machine_is_named_to_the_module(stage: Stage) -> None:
@@ -95,7 +108,7 @@ def test_a_dead_run_of_this_machine_is_named_to_the_module(stage: Stage) -> None
     assert stage.asked[1]["dead"] == dead["run"]
     assert stage.asked[1]["run"] == stage.asked[0]["run"]
     assert stage.lines == [
-        "spark01 | the lock of a deployment that is over was taken (of bob on desk since 2026-11-25 22:00:00 UTC)"
+        "spark01 | the lock of a run that is over was taken (of bob on desk since 2026-11-25 22:00:00 UTC)"
     ]
 
 
@@ -103,7 +116,7 @@ def test_somebody_was_faster(stage: Stage) -> None:
     dead = {**HOLDER, "run": of_this_machine(os.getpid(), "1")}
     found = stage.run(answer(refused=True, holder=dead), answer(refused=True))
     assert found["failed"]
-    assert "deployed by bob on desk" in found["msg"]
+    assert "works on spark01: bob on desk" in found["msg"]
 
 
 def test_silent_where_a_program_reads(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,15 @@ def test_only_changes_messages_and_failures_are_printed(tmp_path: Path, ansible_
     assert lines[3:] == ["changed: [spark01]", "spark01: FAILED: the port is held. Set vllm_port"]
 
 
+@pytest.mark.parametrize("loop", [{}, {"loop": [1]}])
+def test_a_failure_names_its_host_once(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, loop: dict[str, list[int]]
+) -> None:
+    fail = {"name": "End", "ansible.builtin.fail": {"msg": "{{ inventory_hostname }}: Port 8000 is held"}, **loop}
+    line, *_more = said(play(ansible_playbook, tmp_path, [fail]))
+    assert line == "spark01: FAILED: Port 8000 is held"
+
+
 def test_a_login_that_fails_is_told_with_its_remedy(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     failed = "cannot be reached: Failed to connect to the host via ssh: x@192.0.2.7: Permission denied (publickey)."
     tasks = [{"name": "End", "ansible.builtin.fail": {"msg": failed}}]

@@ -94,7 +94,7 @@ def test_other_servers_can_be_taken_over(host: Host, sockets: dict[str, str]) ->
     (refused,) = host.conflicts(take_over=False)["conflicts"]
     assert refused["id"] == "take_over_disabled"
     assert refused["text"] == (
-        f"the service vllm-b (container vllm-b-x) and the container {NAME} of the Compose project llm are in the way,"
+        f"The service vllm-b (container vllm-b-x) and the container {NAME} of the Compose project llm are in the way,"
         " and vllm_take_over is false. Stop them, set vllm_port and vllm_container_name to other values, or set"
         " vllm_take_over: true"
     )
@@ -104,12 +104,14 @@ def test_what_docker_would_remove_cannot_be_taken_over(host: Host) -> None:
     host.container("trial", auto_remove=True, ports=OURS)
     (refused,) = host.conflicts()["conflicts"]
     assert refused["id"] == "auto_removed"
-    assert "the container trial (started by hand) is in the way, and Docker removes it" in refused["text"]
+    assert refused["text"].startswith("The container trial (started by hand) is in the way, and Docker removes it")
     assert "Stop it (docker stop trial)" in refused["text"]
-    assert [each["id"] for each in host.conflicts(take_over=False)["conflicts"]] == [
-        "auto_removed",
-        "take_over_disabled",
-    ]
+    # A take-over would be refused too.
+    assert host.conflicts(take_over=False)["conflicts"] == [refused]
+    host.container(NAME, labels=GUIDE)
+    both = host.conflicts(take_over=False)["conflicts"]
+    assert [each["id"] for each in both] == ["auto_removed", "take_over_disabled"]
+    assert both[1]["text"].startswith(f"The container {NAME} of the Compose project llm is in the way, and vllm_take")
 
 
 @pytest.mark.parametrize("container", [NAME, "vllm-other-model"])

@@ -191,16 +191,19 @@ def test_once_docker_has_its_options_nothing_waits(host: Host, image: str, optio
     assert host.run(_ansible_check_mode=True, image=image, daemon_options=options)["waits"] is False
 
 
-def test_the_diff_tells_a_pull_from_a_record(host: Host) -> None:
-    file = str(host.home / "releases" / ID / "image.json")
+def test_the_diff_has_what_an_owner_can_use(host: Host) -> None:
+    """A pull, and another image under the same name; not what the release records of it."""
+    file = host.home / "releases" / ID / "image.json"
     pulled = host.run(_ansible_diff=True)["diff"]
-    assert (pulled["before"]["is on the host"], pulled["after"]["is on the host"]) == (False, True)
-    (host.home / "releases" / ID / "image.json").unlink()
-    recorded = host.run(_ansible_diff=True)
-    assert (recorded["changed"], recorded["pulled"]) == (True, False)
-    assert recorded["diff"]["before"] == {"is on the host": True, file: {}}
-    assert recorded["diff"]["after"][file]["id"] == f"sha256:{IMAGE}"
+    assert (pulled["before"], pulled["after"]) == ({"is on the host": False}, {"is on the host": True})
     assert "diff" not in host.run(_ansible_diff=True)
+    file.unlink()
+    recorded = host.run(_ansible_diff=True)
+    assert (recorded["changed"], recorded["pulled"], "diff" in recorded) == (True, False, False)
+    file.write_text(file.read_text().replace(f"sha256:{IMAGE}", "sha256:old"))
+    other = host.run(_ansible_diff=True)["diff"]
+    assert other["before"] == {"is on the host": True, "id": "sha256:old"}
+    assert other["after"] == {"is on the host": True, "id": f"sha256:{IMAGE}"}
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.live import ASKED, Line, frame
 
 from support.fleet import sixteen
+from support.paths import ROOT
 
 
 def drawn(width: int = 160, height: int | None = None, **waited: float) -> list[Line]:
@@ -65,3 +66,4 @@ def test_a_host_that_has_not_answered_yet_is_no_trouble() -> None:
     texts = [line.text for line in frame(fleet.report(), {}, "", 160, None)]
     assert any(text.split()[:2] == ["spark01", ASKED] for text in texts)
     assert not any(text.startswith("spark01 |") for text in texts)
+    assert f"`{ASKED}`" in (ROOT / "docs/guides/see-the-fleet.md").read_text(encoding="utf-8")
