@@ -15,8 +15,9 @@ description:
   - Prints a task only if it changed something or failed. Messages of M(ansible.builtin.debug) are printed as text.
   - Prints a failure once, as text. A failure that the playbook handles itself is one line; the message of the task that
     ends the host's run names its reason.
-  - A run that was broken off, with Ctrl-C for example, ends with a line on how to go on. So does a play in batches that
-    has lost hosts, whatever it was doing; the line names the limit that leaves them out.
+  - A run that was broken off, with Ctrl-C for example, ends with a line on how to go on, or that nothing was begun. So
+    does a play in batches that has lost hosts, whatever it was doing; the line names the limit that leaves them out.
+  - If an inventory without a host of the group C(spark) leaves a play without hosts, a line says how to name one.
   - With C(-v) it prints everything, as P(ansible.builtin.default#callback) does.
   - If no host failed and none was unreachable, C(ansible-playbook) ends with the exit code that a task returned as
     RV(dgxspark.vllm.health_report#module:exit_code). If that is not 0, other callbacks do not print their summaries, as
@@ -58,6 +59,11 @@ BROKEN_OFF = (
     "and completes it or takes it back. Until then, playbooks/health.yml shows what serves. "
     f"More: {read_more('docs/reference/deploy.md#interrupted-runs')}"
 )
+NOT_BEGUN = (
+    "No task was started, so nothing was changed. If a vault could not be decrypted: give --ask-vault-pass or "
+    "--vault-password-file, with its password."
+)
+NO_HOST = "no host: copy inventories/example to inventories/mine, or name an inventory with -i"
 
 
 class CallbackModule(Default):
@@ -68,7 +74,9 @@ class CallbackModule(Default):
     def __init__(self) -> None:
         super().__init__()
         self._exit_code = 0
-        self._runs_in: int | None = None  # process of a run that has begun and not ended
+        self._runs_in: int | None = None  # process of a run that has not ended
+        self._has_begun = False  # a task of it was started; before that, Ansible may fail to read the inventory
+        self._says_no_host = True
 
     def v2_playbook_on_start(self, playbook: t.Any) -> None:
         super().v2_playbook_on_start(playbook)
@@ -77,7 +85,7 @@ class CallbackModule(Default):
 
     def _broken_off(self) -> None:
         if self._runs_in == os.getpid():
-            self._display.display(BROKEN_OFF, color=C.COLOR_WARN)
+            self._display.display(BROKEN_OFF if self._has_begun else NOT_BEGUN, color=C.COLOR_WARN)
 
     def v2_playbook_on_include(self, included_file: t.Any) -> None:
         if self._is_verbose():
@@ -89,10 +97,18 @@ class CallbackModule(Default):
         else:
             self._play = play
 
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        super().v2_playbook_on_no_hosts_matched()
+        known = self._play.get_variable_manager().get_vars(play=self._play)
+        if self._says_no_host and not known["groups"].get("spark"):
+            self._says_no_host = False
+            self._line(NO_HOST, C.COLOR_WARN)
+
     def v2_playbook_on_no_hosts_remaining(self) -> None:
         """The table of hosts and the recap say it."""
 
     def _task_start(self, task: t.Any, prefix: str | None = None) -> None:
+        self._has_begun = True
         if self._is_verbose():
             super()._task_start(task, prefix)
             return

@@ -151,6 +151,9 @@ _value:
     kv_bytes_most:
       description: Largest expected size of the KV cache.
       type: int
+    request_bytes:
+      description: KV cache that one request of the planned context needs.
+      type: int
     kv_tokens_least:
       description: Tokens that fit into RV(_value.kv_bytes_least).
       type: int

@@ -28,7 +28,7 @@ options:
   servers:
     description:
       - Servers that are stopped for the new release, as C(holders) of M(dgxspark.vllm.vllm_conflicts_info). Read are
-        C(listens), C(served_names) and C(asks_key).
+        C(listens), C(served_names), C(asks_key) and C(same_key).
     type: list
     elements: dict
     default: []
@@ -79,7 +79,12 @@ def release_changes(
         raise AnsibleFilterError("release_changes: after.compose must be the compose.yaml of a release")
     found = compared.changes(old, new) if old else []
     stopped = [
-        compared.Access(server.get("listens") or "", server.get("served_names") or [], server.get("asks_key"))
+        compared.Access(
+            server.get("listens") or "",
+            server.get("served_names") or [],
+            server.get("asks_key"),
+            new.access.key if server.get("same_key") else None,
+        )
         for server in servers
     ]
     olds = [old.access, *stopped] if old else stopped

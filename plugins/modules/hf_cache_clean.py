@@ -137,7 +137,9 @@ removed:
       returned: always
       sample: "nobody downloads it: not locked, and no process has it open"
 kept:
-  description: Selected files that were kept.
+  description:
+    - Files that O(classes) or O(keep_models) would have removed, had nobody used them. Models that O(keep_models) names
+      are not listed.
   returned: always
   type: list
   elements: dict

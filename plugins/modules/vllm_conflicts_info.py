@@ -35,6 +35,9 @@ options:
     description: Name that the container of the service needs.
     type: str
     required: true
+  api_key:
+    description: API key of the service. It is only compared, see RV(holders).
+    type: str
   take_over:
     description: Whether other vLLM servers may be stopped. If not, each of them is a conflict.
     type: bool
@@ -172,6 +175,11 @@ holders:
       type: bool
       returned: always
       sample: true
+    same_key:
+      description: Whether O(api_key) is the one API key that the server asks for.
+      type: bool
+      returned: with O(api_key)
+      sample: false
     auto_remove:
       description: Whether Docker removes the container when it stops (C(--rm)).
       type: bool
@@ -208,7 +216,7 @@ def look(module: AnsibleModule) -> dict[str, t.Any]:
         docker = None if rc else docker  # a host that is not prepared yet
     listener = spark.find_listener(asked["port"], listing, asked["address"])
     names = dict.fromkeys(filter(None, ((listener or {}).get("container"), asked["container"]))) if docker else {}
-    found = [holder for holder in (containers.find(module, name) for name in names) if holder]
+    found = [holder for holder in (containers.find(module, name, asked["api_key"]) for name in names) if holder]
     ours = [holder["name"] for holder in found if holder["service"] == asked["service"]]
     if listener and listener["container"] in ours:
         listener = None
@@ -226,6 +234,7 @@ def main() -> None:
             "port": {"type": "int", "required": True},
             "address": {"type": "str", "default": "0.0.0.0"},
             "container": {"type": "str", "required": True},
+            "api_key": {"type": "str", "no_log": True},
             "take_over": {"type": "bool", "default": True},
         },
         supports_check_mode=True,

@@ -84,6 +84,7 @@ options:
     description:
       - Also read the host, as M(dgxspark.vllm.spark_info) does with C(cache) O(cache_path) and C(cache_model)
         O(cache_repo), while the metrics are compared (O(sample_seconds)). See RV(spark).
+      - If the container does not run, also who listens on the port of O(url), as C(listener).
     type: bool
     default: false
   wait:

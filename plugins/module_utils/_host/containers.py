@@ -17,15 +17,15 @@ class Failed(Exception):
     """What a program answered instead; the message is for the user."""
 
 
-def find(module: AnsibleModule, name: str) -> Holder | None:
-    """The container with that name or id; None if there is none."""
+def find(module: AnsibleModule, name: str, key: str | None = None) -> Holder | None:
+    """The container with that name or id; None if there is none. Its key is compared with KEY."""
     docker = module.get_bin_path("docker")
     if docker is None:  # nor a container
         return None
     rc, out, err = module.run_command([docker, "inspect", "--type", "container", "--", name])
     if rc and "no such" not in err.lower():
         raise Failed(f"docker inspect {name} ended with {rc}: {plain(err.strip())}")
-    holder = holder_of(out) if rc == 0 else None
+    holder = holder_of(out, key) if rc == 0 else None
     if holder is None or holder["kind"] != "service":
         return holder
     systemctl, shown = module.get_bin_path("systemctl"), ""

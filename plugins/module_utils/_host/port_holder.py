@@ -11,7 +11,7 @@ from .._outside.text import plain
 from .._outside.values import mapping, sequence, text
 from .docker import first_inspected, listening_address, parse_inspect, published_address
 from .services import SERVICE_LABEL, is_our_own
-from .serving import SERVES, access_of
+from .serving import SERVES, access_of, takes_only
 
 PROJECT = "com.docker.compose.project"
 
@@ -32,11 +32,11 @@ _NOTE: dict[str, tuple[type, ...]] = {
 }
 
 
-def holder_of(inspected: str) -> Holder | None:
+def holder_of(inspected: str, key: str | None = None) -> Holder | None:
     """Who holds the port: `docker inspect --type container NAME`; None if there is no such container.
 
     kind is service (of this collection), compose or container; restart is Docker's restart policy; renamed is for the
-    name that it may get, enabled for what systemd says.
+    name that it may get, enabled for what systemd says. same_key is whether its clients send KEY, if that is given.
     """
     entry = first_inspected(inspected)
     if not plain(text(entry.get("Id"))):
@@ -45,6 +45,7 @@ def holder_of(inspected: str) -> Holder | None:
     labels = mapping(config.get("Labels"))
     service, project = labels[SERVICE_LABEL] if _is_ours(inspected) else None, _name(labels.get(PROJECT))
     command = [text(entry.get("Path")), *map(text, sequence(entry.get("Args")))]
+    environment = list(map(text, sequence(config.get("Env"))))
     return {
         "id": plain(text(entry["Id"])),
         "kind": "service" if service else "compose" if project else "container",
@@ -60,7 +61,8 @@ def holder_of(inspected: str) -> Holder | None:
         "listens": listening_address(entry),
         "auto_remove": bool(host.get("AutoRemove")),
         "is_vllm": bool(service) or SERVES.search(" ".join(command)) is not None,
-        **access_of(command, list(map(text, sequence(config.get("Env"))))),
+        **access_of(command, environment),
+        **({"same_key": takes_only(key, command, environment)} if key else {}),
     }
 
 

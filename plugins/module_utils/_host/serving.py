@@ -14,6 +14,7 @@ from .._outside.text import plain
 # hold a router or an exporter, and one that sleeps may serve by `docker exec`: no one could start that again.
 SERVES = re.compile(r"(?:^|[\s;&|/])vllm\s+serve(?:\s|$)|\bvllm[./]entrypoints[./]\S*(?:api_server|main\s+serve)\b")
 _KEY = re.compile(r"(?:^|\s)VLLM_API_KEY=['\"]?[^\s'\"]")
+_KEY_VALUE = re.compile(r"(?:^|\s)VLLM_API_KEY=['\"]?([^\s'\"]+)")
 _OPERATOR = re.compile(r"[;&|<>()]+")
 
 
@@ -28,6 +29,13 @@ def access_of(command: t.Sequence[str], environment: t.Sequence[str]) -> dict[st
         "served_names": [plain(name) for name in names or [] if name and "$" not in name and is_told],
         "asks_key": True if has_key else False if is_told and options else None,
     }
+
+
+def takes_only(key: str, command: t.Sequence[str], environment: t.Sequence[str]) -> bool:
+    """Whether KEY is the API key that the server asks for, and there is no other."""
+    given = _options(_arguments(command)).get("--api-key")  # counts more than the environment
+    found = given or [key for text in [*environment, *command] for key in _KEY_VALUE.findall(text)]
+    return set(found) == {key}
 
 
 def _arguments(command: t.Sequence[str]) -> list[str]:

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import glob
+import ipaddress
 import os
 import shlex
 import time
 import typing as t
+import urllib.parse
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -21,6 +23,7 @@ from .._host.docker import Container, Unit, epoch, log_since, parse_inspect, par
 from .._host.peers import missing, peers_of, read_connections
 from .._host.reading import read_host
 from .._host.services import RELEASE_LABEL, SERVICE_LABEL, holds, home_of, is_our_own
+from .._host.spark import EVERYWHERE
 from .._outside.text import plain_lines
 from .._outside.values import mapping, parse_json
 from .api import (
@@ -50,6 +53,19 @@ KERNEL_LOG_SECONDS = 3600
 UNIT_CANARY = 20
 
 
+def _place(url: str) -> dict[str, t.Any]:
+    """Port and address of URL; any address where it has a name."""
+    try:
+        place = urllib.parse.urlsplit(url)
+        port = place.port
+    except ValueError:
+        return {}
+    try:
+        return {"port": port, "address": str(ipaddress.ip_address(place.hostname or ""))}
+    except ValueError:
+        return {"port": port, "address": EVERYWHERE}
+
+
 class Probe:
     """Reads container, unit, log, API and machine once."""
 
@@ -64,13 +80,14 @@ class Probe:
         self.bytes_read = 0  # of the last log
         self.sample: Metrics | None = None  # the counters as they were at sampled_at
         self.sampled_at = 0.0
+        self.runs = False  # whether its container does
         self._host: dict[str, t.Any] | None = None
 
     def host(self) -> dict[str, t.Any]:
-        """What the module spark_info returns. Read once."""
+        """What the module spark_info returns. Read once; who has the port instead, where the service does not run."""
         if self._host is None:
             asked = {"cache": self.options["cache_path"], "cache_model": self.options["cache_repo"]}
-            self._host = read_host(self.module, asked)
+            self._host = read_host(self.module, asked if self.runs else {**asked, **_place(self.url)})
         return self._host
 
     def read_key(self, path: str | None) -> str | None:
@@ -126,6 +143,7 @@ class Probe:
             started, age = epoch(seen.container.started_at), age_of(seen.container.pid)
             seen.clock_jump = clock(time.time(), started, age).jump
             is_running = seen.container.status == "running"
+            self.runs = is_running
             seen.link = link_of(seen.container) if is_running else None
             has_api = is_running and not (seen.link and seen.link.rank)  # a worker has none
             if has_api:

@@ -14,6 +14,8 @@ Facts = dict[str, t.Any]
 FORMAT = 1
 # Runs that count as what was before. More would hide a change behind what was long ago.
 EARLIER = 5
+# A wider spread of the repetitions, and their median says little.
+SPREAD = 0.25
 # What makes two cells the same measurement, whatever their names and modes.
 SHAPE = ("concurrency", "prompts", "input_tokens", "output_tokens", "prefix_tokens")
 _HOST = ("kernel", "driver")
@@ -72,6 +74,13 @@ def values(cell: Facts, metric: str) -> list[float]:
 def median(cell: Facts, metric: str) -> float | None:
     found = values(cell, metric)
     return statistics.median(found) if found else None
+
+
+def spread(cell: Facts) -> float | None:
+    """Half of what lies between the slowest and the fastest repetition, as a share of their median."""
+    rates = values(cell, "output_throughput")
+    middle = statistics.median(rates) if len(rates) > 1 else 0
+    return (max(rates) - min(rates)) / 2 / middle if middle else None
 
 
 def shape(cell: Facts) -> tuple[t.Any, ...]:
@@ -174,6 +183,17 @@ def warnings(record: Facts) -> list[str]:
         names = list(dict.fromkeys(name for name, run in runs if applies(run)))
         if names:
             lines.append(f"{', '.join(names)}: {said}")
+    wide = [(cell["name"], share) for cell in record["cells"] if (share := spread(cell) or 0) > SPREAD]
+    lines += [
+        f"{name}: its repetitions differ by ± {100 * share:.0f} %, so the median says little: measure again"
+        for name, share in wide
+    ]
+    above = [cell["name"] for cell in record["cells"] if _is_above(record["roofline"], cell)]
+    if above:
+        lines.append(
+            f"{', '.join(above)}: more tokens/s than the roofline, which only accepted drafts of speculative decoding"
+            " explain; check the model and its weights in the catalog"
+        )
     if record["other_services"]:
         lines.append(f"other services of this host share its GPU: {', '.join(record['other_services'])}")
     lines += [f"{name}: skipped, it {why}" for name, why in record["skipped"].items()]
@@ -181,6 +201,10 @@ def warnings(record: Facts) -> list[str]:
         rest = f"; not measured: {', '.join(record['not_run'])}" if record["not_run"] else ""
         lines.append(f"not complete: {record['reason']}{rest}")
     return lines
+
+
+def _is_above(roofline: float | None, cell: Facts) -> bool:
+    return bool(roofline) and (median(cell, "output_throughput") or 0) > float(roofline or 0) * cell["concurrency"]
 
 
 def _is_first(run: Facts) -> bool:

@@ -12,7 +12,7 @@ import yaml
 
 from .._common.table import Column, fitting, wrapped
 from .._common.table import table as text_table
-from .record import Facts, median, values, warnings
+from .record import Facts, median, spread, values, warnings
 
 TITLES = (
     "cell",
@@ -59,12 +59,12 @@ def row(record: Facts, cell: Facts) -> list[str]:
     rates = values(cell, "output_throughput")
     size = f"{cell['prefix_tokens']}+{cell['input_tokens']}" if cell["prefix_tokens"] else str(cell["input_tokens"])
     middle = statistics.median(rates) if rates else 0
-    spread = f"{50 * (max(rates) - min(rates)) / middle:.0f} %" if len(rates) > 1 and middle else "-"
+    share = spread(cell)
     bound = f"{record['roofline'] * cell['concurrency']:.0f}" if record["roofline"] else "-"
     preempted = [run["server"]["preemptions"] for run in cell["repetitions"]]
     known = [number for number in preempted if number is not None]
     cells = [cell["name"], size, str(cell["output_tokens"]), str(cell["concurrency"]), str(cell["prompts"])]
-    cells += [f"{middle:.1f}" if rates else "failed", spread, bound]
+    cells += [f"{middle:.1f}" if rates else "failed", "-" if share is None else f"{100 * share:.0f} %", bound]
     cells += [_milliseconds(median(cell, f"median_{name}_ms")) for name in ("ttft", "tpot")]
     return [*cells, str(sum(known)) if known else "-", *verdict(record, cell["name"])]
 
@@ -97,8 +97,11 @@ def remarks(record: Facts, claims: t.Sequence[Facts]) -> list[str]:
     lines += [f"changed since the run before: {text}" for text in record["comparison"]["since"]]
     if record["published"] is not None:
         lines.append(f"published for one stream: {record['published']} tokens/s ({record['published_source']})")
+    measured = {cell["concurrency"] for cell in record["cells"]}
     lines += [
-        f"claimed at concurrency {claim['concurrency']}: {span(claim)} tokens/s ({claim['source']})" for claim in claims
+        f"claimed at concurrency {claim['concurrency']}: {span(claim)} tokens/s ({claim['source']})"
+        for claim in claims
+        if claim["concurrency"] in measured
     ]
     if record["roofline"]:
         lines.append(

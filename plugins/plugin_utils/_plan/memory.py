@@ -130,6 +130,7 @@ def _plan(given: _Given) -> Plan:
         "kv_bytes_least": max(0, size - less),
         "kv_bytes_most": size + more,
         "kv_tokens": pool.tokens(blocks, context),
+        "request_bytes": need,
         "kv_tokens_least": pool.tokens(pool.blocks_in(max(0, size - less)), context),
         "kv_cache_dtype": given.dtype,
         "kv_bytes_per_token": given.bytes_of_a_token,
@@ -139,7 +140,8 @@ def _plan(given: _Given) -> Plan:
         "sequences": round(pool.sequences(blocks, context), 2),
     }
     most, loading = host.total * host.highest, _ceil(given.loading, given.ranks)
-    bounds = Bounds(most, is_given, given.limit, loading, need, given.vllm, ONLINE_STREAMED)
+    given_by = (offloading.pool_option(args, environment) or "") if is_given else None
+    bounds = Bounds(most, given_by, given.limit, loading, given.vllm, ONLINE_STREAMED)
     found["problem"] = problem(found, bounds)
     found["fits"] = found["problem"] is None
     found["reasons"] = [*reasons(found, is_given, bool(pool.groups)), *given.assumed]
@@ -417,12 +419,11 @@ class _Given:
         """The pool's size where it is given. None where vLLM takes what the share of the memory leaves."""
         if not pool.groups:
             return 0
-        blocks = tokens_of(self.args.get("num_gpu_blocks_override"))
-        if blocks:
-            return blocks * pool.block_bytes
-        if self.environment.get(offloading.CPU_POOL):
-            return int(_number(self.environment[offloading.CPU_POOL], 0) * GIB)
-        return tokens_of(self.args.get("kv_cache_memory_bytes")) or None  # 0 is none to vLLM, too
+        option = offloading.pool_option(self.args, self.environment)
+        if option == offloading.CPU_POOL:
+            return int(_number(self.environment[option], 0) * GIB)
+        size = tokens_of(self.args.get(option)) if option else None
+        return size * pool.block_bytes if size and option == offloading.POOL_BLOCKS else size
 
 
 _OTHER_KINDS = {

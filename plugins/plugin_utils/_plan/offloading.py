@@ -13,7 +13,7 @@ import typing as t
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import real
 
-from .._catalog.vllm_options import mapping_of
+from .._catalog.vllm_options import mapping_of, tokens_of
 from .._common.text import show
 from .words import GIB
 
@@ -29,6 +29,7 @@ _OTHERS = ("FlexKVConnectorV1", "HiSparseConnector", "MooncakeStoreConnector")  
 _LMCACHE = ("LMCacheConnector", "LMCacheConnectorV1", "LMCacheConnectorV1Dynamic")
 _LMCACHE_GIB = 5.0
 CPU_POOL = "VLLM_CPU_KVCACHE_SPACE"  # GiB: the one way to size the pool of vLLM's CPU build
+POOL, POOL_BLOCKS = ("kv_cache_memory_bytes", "num_gpu_blocks_override")
 _LMCACHE_SIZE = "LMCACHE_MAX_LOCAL_CPU_SIZE"
 _LMCACHE_FILE = "LMCACHE_CONFIG_FILE"
 
@@ -43,6 +44,12 @@ def cache(args: Mapping, environment: Mapping, parallel: int) -> int:
     """Bytes of the KV cache that PARALLEL processes keep beside the share, all of them together."""
     kept = [_kept(connector, args, environment, parallel) for connector in _connectors(args)]
     return _gib(args.get(KV_OFFLOADING)) + sum(kept)
+
+
+def pool_option(args: Mapping, environment: Mapping) -> str | None:
+    """What gives the size of the KV cache, if anything does: the first one counts, and 0 is none to vLLM, too."""
+    given = {POOL_BLOCKS: tokens_of(args.get(POOL_BLOCKS)), CPU_POOL: environment.get(CPU_POOL)}
+    return next((name for name, size in {**given, POOL: tokens_of(args.get(POOL))}.items() if size), None)
 
 
 def wrong_size(name: str, value: t.Any) -> str | None:

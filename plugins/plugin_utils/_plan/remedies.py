@@ -50,18 +50,25 @@ def _remedies(
     """From the cheapest to the dearest; each of them fits by the same plan."""
 
     def tried(what: Entry = entry, where: Host = host, **changes: t.Any) -> Plan:
-        return plan(what, where, {**args, **changes}, environment, vllm)
+        variables = {name: changes.pop(name) for name in (offloading.CPU_POOL,) if name in changes}
+        return plan(what, where, {**args, **changes}, {**environment, **variables}, vllm)
 
+    given = offloading.pool_option(args, environment)
+    is_small = bool(given) and found["request_bytes"] > found["kv_bytes"]
+    if given == offloading.POOL_BLOCKS and is_small:
+        fitting = tried(num_gpu_blocks_override=None)
+        if fitting["fits"]:
+            yield f"no {given}; KV cache of {holds(fitting)}"
+    elif given and is_small:
+        yield from _given(given, math.ceil(found["request_bytes"] / GIB), tried)
     context = found["context"]
     rounded = found["max_context"] // 1024 * 1024 or found["max_context"]
     if 0 < rounded < context:
         yield f"vllm_max_model_len: {rounded} instead of {context}; {found['max_context']} is the longest that fits"
-    if args.get("kv_cache_memory_bytes") is not None:
+    if given in (offloading.POOL, offloading.CPU_POOL) and not is_small:
         rest = found["weights_bytes"] + found["activation_bytes"] + found["graph_bytes"] + found["engine_bytes"]
-        most = max(int(host.total * host.highest) - rest - found["offloaded_bytes"], 0) // GIB * GIB
-        fitting = tried(kv_cache_memory_bytes=most)
-        if fitting["fits"]:
-            yield f"vllm_extra_args: {{kv_cache_memory_bytes: {most}}}; KV cache of {holds(fitting)}"
+        most = max(int(host.total * host.highest) - rest - found["offloaded_bytes"], 0)
+        yield from _given(given, int(most // GIB), tried)
     best = _hundredths(min(host.highest - found["offloaded_bytes"] / host.total, HIGHEST_ADVICE))
     if best > found["utilization"] or found["offloaded_bytes"]:
         fitting = tried(gpu_memory_utilization=best)
@@ -93,6 +100,16 @@ def _remedies(
             together = f"{number} hosts that serve it together (vllm_nodes)"
             yield f"{together}; KV cache of {holds(fitting)}"
             break
+
+
+def _given(option: str, size: int, tried: t.Callable[..., Plan]) -> t.Iterator[str]:
+    """SIZE GiB by the option that gives the size of the KV cache."""
+    is_variable = option == offloading.CPU_POOL
+    value = size if is_variable else size * GIB
+    fitting = tried(**{option: value})
+    if fitting["fits"]:
+        where = "vllm_extra_env" if is_variable else "vllm_extra_args"
+        yield f"{where}: {{{option}: {value}}}; KV cache of {holds(fitting)}"
 
 
 def _hundredths(share: float) -> float:

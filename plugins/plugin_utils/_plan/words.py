@@ -18,10 +18,9 @@ class Bounds(t.NamedTuple):
     """What a plan is measured by."""
 
     most: float  # bytes that the host can give, with what is offloaded
-    is_given: bool  # the size of the KV cache
+    given_by: str | None  # the option that gives the size of the KV cache; empty where there is none to give
     limit: int | None  # the longest context that the model allows
     loading: int  # bytes of the weights before they are quantized
-    need: int  # bytes of KV cache for one request
     vllm: str | None
     streamed: str  # the first version that needs no more for loading than afterwards
 
@@ -33,23 +32,24 @@ def problem(found: Plan, bounds: Bounds) -> str | None:
     )
     rest = found["activation_bytes"] + found["graph_bytes"] + found["engine_bytes"]
     used, requested = weights + rest + size, found["total_bytes"] * found["utilization"]
+    is_given, need = bounds.given_by is not None, found["request_bytes"]
     computing = "for activations, graphs and the engine"
     share = f"{share_text(found['utilization'])} of {gib(found['total_bytes'])}"
     beside = f" beside {gib(offloaded)} of offloading" if offloaded else ""
     most = bounds.most - offloaded
-    if bounds.is_given and used > most + ROUNDING:
+    if is_given and used > most + ROUNDING:
         return (
             f"{gib(size)} of KV cache were asked for, and with {gib(weights)} of weights and {gib(rest)} {computing}"
             f" that is more than the {gib(max(most, 0))} that this host can give{beside}"
         )
     if bounds.limit and context > bounds.limit:
         return f"{context:,} tokens of context are more than the {bounds.limit:,} that the model allows"
-    if offloaded and not bounds.is_given and requested > most + ROUNDING:
+    if offloaded and not is_given and requested > most + ROUNDING:
         return (
             f"{gib(offloaded)} of offloading lie beside the {gib(requested)} that vLLM may use ({share}), in the same"
             f" memory: more than the {gib(bounds.most)} that this host can give"
         )
-    if weights + rest > requested + ROUNDING and not bounds.is_given:
+    if weights + rest > requested + ROUNDING and not is_given:
         return (
             f"{gib(weights)} of weights and {gib(rest)} {computing} are more than the {gib(requested)} that vLLM may"
             f" use ({share}){beside}"
@@ -59,11 +59,11 @@ def problem(found: Plan, bounds: Bounds) -> str | None:
             f"vLLM {bounds.vllm} loads {gib(bounds.loading)} of weights before it quantizes them, more than the"
             f" {gib(bounds.most)} that this host can give; {bounds.streamed} and later do so layer by layer"
         )
-    if bounds.need > size:
+    if need > size:
         less = f", {share} less {gib(weights)} of weights and {gib(rest)} {computing}{beside}"
         return (
-            f"one request of {context:,} tokens needs {gib(bounds.need)} of KV cache, and there are {gib(size)}"
-            f"{'' if bounds.is_given else less}"
+            f"one request of {context:,} tokens needs {gib(need)} of KV cache, and there are {gib(size)}"
+            f"{f', given by {bounds.given_by}' if is_given else less}"
         )
     return None
 

@@ -260,6 +260,11 @@ def notes(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | 
     yield from _about_machine(name, spark or {})
     yield from _shown_by_machine(name, health or {})
     yield from _about_service(name, health or {}, wanted or {})
+    holder = (spark or {}).get("listener") or {}
+    if holder and (health or {}).get("verdict") in ("failed", "absent"):
+        process = f"process {holder['process'] or 'unknown'} (pid {holder['pid'] or 'unknown'})"
+        who = f"the container {holder['container']}" if holder["container"] else process
+        yield note("port_held", [name], port=holder["port"], who=who)
 
 
 def _about_machine(name: str, spark: Facts) -> t.Iterator[Report]:

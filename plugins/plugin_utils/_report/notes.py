@@ -86,6 +86,12 @@ NOTES: tuple[Note, ...] = (
         " services of a host in vllm_services to have them in one table and one memory budget",
     ),
     Note(
+        "port_held",
+        "port {port} is held by {who}, so the service cannot start there",
+        "stop that, give the service another vllm_port, or, if it is a vLLM server in a container, run"
+        " playbooks/deploy.yml, which takes over from it (vllm_take_over)",
+    ),
+    Note(
         "kv_below_plan",
         "the KV cache holds {real:,} tokens, and {planned:,} were planned: something else took memory at the start",
         "end what else runs on the host, or deploy with a lower max_num_batched_tokens in vllm_extra_args; an image up"

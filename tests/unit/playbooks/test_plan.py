@@ -47,6 +47,7 @@ HOSTS: dict[str, dict[str, t.Any]] = {
         "vllm_extra_env": {"TRITON_CACHE_DIR": "/tmp/triton"},
     },
     "long": LONG,
+    "explained": {**LONG, "vllm_explain": True, "__vllm_switch": False},
     "tried": {**LONG, "vllm_enforce_memory_plan": False},
     "remedied": {**LONG, "vllm_auto_remedy": True},
     "found": {**LONG, "vllm_auto_remedy": True, "__vllm_remedy": {"vllm_max_model_len": 120000}},
@@ -253,6 +254,13 @@ def test_explained_as_it_is_run(run: tuple[str, Path]) -> None:
     ):
         assert line in said
     assert "hf_notToBePrinted" not in run[0]
+
+
+def test_explained_is_what_a_deployment_refuses(run: tuple[str, Path]) -> None:
+    assert told(run, "explained", EXPLAINED)
+    said = " ".join(run[0].split())
+    assert said.count("A deployment is refused: ") == 1
+    assert "A deployment is refused: llama33-70b-fp8 does not fit into the memory of explained: one request of" in said
 
 
 def test_llama_70b_at_128k_is_refused_with_three_ways_out(run: tuple[str, Path]) -> None:

@@ -113,7 +113,7 @@ CONDITIONS: tuple[Condition, ...] = (
     ),
     Condition(
         "stopped",
-        "the server was told to stop and did",
+        "the server was stopped by order, as playbooks/stop.yml, `systemctl stop` and `docker stop` give it",
         "start it again with playbooks/restart.yml (on the host: `systemctl start` of its unit)",
     ),
     Condition(

@@ -188,3 +188,30 @@ def test_a_run_that_is_broken_off_says_how_to_go_on(tmp_path: Path, ansible_play
     (told,) = (line for line in output.splitlines() if line.startswith("The run was broken off. "))
     assert "Start it again with the same command" in told
     assert "playbooks/health.yml shows what serves" in told
+
+
+def test_an_inventory_that_cannot_be_decrypted_has_begun_nothing(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    variables = tmp_path / "group_vars" / "all.yml"
+    variables.parent.mkdir()
+    variables.write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n", encoding="utf-8")
+    run = play(ansible_playbook, tmp_path, [{"name": "Change", "ansible.builtin.command": "true"}])
+    assert run.code
+    assert "The run was broken off" not in run.output
+    (told,) = (line for line in run.output.splitlines() if line.startswith("No task was started"))
+    assert "give --ask-vault-pass or --vault-password-file" in told
+
+
+@pytest.mark.parametrize(("groups", "times"), [({}, 1), ({"spark": {"hosts": {"spark01": {}}}}, 0)])
+def test_without_a_host_it_says_how_to_name_one(
+    groups: dict[str, t.Any], times: int, tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    plays = [{"hosts": "spark:!all", "gather_facts": False, "tasks": []}] * 2
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(plays), encoding="utf-8")
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}), encoding="utf-8")
+    run = ansible_playbook(tmp_path / "play.yml", inventory=tmp_path / "hosts.yml", environment=BRIEF)
+    assert run.code == 0
+    assert run.output.count("no host: copy inventories/example to inventories/mine, or name an inventory with -i") == (
+        times
+    )

@@ -169,6 +169,7 @@ KEY_IS_NEW = "clients that send no API key are refused"
             ["the API key is no longer asked for"],
             ["clients that send another API key than vllm_api_key are refused"],
         ),
+        ({"served_names": ["org/a"], "asks_key": True, "same_key": True}, ["the API key is no longer asked for"], []),
         ({"listens": None, "served_names": [], "asks_key": None}, [], []),  # nothing is known of it
     ],
 )

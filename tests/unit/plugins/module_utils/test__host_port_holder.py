@@ -165,6 +165,25 @@ def test_what_its_clients_have_to_know(values: Holder, names: list[str], asks_ke
     assert "KEY" not in json.dumps(found)
 
 
+@pytest.mark.parametrize(
+    ("values", "is_same"),
+    [
+        ({"args": ["vllm", "serve", "m", "--api-key", "KEY"], "env": ["VLLM_API_KEY=OTHER"]}, True),
+        ({"args": ["vllm", "serve", "m", "--api-key", "KEY", "OTHER"]}, False),
+        ({"args": ["vllm", "serve", "m"], "env": ["A=b", "VLLM_API_KEY=KEY"]}, True),
+        ({"args": ["bash", "-c", "VLLM_API_KEY='KEY' vllm serve m --seed 1"]}, True),
+        ({"args": ["vllm", "serve", "m"], "env": ["VLLM_API_KEY=OTHER"]}, False),
+        ({"args": ["vllm", "serve", "m"]}, False),
+    ],
+)
+def test_whether_its_clients_send_the_same_key(values: Holder, is_same: bool) -> None:
+    found = holder_of(inspected(**values), "KEY")
+    assert found is not None
+    assert found["same_key"] is is_same
+    assert "KEY" not in json.dumps(found)
+    assert "same_key" not in holder(**values)
+
+
 def test_where_it_answers() -> None:
     assert holder(ports={"8000/tcp": [{"HostIp": "", "HostPort": "8001"}]})["published"] == "127.0.0.1:8001"
     assert holder(ports={"8000/tcp": [{"HostIp": "", "HostPort": "8001"}]})["listens"] == "0.0.0.0:8001"

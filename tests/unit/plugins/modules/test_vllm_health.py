@@ -489,6 +489,8 @@ def test_the_host_is_read_in_the_same_call(
     assert found["verdict"] == ("ready" if there else "absent")
     assert found["spark"]["cache"] == {"path": str(tmp_path), "folder": str(tmp_path)}
     assert found["spark"]["memory"]["total_bytes"] > 0
+    # of its own port only where it does not run: another process of this machine has it here
+    assert ((found["spark"]["listener"] or {}).get("port") == server[1]) is not there
     assert "spark" not in run(host, capsys)
 
 

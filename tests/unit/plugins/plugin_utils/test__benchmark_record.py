@@ -161,6 +161,24 @@ def test_what_is_to_be_known_is_said() -> None:
     assert "failed" in next(line for line in shown.splitlines() if line.startswith("c64"))
 
 
+def test_only_claims_of_what_was_measured_are_shown() -> None:
+    shown = table.render(measured(*three(1)), CLAIMS)
+    assert "claimed at concurrency 1: 9 to 10 tokens/s (the guide)" in shown
+    assert "claimed at concurrency 64" not in shown
+
+
+def test_figures_that_are_to_be_doubted() -> None:
+    rate = float(run(1)["result"]["output_throughput"])
+    slow = 0.5 * FIRST["roofline"] / rate
+    wide = [run(1, slow * factor, number) for number, factor in enumerate((0.2, 1.0, 1.4), 1)]
+    assert record.warnings(measured(*wide)) == [
+        "c1: its repetitions differ by ± 60 %, so the median says little: measure again"
+    ]
+    assert record.warnings(measured(*three(1, slow))) == []
+    (above,) = record.warnings(measured(*three(1, 4 * slow)))
+    assert above.startswith("c1: more tokens/s than the roofline, which only accepted drafts")
+
+
 def test_another_service_of_the_host_is_named() -> None:
     both = record.build("x", "guide", "t", {"server": SERVER, "runs": []}, {**SPARK, "services": SERVICES}, ENTRY)
     assert record.warnings(both) == ["other services of this host share its GPU: vllm-small"]

@@ -247,6 +247,28 @@ def test_a_pool_that_leaves_the_host_too_little() -> None:
     assert found["remedies"][0] == f"vllm_extra_args: {smaller}"
 
 
+@pytest.mark.parametrize(
+    ("args", "environment", "given_by", "larger"),
+    [
+        ({}, {"VLLM_CPU_KVCACHE_SPACE": "1"}, "VLLM_CPU_KVCACHE_SPACE", "vllm_extra_env: {VLLM_CPU_KVCACHE_SPACE: 4}"),
+        (
+            {"kv_cache_memory_bytes": "1G"},
+            {},
+            "kv_cache_memory_bytes",
+            f"vllm_extra_args: {{kv_cache_memory_bytes: {4 * GIB}}}",
+        ),
+        ({"num_gpu_blocks_override": 512}, {}, "num_gpu_blocks_override", "no num_gpu_blocks_override"),
+    ],
+)
+def test_a_pool_that_was_given_too_small(args: Values, environment: Values, given_by: str, larger: str) -> None:
+    found = plan(ANY, environment=environment, max_model_len=32000, **args)
+    assert 3.9 * GIB < found["request_bytes"] < 4 * GIB
+    assert found["problem"] == (
+        f"one request of 32,000 tokens needs 3.9 GiB of KV cache, and there are 1.0 GiB, given by {given_by}"
+    )
+    assert found["remedies"][0].startswith(f"{larger}; KV cache of ")
+
+
 def test_vllm_finds_the_longest_context_itself() -> None:
     for value in ("auto", -1):
         found = plan(ANY, max_model_len=value)

@@ -589,6 +589,29 @@ def test_the_plan_is_as_uncertain_as_it_says(real: int, least: str, is_noted: bo
     assert ("kv_below_plan" in [note["id"] for note in build({"spark01": state})["notes"]]) is is_noted
 
 
+LISTENER = {"port": 8000, "pid": 7, "process": "docker-proxy", "container": "by-hand"}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "listener", "said"),
+    [
+        ("failed", LISTENER, ["port 8000 is held by the container by-hand, so the service cannot start there"]),
+        (
+            "absent",
+            {**LISTENER, "container": None, "process": "nginx"},
+            ["port 8000 is held by process nginx (pid 7), so the service cannot start there"],
+        ),
+        ("failed", None, []),
+        ("waiting", LISTENER, []),  # of the service that has the turn
+    ],
+)
+def test_who_holds_the_port_of_a_service_that_does_not_run(
+    verdict: str, listener: Facts | None, said: list[str]
+) -> None:
+    report = build({"a": health(verdict, "stopped")}, {"a": {**spark(), "listener": listener}})
+    assert [text for _hosts, text in found(report, "port_held")] == said
+
+
 def test_every_note_is_said_by_somebody() -> None:
     worst = health(
         preemptions=1, kv_cache_usage=1.0, waiting=1, prefix_cache_hits=0, generation_tokens_per_second=1.0, running=1
@@ -599,7 +622,8 @@ def test_every_note_is_said_by_somebody() -> None:
     single = health(running=1)
     sparks = {"a": spark("1.0", clock=611, gib=1, vbios="x", dgx_os="1"), "b": spark("2.0")}
     faults = {"a": [{"what": "kernel 1.2: it panics", "remedy": "Take kernel 1.3"}]}
-    healths = {"a": worst, "b": single}
+    healths = {"a": worst, "b": single, "c": health("failed", "stopped")}
+    sparks["c"] = {**spark("1.0"), "listener": LISTENER}
     wanted = {"a": WANTED, "b": {**WANTED, "release": "ba9876543210", "share": "0.43", "beside": ["vllm-two"]}}
     report = report_fleet.build(list(healths), healths, sparks, wanted, NOW, faults)
     assert {note["id"] for note in report["notes"]} == {note.id for note in NOTES}
