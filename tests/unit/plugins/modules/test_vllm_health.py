@@ -637,6 +637,15 @@ def test_systemd_gave_up(host: Host, capsys: pytest.CaptureFixture[str]) -> None
     assert "than the 4096 tokens" in found["cause"]["meaning"]
 
 
+def test_the_remedy_of_a_stopped_server_names_its_unit_which_a_stop_disables(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.container("", Status="exited", ExitCode=143)
+    host.unit("", ActiveState="inactive", SubState="dead")
+    cause = run(host, capsys, service="vllm-chat")["cause"]
+    assert (cause["id"], "`systemctl enable --now vllm-chat`" in cause["remedy"]) == ("stopped", True)
+
+
 def test_a_unit_that_failed_for_another_reason_did_not_give_up(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host.container(FIXTURES / "0.32" / "maxlen.log", Status="exited", ExitCode=1)
     host.unit("vllm.service: Stopped.", ActiveState="failed", SubState="failed", NRestarts=1)
