@@ -89,9 +89,19 @@ def test_the_explanation_says_of_the_token_only_what_the_server_gets(
     environment: dict[str, str], offline: bool, told: list[str]
 ) -> None:
     resolved = {
-        **{"image_ref": "image:1", "entry": {"id": "a/b"}, "lines": [], "environment": environment, "plan": {}},
-        **{"entrypoint": [], "user": "", "mounts": [], "budget": [], "copies": [], "budget_problem": ""},
-        **{"image": {"faults": [], "security_with_key": []}, "memory_bytes": 1},
+        "image_ref": "image:1",
+        "entry": {"id": "a/b"},
+        "lines": [],
+        "environment": environment,
+        "plan": {},
+        "entrypoint": [],
+        "user": "",
+        "mounts": [],
+        "budget": [],
+        "copies": [],
+        "budget_problem": "",
+        "image": {"faults": [], "security_with_key": []},
+        "memory_bytes": 1,
     }
     lines = said(
         "explain.j2",

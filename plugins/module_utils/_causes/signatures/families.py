@@ -16,8 +16,8 @@ FAMILIES: tuple[Family, ...] = (
         "stop_requested",
         "service",
         "the server was told to stop while it started",
-        "start it again with playbooks/restart.yml (on the host: `systemctl enable --now UNIT`; {exception} is how vLLM ends"
-        " on a signal)",
+        "start it again with playbooks/restart.yml (on the host: `systemctl enable --now UNIT`; {exception} is how vLLM"
+        " ends on a signal)",
     ),
     Family(
         "docker_failed",
