@@ -366,6 +366,13 @@ log_lines:
   returned: always
   type: int
   sample: 98
+failed_releases:
+  description:
+    - When releases were last switched to that were never proven, in seconds since 1970, by ID. Empty without
+      O(service).
+  returned: with O(read_host)
+  type: dict
+  sample: {"0f3c5d7e9a1b": 1795446000.0}
 spark:
   description: The host, as in RV(dgxspark.vllm.spark_info#module:spark).
   returned: with O(read_host)
@@ -385,6 +392,8 @@ msg:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import releases
+from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import home_of
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import result
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.parsers import PARSERS
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.probe import Probe
@@ -415,11 +424,23 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
     }
 
 
+def failed_releases(service: str) -> dict[str, float]:
+    """The releases of a service that were started and never proven, with the time of that start."""
+    home = home_of(service.removesuffix(".service"))
+    try:
+        found = releases.read(home) if home else []
+    except OSError:  # a folder that may not be read is no reason to judge nothing
+        return {}
+    return {one.id: one.started for one in found if one.started is not None and one.good is None}
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     probe = Probe(module)
     found = result(probe.observe(), probe.key)
-    module.exit_json(changed=False, **found, **({"spark": probe.host()} if module.params["read_host"] else {}))
+    if module.params["read_host"]:
+        found |= {"spark": probe.host(), "failed_releases": failed_releases(module.params["service"] or "")}
+    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

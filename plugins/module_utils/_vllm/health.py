@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import asdict, dataclass, field
 
@@ -67,6 +68,7 @@ class Observation:
     container: Container | None = None
     is_wanted: bool = True  # the container has the wanted name; if not, it is another release of the same service
     unit: Unit | None = None
+    unit_name: str = ""
     unit_started: float | None = None  # when the unit's process started, by the clock of now
     log: LogState = field(default_factory=LogState)
     last_log: float | None = None  # when a loading server wrote its last line, or was started if it wrote none
@@ -380,12 +382,16 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
     log, api, container, unit = seen.log, seen.api or Api(), seen.container, seen.unit
     metrics = api.metrics
     model = served_model(seen)
+
+    def told(cause: Cause | None) -> dict[str, t.Any] | None:
+        return as_dict(_with_its_unit(cause, seen.unit_name), key)
+
     return {
         "verdict": verdict.verdict,
         "phase": verdict.phase,
         "progress": _progress(seen, verdict.phase),
-        "cause": as_dict(verdict.cause, key),
-        "previous_cause": as_dict(_end(seen.previous) if seen.previous else None, key),
+        "cause": told(verdict.cause),
+        "previous_cause": told(_end(seen.previous) if seen.previous else None),
         "hint": as_dict(explain(log.hint) if log.hint else None, key),
         "machine": [as_dict(shown.cause, key) for shown in seen.machine],
         "model": model.id if model else None,
@@ -406,6 +412,11 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
         "last_line": mask(log.last_line, key),
         "log_lines": log.lines,
     }
+
+
+def _with_its_unit(cause: Cause | None, unit: str) -> Cause | None:
+    """The remedies of the tables speak of UNIT, because only who reads a host knows its name."""
+    return cause._replace(remedy=re.sub(r"\bUNIT\b", unit, cause.remedy)) if cause and unit else cause
 
 
 def _progress(seen: Observation, phase: str | None) -> dict[str, t.Any]:

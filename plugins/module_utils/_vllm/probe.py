@@ -131,6 +131,7 @@ class Probe:
             self.env_file = self.env_file_of(seen.container) or self.env_file
             self.key = self.read_key(self.env_file)  # before a log is read, in which it is masked
             seen.unit = self.unit(options["service"])
+            seen.unit_name = options["service"].removesuffix(".service") if seen.unit else ""
             if seen.unit:
                 seen.waits_for = self.waits_for(options["service"], seen.unit)
             if seen.unit and seen.unit.started_monotonic:

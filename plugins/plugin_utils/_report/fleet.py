@@ -15,7 +15,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import RELEASE_LABEL
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.spark import HEALTHY_SM_CLOCK_MHZ
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
-from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import whole
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import real, whole
 
 from .notes import NOTES, STORED, UNSEEN
 from .unseen import why_failed, why_unreachable
@@ -117,8 +117,8 @@ def entry(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | 
         "percent": (health.get("progress") or {}).get("percent"),
         "idle_seconds": health.get("idle_seconds"),
         "cause": cause,
-        "previous_cause": health.get("previous_cause"),
-        "hint": health.get("hint"),
+        "previous_cause": for_its_owner(health.get("previous_cause"), health),
+        "hint": for_its_owner(health.get("hint"), health),
         "model": health.get("model"),
         "wanted_model": wanted.get("model"),
         "image": container.get("image"),
@@ -189,13 +189,36 @@ def judged(health: Facts) -> tuple[str, Facts | None]:
     if health["verdict"] in ("ready", "degraded") and is_foreign(health.get("container") or {}):
         seen = [f"container {health['container'].get('name')}", (health.get("cause") or {}).get("evidence")]
         return "not managed", unseen("not_managed", "; ".join(filter(None, seen)))
-    return health["verdict"], health.get("cause")
+    return health["verdict"], for_its_owner(health.get("cause"), health)
 
 
 def is_foreign(container: Facts) -> bool:
-    """Whether it runs, and is not of this collection. What has no labels at all was not read."""
+    """Whether it runs, and is not of this collection."""
+    return container.get("status") == "running" and has_no_release(container)
+
+
+def has_no_release(container: Facts) -> bool:
+    """Whether it is not of this collection. What has no labels at all was not read."""
     labels = container.get("labels")
-    return container.get("status") == "running" and labels is not None and RELEASE_LABEL not in labels
+    return labels is not None and RELEASE_LABEL not in labels
+
+
+def for_its_owner(cause: Facts | None, health: Facts) -> Facts | None:
+    """The cause as it is to be said of a server of others, which no variable of this collection reaches.
+
+    Where this collection has a unit of that name, the cause may be that of the unit.
+    """
+    container = health.get("container") or {}
+    if not cause or health.get("service") or not has_no_release(container):
+        return cause
+    return {
+        **cause,
+        "meaning": f"{cause['meaning']} (container {container.get('name')}, which is not of this collection)",
+        "remedy": "change its own environment or options, where it was started: no variable of this collection reaches"
+        f" it. Of a server of this collection: {cause['remedy']}",
+        "change": {},
+        "sets": {},
+    }
 
 
 def unseen(name: str, message: t.Any) -> Report:
@@ -232,6 +255,17 @@ def age(seconds: float) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def date(seconds: t.Any) -> str | None:
+    """A time of the host, in seconds since 1970: `2026-11-23 15:00 UTC`."""
+    value = real(seconds)
+    if value is None:
+        return None
+    try:
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(value))
+    except (OverflowError, ValueError, OSError):  # a clock or a file that is far off
+        return None
 
 
 def note(name: str, hosts: t.Sequence[str], **numbers: t.Any) -> Report:
@@ -294,19 +328,24 @@ def _about_service(name: str, health: Facts, wanted: Facts) -> t.Iterator[Report
     running, waiting = metrics.get("running"), metrics.get("waiting")
     usage, rate = metrics.get("kv_cache_usage"), metrics.get("generation_tokens_per_second")
     image = container.get("image") if container.get("status") == "running" else None
-    if image and wanted.get("image") and image != wanted["image"]:
-        yield note("other_image", [name], running=image, wanted=wanted["image"])
-    labels, real = container.get("labels") or {}, health.get("kv_cache_tokens")
+    labels, tokens = container.get("labels") or {}, health.get("kv_cache_tokens")
     release = labels.get("dgxspark.vllm.release")
-    if image and image == wanted.get("image") and release and release != (wanted.get("release") or release):
+    failed = (health.get("failed_releases") or {}).get(wanted.get("release") or "")
+    if image and release and failed is not None and release != wanted["release"]:
+        yield note("wanted_failed", [name], running=release, wanted=wanted["release"], time=date(failed) or "?")
+    elif image and wanted.get("image") and image != wanted["image"]:
+        yield note("other_image", [name], running=image, wanted=wanted["image"])
+    elif image and wanted.get("image") and release and release != (wanted.get("release") or release):
         yield note("release_drift", [name], running=release, wanted=wanted["release"])
         if wanted.get("share"):
             yield note("share_capped", [name], share=wanted["share"])
+    if health.get("verdict") == "loading" and has_no_release(container) and not health.get("service"):
+        yield note("others_container", [name], container=container.get("name"))
     if beside := wanted.get("beside"):
         yield note("services_beside", [name], services=", ".join(beside), runs="runs" if len(beside) == 1 else "run")
     expected = expected_tokens(labels)
-    if expected and real and real < expected:
-        yield note("kv_below_plan", [name], real=real, planned=planned_tokens(labels))
+    if expected and tokens and tokens < expected:
+        yield note("kv_below_plan", [name], real=tokens, planned=planned_tokens(labels))
     if health.get("nccl_network") == "Socket":
         yield note("nccl_sockets", [name])
     if metrics.get("preemptions"):

@@ -41,7 +41,7 @@ _SIGNS = {
 _OTHER = ("bad", "✕")
 # Verdicts of hosts of which nothing is known.
 UNSEEN = ("unreachable", "unknown")
-_DRIFT = ("release_drift", "other_image", "driver_drift", "dgx_os_drift", "firmware_drift")
+_DRIFT = ("release_drift", "wanted_failed", "other_image", "driver_drift", "dgx_os_drift", "firmware_drift")
 
 
 class Fact(t.NamedTuple):

@@ -74,10 +74,22 @@ NOTES: tuple[Note, ...] = (
         "`playbooks/deploy.yml --check --diff` shows what would change; deploy, or set the variables to what runs",
     ),
     Note(
+        "wanted_failed",
+        "release {running} runs, and the inventory wants {wanted}, which was started on {time} and failed",
+        "change it before you deploy again: the deployment that started it said why it failed, and"
+        " `playbooks/deploy.yml --check --diff` shows how it differs from what runs; playbooks/releases.yml lists it",
+    ),
+    Note(
         "share_capped",
         "of the memory the release that the inventory wants would get {share}",
         "nothing, if that is meant; otherwise lower vllm_gpu_memory_utilization of the other service and deploy that"
         " one first",
+    ),
+    Note(
+        "others_container",
+        "the container {container}, which is being started, was not deployed by this collection",
+        "change it in its own environment or options, where it was started: no variable of this collection reaches it;"
+        " or take it over with playbooks/deploy.yml",
     ),
     Note(
         "services_beside",

@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
-import time
 import typing as t
 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
-from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping, real
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.values import mapping
 
 from .._common.table import Column, fitting, wrapped
 from .._common.table import table as text_table
-from .fleet import in_one_line
+from .fleet import date, in_one_line
 from .fleet_table import WIDTH
 
 Facts = t.Mapping[str, t.Any]
@@ -51,17 +50,6 @@ def verdict(one: Facts, current: str | None, previous: str | None) -> str:
     if mapping(one.get("facts")).get("starts_are_recorded") is True:
         return "staged, not started"
     return "staged, or failed"  # an older version of this collection did not record which releases it has started
-
-
-def date(seconds: t.Any) -> str | None:
-    """A time of the host, in seconds since 1970: `2026-11-23 15:00 UTC`."""
-    value = real(seconds)
-    if value is None:
-        return None
-    try:
-        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(value))
-    except (OverflowError, ValueError, OSError):  # a clock or a file that is far off
-        return None
 
 
 def _cell(name: str) -> t.Callable[[Facts], str | None]:

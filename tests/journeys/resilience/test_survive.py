@@ -122,7 +122,7 @@ def test_a_start_without_memory_is_refused_four_times_in_half_an_hour(
     assert f"in 30 minutes: the service waits for {total / 1024**3:.1f} GiB of memory and has" in said
     assert "most is held by" in said
     assert "remedy: stop what holds the memory, or lower vllm_gpu_memory_utilization" in said
-    assert "After that deploy again, or run `systemctl reset-failed` and `systemctl start` of its unit" in said
+    assert "After that deploy again, or run `systemctl reset-failed` and `systemctl start vllm`" in said
     assert machine.root("docker ps --quiet") == ""
 
 

@@ -32,6 +32,7 @@ ASSUMED = "memory_plan | Show what is assumed"
 READ = "read_model | Read the files of the model"
 LEFT_NOTHING = "memory_plan | Fail if the services of this host do not fit together"
 EXPLAINED = "memory_plan | Show the source of each option and variable"
+CAPPED = "memory_plan | Show that the share of the memory is capped"
 REFUSED = "memory_plan | Fail if the model does not fit"
 SAID = "memory_plan | Warn that the model does not fit"
 TAKEN_REFUSED = "memory_plan | Fail if other programs use the memory"
@@ -248,12 +249,18 @@ def test_explained_as_it_is_run(run: tuple[str, Path]) -> None:
         "latency would run harbor.example.org/nvcr/nvidia/vllm:25.09-py3 for Qwen/Qwen3-8B-FP8 with",
         "(max_num_seqs is dropped) vllm_extra_args, instead of 16 of profile latency",
         "TRITON_CACHE_DIR=/tmp/triton vllm_extra_env, instead of /root/.cache/triton of the collection",
-        "HF_TOKEN is set, and not shown vllm_hf_token",
+        "HF_TOKEN is for the download only, not for the server vllm_hf_token",
         "Known fault of this image: The page cache counts as used GPU memory. The role drops the page cache before a"
         " start (vllm_drop_page_cache). Fixed in vLLM pull request 35356, in images newer than 26.01.",
     ):
         assert line in said
     assert "hf_notToBePrinted" not in run[0]
+
+
+def test_what_is_capped_says_of_which_host(run: tuple[str, Path]) -> None:
+    said = told(run, "crowded", CAPPED)
+    assert said
+    assert "crowded: gpu_memory_utilization is capped at" in said
 
 
 def test_explained_is_what_a_deployment_refuses(run: tuple[str, Path]) -> None:

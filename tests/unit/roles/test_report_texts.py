@@ -19,15 +19,8 @@ def said(template: str, **variables: t.Any) -> list[str]:
     return str(Templar(loader=DataLoader(), variables=variables).template(text)).splitlines()
 
 
-@pytest.mark.parametrize(
-    ("address", "key", "url"),
-    [
-        ("127.0.0.1", "", "http://127.0.0.1:8000/v1 on the host itself; from elsewhere: ssh -L"),
-        ("0.0.0.0", "k", "http://192.168.1.41:8000/v1 (every address of the host), with the API key"),
-        ("10.0.0.7", "", "http://10.0.0.7:8000/v1, open to everybody"),
-    ],
-)
-def test_the_summary_has_an_address_that_a_client_can_use(address: str, key: str, url: str) -> None:
+def summary(**variables: t.Any) -> list[str]:
+    """The summary of a deployment after which the server answers."""
     health = {
         "verdict": "ready",
         "model": "m",
@@ -39,28 +32,88 @@ def test_the_summary_has_an_address_that_a_client_can_use(address: str, key: str
         "rank": 0,
         "nodes": [],
         "url": "http://127.0.0.1:8000",
-        "address": address,
+        "address": "127.0.0.1",
         "plan": {},
         "home": "/opt/vllm",
+        "image_ref": "image:1",
+        **variables.pop("resolved", {}),
+    }
+    known = {
+        "inventory_hostname": "spark01",
+        "ansible_host": "192.168.1.41",
+        "ansible_check_mode": False,
+        "vllm_port": 8000,
+        "vllm_api_key": "",
+        "__vllm_switch": False,
+        "__vllm_stage_only": False,
+        "__vllm_interrupted": False,
+        "__vllm_waits_for": "",
+        "__vllm_release": "1" * 12,
+        "__vllm_health": health,
+        "__vllm_current_health": health,
+        "__vllm_resolved": resolved,
+        "__vllm_service_option": "",
+    }
+    return said("summary.j2", **{**known, **variables})
+
+
+@pytest.mark.parametrize(
+    ("address", "key", "url"),
+    [
+        ("127.0.0.1", "", "http://127.0.0.1:8000/v1 on the host itself; from elsewhere: ssh -L"),
+        ("0.0.0.0", "k", "http://192.168.1.41:8000/v1 (every address of the host), with the API key"),
+        ("10.0.0.7", "", "http://10.0.0.7:8000/v1, open to everybody"),
+    ],
+)
+def test_the_summary_has_an_address_that_a_client_can_use(address: str, key: str, url: str) -> None:
+    lines = summary(vllm_api_key=key, resolved={"address": address})
+    assert next(line for line in lines if line.startswith("URL:")).startswith(f"URL:          {url}")
+
+
+def test_the_summary_has_the_whole_command_that_starts_what_was_stopped() -> None:
+    lines = summary(__vllm_switch=True, __vllm_displaced=[{"description": "the container old"}])
+    assert next(line for line in lines if line.startswith("Stopped:")).endswith(
+        "playbooks/uninstall.yml -l spark01 -e vllm_restore_replaced=true starts it again under its old name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "offline", "told"),
+    [
+        ({}, False, ["HF_TOKEN is set, and not shown  vllm_hf_token"]),
+        ({"HF_HUB_OFFLINE": "1"}, False, ["HF_TOKEN is for the download only, not for the server  vllm_hf_token"]),
+        ({"HF_HUB_OFFLINE": "1"}, True, []),
+    ],
+)
+def test_the_explanation_says_of_the_token_only_what_the_server_gets(
+    environment: dict[str, str], offline: bool, told: list[str]
+) -> None:
+    resolved = {
+        "image_ref": "image:1",
+        "entry": {"id": "a/b"},
+        "lines": [],
+        "environment": environment,
+        "plan": {},
+        "entrypoint": [],
+        "user": "",
+        "mounts": [],
+        "budget": [],
+        "copies": [],
+        "budget_problem": "",
+        "image": {"faults": [], "security_with_key": []},
+        "memory_bytes": 1,
     }
     lines = said(
-        "summary.j2",
+        "explain.j2",
         inventory_hostname="spark01",
-        ansible_host="192.168.1.41",
-        ansible_check_mode=False,
-        vllm_port=8000,
-        vllm_api_key=key,
-        __vllm_switch=False,
-        __vllm_stage_only=False,
-        __vllm_interrupted=False,
-        __vllm_waits_for="",
-        __vllm_release="1" * 12,
-        __vllm_health=health,
-        __vllm_current_health=health,
+        vllm_hf_token="x",
+        vllm_api_key="",
+        vllm_hf_offline=offline,
+        vllm_enforce_memory_plan=True,
+        __vllm_plan_refuses=False,
         __vllm_resolved=resolved,
-        __vllm_service_option="",
     )
-    assert next(line for line in lines if line.startswith("URL:")).startswith(f"URL:          {url}")
+    assert [line.strip() for line in lines if "HF_TOKEN" in line] == told
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(
         "gave_up",
         "systemd stopped restarting it after four failures in 30 minutes",
-        "deploy again, or run `systemctl reset-failed` and `systemctl start` of its unit",
+        "deploy again, or run `systemctl reset-failed` and `systemctl start UNIT`",
     ),
     Condition(
         "oom_killed",
@@ -114,7 +114,7 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(
         "stopped",
         "the server was stopped by order, as playbooks/stop.yml, `systemctl stop` and `docker stop` give it",
-        "start it again with playbooks/restart.yml (on the host: `systemctl start` of its unit)",
+        "start it again with playbooks/restart.yml (on the host: `systemctl enable --now UNIT`)",
     ),
     Condition(
         "exited_after_ready",
@@ -215,7 +215,7 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(
         "restarting",
         "the server was restarted while it was waited for",
-        "check `docker logs` and `journalctl` of its unit for who restarted it, and deploy again",
+        "check `docker logs` and `journalctl -u UNIT` for who restarted it, and deploy again",
     ),
     Condition(
         "stuck",

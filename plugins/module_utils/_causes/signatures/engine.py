@@ -147,7 +147,7 @@ ENGINE: tuple[Signature, ...] = (
         r"Failed core proc\(s\): \{[^}\n]*: ?-(?:15|2)\b|(?:died|exited"
         r"|terminated)[^\n]{0,80}?(?:exit ?code:? -(?:15|2)\b|signal 15)",
         "the server was told to stop while it started",
-        "start it again with playbooks/restart.yml (on the host: `systemctl start` of its unit)",
+        "start it again with playbooks/restart.yml (on the host: `systemctl enable --now UNIT`)",
         versions="vLLM 0.10 to 0.32",
         known="source",
         source="vllm/v1/engine/utils.py",

@@ -16,7 +16,7 @@ FAMILIES: tuple[Family, ...] = (
         "stop_requested",
         "service",
         "the server was told to stop while it started",
-        "start it again with playbooks/restart.yml (on the host: `systemctl start` of its unit; {exception} is how vLLM"
+        "start it again with playbooks/restart.yml (on the host: `systemctl enable --now UNIT`; {exception} is how vLLM"
         " ends on a signal)",
     ),
     Family(

@@ -9,6 +9,10 @@ from ..entries import Signature
 ENV = "vllm_extra_env"
 OTHER_IMAGE = "use another vllm_image (the catalog lists good ones); options, model and memory are not the cause"
 
+# Modules that images of vLLM may lack, and which only an option imports: values of load_format and of kv_connector.
+_LOADERS = ("fastsafetensors", "instanttensor", "runai_model_streamer", "tensorizer")
+_CONNECTORS = ("lmcache", "mooncake", "nixl")
+
 IMAGE: tuple[Signature, ...] = (
     Signature(
         "undefined_symbol",
@@ -108,12 +112,26 @@ IMAGE: tuple[Signature, ...] = (
         "package_extra",
         "fatal",
         "image",
-        ("please install vllm[",),
-        r"Please install vllm\[(?P<package>[\w-]{1,40})\]",
-        "the image lacks the Python packages that vLLM calls vllm[{package}], which the model or an option needs",
-        "remove the option that needs them from vllm_extra_args (fastsafetensors, runai, tensorizer: set load_format:"
-        " auto), or use a vllm_image that has them: build one from the present one with RUN pip install"
-        " 'vllm[{package}]'",
+        (
+            "please install vllm[",
+            "please install bitsandbytes",
+            "please install mooncake",
+            "nixl is not available",
+            "opentelemetry is not available",
+            *(f"no module named '{name}" for name in (*_LOADERS, *_CONNECTORS, "bitsandbytes", "opentelemetry")),
+        ),
+        r"Please install (?P<package>vllm\[(?P<extra>(?P<loader>fastsafetensors|instanttensor|runai|tensorizer)"
+        r"|[\w-]{1,40})\])"
+        rf"|No module named '(?P<package_2>(?P<loader_2>{'|'.join(_LOADERS)})"
+        rf"|(?P<connector>{'|'.join(_CONNECTORS)})|(?P<quantizer>bitsandbytes)|(?P<tracer>opentelemetry))\b"
+        r"|Please install (?P<package_3>(?P<quantizer_2>bitsandbytes)|(?P<connector_2>mooncake))\b"
+        r"|(?:Runtime|Value)Error: (?P<package_4>(?P<connector_3>NIXL)|(?P<tracer_2>OpenTelemetry)) is not available",
+        "the image lacks a Python package that vLLM has as an option ({package}), which the model or one of"
+        " vllm_extra_args needs",
+        "take the option back that needs it, in vllm_extra_args (set load_format: auto, which reads the weights without"
+        " {loader}) (remove kv_transfer_config, which names {connector}) (remove quantization: {quantizer}; a model"
+        " that was quantized with it needs the package) (remove otlp_traces_endpoint, which needs {tracer}), or use a"
+        " vllm_image that has the package: build one from the present one (RUN pip install 'vllm[{extra}]')",
         versions="vLLM 0.10 to 0.33",
         known="source",
         source="vllm/utils/import_utils.py: PlaceholderModule",
@@ -143,8 +161,8 @@ IMAGE: tuple[Signature, ...] = (
         r"(?:No module named '(?P<module>(?!huggingface_hub|_hf_|transformers_modules)[\w.]+)'"
         r"|cannot import name '(?P<module_2>\w+)' from '(?P<origin>[\w.]+)')",
         "a Python module of this image is missing or has another version than vLLM needs ({module})",
-        f"{OTHER_IMAGE}; remove the plugin or option (such as moe_backend) that needs the module, if you set one in"
-        " vllm_extra_args or vllm_extra_env",
+        "remove the plugin or option (such as moe_backend) that needs the module, if you set one in vllm_extra_args or"
+        " vllm_extra_env; otherwise use another vllm_image (the catalog lists good ones)",
         versions="vLLM 0.24 without FlashInfer",
         known="seen",
         source="H200 run of vLLM 0.24",

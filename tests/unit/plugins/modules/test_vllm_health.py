@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime
 import http.server
 import json
+import os
 import re
 import subprocess
 import threading
@@ -494,6 +495,24 @@ def test_the_host_is_read_in_the_same_call(
     assert "spark" not in run(host, capsys)
 
 
+def test_releases_that_were_started_and_never_proven(
+    host: Host, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "UNITS", str(tmp_path))
+    (tmp_path / "vllm.service").write_text(f"# Written by dgxspark.vllm.\nWorkingDirectory={tmp_path}/home/current\n")
+    for name, files in {"1" * 12: ["started"], "2" * 12: ["started", "good"], "3" * 12: []}.items():
+        release = tmp_path / "home" / "releases" / name
+        release.mkdir(parents=True)
+        for file in ("compose.yaml", *files):
+            (release / file).write_text("5.0 1\n")
+    os.utime(tmp_path / "home" / "releases" / ("1" * 12) / "started", (9, 9))
+    host.container("")
+    host.unit()
+    read = {"read_host": True, "cache_path": str(tmp_path), "cache_repo": MODEL}
+    assert run(host, capsys, service="vllm.service", **read)["failed_releases"] == {"1" * 12: 9.0}
+    assert run(host, capsys, **read)["failed_releases"] == {}
+
+
 def keys(server: type[Server], monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """What the server gets as its key."""
     sent: list[str | None] = []
@@ -622,7 +641,7 @@ def test_documentation_names_every_key_of_the_result(host: Host, capsys: pytest.
     host.unit()
     found = run(host, capsys, service="vllm")
     documented = yaml.safe_load(vllm_health.RETURN)
-    assert set(found) - {"changed", "invocation"} == set(documented) - {"seconds", "msg", "spark"}
+    assert set(found) - {"changed", "invocation"} == set(documented) - {"seconds", "msg", "spark", "failed_releases"}
     for name in ("progress", "metrics", "container", "service", "completion"):
         assert set(found[name]) == set(documented[name]["contains"]) - {"rate_bps"}, name
 
@@ -635,6 +654,15 @@ def test_systemd_gave_up(host: Host, capsys: pytest.CaptureFixture[str]) -> None
     assert (found["verdict"], found["cause"]["id"]) == ("failed", "gave_up")
     assert found["cause"]["link"] == "docs/troubleshooting.md#gave_up"
     assert "than the 4096 tokens" in found["cause"]["meaning"]
+
+
+def test_the_remedy_of_a_stopped_server_names_its_unit_which_a_stop_disables(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.container("", Status="exited", ExitCode=143)
+    host.unit("", ActiveState="inactive", SubState="dead")
+    cause = run(host, capsys, service="vllm-chat")["cause"]
+    assert (cause["id"], "`systemctl enable --now vllm-chat`" in cause["remedy"]) == ("stopped", True)
 
 
 def test_a_unit_that_failed_for_another_reason_did_not_give_up(host: Host, capsys: pytest.CaptureFixture[str]) -> None:

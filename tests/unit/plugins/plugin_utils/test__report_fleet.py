@@ -503,6 +503,20 @@ def test_a_release_that_the_inventory_does_not_want(wanted: Facts, verdict: str,
     assert [text.startswith(meaning) for _hosts, text in found(report, "release_drift")] == [True] * is_noted
 
 
+@pytest.mark.parametrize("image", [IMAGE, "other:1"])
+@pytest.mark.parametrize(("failed", "is_failed"), [({"ba9876543210": NOW}, True), ({"111111111111": NOW}, False)])
+def test_a_wanted_release_that_failed_is_not_advised_again(
+    image: str, failed: dict[str, float], is_failed: bool
+) -> None:
+    state = health(failed_releases=failed)
+    wanted = {"model": MODEL, "image": image, "release": "ba9876543210"}
+    report = report_fleet.build(["a"], {"a": state}, {"a": spark()}, {"a": wanted}, NOW)
+    said = "release 3f1c9a0b7d2e runs, and the inventory wants ba9876543210, which was started on 2026-11-23 15:00 UTC"
+    assert found(report, "wanted_failed") == [(["a"], f"{said} and failed")] * is_failed
+    advised = [note for note in ("release_drift", "other_image") if found(report, note)]
+    assert advised == ([] if is_failed else ["release_drift" if image == IMAGE else "other_image"])
+
+
 def test_what_others_leave_of_the_memory_is_said_where_the_release_differs() -> None:
     share = "0.43 (23.5 GiB, less 10 GiB of vllm_memory_reserve_gib, less 3.4 GiB of vllm-two)"
     for release, notes in (
@@ -624,7 +638,10 @@ def test_every_note_is_said_by_somebody() -> None:
     faults = {"a": [{"what": "kernel 1.2: it panics", "remedy": "Take kernel 1.3"}]}
     healths = {"a": worst, "b": single, "c": health("failed", "stopped")}
     sparks["c"] = {**spark("1.0"), "listener": LISTENER}
+    healths |= {"d": health("loading"), "e": health(failed_releases={"ba9876543210": NOW})}
+    healths["d"]["container"]["labels"] = {}
     wanted = {"a": WANTED, "b": {**WANTED, "release": "ba9876543210", "share": "0.43", "beside": ["vllm-two"]}}
+    wanted["e"] = {**WANTED, "release": "ba9876543210"}
     report = report_fleet.build(list(healths), healths, sparks, wanted, NOW, faults)
     assert {note["id"] for note in report["notes"]} == {note.id for note in NOTES}
     assert "{" not in json.dumps([note["meaning"] for note in report["notes"]])
@@ -662,6 +679,25 @@ def test_a_server_of_others_may_differ_from_the_wish(labels: dict[str, str], sta
     if verdict == "not managed":
         assert "take it over with playbooks/deploy.yml" in host["cause"]["remedy"]
         assert host["cause"]["evidence"] == "container vllm-1; served: my-model; wanted: org/a"
+
+
+@pytest.mark.parametrize("verdict", ["failed", "stuck", "loading"])
+def test_of_a_server_of_others_no_variable_is_the_remedy(verdict: str) -> None:
+    """It is restarted in a loop, and each look finds it in another state of that."""
+    token = {**condition("killed")._asdict(), "remedy": "replace vllm_hf_token", "change": {"vllm_max_model_len": 1}}
+    state = health(verdict, previous_cause=token, service=None)
+    state["cause"] = None if verdict == "loading" else token
+    state["container"].update(labels={}, name="by-hand")
+    report = build({"a": state})
+    host = report["hosts"][0]
+    for cause in filter(None, (host["cause"], host["previous_cause"])):
+        assert cause["meaning"].endswith("(container by-hand, which is not of this collection)")
+        assert cause["remedy"].startswith("change its own environment or options, where it was started")
+        assert cause["change"] == {}
+    assert [len(found(report, "others_container"))] == [verdict == "loading"]
+    ours = build({"a": {**state, "service": {"active_state": "failed"}}})  # the fault may be that of our unit
+    assert ours["hosts"][0]["previous_cause"] == token
+    assert found(ours, "others_container") == []
 
 
 @pytest.mark.parametrize(
