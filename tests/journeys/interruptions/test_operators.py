@@ -94,7 +94,7 @@ def test_the_second_operator_is_told_of_the_first(spark: Spark, ansible_playbook
 
     def meanwhile(line: str) -> None:
         if "stage_release | Write the secrets" in line:  # the first has much to do yet
-            second.append(ansible_playbook("playbooks/deploy.yml", spark.limit, **STANDIN))
+            second.append(ansible_playbook("playbooks/deploy.yml", spark.limit, **release(21)))
 
     first = ansible_playbook("playbooks/deploy.yml", spark.limit, on_line=meanwhile, **release(20))
     assert first.code == 0, first.output
