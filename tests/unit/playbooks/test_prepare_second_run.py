@@ -120,6 +120,7 @@ READY: dict[str, t.Any] = {
     "commands": {"rsync": None, "setfacl": None},
     "cache": {"path": "/opt/hf", "folder": "/opt/hf"},
 }
+INSTALLED = ["host_record", "apt", "host_record"]
 SPARK_HOST = ["host_record", "blockinfile", "sysctl", "lineinfile", "systemd_service", "host_record", "spark_info"]
 DIRECTORY = ["file", "spark_info"]
 APPLY = ["host_record", "daemon_json", "daemon_json", "systemd_service", "spark_info", "host_record"]
@@ -177,9 +178,9 @@ CASES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], list[str]]] = {
     "directory_is_link": ({"files": {"/opt/hf": {"type": "link"}}}, {}, DIRECTORY),
     "directory_not_read": ({}, {"hf_cache_path": "/data"}, DIRECTORY),
     "owner_by_number": ({}, {"hf_cache_owner": "0", "hf_cache_group": "0"}, []),
-    "rsync_missing": ({}, {"hf_cache_source": "/mnt/models"}, ["apt", "spark_info"]),
+    "rsync_missing": ({}, {"hf_cache_source": "/mnt/models"}, [*INSTALLED, "spark_info"]),
     "rsync_there": ({"commands": {"rsync": "/usr/bin/rsync"}}, {"hf_cache_source": "/mnt/models"}, []),
-    "acl": ({}, {"hf_cache_default_acl": ["user:root:rwX"]}, ["apt", "spark_info", "acl"]),
+    "acl": ({}, {"hf_cache_default_acl": ["user:root:rwX"]}, [*INSTALLED, "spark_info", "acl"]),
     "timer_of_others": ({"files": {TIMER: file("")}}, {}, ["slurp", "slurp"]),
 }
 
