@@ -48,8 +48,9 @@ options:
     description:
       - With O(state=restored), remove the packages that were added, with their configuration, and the sources of apt
         that were added for them. Otherwise both stay.
-      - They stay, too, if another package would be removed with them, if Docker is one of them and has containers, or
-        if the service of HAProxy, keepalived, Prometheus, its exporter or its Alertmanager is one of them and runs.
+      - They stay, too, if another package would be removed with them, or if Docker is one of them and has containers.
+        HAProxy, keepalived, Prometheus, its exporter and its Alertmanager stay while their services run, and Prometheus
+        as long as there are recorded figures.
     type: bool
     default: false
 attributes:
@@ -219,14 +220,21 @@ class Restoration:
         self.changes["packages"] = {name: self.changes["packages"][name] for name in there}
         if not there:
             return []
-        why = self.host.why_kept(there) if self.remove_packages else "packages stay, unless they are asked for"
-        if why:
-            self.left.append(f"{', '.join(there)}: {why}")
+        if not self.remove_packages:
+            self.left.append(f"{', '.join(there)}: packages stay, unless they are asked for")
             return there
-        self.host.remove_packages(there)
-        self.restored += [f"{name} (removed)" for name in there]
-        self.changes["packages"] = {}
-        return []
+        used = self.host.servers_in_use(there)
+        self.left += [f"{name}: {why}" for name, why in used.items()]
+        rest = [name for name in there if name not in used]
+        why = self.host.why_kept(rest) if rest else None
+        if why:
+            self.left.append(f"{', '.join(rest)}: {why}")
+            return there
+        if rest:
+            self.host.remove_packages(rest)
+        self.restored += [f"{name} (removed)" for name in rest]
+        self.changes["packages"] = {name: self.changes["packages"][name] for name in used}
+        return list(used)
 
 
 def restored(host: Host, asked: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -275,7 +275,7 @@ def main() -> None:
         before = record(file, facts, module.check_mode)
         result: Facts = {"changed": before is not None or pulled or recorded, "pulled": pulled, "waits": waits, **facts}
         shown = [
-            {"is on the host": on_host, **({"id": its["id"]} if before else {})}
+            {"is on the host": on_host, **({"id": its.get("id")} if before else {})}
             for on_host, its in ((not pulled, before or facts), (True, facts))
         ]
         if shown[0] != shown[1] and module._diff:  # the first record of a release is no news

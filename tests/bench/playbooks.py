@@ -79,7 +79,7 @@ class Bench:
 
     def _variables(self) -> dict[str, object]:
         hosts = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["spark"]["vars"]
-        group = yaml.safe_load((INVENTORY / "group_vars/spark.yml").read_text())
+        group = yaml.safe_load((INVENTORY / "group_vars/spark/main.yml").read_text())
         image = {**group["vllm_images"][IMAGE], "command_prefix": ["python3", ENGINE, "serve"]}
         return {
             **hosts,

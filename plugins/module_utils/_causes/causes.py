@@ -246,12 +246,24 @@ def condition(name: str, shown: str | None = None) -> Cause:
     return Cause(entry.id, entry.meaning, entry.remedy, text, family=entry.family)
 
 
-def as_dict(cause: Cause | None, key: str | None = None) -> dict[str, t.Any] | None:
-    """A cause as the modules return it."""
+def of_unit(remedy: str, unit: str) -> str:
+    """The remedies of the tables call it UNIT."""
+    if unit:
+        return re.sub(r"\bUNIT\b", unit, remedy)
+    return re.sub(r"`([^`]*?)(?: -u)? UNIT`", r"`\1` of its unit", remedy)
+
+
+def as_dict(cause: Cause | None, key: str | None = None, unit: str = "") -> dict[str, t.Any] | None:
+    """A cause as the modules return it. Whoever has read the host knows the name of the UNIT."""
     if cause is None:
         return None
     # What comes from the log has no tokens in it any more, and our own words name hf_overrides.
-    texts = {"id": cause.id, "meaning": cause.meaning, "remedy": cause.remedy, "evidence": cause.evidence}
+    texts = {
+        "id": cause.id,
+        "meaning": cause.meaning,
+        "remedy": of_unit(cause.remedy, unit),
+        "evidence": cause.evidence,
+    }
     hidden = {name: hide(text, key) for name, text in texts.items()}
     return {
         **hidden,

@@ -21,6 +21,7 @@ if t.TYPE_CHECKING:
 # No file that a role changes is longer.
 LONGEST = 1024 * 1024
 _DOCKER = {"docker.io", "docker-ce"}
+_FIGURES = "/var/lib/prometheus"
 # Their services have their names. The roles that have set them up stop them when they are removed.
 _SERVERS = {"haproxy", "keepalived", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter"}
 # The unit that reads a file when it starts, and is not told otherwise. Docker is: by the module daemon_json.
@@ -162,6 +163,15 @@ class Host:
             if code:
                 raise Failed(f"{', '.join(names)} cannot be removed: {(error or out.strip()).splitlines()[-1:]}")
 
+    def servers_in_use(self, names: list[str]) -> dict[str, str]:
+        """Packages of servers that still run, or whose data would be removed with them, and why they stay."""
+        units = self.units([f"{name}.service" for name in sorted(_SERVERS & set(names))])
+        running = [name.removesuffix(".service") for name, unit in units.items() if unit["active"]]
+        used = dict.fromkeys(running, "it still runs; remove gateway or monitoring first (docs/guides/uninstall.md)")
+        if "prometheus" in names and os.path.isdir(_FIGURES) and os.listdir(_FIGURES):
+            used.setdefault("prometheus", f"the figures that it has recorded are in {_FIGURES}; remove them first")
+        return used
+
     def why_kept(self, names: list[str]) -> str | None:
         """Why these packages are not removed; None if no one else needs them."""
         if _DOCKER & set(names):
@@ -170,9 +180,6 @@ class Host:
                 return f"Docker does not say which containers it has: {plain(error.splitlines()[0]) if error else code}"
             if containers := out.split():
                 return f"Docker has {len(containers)} containers; remove them first"
-        servers = self.units([f"{name}.service" for name in sorted(_SERVERS & set(names))])
-        if running := [name.removesuffix(".service") for name, unit in servers.items() if unit["active"]]:
-            return f"{', '.join(running)} still runs; remove gateway or monitoring first (docs/guides/uninstall.md)"
         code, out, error = self.run("apt-get", "--simulate", "purge", "--", *names)
         if code:
             return f"apt-get cannot remove it: {error.splitlines()[-1] if error else 'see apt-get purge'}"

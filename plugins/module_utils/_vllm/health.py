@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 from dataclasses import asdict, dataclass, field
 
@@ -384,7 +383,7 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
     model = served_model(seen)
 
     def told(cause: Cause | None) -> dict[str, t.Any] | None:
-        return as_dict(_with_its_unit(cause, seen.unit_name), key)
+        return as_dict(cause, key, seen.unit_name)
 
     return {
         "verdict": verdict.verdict,
@@ -412,11 +411,6 @@ def result(seen: Observation, key: str | None = None) -> dict[str, t.Any]:
         "last_line": mask(log.last_line, key),
         "log_lines": log.lines,
     }
-
-
-def _with_its_unit(cause: Cause | None, unit: str) -> Cause | None:
-    """The remedies of the tables speak of UNIT, because only who reads a host knows its name."""
-    return cause._replace(remedy=re.sub(r"\bUNIT\b", unit, cause.remedy)) if cause and unit else cause
 
 
 def _progress(seen: Observation, phase: str | None) -> dict[str, t.Any]:

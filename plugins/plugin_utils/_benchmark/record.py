@@ -191,8 +191,8 @@ def warnings(record: Facts) -> list[str]:
     above = [cell["name"] for cell in record["cells"] if _is_above(record["roofline"], cell)]
     if above:
         lines.append(
-            f"{', '.join(above)}: more tokens/s than the roofline, which only accepted drafts of speculative decoding"
-            " explain; check the model and its weights in the catalog"
+            f"{', '.join(above)}: more tokens/s than the roofline: with speculative decoding its accepted drafts"
+            " explain that, without it check the model and its weights in the catalog"
         )
     if record["other_services"]:
         lines.append(f"other services of this host share its GPU: {', '.join(record['other_services'])}")

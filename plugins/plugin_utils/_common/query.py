@@ -52,14 +52,14 @@ def apply(expression: str, rows: list[t.Any], name: str = NAME) -> t.Any:
 
 
 def nothing(expression: str, rows: list[t.Any], what: str, name: str = NAME) -> str:
-    """Why an expression gave null, in one line; with the one that is meant if only the step into the list misses."""
+    """That an expression gave null; with the one that is meant, if only the step into the list misses."""
     each = f"[].{expression}"
     try:
         is_near = bool(apply(each, rows, name))
     except QueryError:
         is_near = False
-    hint = f"did you mean {each!r}?" if is_near else "use one such as '[].host'"
-    return f"{name}: {expression!r} selects nothing, because it is applied to the list of {what} as a whole; {hint}"
+    why = f", because it is applied to the list of {what} as a whole; did you mean {each!r}?" if is_near else ""
+    return f"{name}: {expression!r} selects nothing{why}"
 
 
 def _calls(node: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, int]]:

@@ -44,7 +44,7 @@ def table(rows: t.Sequence[Row], columns: t.Sequence[Column], width: int) -> str
 def _room(texts: t.Sequence[str], widths: list[int], width: int) -> int:
     """Of TEXTS, which are the last column, if they have to wrap. WIDTHS has it then. Else 0."""
     room = width - sum(widths[:-1]) - 2 * (len(widths) - 1)
-    if not max(ROOM, *(len(word) for text in texts for word in text.split())) <= room < widths[-1]:
+    if not max([ROOM, *(len(word) for text in texts for word in text.split())]) <= room < widths[-1]:
         return 0
     widths[-1] = room
     return room

@@ -55,7 +55,7 @@ def _remedies(
 
     given = offloading.pool_option(args, environment)
     is_small = bool(given) and found["request_bytes"] > found["kv_bytes"]
-    if given == offloading.POOL_BLOCKS and is_small:
+    if given == offloading.POOL_BLOCKS:
         fitting = tried(num_gpu_blocks_override=None)
         if fitting["fits"]:
             yield f"no {given}; KV cache of {holds(fitting)}"

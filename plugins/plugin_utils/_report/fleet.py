@@ -211,14 +211,16 @@ def for_its_owner(cause: Facts | None, health: Facts) -> Facts | None:
     container = health.get("container") or {}
     if not cause or health.get("service") or not has_no_release(container):
         return cause
-    return {
-        **cause,
-        "meaning": f"{cause['meaning']} (container {container.get('name')}, which is not of this collection)",
-        "remedy": "change its own environment or options, where it was started: no variable of this collection reaches"
-        f" it. Of a server of this collection: {cause['remedy']}",
-        "change": {},
-        "sets": {},
-    }
+    name, remedy = container.get("name"), cause["remedy"]
+    if cause["id"] == "stopped":
+        remedy = f"start it again as it was started, or with `docker start {name}`"
+    elif re.search(r"\bvllm_\w|playbooks/", remedy):
+        remedy = (
+            "do the same in its own environment or options, where it was started: variables and playbooks of this"
+            f" collection do not reach it. Of a server of this collection: {remedy}"
+        )
+    meaning = f"{cause['meaning']} (container {name}, which is not of this collection)"
+    return {**cause, "meaning": meaning, "remedy": remedy, "change": {}, "sets": {}}
 
 
 def unseen(name: str, message: t.Any) -> Report:
@@ -295,7 +297,10 @@ def notes(name: str, health: Facts | None, spark: Facts | None, wanted: Facts | 
     yield from _shown_by_machine(name, health or {})
     yield from _about_service(name, health or {}, wanted or {})
     holder = (spark or {}).get("listener") or {}
-    if holder and (health or {}).get("verdict") in ("failed", "absent"):
+    # without Docker's answer the holder may be the server itself; a worker of several hosts needs no port
+    is_known = ((spark or {}).get("docker") or {}).get("running") is not False
+    is_worker = name in ((wanted or {}).get("nodes") or [])[1:]
+    if holder and is_known and not is_worker and (health or {}).get("verdict") in ("failed", "absent"):
         process = f"process {holder['process'] or 'unknown'} (pid {holder['pid'] or 'unknown'})"
         who = f"the container {holder['container']}" if holder["container"] else process
         yield note("port_held", [name], port=holder["port"], who=who)

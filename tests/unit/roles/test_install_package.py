@@ -23,8 +23,8 @@ NO_WAY = {"msg": "no way to the packages"}
 
 @pytest.mark.parametrize("mode", [[], ["--check"]])
 def test_a_package_that_cannot_be_installed(tmp_path: Path, ansible_playbook: AnsiblePlaybook, mode: list[str]) -> None:
-    package = yaml.safe_load(TASKS.read_text())[0]
-    install = package["block"][1]
+    package = yaml.safe_load(TASKS.read_text())[1]
+    install = package["block"][0]
     assert install.pop("ansible.builtin.apt")["name"] == "{{ __spark_host_package }}"
     (tmp_path / "install.yml").write_text(
         json.dumps([{**package, "block": [{**install, "fail": NO_WAY}], "always": []}])
@@ -52,8 +52,8 @@ def test_a_package_that_cannot_be_installed(tmp_path: Path, ansible_playbook: An
 
 def test_it_is_recorded_before_and_after() -> None:
     """Also if it cannot be installed: apt-get may have got half way."""
-    package = yaml.safe_load(TASKS.read_text())[0]
-    steps = [*package["block"], *package["always"]]
+    first, package = yaml.safe_load(TASKS.read_text())
+    steps = [first, *package["block"], *package["always"]]
     states = [step["dgxspark.vllm.host_record"]["state"] for step in steps if "dgxspark.vllm.host_record" in step]
     assert states == ["opened", "closed"]
     assert steps[0]["dgxspark.vllm.host_record"]["packages"] == ["{{ __spark_host_package }}"]

@@ -122,8 +122,9 @@ IMAGE: tuple[Signature, ...] = (
         ),
         r"Please install (?P<package>vllm\[(?P<extra>(?P<loader>fastsafetensors|instanttensor|runai|tensorizer)"
         r"|[\w-]{1,40})\])"
-        rf"|No module named '(?P<package_2>(?P<loader_2>{'|'.join(_LOADERS)})"
-        rf"|(?P<connector>{'|'.join(_CONNECTORS)})|(?P<quantizer>bitsandbytes)|(?P<tracer>opentelemetry))\b"
+        # of a module below them the package is there, and its binary does not fit; opentelemetry is many packages
+        rf"|(?:ModuleNotFoundError|ImportError): No module named '(?P<package_2>(?P<loader_2>{'|'.join(_LOADERS)})"
+        rf"|(?P<connector>{'|'.join(_CONNECTORS)})|(?P<quantizer>bitsandbytes)|(?P<tracer>opentelemetry)[\w.]*)'"
         r"|Please install (?P<package_3>(?P<quantizer_2>bitsandbytes)|(?P<connector_2>mooncake))\b"
         r"|(?:Runtime|Value)Error: (?P<package_4>(?P<connector_3>NIXL)|(?P<tracer_2>OpenTelemetry)) is not available",
         "the image lacks a Python package that vLLM has as an option ({package}), which the model or one of"

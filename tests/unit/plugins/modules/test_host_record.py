@@ -165,15 +165,28 @@ def test_packages_that_others_need_stay(host: Host, containers: str, needed_by: 
 
 def test_the_package_of_a_gateway_that_serves_stays(host: Host) -> None:
     """Another role has recorded it. When the gateway is removed, its service is stopped."""
-    host.run("opened", packages=["haproxy"])
-    host.installed, host.gateway = {"haproxy"}, "active"
+    host.run("opened", packages=["haproxy", "rsync"])
+    host.installed, host.gateway = {"haproxy", "rsync"}, "active"
     host.run("closed")
     left = host.run("restored", remove_packages=True)["left"]
-    assert left == ["haproxy: haproxy still runs; remove gateway or monitoring first (docs/guides/uninstall.md)"]
+    assert left == ["haproxy: it still runs; remove gateway or monitoring first (docs/guides/uninstall.md)"]
     assert host.installed == {"haproxy"}
     host.gateway = "inactive"
     assert host.run("restored", remove_packages=True)["restored"] == ["haproxy (removed)"]
     assert host.installed == set()
+
+
+def test_figures_that_prometheus_has_recorded_keep_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = host.folder / "prometheus"
+    (figures / "metrics2").mkdir(parents=True)
+    monkeypatch.setattr(host_state, "_FIGURES", str(figures))
+    host.run("opened", packages=["prometheus"])
+    host.installed = {"prometheus"}
+    host.run("closed")
+    left = host.run("restored", remove_packages=True)["left"]
+    assert left == [f"prometheus: the figures that it has recorded are in {figures}; remove them first"]
+    (figures / "metrics2").rmdir()
+    assert host.run("restored", remove_packages=True)["restored"] == ["prometheus (removed)"]
 
 
 def test_what_others_changed_since_is_left(host: Host) -> None:

@@ -176,7 +176,7 @@ def test_figures_that_are_to_be_doubted() -> None:
     ]
     assert record.warnings(measured(*three(1, slow))) == []
     (above,) = record.warnings(measured(*three(1, 4 * slow)))
-    assert above.startswith("c1: more tokens/s than the roofline, which only accepted drafts")
+    assert above.startswith("c1: more tokens/s than the roofline: with speculative decoding its accepted drafts")
 
 
 def test_another_service_of_the_host_is_named() -> None:

@@ -512,7 +512,7 @@ def test_a_wanted_release_that_failed_is_not_advised_again(
     wanted = {"model": MODEL, "image": image, "release": "ba9876543210"}
     report = report_fleet.build(["a"], {"a": state}, {"a": spark()}, {"a": wanted}, NOW)
     said = "release 3f1c9a0b7d2e runs, and the inventory wants ba9876543210, which was started on 2026-11-23 15:00 UTC"
-    assert found(report, "wanted_failed") == [(["a"], f"{said} and failed")] * is_failed
+    assert found(report, "wanted_failed") == [(["a"], f"{said} and never proven")] * is_failed
     advised = [note for note in ("release_drift", "other_image") if found(report, note)]
     assert advised == ([] if is_failed else ["release_drift" if image == IMAGE else "other_image"])
 
@@ -692,12 +692,41 @@ def test_of_a_server_of_others_no_variable_is_the_remedy(verdict: str) -> None:
     host = report["hosts"][0]
     for cause in filter(None, (host["cause"], host["previous_cause"])):
         assert cause["meaning"].endswith("(container by-hand, which is not of this collection)")
-        assert cause["remedy"].startswith("change its own environment or options, where it was started")
+        assert cause["remedy"].startswith("do the same in its own environment or options, where it was started")
         assert cause["change"] == {}
     assert [len(found(report, "others_container"))] == [verdict == "loading"]
     ours = build({"a": {**state, "service": {"active_state": "failed"}}})  # the fault may be that of our unit
     assert ours["hosts"][0]["previous_cause"] == token
     assert found(ours, "others_container") == []
+
+
+@pytest.mark.parametrize(
+    ("cause", "remedy"),
+    [
+        ({"id": "paused", "remedy": "docker unpause"}, "docker unpause"),  # that helps whoever started it
+        (
+            {"id": "stopped", "remedy": "playbooks/restart.yml"},
+            "start it again as it was started, or with `docker start x`",
+        ),
+    ],
+)
+def test_a_server_of_others_keeps_a_remedy_that_helps_it(cause: dict[str, t.Any], remedy: str) -> None:
+    known = {**condition("killed")._asdict(), **cause}
+    container = {"name": "x", "labels": {}, "status": "exited"}
+    told = report_fleet.for_its_owner(known, {"container": container, "service": None})
+    assert told and told["remedy"] == remedy
+
+
+@pytest.mark.parametrize(
+    ("docker", "nodes", "is_told"),
+    [(True, ["a"], True), (False, ["a"], False), (True, ["head", "a"], False)],
+)
+def test_who_holds_the_port_is_told_where_that_is_known(docker: bool, nodes: list[str], is_told: bool) -> None:
+    """Without Docker's answer it may be the server itself; a worker of several hosts needs no port."""
+    listener = {"port": 8000, "pid": 7, "process": "python3", "container": None}
+    host = {**spark(), "listener": listener, "docker": {"running": docker}}
+    report = report_fleet.build(["a"], {"a": health("failed")}, {"a": host}, {"a": {"nodes": nodes}}, NOW)
+    assert bool(found(report, "port_held")) is is_told
 
 
 @pytest.mark.parametrize(
