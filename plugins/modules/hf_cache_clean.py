@@ -138,8 +138,8 @@ removed:
       sample: "nobody downloads it: not locked, and no process has it open"
 kept:
   description:
-    - Files that O(classes) or O(keep_models) would have removed, had nobody used them. Models that O(keep_models) names
-      are not listed.
+    - Files that O(classes) or O(keep_models) would have removed if they were not in use. Models that O(keep_models)
+      names are not listed.
   returned: always
   type: list
   elements: dict
