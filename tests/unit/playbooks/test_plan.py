@@ -266,8 +266,8 @@ def test_what_is_capped_says_of_which_host(run: tuple[str, Path]) -> None:
 def test_explained_is_what_a_deployment_refuses(run: tuple[str, Path]) -> None:
     assert told(run, "explained", EXPLAINED)
     said = " ".join(run[0].split())
-    assert said.count("A deployment is refused: ") == 1
-    assert "A deployment is refused: llama33-70b-fp8 does not fit into the memory of explained: one request of" in said
+    assert said.count("is refused: ") == 1
+    assert "It serves already. A new deployment of it is refused: llama33-70b-fp8 does not fit into the memory of" in said
 
 
 def test_llama_70b_at_128k_is_refused_with_three_ways_out(run: tuple[str, Path]) -> None:
