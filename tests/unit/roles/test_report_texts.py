@@ -77,6 +77,18 @@ def test_the_summary_has_the_whole_command_that_starts_what_was_stopped() -> Non
     )
 
 
+@pytest.mark.parametrize(("verdict", "state"), [("loading", "still loads"), ("ready", "serves")])
+def test_a_preview_says_that_a_run_would_complete_what_was_broken_off(verdict: str, state: str) -> None:
+    lines = summary(
+        ansible_check_mode=True,
+        __vllm_interrupted=True,
+        __vllm_health={"verdict": verdict},
+        resolved={"entry": {"id": "a/b"}},
+    )
+    told = f"release {'1' * 12} (a/b) {state}, and was not proven yet."
+    assert lines == [f"spark01 would complete a deployment that was interrupted: {told}"]
+
+
 @pytest.mark.parametrize(
     ("environment", "offline", "told"),
     [
@@ -88,11 +100,29 @@ def test_the_summary_has_the_whole_command_that_starts_what_was_stopped() -> Non
 def test_the_explanation_says_of_the_token_only_what_the_server_gets(
     environment: dict[str, str], offline: bool, told: list[str]
 ) -> None:
-    resolved = {
+    lines = explanation({"environment": environment}, vllm_hf_offline=offline)
+    assert [line.strip() for line in lines if "HF_TOKEN" in line] == told
+
+
+@pytest.mark.parametrize(
+    ("deployment", "told"),
+    [
+        ({}, ["A deployment is refused: too much."]),
+        ({"__vllm_switch": False}, ["It serves already. A new deployment of it is refused: too much."]),
+        ({"__vllm_switch": True}, []),  # it says so itself
+    ],
+)
+def test_the_explanation_says_what_is_refused(deployment: dict[str, bool], told: list[str]) -> None:
+    lines = explanation({"budget_problem": "too much"}, **deployment)
+    assert [line for line in lines if "refused" in line] == told
+
+
+def explanation(resolved: dict[str, t.Any], **variables: t.Any) -> list[str]:
+    known = {
         "image_ref": "image:1",
         "entry": {"id": "a/b"},
         "lines": [],
-        "environment": environment,
+        "environment": {},
         "plan": {},
         "entrypoint": [],
         "user": "",
@@ -103,17 +133,15 @@ def test_the_explanation_says_of_the_token_only_what_the_server_gets(
         "image": {"faults": [], "security_with_key": []},
         "memory_bytes": 1,
     }
-    lines = said(
-        "explain.j2",
-        inventory_hostname="spark01",
-        vllm_hf_token="x",
-        vllm_api_key="",
-        vllm_hf_offline=offline,
-        vllm_enforce_memory_plan=True,
-        __vllm_plan_refuses=False,
-        __vllm_resolved=resolved,
-    )
-    assert [line.strip() for line in lines if "HF_TOKEN" in line] == told
+    settings = {
+        "inventory_hostname": "spark01",
+        "vllm_hf_token": "x",
+        "vllm_api_key": "",
+        "vllm_hf_offline": False,
+        "vllm_enforce_memory_plan": True,
+        "__vllm_plan_refuses": False,
+    }
+    return said("explain.j2", **{**settings, "__vllm_resolved": {**known, **resolved}, **variables})
 
 
 @pytest.mark.parametrize(
