@@ -17,6 +17,8 @@ description:
     ends the host's run names its reason.
   - A run that was broken off, with Ctrl-C for example, ends with a line on how to go on, or that nothing was begun. So
     does a play in batches that has lost hosts, whatever it was doing; the line names the limit that leaves them out.
+  - After a report from which a query selects, such as O(dgxspark.vllm.health_report#module:query), no recap follows its
+    JSON, so that another program can read it. The exit code tells how the run ended.
   - If an inventory without a host of the group C(spark) leaves a play without hosts, a line says how to name one.
   - With C(-v) it prints everything, as P(ansible.builtin.default#callback) does.
   - If no host failed and none was unreachable, C(ansible-playbook) ends with the exit code that a task returned as
@@ -77,6 +79,7 @@ class CallbackModule(Default):
         self._runs_in: int | None = None  # process of a run that has not ended
         self._has_begun = False  # a task of it was started; before that, Ansible may fail to read the inventory
         self._says_no_host = True
+        self._is_for_programs = False  # the output of the run is the JSON that a query selects
 
     def v2_playbook_on_start(self, playbook: t.Any) -> None:
         super().v2_playbook_on_start(playbook)
@@ -124,6 +127,7 @@ class CallbackModule(Default):
 
     def v2_runner_on_ok(self, result: t.Any) -> None:
         self._exit_code = max(self._exit_code, int(result.result.get("exit_code") or 0))
+        self._is_for_programs |= "selected" in result.result
         if self._is_verbose() or result.result.get("changed"):
             super().v2_runner_on_ok(result)
             return
@@ -175,7 +179,8 @@ class CallbackModule(Default):
 
     def v2_playbook_on_stats(self, stats: t.Any) -> None:
         self._runs_in = None
-        super().v2_playbook_on_stats(stats)
+        if not self._is_for_programs:
+            super().v2_playbook_on_stats(stats)
         if stats.failures or stats.dark:
             self._say_how_to_go_on({*stats.failures, *stats.dark}, stats.dark)
         if self._exit_code and not stats.failures and not stats.dark:

@@ -76,9 +76,9 @@ NOTES: tuple[Note, ...] = (
     Note(
         "wanted_failed",
         "release {running} runs, and the inventory wants {wanted}, which was started on {time} and never proven",
-        "unless the cause is gone, change it before you deploy again: the deployment that started it said why it"
-        " failed, and `playbooks/deploy.yml --check --diff` shows how it differs from what runs; playbooks/releases.yml"
-        " lists it",
+        "the deployment that started it was broken off, or failed and said why: unless that cause is gone, change it"
+        " before you deploy again. `playbooks/deploy.yml --check --diff` shows how it differs from what runs;"
+        " playbooks/releases.yml lists it",
     ),
     Note(
         "share_capped",

@@ -46,7 +46,7 @@ def verdict(one: Facts, current: str | None, previous: str | None) -> str:
     if proven:
         return "good"
     if one.get("started") is not None:
-        return "failed (started, not proven)"
+        return "started, never proven"  # it failed, or that run was broken off
     if mapping(one.get("facts")).get("starts_are_recorded") is True:
         return "staged, not started"
     return "staged, or failed"  # an older version of this collection did not record which releases it has started

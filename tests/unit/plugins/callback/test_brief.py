@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -147,6 +148,14 @@ def test_drift_ends_with_a_code_of_its_own(
     run = play(ansible_playbook, tmp_path, tasks)
     assert run.code == code, run.output
     assert "spark01 | release 0123456789ab runs, and the inventory wants ba9876543210" in run.output
+
+
+def test_a_query_prints_json_that_another_program_can_read(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    report = {"name": "Report", "dgxspark.vllm.health_report": {**DRIFT, "query": "[].host"}}
+    end = {"name": "End", "dgxspark.vllm.host_verdict": {"msg": "not ready"}}
+    run = play(ansible_playbook, tmp_path, [report, end])
+    assert run.code == 2
+    assert json.loads(run.output) == ["spark01"]
 
 
 NOBODY = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}

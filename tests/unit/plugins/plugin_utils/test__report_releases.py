@@ -37,7 +37,7 @@ def test_the_rows_of_a_host() -> None:
         ({"id": "b", "good": 1.0}, "good; rollback.yml returns to it"),
         ({"id": "c", "good": 1.0}, "good"),
         ({"id": "c", "good": None, "started": None, "facts": {"starts_are_recorded": True}}, "staged, not started"),
-        ({"id": "c", "good": None, "started": 1.0, "facts": {}}, "failed (started, not proven)"),
+        ({"id": "c", "good": None, "started": 1.0, "facts": {}}, "started, never proven"),
         ({"id": "c", "good": 1.0, "started": 2.0}, "good"),
         ({"id": "a", "good": None, "started": 1.0}, "current, not proven"),
         # of an older version, which did not record the starts
