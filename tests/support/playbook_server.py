@@ -137,10 +137,14 @@ def _run(command: list[str], folder: str, environment: dict[str, str], stdout: i
 def _load_ansible() -> Compiled:
     """What every run would: programs, plugins, and what those say of themselves, but nothing of a collection's."""
     import ansible.cli.playbook  # noqa: F401 (for the forks)
+    from ansible.module_utils._internal import _datatag
     from ansible.plugins import loader
 
     loader.init_plugin_loader()
     importlib.import_module("ansible_collections.ansible.builtin")
+    # They cannot change. A deep copy of what was read from files, and of variables, made each of them anew.
+    for kind in (_datatag._AnsibleTaggedStr, _datatag._AnsibleTaggedInt, _datatag._AnsibleTaggedFloat):
+        kind.__deepcopy__ = lambda self, _memo: self
     # Not those of vars: loaded before an inventory is known, they give a later run no host_vars.
     for kind in ("action", "become", "callback", "connection", "inventory", "lookup", "shell", "strategy"):
         list(getattr(loader, f"{kind}_loader").all(class_only=True))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from support.playbook import AnsiblePlaybook
 from support.playbook_server import PlaybookServers
+from support.warm_python import Popen
 
 pytest_plugins = ["support.turns"]
 
@@ -47,3 +49,9 @@ def ansible_playbook(as_a_user: AnsiblePlaybook) -> Iterator[AnsiblePlaybook]:
     environment = {**as_a_user.environment, **in_process}
     with contextlib.closing(PlaybookServers()) as servers:
         yield dataclasses.replace(as_a_user, environment=environment, servers=servers)
+
+
+@pytest.fixture
+def warm_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins that are Python programs run in forks of this process."""
+    monkeypatch.setattr(subprocess, "Popen", Popen)

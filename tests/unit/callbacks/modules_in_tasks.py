@@ -12,7 +12,9 @@ import contextlib
 import importlib
 import io
 import os
+import runpy
 import signal
+import subprocess
 import sys
 import typing as t
 from pathlib import Path
@@ -33,7 +35,9 @@ author:
   - The dgxspark.vllm authors (@dgxspark)
 """
 MARK = b"in this process"
+WARM_PYTHON = Path(__file__).parents[2] / "support" / "warm_python.py"
 
+_Popen = runpy.run_path(str(WARM_PYTHON))["Popen"]
 _build = action.modify_module
 _configure = action.ActionBase._configure_module
 _execute = action.ActionBase._low_level_execute_command
@@ -96,6 +100,7 @@ def _run(self: action.ActionBase, cmd: str, *args: t.Any, **kwargs: t.Any) -> di
         _process_as_it_was(),
         patch_module_args(module_args),
         mock.patch.dict(os.environ, environment),
+        mock.patch.object(subprocess, "Popen", _Popen),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(errors),
     ):

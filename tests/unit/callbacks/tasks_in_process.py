@@ -13,6 +13,7 @@ import sys
 import typing as t
 from unittest import mock
 
+from ansible import constants
 from ansible.executor.process import worker
 from ansible.plugins.callback import CallbackBase
 
@@ -66,6 +67,8 @@ worker.WorkerProcess._hard_exit = _give_up
 worker.WorkerProcess._detach = lambda _self: None
 worker.display = mock.Mock(wraps=worker.display, set_queue=lambda _queue: None)
 worker.signal = mock.Mock()
+# Seconds until a result is looked for again, which is there already: of a process it takes longer.
+constants.DEFAULT_INTERNAL_POLL_INTERVAL = 0.0002
 
 
 class CallbackModule(CallbackBase):

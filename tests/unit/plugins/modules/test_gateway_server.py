@@ -150,23 +150,30 @@ def test_requests_wait_for_the_only_server_and_streams_in_progress_end_before(
 
 
 def test_who_waits_is_refused_when_nothing_comes_back(
-    alone: t.Callable[..., dict[str, t.Any]], gateway: Gateway, engines: list[Engine]
+    engines: list[Engine],
+    run: t.Callable[..., dict[str, t.Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    alone(server="spark01", state="drained", hold=True)
-    engines[0].model = "another"
-    wait_until(lambda: not next(s for s in gateway_server.look() if s.name == "spark01").is_up, "it is down", 20)
-    assert not alone(server="spark01", state="drained", hold=True)["alone"]  # it was nobody's server already
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    keys, limits = [{"name": "ada", "key": KEY}], {"gateway_hold_requests": 4, "gateway_hold_seconds": 8}
+    with Gateway(tmp_path, engines, keys, **limits) as gateway, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(gateway_server, "SOCKET", gateway.socket)
+        monkeypatch.setattr(gateway_server, "MASTER", gateway.master)
+        monkeypatch.setattr(gateway_server, "FOLDER", str(tmp_path))
+        run(server="spark02", state="drained")
+        run(server="spark01", state="drained", hold=True)
+        engines[0].model = "another"
+        wait_until(lambda: not next(s for s in gateway_server.look() if s.name == "spark01").is_up, "it is down", 20)
+        assert not run(server="spark01", state="drained", hold=True)["alone"]  # it was nobody's server already
         held = pool.submit(chat, gateway, "held")
         wait_until(lambda: waiting_requests(gateway) == 1, "it waits", 20, 0.02)
-        alone(server="spark01", state="ready")
+        run(server="spark01", state="ready")
         assert held.result().status == 503
-    # nor longer than the limit says
-    backend = gateway_server.look()[0].backend
-    assert gateway_server.hold({backend}, int(time.time()) - 21)
-    assert chat(gateway, "late").status == 503
-    gateway_server.ask(f"del map {gateway_server.held_map()} {backend}")
-    engines[0].model = MODEL
+        # nor longer than the limit says
+        backend = gateway_server.look()[0].backend
+        assert gateway_server.hold({backend}, int(time.time()) - 9)
+        assert chat(gateway, "late").status == 503
+        engines[0].model = MODEL
 
 
 def test_who_hangs_up_while_waiting_gives_the_place_free(

@@ -31,6 +31,7 @@ from ansible_collections.dgxspark.vllm.plugins.modules import (
 )
 from hf_trees import COMMIT, SHARDS, Repo, safetensors
 
+pytestmark = pytest.mark.usefixtures("warm_python")
 MODEL = "Qwen/Qwen3-8B-FP8"
 
 # As --append-verify: goes on at the end of what is there, and takes all of it when the beginning is another one.

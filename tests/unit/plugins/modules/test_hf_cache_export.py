@@ -19,6 +19,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host import ssh_ser
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_export
 from hf_trees import COMMIT, SHARDS, Repo
 
+pytestmark = pytest.mark.usefixtures("warm_python")
 MODEL = "Qwen/Qwen3-8B-FP8"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0khmf063EQoewGW1c68NyWmWXAWOTU9ovtDYXjZ"
 

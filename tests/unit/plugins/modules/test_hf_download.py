@@ -31,6 +31,7 @@ from support.trees import deep_tree
 MODEL = "org/name"
 COMMIT = "c" * 40
 FILES = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": b"x" * 5000, "README.md": b"hello"}
+pytestmark = pytest.mark.usefixtures("warm_python")
 TOKEN = "hf_abcdefghijkl"
 
 DOCKER = """#!{python}

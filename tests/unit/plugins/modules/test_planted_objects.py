@@ -34,6 +34,7 @@ from ansible_collections.dgxspark.vllm.plugins.modules import (
 )
 from hf_trees import COMMIT, SHARDS, Repo
 
+pytestmark = pytest.mark.usefixtures("warm_python")
 MODEL = "Qwen/Qwen3-8B-FP8"
 SECONDS = 90  # for one module; one that waits for a pipe waits for ever
 BLOB = "a" * 64
@@ -166,6 +167,7 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.in_turn(4)  # each kind, each module and each place always
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", MODULES)
 def test_nothing_that_is_planted_does_harm(

@@ -24,6 +24,7 @@ from ansible_collections.dgxspark.vllm.plugins.modules import (
 )
 
 Result = dict[str, t.Any]
+pytestmark = pytest.mark.usefixtures("warm_python")
 RELEASE, NEXT = "0123456789ab", "ab0123456789"
 IMAGE = "registry.example/vllm:1"
 ID, OTHER = (f"sha256:{digit * 64}" for digit in "12")
