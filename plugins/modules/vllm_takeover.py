@@ -51,10 +51,6 @@ options:
       - Otherwise those that were stopped for a release that was never verified.
     type: bool
     default: false
-  stop_timeout:
-    description: Seconds after which a server that does not stop is killed.
-    type: int
-    default: 60
 extends_documentation_fragment:
   - dgxspark.vllm.attributes.changes
 notes:
@@ -187,6 +183,8 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._host.port_holder im
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import unit_files, written
 from ansible_collections.dgxspark.vllm.plugins.module_utils._outside.text import plain
 
+STOP_SECONDS = 60  # a server that does not stop in that time is killed
+
 
 class Takeover:
     def __init__(self, module: AnsibleModule) -> None:
@@ -228,7 +226,7 @@ class Takeover:
             self.run("docker", "update", "--restart", "unless-stopped", holder["id"])
         there = self.find(holder["id"])
         if there and there["running"]:
-            self.run("docker", "stop", "-t", str(self.module.params["stop_timeout"]), holder["id"])
+            self.run("docker", "stop", "-t", str(STOP_SECONDS), holder["id"])
         if there and holder["renamed"]:
             self.run("docker", "rename", holder["id"], holder["renamed"])
 
@@ -331,14 +329,11 @@ def main() -> None:
             "home": {"type": "path", "required": True},
             "beside": {"type": "str"},
             "replaced": {"type": "bool", "default": False},
-            "stop_timeout": {"type": "int", "default": 60},
         },
         required_if=[("state", "stopped", ["containers"])],
         supports_check_mode=True,
     )
     state = module.params["state"]
-    if module.params["stop_timeout"] < 0:
-        module.fail_json(msg=f"stop_timeout: {module.params['stop_timeout']} is not allowed; use 0 seconds or more")
     if not module.params["home"]:
         module.fail_json(msg="home: it is empty; name the folder of the service")
     takeover = Takeover(module)

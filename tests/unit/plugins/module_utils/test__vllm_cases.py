@@ -13,7 +13,7 @@ import yaml
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.diagnose import diagnose
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import Api, Observation, judge, result
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
-from ansible_collections.dgxspark.vllm.tests.unit.plugins.module_utils.test__vllm_health import container
+from vllm_observations import container
 
 CASES = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm" / "cases"
 EXPECTED: dict[str, dict[str, t.Any]] = yaml.safe_load((CASES / "expected.yml").read_text())

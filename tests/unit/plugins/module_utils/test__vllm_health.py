@@ -1,79 +1,42 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+
 from __future__ import annotations
 
 import json
-import typing as t
-from pathlib import Path
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.usage import CachedBytes
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host.docker import Container, Unit
-from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import Metrics, Model
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import Model
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import (
     Api,
-    Completion,
     Observation,
     Wanted,
     judge,
     result,
 )
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
-
-LOGS = Path(__file__).parents[4] / "tests" / "fixtures" / "vllm" / "0.32"
-STARTED, NOW = "1970-01-01T00:16:40Z", 1100.0  # 1000 s, and 100 s later
-NEVER = "0001-01-01T00:00:00Z"
-YEAR = 365 * 86400.0
-QUIET_100 = Wanted(stall_timeout=100)
-
-
-def container(status: str = "running", **values: t.Any) -> Container:
-    defaults: dict[str, t.Any] = {
-        "name": "vllm-x",
-        "id": "0123456789ab",
-        "exit_code": 0,
-        "oom_killed": False,
-        "error": "",
-        "started_at": STARTED,
-        "finished_at": NEVER if status in ("running", "created") else "1970-01-01T00:18:00Z",
-        "image": "vllm:1",
-        "restarts": 0,
-    }
-    return Container(status=status, **{**defaults, **values})
-
-
-def unit(active: str, sub: str = "", restarts: int = 0, result: str = "success") -> Unit:
-    return Unit(active, sub, result, restarts, "abc", 5.0)
-
-
-def log(name: str, until: str | None = None) -> t.Any:
-    text = (LOGS / name).read_bytes().decode()
-    return parse(text[: text.index(until)] if until else text)
-
-
-HEALTHY = Api(
-    health=200,
-    models_status=200,
-    models=[Model("Qwen/Qwen3-8B-FP8", 32768)],
-    version="0.32.0",
-    completion=Completion(" I", 1, 0.3),
-    metrics=Metrics({"running": 0}, 623_104, 19.02),
+from vllm_observations import (
+    HEALTHY,
+    NEVER,
+    NOW,
+    OOM,
+    QUIET_100,
+    REFUSED,
+    RESET,
+    SERVING,
+    api,
+    container,
+    log,
+    seen,
+    unit,
 )
-WANTED = Wanted(model="Qwen/Qwen3-8B-FP8", max_model_len=32768)
+
+YEAR = 365 * 86400.0
 
 
-def api(**values: t.Any) -> Api:
-    return Api(**{**HEALTHY.__dict__, **values})
-
-
-def seen(**values: t.Any) -> Observation:
-    return Observation(**{"now": NOW, "wanted": WANTED, **values})
-
-
-REFUSED, RESET = Api(error="refused"), Api(error="reset")
-SERVING = log("startup_ok.log", "(APIServer pid=26367) INFO 11-23 09:34:38")
 NO_GPU = 'could not select device driver "nvidia" with capabilities: [[gpu]]'
-OOM = "x 09:33:15 [x.py:1] torch.OutOfMemoryError: CUDA out of memory"
+
 
 # what is seen, verdict, phase, cause
 TABLE: dict[str, tuple[Observation, str, str | None, str | None]] = {
@@ -556,27 +519,6 @@ def test_progress_of_the_phase_that_goes_on() -> None:
     assert result(seen())["progress"]["percent"] is None
 
 
-def test_attempt_before_is_explained() -> None:
-    found = result(seen(container=container(), api=RESET, previous=log("maxlen.log")))
-    assert found["verdict"] == "loading"
-    assert found["previous_cause"]["id"] == "max_len_gt_model"
-
-
-@pytest.mark.parametrize(
-    ("previous", "cause"),
-    [
-        (log("startup_ok.log"), "stopped"),
-        (log("stopped_engine_dead.log"), "stopped"),
-        (log("kill.log"), "engine_dead"),
-        (SERVING, "exited_after_ready"),
-        (parse("bye"), "exited"),
-    ],
-)
-def test_attempt_before_that_ended_without_a_known_line(previous: t.Any, cause: str) -> None:
-    found = result(seen(container=container(), api=RESET, previous=previous))
-    assert found["previous_cause"]["id"] == cause
-
-
 def test_secrets_do_not_show() -> None:
     text = "PermissionError: [Errno 13] Permission denied: '/x/s3cretkey/hf_AbC123'\nlast s3cretkey hf_AbC123"
     observation = seen(container=container("exited", exit_code=1, error="s3cretkey hf_AbC123"), log=parse(text))
@@ -590,101 +532,3 @@ def test_secrets_do_not_show() -> None:
 def test_own_words_are_not_taken_for_a_token() -> None:
     found = result(seen(container=container(), api=RESET, log=log("maxlen.log")), key="abc")
     assert "hf_overrides" in found["cause"]["remedy"]
-
-
-REFUSED_MEMORY = (
-    "not started: 109.5 GiB of memory are needed, 41.2 GiB are available after 120 s; most is held by x (pid 1) 9.0 GiB"
-)
-REFUSED_TRIES = (
-    "not started: release ab12 was started 4 times since 2026-11-25 22:19 (1 boot of the host) and never answered;"
-    " deploy again, or run: sudo python3 /opt/vllm/supervise/guard.py forget vllm"
-)
-
-
-@pytest.mark.parametrize("there", [container("exited", exit_code=137), None])
-@pytest.mark.parametrize(
-    ("state", "line", "cause"),
-    [
-        (unit("activating", "auto-restart", 2, "exit-code"), REFUSED_MEMORY, "start_memory"),
-        (unit("inactive", "dead", 0, "exec-condition"), REFUSED_TRIES, "start_tries"),
-    ],
-)
-def test_the_guard_refused_the_start(there: t.Any, state: Unit, line: str, cause: str) -> None:
-    """What the container of the attempt before died of is old news."""
-    verdict = judge(seen(container=there, unit=state, unit_log=f"waiting\n{line}\n", log=log("kvsmall.log")))
-    assert (verdict.verdict, verdict.phase) == ("failed", "container")
-    assert verdict.cause is not None
-    assert verdict.cause.id == cause
-
-
-BANNER = "(APIServer pid=1) INFO 11-29 03:10:01 [api_server.py:1351] vLLM API server version 0.29.0\n"
-SERVES = f"{BANNER}(APIServer pid=1) INFO:     Application startup complete.\n"
-REQUEST = (
-    "(APIServer pid=1) ERROR 11-29 03:10:02 [serving.py:830] Error in chat completion stream generator.\n"
-    "(APIServer pid=1) ERROR 11-29 03:10:02 [serving.py:830] Traceback (most recent call last):\n"
-    "(APIServer pid=1) ERROR 11-29 03:10:02 [serving.py:830] ValueError: a request\n"
-)
-ENDS = "(EngineCore pid=120) INFO 11-29 03:10:03 [core.py:1238] Shutdown initiated (timeout=0)\n"
-VANISHED = (
-    "(APIServer pid=1) ERROR 11-29 03:10:04 [core_client.py:638] Engine core proc EngineCore died unexpectedly,"
-    " shutting down client.\n"
-)
-FILES = (
-    '(APIServer pid=1) Traceback (most recent call last):\n(APIServer pid=1)   File "/x/uvloop/loop.py", line 7, in x\n'
-    "(APIServer pid=1) OSError: [Errno 24] Too many open files\n"
-)
-SERVER_STOPS = "(APIServer pid=1) INFO:     Shutting down\n"
-
-
-@pytest.mark.parametrize(
-    ("said", "code", "cause"),
-    [
-        *((text + ENDS, code, "stopped") for text in (BANNER, SERVES, SERVES + REQUEST) for code in (0, 130, 143)),
-        *((text + ENDS, 139, "crashed") for text in (BANNER, SERVES)),
-        *((text + ENDS, 137, "killed") for text in (BANNER, SERVES)),
-        (BANNER + ENDS, 1, "exited"),
-        (BANNER + ENDS, 2, "exited"),
-        (SERVES + ENDS, 1, "exited_after_ready"),
-        (SERVES + ENDS + FILES, 1, "exited_after_ready"),
-        (SERVES + ENDS + VANISHED, 1, "worker_killed"),
-        (SERVES + ENDS + VANISHED + SERVER_STOPS, 0, "stopped"),  # it misses an engine that ends in order
-        (SERVES + VANISHED + ENDS + SERVER_STOPS, 0, "worker_killed"),  # it ends the other engines
-        (SERVES + ENDS + SERVER_STOPS, 137, "stopped"),
-    ],
-)
-def test_an_engine_that_ends_is_no_order_by_itself(said: str, code: int, cause: str) -> None:
-    """The API server ends it too, when it ends by itself."""
-    found = judge(seen(container=container("exited", exit_code=code), log=parse(said)))
-    assert found.cause is not None
-    assert found.cause.id == cause
-
-
-def test_what_the_guard_said_before_the_start_that_runs_is_old_news() -> None:
-    there = seen(container=container(), unit=unit("active", "running"), unit_log=REFUSED_MEMORY, api=HEALTHY)
-    assert judge(there).verdict == "ready"
-
-
-def test_systemd_gave_up() -> None:
-    """The cause of the last end stays in the words."""
-    down = seen(
-        container=container("exited", exit_code=1),
-        unit=unit("failed", "failed", 4, "exit-code"),
-        gave_up=True,
-        log=log("kvsmall.log"),
-    )
-    verdict = judge(down)
-    assert verdict.verdict == "failed"
-    assert verdict.cause is not None
-    assert verdict.cause.id == "gave_up"
-    last = log("kvsmall.log").cause
-    assert last.meaning in verdict.cause.meaning
-    assert "systemd stopped restarting it" in verdict.cause.meaning
-    assert last.remedy in verdict.cause.remedy
-    assert "`systemctl reset-failed`" in verdict.cause.remedy
-
-
-@pytest.mark.parametrize("sub", ["condition", "start-pre"])
-def test_the_guard_waits_for_memory(sub: str) -> None:
-    """The container of the start before ended after that start: it is no news."""
-    waits = seen(container=container("exited", exit_code=137), unit=unit("activating", sub))
-    assert judge(waits)[:2] == ("loading", "container")

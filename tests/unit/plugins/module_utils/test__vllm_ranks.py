@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import Link, Observation, judge
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.log import parse
-from ansible_collections.dgxspark.vllm.tests.unit.plugins.module_utils.test__vllm_health import (
+from vllm_observations import (
     HEALTHY,
     NOW,
     OOM,

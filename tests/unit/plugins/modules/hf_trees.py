@@ -135,3 +135,8 @@ class LocalFolder:
         (self.download / f"{name}.metadata").write_text(f"{COMMIT}\n{hashlib.sha256(content).hexdigest()}\n1712.5\n")
         (self.download / f"{name}.lock").touch()
         return path
+
+
+def cut(repo: Repo) -> list[Path]:
+    os.truncate(repo.blob(SHARDS[0]), 60)
+    return [repo.blob(SHARDS[0]), repo.file(SHARDS[0])]
