@@ -77,7 +77,9 @@ options:
     choices: [tool_call, reasoning]
     default: []
   sample_seconds:
-    description: Read the metrics twice, at this interval, for the tokens per second in RV(metrics). V(0) disables them.
+    description:
+      - Read the metrics twice, at this interval, for the tokens per second in RV(metrics). V(0) disables them.
+      - A server without a request at the first reading is not waited for.
     type: float
     default: 0.0
   read_host:

@@ -245,6 +245,11 @@ class Metrics:
     kv_cache_tokens: int | None = None
     max_concurrency: float | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """No request runs or waits, as far as the server says so."""
+        return self.values["running"] == self.values["waiting"] == 0
+
 
 def parse_metrics(page: str) -> Metrics | None:
     """What an operator asks for, out of /metrics; None if it is no vLLM's page."""

@@ -313,7 +313,7 @@ class Probe:
 
     def metrics(self) -> Metrics | None:
         """/metrics, with what was counted a second since the sample began."""
-        if self.sample is not None:
+        if self.sample is not None and not self.sample.is_idle:  # of which there is nothing to count
             time.sleep(max(0.0, self.sampled_at + self.options["sample_seconds"] - time.monotonic()))
         last = parse_metrics(self.get("/metrics").body)
         if self.sample is not None and last is not None:

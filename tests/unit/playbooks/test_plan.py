@@ -267,7 +267,7 @@ def test_explained_is_what_a_deployment_refuses(run: tuple[str, Path]) -> None:
     assert told(run, "explained", EXPLAINED)
     said = " ".join(run[0].split())
     assert said.count("is refused: ") == 1
-    assert "It serves already. A new deployment of it is refused: llama33-70b-fp8 does not fit into the memory of" in said
+    assert "It serves already. A new deployment of it is refused: llama33-70b-fp8 does not fit into the" in said
 
 
 def test_llama_70b_at_128k_is_refused_with_three_ways_out(run: tuple[str, Path]) -> None:

@@ -20,6 +20,7 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import services
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import probe
+from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import Answer, Metrics
 from ansible_collections.dgxspark.vllm.plugins.modules import vllm_health
 
 from support import documented
@@ -531,6 +532,7 @@ def test_rates_are_measured_between_two_pages(
 ) -> None:
     host.container("")
     page = (FIXTURES / "0.32" / "metrics.txt").read_text()
+    page = re.sub(r"(?m)^(vllm:num_requests_running.*) .*$", r"\1 1.0", page)
 
     class Busy(server[0]):  # type: ignore[name-defined, misc]
         tokens = 40
@@ -557,6 +559,25 @@ def test_rates_are_measured_between_two_pages(
     assert still["generation_tokens_per_second"] is None
     assert 0 < found["generation_tokens_per_second"] <= 500
     assert found["prompt_tokens_per_second"] == 0
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "waits"), [(0, 0, False), (1, 0, True), (0, 1, True), (None, None, True)]
+)
+def test_only_a_server_with_requests_is_waited_for(
+    running: int | None, waiting: int | None, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = dict.fromkeys(("prompt_tokens", "generation_tokens"), 7)
+    first, last = (Metrics({"running": running, "waiting": waiting, **counted}) for _ in range(2))
+    look = probe.Probe.__new__(probe.Probe)
+    look.options, look.sample, look.sampled_at = {"sample_seconds": 60}, first, time.monotonic()
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(look, "get", lambda _path: Answer(200))
+    monkeypatch.setattr(probe, "parse_metrics", lambda _page: last)
+    assert look.metrics() is last
+    assert bool(slept) == waits
+    assert last.values["generation_tokens_per_second"] == 0
 
 
 def test_absent(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
