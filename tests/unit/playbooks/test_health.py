@@ -195,3 +195,19 @@ def test_services_that_the_inventory_does_not_list(tmp_path: Path, ansible_playb
     capped = {host: meaning for name, hosts, meaning in notes for host in hosts if name == "share_capped"}
     assert list(capped) == ["one", "one-b"]
     assert capped["one"].endswith("less 1.0 GiB of vllm-b, less 64.0 GiB of vllm-two)")
+
+
+def test_another_context_is_another_release_and_no_fault(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    """What serves was deployed with the context of its day, and serves it."""
+    look = {**host_info()["spark"], "services": []}
+    ready = health("ready", R1, spark=look, max_model_len=32768)
+    ready["container"].update(status="running", image="nvcr.io/nvidia/vllm:25.09-py3")
+    hosts = {"one": {"wanted": R2, "vllm_max_model_len": 16384, "answers": {"vllm_health": [ready]}}}
+    fleet = Fleet(ansible_playbook, tmp_path, hosts)
+    code, output = fleet.run(
+        "health.yml", extra={"__vllm_release_id": R2, "vllm_health_file": str(tmp_path / "x.json")}
+    )
+    (asked,) = (options for _name, options in fleet.calls("one", "vllm_health"))
+    assert "max_model_len" not in asked  # the release has it in its name
+    (host,) = json.loads((tmp_path / "x.json").read_text())["hosts"]
+    assert (code, host["verdict"], host["drift"]) == (0, "ready", True), output
