@@ -70,6 +70,18 @@ def test_the_summary_has_an_address_that_a_client_can_use(address: str, key: str
     assert next(line for line in lines if line.startswith("URL:")).startswith(f"URL:          {url}")
 
 
+@pytest.mark.parametrize("gpu", ["auto", "cdi"])
+@pytest.mark.parametrize("changes", [True, False])
+def test_a_preview_says_when_the_run_would_change_how_the_release_gets_the_gpu(gpu: str, changes: bool) -> None:
+    """It names what would be deployed on the host as it is now."""
+    known: dict[str, t.Any] = {"__vllm_served_before": False, "__vllm_swap": False, "vllm_gpu": gpu}
+    known["resolved"] = {"entry": {"id": "m"}}
+    lines = summary(__vllm_switch=True, ansible_check_mode=True, __container_runtime_gpu_changes=changes, **known)
+    assert lines[0].endswith("; now nothing serves.")
+    expected = changes and gpu == "auto"  # else it is as the variable says
+    assert any(line.startswith("That run gives the release another id") for line in lines) is expected
+
+
 def test_the_summary_has_the_whole_command_that_starts_what_was_stopped() -> None:
     lines = summary(__vllm_switch=True, __vllm_displaced=[{"description": "the container old"}])
     assert next(line for line in lines if line.startswith("Stopped:")).endswith(
