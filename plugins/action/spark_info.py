@@ -8,6 +8,7 @@ import time
 import typing as t
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action.clock import compared
 
 
 class ActionModule(ActionBase):
@@ -20,6 +21,6 @@ class ActionModule(ActionBase):
         result.update(self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
         after = time.time()
         read = (result.get("spark") or {}).get("time")
-        if read is not None and not self._task.async_val:  # in whole seconds, at some moment of the call
-            result["clock"] = {"least": round(read - after, 1), "most": round(read + 1 - before, 1)}
+        if read is not None and not self._task.async_val:
+            result["clock"] = compared(read, before, after)
         return result

@@ -12,6 +12,7 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._causes.causes impor
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import PHASE_TIMEOUTS
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.progress import Progress, duration
 from ansible_collections.dgxspark.vllm.plugins.modules.vllm_health import argument_spec
+from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action.clock import compared
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._action.polling import (
     PollingAction,
     State,
@@ -40,7 +41,11 @@ class ActionModule(PollingAction):
         options = self.validate_argument_spec(argument_spec=argument_spec())[1]
         options["phase_timeouts"] = phase_timeouts(options["phase_timeouts"])
         if not options["wait"] or self._task.check_mode:
-            return {**result, **self.look(task_vars)}
+            before = time.time()
+            state = self.look(task_vars)
+            if "spark" in state:
+                state["clock"] = compared(state["spark"]["time"], before, time.time())
+            return {**result, **state}
         return {**result, **self._wait(options, task_vars)}
 
     def _wait(self, options: State, task_vars: dict[str, t.Any]) -> State:

@@ -87,8 +87,31 @@ options:
       - Also read the host, as M(dgxspark.vllm.spark_info) does with C(cache) O(cache_path) and C(cache_model)
         O(cache_repo), while the metrics are compared (O(sample_seconds)). See RV(spark).
       - If the container does not run, also who listens on the port of O(url), as C(listener).
-    type: bool
-    default: false
+      - An empty dictionary reads it. What is in it is read besides.
+    type: dict
+    suboptions:
+      port:
+        description: As for M(dgxspark.vllm.spark_info), instead of the port of O(url); also if the container runs.
+        type: int
+      address:
+        description: As for M(dgxspark.vllm.spark_info).
+        type: str
+        default: 0.0.0.0
+      files:
+        description: As for M(dgxspark.vllm.spark_info).
+        type: list
+        elements: path
+        default: []
+      units:
+        description: As for M(dgxspark.vllm.spark_info).
+        type: list
+        elements: str
+        default: []
+  home:
+    description:
+      - Folder of O(service) on the host. Its releases are read, as M(dgxspark.vllm.vllm_releases_info) does. See
+        RV(releases).
+    type: path
   wait:
     description:
       - Wait until the server is ready, print the progress, and fail as soon as it cannot become ready.
@@ -379,6 +402,17 @@ spark:
   description: The host, as in RV(dgxspark.vllm.spark_info#module:spark).
   returned: with O(read_host)
   type: dict
+clock:
+  description:
+    - The clock of the host, as RV(dgxspark.vllm.spark_info#module:clock).
+    - The bare module does not return it.
+  returned: with O(read_host)
+  type: dict
+  sample: {least: -2.4, most: 0.9}
+releases:
+  description: The releases and whose the folder is, as M(dgxspark.vllm.vllm_releases_info) returns them.
+  returned: with O(home)
+  type: dict
 seconds:
   description: Seconds that the task waited.
   returned: with O(wait)
@@ -394,7 +428,7 @@ msg:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import releases
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import installed, releases
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import home_of
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import result
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.parsers import PARSERS
@@ -417,7 +451,16 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
         "canary_timeout": {"type": "int", "default": 30},
         "parsers": {"type": "list", "elements": "str", "choices": list(PARSERS), "default": []},
         "sample_seconds": {"type": "float", "default": 0.0},
-        "read_host": {"type": "bool", "default": False},
+        "read_host": {
+            "type": "dict",
+            "options": {
+                "port": {"type": "int"},
+                "address": {"type": "str", "default": "0.0.0.0"},
+                "files": {"type": "list", "elements": "path", "default": []},
+                "units": {"type": "list", "elements": "str", "default": []},
+            },
+        },
+        "home": {"type": "path"},
         "wait": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 3600},
         "phase_timeouts": {"type": "dict", "default": {}},
@@ -428,7 +471,7 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
 
 def failed_releases(service: str) -> dict[str, float]:
     """The releases of a service that were started and never proven, with the time of that start."""
-    home = home_of(service.removesuffix(".service"))
+    home = home_of(service)
     try:
         found = releases.read(home) if home else []
     except OSError:  # a folder that may not be read is no reason to judge nothing
@@ -439,9 +482,17 @@ def failed_releases(service: str) -> dict[str, float]:
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     probe = Probe(module)
-    found = result(probe.observe(), probe.key)
-    if module.params["read_host"]:
-        found |= {"spark": probe.host(), "failed_releases": failed_releases(module.params["service"] or "")}
+    seen = probe.observe()
+    found = result(seen, probe.key)
+    service = (module.params["service"] or "").removesuffix(".service")
+    if module.params["read_host"] is not None:
+        # what was read is no older than that
+        found |= {"spark": {**probe.host(), "time": int(seen.now)}, "failed_releases": failed_releases(service)}
+    if module.params["home"]:
+        try:
+            found["releases"] = installed.read(module.params["home"], service, module.params["cache_path"])
+        except installed.Unreadable as error:
+            module.fail_json(msg=str(error))
     module.exit_json(changed=False, **found)
 
 

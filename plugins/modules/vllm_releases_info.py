@@ -155,22 +155,8 @@ units:
   sample: [/etc/systemd/system/vllm.service]
 """
 
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.home import moved, owner, refusal
-from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy.releases import describe
-from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import unit_files, written
-from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
-
-
-def ownership(home: str, service: str, cache: str | None) -> dict[str, t.Any]:
-    return {
-        "refusal": refusal(home, service, cache),
-        "moved": moved(home, service),
-        "owned": owner(home) == service,
-        "units": [path for path in unit_files(service) if written(path)],
-    }
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import installed
 
 
 def main() -> None:
@@ -182,15 +168,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    home: str = module.params["home"]
-    service: str | None = module.params["service"]
     try:
-        owned = ownership(home, service, module.params["cache_path"]) if service else {}
-        module.exit_json(changed=False, **describe(home), **owned)
-    except PermissionError as error:
-        module.fail_json(msg=os_problem.one_line(error, home))
-    except OSError as error:
-        module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
+        found = installed.read(*(module.params[name] for name in ("home", "service", "cache_path")))
+    except installed.Unreadable as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

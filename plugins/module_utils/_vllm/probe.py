@@ -86,8 +86,14 @@ class Probe:
     def host(self) -> dict[str, t.Any]:
         """What the module spark_info returns. Read once; who has the port instead, where the service does not run."""
         if self._host is None:
-            asked = {"cache": self.options["cache_path"], "cache_model": self.options["cache_repo"]}
-            self._host = read_host(self.module, asked if self.runs else {**asked, **_place(self.url)})
+            asked = {
+                **self.options["read_host"],
+                "cache": self.options["cache_path"],
+                "cache_model": self.options["cache_repo"],
+            }
+            if asked["port"] is None and not self.runs:
+                asked |= _place(self.url)
+            self._host = read_host(self.module, asked)
         return self._host
 
     def read_key(self, path: str | None) -> str | None:
@@ -156,7 +162,7 @@ class Probe:
                 seen.log = self.log(self.docker, seen.container, seen.clock)
             if not options["wait"]:  # while the sample grows
                 seen.machine = self.machine(seen.container, seen.clock)
-            if options["read_host"]:
+            if options["read_host"] is not None:
                 self.host()
             if has_api:
                 seen.api = self.ask(seen)

@@ -47,7 +47,6 @@ import json, os
 from ansible.plugins.action import ActionBase
 
 class ActionModule(ActionBase):
-    _requires_connection = False
     def run(self, tmp=None, task_vars=None):
         name, asked, folder = {name!r}, self._task.args, self._templar.template(task_vars["vllm_home"])
         if self._task.delegate_to:
@@ -57,17 +56,26 @@ class ActionModule(ActionBase):
         note = os.path.join(asked.get("home") or "", "taken_over.json")
         if name == "vllm_takeover" and asked.get("state") == "started" and os.path.exists(note):
             os.unlink(note)
-        with open(folder + "/answers.json") as file:
-            answers = json.load(file)
-        mine = answers.get(name) or [{{}}]
-        if len(mine) > 1:
-            with open(folder + "/answers.json", "w") as file:
-                json.dump({{**answers, name: mine[1:]}}, file)
+        mine = answer(folder, name)
         if name == "vllm_takeover" and asked.get("state") == "stopped":
             with open(note, "w") as file:
-                holders = answers["vllm_conflicts_info"][0]["holders"]
+                holders = answer(folder, "vllm_conflicts_info")["holders"]
                 json.dump({{"holders": holders, "beside": asked["beside"]}}, file)
-        return {{"changed": False, **mine[0]}}
+        if asked.get("home") and name == "vllm_health":  # it reads the host and the releases, too
+            host, of = answer(folder, "spark_info"), "dgxspark.vllm.vllm_releases_info"
+            service = asked["service"].removesuffix(".service")
+            releases = self._execute_module(of, {{"home": asked["home"], "service": service}}, task_vars=task_vars)
+            mine = {{**mine, **host, "releases": releases, "failed": releases.get("failed", False)}}
+        return {{"changed": False, **mine}}
+
+def answer(folder, name):
+    with open(folder + "/answers.json") as file:
+        answers = json.load(file)
+    mine = answers.get(name) or [{{}}]
+    if len(mine) > 1:
+        with open(folder + "/answers.json", "w") as file:
+            json.dump({{**answers, name: mine[1:]}}, file)
+    return mine[0]
 """
 STEP = {
     "ansible.builtin.fail": {"msg": "{{ inventory_hostname }} fails in {step}"},

@@ -77,7 +77,7 @@ class Stage:
         self.lines: list[str] = []
         self.connection = MagicMock()
         self.task = SimpleNamespace(async_val=0, check_mode=False, no_log=False, args={})
-        clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep)
+        clock = SimpleNamespace(monotonic=lambda: self.now, time=lambda: self.now, sleep=self.sleep)
         for module in (vllm_health, polling):
             monkeypatch.setattr(module, "time", clock)
         monkeypatch.setattr(polling.display, "display", self.lines.append)
@@ -191,6 +191,12 @@ def test_module_gets_the_options_as_they_were_written(stage: Stage) -> None:
 def test_without_wait_it_looks_once_and_never_fails(stage: Stage) -> None:
     found = stage.run(FAILED, wait=False)
     assert (found["verdict"], "failed" in found, len(stage.calls), stage.lines) == ("failed", False, 1, [])
+
+
+def test_with_the_host_it_compares_the_clocks(stage: Stage) -> None:
+    found = stage.run({**FAILED, "spark": {"time": int(stage.now) + 60}}, wait=False, read_host={})
+    assert found["clock"]["least"] <= 60 <= found["clock"]["most"]
+    assert "clock" not in stage.run(FAILED, wait=False)
 
 
 def test_check_mode_looks_once(stage: Stage) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import installed
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import services
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm import probe
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.api import Answer, Metrics
@@ -487,13 +488,46 @@ def test_the_host_is_read_in_the_same_call(
         host.container("")
     else:
         host.no_container()
-    found = run(host, capsys, read_host=True, cache_path=str(tmp_path), cache_repo=MODEL)
+    found = run(host, capsys, read_host={}, cache_path=str(tmp_path), cache_repo=MODEL)
     assert found["verdict"] == ("ready" if there else "absent")
     assert found["spark"]["cache"] == {"path": str(tmp_path), "folder": str(tmp_path)}
     assert found["spark"]["memory"]["total_bytes"] > 0
     # of its own port only where it does not run: another process of this machine has it here
     assert ((found["spark"]["listener"] or {}).get("port") == server[1]) is not there
     assert "spark" not in run(host, capsys)
+
+
+def test_what_a_deployment_asks_of_the_host_besides(
+    host: Host, server: tuple[type[Server], int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    host.container("")
+    host.unit(Id="vllm.service", UnitFileState="enabled", NeedDaemonReload="no", ConflictedBy="")
+    asked = {"port": server[1], "address": "127.0.0.1", "files": [str(tmp_path / "file")], "units": ["vllm.service"]}
+    before = int(time.time())
+    found = run(host, capsys, service="vllm.service", read_host=asked, home=str(tmp_path / "none"))
+    assert found["spark"]["listener"]["port"] == server[1]  # also of its own port while it runs
+    assert found["spark"]["files"][str(tmp_path / "file")]["mode"]
+    assert list(found["spark"]["units"]) == ["vllm.service"]
+    assert found["spark"]["time"] - before <= 1  # what was read is no older than that
+    assert (found["releases"]["current"], found["releases"]["owned"]) == (None, False)
+    assert "releases" not in run(host, capsys)
+
+
+def test_a_folder_of_releases_that_may_not_be_read(
+    host: Host, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: str) -> t.NoReturn:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(installed, "describe", refused)
+    host.container("")
+    arguments = {"container": "vllm-x", "url": f"http://127.0.0.1:{host.port}/", "home": str(tmp_path)}
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        vllm_health.main()
+    found = json.loads(capsys.readouterr().out)
+    assert found["failed"]
+    assert str(tmp_path) in found["msg"]
 
 
 def test_releases_that_were_started_and_never_proven(
@@ -509,7 +543,7 @@ def test_releases_that_were_started_and_never_proven(
     os.utime(tmp_path / "home" / "releases" / ("1" * 12) / "started", (9, 9))
     host.container("")
     host.unit()
-    read = {"read_host": True, "cache_path": str(tmp_path), "cache_repo": MODEL}
+    read = {"read_host": {}, "cache_path": str(tmp_path), "cache_repo": MODEL}
     assert run(host, capsys, service="vllm.service", **read)["failed_releases"] == {"1" * 12: 9.0}
     assert run(host, capsys, **read)["failed_releases"] == {}
 
@@ -662,7 +696,8 @@ def test_documentation_names_every_key_of_the_result(host: Host, capsys: pytest.
     host.unit()
     found = run(host, capsys, service="vllm")
     documented = yaml.safe_load(vllm_health.RETURN)
-    assert set(found) - {"changed", "invocation"} == set(documented) - {"seconds", "msg", "spark", "failed_releases"}
+    of_host = {"spark", "clock", "failed_releases", "releases"}
+    assert set(found) - {"changed", "invocation"} == set(documented) - {"seconds", "msg"} - of_host
     for name in ("progress", "metrics", "container", "service", "completion"):
         assert set(found[name]) == set(documented[name]["contains"]) - {"rate_bps"}, name
 

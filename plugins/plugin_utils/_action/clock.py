@@ -1,0 +1,12 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The clock of a host, compared with that of the controller."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+def compared(read: int, before: float, after: float) -> dict[str, t.Any]:
+    """Seconds that the host's clock is ahead, if it said READ, in whole seconds, at some moment from BEFORE to AFTER."""
+    return {"least": round(read - after, 1), "most": round(read + 1 - before, 1)}
