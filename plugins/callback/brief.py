@@ -200,7 +200,8 @@ class CallbackModule(Default):
             group = variables[host].get("vllm_nodes") or []
             lost |= dict.fromkeys([machine or host, *(name for name in hosts if name in group)])
             gone |= {host, *group, *(known["groups"].get(machine) or [])}
-        line = go_on(list(lost), [name for name in hosts if name not in gone], known.get("ansible_limit") or "")
+        left = [name for name in hosts if name not in gone]
+        line = go_on(list(lost), left, known.get("ansible_limit") or "", bool(set(failed) - set(unreachable)))
         if line:
             self._line(line, C.COLOR_WARN)
 

@@ -126,7 +126,8 @@ def has_yet_to_start(seen: Observation) -> bool:
         return False
     if epoch(container.finished_at) is None:  # it never ran, and no log is older
         return False
-    return _unit_is_working(seen, container) or (unit_is_down(seen.unit) and refusal(seen.unit_log) is not None)
+    is_over = refusal(seen.unit_log) is not None or _ended_before_the_unit(seen, container)
+    return _unit_is_working(seen, container) or (unit_is_down(seen.unit) and is_over)
 
 
 def _judge(seen: Observation) -> Verdict:

@@ -8,5 +8,5 @@ import typing as t
 
 
 def compared(read: int, before: float, after: float) -> dict[str, t.Any]:
-    """Seconds that the host's clock is ahead, if it said READ, in whole seconds, at some moment from BEFORE to AFTER."""
+    """Seconds that the host is ahead, if its clock said READ, in whole seconds, at some moment from BEFORE to AFTER."""
     return {"least": round(read - after, 1), "most": round(read + 1 - before, 1)}

@@ -7,9 +7,10 @@ from __future__ import annotations
 import typing as t
 
 
-def go_on(lost: t.Sequence[str], hosts: t.Collection[str], limit: str = "") -> str:
+def go_on(lost: t.Sequence[str], hosts: t.Collection[str], limit: str = "", may_be_common: bool = False) -> str:
     """The line that names the limit without LOST, which may be groups; empty if none of HOSTS would be left.
 
+    MAY_BE_COMMON: the others may have what made them fail, such as a variable of all hosts or a release that fails.
     A second -l replaces the first, so LIMIT, that of this run, is repeated. Where it has a comma, Ansible takes no
     colon as a separator.
     """
@@ -17,4 +18,5 @@ def go_on(lost: t.Sequence[str], hosts: t.Collection[str], limit: str = "") -> s
         return ""
     between = ":" if ":" in limit and "," not in limit else ","
     whole = between.join([*([limit] if limit else []), *(f"!{name}" for name in lost)])
-    return f"To go on without {'it' if len(lost) == 1 else 'them'}: run the command with -l '{whole}'."
+    proviso = ", if the others do not have the same fault" if may_be_common else ""
+    return f"To go on without {'it' if len(lost) == 1 else 'them'}{proviso}: run the command with -l '{whole}'."

@@ -172,7 +172,7 @@ def test_explained_without_root_and_without_a_connection(spark: Spark, ansible_p
     assert re.search(r"--gpu-memory-utilization 0\.\d\d +this host \(.* instead of 0.85 of profile", run.output), (
         run.output
     )
-    assert re.search(r"HF_TOKEN is for the download only, not for the server +vllm_hf_token", run.output), run.output
+    assert re.search(r"HF_TOKEN is for the download only +vllm_hf_token", run.output), run.output
     apart = ansible_playbook("playbooks/explain.yml", spark.limit, **extra, ansible_host="127.0.0.1", ansible_port=9)
     assert apart.code == 0, apart.output
     assert re.search(r"--gpu-memory-utilization 0.85 +profile latency\n", apart.output), apart.output

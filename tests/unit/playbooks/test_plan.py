@@ -249,7 +249,7 @@ def test_explained_as_it_is_run(run: tuple[str, Path]) -> None:
         "latency would run harbor.example.org/nvcr/nvidia/vllm:25.09-py3 for Qwen/Qwen3-8B-FP8 with",
         "(max_num_seqs is dropped) vllm_extra_args, instead of 16 of profile latency",
         "TRITON_CACHE_DIR=/tmp/triton vllm_extra_env, instead of /root/.cache/triton of the collection",
-        "HF_TOKEN is for the download only, not for the server vllm_hf_token",
+        "HF_TOKEN is for the download only vllm_hf_token",
         "Known fault of this image: The page cache counts as used GPU memory. The role drops the page cache before a"
         " start (vllm_drop_page_cache). Fixed in vLLM pull request 35356, in images newer than 26.01.",
     ):

@@ -105,7 +105,7 @@ def test_a_preview_says_that_a_run_would_complete_what_was_broken_off(verdict: s
     ("environment", "offline", "told"),
     [
         ({}, False, ["HF_TOKEN is set, and not shown  vllm_hf_token"]),
-        ({"HF_HUB_OFFLINE": "1"}, False, ["HF_TOKEN is for the download only, not for the server  vllm_hf_token"]),
+        ({"HF_HUB_OFFLINE": "1"}, False, ["HF_TOKEN is for the download only  vllm_hf_token"]),
         ({"HF_HUB_OFFLINE": "1"}, True, []),
     ],
 )

@@ -759,6 +759,17 @@ OLD_START = {"Status": "exited", "StartedAt": "2026-11-23T08:00:00Z", "FinishedA
             "not started: 20.0 GiB of memory are needed, 4.0 GiB are available after 2 s; most is held by x (pid 7)",
             None,
         ),
+        # Docker could not start the container
+        (
+            {
+                "ActiveState": "failed",
+                "SubState": "failed",
+                "InvocationID": "ab12",
+                "ExecMainStartTimestampMonotonic": int(time.monotonic() * 1e6),
+            },
+            "listen tcp4 127.0.0.1:8000: bind: address already in use",
+            None,
+        ),
     ],
 )
 def test_the_log_of_what_served_before_is_no_progress_of_a_start(

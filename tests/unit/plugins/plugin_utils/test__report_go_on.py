@@ -21,5 +21,10 @@ def test_one_host_is_it() -> None:
     assert go_on(["b"], ["a"]) == "To go on without it: run the command with -l '!b'."
 
 
+def test_a_fault_that_the_others_may_have_too() -> None:
+    told = "To go on without it, if the others do not have the same fault: run the command with -l '!b'."
+    assert go_on(["b"], ["a"], may_be_common=True) == told
+
+
 def test_there_is_nothing_to_go_on_with() -> None:
     assert go_on(["b"], []) == go_on([], ["a"]) == ""
