@@ -80,7 +80,7 @@ def test_a_command_that_nobody_knows_is_noticed(tmp_path: Path) -> None:
         on_the_host(Look(Command("x", ["sudo", "reboot"]), Inventory(tmp_path, {}), "", tmp_path))
 
 
-def test_a_wrong_option_is_noticed(tmp_path: Path) -> None:
+def test_a_wrong_option_is_noticed() -> None:
     with pytest.raises(pytest.fail.Exception, match="does not take"):
         parsed("ansible-playbook", Command("x", ["ansible-playbook", "site.yml", "--no-such-option"]))
 

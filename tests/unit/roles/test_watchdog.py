@@ -430,7 +430,7 @@ def test_a_release_of_an_earlier_version_of_the_role_is_left_alone(
     assert vllm[0].asked == []
 
 
-def test_the_command_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line(service: Service) -> None:
     assert watchdog.main(["watchdog", "vllm", str(service.home)]) == 0
     assert watchdog.main(["watchdog", "vllm"]) == 2
     assert watchdog.main(["watchdog", "vllm", str(service.home), "--on"]) == 2
