@@ -130,10 +130,8 @@ def main() -> None:
     act = create if module.params["state"] == "present" else remove
     try:
         act(module, home, module.params["service"])
-    except PermissionError as error:
-        module.fail_json(msg=os_problem.one_line(error, home))
     except OSError as error:
-        module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
+        module.fail_json(msg=os_problem.one_line(error, home))
 
 
 if __name__ == "__main__":

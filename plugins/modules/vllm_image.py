@@ -281,10 +281,8 @@ def main() -> None:
         if shown[0] != shown[1] and module._diff:  # the first record of a release is no news
             result["diff"] = {"before_header": image.name, "before": shown[0], "after": shown[1]}
         module.exit_json(**result)
-    except PermissionError as error:
-        module.fail_json(msg=os_problem.one_line(error, home))
     except OSError as error:
-        module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
+        module.fail_json(msg=os_problem.one_line(error, home))
 
 
 if __name__ == "__main__":

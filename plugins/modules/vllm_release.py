@@ -287,10 +287,8 @@ def main() -> None:
         if removed:
             lines = "".join(f"{line}\n" for line in [*removed, *images])
             result["diff"] = {"before": lines, "after": "", "before_header": f"{home}/releases, images"}
-    except PermissionError as error:
-        module.fail_json(msg=os_problem.one_line(error, home))
     except OSError as error:
-        module.fail_json(msg=f"{error.filename or home}: {error.strerror}")
+        module.fail_json(msg=os_problem.one_line(error, home))
     module.exit_json(**result)
 
 

@@ -15,7 +15,6 @@ from support.paths import FIXTURES
 from support.playbook import AnsiblePlaybook, Run
 from support.sandbox import HUB, IMAGE, MODEL, Spark
 
-QWEN = "models--Qwen--Qwen3-8B-FP8"
 TINY = "models--sandbox--tiny"
 
 # Compiling is not what is tested here.

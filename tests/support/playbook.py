@@ -26,6 +26,13 @@ from support.playbook_server import PlaybookServers
 SECRETS = ("vllm_api_key", "vllm_hf_token", "monitoring_webhook", "gateway_keys")
 # The variables of a host that is this machine.
 THIS_MACHINE = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+# Those of a host that cannot be reached.
+UNREACHABLE: dict[str, Any] = {
+    "ansible_connection": "ssh",
+    "ansible_host": "127.0.0.1",
+    "ansible_port": 1,  # nobody listens there
+    "ansible_ssh_common_args": "-F /dev/null -o BatchMode=yes",
+}
 
 
 def secrets_of(variables: Mapping[str, Any], arguments: Iterable[str | Path], folder: Path = ROOT) -> set[str]:

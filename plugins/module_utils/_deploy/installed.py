@@ -23,10 +23,8 @@ def read(home: str, service: str | None, cache: str | None) -> dict[str, t.Any]:
     """
     try:
         return {**describe(home), **(_ownership(home, service, cache) if service else {})}
-    except PermissionError as error:
-        raise Unreadable(os_problem.one_line(error, home)) from error
     except OSError as error:
-        raise Unreadable(f"{error.filename or home}: {error.strerror}") from error
+        raise Unreadable(os_problem.one_line(error, home)) from error
 
 
 def _ownership(home: str, service: str, cache: str | None) -> dict[str, t.Any]:

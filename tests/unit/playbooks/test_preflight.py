@@ -12,15 +12,9 @@ import pytest
 import yaml
 
 from support.paths import ROOT
-from support.playbook import THIS_MACHINE, AnsiblePlaybook
+from support.playbook import THIS_MACHINE, UNREACHABLE, AnsiblePlaybook
 from support.services import KNOWN, resolved, spark, values
 
-UNREACHABLE = {
-    "ansible_connection": "ssh",
-    "ansible_host": "127.0.0.1",
-    "ansible_port": 1,  # nobody listens there
-    "ansible_ssh_common_args": "-F /dev/null -o BatchMode=yes",
-}
 HOSTS = {"dead": UNREACHABLE, "mistyped": {"vllm_modell": "qwen3-8b-fp8"}, "strange": {"vllm_port": 8001}}
 HOSTS["empty"] = {"vllm_mounts": None}
 HOSTS["alone"] = {"vllm_nodes": 3}

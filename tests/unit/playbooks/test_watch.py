@@ -21,16 +21,11 @@ import pytest
 import yaml
 
 from support.paths import BIN, ROOT
-from support.playbook import THIS_MACHINE
+from support.playbook import THIS_MACHINE, UNREACHABLE
 
 COLUMNS, ROWS = 100, 24
 HOSTS: dict[str, dict[str, t.Any]] = {
-    "dead": {
-        "ansible_connection": "ssh",
-        "ansible_host": "127.0.0.1",
-        "ansible_port": 1,  # nobody listens there
-        "ansible_ssh_common_args": "-F /dev/null -o BatchMode=yes",
-    },
+    "dead": UNREACHABLE,
     "empty": {"vllm_container_name": "no-such-container-anywhere"},
     "mistyped": {"vllm_model": "qwen3-9b"},
 }

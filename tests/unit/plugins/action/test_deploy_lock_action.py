@@ -153,7 +153,7 @@ def ended() -> int:
     return process.pid
 
 
-def test_who_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_over() -> None:
     mine = of_this_machine(os.getpid())
     assert not deploy_lock.is_over(mine)
     assert deploy_lock.is_over(of_this_machine(ended(), "123"))

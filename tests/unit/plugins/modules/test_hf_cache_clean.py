@@ -288,7 +288,7 @@ def test_a_soft_lock_is_left_to_the_operator(partial: Path, tmp_path: Path, run:
     assert partial.exists()
 
 
-def test_a_file_system_without_flock(partial: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_flock(partial: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: t.Any) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 

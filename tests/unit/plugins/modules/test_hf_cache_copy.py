@@ -5,113 +5,23 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 import typing as t
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import locks
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache.layout import INCOMING
 from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import copy as hf_copy
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import export, model_files
-from ansible_collections.dgxspark.vllm.plugins.modules import (
-    hf_cache_copy,
-    hf_cache_copy_info,
-    hf_cache_copy_key,
-    hf_cache_info,
-)
-from hf_trees import COMMIT, SHARDS, Repo, safetensors
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import model_files
+from ansible_collections.dgxspark.vllm.plugins.modules import hf_cache_copy
+from copy_host import MODEL, Host
+from hf_trees import COMMIT, SHARDS
 
 pytestmark = pytest.mark.usefixtures("warm_python")
-MODEL = "Qwen/Qwen3-8B-FP8"
-
-# As --append-verify: goes on at the end of what is there, and takes all of it when the beginning is another one.
-RSYNC = """#!{python}
-import fcntl, pathlib, sys
-here, argv = pathlib.Path({folder!r}), sys.argv[1:]
-source, target = argv[-2:]
-if source.startswith("root@source::"):
-    source = {origin!r} + "/" + source[len("root@source::"):]
-content, there = pathlib.Path(source).read_bytes(), pathlib.Path(target)
-have = there.read_bytes() if there.exists() else b""
-if not content.startswith(have):
-    have = b""
-rest = content[len(have):]
-with (here / "calls").open("a") as calls:
-    fcntl.flock(calls, fcntl.LOCK_EX)
-    number = len((here / "calls").read_text().splitlines())
-    calls.write(" ".join(argv) + "\\n")
-cut = (here / "cut")
-if cut.exists() and int(cut.read_text()) <= number:
-    there.write_bytes(have + rest[: len(rest) // 2])
-    print("rsync: connection unexpectedly closed (0 bytes received so far) [receiver]", file=sys.stderr)
-    sys.exit(12)
-there.write_bytes(have + rest)
-print(f"Literal data: {{len(rest)}} bytes\\nTotal bytes received: {{len(rest) + 100}}")
-"""
-
-
-class Host:
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.capsys = folder, capsys
-        self.source = Repo(folder / "disk").model()
-        self.source.add("sub/merges.txt", "a b")
-        self.path = folder / "hf"
-        self.repo = self.path / self.source.path.name
-        self.calls = folder / "calls"
-        (folder / "bin").mkdir()
-        rsync = folder / "bin" / "rsync"
-        rsync.write_text(RSYNC.format(python=sys.executable, folder=str(folder), origin=str(folder / "disk")))
-        rsync.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder}/bin", prepend=":")
-        monkeypatch.setattr(hf_copy, "KEYS", str(folder / "run"))
-        look = locks.open_files
-        monkeypatch.setattr(locks, "open_files", lambda *wanted: (look(*wanted)[0], True))
-
-    def run(self, **options: t.Any) -> dict[str, t.Any]:
-        self.calls.write_text("")
-        arguments = {"model": MODEL, "path": str(self.path), "source": str(self.source.root), "keep_free": 0, **options}
-        return self.call(hf_cache_copy, **{name: value for name, value in arguments.items() if value is not None})
-
-    def info(self, **options: t.Any) -> dict[str, t.Any]:
-        return self.call(hf_cache_copy_info, model=MODEL, path=str(self.path), **options)
-
-    def key(self, **options: t.Any) -> dict[str, t.Any]:
-        return self.call(hf_cache_copy_key, **options)
-
-    def call(self, module: ModuleType, **arguments: t.Any) -> dict[str, t.Any]:
-        with patch_module_args(arguments), pytest.raises(SystemExit):
-            module.main()
-        found: dict[str, t.Any] = json.loads(self.capsys.readouterr().out)
-        return found
-
-    def copied(self) -> list[str]:
-        """Names of the blobs that rsync was asked for."""
-        return [os.path.basename(call.split()[-2]) for call in self.calls.read_text().splitlines()]
-
-    def exported(self) -> dict[str, t.Any]:
-        exported = export.find(str(self.source.root), MODEL, "main")
-        return {**export.describe(exported), "identity": "other", "port": 4022, "host_key": "ssh-ed25519 AAAA"}
-
-    def assert_whole(self) -> None:
-        source, here = self.source.path, self.repo
-        for folder in ("blobs", "snapshots", "refs"):
-            links = {p.relative_to(source): os.readlink(p) for p in (source / folder).rglob("*") if p.is_symlink()}
-            assert links == {p.relative_to(here): os.readlink(p) for p in (here / folder).rglob("*") if p.is_symlink()}
-            files = {p.relative_to(source): p.read_bytes() for p in (source / folder).rglob("*") if p.is_file()}
-            assert files == {p.relative_to(here): p.read_bytes() for p in (here / folder).rglob("*") if p.is_file()}
-        found = hf_cache_info.read_cache(str(self.path), [MODEL], "full", None)
-        assert found["models"][0]["complete"] is True
-        assert (found["broken"], found["partials"]) == ([], [])
 
 
 @pytest.fixture
@@ -401,134 +311,3 @@ def test_bad_input_is_one_line(host: Host, options: dict[str, t.Any], said: str)
         assert found["cause"] == {"id": "source_unusable" if asked else "bad_option", "meaning": found["msg"]}
     assert "\n" not in found["msg"]
     assert list(host.path.iterdir()) == []
-
-
-# --- from another host -----------------------------------------------------------------------------------------------
-
-
-def test_whether_a_copy_is_needed(host: Host) -> None:
-    before = host.info(_ansible_check_mode=True)
-    assert before == {
-        **before,
-        "changed": False,
-        "complete": False,
-        "commit": None,
-        "snapshot": None,
-        "missing": ["the snapshot"],
-    }
-    assert not host.path.exists()
-    host.run()
-    after = host.info()
-    assert (after["complete"], after["commit"], after["missing"]) == (True, COMMIT, [])
-    (Path(after["snapshot"]) / "config.json").unlink()
-    assert (host.info()["complete"], host.info()["missing"]) == (False, ["config.json"])
-    assert host.info(revision="../x")["msg"].startswith("revision: ")
-
-
-def test_a_key_is_made_and_removed(host: Host) -> None:
-    assert host.key(_ansible_check_mode=True)["changed"] is True
-    assert not (host.folder / "run").exists()
-    found = host.key()
-    assert found["public_key"].startswith("ssh-ed25519 ")
-    folder = Path(found["key_folder"])
-    assert {path.stat().st_mode & 0o077 for path in (folder, folder / "key", folder.parent)} == {0}
-    away = {"state": "absent", "key_folder": str(folder)}
-    assert host.key(**away, _ansible_check_mode=True)["changed"] is True
-    assert folder.exists()
-    assert host.key(**away)["changed"] is True
-    assert host.key(**away)["changed"] is False
-    assert list((host.folder / "run").iterdir()) == []
-
-
-@pytest.mark.parametrize("folder", ["/etc", "{run}", "{run}/../x", "{run}/a/b"])
-def test_nothing_but_a_key_is_removed(host: Host, folder: str) -> None:
-    (host.folder / "run" / "a" / "b").mkdir(parents=True)
-    found = host.key(state="absent", key_folder=folder.format(run=host.folder / "run"))
-    assert "is not allowed; use what hf_cache_copy_key returned" in found["msg"]
-    assert (host.folder / "run" / "a" / "b").exists()
-
-
-def test_a_copy_from_a_host_uses_its_key_and_removes_it(host: Host) -> None:
-    key = host.key()["key_folder"]
-    found = host.run(source=None, export=host.exported(), address="192.168.100.1", key_folder=key)
-    assert found["complete"] is True, found
-    assert found["received_bytes"] == found["bytes"] + 600
-    call = host.calls.read_text().splitlines()[0]
-    for part in (
-        "-p 4022",
-        "HostName=192.168.100.1",
-        f"IdentityFile={key}/key",
-        f"UserKnownHostsFile={key}/known_hosts",
-        "StrictHostKeyChecking=yes",
-        "ForwardAgent=no",
-        f"root@source::{host.repo.name}/blobs/",
-    ):
-        assert part in call
-    assert not Path(key).exists()
-    host.assert_whole()
-
-
-def test_an_address_with_a_zone_reaches_ssh_whole(host: Host) -> None:
-    key = host.key()["key_folder"]
-    host.run(source=None, export=host.exported(), address="fe80::1%eth0", key_folder=key)
-    (option,) = re.findall(r"HostName=\S+", host.calls.read_text().splitlines()[0])
-    shown = subprocess.run(["ssh", "-G", "-F", "/dev/null", "-o", option, "source"], capture_output=True, check=True)
-    assert b"\nhostname fe80::1%eth0\n" in b"\n" + shown.stdout
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"export": {"commit": "x"}}, "export: is not what hf_cache_export returns"),
-        ({"export": None, "address": "-oProxyCommand=x"}, "address: "),
-    ],
-)
-def test_the_key_is_removed_whatever_happens(host: Host, change: dict[str, t.Any], said: str) -> None:
-    key = host.key()["key_folder"]
-    options = {"source": None, "export": host.exported(), "address": "spark01", "key_folder": key}
-    found = host.run(**{**options, **{name: value or options[name] for name, value in change.items()}})
-    assert said in found["msg"]
-    assert not Path(key).exists()
-    assert host.copied() == []
-
-
-def test_a_folder_is_not_copied_onto_itself(host: Host) -> None:
-    host.path.mkdir()
-    exported = {**host.exported(), "identity": export.identity(str(host.path))}
-    assert "this very folder" in host.run(source=None, export=exported, address="x", key_folder="/nothing")["msg"]
-
-
-def test_a_key_folder_of_somebody_else_is_left_alone(host: Host) -> None:
-    other = host.folder / "other"
-    other.mkdir()
-    host.run(source=None, export={}, address="x", key_folder=str(other))
-    assert other.exists()
-
-
-@pytest.mark.parametrize(
-    ("errors", "said"),
-    [
-        (
-            "ssh: connect to host 10.0.0.9 port 4022: Connection refused\nrsync error: x",
-            "cannot be reached: ssh: connect",
-        ),
-        ("ssh: Could not resolve hostname spark9: Name or service not known", "a name that this host cannot resolve"),
-        ("Host key verification failed.", "answered by another machine"),
-        ("root@source: Permission denied (publickey).", "did not let this host in"),
-        ("rsync: [receiver] write failed: No space left on device (28)", "the disk is full"),
-        ("@ERROR: Unknown module 'x'\nrsync error: error starting", "rsync failed with code 5: @ERROR: Unknown module"),
-        ("", "rsync failed with code 5: code 5"),
-    ],
-)
-def test_why_rsync_failed_is_one_line(errors: str, said: str) -> None:
-    cause, message = hf_copy.explain(5, errors)
-    assert said in message
-    told = {"the disk": "no_space", "rsync failed": "rsync_failed"}
-    assert cause == next((name for start, name in told.items() if message.startswith(start)), "source_address")
-
-
-def test_a_blob_of_the_store_comes_as_a_file(host: Host) -> None:
-    blob = host.source.share("extra.safetensors", safetensors(64))
-    host.run()
-    assert (host.repo / "blobs" / blob.name).read_bytes() == safetensors(64)
-    assert not (host.repo / "blobs" / blob.name).is_symlink()

@@ -4,156 +4,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import sys
 import tempfile
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.testing import patch_module_args
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_cache import layout, locks
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import (
-    download_container,
-    download_repair,
-    model_files,
-)
-from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer.set_aside import SET_ASIDE
+from ansible_collections.dgxspark.vllm.plugins.module_utils._hf_transfer import model_files
 from ansible_collections.dgxspark.vllm.plugins.modules import hf_download
-from hf_trees import safetensors
+from download_host import COMMIT, TOKEN, Host
 
 from support import documented
 from support.trees import deep_tree
 
-MODEL = "org/name"
-COMMIT = "c" * 40
-FILES = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": b"x" * 5000, "README.md": b"hello"}
 pytestmark = pytest.mark.usefixtures("warm_python")
-TOKEN = "hf_abcdefghijkl"
-
-DOCKER = """#!{python}
-import json, os, pathlib, subprocess, sys
-here, argv = pathlib.Path({folder!r}), sys.argv[1:]
-with (here / "calls").open("a") as calls:
-    calls.write(" ".join(argv) + "\\n")
-box = here / "container.json"
-if argv[0] == "image":
-    sys.exit(0 if (here / "image").exists() else 1)
-elif argv[0] == "pull":
-    sys.exit("Error: manifest unknown")
-elif argv[0] == "inspect":
-    if not box.exists():
-        sys.exit("Error: No such container: " + argv[-1])
-    print("[" + box.read_text() + "]")
-elif argv[0] == "rm":
-    box.unlink()
-elif argv[0] == "logs":
-    if (here / "refusal").exists():
-        sys.exit((here / "refusal").read_text())
-    print((here / "log").read_text())
-    print((here / "errors").read_text() if (here / "errors").exists() else "", file=sys.stderr)
-elif argv[0] == "run":
-    job = next(word for word in argv if word.endswith(":/job"))[: -len(":/job")]
-    environment = dict(os.environ, PYTHONPATH=str(here / "client"), FAKE=str(here))
-    command = [sys.executable, job + "/client.py", job + "/job.json"]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE)
-    if "--detach" not in argv:
-        sys.stdout.buffer.write(done.stdout)
-        sys.exit(done.returncode)
-    if box.exists():
-        sys.exit("docker: Error: Conflict. The container name is already in use")
-    (here / "log").write_bytes(done.stdout)
-    labels = dict(word[len("--label="):].split("=", 1) for word in argv if word.startswith("--label="))
-    state = dict(Status="exited", ExitCode=done.returncode)
-    box.write_text(json.dumps(dict(Id="0" * 64, Name="x", State=state, Config=dict(Labels=labels))))
-    print("0" * 64)
-"""
-
-# As 2.x: a listing with sizes, and a download that writes what was asked for.
-CLIENT = """
-import json, os, pathlib
-from types import SimpleNamespace as N
-here = pathlib.Path(os.environ["FAKE"])
-fake = json.loads((here / "fake.json").read_text())
-__version__ = fake["version"]
-class HfApi:
-    def model_info(self, repo, revision, files_metadata, token):
-        (here / "seen.json").write_text(json.dumps({"token": token, "environment": dict(os.environ)}))
-        if fake["error"]:
-            raise RuntimeError(fake["error"])
-        files = [N(rfilename=n, size=s, blob_id=e, lfs=None) for n, (s, e) in fake["files"].items()]
-        return N(sha=of(revision), siblings=files)
-def of(revision):
-    return revision if len(revision) == 40 else fake["commit"]
-def snapshot_download(repo, revision, allow_patterns, token):
-    top = pathlib.Path(fake["path"]) / "models--org--name"
-    snapshot = top / "snapshots" / of(revision)
-    for folder in (top / "blobs", top / "refs", snapshot):
-        folder.mkdir(parents=True, exist_ok=True)
-    if revision == "main":
-        (top / "refs" / "main").write_text(fake["commit"])
-    for name in allow_patterns[: fake["stop_after"]]:
-        size, etag = fake["files"][name]
-        (top / "blobs" / etag).write_bytes(b"x" * size)
-        if not (snapshot / name).exists():
-            (snapshot / name).symlink_to("../../blobs/" + etag)
-    if fake["download_error"]:
-        raise OSError(28, "No space left on device")
-    return str(snapshot)
-"""
-
-
-class Host:
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.capsys = folder, capsys
-        self.path = folder / "hf"
-        self.repo = self.path / "models--org--name"
-        self.calls = folder / "calls"
-        (folder / "bin").mkdir()
-        docker = folder / "bin" / "docker"
-        docker.write_text(DOCKER.format(python=sys.executable, folder=str(folder)))
-        docker.chmod(0o755)
-        (folder / "image").touch()
-        (folder / "client").mkdir()
-        (folder / "client" / "huggingface_hub.py").write_text(CLIENT)
-        (folder / "env").write_text(f"HF_TOKEN='{TOKEN}'\n")
-        self.etags = {name: f"{number:040x}" for number, name in enumerate(FILES, 1)}
-        self.fake: dict[str, t.Any] = {
-            "version": "2.4.0",
-            "commit": COMMIT,
-            "error": "",
-            "download_error": False,
-            "stop_after": None,
-            "path": str(self.path),
-            "files": {name: [len(content), self.etags[name]] for name, content in FILES.items()},
-        }
-        monkeypatch.setenv("PATH", f"{folder}/bin", prepend=":")
-        monkeypatch.setattr(download_container, "RUN", str(folder / "run"))
-        # Whoever runs the tests may not see the processes of others.
-        look = locks.open_files
-        monkeypatch.setattr(locks, "open_files", lambda *wanted: (look(*wanted)[0], True))
-
-    def run(self, **options: t.Any) -> dict[str, t.Any]:
-        (self.folder / "fake.json").write_text(json.dumps(self.fake))
-        self.calls.write_text("")
-        arguments = {"model": MODEL, "path": str(self.path), "image": "vllm:1", "keep_free": 0, **options}
-        with patch_module_args(arguments), pytest.raises(SystemExit):
-            hf_download.main()
-        found: dict[str, t.Any] = json.loads(self.capsys.readouterr().out)
-        return found
-
-    def download(self, **options: t.Any) -> dict[str, t.Any]:
-        first = self.run(**options)
-        assert first["status"] == "running", first
-        return self.run(follow=first["container"], **options)
-
-    def container(self, status: str, **labels: str) -> None:
-        state = {"Status": status, "ExitCode": 1}
-        entry = {"Id": "f" * 64, "Name": "x", "State": state, "Config": {"Labels": labels}}
-        (self.folder / "container.json").write_text(json.dumps(entry))
 
 
 @pytest.fixture
@@ -417,128 +283,6 @@ def test_cancel(host: Host) -> None:
     assert not (host.folder / "container.json").exists()
 
 
-def test_a_damaged_file_goes_with_its_link(host: Host) -> None:
-    host.download()
-    blob = host.repo / "blobs" / host.etags["model.safetensors"]
-    blob.write_bytes(b"x" * 4999)
-    look = host.run(_ansible_check_mode=True)
-    assert (look["missing"], look["removed"]) == (["model.safetensors"], [str(blob)])
-    assert blob.exists()
-    first = host.run()
-    assert [file["name"] for file in first["files"]] == ["model.safetensors"]
-    assert first["removed"] == [str(blob)]
-    assert host.run(follow=first["container"])["status"] == "complete"
-    assert blob.stat().st_size == 5000
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "plain", "kept"),
-    [
-        ("tokenizer.json", b'{"my own work": 1}', False, True),  # another size, through the link
-        ("tokenizer.json", b'{"my own work": 1}', True, True),  # a file in the place of the link
-        ("tokenizer.json", b"not even JSON", True, True),
-        ("tokenizer.json", b"longer than it was", False, True),
-        ("tokenizer.json", b"{", False, False),
-        ("tokenizer.json", b"", True, False),
-        ("model.safetensors", safetensors(6000), False, True),  # other weights, whole
-        ("model.safetensors", b"x" * 4999, True, False),
-        ("model.safetensors", b"x" * 5001, False, False),
-    ],
-)
-def test_what_somebody_has_edited_is_kept(host: Host, name: str, content: bytes, plain: bool, kept: bool) -> None:
-    host.download()
-    file = host.repo / "snapshots" / COMMIT / name
-    if plain:
-        file.unlink()
-    file.write_bytes(content)
-    look = host.run(_ansible_check_mode=True)
-    assert ([own["name"] for own in look["set_aside"]], file.read_bytes()) == ([name] if kept else [], content)
-    first = host.run()
-    assert [own["name"] for own in first["set_aside"]] == ([name] if kept else [])
-    assert host.run(follow=first["container"])["status"] == "complete"
-    assert [path.read_bytes() for path in (host.repo / SET_ASIDE).glob("*")] == ([content] if kept else [])
-    assert [own["path"] for own in first["set_aside"]] == [str(path) for path in (host.repo / SET_ASIDE).glob("*")]
-    assert file.is_symlink()
-    assert host.run()["status"] == "complete"
-
-
-def test_a_folder_for_edits_that_leads_out_of_the_cache_is_refused(host: Host) -> None:
-    host.download()
-    (host.repo / "snapshots" / COMMIT / "tokenizer.json").write_bytes(b'{"my own work": 1}')
-    (host.repo / ".dgxspark" / "set-aside").symlink_to(host.folder / "bin")
-    assert "leads out of" in host.run()["msg"]
-    assert [path.name for path in (host.folder / "bin").iterdir()] == ["docker"]
-
-
-def test_a_damaged_file_stays_when_there_is_no_room_for_another(host: Host) -> None:
-    host.download()
-    blob, link = host.repo / "blobs" / host.etags["model.safetensors"], host.repo / "snapshots" / COMMIT
-    blob.write_bytes(b"x" * 4999)
-    for check_mode in (True, False):
-        found = host.run(keep_free=10**18, _ansible_check_mode=check_mode)
-        assert (found["status"], found["cause"]["id"], found["removed"]) == ("failed", "no_space", [])
-    assert blob.exists() and (link / "model.safetensors").is_symlink()
-
-
-@pytest.mark.parametrize("check_mode", [True, False])
-def test_a_damaged_file_makes_room_for_its_successor(
-    host: Host, monkeypatch: pytest.MonkeyPatch, check_mode: bool
-) -> None:
-    host.download()
-    blob = host.repo / "blobs" / host.etags["model.safetensors"]
-    blob.write_bytes(b"x" * 4096)
-    free = 5000 - blob.stat().st_blocks * 512
-    monkeypatch.setattr(download_repair, "filesystem_space", lambda _path: {"free_bytes": free})
-    assert host.run(_ansible_check_mode=check_mode)["status"] == ("missing" if check_mode else "running")
-    blob.write_bytes(b"x" * 4096)
-    (host.folder / "container.json").unlink(missing_ok=True)
-    monkeypatch.setattr(download_repair, "filesystem_space", lambda _path: {"free_bytes": free - 1})
-    assert host.run(_ansible_check_mode=check_mode)["cause"]["id"] == "no_space"
-
-
-@pytest.mark.parametrize("place", [".locks/models--org--name/ETAG.lock", "VLLM"])
-def test_a_damaged_file_that_somebody_is_about_to_replace_stays(
-    host: Host, place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(hf_download.AnsibleModule, "warn", lambda _module, line: said.append(line))
-    host.download()
-    blob = host.repo / "blobs" / host.etags["model.safetensors"]
-    blob.write_bytes(b"x" * 4999)
-    vllm = Path(layout.vllm_lock(str(host.path), MODEL)).name
-    lock = host.path / place.replace("ETAG", blob.name).replace("VLLM", vllm)
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        found = host.run()
-    link = host.repo / "snapshots" / COMMIT / "model.safetensors"
-    assert found["removed"] == []
-    assert said == [f"{link} is damaged and stays: a download holds {lock}"]
-    assert link.is_symlink()
-
-
-def test_a_damaged_file_in_a_store_that_is_shared(host: Host) -> None:
-    host.download()
-    blob, store = host.repo / "blobs" / host.etags["model.safetensors"], host.path / "blobs" / "ab"
-    store.mkdir(parents=True)
-    (store / "shared").write_bytes(b"x" * 4999)
-    blob.unlink()
-    blob.symlink_to(store / "shared")
-    assert host.download()["status"] == "complete"
-    assert not (store / "shared").exists()
-
-
-def test_nothing_outside_of_the_cache_is_removed(host: Host) -> None:
-    host.download()
-    link = host.repo / "snapshots" / COMMIT / "model.safetensors"
-    (host.folder / "precious").write_bytes(b"x" * 5000)
-    link.unlink()
-    link.symlink_to(host.folder / "precious")
-    assert host.download()["status"] == "complete"
-    assert (host.folder / "precious").exists()
-    assert host.repo in link.resolve().parents
-
-
 def test_a_hub_that_names_no_commit(host: Host) -> None:
     host.fake["commit"] = "../../x"
     assert host.run()["cause"]["id"] == "client_failed"
@@ -551,20 +295,6 @@ def test_a_folder_that_may_not_be_written(host: Host, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     assert host.run()["msg"] == "/run/x: Permission denied. It needs root: become: true"
-
-
-@pytest.mark.parametrize(("version", "kept"), [("0.34.4", True), ("2.4.0", False)])
-def test_dead_partials(host: Host, version: str, kept: bool) -> None:
-    host.fake["version"] = version
-    (host.repo / "blobs").mkdir(parents=True)
-    resumable = host.repo / "blobs" / f"{host.etags['model.safetensors']}.incomplete"
-    garbage = host.repo / "blobs" / f"{host.etags['model.safetensors']}.12345678.incomplete"
-    for file in (resumable, garbage):
-        file.write_bytes(b"x" * 4096)
-    found = host.run()
-    assert set(found["removed"]) == ({str(garbage)} if kept else {str(garbage), str(resumable)})
-    assert resumable.exists() is kept
-    assert not garbage.exists()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import home 
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host import services
 from ansible_collections.dgxspark.vllm.plugins.modules import vllm_home, vllm_releases_info
 
+from support.trees import deep_tree
+
 Result = dict[str, t.Any]
 ID = "0123456789ab"
 COMPOSE = '# Written by dgxspark.vllm. A release is never edited.\n    labels:\n      dgxspark.vllm.service: "vllm"\n'
@@ -215,15 +217,9 @@ def test_nothing_stays_of_a_folder_that_is_all_ours(host: Host, marked: bool) ->
 def test_no_depth_of_the_cache_stops_a_removal(host: Host) -> None:
     """The container writes there: deeper than Python's recursion, than open files, and than the longest path."""
     host.deployed()
-    here = os.open(host.home / "cache", os.O_RDONLY)
-    for _level in range(3000):
-        os.mkdir("d", dir_fd=here)
-        below = os.open("d", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = below
-    os.close(here)
-    removed = host.run("absent")
-    assert (removed.get("msg"), removed["left"], host.home.exists()) == (None, [], False)
+    with deep_tree(host.home / "cache" / "deep"):
+        removed = host.run("absent")
+        assert (removed.get("msg"), removed["left"], host.home.exists()) == (None, [], False)
 
 
 def test_a_removal_that_was_interrupted_is_finished(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
