@@ -57,9 +57,17 @@ EMPTY = (
 SPOKEN = ("stderr", "module_stderr", "stdout", "module_stdout")
 
 BROKEN_OFF = (
-    "The run was broken off. Start it again with the same command: a deployment reads from the hosts what was begun, "
-    "and completes it or takes it back. Until then, playbooks/health.yml shows what serves. "
+    "The run was broken off. {} Until then, playbooks/health.yml shows what serves. "
     f"More: {read_more('docs/reference/deploy.md#interrupted-runs')}"
+)
+AGAIN = (
+    "Start it again with the same command: a deployment reads from the hosts what was begun, and completes it or takes "
+    "it back."
+)
+# By name, because `current` may be that release by now: the one before it is another one.
+ROLL_BACK_AGAIN = (
+    "Start it again with -e vllm_rollback_release= and the release that you want: without it, a rollback that had "
+    "begun goes back where it came from. playbooks/releases.yml lists them."
 )
 NOT_BEGUN = (
     "No task was started, so nothing was changed. If a vault could not be decrypted: give --ask-vault-pass or "
@@ -77,6 +85,7 @@ class CallbackModule(Default):
         super().__init__()
         self._exit_code = 0
         self._runs_in: int | None = None  # process of a run that has not ended
+        self._again = ""  # what a run that was broken off says
         self._has_begun = False  # a task of it was started; before that, Ansible may fail to read the inventory
         self._says_no_host = True
         self._is_for_programs = False  # the output of the run is the JSON that a query selects
@@ -84,11 +93,13 @@ class CallbackModule(Default):
     def v2_playbook_on_start(self, playbook: t.Any) -> None:
         super().v2_playbook_on_start(playbook)
         self._runs_in = os.getpid()
+        is_rollback = os.path.basename(playbook._file_name) == "rollback.yml"
+        self._again = BROKEN_OFF.format(ROLL_BACK_AGAIN if is_rollback else AGAIN)
         atexit.register(self._broken_off)  # Ansible tells no callback of Ctrl-C
 
     def _broken_off(self) -> None:
         if self._runs_in == os.getpid():
-            self._display.display(BROKEN_OFF if self._has_begun else NOT_BEGUN, color=C.COLOR_WARN)
+            self._display.display(self._again if self._has_begun else NOT_BEGUN, color=C.COLOR_WARN)
 
     def v2_playbook_on_include(self, included_file: t.Any) -> None:
         if self._is_verbose():

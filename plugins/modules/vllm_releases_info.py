@@ -107,8 +107,8 @@ releases:
       sample: {"model": "Qwen/Qwen3-8B-FP8", "image": "nvcr.io/nvidia/vllm:25.09-py3"}
     other_secrets:
       description:
-        - Names of the secrets that it needs, and for which it has another value than RV(current), in its file C(.env).
-          A rollback to it brings these values back.
+        - Names of the secrets that it needs, and for which it has a value in its file C(.env) that RV(current) does not
+          have. A rollback to it brings these values back.
       type: list
       elements: str
       returned: always

@@ -22,9 +22,9 @@ Values = dict[str, str]
 
 
 def other_secrets(home: str, release: str, current: str) -> list[str]:
-    """The names of the secrets that a release needs another value for than the current one. It may be revoked."""
+    """The names of the secrets of which a release has a value that the current one has not. It may be revoked."""
     first, second = (_needed_values(home, name) for name in (release, current))
-    return sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
+    return sorted(name for name, value in first.items() if value != second.get(name))
 
 
 def is_replaced(home: str, release: str) -> bool:

@@ -17,6 +17,10 @@ def go_on(lost: t.Sequence[str], hosts: t.Collection[str], limit: str = "", may_
     if not lost or not hosts:
         return ""
     between = ":" if ":" in limit and "," not in limit else ","
-    whole = between.join([*([limit] if limit else []), *(f"!{name}" for name in lost)])
+    named = limit.split(between) if limit else []
+    left = [name for name in named if name not in lost]
+    # a group would still have them
+    chosen = left if left and set(left) <= set(hosts) else [*named, *(f"!{name}" for name in lost)]
+    whom = "it" if len(lost) == 1 else "them"
     proviso = ", if the others do not have the same fault" if may_be_common else ""
-    return f"To go on without {'it' if len(lost) == 1 else 'them'}{proviso}: run the command with -l '{whole}'."
+    return f"To go on without {whom}{proviso}: run the command with -l '{between.join(chosen)}'."

@@ -9,6 +9,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 from flow_hosts import HOSTS, SETS, rows
 from role_on_standins import EXTRA, R1, R2, R3, STANDINS, Fleet, failure, health, host_info
 
@@ -228,8 +229,33 @@ def test_who_goes_back_to_other_secrets_is_told_so(tmp_path: Path, ansible_playb
     code, output = fleet.run("rollback.yml")
     assert code == 0, output
     said = " ".join(output.split())
-    warning = "WARNING: this brings back another VLLM_API_KEY than the release before has"
+    warning = "WARNING: this brings back a VLLM_API_KEY that the release before does not have"
     assert said.count(warning) == 1, output
+    # their service files are none
+    assert (
+        said.count(f"what the rollback changes is not known, because {fleet.folder}/h0/releases/{R1}/compose.yaml") == 1
+    )
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_rollback_shows_what_it_changes(tmp_path: Path, ansible_playbook: AnsiblePlaybook, check: bool) -> None:
+    back = {"good": [R1, R2], "current": R2, "answers": {"vllm_health": [health("ready", R1)]}}
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": back, "h1": back})
+    for host, release, length, address in (
+        *(("h0", R1, "16384", "127.0.0.1"), ("h0", R2, "32768", "0.0.0.0")),
+        *(("h1", R1, "16384", "0.0.0.0"), ("h1", R2, "16384", "0.0.0.0")),
+    ):
+        command = ["vllm", "serve", "m", "--max-model-len", length]
+        service = {"image": "i", "command": command, "ports": [f"{address}:8000:8000"]}
+        compose = yaml.safe_dump({"services": {"vllm-x": service}})
+        (fleet.folder / host / "releases" / release / "compose.yaml").write_text(compose)
+    code, output = fleet.run("rollback.yml", check=check)
+    assert code == 0, output
+    title = f"h0: what the rollback {'would change' if check else 'changes'}, compared with release {R2}"
+    assert title in output
+    assert "--max-model-len 32768 -> 16384" in output
+    assert "WARNING: after the rollback, clients of other machines lose access" in output
+    assert "h1: what the rollback" not in output  # the same
 
 
 def test_what_a_second_run_costs(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:

@@ -31,7 +31,7 @@ def shown(ansible_playbook: AnsiblePlaybook, folder: Path, file: str, name: str,
     ("lines", "clients", "says", "not_says"),
     [
         (["image: a -> b"], [], "a: what the switch changes, compared with release aaa image: a -> b", "WARNING"),
-        ([], ["the key is gone"], "a: WARNING: after the switch, the key is gone", "what the switch changes"),
+        ([], ["the key is gone"], "a: what the switch changes WARNING: after the switch, the key is gone", "compared"),
         ([], [], "PLAY RECAP", "a: what"),
     ],
 )

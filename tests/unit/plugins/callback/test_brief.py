@@ -197,11 +197,23 @@ def test_how_to_go_on_without_a_lost_host(
     assert next((told for told in run.output.splitlines() if told.startswith("To go on")), "") == line, run.output
 
 
-def test_a_run_that_is_broken_off_says_how_to_go_on(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+@pytest.mark.parametrize(
+    ("name", "again"),
+    [
+        ("site.yml", "with the same command"),
+        (
+            "rollback.yml",
+            "with -e vllm_rollback_release= and the release that you want",
+        ),  # else it would go forth again
+    ],
+)
+def test_a_run_that_is_broken_off_says_how_to_go_on(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, name: str, again: str
+) -> None:
     tasks = [{"ansible.builtin.shell": f"touch {tmp_path}/begun; sleep 600"}]
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    (tmp_path / name).write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"spark01": THIS_MACHINE}}}))
-    process = ansible_playbook.start(tmp_path / "play.yml", inventory=tmp_path / "hosts.yml", environment=BRIEF)
+    process = ansible_playbook.start(tmp_path / name, inventory=tmp_path / "hosts.yml", environment=BRIEF)
     wait_until((tmp_path / "begun").exists, "the task runs", timeout=120)
     output = None
     while output is None:  # a signal that comes while Python forks is lost; a second one would break off the message
@@ -210,7 +222,7 @@ def test_a_run_that_is_broken_off_says_how_to_go_on(tmp_path: Path, ansible_play
             output = process.communicate(timeout=60)[0]
     assert process.returncode != 0
     (told,) = (line for line in output.splitlines() if line.startswith("The run was broken off. "))
-    assert "Start it again with the same command" in told
+    assert f"Start it again {again}" in told
     assert "playbooks/health.yml shows what serves" in told
 
 
