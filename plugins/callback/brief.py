@@ -69,6 +69,8 @@ ROLL_BACK_AGAIN = (
     "Start it again with -e vllm_rollback_release= and the release that you want: without it, a rollback that had "
     "begun goes back where it came from. playbooks/releases.yml lists them."
 )
+READING = ("explain", "health", "list_models", "logs", "preflight", "releases", "report", "watch")
+ONLY_READ = "The run was broken off. It changes nothing on the hosts, so nothing has to be undone or repeated."
 NOT_BEGUN = (
     "No task was started, so nothing was changed. If a vault could not be decrypted: give --ask-vault-pass or "
     "--vault-password-file, with its password."
@@ -93,8 +95,9 @@ class CallbackModule(Default):
     def v2_playbook_on_start(self, playbook: t.Any) -> None:
         super().v2_playbook_on_start(playbook)
         self._runs_in = os.getpid()
-        is_rollback = os.path.basename(playbook._file_name) == "rollback.yml"
-        self._again = BROKEN_OFF.format(ROLL_BACK_AGAIN if is_rollback else AGAIN)
+        name = os.path.basename(playbook._file_name).removesuffix(".yml")
+        again = BROKEN_OFF.format(ROLL_BACK_AGAIN if name == "rollback" else AGAIN)
+        self._again = ONLY_READ if name in READING else again
         atexit.register(self._broken_off)  # Ansible tells no callback of Ctrl-C
 
     def _broken_off(self) -> None:

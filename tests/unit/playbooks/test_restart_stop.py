@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import typing as t
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from support.playbook import THIS_MACHINE, AnsiblePlaybook
 OBEYS = {"found": True, "reached": True, "sessions": 0, "alone": False, "changed": True}
 ANSWERS = {"vllm_health": [health("ready", R1)], "gateway_server": [OBEYS]}
 SERVES: dict[str, t.Any] = {"good": [R2, R1], "current": R1, "answers": ANSWERS}
+TAKEN = {"conflicts": [], "holders": [{"description": "the container mine", "running": True}]}
+HELD = {"conflicts": [{"id": "port_in_use", "text": "Port 8000 is held by sshd"}], "holders": []}
 SILENT = {"failed": True, "msg": "it is silent", "cause": {"id": "x", "change": {}}}
 
 
@@ -45,6 +48,8 @@ def test_restart(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
         "serves": SERVES,
         "silent": {**SERVES, "answers": {**ANSWERS, "vllm_health": [SILENT]}},
         "bare": {},
+        "taken": {**SERVES, "answers": {**ANSWERS, "vllm_conflicts_info": [TAKEN]}},
+        "held": {**SERVES, "answers": {**ANSWERS, "vllm_conflicts_info": [HELD]}},
     }
     fleet = fleet_of(ansible_playbook, tmp_path, hosts)
     code, output = fleet.run("restart.yml", one_batch=True)
@@ -61,6 +66,11 @@ def test_restart(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     assert fleet.link("silent", "current") == R1
     assert fleet.calls("bare", "systemd") == []
     assert "bare has no service vllm of this collection" in failure(output, "bare")
+    # a start would meet them
+    assert fleet.calls("taken", "systemd") == fleet.calls("held", "systemd") == []
+    assert "taken was not restarted, because the container mine runs in its place. Nothing" in failure(output, "taken")
+    assert "held was not restarted. Port 8000 is held by sshd" in failure(output, "held")
+    assert re.search(r"^held .* failed before the restart$", output, re.MULTILINE), output
     for host in hosts:
         assert fleet.calls(host, "deploy_lock")[-1][1]["state"] == "absent"
 
