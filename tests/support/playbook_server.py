@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -150,6 +151,7 @@ def _load_ansible() -> Compiled:
         list(getattr(loader, f"{kind}_loader").all(class_only=True))
     for plugins in (loader.filter_loader, loader.test_loader):
         list(plugins.all())
+        plugins.get = functools.cache(plugins.get)  # each task looks for those of collections again, file by file
     warnings.filterwarnings("ignore", "AnsibleCollectionFinder has already been configured")
     compiled = runpy.run_path(str(Path(__file__).with_name("compiled.py")))["Compiled"]
     return t.cast("Compiled", compiled())

@@ -25,7 +25,7 @@ settings.register_profile("in turn", parent=settings.get_profile("any machine"),
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Examples are others with each run: with each commit a quarter of Hypothesis' hundred, where a test names none."""
+    """Examples are others with each run: with each commit a quarter of Hypothesis' hundred; a test may multiply it."""
     settings.load_profile("any machine" if config.getoption("turn") is None else "in turn")
 
 

@@ -144,7 +144,7 @@ PARSERS: dict[str, t.Callable[[str], t.Any]] = {
 
 
 @given(TEXTS)
-@settings(max_examples=200)
+@settings(max_examples=2 * settings.default.max_examples)
 def test_no_parser_raises(text: str) -> None:
     """One text for all of them: to find a text takes longer than to read it."""
     for name, parse in PARSERS.items():

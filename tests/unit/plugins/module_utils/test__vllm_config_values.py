@@ -49,7 +49,7 @@ def nested(depth: int) -> t.Any:
     return value
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(st.dictionaries(st.sampled_from(WORDS), VALUES, max_size=25), st.booleans())
 def test_no_content_is_a_crash(config: dict[str, t.Any], begins: bool) -> None:
     try:

@@ -167,7 +167,7 @@ def ask(path: str, check_mode: bool, keep: list[str] | None) -> dict[str, t.Any]
         return None
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(nodes=TREES, keep=st.sampled_from([None, ["org/other"]]))
 def test_random_trees(nodes: list[tuple[str, str, tuple[str, t.Any]]], keep: list[str] | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
