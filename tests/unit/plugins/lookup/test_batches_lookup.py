@@ -9,14 +9,10 @@ import typing as t
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.dgxspark.vllm.plugins.lookup import batches
+from host_vars import HostVars
 
 SIZES = ["1", "25%", "100%"]
 PAIR = {"vllm_nodes": ["h1", "h2"]}
-
-
-class HostVars(dict[str, dict[str, t.Any]]):
-    def raw_get(self, host: str) -> dict[str, t.Any]:
-        return self[host]
 
 
 def look(**hosts: dict[str, t.Any]) -> list[str]:

@@ -14,16 +14,12 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.dgxspark.vllm.plugins.lookup import gateway
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.gateway import Gateway
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.virtual_address import Member, virtual_address
+from host_vars import HostVars
 
 KEY = "0123456789abcdef0123456789abcdef"
 OPEN = {"vllm_publish_address": "0.0.0.0", "vllm_api_key": KEY}
 SPARK01 = {"ansible_host": "192.168.1.41", **OPEN}
 SPARK02 = {"ansible_host": "192.168.1.42", **OPEN}
-
-
-class HostVars(dict[str, dict[str, t.Any]]):
-    def raw_get(self, host: str) -> dict[str, t.Any]:
-        return self[host]
 
 
 def look(

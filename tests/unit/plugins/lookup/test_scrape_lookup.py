@@ -13,14 +13,10 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.dgxspark.vllm.plugins.lookup import scrape
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.scrape import Scrape
+from host_vars import HostVars
 
 KEY = "0123456789abcdef0123456789abcdef"
 OPEN = {"vllm_publish_address": "0.0.0.0", "vllm_api_key": KEY}
-
-
-class HostVars(dict[str, dict[str, t.Any]]):
-    def raw_get(self, host: str) -> dict[str, t.Any]:
-        return self[host]
 
 
 def look(host: str, hosts: dict[str, dict[str, t.Any]], monitoring: t.Sequence[str] = ()) -> dict[str, t.Any]:

@@ -15,6 +15,7 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.dgxspark.vllm.plugins.lookup import service
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.resolve import Resolved
+from host_vars import HostVars
 
 SPARK = {"memory": {"total_bytes": 130674379980, "available_bytes": 124554051584}, "services": [], "listener": None}
 
@@ -96,11 +97,6 @@ def test_refused_with_one_line(variables: dict[str, t.Any], options: dict[str, t
         look(variables=variables, **options)
     assert line in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-class HostVars(dict[str, dict[str, t.Any]]):
-    def raw_get(self, host: str) -> dict[str, t.Any]:
-        return self[host]
 
 
 def pair(here: str, nodes: t.Any, **other: t.Any) -> dict[str, t.Any]:
