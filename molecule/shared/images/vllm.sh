@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Make the vLLM image (the CPU build of the real thing) and put it into the sandbox's registry. Prints `kept` or `built`.
-#   vllm.sh REGISTRY NAME:TAG STATE_DIR PYTHON [TORCH_INDEX]
-# PYTHON has pip. Where its own settings do not lead to torch's CPU build, TORCH_INDEX is an index that has it.
+#   vllm.sh REGISTRY NAME:TAG STATE_DIR PYTHON
+# PYTHON has pip. Where its own settings do not lead to torch's CPU build, PyTorch's own index is asked.
 set -euo pipefail
 
-registry=${1:?registry} image=${2:?image} state=${3:?state directory} python=${4:?python} torch_index=${5:-}
+registry=${1:?registry} image=${2:?image} state=${3:?state directory} python=${4:?python}
 images=$(cd "$(dirname "$0")" && pwd)
 models=$images/../hub/make_models.py
 base=dgxspark-sandbox/debian:vllm
@@ -46,10 +46,10 @@ pip_install() { # without what a package asks for
 torch=$(grep '^torch==' "$images/vllm/requirements.txt")
 {
   pip_install --require-hashes --requirement "$images/vllm/requirements.lock" &&
-    pip_install "$torch" ${torch_index:+--extra-index-url "$torch_index"}
+    { pip_install "$torch" 2>/dev/null || pip_install "$torch" --extra-index-url https://download.pytorch.org/whl/cpu; }
 } || {
-  echo "sandbox: pip could not install the CPU build of vLLM; if it did not find torch with +cpu, name an index that" \
-    "has it: -e sandbox_torch_index=URL (PyTorch's own is https://download.pytorch.org/whl/cpu)" >&2
+  echo "sandbox: pip could not install the CPU build of vLLM; if it did not find torch with +cpu, start it again with" \
+    "PIP_EXTRA_INDEX_URL and an index that has it" >&2
   exit 1
 }
 
