@@ -69,7 +69,7 @@ def test_the_report_shows_what_serves(
     page = tmp_path / "report.html"
     run = ansible_playbook("playbooks/report.yml", spark.limit, vllm_report_file=str(page))
     assert run.code == 0, run.output
-    assert "1 of 1 hosts are ready" in run.words
+    assert "1 of 1 hosts ready" in run.words
     assert "WARNING]" not in run.output
     text = page.read_text(encoding="utf-8")
     for part in (f">{spark.name}</h3>", "Qwen/Qwen3-8B-FP8", "of the planned", " free of ", "<td>current</td>"):

@@ -48,7 +48,7 @@ def test_every_host_is_on_the_page(tmp_path: Path, ansible_playbook: AnsiblePlay
         assert secret not in text + run.output
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     assert f"wrote {page} (" in run.words
-    assert "0 of 3 hosts are ready" in run.words
+    assert "0 of 3 hosts ready" in run.words
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hosts.yml", "report.html"]
 
 
