@@ -110,7 +110,7 @@ def host_info(release: str | None = None, listener: dict[str, t.Any] | None = No
     mine = {"service": "vllm", "container": "vllm-x", "planned_bytes": None, "release": release}
     return {
         "spark": {
-            "docker": None,
+            "docker": {"running": True, "error": None},
             "gpu": None,
             "toolkit": {"cdi_devices": []},
             "memory": {"total_bytes": 2**37},

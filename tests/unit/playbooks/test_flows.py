@@ -271,6 +271,25 @@ def test_what_a_second_run_costs(tmp_path: Path, ansible_playbook: AnsiblePlaybo
     assert run.count("h0", "ok") + run.count("h0", "skipped") <= 40, output
 
 
+@pytest.mark.parametrize(
+    ("check", "more", "code"),
+    [(False, {}, 2), (True, {}, 2), (True, {"__container_runtime_gpu_changes": True}, 0)],
+    ids=["alone", "a preview of it", "a preview of site.yml"],
+)
+def test_a_host_without_docker_is_refused_unless_this_run_would_install_it(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook, check: bool, more: dict[str, t.Any], code: int
+) -> None:
+    bare = host_info()
+    bare["spark"]["docker"] = None
+    answers = {"spark_info": [bare], "vllm_health": [health("absent")]}
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": {"answers": answers}})
+    found, output = fleet.run(extra={**EXTRA, **more}, check=check)
+    assert found == code, output
+    told = "Docker is not installed on h0; playbooks/prepare.yml installs it"
+    assert (told in " ".join(output.split())) is bool(code)
+    assert fleet.calls("h0", "systemd") == []
+
+
 def test_what_another_run_did_before_the_lock_was_taken(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     """R1 serves at the first look; another run brings R2 into service, which is wanted."""
     other_run = {"holder": {"run": "x"}, "refused": False, "used_since": True}

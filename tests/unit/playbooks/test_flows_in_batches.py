@@ -37,7 +37,7 @@ def test_a_stage_touches_nothing_that_runs_and_shows_the_conflicts(
     said = " ".join(output.split())
     assert "WARNING: h0: the container trial is in the way. Stop it" in said
     assert f"h0: release {R2} (Qwen/Qwen3-8B-FP8) is staged" in said
-    assert (code, [verdict for _down, verdict in rows(output).values()]) == (2, ["staged", SERVES_ON])
+    assert (code, [verdict for _down, verdict in rows(output).values()]) == (2, ["staged", "not staged, serves"])
     for host in hosts:
         assert fleet.calls(host, "systemd", "vllm_takeover") == []
         assert fleet.calls(host, "deploy_lock")[-1][1]["state"] == "absent"

@@ -66,7 +66,7 @@ def test_a_second_uninstallation_names_the_server_that_is_still_there(
     variables = {
         "vllm_service_name": "vllm",
         "vllm_restore_replaced": False,
-        "__vllm_installed": {"owned": False, "current": None},
+        "__vllm_installed": {"owned": False, "current": None, "units": []},
         "__vllm_removed": {"left": []},
         "__vllm_replaced": {"skipped": True},
         "__vllm_renamed": {"holders": [{**server, **changes}]},
@@ -75,4 +75,5 @@ def test_a_second_uninstallation_names_the_server_that_is_still_there(
     run = shown(ansible_playbook, tmp_path, "uninstall.yml", "uninstall | Show what stays", variables)
     command = "on the host: `sudo docker rename v-before-1 v && sudo docker start v`."
     assert (command in run.words) is is_named
-    assert "Left in place: models in /opt/hf" in run.words
+    assert "a has no service vllm of this collection: nothing is removed." in run.words
+    assert "Left in place" not in run.words
