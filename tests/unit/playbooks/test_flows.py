@@ -290,6 +290,17 @@ def test_a_host_without_docker_is_refused_unless_this_run_would_install_it(
     assert fleet.calls("h0", "systemd") == []
 
 
+def test_a_preview_shows_what_would_be_installed_beside_a_release_that_stays(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    """The units, if they differ: the step is asked for, which fails here."""
+    serves = {"spark_info": [host_info(R2)], "vllm_health": [health("ready", R2)]}
+    host = {"good": [R2], "current": R2, "answers": serves}
+    fleet = Fleet(ansible_playbook, tmp_path, {"h0": {**host, "fails": "install_units"}})
+    code, output = fleet.run(check=True)
+    assert (code, "h0 fails in install_units" in output) == (2, True), output
+
+
 def test_what_another_run_did_before_the_lock_was_taken(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     """R1 serves at the first look; another run brings R2 into service, which is wanted."""
     other_run = {"holder": {"run": "x"}, "refused": False, "used_since": True}
