@@ -90,6 +90,7 @@ class CallbackModule(Default):
         self._again = ""  # what a run that was broken off says
         self._has_begun = False  # a task of it was started; before that, Ansible may fail to read the inventory
         self._says_no_host = True
+        self._unreachable: set[str] = set()  # also where the run handled it, in words of its own
         self._is_for_programs = False  # the output of the run is the JSON that a query selects
 
     def v2_playbook_on_start(self, playbook: t.Any) -> None:
@@ -185,6 +186,7 @@ class CallbackModule(Default):
         self._line(f"{host}: FAILED: {with_remedy(message.removeprefix(f'{host}: '))}", C.COLOR_ERROR)
 
     def v2_runner_on_unreachable(self, result: t.Any) -> None:
+        self._unreachable.add(result.host.get_name())
         if self._is_verbose():
             super().v2_runner_on_unreachable(result)
         elif not result.task.ignore_unreachable and not result.result.get("is_shown"):
@@ -196,7 +198,7 @@ class CallbackModule(Default):
         if not self._is_for_programs:
             super().v2_playbook_on_stats(stats)
         if stats.failures or stats.dark:
-            self._say_how_to_go_on({*stats.failures, *stats.dark}, stats.dark)
+            self._say_how_to_go_on({*stats.failures, *stats.dark}, {*stats.dark, *self._unreachable})
         if self._exit_code and not stats.failures and not stats.dark:
             raise SystemExit(self._exit_code)
 

@@ -70,6 +70,12 @@ def test_the_summary_has_an_address_that_a_client_can_use(address: str, key: str
     assert next(line for line in lines if line.startswith("URL:")).startswith(f"URL:          {url}")
 
 
+def test_a_preview_of_a_recovery_that_was_broken_off_says_that_its_release_loads() -> None:
+    health = {"verdict": "loading"}
+    lines = summary(ansible_check_mode=True, __vllm_health=health, resolved={"entry": {"id": "a/b"}})
+    assert lines == [f"spark01 would wait for release {'1' * 12} (a/b), which loads now."]
+
+
 @pytest.mark.parametrize("gpu", ["auto", "cdi"])
 @pytest.mark.parametrize("changes", [True, False])
 def test_a_preview_says_when_the_run_would_change_how_the_release_gets_the_gpu(gpu: str, changes: bool) -> None:

@@ -166,6 +166,12 @@ NO_PYTHON = {"ansible_python_interpreter": "/usr/bin/nopython"}
     ("hosts", "serial", "line"),
     [
         ({"h1": NOBODY, "h2": {}}, [1], "To go on without it: run the command with -l 'all,!h1'."),
+        # what the play says of it in words of its own
+        (
+            {"h1": {**NOBODY, "own_words": True}, "h2": {}},
+            [1],
+            "To go on without it: run the command with -l 'all,!h1'.",
+        ),
         (
             {"h1": NO_PYTHON, "h2": NO_PYTHON},
             [1],
@@ -183,9 +189,14 @@ NO_PYTHON = {"ansible_python_interpreter": "/usr/bin/nopython"}
 def test_how_to_go_on_without_a_lost_host(
     hosts: dict[str, dict[str, t.Any]], serial: list[int], line: str, tmp_path: Path, ansible_playbook: AnsiblePlaybook
 ) -> None:
+    own_words = "{{ own_words | default(false) }}"
+    tasks = [
+        {"ansible.builtin.ping": {}, "register": "answer", "ignore_unreachable": own_words},
+        {"ansible.builtin.fail": {"msg": "no answer"}, "when": "answer is unreachable"},
+    ]
     plays = [
         {"hosts": "all", "gather_facts": False, "tasks": []},
-        {"hosts": "all", "gather_facts": False, "serial": serial, "tasks": [{"ansible.builtin.ping": {}}]},
+        {"hosts": "all", "gather_facts": False, "serial": serial, "tasks": tasks},
     ]
     (tmp_path / "play.yml").write_text(yaml.safe_dump(plays), encoding="utf-8")
     rack = {"hosts": {name: {} for name, its in hosts.items() if "dgxspark_host" in its}}
@@ -193,7 +204,9 @@ def test_how_to_go_on_without_a_lost_host(
     inventory["all"]["children"] = {"rack": rack}
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
     run = ansible_playbook(tmp_path / "play.yml", "-l", "all", inventory=tmp_path / "hosts.yml", environment=BRIEF)
-    assert run.code == (2 if NO_PYTHON in hosts.values() else 4), run.output
+    assert run.code == (4 if NOBODY.items() <= hosts["h1"].items() and "own_words" not in hosts["h1"] else 2), (
+        run.output
+    )
     assert next((told for told in run.output.splitlines() if told.startswith("To go on")), "") == line, run.output
 
 
