@@ -12,14 +12,8 @@ import pytest
 import yaml
 from role_on_standins import R1, R2, Fleet, health, host_info
 
-from support.playbook import THIS_MACHINE, AnsiblePlaybook, Run
+from support.playbook import THIS_MACHINE, UNREACHABLE, AnsiblePlaybook, Run
 
-UNREACHABLE = {
-    "ansible_connection": "ssh",
-    "ansible_host": "127.0.0.1",
-    "ansible_port": 1,  # nobody listens there
-    "ansible_ssh_common_args": "-F /dev/null -o BatchMode=yes",
-}
 HOSTS: dict[str, dict[str, t.Any]] = {
     "dead": UNREACHABLE,
     "empty": {"vllm_container_name": "no-such-container-anywhere"},
