@@ -430,6 +430,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import installed, releases
 from ansible_collections.dgxspark.vllm.plugins.module_utils._host.services import home_of
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.health import result
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.parsers import PARSERS
 from ansible_collections.dgxspark.vllm.plugins.module_utils._vllm.probe import Probe
@@ -488,11 +489,12 @@ def main() -> None:
     if module.params["read_host"] is not None:
         # what was read is no older than that
         found |= {"spark": {**probe.host(), "time": int(seen.now)}, "failed_releases": failed_releases(service)}
-    if module.params["home"]:
+    home: str | None = module.params["home"]
+    if home:
         try:
-            found["releases"] = installed.read(module.params["home"], service, module.params["cache_path"])
-        except installed.Unreadable as error:
-            module.fail_json(msg=str(error))
+            found["releases"] = installed.read(home, service, module.params["cache_path"])
+        except OSError as error:
+            module.fail_json(msg=os_problem.one_line(error, home))
     module.exit_json(changed=False, **found)
 
 

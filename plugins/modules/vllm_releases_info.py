@@ -157,6 +157,7 @@ units:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dgxspark.vllm.plugins.module_utils._deploy import installed
+from ansible_collections.dgxspark.vllm.plugins.module_utils._outside import os_problem
 
 
 def main() -> None:
@@ -169,9 +170,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        found = installed.read(*(module.params[name] for name in ("home", "service", "cache_path")))
-    except installed.Unreadable as error:
-        module.fail_json(msg=str(error))
+        found = installed.read(**module.params)
+    except OSError as error:
+        module.fail_json(msg=os_problem.one_line(error, module.params["home"]))
     module.exit_json(changed=False, **found)
 
 

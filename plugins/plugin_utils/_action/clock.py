@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import typing as t
 
-
-def compared(read: int, before: float, after: float) -> dict[str, t.Any]:
+def compared(read: int, before: float, after: float) -> dict[str, float]:
     """Seconds that the host is ahead, if its clock said READ, in whole seconds, at some moment from BEFORE to AFTER."""
     return {"least": round(read - after, 1), "most": round(read + 1 - before, 1)}

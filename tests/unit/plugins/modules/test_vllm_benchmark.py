@@ -227,7 +227,7 @@ def test_a_client_that_hangs_is_ended_in_the_container(
 ) -> None:
     monkeypatch.setattr(vllm_benchmark, "LEAST_SECONDS", 1)
     host.client(f'echo $$ >"{host.folder}/pid"; exec sleep 100')
-    found = run(capsys, timeout=4)
+    found = run(capsys, timeout=8)
     assert found["reason"].startswith("c4: `vllm bench serve` did not end within ")
     pid = (host.folder / "pid").read_text().strip()
     assert not Path(f"/proc/{pid}").exists()
