@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-# CUDA's and the CPU build's default block, in tokens. The CPU build wants 16 for a latent cache.
+# CUDA's and the CPU build's default block, in tokens. The CPU build wants 16 for a latent cache (without AMX).
 BLOCK, CPU_BLOCK = 16, 128
 # A kind of layers less than that much more frequent than the rarest one is padded to one group.
 NEARLY_EQUAL = 1.5
