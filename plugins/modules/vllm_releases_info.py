@@ -88,7 +88,9 @@ releases:
       returned: always
       sample: 1795644000.0
     staged:
-      description: Time at which its file C(release.json) was last written, in seconds since 1970.
+      description: >-
+        Time at which its file C(release.json) was last written, in seconds since 1970. V(null) if it has none, because
+        an older version of this collection has staged it or the staging was broken off.
       type: float
       returned: always
       sample: 1795640400.0

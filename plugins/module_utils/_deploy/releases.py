@@ -158,7 +158,7 @@ def describe(home: str) -> dict[str, t.Any]:
             {
                 "id": one.id,
                 "good": one.good.time if one.good else None,
-                "staged": one.staged.time if one.written is None else one.written,
+                "staged": one.written,
                 "started": one.started,
                 "facts": dict(one.facts),
                 "other_secrets": other_secrets(home, one.id, current) if current else [],

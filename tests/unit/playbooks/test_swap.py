@@ -111,6 +111,14 @@ def test_a_deployment_starts_no_other_one(tmp_path: Path, ansible_playbook: Ansi
     assert f"{TWO} - {R2} - {'would wait' if check else 'waiting'}" in words
 
 
+def test_with_check_one_that_waits_already_is_as_wanted(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = Swap(ansible_playbook, tmp_path, [ONE, TWO], [])
+    (tmp_path / TWO / "releases" / R2 / "good").write_text("1\n")
+    code, words = fleet.run_it("deploy.yml", check=True)
+    assert code == 0, words
+    assert f"{TWO} - {R2} - waiting" in words
+
+
 def test_a_swap(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     fleet = Swap(ansible_playbook, tmp_path, [TWO], [health("ready", R2)])
     code, words = fleet.run_it("swap.yml")
@@ -186,10 +194,25 @@ def test_what_else_is_done_to_one_that_waits(
     assert line in words
 
 
+def installed(folder: Path) -> None:
+    """What is installed is what a stand-in answers, not what this machine has."""
+    read = folder / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks/deploy/read_installed.yml"
+    read.write_text(json.dumps([{"ansible.builtin.import_tasks": "deploy/read_releases.yml"}]))
+
+
+def test_of_a_stopped_group_only_the_first_one_would_restart(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
+    fleet = Swap(ansible_playbook, tmp_path, [ONE, TWO], [])
+    installed(tmp_path)
+    fleet.set_units([], [])
+    code, words = fleet.run_it("restart.yml", check=True)
+    assert (code, fleet.units(ONE), fleet.units(TWO), fleet.told()) == (0, [], [], ""), words
+    assert "m-vllm-b would wait, because m-vllm would have the turn of swap group big. playbooks/swap.yml" in words
+    assert re.search(r"m-vllm [^ ]+ [^ ]+ - would restart m-vllm-b - - - would wait", words), words
+
+
 def test_maintaining_the_one_that_has_the_turn_is_enough(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     fleet = Swap(ansible_playbook, tmp_path, [ONE, TWO], [])
-    read = tmp_path / "collections/ansible_collections/dgxspark/vllm/roles/vllm/tasks/deploy/read_installed.yml"
-    read.write_text(json.dumps([{"ansible.builtin.import_tasks": "deploy/read_releases.yml"}]))
+    installed(tmp_path)
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     code, output = fleet.run("maintain.yml", path=path, extra={**EXTRA, "vllm_os_upgrade": "none"})
     assert (code, fleet.units(TWO)) == (0, []), output

@@ -311,6 +311,11 @@ def test_a_link_is_replaced_at_once(tmp_path: Path) -> None:
         assert os.readlink(link) == name
 
 
+def test_when_a_release_was_staged_that_has_no_description_is_not_guessed(tmp_path: Path) -> None:
+    (tmp_path / "releases" / A).mkdir(parents=True)
+    assert [one["staged"] for one in describe(str(tmp_path))["releases"]] == [None]
+
+
 def test_which_releases_were_started(tmp_path: Path) -> None:
     for number, name in enumerate((A, B)):
         folder = tmp_path / "releases" / name
