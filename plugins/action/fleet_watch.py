@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import threading
 import time
 import typing as t
@@ -30,6 +31,7 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._report.live import 
 
 State = dict[str, t.Any]
 
+FINISH = 2.0  # seconds
 # A host is late if its answer took so many intervals.
 LATE = 3
 COLORS = {"ready": None, "waiting": None, ASKED: None, "loading": C.COLOR_CHANGED}
@@ -63,6 +65,7 @@ class ActionModule(ActionBase):
         painter = Painter(board, args["interval"]) if mine == first else None
         if painter:
             painter.start()
+            finish_the_picture_first(painter)
         rounds = 0
         while not args["count"] or rounds < args["count"]:
             begin = time.monotonic()
@@ -172,9 +175,12 @@ class Painter(threading.Thread):
             self.draw()
 
     def end(self) -> None:
-        self._ended.set()
-        self.join()
+        self.stop()
         self.draw()
+
+    def stop(self, timeout: float | None = None) -> None:
+        self._ended.set()
+        self.join(timeout)
 
     def draw(self) -> None:
         size = terminal.size()
@@ -184,6 +190,21 @@ class Painter(threading.Thread):
         lines = [colored(line) for line in frame(self._board.report(), waited, title, width, height)]
         text = terminal.redrawn(lines) if size else "\n".join([*lines, ""])
         display.display(text, screen_only=True, newline=not size)
+
+
+def finish_the_picture_first(painter: Painter) -> None:
+    """Whoever ends in the midst of a picture takes the lock of Ansible's queue with it, and the run hangs after Ctrl-C."""
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+    def obey(signum: int, _frame: t.Any) -> None:
+        for each in before:  # Ansible sends more than one
+            signal.signal(each, signal.SIG_IGN)
+        painter.stop(timeout=FINISH)
+        signal.signal(signum, before[signum])
+        os.kill(os.getpid(), signum)
+
+    for signum in before:
+        signal.signal(signum, obey)
 
 
 def colored(line: Line) -> str:

@@ -68,7 +68,6 @@ def in_a_terminal(
                 break
             if stop and re.search(stop, output.decode(errors="replace"), re.DOTALL):
                 os.write(mine, b"\x03")
-                # ansible-core may hang then, whatever it runs
                 stop, end = "", time.monotonic() + 20
         if process.poll() is None and time.monotonic() >= end:
             process.kill()
@@ -107,10 +106,8 @@ def test_the_table_is_redrawn_in_its_place(inventory: Path, tmp_path: Path) -> N
 
 def test_ctrl_c_ends_it(inventory: Path, tmp_path: Path) -> None:
     """No more pictures, the terminal as it was, and nobody left who asks."""
-    for _attempt in range(3):
-        code, output = in_a_terminal(inventory, tmp_path, "-l", "dead", stop="\x1b\\[H.*unreachable")
-        if code != -signal.SIGKILL:
-            break
+    # during a picture as well as between two
+    code, output = in_a_terminal(inventory, tmp_path, "-l", "dead", stop="\x1b\\[H.*unreachable")
     assert code == 99, output
     after = output.rpartition("^C")[2]
     assert "User interrupted execution" in after
