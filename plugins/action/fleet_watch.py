@@ -193,8 +193,8 @@ class Painter(threading.Thread):
 
 
 def finish_the_picture_first(painter: Painter) -> None:
-    """Whoever ends in the midst of a picture takes the lock of Ansible's queue with it, and the run hangs after Ctrl-C."""
-    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    """Whoever ends in the midst of a picture takes the lock of Ansible's queue with it, and Ctrl-C ends nothing."""
+    before: dict[int, t.Any] = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
 
     def obey(signum: int, _frame: t.Any) -> None:
         for each in before:  # Ansible sends more than one
