@@ -188,6 +188,12 @@ UNSEEN: tuple[Note, ...] = (
         "run with -K and type the password of ansible_user on the host, or let that user run sudo without one",
     ),
     Note(
+        "sudo_silent",
+        "the host took the connection, and nothing came back from sudo: it hangs, or sudo waits for something",
+        "try `ssh HOST sudo -n true`: if that hangs, the host may have run out of memory, and has to be switched off"
+        " and on; if it wants a password, run with -K",
+    ),
+    Note(
         "check_failed",
         "the check itself failed, so nothing is known of the service",
         "correct the variable or the host that the message names, and look again; a host on which the check only times"

@@ -26,6 +26,8 @@ _SUDO = re.compile(
     r"(?:Missing|Incorrect) sudo password|sudo: a (?:terminal|password) is required|is not in the sudoers file"
     r"|waiting for (?:privilege escalation prompt|become success)"
 )
+# Over a connection that is open already, a frozen host looks so, too.
+_NO_ANSWER = re.compile(r"Timeout \(\d+s\) waiting for privilege escalation prompt")
 
 
 def why_unreachable(message: str) -> Note:
@@ -48,6 +50,8 @@ def _known(message: str) -> Note | None:
     """Of any task: a program that it ran may have said the same of another host or file."""
     if _NO_LOGIN.search(message):
         return _login(message)
+    if _NO_ANSWER.search(message):
+        return _NOTES["sudo_silent"]
     return _NOTES["sudo_refused"] if _SUDO.search(message) else None
 
 

@@ -24,7 +24,6 @@ SUDO = [
     "Task failed: Incorrect sudo password",
     "Missing sudo password",
     "Task failed: Premature end of stream waiting for become success. >>> Standard Error sudo: a password is required",
-    "Timeout (12s) waiting for privilege escalation prompt: ",
 ]
 
 
@@ -42,6 +41,14 @@ def test_sudo_without_its_password(message: str) -> None:
     assert found is not None
     assert (verdict, found["id"]) == ("unknown", "sudo_refused")
     assert "-K" in found["remedy"]
+
+
+def test_a_host_that_hangs_is_not_asked_for_its_password_alone() -> None:
+    message = "spark01 cannot be reached: Timeout (12s) waiting for privilege escalation prompt:. Nothing was changed"
+    verdict, found = fleet.judged({"failed": True, "msg": message})
+    assert found is not None
+    assert (verdict, found["id"]) == ("unknown", "sudo_silent")
+    assert "switched off and on; if it wants a password, run with -K" in unseen.with_remedy(message)
 
 
 @pytest.mark.parametrize("message", ["vllm_port: 0 is not allowed", "scp: /x: Permission denied (publickey)."])
