@@ -76,6 +76,21 @@ def test_a_preview_of_a_recovery_that_was_broken_off_says_that_its_release_loads
     assert lines == [f"spark01 would wait for release {'1' * 12} (a/b), which loads now."]
 
 
+@pytest.mark.parametrize(
+    ("verdict", "label", "state"),
+    [
+        ("ready", "2" * 12, f"release {'2' * 12} serves"),
+        ("loading", "2" * 12, f"release {'2' * 12} loads"),  # a run before was broken off
+        ("failed", "", "another server has the port"),
+    ],
+)
+def test_a_preview_says_what_has_the_port_now(verdict: str, label: str, state: str) -> None:
+    health = {"verdict": verdict, "container": {"labels": {"dgxspark.vllm.release": label}}}
+    known = {"__vllm_served_before": True, "__vllm_current_health": health, "vllm_gpu": "cdi"}
+    (line,) = summary(__vllm_switch=True, ansible_check_mode=True, resolved={"entry": {"id": "a/b"}}, **known)
+    assert line == f"spark01 would switch to release {'1' * 12} (a/b); now {state}."
+
+
 @pytest.mark.parametrize("gpu", ["auto", "cdi"])
 @pytest.mark.parametrize("changes", [True, False])
 def test_a_preview_says_when_the_run_would_change_how_the_release_gets_the_gpu(gpu: str, changes: bool) -> None:
