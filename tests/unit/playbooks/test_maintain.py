@@ -85,6 +85,18 @@ def test_what_is_not_stopped(
     assert set(steps(fleet, "h0")) <= {"ready"}
 
 
+@pytest.mark.parametrize(("simulated", "said"), [("0 upgraded\n", "h0: unchanged"), (GOOD, "h0: ready, 0 s until it")])
+def test_the_outcome_of_a_single_host(
+    simulated: str, said: str, programs: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    """It has no table."""
+    (programs / "simulated").write_text(simulated)
+    fleet = fleet_of(ansible_playbook, programs, {"h0": SERVES})
+    code, output = fleet.run("maintain.yml")
+    assert code == 0, output
+    assert said in " ".join(output.split())
+
+
 def test_what_was_stopped_stays_stopped(programs: Path, ansible_playbook: AnsiblePlaybook) -> None:
     (programs / "enabled").write_text("disabled\n")
     fleet = fleet_of(ansible_playbook, programs, {"h0": SERVES, "h1": SERVES})
