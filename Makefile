@@ -46,8 +46,8 @@ lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 unit: setup ## unit tests; of those that do one thing at many places a part with each commit, and all with JOURNEYS=--all
 	@tools/promtool.sh
 	@tools/unpack.sh haproxy
-	@# in the order of the files: those of the playbooks take longest and come early
-	@$(in_venv) pytest -n 2 --dist loadfile --no-loadscope-reorder $(turn) $(UNIT_ARGUMENTS) tests/unit
+	@# In the order of the files: those of the playbooks take longest and come early. Four, as they wait half of the time.
+	@$(in_venv) pytest -n $${UNIT_WORKERS:-4} --dist loadfile --no-loadscope-reorder $(turn) $(UNIT_ARGUMENTS) tests/unit
 
 hub: setup ## the model cache against real huggingface_hub of two generations (two minutes)
 	@$(in_venv) pytest tests/hub

@@ -36,6 +36,7 @@ last_in_line() {
 beside() {
     local name
     failed=()
+    export UNIT_WORKERS=2 # what they wait for comes late here, and later with each of them
     for name in "$@"; do stage "$name"; done
     [ ${#failed[@]} = 0 ] || { echo "${failed[*]}" >"$beside_log.failed"; }
 }
