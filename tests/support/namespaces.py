@@ -146,7 +146,9 @@ def missing() -> str:
         return "needs the package iproute2"
     # of a new namespace: Docker turns IPv6 off in that of a container alone
     asked = "cat /proc/sys/net/ipv6/conf/all/disable_ipv6 || echo 1"
-    run = subprocess.run(["unshare", "--net", "--mount", "sh", "-c", asked], capture_output=True, check=False, text=True)
+    run = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-c", asked], capture_output=True, check=False, text=True
+    )
     if run.returncode:
         return f"no namespaces here: {run.stderr.strip()}"
     return "" if run.stdout.strip() == "0" else "needs IPv6"
