@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tests/gpu/build.sh packs is what was asked for, in a folder with an earlier build, too. pip and xz are simulated."""
+"""What tests/gpu/build.sh packs is what was asked for, also beside an earlier build. pip and xz are stand-ins."""
 
 from __future__ import annotations
 
