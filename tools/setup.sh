@@ -22,7 +22,9 @@ die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 packages=()
 command -v git >/dev/null || packages+=(git)
 command -v ssh >/dev/null || packages+=(openssh-client)
-command -v curl >/dev/null || packages+=(curl) # for the tests of the guides' commands
+# for the tests of the guides' commands, and of networks
+command -v curl >/dev/null || packages+=(curl)
+command -v ip >/dev/null || packages+=(iproute2)
 if ! command -v "$PYTHON" >/dev/null; then
     [ "$PYTHON" = python3 ] || die "PYTHON=$PYTHON is not there; name a Python 3.11 or newer"
     packages+=(python3 python3-venv)
