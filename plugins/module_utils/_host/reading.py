@@ -11,6 +11,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from .._outside import command
 from .._outside.text import plain, plain_lines
 from . import configuration, daemon_json, fabric
 from . import spark as host_spark
@@ -29,7 +30,7 @@ class Host:
 
     def run(self, *argv: str) -> tuple[bool, str, str]:
         """(succeeded, output, first line of the complaint)"""
-        code, out, err = self.module.run_command([*self.prefix, *argv], environ_update={"LC_ALL": "C", "LANGUAGE": "C"})
+        code, out, err = command.run([*self.prefix, *argv], LC_ALL="C", LANGUAGE="C")
         if self.prefix and code in (124, 137):
             return False, plain_lines(out), f"{os.path.basename(argv[0])} did not answer within {TIMEOUT_SECONDS} s"
         # Docker 26 complains about its daemon and exits with 0; nvidia-smi complains on its standard output.
@@ -37,32 +38,32 @@ class Host:
         return code == 0, plain_lines(out), plain(complaint[0].strip()) if complaint else ""
 
     def gpu(self) -> tuple[host_spark.Facts | None, str | None]:
-        command = self.module.get_bin_path("nvidia-smi")
-        if command is None:
+        path = self.module.get_bin_path("nvidia-smi")
+        if path is None:
             return None, "nvidia-smi is not installed"
-        good, csv, error = self.run(command, f"--query-gpu={host_spark.GPU_FIELDS}", "--format=csv,noheader,nounits")
+        good, csv, error = self.run(path, f"--query-gpu={host_spark.GPU_FIELDS}", "--format=csv,noheader,nounits")
         if not good:
             return None, error or "nvidia-smi failed"
-        gpu = host_spark.parse_gpu(csv, self.run(command)[1])
+        gpu = host_spark.parse_gpu(csv, self.run(path)[1])
         return gpu, None if gpu else "nvidia-smi gave an answer that cannot be read"
 
     def vbios(self) -> str:
         """Asked apart: a driver that does not know one field answers none of them."""
-        command = self.module.get_bin_path("nvidia-smi")
-        if command is None:
+        path = self.module.get_bin_path("nvidia-smi")
+        if path is None:
             return ""
-        good, csv, _error = self.run(command, "--query-gpu=vbios_version", "--format=csv,noheader")
+        good, csv, _error = self.run(path, "--query-gpu=vbios_version", "--format=csv,noheader")
         return csv if good else ""
 
     def docker(self) -> host_spark.Facts | None:
-        command = self.module.get_bin_path("docker")
-        if command is None:
+        path = self.module.get_bin_path("docker")
+        if path is None:
             return None
-        _good, out, error = self.run(command, "info", "--format", "{{json .}}")
+        _good, out, error = self.run(path, "info", "--format", "{{json .}}")
         docker = host_spark.parse_docker_info(out)
         if docker["client"] is None:  # a hung daemon keeps the client from describing itself
-            docker["client"] = host_spark.parse_version(self.run(command, "--version")[1])
-            compose = self.run(command, "compose", "version", "--short")
+            docker["client"] = host_spark.parse_version(self.run(path, "--version")[1])
+            compose = self.run(path, "compose", "version", "--short")
             docker["compose"] = host_spark.parse_version(compose[1]) if compose[0] else None
         docker["error"] = None if docker["running"] else error or "the daemon does not answer"
         return docker
@@ -78,33 +79,31 @@ class Host:
         return host_spark.parse_services(self.run(self.module.get_bin_path("docker"), *listing)[1])
 
     def toolkit(self) -> host_spark.Facts | None:
-        command = self.module.get_bin_path("nvidia-ctk")
-        if command is None:
+        path = self.module.get_bin_path("nvidia-ctk")
+        if path is None:
             return None
-        _good, devices, error = self.run(command, "cdi", "list")
+        _good, devices, error = self.run(path, "cdi", "list")
         return {
-            "version": host_spark.parse_version(self.run(command, "--version")[1]),
-            "ctk_path": command,
+            "version": host_spark.parse_version(self.run(path, "--version")[1]),
+            "ctk_path": path,
             "cdi_devices": None if "did not answer" in error else host_spark.parse_cdi_devices(devices),
         }
 
     def interfaces(self) -> list[host_spark.Facts]:
-        command = self.module.get_bin_path("ip")
-        return host_spark.parse_interfaces(self.run(command, "-json", "-4", "address")[1]) if command else []
+        path = self.module.get_bin_path("ip")
+        return host_spark.parse_interfaces(self.run(path, "-json", "-4", "address")[1]) if path else []
 
     def packages(self) -> dict[str, str | None]:
-        command = self.module.get_bin_path("dpkg-query")
+        path = self.module.get_bin_path("dpkg-query")
         form = r"${Package}\t${Version}\t${db:Status-Abbrev}\n"
-        return host_spark.parse_packages(
-            self.run(command, "-W", "-f", form, *host_spark.PACKAGES)[1] if command else ""
-        )
+        return host_spark.parse_packages(self.run(path, "-W", "-f", form, *host_spark.PACKAGES)[1] if path else "")
 
     def units(self, names: list[str]) -> dict[str, host_spark.Facts]:
-        command = self.module.get_bin_path("systemctl")
-        if command is None or not names:
+        path = self.module.get_bin_path("systemctl")
+        if path is None or not names:
             return {}
         properties = ",".join(configuration.UNIT_PROPERTIES)
-        text = self.run(command, "show", f"--property={properties}", "--", *names)[1]
+        text = self.run(path, "show", f"--property={properties}", "--", *names)[1]
         return configuration.parse_units(text, names)
 
     def listener(self, port: int, address: str, docker: host_spark.Facts | None) -> host_spark.Facts | None:

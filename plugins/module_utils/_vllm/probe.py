@@ -24,6 +24,7 @@ from .._host.peers import missing, peers_of, read_connections
 from .._host.reading import read_host
 from .._host.services import RELEASE_LABEL, SERVICE_LABEL, holds, home_of, is_our_own
 from .._host.spark import EVERYWHERE
+from .._outside.command import run
 from .._outside.text import plain_lines
 from .._outside.values import mapping, parse_json
 from .api import (
@@ -107,7 +108,7 @@ class Probe:
 
     def run(self, command: list[str]) -> tuple[int, str, str]:
         """A command that may not hang."""
-        rc, out, err = self.module.run_command(["timeout", str(COMMAND_TIMEOUT), *command])
+        rc, out, err = run(["timeout", str(COMMAND_TIMEOUT), *command])
         if rc == 124:
             err = f"{command[0]} {command[1]} gave no answer in {COMMAND_TIMEOUT} s"
         return rc, plain_lines(out), plain_lines(err)
@@ -257,7 +258,7 @@ class Probe:
     def logs(self, docker: str, container: Container, options: list[str], bound: str) -> str:
         # a pipe, because the log of a busy server grows without end
         command = shlex.join(["timeout", str(COMMAND_TIMEOUT), docker, "logs", *options, container.id])
-        text = self.module.run_command(f"{command} 2>&1 | {bound}", use_unsafe_shell=True)[1]
+        text = run(["/bin/sh", "-c", f"{command} 2>&1 | {bound}"])[1]
         self.bytes_read = len(text.encode("utf-8", "replace"))  # what is cleaned and masked may be shorter
         return mask(clean(text), self.key)
 
