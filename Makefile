@@ -11,8 +11,11 @@ play = $(in_venv) ansible-playbook
 # Of the tests in turn a part with each commit, and all with JOURNEYS=--all.
 turn = $(if $(filter --all,$(JOURNEYS)),,--turn=$(shell git rev-list --count HEAD 2>/dev/null || echo 0))
 
+# Four, as the tests wait half of the time.
+at_once = $(in_venv) pytest -n $${UNIT_WORKERS:-4} --dist loadfile --no-loadscope-reorder $(turn)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox sandbox-down sandbox-purge test test-all lint unit hub bench sanity other-python journeys soak page gpu lock docs docsite importer build
+.PHONY: help setup demo sandbox sandbox-down sandbox-purge test test-all lint unit playbooks hub bench sanity other-python journeys soak page gpu lock docs docsite importer build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,11 +37,11 @@ sandbox-down: setup ## stop them and keep the caches: the next start takes secon
 sandbox-purge: setup ## remove all of the sandbox, caches and images too
 	@$(play) -i localhost, molecule/default/destroy.yml -e sandbox_purge=true
 
-test: ## lint, unit, hub, sanity, and the journeys that go with every commit; CI runs the others too, a quarter with each commit
-	@JOURNEYS=--core tools/stages.sh setup lint journeys+unit+hub+sanity
+test: ## lint, unit, playbooks, hub, sanity, and the journeys that go with every commit; CI runs the others too, a quarter with each commit
+	@JOURNEYS=--core tools/stages.sh setup lint journeys+unit+playbooks+hub+sanity
 
 test-all: ## the same with every case, and fifty deployments in a row
-	@DEPLOYMENTS=50 KILLS=10 JOURNEYS=--all tools/stages.sh setup lint journeys+unit+hub+sanity+other-python
+	@DEPLOYMENTS=50 KILLS=10 JOURNEYS=--all tools/stages.sh setup lint journeys+unit+playbooks+hub+sanity+other-python
 
 lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 	@$(in_venv) tools/lint.sh
@@ -46,8 +49,10 @@ lint: setup ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, tables
 unit: setup ## unit tests; of those that do one thing at many places a part with each commit, and all with JOURNEYS=--all
 	@tools/promtool.sh
 	@tools/unpack.sh haproxy
-	@# In the order of the files: those of the playbooks take longest and come early. Four, as they wait half of the time.
-	@$(in_venv) pytest -n $${UNIT_WORKERS:-4} --dist loadfile --no-loadscope-reorder $(turn) $(UNIT_ARGUMENTS) tests/unit
+	@$(at_once) $(UNIT_ARGUMENTS) tests/unit
+
+playbooks: setup ## whole playbooks, with stand-ins for what changes a host
+	@$(at_once) $(UNIT_ARGUMENTS) tests/playbooks
 
 hub: setup ## the model cache against real huggingface_hub of two generations (two minutes)
 	@$(in_venv) pytest tests/hub
@@ -60,7 +65,7 @@ bench: setup ## speed of the cache modules and, if the sandbox is up, of the pla
 sanity: setup ## ansible-test sanity
 	@tools/sanity.sh
 
-other-python: setup ## unit tests and sanity with the other ansible-core, if this machine has a Python for it
+other-python: setup ## unit, playbooks and sanity with the other ansible-core, if this machine has a Python for it
 	@tools/other_python.sh
 
 journeys: setup ## journeys on a new sandbox, which is removed at the end: this commit's, or JOURNEYS="secrets guide", or --all

@@ -36,9 +36,9 @@ if [ "${JOURNEYS:-}" != --all ]; then
     turn=$(git rev-list --count HEAD 2>/dev/null || echo 0)
     while read -r file; do
         if ((turn++ % 3)); then left+=("--ignore=$file"); fi
-    done < <(find tests/unit -name 'test_*.py' | sort)
+    done < <(find tests/unit tests/playbooks -name 'test_*.py' | sort)
     echo "left to other commits: ${#left[@]} files"
 fi
-make --no-print-directory setup unit UNIT_ARGUMENTS="${left[*]}"
+make --no-print-directory setup unit playbooks UNIT_ARGUMENTS="${left[*]}"
 # The other sanity tests read the same text with the same programs.
 tools/sanity.sh --test ansible-doc --test compile --test import --test validate-modules

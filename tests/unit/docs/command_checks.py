@@ -32,8 +32,8 @@ ON_THE_HOST = {
 
 
 def runs_for_real(text: str) -> bool:
-    """Whether a journey, or a unit test that runs the whole playbook on this machine, has it."""
-    tests = [*ROOT.glob("tests/journeys/**/*.py"), *ROOT.glob("tests/unit/playbooks/*.py")]
+    """Whether a journey, or a test that runs the whole playbook on this machine, has it."""
+    tests = [*ROOT.glob("tests/journeys/**/*.py"), *ROOT.glob("tests/playbooks/*.py")]
     return any(text in test.read_text(encoding="utf-8") for test in tests)
 
 

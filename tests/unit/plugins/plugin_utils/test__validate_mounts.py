@@ -8,8 +8,8 @@ import typing as t
 
 import pytest
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.mounts import own_mounts
-from bad_inputs import FILE, FOLDER, MOUNT, files, mounts, one
 
+from support.bad_inputs import FILE, FOLDER, MOUNT, files, mounts, one
 from support.services import CATALOG, values
 
 BAD: list[tuple[dict[str, t.Any], str]] = [

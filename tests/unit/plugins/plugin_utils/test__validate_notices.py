@@ -11,8 +11,9 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.vllm_option
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.types import TypedValues
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._plan.choice import choose_image
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.model import notices
-from bad_inputs import KEY, OWN_MODEL, TOKEN, Values, one
 from validated import defaults, problems
+
+from support.bad_inputs import KEY, OWN_MODEL, TOKEN, Values, one
 
 
 def test_what_was_allowed_is_a_notice() -> None:

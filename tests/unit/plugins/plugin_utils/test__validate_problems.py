@@ -14,8 +14,21 @@ from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs impor
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._common.text import show
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate import problems as validate_problems
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate.renamed import RENAMED
-from bad_inputs import BAD, BAD_HOST, BETWEEN, DIGEST, KEY, LATEST_RECORDED, OWN_MODEL, TOKEN, Values, one, own_model
 from validated import defaults, problems
+
+from support.bad_inputs import (
+    BAD,
+    BAD_HOST,
+    BETWEEN,
+    DIGEST,
+    KEY,
+    LATEST_RECORDED,
+    OWN_MODEL,
+    TOKEN,
+    Values,
+    one,
+    own_model,
+)
 
 EVERY = [*(("vllm", values, line) for values, line in BAD), *BAD_HOST]
 FIX = re.compile(r"\b(use|set|write|did you mean|remove|rename|give|correct|drop)\b|known: |lists what there is")

@@ -7,7 +7,8 @@ from __future__ import annotations
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.catalog import Catalog
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._catalog.specs import options_of, read_specs
 from ansible_collections.dgxspark.vllm.plugins.plugin_utils._validate import problems as validate_problems
-from bad_inputs import Values
+
+from support.bad_inputs import Values
 
 
 def defaults(role: str) -> Values:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from ansible.plugins import action
 
+from support.paths import SUPPORT
+
 
 def test_umask_folder_and_handlers_are_afterwards_what_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -24,7 +26,7 @@ def test_umask_folder_and_handlers_are_afterwards_what_they_were(
         (action.ActionBase, "_low_level_execute_command"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # the callback replaces them
-    place = Path(__file__).parents[1] / "callbacks" / "modules_in_tasks.py"
+    place = SUPPORT / "callbacks" / "modules_in_tasks.py"
     spec = importlib.util.spec_from_file_location("modules_in_tasks", place)
     assert spec and spec.loader
     callback = importlib.util.module_from_spec(spec)

@@ -35,7 +35,7 @@ author:
   - The dgxspark.vllm authors (@dgxspark)
 """
 MARK = b"in this process"
-WARM_PYTHON = Path(__file__).parents[2] / "support" / "warm_python.py"
+WARM_PYTHON = Path(__file__).parents[1] / "warm_python.py"
 
 _Popen = runpy.run_path(str(WARM_PYTHON))["Popen"]
 _build = action.modify_module

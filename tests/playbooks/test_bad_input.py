@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bad_inputs import BAD, BAD_HOST
 
+from support.bad_inputs import BAD, BAD_HOST
 from support.paths import ROOT
 from support.playbook import AnsiblePlaybook, Run
 
