@@ -47,6 +47,7 @@ plugin: dgxspark.vllm.services
 
 import typing as t
 
+from ansible.errors import AnsibleError
 from ansible.inventory.data import InventoryData
 from ansible.inventory.group import Group
 from ansible.inventory.helpers import get_group_vars, sort_groups
@@ -65,7 +66,12 @@ class InventoryModule(BaseInventoryPlugin):
     def parse(self, inventory: InventoryData, loader: DataLoader, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
-        divided = [found for host in list(inventory.hosts.values()) if (found := self._divided(host))]
+        try:
+            divided = [found for host in list(inventory.hosts.values()) if (found := self._divided(host))]
+        except AnsibleError:
+            # A vault without its password, or broken YAML. The run reads the file next, and ends with that one line;
+            # of an error here Ansible makes twenty, as it tries other plugins on this file, and goes on.
+            return
         groups = {host.name: self._leave(host) for host, _services in divided}
         # the second services after all first ones: the batches of a play follow this order
         for turn in range(max((len(services) for _host, services in divided), default=0)):

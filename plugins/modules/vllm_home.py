@@ -66,7 +66,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 left:
-  description: What is in the folder of others. In check mode, what is in it now.
+  description: What is in the folder of others, and stays there.
   returned: with O(state=absent)
   type: list
   elements: str
@@ -110,9 +110,9 @@ def remove_tree(module: AnsibleModule, folder: str) -> None:
 def remove(module: AnsibleModule, home: str, service: str) -> None:
     if homes.owner(home) != service:
         module.exit_json(changed=False, left=names_in(home))
-    left = names_in(home)
-    if not module.check_mode:
-        left = homes.remove(home, service, functools.partial(remove_tree, module))
+    left = (
+        homes.kept(home) if module.check_mode else homes.remove(home, service, functools.partial(remove_tree, module))
+    )
     module.exit_json(changed=True, left=left)
 
 

@@ -250,8 +250,9 @@ def test_explained_as_it_is_run(run: tuple[str, Path]) -> None:
         "(max_num_seqs is dropped) vllm_extra_args, instead of 16 of profile latency",
         "TRITON_CACHE_DIR=/tmp/triton vllm_extra_env, instead of /root/.cache/triton of the collection",
         "HF_TOKEN is for the download only vllm_hf_token",
-        "Known fault of this image: The page cache counts as used GPU memory. The role drops the page cache before a"
-        " start (vllm_drop_page_cache). Fixed in vLLM pull request 35356, in images newer than 26.01.",
+        "Known fault of this image: The page cache counts as used GPU memory. Set vllm_drop_page_cache to"
+        " true; the role then drops the page cache before each start. Fixed in vLLM pull request 35356, in images"
+        " newer than 26.01.",
     ):
         assert line in said
     assert "hf_notToBePrinted" not in run[0]

@@ -244,9 +244,22 @@ def remove(home: str, service: str, remove_tree: t.Callable[[str], None]) -> lis
     return names_in(home)
 
 
+def kept(home: str) -> list[str]:
+    """What remove() would leave in the folder."""
+    ours = {MARKER, *_marker(home).get("made", MADE)}
+    return [name for name in names_in(home) if name not in ours or _holds_others(home, name)]
+
+
+def _holds_others(home: str, name: str) -> bool:
+    path = os.path.join(home, name)
+    if name in _LINKS:
+        return not _is_our_link(home, name)
+    return name == "releases" and not all(map(RELEASE.fullmatch, names_in(path)))
+
+
 def _remove(home: str, name: str, remove_tree: t.Callable[[str], None]) -> None:
     path = os.path.join(home, name)
-    if name in _LINKS and not _is_our_link(home, name):
+    if name in _LINKS and _holds_others(home, name):
         return
     if os.path.islink(path) or not os.path.isdir(path):
         with contextlib.suppress(FileNotFoundError):

@@ -10,7 +10,10 @@ from .._common.table import line, shorten
 
 Entry = t.Mapping[str, t.Any]
 
-MARKS = "M measured, S stated, C computed, W weak; nobody measured anything of it with this collection"
+MARKS = (
+    "M measured, S stated, C computed, W weak; nobody measured anything of it with this collection. tokens/s above the"
+    ' limit in "at most" were measured with speculative decoding (drafts), which the limit leaves out'
+)
 ABOUT = ("model", "Hugging Face id", "weights", "context", "tokens/s", "at most", "license")
 PLANNED = ("fits?", "KV tokens", "longest", "at once")
 IMAGE = "image"

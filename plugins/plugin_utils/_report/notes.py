@@ -70,7 +70,8 @@ NOTES: tuple[Note, ...] = (
     ),
     Note(
         "release_drift",
-        "release {running} runs, and the inventory wants {wanted}: profile, option, environment, address or key differ",
+        "release {running} runs, and the inventory wants {wanted}, with another model, profile, option, environment,"
+        " address or key",
         "`playbooks/deploy.yml --check --diff` shows what would change; deploy, or set the variables to what runs",
     ),
     Note(

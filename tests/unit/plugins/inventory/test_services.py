@@ -152,3 +152,22 @@ def test_a_bad_variable_of_one_does_not_stop_another_one(
     assert line in run.words
     run = ansible_playbook("playbooks/explain.yml", "-l", "spark03-vllm-b", inventory=folder)
     assert run.code != 0 and ("vllm_port" in run.words or "vllm_model" in run.words)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("$ANSIBLE_VAULT;1.1;AES256\n3130\n", "Attempting to decrypt but no vault secrets found."),
+        ("vllm_port: [8000\n", "did not find expected ',' or ']'"),
+    ],
+)
+def test_variables_that_cannot_be_read_are_named_once(
+    text: str, said: str, tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    folder = inventory(tmp_path)
+    (folder / "group_vars").mkdir()
+    (folder / "group_vars" / "spark.yml").write_text(text)
+    run = ansible_playbook("playbooks/explain.yml", inventory=folder)
+    assert run.code == 4
+    assert run.output.count(said) == 1
+    assert "Failed to parse inventory" not in run.output

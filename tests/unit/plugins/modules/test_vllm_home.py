@@ -186,6 +186,8 @@ def test_what_stands_in_the_place_of_a_link_is_refused_and_kept(host: Host, name
     assert f"mv {path} {path}.mine" in refused
     assert host.run()["msg"] == refused
     assert host.look() == before
+    assert name in host.run("absent", _ansible_check_mode=True)["left"]
+    assert host.look() == before
     assert name in host.run("absent")["left"]
     assert host.look() == {mine: text for mine, text in before.items() if mine.split("/")[0] == name}
 
@@ -196,10 +198,10 @@ def test_only_what_is_ours_is_removed(host: Host, marked: bool) -> None:
     mine = host.owners(**{"notes.txt": "mine", "releases/v1.0/notes": "mine", "docker-compose.yml": "x"})
     assert host.run("absent", service="vllm-b")["changed"] is False
     before = host.look()
-    assert host.run("absent", _ansible_check_mode=True)["changed"]
-    assert host.look() == before
-    removed = host.run("absent")
-    assert (removed["changed"], removed["left"]) == (True, ["docker-compose.yml", "notes.txt", "releases"])
+    for check in (True, False):
+        assert host.look() == before
+        removed = host.run("absent", _ansible_check_mode=check)
+        assert (removed["changed"], removed["left"]) == (True, ["docker-compose.yml", "notes.txt", "releases"])
     assert host.look() == mine
     assert host.run("absent")["changed"] is False
     assert host.look() == mine
@@ -208,6 +210,7 @@ def test_only_what_is_ours_is_removed(host: Host, marked: bool) -> None:
 @pytest.mark.parametrize("marked", [True, False])
 def test_nothing_stays_of_a_folder_that_is_all_ours(host: Host, marked: bool) -> None:
     host.deployed(marked)
+    assert host.run("absent", _ansible_check_mode=True)["left"] == []
     assert host.run("absent")["left"] == []
     assert not host.home.exists()
     again = host.run("absent")

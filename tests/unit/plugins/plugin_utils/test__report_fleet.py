@@ -230,7 +230,7 @@ def test_shorten(width: int, text: str) -> None:
 def test_a_release_that_the_inventory_does_not_want(wanted: Facts, verdict: str, is_noted: bool) -> None:
     """Same model and image, another profile or option: the table has no column that shows it."""
     report = report_fleet.build(["a"], {"a": health(verdict)}, {"a": spark()}, {"a": wanted}, NOW)
-    meaning = "release 3f1c9a0b7d2e runs, and the inventory wants ba9876543210: "
+    meaning = "release 3f1c9a0b7d2e runs, and the inventory wants ba9876543210, with "
     assert [text.startswith(meaning) for _hosts, text in found(report, "release_drift")] == [True] * is_noted
 
 

@@ -74,7 +74,7 @@ TOOLS = {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"}
     [
         ("25.09", {}, None),
         ("25.09", {"vllm_drop_page_cache": True}, None),  # the role does what helps
-        ("25.09", {"vllm_drop_page_cache": "no"}, "The page cache counts as used GPU memory. The role drops"),
+        ("25.09", {"vllm_drop_page_cache": "no"}, "The page cache counts as used GPU memory. Set vllm_drop_page_cache"),
         ("25.09", {"vllm_extra_args": TOOLS}, None),
         ("26.05", {}, None),
         ("26.05", {"vllm_extra_args": {"distributed_executor_backend": "mp"}}, None),
