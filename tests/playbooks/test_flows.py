@@ -258,6 +258,21 @@ def test_a_rollback_shows_what_it_changes(tmp_path: Path, ansible_playbook: Ansi
     assert "h1: what the rollback" not in output  # the same
 
 
+def test_who_has_nothing_to_go_back_to_is_asked_whether_it_serves(
+    tmp_path: Path, ansible_playbook: AnsiblePlaybook
+) -> None:
+    hosts = {
+        name: {"good": [R1], "current": R1, "answers": {"vllm_health": [health(verdict, R1)]}}
+        for name, verdict in (("h0", "ready"), ("h1", "failed"))
+    }
+    fleet = Fleet(ansible_playbook, tmp_path, hosts)
+    code, output = fleet.run("rollback.yml", one_batch=True)
+    assert code == 2, output
+    assert "h0 has no good release before the current one" in failure(output, "h0")
+    assert rows(output) == {"h0": ("-", "failed before the switch, serves"), "h1": ("-", "failed before the switch")}
+    assert output.count(f"  {R1}  -  ") == len(hosts)
+
+
 def test_what_a_second_run_costs(tmp_path: Path, ansible_playbook: AnsiblePlaybook) -> None:
     """Each task costs a process on the controller, one that is skipped too."""
     serves = {"spark_info": [host_info(R2)], "vllm_health": [health("ready", R2)]}
