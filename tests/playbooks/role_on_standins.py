@@ -36,6 +36,7 @@ STANDINS = (
 )
 REPLACED = (
     "validate",
+    "preflight/image",
     "deploy/probe_image",
     "deploy/memory_plan",
     "deploy/show_changes",

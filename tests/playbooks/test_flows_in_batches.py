@@ -91,7 +91,10 @@ def test_the_table_of_those_that_go_back(tmp_path: Path, ansible_playbook: Ansib
     back = {"good": [R1, R2], "current": R2, "answers": {"vllm_health": [health("ready", R1)]}}
     fleet = Fleet(ansible_playbook, tmp_path, {"h0": back, "h1": {**back, "good": [R2]}, "h2": back})
     code, output = fleet.run("rollback.yml")
-    assert (code, [verdict for _down, verdict in rows(output).values()]) == (2, [READY, REFUSED, UNTOUCHED]), output
+    assert (code, [verdict for _down, verdict in rows(output).values()]) == (
+        2,
+        [READY, f"{REFUSED}, serves", UNTOUCHED],
+    ), output
     assert re.search(rf"^h1 +{R2} +- +- +{REFUSED}", output, re.MULTILINE), output
     assert re.search(rf"^h2 +{R2} +- +- +{UNTOUCHED}", output, re.MULTILINE), output
     assert (fleet.link("h0", "current"), fleet.link("h0", "good")) == (R1, R1)

@@ -98,7 +98,7 @@ def test_a_preview_says_when_the_run_would_change_how_the_release_gets_the_gpu(g
     known: dict[str, t.Any] = {"__vllm_served_before": False, "__vllm_swap": False, "vllm_gpu": gpu}
     known["resolved"] = {"entry": {"id": "m"}}
     lines = summary(__vllm_switch=True, ansible_check_mode=True, __container_runtime_gpu_changes=changes, **known)
-    assert lines[0].endswith("; now nothing serves.")
+    assert lines[0].endswith("; now nothing serves on port 8000.")
     expected = changes and gpu == "auto"  # else it is as the variable says
     assert any(line.startswith("That run gives the release another id") for line in lines) is expected
 
