@@ -32,7 +32,7 @@ def pid(gateway: Gateway) -> str:
 
 def test_of_ten_thousand_requests_only_the_good_ones_reach_a_unit_and_each_has_its_status(tmp_path: Path) -> None:
     engines = [Engine(MODEL, "spark01"), Engine(MODEL, "spark02")]
-    # Long enough for a busy machine to bring a hundred keys to their limit.
+    # Long enough for a busy machine to bring some keys to their limit.
     with Gateway(tmp_path, engines, KEYS, head_seconds=5, body_seconds=5) as gateway:
         before = pid(gateway)
         target = unwanted.Target("127.0.0.1", gateway.port, MODEL, KEY, SMALL_KEY, ENGINE_KEY)
