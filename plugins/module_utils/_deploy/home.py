@@ -259,7 +259,7 @@ def _holds_others(home: str, name: str) -> bool:
 
 def _remove(home: str, name: str, remove_tree: t.Callable[[str], None]) -> None:
     path = os.path.join(home, name)
-    if name in _LINKS and _holds_others(home, name):
+    if name in _LINKS and not _is_our_link(home, name):
         return
     if os.path.islink(path) or not os.path.isdir(path):
         with contextlib.suppress(FileNotFoundError):

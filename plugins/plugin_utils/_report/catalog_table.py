@@ -11,7 +11,7 @@ from .._common.table import line, shorten
 Entry = t.Mapping[str, t.Any]
 
 MARKS = (
-    "M measured, S stated, C computed, W weak; nobody measured anything of it with this collection. tokens/s above the"
+    "M measured, S stated, C computed, W weak; nothing of it was measured with this collection. tokens/s above the"
     ' limit in "at most" were measured with speculative decoding (drafts), which the limit leaves out'
 )
 ABOUT = ("model", "Hugging Face id", "weights", "context", "tokens/s", "at most", "license")
